@@ -1,0 +1,60 @@
+"""One H.264 file that grows frame by frame."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from emt_core.errors import EmtError
+
+
+class VideoFile:
+    """Encodes frames as they come. One encoder thread, so that the same frames give the same bytes."""
+
+    def __init__(self, path: Path, *, fps: int, size: tuple[int, int], crf: int, keyframe_interval: int = 20) -> None:
+        """size: (height, width), both even (4:2:0 chroma). keyframe_interval: frames; bounds what a seek decodes."""
+        import av
+
+        height, width = size
+        if height % 2 or width % 2:
+            raise EmtError(f"H.264 needs even sizes, not {height} x {width}", where=path)
+        self.frames = 0
+        # Not the stream's own time base: the muxer changes that one once the header is written.
+        self._tick = Fraction(1, fps)
+        self._path = Path(path)
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", rate=fps)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        # No B-frames: decoding order is display order, and no edit list shifts the first timestamp away from zero.
+        self._stream.options = {
+            "crf": str(crf),
+            "preset": "veryslow",
+            "g": str(keyframe_interval),
+            "bf": "0",
+            "threads": "1",
+        }
+
+    def add(self, frame: np.ndarray, *, keyframe: bool = False) -> None:
+        """frame: (height, width, 3) uint8 RGB. keyframe: force one here."""
+        import av
+
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts = self.frames
+        picture.time_base = self._tick
+        if keyframe:
+            picture.pict_type = av.video.frame.PictureType.I
+        self._container.mux(self._stream.encode(picture))
+        self.frames += 1
+
+    def megabytes(self) -> float:
+        """Size on disk so far in MiB (what the encoder still holds is not in it)."""
+        return self._path.stat().st_size / 2**20
+
+    def close(self) -> None:
+        """Flush the encoder and write the index. Idempotent."""
+        if self._container is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._container = None
