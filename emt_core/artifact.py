@@ -1,0 +1,195 @@
+"""Artifacts on disk: keys from content, atomic commit, resume.
+
+<workspace>/workspace.json                       marks the folder; format number
+<workspace>/<stage>/<key>/manifest.json          written last: a folder without `.building` is complete
+<workspace>/<stage>/<key>/data/...               what the stage made; paths inside are relative
+<workspace>/<stage>/<key>.building/              work in progress; survives a kill, resumed by the next run
+<workspace>/<stage>/<key>.lock                   held by the process that builds; freed by the kernel when it dies
+<workspace>/recipes/<name>.yaml                  recipes that ran here, with absolute `base`
+<workspace>/state/<recipe>.json                  which key each instance had when it last ran (shows what is stale)
+<workspace>/cache/                               bounded caches; safe to delete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from emt_core.errors import EmtError
+
+FORMAT = 1
+KEY_LENGTH = 16
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted names, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def make_key(*, stage: str, version: int, config: Mapping[str, Any], identity: Any, parents: Mapping[str, str]) -> str:
+    """Hash of everything that determines the stage's output (style.md, rule 5)."""
+    facts = {"stage": stage, "version": version, "config": config, "identity": identity, "parents": dict(parents)}
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise EmtError(f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path) from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage instance: read-only."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.path / "manifest.json")
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def stage(self) -> str:
+        return self.manifest["stage"]
+
+    @property
+    def key(self) -> str:
+        return self.manifest["key"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.manifest["config"]
+
+    @property
+    def rows(self) -> int:
+        return self.manifest["rows"]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self.manifest["metrics"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds everything one user or team makes."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, create: bool = False) -> Workspace:
+        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format."""
+        root = Path(path).expanduser().resolve()
+        mark = root / "workspace.json"
+        if not mark.exists():
+            if not create:
+                raise EmtError(
+                    "this folder is not a workspace", where=root, remedy="run `emt run RECIPE --workspace` on it first"
+                )
+            if root.exists() and not root.is_dir():
+                raise EmtError("the workspace path is a file", where=root, remedy="name a folder")
+            try:
+                write_json(mark, {"format": FORMAT})
+            except PermissionError as error:
+                raise EmtError(
+                    "no permission to write the workspace", where=root, remedy="name another folder"
+                ) from error
+        found = read_json(mark).get("format")
+        if found != FORMAT:
+            raise EmtError(
+                f"workspace format {found}, this version reads {FORMAT}", where=root, remedy="use a new folder"
+            )
+        return cls(root)
+
+    def folder(self, stage: str, key: str) -> Path:
+        return self.path / stage / key
+
+    def building(self, stage: str, key: str) -> Path:
+        return self.path / stage / f"{key}.building"
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        folder = self.folder(stage, key)
+        return Artifact(folder) if (folder / "manifest.json").exists() else None
+
+    def artifacts(self, stage: str) -> list[Artifact]:
+        """All finished artifacts of a stage, oldest first."""
+        found = [
+            Artifact(p.parent) for p in (self.path / stage).glob("*/manifest.json") if p.parent.suffix != ".building"
+        ]
+        return sorted(found, key=lambda a: (a.manifest["finished"], a.key))
+
+    def parents(self, artifact: Artifact) -> dict[str, Artifact]:
+        """The artifacts that fed this one, by stage. Raises EmtError if one was deleted."""
+        found = {}
+        for stage, key in artifact.manifest["parents"].items():
+            parent = self.find(stage, key)
+            if parent is None:
+                raise EmtError(
+                    f"{artifact.stage} {artifact.key} was made from {stage} {key}, which is gone",
+                    where=self.path,
+                    remedy="run its recipe again",
+                )
+            found[stage] = parent
+        return found
+
+    @contextmanager
+    def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the right to build one artifact; raises filelock.Timeout at once where `wait` is False and it is taken."""
+        (self.path / stage).mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
+            yield
+
+    def is_locked(self, stage: str, key: str) -> bool:
+        if not (self.path / stage / f"{key}.lock").exists():
+            return False
+        try:
+            with self.lock(stage, key, wait=False):
+                return False
+        except Timeout:
+            return True
+
+    def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
+        """Turn the building folder into the artifact: manifest last, then one rename."""
+        building, final = self.building(stage, key), self.folder(stage, key)
+        for leftover in ("progress.json", "failure.json", "elapsed.json"):
+            (building / leftover).unlink(missing_ok=True)
+        write_json(building / "manifest.json", dict(manifest))
+        building.rename(final)
+        directory = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return Artifact(final)
+
+    def discard_building(self, stage: str, key: str) -> None:
+        """Throw away work in progress (a stage calls for it when what it finds there cannot be resumed)."""
+        shutil.rmtree(self.building(stage, key), ignore_errors=True)

@@ -1,0 +1,22 @@
+"""The one error a user sees: what went wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class EmtError(Exception):
+    """A problem that the user can act on. The command line prints it without a traceback and exits with code 2.
+
+    what: one sentence; where: the file, row, field or stage; remedy: the next thing to do.
+    """
+
+    def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what.rstrip("."), str(where), remedy
+        super().__init__(self.message())
+
+    def message(self) -> str:
+        lines = [self.what + "."]
+        if self.where:
+            lines.append(f"  where:  {self.where}")
+        if self.remedy:
+            lines.append(f"  remedy: {self.remedy}")
+        return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""The whole product in one screen: the stages, in order, and who feeds whom.
+
+    sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate -> report
+
+is the spine; the table below is the DAG. A recipe may hold several named instances of a stage (`estimator.learned`,
+`estimator.short`); `plan.py` joins them into a graph of keyed artifacts and `runner.py` runs what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage: the same word in emt_core/stages/, on the command line, in the app and on disk.
+
+    needs: parents it always has. may_use: parents that its config can ask for.
+    seeded: its config has a `seed`, so an experiment's seeds can vary it.
+    built: False keeps the place of a stage that a later release brings.
+    """
+
+    name: str
+    does: str
+    needs: tuple[str, ...] = ()
+    may_use: tuple[str, ...] = ()
+    seeded: bool = False
+    built: bool = True
+
+
+FLOW: tuple[Stage, ...] = (
+    Stage(name="demos", does="record robot demonstrations from a simulator's experts", seeded=True, built=False),
+    Stage(name="sources", does="read the pool and the robot data into one index; count and keep what is rejected"),
+    Stage(name="embed", does="frozen-encoder features for every sample", needs=("sources",)),
+    Stage(
+        name="category",
+        does="what each sample asks for: spatial, grounding, text, chart, ...",
+        needs=("sources",),
+        may_use=("embed",),
+    ),
+    Stage(
+        name="gap",
+        does="how far pool and robot data lie apart: MMD matrix, diversity, 2-D map",
+        needs=("sources", "embed"),
+        seeded=True,
+    ),
+    Stage(
+        name="estimator",
+        does="train the proximity estimator: robot against pool",
+        needs=("sources", "embed"),
+        seeded=True,
+    ),
+    Stage(name="measure", does="fit another proximity measure", needs=("sources", "embed"), seeded=True, built=False),
+    Stage(
+        name="score",
+        does="a proximity score for every sample, in one streaming pass",
+        needs=("sources", "embed", "estimator"),
+        seeded=True,
+    ),
+    Stage(
+        name="trust",
+        does="does the score mean what it seems to mean?",
+        needs=("sources", "embed", "estimator", "score"),
+        seeded=True,
+        built=False,
+    ),
+    Stage(
+        name="select",
+        does="the mid-training set: who is in, who is out, and why",
+        needs=("sources", "embed", "category"),
+        may_use=("score",),
+        seeded=True,
+    ),
+    Stage(
+        name="midtrain",
+        does="train the VLM on the selection",
+        needs=("sources",),
+        may_use=("select",),
+        seeded=True,
+        built=False,
+    ),
+    Stage(
+        name="finetune",
+        does="turn the VLM into a VLA and train it on demonstrations",
+        may_use=("midtrain", "demos"),
+        seeded=True,
+        built=False,
+    ),
+    Stage(name="evaluate", does="closed-loop success at checkpoints", needs=("finetune",), seeded=True, built=False),
+    Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",), built=False),
+    Stage(name="report", does="one self-contained page for collaborators", needs=("select",), built=False),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in FLOW}

@@ -1,0 +1,174 @@
+"""From a recipe to a graph of keyed instances: parents resolved, arms x seeds expanded, equal work merged."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from emt_core.artifact import make_key
+from emt_core.errors import EmtError
+from emt_core.flow import FLOW, STAGES
+from emt_core.recipe import InstanceConfig, Recipe, apply_overrides, build_recipe
+from emt_core.stage_config import StageConfig
+
+
+def stage_module(stage: str) -> ModuleType:
+    """The file emt_core/stages/<stage>.py. Importing it loads no torch."""
+    return importlib.import_module(f"emt_core.stages.{stage}")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One artifact to be: a stage with its config and the instances that feed it."""
+
+    stage: str
+    config: StageConfig
+    identity: Any
+    """Facts beyond the config that determine the output: fingerprints of inputs, hash of a model's files."""
+
+    parents: Mapping[str, Instance]
+    key: str
+    labels: list[str] = field(default_factory=list, compare=False)
+    """Every name under which the recipe knows it: `select.top`, or `select.top@random/0` for an arm and seed."""
+
+    @property
+    def label(self) -> str:
+        return self.labels[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: Recipe
+    instances: tuple[Instance, ...]
+    """In an order in which every instance follows its parents."""
+
+    def get(self, label: str) -> Instance:
+        """The instance of that label; a stage's bare name finds its only instance."""
+        named = [i for i in self.instances if label in i.labels]
+        found = named or [i for i in self.instances if i.stage == label]
+        if len(found) == 1:
+            return found[0]
+        known = [name for i in self.instances for name in i.labels]
+        problem = "is ambiguous in" if found else "is not in"
+        raise EmtError(f"{label!r} {problem} recipe {self.recipe.name!r}", remedy=f"it has: {', '.join(known)}")
+
+    def of_stage(self, stage: str) -> list[Instance]:
+        return [i for i in self.instances if i.stage == stage]
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Resolve a recipe. Reads fingerprints of the inputs, so a missing file shows here as EmtError."""
+    merged: dict[tuple[str, str], Instance] = {}
+    identities: dict[str, Any] = {}
+    for suffix, variant in _variants(recipe):
+        for instance in _resolve(variant, identities):
+            known = merged.setdefault((instance.stage, instance.key), instance)
+            label = instance.labels[0]
+            if suffix and label not in known.labels:
+                known.labels.append(label + suffix)
+            elif not suffix and label not in known.labels:
+                known.labels.append(label)
+    shared = _count_variants(recipe)
+    for instance in merged.values():
+        instance.labels[:] = _tidy_labels(instance.labels, shared)
+    order = {stage.name: place for place, stage in enumerate(FLOW)}
+    return Plan(recipe, tuple(sorted(merged.values(), key=lambda i: order[i.stage])))
+
+
+def _count_variants(recipe: Recipe) -> int:
+    return max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
+
+
+def _tidy_labels(labels: list[str], variants: int) -> list[str]:
+    """An instance that every arm and seed shares goes by its plain name."""
+    with_suffix = [name for name in labels if "@" in name]
+    if not with_suffix:
+        return list(dict.fromkeys(labels))
+    plain = list(dict.fromkeys(name.split("@")[0] for name in with_suffix))
+    whole = [name for name in plain if sum(full.split("@")[0] == name for full in with_suffix) == variants]
+    return whole + [name for name in with_suffix if name.split("@")[0] not in whole]
+
+
+def _variants(recipe: Recipe) -> Iterable[tuple[str, Recipe]]:
+    """(label suffix, recipe) for each arm and seed; one with an empty suffix where the recipe is no experiment."""
+    if not recipe.arms and not recipe.seeds:
+        yield "", recipe
+        return
+    for arm, changes in (recipe.arms or {"all": {}}).items():
+        for seed in recipe.seeds or (None,):
+            raw = {k: v for k, v in recipe.raw.items() if k not in ("arms", "seeds")}
+            raw = apply_overrides(raw, changes)
+            if seed is not None:
+                seeded = [label for label in raw if _takes_seed(label, recipe.vary)]
+                raw = apply_overrides(raw, {f"{label}.seed": seed for label in seeded})
+            suffix = f"@{arm}" + (f"/{seed}" if seed is not None else "")
+            yield suffix, build_recipe(raw, where=f"arm {arm!r}")
+
+
+def _takes_seed(label: str, vary: tuple[str, ...]) -> bool:
+    stage = label.partition(".")[0]
+    return stage in vary and stage in STAGES and STAGES[stage].seeded
+
+
+def _resolve(recipe: Recipe, identities: dict[str, Any]) -> list[Instance]:
+    done: dict[str, Instance] = {}
+    for stage in FLOW:
+        for spec in (i for i in recipe.instances if i.stage == stage.name):
+            wanted = (*stage.needs, *spec.config.uses())
+            unknown = set(spec.parents) - set(stage.needs) - set(stage.may_use)
+            if unknown:
+                raise EmtError(
+                    f"{spec.label} names parents {sorted(unknown)} that stage {stage.name!r} does not take",
+                    remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use)) or 'none'}",
+                )
+            parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
+            done[spec.label] = _instance(spec, parents, recipe, identities)
+    return list(done.values())
+
+
+def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance]) -> str:
+    """Named by the recipe; else the one with the same name; else the unnamed one; else the only one."""
+    there = [label for label in done if label.partition(".")[0] == stage]
+    if stage in spec.parents:
+        label = f"{stage}.{spec.parents[stage]}" if spec.parents[stage] else stage
+        if label not in there:
+            raise EmtError(
+                f"{spec.label} wants {label!r} as parent", remedy=f"the recipe has: {', '.join(there) or 'none'}"
+            )
+        return label
+    for label in (f"{stage}.{spec.name}" if spec.name else stage, stage):
+        if label in there:
+            return label
+    if len(there) == 1:
+        return there[0]
+    if not there:
+        raise EmtError(f"{spec.label} needs a {stage!r} stage", remedy=f"add `{stage}: {{}}` to the recipe")
+    raise EmtError(
+        f"{spec.label} could take any of {', '.join(there)}",
+        remedy=f"say which: `parents: {{{stage}: {there[0].partition('.')[2]}}}`",
+    )
+
+
+def _instance(
+    spec: InstanceConfig, parents: Mapping[str, Instance], recipe: Recipe, identities: dict[str, Any]
+) -> Instance:
+    module = stage_module(spec.stage)
+    config = spec.config.model_dump(mode="json")
+    identity, replaced = None, ()
+    if hasattr(module, "identity"):
+        # the same for every arm: inputs are fingerprinted once per plan
+        memo = f"{spec.stage}:{spec.config.model_dump_json()}"
+        if memo not in identities:
+            identities[memo] = module.identity(spec.config, recipe.base)
+        identity, replaced = identities[memo], getattr(module, "IDENTITY_REPLACES", ())
+    key = make_key(
+        stage=spec.stage,
+        version=module.VERSION,
+        config={name: value for name, value in config.items() if name not in replaced},
+        identity=identity,
+        parents={name: parent.key for name, parent in parents.items()},
+    )
+    return Instance(spec.stage, spec.config, identity, parents, key, [spec.label])

@@ -1,0 +1,182 @@
+"""A recipe: one run's whole configuration, from a YAML file and `--set a.b=c`.
+
+name: mine
+base: ..                        # folder that relative paths start from; default: the recipe file's own
+backbone: OpenGVLab/...-HF      # the VLM that is trained later; need not be the one that makes the features
+runtime: {workers: 2}
+sources: [{name: ..., role: pool, format: llava, path: ...}, ...]
+embed: {encoder: vlm, model: ...}
+estimator.learned: {}           # `stage` or `stage.name`: several instances of a stage live side by side
+estimator.short: {max_steps: 50}
+select.top: {k: 1000, parents: {score: learned}}
+arms: {learned: {}, random: {select.top.strategy: random}}     # an experiment: arms x seeds
+seeds: [0, 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from emt_core.errors import EmtError
+from emt_core.flow import STAGES
+from emt_core.source_config import Frozen
+from emt_core.stage_config import CONFIGS, Runtime, StageConfig
+
+
+class InstanceConfig(Frozen):
+    """One named instance of a stage, before its parents are resolved."""
+
+    stage: str
+    name: str = ""
+    config: StageConfig
+    parents: dict[str, str] = {}
+    """Which instance of a parent stage feeds this one, where that is not plain from the names."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.stage}.{self.name}" if self.name else self.stage
+
+
+class Recipe(Frozen):
+    name: str
+    base: Path
+    """Absolute folder that relative paths start from."""
+
+    backbone: str = ""
+    """The VLM that midtrain trains and export writes a training file for; separate from the encoder's model."""
+
+    runtime: Runtime = Runtime()
+    instances: tuple[InstanceConfig, ...]
+    arms: dict[str, dict[str, Any]] = {}
+    seeds: tuple[int, ...] = ()
+    vary: tuple[str, ...] = ("select", "midtrain", "finetune", "evaluate")
+    """Stages whose seed follows the experiment's seeds; all others are shared."""
+
+    raw: dict[str, Any] = Field(default={}, repr=False)
+    """The YAML as read, overrides applied: what arms are laid over and what the workspace keeps."""
+
+
+TOP_LEVEL = {"name", "base", "backbone", "runtime", "arms", "seeds", "vary"}
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file. Raises EmtError that names the field, its place and what is allowed."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise EmtError("there is no such recipe file", where=path, remedy="name a .yaml file; recipes/ has examples")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise EmtError(f"the recipe is not valid YAML: {error}", where=path) from error
+    if not isinstance(raw, dict):
+        raise EmtError("a recipe is a mapping of names to settings", where=path, remedy="see recipes/demo.yaml")
+    raw.setdefault("name", path.stem)
+    base = Path(str(raw.get("base") or "."))
+    raw["base"] = str((path.parent / base).resolve())
+    return build_recipe(apply_overrides(raw, parse_overrides(overrides)), where=path)
+
+
+def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
+    """`["embed.pooling=last", "select.top.k=500"]` -> {...}; values are YAML."""
+    found = {}
+    for item in items:
+        name, sign, value = item.partition("=")
+        if not sign or not name.strip():
+            raise EmtError(f"--set {item!r} is not of the form a.b=value", remedy="for example --set select.k=500")
+        found[name.strip()] = yaml.safe_load(value)
+    return found
+
+
+def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay dotted settings over a raw recipe; `select.top.k` finds the instance `select.top` before the stage `select`."""
+    out = deepcopy(dict(raw))
+    for dotted, value in overrides.items():
+        head = next((name for name in sorted(out, key=len, reverse=True) if dotted.startswith(name + ".")), None)
+        if head is None:
+            head = dotted.split(".")[0]
+            if head == dotted or (head not in STAGES and head not in TOP_LEVEL):
+                out[dotted] = value
+                continue
+        spot, names = out, [head, *dotted[len(head) + 1 :].split(".")]
+        for name in names[:-1]:
+            if isinstance(spot, list):
+                spot = _item_of(spot, name, dotted)
+                continue
+            if not isinstance(spot.get(name), dict | list):
+                spot[name] = {}
+            spot = spot[name]
+        if isinstance(spot, list):
+            raise EmtError(f"--set {dotted}: name a field of the entry", remedy="for example sources.NAME.path=...")
+        spot[names[-1]] = value
+    return out
+
+
+def _item_of(entries: list[Any], name: str, dotted: str) -> Any:
+    for entry in entries:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return entry
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    raise EmtError(f"--set {dotted}: there is no entry named {name!r}", remedy=f"the entries are {names}")
+
+
+def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
+    """Check a raw recipe and turn it into frozen models."""
+    instances = []
+    for label, body in raw.items():
+        if label in TOP_LEVEL:
+            continue
+        stage, _, name = str(label).partition(".")
+        if stage not in STAGES:
+            known = sorted({*STAGES, *TOP_LEVEL})
+            raise EmtError(
+                f"the recipe has an unknown entry {label!r}", where=where, remedy=f"known: {', '.join(known)}"
+            )
+        if stage not in CONFIGS:
+            raise EmtError(f"stage {stage!r} is planned and not built yet", where=where, remedy=f"remove {label!r}")
+        body = {"sources": body} if stage == "sources" and isinstance(body, list) else dict(body or {})
+        parents = body.pop("parents", {})
+        try:
+            config = CONFIGS[stage].model_validate(body)
+            instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))
+        except ValidationError as error:
+            raise _explain(error, label, CONFIGS[stage], where) from error
+    top = {name: raw[name] for name in TOP_LEVEL if name in raw}
+    try:
+        recipe = Recipe(instances=tuple(instances), raw=dict(raw), **top)
+    except ValidationError as error:
+        raise _explain(error, "", Recipe, where) from error
+    _check_sources(recipe, where)
+    return recipe
+
+
+def _explain(error: ValidationError, label: str, model: type[Frozen], where: object) -> EmtError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in (label, *first["loc"]) if part != "")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    remedy = ""
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        remedy = f"fields here: {', '.join(sorted(model.model_fields))}"
+    elif first["type"] == "union_tag_invalid":
+        remedy = f"formats: {first['ctx']['expected_tags']}"
+    message = first["msg"].removeprefix("Value error, ")
+    return EmtError(f"recipe field {field}: {message}{more}", where=where, remedy=remedy)
+
+
+def _check_sources(recipe: Recipe, where: object) -> None:
+    for instance in recipe.instances:
+        if instance.stage == "sources":
+            names = [source.name for source in instance.config.sources]  # type: ignore[attr-defined]
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise EmtError(f"two sources are named {sorted(twice)}", where=where, remedy="names become sample ids")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, with an absolute base: what a workspace keeps and an app edits."""
+    return yaml.safe_dump(recipe.raw, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,242 @@
+"""Runs what a plan still lacks: parents first, each artifact once, whoever asks and however often."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import Timeout
+
+from emt_core.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.errors import EmtError
+from emt_core.flow import FLOW, STAGES
+from emt_core.plan import Instance, Plan, stage_module
+from emt_core.progress import Progress
+from emt_core.recipe import dump_recipe
+from emt_core.stages import Context
+
+RECORDED_PACKAGES = ("embodied-midtrain", "torch", "transformers", "open_clip_torch", "pylance", "umap-learn", "numpy")
+
+
+def run_plan(
+    plan: Plan, workspace: Workspace, *, until: str | None = None, start: str | None = None, quiet: bool = False
+) -> dict[str, Artifact]:
+    """Make every missing artifact of the plan. Returns them by label.
+
+    until: a stage or an instance's label; nothing that it does not need is run.
+    start: a stage; everything before it has to be there already (EmtError if not).
+    """
+    wanted = _wanted(plan, until)
+    remember(plan, workspace)
+    made: dict[str, Artifact] = {}
+    for instance in wanted:
+        before_start = start is not None and _place(instance.stage) < _place(start)
+        if before_start and workspace.find(instance.stage, instance.key) is None:
+            raise EmtError(
+                f"--from {start}: {instance.label} is not there yet",
+                remedy=f"run without --from, or --from {instance.stage}",
+            )
+        artifact = run_instance(instance, workspace, plan, quiet=quiet)
+        made.update(dict.fromkeys(instance.labels, artifact))
+    return made
+
+
+def _place(stage: str) -> int:
+    if stage not in STAGES:
+        raise EmtError(f"there is no stage {stage!r}", remedy=f"stages: {', '.join(STAGES)}")
+    return [s.name for s in FLOW].index(stage)
+
+
+def _wanted(plan: Plan, until: str | None) -> list[Instance]:
+    """Instances to run: all, or those of a stage (or one label) with everything that feeds them."""
+    if until is None:
+        return list(plan.instances)
+    goals = [i for i in plan.instances if until in i.labels] or plan.of_stage(until)
+    if not goals:
+        goals = [plan.get(until)]
+    needed: set[tuple[str, str]] = set()
+    todo = list(goals)
+    while todo:
+        instance = todo.pop()
+        needed.add((instance.stage, instance.key))
+        todo.extend(instance.parents.values())
+    return [i for i in plan.instances if (i.stage, i.key) in needed]
+
+
+def remember(plan: Plan, workspace: Workspace) -> None:
+    """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
+    recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
+    recipe.parent.mkdir(exist_ok=True)
+    aside = recipe.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(dump_recipe(plan.recipe), encoding="utf-8")
+    aside.replace(recipe)
+
+
+def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:
+    """Note under which key an instance was last finished: a later, different key shows it as stale."""
+    path = workspace.path / "state" / f"{plan_name}.json"
+    with workspace.lock("state", plan_name):
+        state = read_json(path) if path.exists() else {}
+        state.update(dict.fromkeys(instance.labels, instance.key))
+        write_json(path, state)
+
+
+def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False) -> Artifact:
+    """One artifact: found, or waited for (another process builds it), or built and committed."""
+    found = workspace.find(instance.stage, instance.key)
+    if found is not None:
+        record_state(plan.recipe.name, instance, workspace)
+        return found
+    progress = Progress(label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet)
+    try:
+        with _announced_lock(instance, workspace, progress):
+            found = workspace.find(instance.stage, instance.key) or _build(instance, workspace, plan, progress)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EmtError(
+                "the disk is full",
+                where=workspace.path,
+                remedy="free some space and run the same command again: finished rows are kept",
+            ) from error
+        raise
+    record_state(plan.recipe.name, instance, workspace)
+    return found
+
+
+@contextmanager
+def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress) -> Iterator[None]:
+    try:
+        with workspace.lock(instance.stage, instance.key, wait=False):
+            yield
+            return
+    except Timeout:
+        progress.say("another process is building it; waiting")
+    with workspace.lock(instance.stage, instance.key):
+        yield
+
+
+def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Artifact:
+    building = workspace.building(instance.stage, instance.key)
+    (building / "data").mkdir(parents=True, exist_ok=True)
+    (building / "failure.json").unlink(missing_ok=True)
+    parents = {}
+    for stage, parent in instance.parents.items():
+        artifact = workspace.find(stage, parent.key)
+        if artifact is None:
+            raise EmtError(
+                f"{instance.label} needs {parent.label}, which is not there", remedy=f"run `emt {stage}` first"
+            )
+        parents[stage] = artifact
+    context = Context(
+        config=instance.config,
+        identity=instance.identity,
+        base=plan.recipe.base,
+        parents=parents,
+        out=building / "data",
+        runtime=plan.recipe.runtime,
+        progress=progress,
+        workspace=workspace,
+    )
+    started = time.time()
+    with _Meter(building / "elapsed.json") as meter:
+        try:
+            outcome = stage_module(instance.stage).run(context)
+        except Exception as error:
+            write_json(building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()})
+            raise
+    manifest = {
+        "stage": instance.stage,
+        "key": instance.key,
+        "version": stage_module(instance.stage).VERSION,
+        "recipe": plan.recipe.name,
+        "labels": instance.labels,
+        "config": instance.config.model_dump(mode="json"),
+        "identity": instance.identity,
+        "base": str(plan.recipe.base),
+        "parents": {stage: parent.key for stage, parent in instance.parents.items()},
+        "versions": _versions(),
+        "seed": getattr(instance.config, "seed", None),
+        "started": started,
+        "finished": time.time(),
+        "seconds": round(meter.seconds, 3),
+        "peak_memory_mb": round(meter.peak_mb),
+        "rows": outcome.rows,
+        "metrics": dict(outcome.metrics),
+    }
+    artifact = workspace.commit(instance.stage, instance.key, manifest)
+    progress.say(
+        f"done: {outcome.rows:,} rows, {meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most -> {instance.key}"
+    )
+    return artifact
+
+
+class _Meter:
+    """Seconds (summed over interrupted runs) and peak resident memory, child processes included."""
+
+    EVERY_S = 0.25
+
+    def __init__(self, elapsed: Path) -> None:
+        self.elapsed, self.peak_mb = elapsed, 0.0
+        self.earlier = read_json(elapsed)["seconds"] if elapsed.exists() else 0.0
+        self.begun = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + time.monotonic() - self.begun
+
+    def __enter__(self) -> _Meter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while True:
+            total = 0
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            self.peak_mb = max(self.peak_mb, total / 2**20)
+            with suppress(OSError):  # a full disk is reported by the stage itself
+                write_json(self.elapsed, {"seconds": self.seconds})
+            if self._stop.wait(self.EVERY_S):
+                return
+
+
+def _versions() -> dict[str, Any]:
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    found["commit"] = _commit()
+    return found
+
+
+def _commit() -> str | None:
+    """The code's git commit, where the package lies in a checkout."""
+    git = Path(__file__).parents[1] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        return (git / head[5:]).read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,156 @@
+"""Tables and features on disk: Lance, appended in commits, never changed after the artifact's commit.
+
+A feature store has one row for every row of the sources index, in its order:
+
+    vector: fixed_size_list<float16>[d]      zeros where status is not ""
+    status: string                           "" or the reason why there is no vector (REJECT_REASONS, "text_only")
+
+so row i of the index, of the features, of the scores and of the selection are the same sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from emt_core.errors import EmtError
+
+SCAN_ROWS = 16_384
+READAHEAD_BATCHES = 4
+ROWS_PER_FILE = 1_048_576
+
+
+class Table:
+    """A Lance table: append while it is built, scan and take afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _dataset(self) -> Any:
+        import lance
+
+        try:
+            return lance.dataset(str(self.path))
+        except (OSError, ValueError) as error:
+            raise EmtError(
+                "a table of the workspace cannot be read", where=self.path, remedy="run its stage again"
+            ) from error
+
+    def exists(self) -> bool:
+        return (self.path / "_versions").is_dir()
+
+    def append(self, table: pa.Table) -> None:
+        """One commit: after a kill the table holds exactly the appends that returned."""
+        import lance
+
+        mode = "append" if self.exists() else "create"
+        lance.write_dataset(table, str(self.path), mode=mode, max_rows_per_file=ROWS_PER_FILE)
+        self.__dict__.pop("_dataset", None)
+
+    @property
+    def rows(self) -> int:
+        return self._dataset.count_rows() if self.exists() else 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._dataset.schema
+
+    def scan(
+        self, columns: Sequence[str], *, start: int = 0, stop: int | None = None, batch_rows: int = SCAN_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows [start, stop) in order, a batch at a time; memory stays bounded by a few batches."""
+        stop = self.rows if stop is None else min(stop, self.rows)
+        if stop <= start:
+            return
+        scanner = self._dataset.scanner(
+            columns=list(columns),
+            offset=start or None,
+            limit=stop - start if (start or stop < self.rows) else None,
+            batch_size=batch_rows,
+            batch_readahead=READAHEAD_BATCHES,
+            scan_in_order=True,
+        )
+        yield from scanner.to_batches()
+
+    def take(self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
+        """The given rows, in the given order (repeats allowed)."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.rows):
+            raise IndexError(f"rows outside 0..{self.rows - 1}")
+        if not wanted.size:
+            return self.schema.empty_table() if columns is None else self.schema.empty_table().select(list(columns))
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        found = self._dataset.take(unique.tolist(), columns=list(columns) if columns is not None else None)
+        return found.take(pa.array(inverse))
+
+    def column(self, name: str, *, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """One narrow column of rows [start, stop) as an array (never call it on vectors or text)."""
+        parts = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.scan([name], start=start, stop=stop)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+
+@dataclass
+class Features:
+    """Read side of a feature store: float16 vectors [rows, dim] and their status."""
+
+    table: Table
+
+    @classmethod
+    def at(cls, path: Path) -> Features:
+        return cls(Table(path))
+
+    @property
+    def rows(self) -> int:
+        return self.table.rows
+
+    @cached_property
+    def dim(self) -> int:
+        return self.table.schema.field("vector").type.list_size
+
+    def batches(
+        self, *, start: int = 0, stop: int | None = None, batch_rows: int = SCAN_ROWS
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, float16 [n, dim]) for rows [start, stop) in order; a view on the read buffer, do not write to it."""
+        at = start
+        for batch in self.table.scan(["vector"], start=start, stop=stop, batch_rows=batch_rows):
+            yield at, as_matrix(batch.column(0))
+            at += batch.num_rows
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """float16 [len(rows), dim], in the given order."""
+        column = self.table.take(rows, ["vector"]).column(0).combine_chunks()
+        return as_matrix(column) if len(column) else np.empty((0, self.dim), np.float16)
+
+    def ok(self, *, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """bool [rows]: which rows have a vector."""
+        parts = []
+        for batch in self.table.scan(["status"], start=start, stop=stop):
+            parts.append(np.asarray(batch.column(0).to_numpy(zero_copy_only=False) == ""))
+        return np.concatenate(parts) if parts else np.empty(0, bool)
+
+
+def feature_schema(dim: int) -> pa.Schema:
+    return pa.schema([("vector", pa.list_(pa.float16(), dim)), ("status", pa.string())])
+
+
+def feature_table(vectors: np.ndarray, status: Sequence[str]) -> pa.Table:
+    """float16 [n, dim] and n statuses -> one append of a feature store."""
+    if vectors.dtype != np.float16 or vectors.ndim != 2 or len(vectors) != len(status):
+        raise ValueError(f"want float16 [n, dim] and n statuses, got {vectors.dtype} {vectors.shape}, {len(status)}")
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float16())
+    column = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
+    return pa.table(
+        {"vector": column, "status": pa.array(status, pa.string())}, schema=feature_schema(vectors.shape[1])
+    )
+
+
+def as_matrix(column: pa.FixedSizeListArray) -> np.ndarray:
+    """A fixed-size-list column as [n, dim] without a copy."""
+    return column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), column.type.list_size)
