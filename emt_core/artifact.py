@@ -162,7 +162,7 @@ class Workspace:
 
     @contextmanager
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the right to build one artifact; raises filelock.Timeout at once where `wait` is False and it is taken."""
+        """Hold the right to build one artifact; without `wait`, raises filelock.Timeout at once where it is taken."""
         (self.path / stage).mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
             yield

@@ -94,7 +94,7 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
 
 
 def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay dotted settings over a raw recipe; `select.top.k` finds the instance `select.top` before the stage `select`."""
+    """Lay dotted settings over a raw recipe; `select.top.k` finds instance `select.top` before stage `select`."""
     out = deepcopy(dict(raw))
     for dotted, value in overrides.items():
         head = next((name for name in sorted(out, key=len, reverse=True) if dotted.startswith(name + ".")), None)

@@ -44,7 +44,7 @@ class SourceBase(Frozen):
 
 class LlavaSource(SourceBase):
     format: Literal["llava"]
-    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | absent, "conversations": [...]}`."""
+    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none, "conversations": [...]}`."""
 
     image_root: str = "."
     """Folder that image paths are relative to, itself relative to the JSON file's folder."""

@@ -1,0 +1,84 @@
+"""The state of every instance of a recipe in a workspace, from what lies on disk; starts nothing, waits for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from emt_core.artifact import Workspace, read_json
+from emt_core.plan import Instance, Plan
+
+State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
+
+MEANING: dict[State, str] = {
+    "missing": "not made yet",
+    "running": "a process is building it now",
+    "interrupted": "begun and stopped; the next run goes on from its last commit",
+    "failed": "the last run ended in an error",
+    "stale": "made before, but the recipe, its inputs or a parent changed since; the old artifact is still there",
+    "done": "complete and up to date",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceStatus:
+    label: str
+    stage: str
+    key: str
+    state: State
+    parents: tuple[str, ...]
+    rows: int | None = None
+    seconds: float | None = None
+    peak_memory_mb: int | None = None
+    finished: float | None = None
+    message: str = ""
+    progress: dict[str, Any] | None = None
+    """While running or interrupted: doing, done, total, unit, rate, seconds_left, at."""
+
+    stale_key: str | None = None
+    """The artifact that was current before, where the state is stale."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan_status(plan: Plan, workspace: Workspace) -> list[InstanceStatus]:
+    """One status per instance, in plan order."""
+    state_file = workspace.path / "state" / f"{plan.recipe.name}.json"
+    known = read_json(state_file) if state_file.exists() else {}
+    return [_status(instance, workspace, known) for instance in plan.instances]
+
+
+def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> InstanceStatus:
+    facts: dict[str, Any] = {
+        "label": instance.label,
+        "stage": instance.stage,
+        "key": instance.key,
+        "parents": tuple(parent.label for parent in instance.parents.values()),
+    }
+    artifact = workspace.find(instance.stage, instance.key)
+    if artifact is not None:
+        manifest = artifact.manifest
+        return InstanceStatus(
+            state="done", **facts, **{n: manifest[n] for n in ("rows", "seconds", "peak_memory_mb", "finished")}
+        )
+    building = workspace.building(instance.stage, instance.key)
+    progress = _read_if_there(building / "progress.json")
+    if workspace.is_locked(instance.stage, instance.key):
+        return InstanceStatus(state="running", progress=progress, **facts)
+    failure = _read_if_there(building / "failure.json")
+    if failure is not None:
+        return InstanceStatus(state="failed", message=failure["message"], progress=progress, **facts)
+    if building.exists():
+        return InstanceStatus(state="interrupted", progress=progress, **facts)
+    earlier = known.get(instance.label)
+    if earlier is not None and earlier != instance.key and workspace.find(instance.stage, earlier) is not None:
+        return InstanceStatus(state="stale", stale_key=earlier, **facts)
+    return InstanceStatus(state="missing", **facts)
+
+
+def _read_if_there(path: Any) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
