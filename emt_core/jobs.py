@@ -3,10 +3,10 @@
     <workspace>/jobs/<id>/job.json      what was asked: the command line, written before the process starts
     <workspace>/jobs/<id>/process.json  pid and start time of the process that runs it
     <workspace>/jobs/<id>/log.txt       everything it printed
-    <workspace>/jobs/<id>/end.json      exit code, written by the process that runs it; absent while it runs or if it was killed
+    <workspace>/jobs/<id>/end.json      exit code, written at the end; absent while it runs or if it was killed
 
-A job is the same `emt run` that a person would type (style.md, rule 7), so the app can die or restart without losing it,
-and running a cancelled or lost job again resumes the stage at its last commit.
+A job is the same `emt run` that a person would type, so the app can die or restart without losing it, and running a
+cancelled or lost job again resumes the stage at its last commit.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Job:
         return "\n".join(text.splitlines()[-lines:])
 
     def cancel(self, *, hard: bool = False) -> None:
-        """Ask the job to stop (SIGTERM: it stops at once and keeps what it committed), or kill it and all its children."""
+        """Ask the job to stop (SIGTERM: what it committed stays), or kill it and all its children."""
         write_json(self.path / "cancel.json", {"at": time.time(), "hard": hard})
         process = self._process
         if process is None:

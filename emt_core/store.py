@@ -117,7 +117,7 @@ class Features:
     def batches(
         self, *, start: int = 0, stop: int | None = None, batch_rows: int = SCAN_ROWS
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, float16 [n, dim]) for rows [start, stop) in order: views on the read buffer, not to be written."""
+        """(first row, float16 [n, dim]) for rows [start, stop) in order: views on the read buffer, do not write."""
         at = start
         for batch in self.table.scan(["vector"], start=start, stop=stop, batch_rows=batch_rows):
             yield at, as_matrix(batch.column(0))
