@@ -139,10 +139,10 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             )
         if stage not in CONFIGS:
             raise EmtError(f"stage {stage!r} is planned and not built yet", where=where, remedy=f"remove {label!r}")
-        body = {"sources": body} if stage == "sources" and isinstance(body, list) else dict(body or {})
-        parents = body.pop("parents", {})
+        settings: dict[str, Any] = {"sources": body} if isinstance(body, list) else dict(body or {})
+        parents = settings.pop("parents", {})
         try:
-            config = CONFIGS[stage].model_validate(body)
+            config = CONFIGS[stage].model_validate(settings)
             instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))
         except ValidationError as error:
             raise _explain(error, label, CONFIGS[stage], where) from error
@@ -163,7 +163,7 @@ def _explain(error: ValidationError, label: str, model: type[Frozen], where: obj
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         remedy = f"fields here: {', '.join(sorted(model.model_fields))}"
     elif first["type"] == "union_tag_invalid":
-        remedy = f"formats: {first['ctx']['expected_tags']}"
+        remedy = f"formats: {first.get('ctx', {}).get('expected_tags')}"
     message = first["msg"].removeprefix("Value error, ")
     return EmtError(f"recipe field {field}: {message}{more}", where=where, remedy=remedy)
 

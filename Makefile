@@ -1,0 +1,61 @@
+# make demo   a fresh clone to the open app
+# make test   everything CI runs, with its own set-up
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo test test-full check format lock bench clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## setup      make .venv with everything in it (.venv/bin/emt)
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@.ci/make-venv $(PYTHON) $(VENV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+## demo       set up, run the embedded demo from sources to select, open the app
+demo: setup
+	$(BIN)/emt demo --workspace $(or $(WORKSPACE),workspace-demo) $(ARGS)
+
+## test       set up (with browser and graphics libraries), lint, types, tests; minutes per group
+test: setup
+	@.ci/system-packages
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+## test-full  the same with the slow tests
+test-full: setup
+	@.ci/system-packages
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest $(ARGS)
+
+## check      ruff and the type checker
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+## format     let ruff rewrite
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## lock       resolve requirements.lock anew (versions and hashes, no addresses)
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra sim --extra test --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+## bench      speed and memory measurements; results land in benchmarks/results
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+## clean      remove the environment and caches (never a workspace)
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
