@@ -51,20 +51,25 @@ class Episode:
 
 
 def make_env(task: RobotTask, robot_set: RobotSet, seed: int):
-    """A Meta-World environment reset to the layout of `seed`, its camera moved. Returns (env, camera id)."""
+    """A Meta-World environment reset to the layout of `seed`, its camera moved.
+
+    Returns (env, observation, camera id). Do not reset it again: each reset draws another layout.
+    """
     use_headless_gl()
     import mujoco
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 
     env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"](seed=seed)
-    env.reset()
+    observation, _ = env.reset()
     camera_id = point_camera(env.model, _MODEL_CAMERA, robot_set.camera)
     if not task.show_goal:
         for site in range(env.model.nsite):
             if "goal" in env.model.site(site).name.lower():
                 env.model.site_rgba[site, 3] = 0.0
+    # Some tasks set joints (an open window, a drawer) after their last forward pass: without this one the first frame
+    # would show the state before.
     mujoco.mj_forward(env.model, env.data)
-    return env, camera_id
+    return env, observation, camera_id
 
 
 def record_episode(task: RobotTask, robot_set: RobotSet, seed: int, *, noise: float = ACTION_NOISE) -> Episode:
@@ -77,9 +82,8 @@ def record_episode(task: RobotTask, robot_set: RobotSet, seed: int, *, noise: fl
 
     if seed not in DEMONSTRATION_SEEDS:
         raise EmtError(f"Seed {seed} is reserved for evaluation", remedy=f"use one of {DEMONSTRATION_SEEDS}")
-    env, camera_id = make_env(task, robot_set, seed)
+    env, observation, camera_id = make_env(task, robot_set, seed)
     expert, rng = ENV_POLICY_MAP[task.env](), np.random.default_rng(seed)
-    observation = env.reset()[0]
     frames, states, actions, left = [], [], [], FRAMES_AFTER_SUCCESS
     success = False
     with SceneRenderer(env.model, size=IMAGE_SIZE) as renderer:

@@ -57,7 +57,7 @@ ROBOT_SETS: tuple[RobotSet, ...] = (
     RobotSet(
         name="arm_reach_push",
         version="v3.0",
-        camera=CameraPose(position=(0.60, 0.03, 0.60), target=(0.0, 0.66, 0.12), fovy=42.0),
+        camera=CameraPose(position=(0.50, 0.10, 0.52), target=(0.0, 0.68, 0.12), fovy=38.0),
         episodes_per_task=20,
         first_seed=0,
         tasks=(
@@ -96,7 +96,7 @@ ROBOT_SETS: tuple[RobotSet, ...] = (
     RobotSet(
         name="arm_drawers_doors",
         version="v3.0",
-        camera=CameraPose(position=(-0.66, 0.08, 0.68), target=(0.03, 0.68, 0.10), fovy=44.0),
+        camera=CameraPose(position=(-0.66, 0.12, 0.60), target=(0.03, 0.68, 0.12), fovy=42.0),
         episodes_per_task=20,
         first_seed=2_000,
         tasks=(
@@ -132,7 +132,7 @@ ROBOT_SETS: tuple[RobotSet, ...] = (
     RobotSet(
         name="arm_buttons_windows",
         version="v2.1",
-        camera=CameraPose(position=(0.88, 0.30, 0.72), target=(0.04, 0.70, 0.14), fovy=44.0),
+        camera=CameraPose(position=(0.62, -0.02, 0.40), target=(0.06, 0.74, 0.16), fovy=42.0),
         episodes_per_task=15,
         first_seed=4_000,
         tasks=(
