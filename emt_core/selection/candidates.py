@@ -1,0 +1,95 @@
+"""What selection knows of every index row, and which rows may be selected at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emt_core.errors import EmtError
+
+ROBOT, TEXT_ONLY, NON_FINITE, EXCLUDED = "robot", "text_only", "non_finite_feature", "excluded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """One entry a row of the index, in its order. Names stand once; rows hold codes into them."""
+
+    source: np.ndarray
+    """Integer [n]: place in `sources`."""
+    sources: tuple[str, ...]
+    pool: np.ndarray
+    """bool [len(sources)]: pool sources; all others are robot data and never selected."""
+    category: np.ndarray
+    """Integer [n]: place in `categories`."""
+    categories: tuple[str, ...]
+    logit: np.ndarray | None = None
+    """float32 [n], NaN without a vector; None where nothing is ranked by score."""
+    status: np.ndarray | None = None
+    """Integer [n]: place in `statuses`; None: every row has a vector."""
+    statuses: tuple[str, ...] = ("",)
+    text_only: np.ndarray | None = None
+    """bool [n]: rows without an image; None: there are none."""
+    excluded: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows never taken."""
+
+    def __post_init__(self) -> None:
+        n = len(self.source)
+        lengths = {
+            name: len(value)
+            for name in ("category", "logit", "status", "text_only")
+            if (value := getattr(self, name)) is not None and len(value) != n
+        }
+        if lengths:
+            raise ValueError(f"{n} rows of `source`, but {lengths}")
+        if self.logit is not None and self.logit.dtype != np.float32:
+            raise TypeError(f"logits are float32, got {self.logit.dtype}")
+
+    @property
+    def rows(self) -> int:
+        return len(self.source)
+
+    @property
+    def pool_sources(self) -> list[str]:
+        return [name for name, pool in zip(self.sources, self.pool, strict=True) if pool]
+
+    def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
+        """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
+
+        A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of a ranked one.
+        Where several reasons hold the first counts: robot, text_only, the embed status, non-finite score, excluded.
+        """
+        reasons, code = [""], np.zeros(self.rows, np.int8)
+
+        def mark(reason: str, where: np.ndarray) -> None:
+            if reason not in reasons:
+                reasons.append(reason)
+            code[where & (code == 0)] = reasons.index(reason)
+
+        mark(ROBOT, ~np.asarray(self.pool, bool)[self.source])
+        if self.text_only is not None and not include_text_only:
+            mark(TEXT_ONLY, self.text_only)
+        if self.status is not None:
+            for place, name in enumerate(self.statuses):
+                if name:
+                    mark(name, self.status == place)
+        if self.logit is not None:
+            mark(NON_FINITE, ~np.isfinite(self.logit))
+        if len(self.excluded):
+            chosen = np.zeros(self.rows, bool)
+            chosen[self.excluded] = True
+            mark(EXCLUDED, chosen)
+        return code, reasons
+
+
+def named_codes(names: Iterable[str], known: tuple[str, ...], allowed: list[str], what: str) -> list[int]:
+    """Places in `known` of the names that a cap or quota uses. Raises EmtError that lists what may be named."""
+    unknown = sorted(set(names) - set(allowed))
+    if unknown:
+        raise EmtError(
+            f"{what} names {', '.join(map(repr, unknown))}, which the pool does not have",
+            where="select",
+            remedy=f"known: {', '.join(allowed)}",
+        )
+    return [known.index(name) for name in names]

@@ -1,0 +1,114 @@
+"""From candidates and a configuration to a decision: the selected rows in order, and a reason for every other row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from emt_core.selection.candidates import Candidates
+from emt_core.selection.limits import QUOTA, Limit, apply, limits_of
+from emt_core.selection.order import at_least, falling_keys, ordered_rows, random_keys
+from emt_core.stage_config import SelectConfig
+
+BELOW_CUT, NOT_DRAWN = "below_cut", "not_drawn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    rows: np.ndarray
+    """int64 [selected]: index rows, best first."""
+    code: np.ndarray
+    """int8 [n]: place in `reasons` for every index row; 0 = selected."""
+    reasons: tuple[str, ...]
+    asked: int | None
+    """Size asked for (k, or fraction x eligible); None with a threshold or `all`."""
+    eligible: int
+    """Rows that could have been selected before any cut, cap or quota."""
+    shortfall: dict[str, int]
+    """Quota groups that have fewer rows than their quota, and how many are missing."""
+
+    def counts(self) -> dict[str, int]:
+        """Rows under each reason ("" = selected); they add up to the index."""
+        found = np.bincount(self.code, minlength=len(self.reasons))
+        return {reason: int(count) for reason, count in zip(self.reasons, found, strict=True) if count}
+
+
+def asked_size(config: SelectConfig, eligible: int) -> int | None:
+    """Rows that k or fraction ask for; a fraction is rounded half up and at least 1."""
+    if config.k is not None:
+        return config.k
+    if config.fraction is not None:
+        return max(1, math.floor(config.fraction * eligible + 0.5))
+    return None
+
+
+def decide(candidates: Candidates, config: SelectConfig) -> Decision:
+    """Greedy in rank order: falling score (`top`), seeded draw (`random`) or index order (`all`); ties by row.
+
+    Rows behind the cut are `below_cut` (`not_drawn` for a draw) whatever caps say of them. Quotas that a group cannot
+    fill are not shared out again: they are the shortfall. Raises EmtError where a cap or quota names something unknown.
+    """
+    if config.strategy == "top" and candidates.logit is None:
+        raise ValueError("strategy 'top' needs scores")
+    code, reasons = candidates.not_eligible(include_text_only=config.include_text_only)
+    eligible = np.flatnonzero(code == 0)
+    asked = asked_size(config, len(eligible))
+    limits = limits_of(config, candidates, asked)
+    reasons.append(NOT_DRAWN if config.strategy == "random" else BELOW_CUT)
+    code[eligible] = len(reasons) - 1
+
+    order = _ordered(candidates, config, eligible, None if limits else asked)
+    if not limits:
+        rows = order
+    else:
+        codes = {limit.by: getattr(candidates, limit.by)[order] for limit in limits}
+        verdict = apply(limits, codes)
+        rows, refused = cut(order, verdict, asked)
+        for which, limit in enumerate(limits):
+            if limit.reason not in reasons:
+                reasons.append(limit.reason)
+            code[order[refused[verdict[refused] == which + 1]]] = reasons.index(limit.reason)
+    code[rows] = 0
+    return Decision(
+        rows=rows,
+        code=code,
+        reasons=tuple(reasons),
+        asked=asked,
+        eligible=len(eligible),
+        shortfall=_shortfall(limits, candidates, rows),
+    )
+
+
+def cut(order: np.ndarray, verdict: np.ndarray, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(the first `size` taken rows, places in `order` of rows refused before the cut)."""
+    taken = np.flatnonzero(verdict == 0)
+    end = len(order)
+    if size is not None and len(taken) > size:
+        taken, end = taken[:size], int(taken[size - 1]) + 1 if size else 0
+    elif size is not None and len(taken) == size and size:
+        end = int(taken[-1]) + 1
+    return order[taken], np.flatnonzero(verdict[:end])
+
+
+def _ordered(candidates: Candidates, config: SelectConfig, eligible: np.ndarray, first: int | None) -> np.ndarray:
+    if config.strategy == "random":
+        return ordered_rows(random_keys(config.seed, eligible), first)
+    if config.strategy == "all":
+        return eligible[:first]
+    assert candidates.logit is not None
+    logit = candidates.logit[eligible]
+    if config.threshold is not None:
+        above = logit >= at_least(config.threshold)
+        eligible, logit = eligible[above], logit[above]
+    return ordered_rows(falling_keys(logit, eligible), first)
+
+
+def _shortfall(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> dict[str, int]:
+    quota = next((limit for limit in limits if limit.reason == QUOTA), None)
+    if quota is None:
+        return {}
+    names = candidates.sources if quota.by == "source" else candidates.categories
+    got = np.bincount(getattr(candidates, quota.by)[rows], minlength=len(names))
+    return {names[group]: most - int(got[group]) for group, most in quota.most.items() if most > got[group]}

@@ -1,0 +1,97 @@
+"""Caps and quotas: at most so many of a group, applied greedily in rank order.
+
+The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups is used up; the
+first such limit, in the order quota, source cap, category cap, is its reason. `apply` gives exactly that (a property
+test compares) without the loop: a group fills at most once, so there are at most as many passes as limited groups.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+from emt_core.selection.candidates import Candidates, named_codes
+from emt_core.stage_config import SelectConfig
+
+QUOTA, SOURCE_CAP, CATEGORY_CAP = "quota", "source_cap", "category_cap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """At most `most[g]` rows of each group g; groups that are not named are free."""
+
+    by: str
+    """`source` or `category`: which codes name the groups."""
+    most: dict[int, int]
+    reason: str
+
+
+def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) -> list[Limit]:
+    """The limits of a configuration, in the order in which they are asked. `size`: rows that quotas share out."""
+    found = []
+    known = {
+        "source": (candidates.sources, candidates.pool_sources),
+        "category": (candidates.categories, list(candidates.categories)),
+    }
+    for by, (names, allowed) in known.items():
+        shares: dict[str, float] = getattr(config.quotas, by)
+        if shares and size is not None:
+            counts = largest_remainder(list(shares.values()), size)
+            most = dict.fromkeys(range(len(names)), 0)  # a group without a quota gets none
+            most.update(zip(named_codes(shares, names, allowed, f"quotas.{by}"), counts, strict=True))
+            found.append(Limit(by=by, most=most, reason=QUOTA))
+    for by, reason in (("source", SOURCE_CAP), ("category", CATEGORY_CAP)):
+        caps: dict[str, int] = getattr(config.caps, by)
+        if caps:
+            names, allowed = known[by]
+            codes = named_codes(caps, names, allowed, f"caps.{by}")
+            found.append(Limit(by=by, most=dict(zip(codes, caps.values(), strict=True)), reason=reason))
+    return found
+
+
+def largest_remainder(shares: list[float], total: int) -> list[int]:
+    """Whole numbers that sum to `total` and follow the shares (Hamilton); equal remainders go to the earlier share."""
+    exact = [share * total for share in shares]
+    counts = [int(np.floor(value + 1e-9)) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (-(exact[i] - counts[i]), i))
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
+    """int8 [n], n rows best first: 0 = taken, i + 1 = refused by limits[i]. codes: group of each row, by `Limit.by`."""
+    rows = len(next(iter(codes.values()))) if codes else 0
+    verdict = np.zeros(rows, np.int8)
+    groups: list[tuple[int, int, np.ndarray]] = []  # limit, room, places of the members in rank order
+    for which, limit in enumerate(limits):
+        for group, most in limit.most.items():
+            members = np.flatnonzero(codes[limit.by] == group)
+            if len(members) >= most and len(members):
+                groups.append((which, most, members))
+
+    def fills_at(which: int, room: int, members: np.ndarray) -> int | None:
+        """Place of the row that uses up the group's room, as things stand; -1 where there is no room at all."""
+        if room == 0:
+            return -1
+        taken = members[verdict[members] == 0]
+        return int(taken[room - 1]) if len(taken) >= room else None
+
+    waiting = [(at, place) for place, group in enumerate(groups) if (at := fills_at(*group)) is not None]
+    heapq.heapify(waiting)
+    while waiting:
+        at, place = heapq.heappop(waiting)
+        now = fills_at(*groups[place])
+        if now is None:
+            continue
+        if now != at:  # groups closed meanwhile took members away: it fills later than thought, never earlier
+            heapq.heappush(waiting, (now, place))
+            continue
+        which, _, members = groups[place]
+        after = members[np.searchsorted(members, at, side="right") :]
+        # the limit that is asked first names the reason, also where a later one has refused the row already
+        after = after[(verdict[after] == 0) | (verdict[after] > which + 1)]
+        verdict[after] = which + 1
+    return verdict

@@ -1,0 +1,63 @@
+"""Total orders over rows: by falling score or by a seeded draw, ties always by row.
+
+Both are one sort of 64-bit keys: 32 bits of what is ranked by, then 32 bits of row. Measured on 10M rows this is
+several times quicker than a stable argsort, and a partition of the same keys gives the exact top K with its ties.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+
+
+def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """uint64 [n] that sort as (-logit, row). logit: float32 without NaN; rows: integers below 2^32."""
+    if logit.dtype != np.float32:
+        raise TypeError(f"logits are float32, got {logit.dtype}")
+    bits = (logit + np.float32(0)).view(np.uint32)  # -0.0 + 0 = 0.0: the two zeros are one score
+    # IEEE 754: non-negative floats sort as their bits, negative ones in reverse; the whole is inverted to fall
+    keys = np.where(bits >> np.uint32(31), bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.uint64)
+    keys <<= _SHIFT
+    keys |= rows.astype(np.uint64)
+    return keys
+
+
+def random_keys(seed: int, rows: np.ndarray) -> np.ndarray:
+    """uint64 [n] that sort as a seeded uniform draw.
+
+    A row's key depends on the seed and the row alone (splitmix64), not on which rows stand beside it or how they
+    are cut into batches: leaving rows out keeps the order of all others, so draws of the same seed are nested.
+    Equal 32-bit hashes (about 1 row in 400 at 10M) fall back on the row.
+    """
+    with np.errstate(over="ignore"):
+        x = rows.astype(np.uint64) + np.uint64(1)
+        x += _mix(np.asarray([seed & 0xFFFFFFFFFFFFFFFF], np.uint64) + np.uint64(0x9E3779B97F4A7C15))[0]
+        x = _mix(x * np.uint64(0x9E3779B97F4A7C15))
+    return (x & ~_LOW) | rows.astype(np.uint64)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def ordered_rows(keys: np.ndarray, first: int | None = None) -> np.ndarray:
+    """int64 rows in the order of their keys; only the `first` of them where given. Overwrites `keys`."""
+    if first is not None and first < len(keys):
+        if first <= 0:
+            return np.empty(0, np.int64)
+        keys.partition(first - 1)
+        keys = keys[:first]
+    keys.sort()
+    return (keys & _LOW).astype(np.int64)
+
+
+def at_least(threshold: float) -> np.float32:
+    """The smallest float32 that is >= threshold: comparing float32 scores with it is exact."""
+    with np.errstate(over="ignore"):
+        near = np.float32(threshold)
+    return near if float(near) >= threshold else np.nextafter(near, np.float32(np.inf))
