@@ -44,7 +44,9 @@ class InstanceConfig(Frozen):
 
 
 class Recipe(Frozen):
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    """Letters, digits, `_` and `-`: it names a file of the workspace."""
+
     base: Path
     """Absolute folder that relative paths start from."""
 
@@ -52,9 +54,15 @@ class Recipe(Frozen):
     """The VLM that midtrain trains and export writes a training file for; separate from the encoder's model."""
 
     runtime: Runtime = Runtime()
+    """How and where to run; enters no key."""
+
     instances: tuple[InstanceConfig, ...]
     arms: dict[str, dict[str, Any]] = {}
+    """An experiment's arms: for each, dotted settings laid over the recipe."""
+
     seeds: tuple[int, ...] = ()
+    """An experiment's seeds: each arm is expanded once for each."""
+
     vary: tuple[str, ...] = ("select", "midtrain", "finetune", "evaluate")
     """Stages whose seed follows the experiment's seeds; all others are shared."""
 
@@ -97,13 +105,12 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
     """Lay dotted settings over a raw recipe; `select.top.k` finds instance `select.top` before stage `select`."""
     out = deepcopy(dict(raw))
     for dotted, value in overrides.items():
-        head = next((name for name in sorted(out, key=len, reverse=True) if dotted.startswith(name + ".")), None)
-        if head is None:
-            head = dotted.split(".")[0]
-            if head == dotted or (head not in STAGES and head not in TOP_LEVEL):
-                out[dotted] = value
-                continue
-        spot, names = out, [head, *dotted[len(head) + 1 :].split(".")]
+        head = _entry_of(dotted, value, out)
+        if head == dotted:
+            out[dotted] = value
+            continue
+        rest = dotted[len(head) + 1 :] if dotted.startswith(head + ".") else dotted.partition(".")[2]
+        spot, names = out, [head, *rest.split(".")]
         for name in names[:-1]:
             if isinstance(spot, list):
                 spot = _item_of(spot, name, dotted)
@@ -115,6 +122,25 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
             raise EmtError(f"--set {dotted}: name a field of the entry", remedy="for example sources.NAME.path=...")
         spot[names[-1]] = value
     return out
+
+
+def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
+    """The recipe's entry that a dotted setting belongs to (the setting itself where it is an entry)."""
+    stage, _, rest = dotted.partition(".")
+    if dotted in raw or not rest or (stage not in STAGES and stage not in TOP_LEVEL):
+        return dotted
+    inside = [entry for entry in raw if dotted.startswith(entry + ".")]
+    if inside:
+        return max(inside, key=len)
+    named = [entry for entry in raw if entry.startswith(stage + ".")]
+    field = rest.partition(".")[0]
+    if stage in CONFIGS and field not in CONFIGS[stage].model_fields and ("." in rest or isinstance(value, dict)):
+        return f"{stage}.{field}"  # a setting of an instance that the recipe does not have yet
+    if len(named) > 1:
+        raise EmtError(
+            f"--set {dotted}: the recipe has {', '.join(named)}", remedy=f"say which: --set {named[0]}.{rest}=..."
+        )
+    return named[0] if named else stage
 
 
 def _item_of(entries: list[Any], name: str, dotted: str) -> Any:
@@ -139,7 +165,14 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             )
         if stage not in CONFIGS:
             raise EmtError(f"stage {stage!r} is planned and not built yet", where=where, remedy=f"remove {label!r}")
-        settings: dict[str, Any] = {"sources": body} if isinstance(body, list) else dict(body or {})
+        settings = {"sources": body} if stage == "sources" and isinstance(body, list) else body or {}
+        if not isinstance(settings, dict):
+            raise EmtError(
+                f"{label!r} has to be a mapping of settings, not {type(body).__name__}",
+                where=where,
+                remedy=f"fields here: {', '.join(sorted(CONFIGS[stage].model_fields))}",
+            )
+        settings = dict(settings)
         parents = settings.pop("parents", {})
         try:
             config = CONFIGS[stage].model_validate(settings)

@@ -1,0 +1,161 @@
+"""The rules of the architecture (docs/architecture.md), held against the code as it stands."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emt_core.flow import FLOW, STAGES
+from emt_core.stage_config import CONFIGS
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "emt_core"
+HEAVY = {"torch", "transformers", "open_clip", "umap", "pacmap", "sklearn", "lance", "datasets", "streamlit"}
+
+
+def python_files(*folders: str) -> list[Path]:
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in tracked.splitlines() if name.startswith(folders) and (ROOT / name).exists()]
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Full names of the modules that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_core_never_imports_streamlit_or_the_pages():
+    for path in python_files("emt_core/"):
+        for name in imported(path):
+            assert name.split(".")[0] not in ("streamlit", "pages", "app"), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_stages_never_import_each_other():
+    for path in python_files("emt_core/stages/"):
+        others = [n for n in imported(path) if n.startswith("emt_core.stages.") and path.stem != "__init__"]
+        names = {name.split(".")[2] for name in others}
+        assert not names & set(STAGES), f"{path.name} imports stage(s) {names & set(STAGES)}"
+
+
+@pytest.mark.parametrize("below", ["figures", "readers", "encoders", "proximity", "metrics", "exporters", "category"])
+def test_lower_layers_do_not_import_upper_ones(below: str):
+    for path in python_files(f"emt_core/{below}/"):
+        for name in imported(path):
+            upper = name.startswith(("emt_core.stages.", "emt_core.jobs", "emt_core.cli", "emt_core.runner"))
+            assert not upper, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_figures_are_pure():
+    for path in python_files("emt_core/figures/"):
+        for name in imported(path):
+            assert not name.startswith(("emt_core.artifact", "emt_core.store", "emt_core.index")), (
+                f"{path.name}: {name}"
+            )
+
+
+def test_every_built_stage_has_its_file_config_and_version():
+    files = {path.stem for path in (CORE / "stages").glob("*.py")} - {"__init__"}
+    built = {stage.name for stage in FLOW if stage.built}
+    assert files == built == set(CONFIGS)
+    for name in built:
+        text = (CORE / "stages" / f"{name}.py").read_text(encoding="utf-8")
+        assert re.search(r"^VERSION(: int)? = \d+$", text, re.M), f"stages/{name}.py has no VERSION"
+        assert re.search(r"^def run\(context: Context\) -> Outcome:", text, re.M), f"stages/{name}.py has no run()"
+
+
+def test_flow_is_a_dag_in_order():
+    seen: set[str] = set()
+    for stage in FLOW:
+        assert set(stage.needs) | set(stage.may_use) <= seen, f"{stage.name} is fed by a stage that comes after it"
+        seen.add(stage.name)
+
+
+def test_every_stage_module_is_light_at_the_top():
+    for path in python_files("emt_core/stages/"):
+        heavy = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
+        assert not heavy, f"{path.name} imports {heavy} when it is imported"
+
+
+def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
+    script = (
+        "import sys, emt_core, emt_core.cli, emt_core.plan, emt_core.status, emt_core.jobs\n"
+        "from emt_core.plan import stage_module\n"
+        "from emt_core.flow import FLOW\n"
+        "[stage_module(s.name) for s in FLOW if s.built]\n"
+        "sys.argv = ['emt', '--help']\n"
+        "code = emt_core.cli.main(['--help'])\n"
+        f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
+
+
+def test_no_file_outgrows_a_reader():
+    long = {str(p.relative_to(ROOT)): n for p in python_files("") if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_dumping_ground_modules():
+    assert not [p for p in python_files("") if p.stem in ("utils", "util", "helpers", "misc", "common")]
+
+
+def test_no_pickle_and_no_remote_code():
+    for path in python_files("emt_core/", "pages/", "app.py"):
+        text = path.read_text(encoding="utf-8")
+        names = {name.split(".")[0] for name in imported(path)}
+        assert not names & {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}, path
+        assert "trust_remote_code=True" not in text, path
+        assert "unsafe_allow_html=True" not in text, path
+        assert "allow_pickle=True" not in text, path
+        for call in re.findall(r"torch\.load\([^)]*\)", text):
+            assert "weights_only=True" in call, f"{path}: {call}"
+
+
+def test_config_fields_are_documented_below_themselves():
+    from emt_core import recipe, source_config, stage_config
+
+    obvious = {"seed", "stage", "name", "config", "instances", "caps", "quotas", "weight_decay", "conversations"}
+    for module in (source_config, stage_config, recipe):
+        for name, model in vars(module).items():
+            if (
+                isinstance(model, type)
+                and issubclass(model, source_config.Frozen)
+                and model.__module__ == module.__name__
+            ):
+                for field, info in model.model_fields.items():
+                    assert info.description or field in obvious, f"{name}.{field} has no docstring"
+
+
+def test_recipes_in_the_repository_are_valid():
+    from emt_core.recipe import load_recipe
+
+    found = sorted((ROOT / "recipes").glob("*.yaml"))
+    assert found
+    for path in found:
+        load_recipe(path)
+
+
+def test_lock_holds_versions_and_hashes_only():
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    for line in text.splitlines():
+        assert re.match(r"(\s+--hash=sha256:[0-9a-f]{64}|[A-Za-z0-9._-]+==\S+)", line) or not line.strip(), line
+
+
+def test_workflow_files_agree():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert all(repo["repo"] == "local" for repo in hooks["repos"])

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emt_core.errors import EmtError
+from emt_core.recipe import apply_overrides, dump_recipe, load_recipe, parse_overrides
+
+MINIMAL = """
+base: data
+sources:
+  - {name: web, role: pool, format: llava, path: web.json}
+  - {name: arm, role: robot, format: lerobot, path: arm, camera: observation.images.front}
+embed: {encoder: fake}
+estimator.learned: {}
+select.top: {k: 10}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path):
+    def write(text: str = MINIMAL, name: str = "mine.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_recipe_is_read_with_its_base_and_name(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file())
+    assert recipe.name == "mine"
+    assert recipe.base == tmp_path / "data"
+    assert [i.label for i in recipe.instances] == ["sources", "embed", "estimator.learned", "select.top"]
+
+
+def test_overrides_find_named_instances_lists_and_new_stages(recipe_file):
+    path = recipe_file()
+    changes = ["select.top.k=7", "sources.web.path=other.json", "gap.seed=3", "runtime.workers=0"]
+    recipe = load_recipe(path, changes)
+    by_label = {i.label: i.config for i in recipe.instances}
+    assert by_label["select.top"].k == 7
+    assert by_label["sources"].sources[0].path == "other.json"
+    assert by_label["gap"].seed == 3
+    assert recipe.runtime.workers == 0
+    assert load_recipe(path).instances[-1].config.k == 10
+
+
+def test_a_stage_name_alone_means_its_only_instance(recipe_file):
+    recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short.max_steps=5"])
+    assert {i.label: i.config for i in recipe.instances}["select.top"].k == 3
+    assert {i.label: i.config for i in recipe.instances}["estimator.short"].max_steps == 5
+    with pytest.raises(EmtError, match="say which"):
+        load_recipe(recipe_file(), ["estimator.short={}", "estimator.seed=1"])
+
+
+def test_overrides_do_not_change_what_they_are_laid_over():
+    raw = {"embed": {"pooling": "mean"}}
+    assert apply_overrides(raw, parse_overrides(["embed.pooling=last"])) == {"embed": {"pooling": "last"}}
+    assert raw == {"embed": {"pooling": "mean"}}
+
+
+def test_dump_and_load_give_the_same_recipe(recipe_file):
+    first = load_recipe(recipe_file())
+    again = load_recipe(recipe_file(dump_recipe(first), "again.yaml"))
+    assert again.instances == first.instances
+    assert again.base == first.base
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("embed.poling=last", "embed.poling"),
+        ("embed.pooling=median", "embed.pooling"),
+        ("selekt.k=1", "selekt"),
+        ("midtrain.steps=1", "not built yet"),
+        ("sources.nobody.path=x", "nobody"),
+        ("sources.web.format=zip", "format"),
+        ("select.top.fraction=0.5", "exactly one"),
+        ("select.top={strategy: random, threshold: 0.5}", "random"),
+        ("name=../escape", "name"),
+        ("embed=3", "mapping"),
+        ("sources.arm.name=web", "named"),
+        ("sources.web.name='a b'", "name"),
+        ("sources=[]", "sources"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_a_remedy(recipe_file, change, says):
+    with pytest.raises(EmtError) as caught:
+        load_recipe(recipe_file(), [change])
+    assert says in caught.value.message()
+
+
+@pytest.mark.parametrize("text", ["- a list", "just words", "a: [unclosed", "a: !!python/object:os.system {}"])
+def test_a_file_that_is_no_recipe_is_refused(recipe_file, text):
+    with pytest.raises(EmtError):
+        load_recipe(recipe_file(text))
+
+
+def test_set_without_a_value_is_explained():
+    with pytest.raises(EmtError, match="a\\.b=value"):
+        parse_overrides(["embed.pooling"])
