@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+
+from emt_core.artifact import Workspace, make_key, write_json
+from emt_core.errors import EmtError
+
+FACTS = {"stage": "embed", "version": 1, "config": {"a": 1}, "identity": None, "parents": {"sources": "k"}}
+MANIFEST = {"stage": "embed", "key": "k", "rows": 1, "metrics": {}, "parents": {}, "config": {}, "finished": 1.0}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "w", create=True)
+
+
+def test_key_depends_on_every_fact_and_not_on_order():
+    key = make_key(**FACTS)
+    assert key == make_key(**{**FACTS, "config": dict(reversed(list({"a": 1}.items())))})
+    changes = {"stage": "gap", "version": 2, "config": {"a": 2}, "identity": {"h": 1}, "parents": {"sources": "other"}}
+    assert len({make_key(**{**FACTS, name: value}) for name, value in changes.items()} | {key}) == 6
+
+
+def test_key_is_the_same_in_every_process():
+    script = f"from emt_core.artifact import make_key; print(make_key(**{FACTS!r}))"
+    seeds = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in (1, 2)]
+    keys = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e).stdout for e in seeds}
+    assert keys == {make_key(**FACTS) + "\n"}
+
+
+def test_a_committed_folder_is_complete_and_work_in_progress_is_not_found(workspace: Workspace):
+    building = workspace.building("embed", "k")
+    (building / "data").mkdir(parents=True)
+    (building / "data" / "x").write_text("1")
+    write_json(building / "progress.json", {})
+    assert workspace.find("embed", "k") is None
+    assert workspace.artifacts("embed") == []
+    artifact = workspace.commit("embed", "k", MANIFEST)
+    assert workspace.find("embed", "k") == artifact
+    assert [a.key for a in workspace.artifacts("embed")] == ["k"]
+    assert sorted(p.name for p in artifact.path.iterdir()) == ["data", "manifest.json"]
+    assert not building.exists()
+
+
+def test_a_manifest_written_but_not_renamed_is_still_work_in_progress(workspace: Workspace):
+    write_json(workspace.building("embed", "k") / "manifest.json", MANIFEST)
+    assert workspace.find("embed", "k") is None
+    assert workspace.artifacts("embed") == []
+
+
+def test_write_json_leaves_the_old_file_when_writing_fails(tmp_path: Path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_only_one_process_builds_and_a_killed_one_frees_the_lock(workspace: Workspace):
+    script = (
+        "import sys, time\nfrom emt_core.artifact import Workspace\n"
+        f"with Workspace.open({str(workspace.path)!r}).lock('embed', 'k'):\n"
+        "    print('held', flush=True)\n    time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    assert workspace.is_locked("embed", "k")
+    with pytest.raises(Timeout), workspace.lock("embed", "k", wait=False):
+        pass
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    started = time.monotonic()
+    with workspace.lock("embed", "k"):
+        assert time.monotonic() - started < 10
+    assert not workspace.is_locked("embed", "k")
+
+
+def test_opening_what_is_no_workspace_says_what_to_do(tmp_path: Path):
+    with pytest.raises(EmtError, match="not a workspace"):
+        Workspace.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmtError, match="is a file"):
+        Workspace.open(tmp_path / "file", create=True)
+    write_json(tmp_path / "future" / "workspace.json", {"format": 99})
+    with pytest.raises(EmtError, match="format 99"):
+        Workspace.open(tmp_path / "future")
+
+
+def test_a_lost_parent_is_named(workspace: Workspace):
+    workspace.building("embed", "k").mkdir(parents=True)
+    artifact = workspace.commit("embed", "k", {**MANIFEST, "parents": {"sources": "gone"}})
+    with pytest.raises(EmtError, match="sources gone"):
+        workspace.parents(artifact)
