@@ -288,3 +288,7 @@ def _stop(*_: object) -> None:
 
 def entry() -> None:
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,115 @@
+"""Real runs of a small recipe: resume, share, refuse, report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emt_core.artifact import Workspace
+from emt_core.errors import EmtError
+from emt_core.plan import make_plan
+from emt_core.recipe import load_recipe
+from emt_core.runner import run_plan
+from emt_core.status import plan_status
+from tests.small_world import small_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.open(tmp_path_factory.mktemp("runs") / "w", create=True)
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, quiet=True)
+    return workspace
+
+
+def manifests(workspace: Workspace) -> dict[str, float]:
+    return {str(p.relative_to(workspace.path)): p.stat().st_mtime_ns for p in workspace.path.glob("*/*/manifest.json")}
+
+
+def states(workspace: Workspace, recipe: Path, *changes: str) -> dict[str, str]:
+    return {s.label: s.state for s in plan_status(make_plan(load_recipe(recipe, changes)), workspace)}
+
+
+def test_a_recipe_runs_from_sources_to_select(world, finished):
+    assert set(states(finished, world / "recipe.yaml").values()) == {"done"}
+    manifest = next(iter(finished.artifacts("select"))).manifest
+    assert manifest["rows"] == 20 or manifest["metrics"]["selected"] == 20
+    assert manifest["peak_memory_mb"] > 0 and manifest["seconds"] > 0
+    assert set(manifest["parents"]) == {"sources", "embed", "category", "score"}
+
+
+def test_running_again_makes_nothing(world, finished):
+    before = manifests(finished)
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), finished, quiet=True)
+    assert manifests(finished) == before
+
+
+def test_arms_share_their_parents_and_each_runs_once(world, finished):
+    before = manifests(finished)
+    arms = ["arms={learned: {}, random: {select.top.strategy: random}}", "seeds=[0, 1]"]
+    made = run_plan(make_plan(load_recipe(world / "recipe.yaml", arms)), finished, quiet=True)
+    new = set(manifests(finished)) - set(before)
+    assert {name.split("/")[0] for name in new} == {"select"}
+    assert len(new) == 3  # learned/0 is the finished select.top; learned/1 and both random ones are new
+    assert {name: at for name, at in manifests(finished).items() if name in before} == before
+    assert made["select.top@learned/0"].key != made["select.top@random/0"].key
+
+
+def test_until_runs_what_the_goal_needs_and_no_more(world, tmp_path):
+    workspace = Workspace.open(tmp_path / "w", create=True)
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, until="category", quiet=True)
+    assert {path.split("/")[0] for path in manifests(workspace)} == {"sources", "category"}
+
+
+def test_from_refuses_where_something_before_is_missing(world, tmp_path):
+    workspace = Workspace.open(tmp_path / "w", create=True)
+    with pytest.raises(EmtError, match="--from score"):
+        run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="score", quiet=True)
+    with pytest.raises(EmtError, match="no stage"):
+        run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="scoer", quiet=True)
+
+
+def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
+    found = states(finished, world / "recipe.yaml", "estimator.max_steps=7", "select.new={k: 3}")
+    assert found["embed"] == "done"
+    assert (found["estimator"], found["score"], found["select.top"]) == ("stale", "stale", "stale")
+    assert found["select.new"] == "missing"
+    with pytest.raises(EmtError):
+        changes = ["select.top.caps={source: {nobody: 3}}"]
+        run_plan(make_plan(load_recipe(world / "recipe.yaml", changes)), finished, quiet=True)
+    after = plan_status(make_plan(load_recipe(world / "recipe.yaml", changes)), finished)
+    failed = next(s for s in after if s.label == "select.top")
+    assert failed.state == "failed" and "nobody" in failed.message
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), finished, quiet=True)
+    assert states(finished, world / "recipe.yaml")["select.top"] == "done"
+
+
+def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
+    command = [sys.executable, "-m", "emt_core.cli", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    workspace = Workspace.open(tmp_path / "w")
+    assert len(workspace.artifacts("embed")) == len(workspace.artifacts("select")) == 1
+    assert sum(text.count("done:") for text in said) == 7
+
+
+def test_command_line_ends_with_code_2_and_one_message(world, tmp_path):
+    command = [sys.executable, "-m", "emt_core.cli", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    done = subprocess.run([*command, "--set", "select.top.kk=5"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "select.top.kk" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_status_prints_json_for_scripts(world, finished):
+    command = [sys.executable, "-m", "emt_core.cli", "status", "-w", str(finished.path), "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert {entry["label"] for entry in found["small"]} >= {"sources", "embed", "score"}
