@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_world import small_world
 
 from emt_core.errors import EmtError
 from emt_core.plan import Plan, make_plan
 from emt_core.recipe import load_recipe
-from tests.small_world import small_world
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_world import small_world
 
 from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
@@ -15,7 +16,6 @@ from emt_core.plan import make_plan
 from emt_core.recipe import load_recipe
 from emt_core.runner import run_plan
 from emt_core.status import plan_status
-from tests.small_world import small_world
 
 
 @pytest.fixture(scope="module")
