@@ -101,7 +101,7 @@ def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet:
         with _announced_lock(instance, workspace, progress):
             found = workspace.find(instance.stage, instance.key) or _build(instance, workspace, plan, progress)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_full(error):
             raise EmtError(
                 "the disk is full",
                 where=workspace.path,
@@ -110,6 +110,11 @@ def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet:
         raise
     record_state(plan.recipe.name, instance, workspace)
     return found
+
+
+def disk_full(error: OSError) -> bool:
+    """Lance raises an OSError without an errno; its text carries the system's."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
 @contextmanager
@@ -151,7 +156,10 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         try:
             outcome = stage_module(instance.stage).run(context)
         except Exception as error:
-            write_json(building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()})
+            with suppress(OSError):  # a full disk: the error itself is what counts
+                write_json(
+                    building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()}
+                )
             raise
     manifest = {
         "stage": instance.stage,
