@@ -50,7 +50,8 @@ class VideoFile:
 
     def megabytes(self) -> float:
         """Size on disk so far in MiB (what the encoder still holds is not in it)."""
-        return self._path.stat().st_size / 2**20
+        # a short video is all in the encoder still: nothing has reached the disk, not even the file
+        return self._path.stat().st_size / 2**20 if self._path.exists() else 0.0
 
     def close(self) -> None:
         """Flush the encoder and write the index. Idempotent."""
