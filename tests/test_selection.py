@@ -1,0 +1,208 @@
+"""Selection against a plain loop over rows, and the properties that must hold for any pool."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emt_core.errors import EmtError
+from emt_core.selection import Candidates, Preview, decide
+from emt_core.selection.limits import largest_remainder
+from emt_core.selection.order import at_least, falling_keys, ordered_rows, random_keys
+from emt_core.stage_config import SelectConfig
+
+SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
+
+
+def make(n: int, seed: int, *, levels: int = 6) -> Candidates:
+    """A pool with many ties, robot rows, NaN, missing vectors, text-only and excluded rows."""
+    rng = np.random.default_rng(seed)
+    logit = rng.integers(-levels, levels, n).astype(np.float32) / 2
+    status = (rng.random(n) < 0.1).astype(np.int8)
+    logit[status > 0] = np.nan
+    logit[rng.random(n) < 0.05] = np.nan
+    return Candidates(
+        source=np.sort(rng.integers(0, 4, n)).astype(np.int16),
+        sources=SOURCES,
+        pool=np.array([True, True, True, False]),
+        category=rng.integers(0, 3, n).astype(np.int16),
+        categories=CATEGORIES,
+        logit=logit,
+        status=status,
+        statuses=STATUSES,
+        text_only=rng.random(n) < 0.15,
+        excluded=np.flatnonzero(rng.random(n) < 0.05),
+    )
+
+
+def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[str]]:
+    """The definition: one row at a time, best first."""
+    reason = [""] * c.rows
+    for row in range(c.rows):
+        if SOURCES[c.source[row]] == "arm":
+            reason[row] = "robot"
+        elif c.text_only[row] and not config.include_text_only:
+            reason[row] = "text_only"
+        elif c.status[row]:
+            reason[row] = STATUSES[c.status[row]]
+        elif not np.isfinite(c.logit[row]):
+            reason[row] = "non_finite_feature"
+        elif row in set(c.excluded.tolist()):
+            reason[row] = "excluded"
+    eligible = [row for row in range(c.rows) if not reason[row]]
+    if config.strategy == "top":
+        order = sorted(eligible, key=lambda row: (-float(c.logit[row]), row))
+    elif config.strategy == "random":
+        order = ordered_rows(random_keys(config.seed, np.array(eligible, np.int64))).tolist()
+    else:
+        order = eligible
+    size = config.k
+    if config.fraction is not None:
+        size = max(1, int(config.fraction * len(eligible) + 0.5))
+    room = {}
+    for by, names in (("source", SOURCES), ("category", CATEGORIES)):
+        shares = getattr(config.quotas, by)
+        if shares:
+            whole = dict(zip(shares, largest_remainder(list(shares.values()), size), strict=True))
+            room.update({("quota", by, name): whole.get(name, 0) for name in names})
+    for by in ("source", "category"):
+        room.update({(f"{by}_cap", by, name): most for name, most in getattr(config.caps, by).items()})
+    taken = []
+    after = "not_drawn" if config.strategy == "random" else "below_cut"
+    for row in order:
+        below = config.threshold is not None and float(c.logit[row]) < config.threshold
+        if below or (size is not None and len(taken) >= size):
+            reason[row] = after
+            continue
+        groups = {"source": SOURCES[c.source[row]], "category": CATEGORIES[c.category[row]]}
+        mine = [key for key in room if groups[key[1]] == key[2]]
+        mine.sort(key=lambda key: ["quota", "source_cap", "category_cap"].index(key[0]))
+        full = next((key for key in mine if room[key] == 0), None)
+        if full is not None:
+            reason[row] = full[0]
+            continue
+        for key in mine:
+            room[key] -= 1
+        taken.append(row)
+    return taken, reason
+
+
+@st.composite
+def configs(draw) -> SelectConfig:
+    strategy = draw(st.sampled_from(["top", "random", "all"]))
+    caps = {
+        by: draw(st.dictionaries(st.sampled_from(names), st.integers(0, 25)))
+        for by, names in (("source", SOURCES[:3]), ("category", CATEGORIES))
+    }
+    size, quotas = {}, {}
+    if strategy != "all":
+        kind = draw(st.sampled_from(["k", "fraction", "threshold"] if strategy == "top" else ["k", "fraction"]))
+        number = {
+            "k": st.integers(1, 150),
+            "fraction": st.floats(0.01, 1),
+            "threshold": st.floats(-4, 4, allow_nan=False),
+        }
+        size = {kind: draw(number[kind])}
+        if kind != "threshold" and draw(st.booleans()):
+            by, names = draw(st.sampled_from([("source", SOURCES[:3]), ("category", CATEGORIES)]))
+            weights = draw(st.dictionaries(st.sampled_from(names), st.integers(1, 9), min_size=1))
+            quotas = {by: {name: weight / sum(weights.values()) for name, weight in weights.items()}}
+    return SelectConfig(
+        strategy=strategy,
+        caps=caps,
+        quotas=quotas,
+        include_text_only=draw(st.booleans()),
+        seed=draw(st.integers(0, 3)),
+        **size,
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(config=configs(), n=st.integers(0, 160), seed=st.integers(0, 10_000), levels=st.integers(1, 40))
+def test_decision_is_the_plain_loops(config, n, seed, levels):
+    candidates = make(n, seed, levels=levels)
+    decision = decide(candidates, config)
+    rows, reason = plain_decide(candidates, config)
+    assert decision.rows.tolist() == rows
+    assert [decision.reasons[code] for code in decision.code] == reason
+    assert sum(decision.counts().values()) == n
+    assert decision.counts() == dict(Counter(reason))
+
+
+@settings(max_examples=200, deadline=None)
+@given(config=configs().filter(lambda c: c.strategy == "top"), n=st.integers(1, 160), seed=st.integers(0, 10_000))
+def test_preview_shows_what_decide_does(config, n, seed):
+    candidates = make(n, seed)
+    preview = Preview(candidates, include_text_only=config.include_text_only)
+    decision = decide(candidates, config)
+    shown = preview.composition(config)
+    wanted = np.zeros((4, 3), int)
+    np.add.at(wanted, (candidates.source[decision.rows], candidates.category[decision.rows]), 1)
+    assert (shown.counts == wanted).all() and shown.total == len(decision.rows)
+    if len(decision.rows):
+        assert shown.threshold == candidates.logit[decision.rows[-1]]
+
+
+def test_preview_threshold_and_k_are_inverse_up_to_ties():
+    candidates = make(5000, 1, levels=2000)
+    preview = Preview(candidates)
+    for k in (1, 7, 100, preview.eligible):
+        threshold = preview.threshold_of(k)
+        assert preview.k_of(threshold) >= k > preview.k_of(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+    assert preview.k_of(np.inf) == 0 and preview.k_of(-np.inf) == preview.eligible
+    assert preview.totals.sum() == preview.eligible
+    inside, outside = preview.rows_near(0.0, 5)
+    assert (candidates.logit[inside] >= 0).all() and (candidates.logit[outside] < 0).all()
+    assert np.abs(candidates.logit[inside]).max() <= np.sort(candidates.logit[candidates.logit >= 0])[40]
+
+
+def test_keys_sort_every_float_and_ties_by_row():
+    values = np.array([np.inf, 3.5, 1e-40, 0.0, -0.0, -1e-40, -2.0, -np.inf, 3.5], np.float32)
+    rows = np.array([9, 8, 7, 4, 3, 2, 1, 0, 5])
+    assert ordered_rows(falling_keys(values, rows)).tolist() == [9, 5, 8, 7, 3, 4, 2, 1, 0]
+
+
+def test_random_draw_is_seeded_nested_and_uniform():
+    rows = np.arange(20_000)
+    order = ordered_rows(random_keys(3, rows))
+    assert (ordered_rows(random_keys(3, rows[::-1].copy())) == order).all()
+    half = rows[rows % 2 == 0]
+    assert (ordered_rows(random_keys(3, half)) == order[order % 2 == 0]).all()
+    assert (ordered_rows(random_keys(4, rows)) != order).mean() > 0.99
+    drawn = np.bincount(np.concatenate([ordered_rows(random_keys(s, rows), 2000) for s in range(200)]) // 1000)
+    expected = 200 * 2000 / 20
+    assert ((drawn - expected) ** 2 / expected).sum() < 45.3  # chi-squared, 19 degrees of freedom, p = 0.0006
+
+
+def test_threshold_is_compared_as_written_not_as_rounded():
+    just_below = np.float32(0.1) - np.float32(1e-8)
+    assert float(np.float32(0.1)) > 0.1 and at_least(0.1) == np.float32(0.1)
+    assert float(at_least(0.7)) >= 0.7 > float(np.nextafter(at_least(0.7), np.float32(0)))
+    assert just_below < at_least(0.1)
+
+
+def test_largest_remainder_keeps_the_sum():
+    assert largest_remainder([1 / 3, 1 / 3, 1 / 3], 100) == [34, 33, 33]
+    assert largest_remainder([0.5, 0.3, 0.2], 10) == [5, 3, 2]
+    assert sum(largest_remainder([0.101, 0.299, 0.6], 1_200_000)) == 1_200_000
+
+
+def test_quota_that_cannot_be_filled_is_a_shortfall_and_k_beyond_the_pool_takes_all():
+    candidates = make(400, 5)
+    config = SelectConfig(k=300, quotas={"category": {"text": 0.9, "other": 0.1}})
+    decision = decide(candidates, config)
+    texts = [row for row in decision.rows if CATEGORIES[candidates.category[row]] == "text"]
+    assert decision.shortfall == {"text": 270 - len(texts)}
+    everything = decide(candidates, SelectConfig(k=10_000))
+    assert len(everything.rows) == everything.eligible < everything.asked == 10_000
+
+
+@pytest.mark.parametrize("field", ["caps", "quotas"])
+def test_unknown_group_is_named_with_the_known(field):
+    config = SelectConfig(k=5, **{field: {"source": {"wbe": 1}}})
+    with pytest.raises(EmtError, match=rf"{field}\.source names 'wbe'[\s\S]*known: web, docs, point$"):
+        decide(make(50, 0), config)
