@@ -15,12 +15,14 @@ REJECT_REASONS: Mapping[str, str] = {
     "unreadable_row": "the row is not what the format promises (not an object, no conversation, wrong column type)",
     "unknown_role": "a turn's speaker is none of human/user, gpt/assistant, system",
     "bad_turn_order": "user and assistant do not alternate, or the first turn is not the user's",
+    "no_answer": "the conversation ends without an answer of the assistant: there is nothing to train on (pool)",
     "empty_text": "no turn carries any text (pool), or the episode has no instruction (robot)",
     "image_count_mismatch": "the number of <image> placeholders differs from the number of images",
     "missing_image": "an image file, archive member or video does not exist",
     "undecodable_image": "an image or video frame cannot be decoded",
     "pixel_bomb": "an image has more pixels than the stated bound and is never decoded",
     "bad_path": "an image path leaves its source's folder",
+    "image_refused": "the encoder's processor cannot take the image (an aspect ratio it has no grid for, say)",
     "non_finite_feature": "the encoder produced NaN or infinity for the sample",
 }
 

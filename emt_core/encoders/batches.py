@@ -1,0 +1,107 @@
+"""Which rows share a forward pass, and what happens when memory runs out.
+
+Rows are cut into windows that start at their *source's* first row, and only inside a window are rows sorted by length.
+So the batches, and with them the last bit of every vector, depend on the source and the batch size alone: a run that
+resumes at a window's start, or one that has another source before this one, makes the same store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emt_core.encoders.base import Encoder, Prepared, TextMode
+from emt_core.errors import EmtError
+from emt_core.progress import Progress
+from emt_core.sample import Sample
+
+if TYPE_CHECKING:
+    from emt_core.index import SourceRange
+
+BATCHES_PER_WINDOW = 4
+"""More sort better by length; fewer lose less to a kill (a window is the smallest commit)."""
+
+CHARACTERS_A_TOKEN = 4
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Index rows [start, stop) of one source."""
+
+    source: SourceRange
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def windows(source: SourceRange, done: int, batch_size: int) -> Iterator[Window]:
+    """The source's windows from row `done` on; the first is shorter where `done` is no window's start."""
+    rows = BATCHES_PER_WINDOW * batch_size
+    at = max(done, source.start)
+    while at < source.stop:
+        stop = min(source.start + ((at - source.start) // rows + 1) * rows, source.stop)
+        yield Window(source, at, stop)
+        at = stop
+
+
+def expected_length(sample: Sample, text: TextMode, max_images: int, max_text_tokens: int) -> tuple[int, int]:
+    """What batches are sorted by, known before anything is decoded: (images, text tokens, roughly)."""
+    spoken = {"none": (), "full": ("system", "user", "assistant")}.get(text, ("user",))
+    characters = sum(len(turn.text) for turn in sample.turns if turn.role in spoken)
+    return min(len(sample.images), max_images), min(characters // CHARACTERS_A_TOKEN, max_text_tokens)
+
+
+class HalvingEncoder:
+    """Runs batches through an encoder; where memory runs out, halves the batch for the rest of the run and goes on."""
+
+    def __init__(self, encoder: Encoder, progress: Progress, batch_size: int) -> None:
+        self.encoder, self.progress, self.limit = encoder, progress, batch_size
+        self.halvings = 0
+
+    def encode(self, prepared: Sequence[Prepared]) -> np.ndarray:
+        """float32 [n, dim]. Raises EmtError where not even one sample fits."""
+        parts, at = [], 0
+        while at < len(prepared):
+            part = prepared[at : at + self.limit]
+            try:
+                vectors = self.encoder.encode(part)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(len(part), error)
+                continue
+            parts.append(vectors)
+            at += len(part)
+        return np.concatenate(parts) if parts else np.empty((0, self.encoder.dim), np.float32)
+
+    def _halve(self, tried: int, error: BaseException) -> None:
+        if tried == 1:
+            raise EmtError(
+                "the encoder runs out of memory with a single sample",
+                remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
+            ) from error
+        self.limit = max(tried // 2, 1)
+        self.halvings += 1
+        _free_device_memory()
+        self.progress.say(f"out of memory with {tried} samples at once; going on with {self.limit}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch.OutOfMemoryError is a RuntimeError; so is what the CPU allocator raises, known by its words alone
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def _free_device_memory() -> None:
+    import gc
+    import sys
+
+    gc.collect()  # the failed pass's tensors hang on its traceback
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

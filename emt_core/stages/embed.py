@@ -1,0 +1,203 @@
+"""embed: frozen-encoder features for every row of the index (method section 2), streaming, resumable, never twice.
+
+    features.lance   vector float16 [dim], status; one row for each index row, in its order
+    thumbs.lance     row, webp; only for sources without random access
+    problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images that have no vector
+
+Commits happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work have
+gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so the store is equal bit by
+bit; only where memory ran out and batches were halved it is equal to rounding.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from emt_core.encoders import PRELOAD, build_encoder
+from emt_core.encoders.base import choose_device, choose_dtype
+from emt_core.encoders.embedding import Embedding
+from emt_core.encoders.feature_writer import FeatureWriter, read_problems
+from emt_core.encoders.prefetch import Preparer
+from emt_core.encoders.reuse import Earlier, find_earlier
+from emt_core.errors import EmtError
+from emt_core.index import Index, SourceRange
+from emt_core.progress import Tracker
+from emt_core.stage_config import EmbedConfig
+from emt_core.stages import Context, Outcome
+from emt_core.store import Table, as_matrix
+
+VERSION = 1
+IDENTITY_REPLACES = ("model", "revision")
+
+COMMIT_SECONDS = 30.0
+"""Work that a kill may cost, where a window is shorter than that."""
+
+INLINE_ROWS = 1_000
+"""Fewer rows than this are prepared in the main process: workers would take longer to start."""
+
+
+def identity(config: EmbedConfig, base: Path) -> dict[str, Any]:
+    """What the model is, whatever it is called (see model_identity.py)."""
+    if config.encoder == "fake":
+        return {}
+    if config.encoder == "clip":
+        from emt_core.encoders.clip import clip_identity
+
+        return clip_identity(config.model, base)
+    from emt_core.model_identity import model_identity
+
+    return model_identity(config.model, config.revision, base)
+
+
+def run(context: Context) -> Outcome:
+    config = context.config
+    assert isinstance(config, EmbedConfig)
+    index = Index(context.parents["sources"])
+    writer = FeatureWriter(context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS)
+    left = [source for source in index.sources if source.stop > writer.rows]
+    dtype = _dtype(context, config)
+    earlier = {source.name: _find_earlier(context, config, index, source, dtype) for source in index.sources}
+    own = [source for source in left if earlier[source.name] is None]
+    reused = Counter[str]()
+    facts: dict[str, Any] = {"dtype": dtype}
+    with ExitStack() as stack:
+        tracker = stack.enter_context(context.progress.track("embedding", index.rows, done=writer.rows))
+        embedding = _start(context, config, index, writer, own, stack) if own else None
+        for found, group in groupby(left, key=lambda source: earlier[source.name]):
+            if found is None:
+                assert embedding is not None
+                embedding.embed(list(group), tracker)
+            else:
+                for source in group:
+                    reused[source.name] += _copy(found, source, writer, tracker)
+        writer.commit()
+        if embedding is not None:
+            facts |= embedding.metrics() | {"encoder": embedding.encoder.describe()}
+    if embedding is None:
+        facts |= {"encoder": _described_before(context, earlier.values())}
+    facts |= _count(index, writer.features, config, reused)
+    if not facts["ok"]:
+        writer.discard()  # else a second run would find every row done and fail again
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["statuses"].items() if reason)
+        raise EmtError(
+            f"not one of {index.rows:,} rows has a vector ({reasons})",
+            where=index.artifact.path,
+            remedy="check the images' place and the encoder; `emt sources --dry-run` shows what is rejected",
+        )
+    return Outcome(rows=index.rows, metrics=facts)
+
+
+def _start(
+    context: Context,
+    config: EmbedConfig,
+    index: Index,
+    writer: FeatureWriter,
+    own: list[SourceRange],
+    stack: ExitStack,
+) -> Embedding:
+    """Workers first: they start while the model loads."""
+    encoder = build_encoder(config, context.base, context.identity.get("revision"))
+    rows = sum(source.stop - max(source.start, writer.rows) for source in own)
+    workers = context.runtime.workers if rows >= INLINE_ROWS else 0
+    preparer = stack.enter_context(Preparer(encoder, workers, PRELOAD[config.encoder]))
+    encoder.load(context.runtime.device, config.precision)
+    return Embedding(
+        encoder,
+        preparer,
+        config=config,
+        runtime=context.runtime,
+        index=index,
+        writer=writer,
+        progress=context.progress,
+    )
+
+
+def _dtype(context: Context, config: EmbedConfig) -> str:
+    """The arithmetic of this run; part of what has to agree before rows are reused."""
+    if config.encoder == "fake":
+        return "float32"
+    return str(choose_dtype(config.precision, choose_device(context.runtime.device))).removeprefix("torch.")
+
+
+def _find_earlier(
+    context: Context, config: EmbedConfig, index: Index, source: SourceRange, dtype: str
+) -> Earlier | None:
+    settings = config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES))
+    facts = {"version": VERSION, "identity": context.identity, "config": settings, "dtype": dtype}
+    return find_earlier(context.workspace, index, source, facts)
+
+
+def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: Tracker) -> int:
+    """Take a source's rows, from where the writer is, over from an earlier artifact. Returns how many."""
+    shift = found.start - source.start
+    begin = writer.rows + shift
+    stop = source.stop + shift
+    data = found.artifact.data
+    problems = [
+        problem | {"row": problem["row"] - shift, "source": source.name}
+        for problem in read_problems(data / "problems.jsonl", begin, stop)
+    ]
+    thumbs = Table(data / "thumbs.lance")
+    at = begin
+    for batch in Table(data / "features.lance").scan(["vector", "status"], start=begin, stop=stop):
+        end = at + batch.num_rows
+        writer.add(
+            as_matrix(batch.column(0)),
+            batch.column(1).to_pylist(),
+            problems=[problem for problem in problems if at <= problem["row"] + shift < end],
+            thumbs=[(row - shift, webp) for row, webp in _thumbs(thumbs, at, end)],
+        )
+        at = end
+        tracker.resumed_at += batch.num_rows  # copied rows say nothing about how long the others take
+        tracker.advance(batch.num_rows)
+    return at - begin
+
+
+def _thumbs(table: Table, start: int, stop: int) -> list[tuple[int, bytes]]:
+    if not table.exists():
+        return []
+    rows = table.column("row")
+    wanted = ((rows >= start) & (rows < stop)).nonzero()[0]
+    found = table.take(wanted)
+    return list(zip(found.column("row").to_pylist(), found.column("webp").to_pylist(), strict=True))
+
+
+def _described_before(context: Context, earlier: Any) -> dict[str, Any]:
+    """Nothing had to be embedded: the encoder is the one that the first reused artifact describes, if any."""
+    for found in earlier:
+        if found is not None:
+            return found.artifact.metrics["encoder"]
+    return {}
+
+
+def _count(index: Index, features: Table, config: EmbedConfig, reused: Counter[str]) -> dict[str, Any]:
+    """Counts over the whole store, whichever run wrote it."""
+    sources, total, beyond = {}, Counter[str](), 0
+    for source in index.sources:
+        statuses, over = Counter[str](), 0
+        for batch in features.scan(["status"], start=source.start, stop=source.stop):
+            for item in batch.column(0).value_counts().to_pylist():
+                statuses[item["values"]] += item["counts"]
+        for batch in index.table.scan(["n_images"], start=source.start, stop=source.stop):
+            images = batch.column(0).to_numpy()
+            over += int((images - config.max_images).clip(min=0).sum())
+        sources[source.name] = {
+            "rows": source.rows,
+            "ok": statuses[""],
+            "statuses": {reason: count for reason, count in sorted(statuses.items()) if reason},
+            "images_beyond_bound": over,
+            "reused": reused[source.name],
+        }
+        total, beyond = total + statuses, beyond + over
+    return {
+        "dim": features.schema.field("vector").type.list_size,
+        "ok": total[""],
+        "statuses": {reason: count for reason, count in sorted(total.items()) if reason},
+        "images_beyond_bound": beyond,
+        "reused": sum(reused.values()),
+        "sources": sources,
+    }

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emt_core.sample import ImageRef, Sample, Turn
+
+from . import tiny_models
+
+SAVE = {"internvl": tiny_models.save_internvl, "qwen3_vl": tiny_models.save_qwen3_vl}
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {kind: save(root / kind) for kind, save in SAVE.items()}
+
+
+def picture(seed: int, width: int = 64, height: int = 48) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def conversation(row: int, *turns: tuple[str, str], images: int = 1, role: str = "pool", source: str = "s") -> Sample:
+    refs = tuple(ImageRef(kind="file", path=f"{row}_{i}.png") for i in range(images))
+    return Sample(
+        source=source,
+        row=row,
+        role=role,
+        turns=tuple(Turn(role=speaker, text=text) for speaker, text in turns),
+        images=refs,
+    )
