@@ -1,0 +1,241 @@
+"""The category of a conversation by rules one can read: each verdict names the rule that gave it.
+
+A user turn is judged by what it demands (GUIDE.md): rules are asked in a fixed order, the first that answers decides.
+A conversation is judged by the majority of its user turns, on a tie by the first one's category.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emt_core.category import coordinates, cues, languages, reading, relations
+from emt_core.category.turn import Exchange, exchange
+from emt_core.sample import Turn
+
+MAX_TURNS = 40  # user turns looked at; a majority of 40 is settled
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    category: str
+    rule: str
+
+
+def classify(turns: Sequence[Turn], n_images: int) -> Verdict:
+    """The category of a whole conversation about `n_images` images. Never raises on text, whatever it holds."""
+    if n_images == 0:
+        return Verdict("other", "no_image")
+    verdicts: list[Verdict] = []
+    context = Context()
+    for question, answer in _exchanges(turns):
+        turn = exchange(question, answer)
+        if verdicts and _small_talk(turn):
+            continue
+        verdict = classify_turn(turn, context)
+        context.note(turn, verdict)
+        verdicts.append(verdict)
+    if not verdicts:
+        return Verdict("unsure", "no_user_turn")
+    if len(verdicts) == 1:
+        return verdicts[0]
+    votes = Counter(v.category for v in verdicts)
+    most = max(votes.values())
+    tied = [name for name, count in votes.items() if count == most]
+    # Counter keeps first-seen order, so a tie goes to the first turn's category where it is among the tied.
+    return next(v for v in verdicts if v.category == tied[0])
+
+
+def _exchanges(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for turn in turns:
+        if turn.role == "user":
+            if len(pairs) == MAX_TURNS:
+                break
+            pairs.append((turn.text, ""))
+        elif turn.role == "assistant" and pairs:
+            question, said = pairs[-1]
+            pairs[-1] = (question, said or turn.text)
+    return pairs
+
+
+_THANKS = re.compile(r"^(?:thank|thanks|great|cool|nice|awesome|ok|okay|perfect|bye|goodbye|good|lovely|wow|merci|danke|gracias)\b[^?]{0,40}$")
+
+
+def _small_talk(turn: Exchange) -> bool:
+    return not turn.stem or bool(_THANKS.match(turn.stem))
+
+
+class Context:
+    """What earlier turns of a conversation established, for turns that do not say it again ("And the smallest?")."""
+
+    def __init__(self) -> None:
+        self.previous: Verdict | None = None
+        self.chart = self.reading = False
+
+    def note(self, turn: Exchange, verdict: Verdict) -> None:
+        self.previous = verdict
+        self.chart = self.chart or verdict.category == "chart" or _mentions_chart(turn.answer)
+        self.reading = self.reading or verdict.category == "text"
+
+
+def _mentions_chart(answer: str) -> bool:
+    return bool(re.search(r"\b(?:pie|bar|line) (?:chart|graph)|\bgraph\b|\bhistogram\b|\binfographic\b", answer))
+
+
+_UNSEEN = re.compile(
+    r"\b(?:don't|do not|cannot|can't|can not|unable to) (?:actually )?(?:see|view|access|open|find|process|load|display) (?:an?y? |the |your |this )?(?:attached )?(?:image|picture|photo|attachment|file)"
+    r"|\bno (?:image|picture|photo) (?:was |is |has been )?(?:attached|provided|included|uploaded|visible)|\b(?:image|picture|photo) (?:is|was|seems|appears|could|did)\b.{0,30}\b(?:missing|blank|not (?:attached|load|provided|included|visible|uploaded)|corrupt\w*|broken|too (?:dark|blurry|blurred))|^unanswerable|^unsuitable"
+    r"|\b(?:upload|attach|send) (?:it|the image|the picture|the photo|an image) again"
+)
+_ELLIPSIS = re.compile(
+    r"^(?:and|what about|how about|or|but)\b.{0,60}$|^why(?: do you think so| so| is that)?\b.{0,40}\b(?:so|that|rationale|reason)\b.{0,20}$|^(?:and )?(?:the|that|this) [\w ]{1,30}\?$|^(?:give|provide) (?:the|a) rationale"
+)
+_COLOR_OF_IT = re.compile(r"\bcolou?r|how many|\bdoing|\bwearing|\bholding|\bmade of\b|\bwhy\b")
+_QUESTION = re.compile(
+    r"\?|^(?:what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|might|has|have|had|name|tell|count|explain|identify|list|give|guess|choose|select|pick|answer|suggest|compare|find|describe|q)\b"
+)
+_QUOTED_ANSWER = re.compile(r"\b(?:says?|reads?|written|printed|lists|states|labell?ed|spells?|shows|text)\b.{0,60}[\"'«„]|^\W*[\"«„].{2,200}[\"»“]\W*$|\bit (?:says|reads)\b|\b\d{3}-\d{4}\b")
+_ARM_PATH = re.compile(r"\b(?:robot|robotic|gripper|end[- ]effector|manipulator|arm|action|waypoints?|trajectory)\b")
+_MOTION = re.compile(r"\b(?:trajectory|path|waypoints?|motion|action|actions|delta|move|next pose|joint)\b")
+
+
+def classify_turn(turn: Exchange, context: Context) -> Verdict:
+    """One user turn with its answer, in the light of the turns before it."""
+    for step in _STEPS:
+        verdict = step(turn, context)
+        if verdict is not None:
+            return verdict
+    return Verdict("unsure", "no_evidence")
+
+
+def _cannot_be_answered(turn: Exchange, _: Context) -> Verdict | None:
+    if _UNSEEN.search(turn.answer):
+        return Verdict("other", "image_unseen")
+    cue = cues.first(cues.OTHER, turn)
+    return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _bare_image(turn: Exchange, _: Context) -> Verdict | None:
+    if not turn.words and not turn.choices:
+        return Verdict("grounding" if coordinates.answers_in_coordinates(turn.answer) else "caption", "bare_image")
+    return None
+
+
+def _action_numbers(turn: Exchange, _: Context) -> Verdict | None:
+    if coordinates.action_vector(turn.answer) and _ARM_PATH.search(turn.stem):
+        return Verdict("robot", "robot_action_vector")
+    if _ARM_PATH.search(turn.stem) and _MOTION.search(turn.stem) and coordinates.places(turn.answer) > 1:
+        return Verdict("robot", "robot_path")
+    return None
+
+
+def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
+    if coordinates.answers_in_coordinates(turn.answer):
+        return Verdict("grounding", "answer_is_place")
+    if turn.wants_tuples:
+        return Verdict("grounding", "ground_tuples")
+    cue = cues.first(cues.POINTING, turn)
+    if cue:
+        return Verdict(cue.category, cue.rule)
+    return None
+
+
+def _region_given(turn: Exchange, _: Context) -> Verdict | None:
+    given = coordinates.places(turn.stem)
+    if not given and not cues.MARK.search(turn.stem):
+        return None
+    if relations.possible(turn) and (rule := relations.asked(turn)):
+        return Verdict("spatial", rule)
+    if not given and turn.choices:
+        return None
+    if cues.REGION_ASKED.search(turn.stem) and not cues.REGION_NOT_ASKED.search(turn.stem):
+        return Verdict("grounding", "region_asked")
+    return None
+
+
+def _chart(turn: Exchange, context: Context) -> Verdict | None:
+    stem = turn.stem
+    if not reading.CHART_GATE.isdisjoint(turn.words):
+        cleaned = reading.NO_CHART.sub(" ", stem)
+        if reading.CHART_NOUN.search(cleaned) and not reading.CHART_AS_THING.search(cleaned):
+            return Verdict("chart", "chart_noun")
+        if reading.DATA_TABLE.search(cleaned):
+            return Verdict("chart", "data_table")
+    cue = cues.first(reading.DATA, turn)
+    return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _robot(turn: Exchange, _: Context) -> Verdict | None:
+    cue = cues.first(cues.ROBOT, turn)
+    return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _text(turn: Exchange, _: Context) -> Verdict | None:
+    cue = cues.first(reading.TEXT, turn)
+    return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _caption(turn: Exchange, _: Context) -> Verdict | None:
+    cue = cues.first(cues.CAPTION, turn)
+    return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _spatial(turn: Exchange, _: Context) -> Verdict | None:
+    if not relations.possible(turn):
+        return None
+    if relations.where(turn):
+        return Verdict("spatial", "where_relation") if relations.answered(turn.answer) else None
+    rule = relations.asked(turn)
+    return Verdict("spatial", rule) if rule else None
+
+
+def _other_language(turn: Exchange, _: Context) -> Verdict | None:
+    if languages.foreign(turn.stem):
+        category = languages.classify(turn.stem, turn.answer)
+        if category:
+            return Verdict(category, f"{category}_other_language")
+        return Verdict("vqa", "vqa_other_language")
+    return None
+
+
+def _follow_up(turn: Exchange, context: Context) -> Verdict | None:
+    if context.previous is not None and _ELLIPSIS.match(turn.stem) and not _COLOR_OF_IT.search(turn.stem):
+        return Verdict(context.previous.category, "follow_up")
+    return None
+
+
+def _by_answer(turn: Exchange, context: Context) -> Verdict | None:
+    if _QUOTED_ANSWER.search(turn.answer) and not _COLOR_OF_IT.search(turn.stem):
+        return Verdict("text", "answer_is_read")
+    if context.chart and not _COLOR_OF_IT.search(turn.stem):
+        return Verdict("chart", "chart_context")
+    return None
+
+
+def _general(turn: Exchange, _: Context) -> Verdict | None:
+    if turn.choices or _QUESTION.search(turn.stem):
+        return Verdict("vqa", "question")
+    if turn.answer and len(turn.answer.split()) >= 4:
+        return Verdict("caption", "prompt_without_question")
+    return None
+
+
+_STEPS = (
+    _bare_image,
+    _cannot_be_answered,
+    _action_numbers,
+    _place_demanded,
+    _region_given,
+    _chart,
+    _robot,
+    _text,
+    _caption,
+    _spatial,
+    _other_language,
+    _follow_up,
+    _by_answer,
+    _general,
+)

@@ -1,0 +1,130 @@
+"""One question and its answer, made comparable: case, Unicode, stock instructions, choices and typing errors gone."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Questions stand at the head or the tail of a long prompt; answers show their form at once. The bound also keeps
+# every pattern's work bounded.
+HEAD_CHARS, TAIL_CHARS, ANSWER_CHARS = 1200, 600, 600
+
+_IMAGE_TAG = re.compile(r"<(?:image|video|img)(?:[ _-]?\d{1,3})?>|<\|image(?:_pad|_\d)?\|>|<image_placeholder>")
+_SPACE = re.compile(r"[ \t\r\f\v]+")
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "`": "'", "–": "-", "—": "-", "\u00a0": " "})
+
+# What sets append to thousands of questions says how to answer, not what is asked.
+_STOCK = re.compile(
+    r"(?:please )?answer (?:the question |directly |briefly )?(?:using|with|in) (?:only )?(?:a |one |just )?(?:a )?"
+    r"(?:single word|few words|word|short phrase|one word)(?: or (?:short )?phrase)?\.?"
+    r"|(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?(?:option'?s? )?(?:letter|choice)s?"
+    r"(?: (?:from|of) the (?:given|correct) (?:choices?|options?|answers?))?(?: directly)?\.?"
+    r"|(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"
+    r"|(?:please )?answer (?:with|in) (?:a|an) (?:decimal number|integer|number|short sentence|full sentence)\.?"
+    r"|when the provided information is insufficient,? respond with 'unanswerable'\.?"
+    r"|(?:the )?coordinates should be between 0 and 1[^\n]{0,120}"
+    r"|in the image from ext\d,? ?|(?:give|show) a brief (?:answer|reply)\.?|(?:please )?be brief\.?|thanks?(?: you)?[.!]*$"
+    r"|^(?:hey|hi|hello|please|pls|so|ok(?:ay)?|well|now|um+|quick question|question)\b[ ,:!.-]*"
+)
+_TUPLE_DEMAND = re.compile(r"(?:your )?answers? should be (?:formatted|given|written) as a list of tuples[^\n]{0,400}")
+_OCR_TOKENS = re.compile(r"(?:reference )?ocr tokens?\s?:[^\n]{0,600}")
+_FIRST_CHOICE = re.compile(r"(?:^|\n|\s)\(?a\s?[.):]\s?(?=\S)")
+_CHOICE = re.compile(r"(?:^|\n|\s)\(?([a-h])\s?[.):]\s?(?=\S)")
+_CHOICE_INTRO = re.compile(r"(?:choices|options|choose (?:between|from|one of)[^:\n]{0,40})\s?:?\s*$")
+_LETTER_ANSWER = re.compile(r"^\W?([a-h])(?:\W|$)")
+_WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+# Words that decide, checked for one missing, doubled or swapped letter.
+_DECIDING = (
+    "between behind beneath underneath beside above below closest farthest furthest nearest distance direction facing "
+    "describe description caption picture photo image written coordinates bounding gripper colour color author brand"
+).split()
+_SHORTHAND = {"whats": "what is", "what's": "what is", "wheres": "where is", "where's": "where is", "whos": "who is"}
+_SHORTHAND |= {"who's": "who is", "wat": "what", "wht": "what", "teh": "the", "hte": "the", "pic": "picture", "u": "you"}
+_SHORTHAND |= {"pics": "pictures", "img": "image", "which's": "which is", "hows": "how is", "how's": "how is", "r": "are"}
+_SHORTHAND |= {"closets": "closets", "infront": "in front", "colour": "color", "colours": "colors", "pls": "please"}
+_SHORTHAND |= {"coloured": "colored", "metres": "meters", "centre": "center", "grey": "gray", "discribe": "describe"}
+
+
+def _misspellings(word: str) -> set[str]:
+    dropped = {word[:i] + word[i + 1 :] for i in range(1, len(word))}
+    doubled = {word[: i + 1] + word[i] + word[i + 1 :] for i in range(len(word))}
+    swapped = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)}
+    return dropped | doubled | swapped
+
+
+_CORRECT = {bad: word for word in _DECIDING if len(word) > 5 for bad in _misspellings(word) if len(bad) > 4}
+_ANAGRAM = {(word[0], "".join(sorted(word))): word for word in _DECIDING if len(word) > 5}
+
+
+@lru_cache(maxsize=50_000)
+def _spell(token: str) -> str:
+    if token in _SHORTHAND:
+        return _SHORTHAND[token]
+    if len(token) < 5 or token in _DECIDING:
+        return token
+    return _CORRECT.get(token) or _ANAGRAM.get((token[0], "".join(sorted(token))), token)
+
+
+def plain(text: str) -> str:
+    """NFKC, lower case, straight quotes, single spaces; newlines stay."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    return _SPACE.sub(" ", text.lower()).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One user turn with its answer.
+
+    stem: what is asked, without stock phrases and choices. words: its word set.
+    choices: the options in order. answer: the answer; where it is a letter, the option it stands for.
+    wants_tuples: the stock demand for a list of tuples was there. ocr: OCR tokens were given along.
+    """
+
+    stem: str
+    words: frozenset[str]
+    choices: tuple[str, ...]
+    answer: str
+    wants_tuples: bool
+    ocr: bool
+
+
+def exchange(question: str, answer: str) -> Exchange:
+    """Prepare one user turn and the assistant turn that follows ("" where there is none)."""
+    if len(question) > HEAD_CHARS + TAIL_CHARS:
+        question = question[:HEAD_CHARS] + " " + question[-TAIL_CHARS:]
+    text = plain(question)
+    if "<" in text:
+        text = _IMAGE_TAG.sub(" ", text).strip()
+    wants_tuples = ocr = False
+    if "tuple" in text:
+        text, count = _TUPLE_DEMAND.subn(" ", text)
+        wants_tuples = count > 0
+    if "ocr token" in text:
+        text, count = _OCR_TOKENS.subn(" ", text)
+        ocr = count > 0
+    text, choices = _split_choices(_STOCK.sub(" ", text))
+    stem = _WORDS.sub(lambda m: _spell(m[0]), " ".join(text.split()))
+    said = plain(answer[:ANSWER_CHARS])
+    if choices and (letter := _LETTER_ANSWER.match(said)) and ord(letter[1]) - 97 < len(choices):
+        said = choices[ord(letter[1]) - 97]
+    return Exchange(stem, frozenset(_WORDS.findall(stem)), choices, said, wants_tuples, ocr)
+
+
+def _split_choices(text: str) -> tuple[str, tuple[str, ...]]:
+    """Cut `A. ... B. ...` off; a lone `a.` is no list of choices."""
+    start = _FIRST_CHOICE.search(text)
+    if start is None:
+        return text, ()
+    marks = []
+    for mark in _CHOICE.finditer(text, start.start()):
+        if ord(mark[1]) - 97 == len(marks):
+            marks.append(mark)
+    if len(marks) < 2:
+        return text, ()
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    choices = tuple(text[m.end() : end].strip(" .\n") for m, end in zip(marks, ends, strict=True))
+    return _CHOICE_INTRO.sub("", text[: start.start()].rstrip()), choices
