@@ -21,9 +21,9 @@ class VideoFile:
         if height % 2 or width % 2:
             raise EmtError(f"H.264 needs even sizes, not {height} x {width}", where=path)
         self.frames = 0
+        self._bytes = 0
         # Not the stream's own time base: the muxer changes that one once the header is written.
         self._tick = Fraction(1, fps)
-        self._path = Path(path)
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=fps)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
@@ -45,13 +45,14 @@ class VideoFile:
         picture.time_base = self._tick
         if keyframe:
             picture.pict_type = av.video.frame.PictureType.I
-        self._container.mux(self._stream.encode(picture))
+        packets = self._stream.encode(picture)
+        self._bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
         self.frames += 1
 
     def megabytes(self) -> float:
-        """Size on disk so far in MiB (what the encoder still holds is not in it)."""
-        # a short video is all in the encoder still: nothing has reached the disk, not even the file
-        return self._path.stat().st_size / 2**20 if self._path.exists() else 0.0
+        """Encoded so far, in MiB; the frames that the encoder still looks ahead over (at most 60) are not in it."""
+        return self._bytes / 2**20
 
     def close(self) -> None:
         """Flush the encoder and write the index. Idempotent."""
