@@ -1,0 +1,210 @@
+"""Open files that images are read through: bounded, per thread, noticed when they change on disk.
+
+Per thread, because neither a video decoder nor a file position may be shared; dropped after a fork for the same reason.
+The key holds size and mtime, so a file that was replaced while an app runs is opened anew.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+import io
+import os
+import stat
+import tarfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+GONE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+
+
+class ImageProblem(Exception):
+    """An image that cannot be had: a key of REJECT_REASONS and a detail that helps to mend it.
+
+    The detail names paths as the data do, relative to the source: it is kept in artifacts.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Handle(Protocol):
+    def close(self) -> None: ...
+
+
+H = TypeVar("H", bound=Handle)
+KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "Video": 8}
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.handles: dict[str, OrderedDict[Any, Any]] = {}
+
+
+_kept = _Kept()
+
+
+def handle(kind: Callable[[Path], H], path: Path) -> H:
+    """The open handle of `path`, opened where need be. Raises ImageProblem (`missing_image`: there is no such file)."""
+    facts = file_facts(path)
+    if _kept.pid != os.getpid():
+        _kept.__init__()
+    name = kind.__name__  # type: ignore[attr-defined]
+    kept = _kept.handles.setdefault(name, OrderedDict())
+    key = (str(path), facts.st_size, facts.st_mtime_ns)
+    if key in kept:
+        kept.move_to_end(key)
+        return kept[key]
+    opened = kind(path)
+    kept[key] = opened
+    while len(kept) > KEPT[name]:
+        kept.popitem(last=False)[1].close()
+    return opened
+
+
+def file_facts(path: Path) -> os.stat_result:
+    """stat of a regular file; a pipe or device is never opened (it could block for ever). Raises ImageProblem."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise missing(error) from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise ImageProblem("missing_image", "not a regular file")
+    return facts
+
+
+def missing(error: OSError) -> ImageProblem:
+    """A missing or forbidden file is a reject; any other failure (a dying disk) is not the row's fault."""
+    if error.errno not in GONE:
+        raise error
+    return ImageProblem("missing_image", error.strerror or "cannot be opened")
+
+
+class TarHandle:
+    """Reads a member at its offset, without the archive's table of contents."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise missing(error) from error
+
+    def member(self, offset: int, name: str) -> io.BufferedReader:
+        """The member whose data begin at `offset`: its last header block lies just before."""
+        block = os.pread(self.fd, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE) if offset >= tarfile.BLOCKSIZE else b""
+        try:
+            info = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise ImageProblem("missing_image", f"no member {name!r} at byte {offset}") from error
+        return io.BufferedReader(_Span(self.fd, offset, info.size))
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class _Span(io.RawIOBase):
+    """A stretch of a file as a file, read by position: the descriptor has no state to share."""
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        self.fd, self.start, self.size, self.at = fd, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), max(self.size - self.at, 0))
+        block = os.pread(self.fd, wanted, self.start + self.at)
+        buffer[: len(block)] = block
+        self.at += len(block)
+        return len(block)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+
+class ParquetHandle:
+    """Cells of a parquet file; keeps one column of one row group, so neighbouring rows cost one read."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            self.file = parquet.ParquetFile(path, memory_map=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ImageProblem("undecodable_image", f"no parquet file: {error}") from error
+        meta = self.file.metadata
+        self.starts = [0]
+        for group in range(meta.num_row_groups):
+            self.starts.append(self.starts[-1] + meta.row_group(group).num_rows)
+        self.held: tuple[int, str] | None = None
+        self.column: Any = None
+
+    def cell(self, column: str, row: int) -> Any:
+        if not 0 <= row < self.starts[-1]:
+            raise ImageProblem("missing_image", f"row {row} is beyond the file's {self.starts[-1]} rows")
+        group = bisect.bisect_right(self.starts, row) - 1
+        if self.held != (group, column):
+            self.column, self.held = None, None  # let the old one go before the new one is read
+            table = self.file.read_row_group(group, columns=[column], use_threads=False)
+            if column not in table.column_names:
+                raise ImageProblem("missing_image", f"there is no column {column!r}")
+            self.column, self.held = table.column(column), (group, column)
+        return self.column[row - self.starts[group]].as_py()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class ArrowHandle:
+    """Cells of an arrow shard (IPC stream or file), memory-mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self.table = open_arrow(path)
+
+    def cell(self, column: str, row: int) -> Any:
+        if not 0 <= row < self.table.num_rows:
+            raise ImageProblem("missing_image", f"row {row} is beyond the shard's {self.table.num_rows} rows")
+        if column not in self.table.column_names:
+            raise ImageProblem("missing_image", f"there is no column {column!r}")
+        return self.table.column(column)[row].as_py()
+
+    def close(self) -> None:
+        self.table = None
+
+
+def open_arrow(path: Path) -> Any:
+    """A memory-mapped pa.Table: nothing is read before it is used. Raises ImageProblem (`undecodable_image`)."""
+    import pyarrow as pa
+
+    try:
+        mapped = pa.memory_map(str(path))
+        try:
+            return pa.ipc.open_stream(mapped).read_all()
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            return pa.ipc.open_file(mapped).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ImageProblem("undecodable_image", f"no arrow shard: {error}") from error

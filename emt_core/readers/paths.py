@@ -1,0 +1,37 @@
+"""Paths that come out of data: kept inside their source's folder.
+
+Only the text of a path is judged, and links on disk are followed: a link was made by whoever owns the disk (image
+folders are commonly linked in from elsewhere), a path in a downloaded file was not.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from pathlib import Path
+
+
+class PathLeavesRoot(ValueError):
+    """The path points outside its source's folder."""
+
+
+def relative_path(path: str, root: Path) -> str:
+    """`path` as written in data -> the same relative to `root`, with forward slashes and no `..`.
+
+    An absolute path is accepted where it lies in `root`. Raises PathLeavesRoot.
+    """
+    if not path or "\0" in path:
+        raise PathLeavesRoot(f"{path[:80]!r} is no path")
+    clean = path.removeprefix("file://")
+    if clean.startswith("/"):
+        inside = posixpath.relpath(posixpath.normpath(clean), os.path.abspath(root))  # noqa: PTH100 - links stay unresolved
+    else:
+        inside = posixpath.normpath(clean)
+    if inside == ".." or inside.startswith(("../", "/")) or inside == ".":
+        raise PathLeavesRoot(f"{path[:200]!r} leaves the source's folder")
+    return inside
+
+
+def inside(root: Path, path: str) -> Path:
+    """The file that a data path names. Raises PathLeavesRoot."""
+    return root / relative_path(path, root)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from source_files import lerobot_folder, robot_frame
+
+from emt_core.errors import EmtError
+from emt_core.images import ImageProblem, check_image, open_image, open_images
+from emt_core.readers import count, fingerprint, locate, read
+from emt_core.readers.lerobot import episode_frames, episode_table, evenly_spaced
+from emt_core.source_config import LeRobotSource
+
+LAYOUTS = [("v3.0", "video"), ("v3.0", "image"), ("v2.1", "video"), ("v2.1", "image")]
+
+
+def source(**more) -> LeRobotSource:
+    facts = {"format": "lerobot", "name": "arm", "role": "robot", "path": "set", "camera": "observation.images.front"}
+    return LeRobotSource(**{**facts, **more})
+
+
+def assert_shows(image, episode: int, frame: int) -> None:
+    """The frame's own colour, give or take what the video codec costs."""
+    found = np.asarray(image, float).reshape(-1, 3).mean(0)
+    assert np.abs(found - robot_frame(episode, frame)[0, 0]).max() < 5, (found, episode, frame)
+
+
+@pytest.mark.parametrize(("version", "storage"), LAYOUTS)
+def test_every_layout_gives_the_same_samples_and_the_right_pixels(tmp_path, rows_of, version, storage):
+    root = lerobot_folder(tmp_path / "set", version=version, storage=storage)
+    samples, rejects = rows_of(source(frames_per_episode=4))
+    assert rejects == [] and len(samples) == 12 == count(source(frames_per_episode=4), root)
+    assert [(s.episode, s.frame) for s in samples[:5]] == [(0, 0), (0, 4), (0, 7), (0, 11), (1, 0)]
+    assert [s.turns[0].text for s in samples[::4]] == ["open the drawer", "push the block", "open the drawer"]
+    assert samples[1].meta == {"timestamp": pytest.approx(0.4), "task_index": 0}
+    assert samples[0].images[0].kind == ("video" if storage == "video" else "parquet")
+    for sample in samples:
+        assert check_image(sample.images[0], root, 10_000) is None
+    images = open_images([s.images[0] for s in reversed(samples)], root, 10_000)
+    for sample, image in zip(reversed(samples), images, strict=True):
+        assert image.size == (48, 32) and image.mode == "RGB"
+        assert_shows(image, sample.episode, sample.frame)
+    assert_shows(open_image(samples[6].images[0], root, 10_000), 1, 7)  # out of order: a seek back
+
+
+def test_many_video_and_data_files(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set", episodes=4, video_file_mb=0.0, data_file_mb=0.0)
+    assert len(list(root.glob("videos/*/*/*.mp4"))) > 1 and len(list(root.glob("data/*/*.parquet"))) > 1
+    samples, _ = rows_of(source(frames_per_episode=2))
+    assert len(samples) == 8
+    for sample in samples:
+        assert_shows(open_image(sample.images[0], root, 10_000), sample.episode, sample.frame)
+
+
+@pytest.mark.parametrize(("version", "storage"), LAYOUTS)
+def test_an_episode_can_be_played(tmp_path, version, storage):
+    root = lerobot_folder(tmp_path / "set", version=version, storage=storage)
+    refs = episode_frames(source(), root, 1)
+    for frame, image in enumerate(open_images(refs, root, 10_000)):
+        assert_shows(image, 1, frame)
+    table = episode_table(source(), root, 1)
+    assert table.num_rows == len(refs) == 12
+    assert {"observation.state", "action", "timestamp"} <= set(table.column_names)
+    assert "observation.images.front" not in table.column_names
+    assert table.column("observation.state").to_pylist()[0] == [1.0, 1.0]
+    with pytest.raises(EmtError, match="no episode 9"):
+        episode_table(source(), root, 9)
+
+
+def test_limit_counts_episodes_and_one_episode_is_legal(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set")
+    samples, _ = rows_of(source(limit=1, frames_per_episode=100))
+    assert {s.episode for s in samples} == {0} and len(samples) == 12
+    assert count(source(limit=1), root) == 8
+
+
+def test_unknown_camera_lists_the_cameras(tmp_path):
+    lerobot_folder(tmp_path / "set")
+    with pytest.raises(EmtError, match=r"its cameras are: observation\.images\.front"):
+        list(read(source(camera="wrist"), tmp_path / "set"))
+
+
+def test_task_may_change_inside_an_episode_and_one_without_text_is_rejected(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set", episodes=1)
+    path = root / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("task_index")
+    table = table.set_column(at, "task_index", pa.array([0] * 4 + [1] * 4 + [9] * 4))
+    pq.write_table(table, path)
+    tasks = root / "meta/tasks.parquet"
+    two = pa.table({"task_index": [0, 1], "task": ["reach", "grasp"]})
+    pq.write_table(two, tasks)
+    samples, rejects = rows_of(source(frames_per_episode=12))
+    assert [s.turns[0].text for s in samples] == ["reach"] * 4 + ["grasp"] * 4
+    assert [(r.row, r.reason) for r in rejects] == [(n, "empty_text") for n in range(8, 12)]
+
+
+def test_missing_video_is_a_reject_and_missing_data_an_error(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set")
+    shutil.rmtree(root / "videos")
+    samples, _ = rows_of(source())
+    assert check_image(samples[0].images[0], root, 10_000)[0] == "missing_image"
+    assert fingerprint(source(), root)["files"] > 0
+    shutil.rmtree(root / "data")
+    with pytest.raises(EmtError, match="data file of episode 0 is missing"):
+        list(read(source(), root))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda root: (root / "meta/info.json").unlink(), "no LeRobot folder"),
+        (lambda root: (root / "meta/info.json").write_text("{"), "not valid JSON"),
+        (lambda root: (root / "meta/tasks.parquet").unlink(), "tasks.parquet is missing"),
+        (lambda root: (root / "meta/tasks.parquet").write_bytes(b"PAR1"), "cannot be read as parquet"),
+        (lambda root: shutil.rmtree(root / "meta/episodes"), "no episodes table"),
+        (lambda root: (root / "data/chunk-000/file-000.parquet").write_bytes(b"x"), "cannot be read as parquet"),
+        (lambda root: _change_info(root, codebase_version="v1.6"), "v1.6 is not read"),
+        (lambda root: _change_info(root, data_path="../{chunk_index}{file_index}"), "outside the folder"),
+        (lambda root: _drop_rows(root), "12 in the episodes table"),
+    ],
+)
+def test_a_broken_folder_is_one_clear_error(tmp_path, break_it, says):
+    root = lerobot_folder(tmp_path / "set")
+    break_it(root)
+    with pytest.raises(EmtError, match=says) as caught:
+        list(read(source(), locate(source(), tmp_path)))
+    assert str(tmp_path) in caught.value.where
+
+
+def _change_info(root, **changes):
+    path = root / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _drop_rows(root):
+    path = root / "data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 30), path)
+
+
+def test_broken_video_and_time_beyond_its_end(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set")
+    samples, _ = rows_of(source())
+    video = next(root.glob("videos/*/*/*.mp4"))
+    ref = samples[0].images[0]
+    late = type(ref)(kind="video", path=ref.path, time=99.0)
+    assert check_image(late, root, 10_000)[0] == "missing_image"
+    assert check_image(ref, root, 100)[0] == "pixel_bomb"
+    video.write_bytes(b"no video")
+    assert check_image(ref, root, 10_000)[0] == "undecodable_image"
+    with pytest.raises(ImageProblem):
+        open_image(ref, root, 10_000)
+
+
+@pytest.mark.parametrize(("length", "wanted"), [(1, 8), (2, 8), (8, 8), (9, 8), (1000, 8), (5, 1)])
+def test_frames_are_spread_from_first_to_last(length, wanted):
+    frames = evenly_spaced(length, wanted)
+    assert frames[0] == 0 and len(frames) == min(length, wanted) == len(set(frames))
+    assert wanted == 1 or frames[-1] == length - 1
+    assert len(frames) < 3 or np.ptp(np.diff(frames)) <= 1
