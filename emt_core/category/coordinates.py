@@ -12,7 +12,7 @@ import re
 _NUMBER = r"-?\d{0,5}\.?\d{1,6}(?:\s?(?:px|%))?"
 TUPLE = re.compile(rf"[(\[{{]\s?(?:[xy]\d?\s?[=:]\s?)?{_NUMBER}(?:\s?[,;]\s?(?:[xywh]\d?\s?[=:]\s?)?{_NUMBER}){{1,15}}\s?[)\]}}]")
 MARKUP = re.compile(
-    r"<points?\s|<box>|<\|box_start\|>|</?(?:quad|ref)>|<loc_?\d|<bin_\d|<\d{1,4}>\s?<\d{1,4}>|\"?(?:bbox|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
+    r"<points?[\s>]|<box>|<\|box_start\|>|</?(?:quad|ref)>|<loc_?\d|<bin_\d|<\d{1,4}>\s?<\d{1,4}>|\"?(?:bbox|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
 )
 BARE_PAIR = re.compile(r"^\W{0,3}-?\d{0,4}\.?\d{1,5}\s?(?:px)?\s?[,;x]\s?-?\d{0,4}\.?\d{1,5}\s?(?:px)?\W{0,2}$")
 _YEARS = re.compile(r"^\W{0,2}(?:(?:19|20)\d\d\W{0,3}){2,16}$")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from emt_core.category.turn import Exchange
 
-GAP = r"[^.?!\n]"
+GAP = r"[^?!\n]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ OTHER = (
         "other",
         "python javascript html css code latex function sql svg",
         rf"\b(?:write|generate|create|give|convert|turn|implement|build)\b{GAP}{{0,60}}\b(?:python|javascript|html|css|code|sql|svg|website)\b",
-        r"\b(?:qr|bar|zip|area|post) ?code",
+        r"\b(?:qr|bar|zip|area|post) ?code|\b(?:type out|transcribe|read|chart|graph|plot|table|shown|screenshot)\b",
     ),
     _cue(
         "other_maths",
@@ -73,7 +73,7 @@ OTHER = (
         r"∠|△|\bsolve for\b|\bfind (?:the )?(?:measure|value|area|perimeter|length|volume|radius|m)\b|\bvalue of [a-z]\b|\bhypotenuse\b"
         r"|\b(?:measure|size|degrees?) of (?:the )?angle|\b(?:area|perimeter|radius|circumference|volume) of (?:the )?(?:\w+ )?"
         r"(?:triangle|circle|rectangle|square|parallelogram|trapezoid|polygon|rhombus|prism|cone|cylinder|figure|shape|sector)"
-        r"|\bangle [a-z]{3}\b|\b(?:triangle|circle) [a-z]{1,3}\b.{0,120}\b(?:find|what|how|calculate)|\bsolve (?:the|this)\b.{0,20}equation|\bprove that\b",
+        r"|\bangle (?:[a-z]{3}|\d)\b|=\s?\d+\s?(?:°|degrees)|\b(?:triangle|circle) [a-z]{1,3}\b.{0,120}\b(?:find|what|how|calculate)|\bsolve (?:the|this)\b.{0,20}equation|\bprove that\b",
     ),
 )
 
@@ -83,7 +83,23 @@ _ATTRIBUTE_HEAD = (
     r"^(?:what|which) (?:is the |are the )?(?:colou?r|material|shape|pattern|brand|kind|type)\b|\bmade (?:out )?of\b|^how many\b"
     r"|\bwhat colou?r\b"
 )
+_PERSON = r"\b(?:man|woman|person|people|boy|girl|child|cook|chef|player|he|she|they|lady|guy|kid|baby)\b"
 ROBOT = (
+    _cue(
+        "robot_next",
+        "robot",
+        "next executed execute skill phase phases velocity low-level low control policy pilot controller planner",
+        rf"\b(?:next|following|immediate) (?:\w+[- ]){{0,2}}(?:motion|skill|command|primitive|sub-?task|sub-?goal|action|waypoint)s?\b"
+        rf"|\b(?:skill|primitive|command|sub-?task|policy)s?\b{GAP}{{0,30}}\b(?:next|execute|executed|run|call|called)\b|\baction phases?\b|\bvelocity commands?\b|\blow[- ]level (?:motion|action|command|control|skill)"
+        rf"|\b(?:you (?:control|are controlling|steer|operate)|as the (?:\w+ ){{0,2}}(?:pilot|controller|policy|planner|operator))\b",
+        _PERSON,
+    ),
+    _cue(
+        "robot_motion_choice",
+        "robot",
+        "motion movement motions movements",
+        rf"\b(?:which|what) (?:\w+ )?(?:motions?|movements?)\b{GAP}{{0,60}}\b{_R}",
+    ),
     _cue(
         "robot_agent",
         "robot",
@@ -98,7 +114,7 @@ ROBOT = (
         rf"\bwhat (?:\w+ )?(?:action|motion|command)s? (?:should|must|will|would|does|did|is) (?:the |a )?{_R}"
         rf"|\bnext (?:\w+ )?(?:action|step|sub-?task|move|phase|motion|skill|primitive)|\b(?:action|motion) (?:phase|stage)|\bphase of\b{GAP}{{0,30}}\b(?:action|grasp|task|motion)"
         rf"|\b(?:which|what) (?:phase|stage)\b|\b(?:sub-?task|sub-?goal)s?\b|\bplan\b{GAP}{{0,40}}\b(?:task|steps?)\b|\bsteps? (?:should|must|does|will)\b"
-        rf"|\b(?:trajectory|waypoints?|delta|action (?:vector|token|chunk)s?|joint)\b"
+        rf"|\bpath of (?:the )?(?:robot|gripper|end[- ]effector|arm)|\b(?:trajectory|waypoints?|delta|action (?:vector|token|chunk)s?|joint)\b"
         rf"|\b{_R}\b{GAP}{{0,30}}\b(?:supposed to|going to|about to|need to|needs to|has to|have to|should|must|will)\b{GAP}{{0,40}}\b(?:do|move|open|close|grasp|lift|release|push|pull|rotate|go|reach|act|first|next|before|after)\b"
         rf"|\b(?:should|must|will|does|did|would|can|could|is)\b (?:the |this )?{_R}\b{GAP}{{0,40}}\b(?:move|open|close|do|grasp|lift|release|push|pull|rotate|reach|pick|place|drop)\b",
         _ATTRIBUTE_HEAD,
@@ -107,7 +123,7 @@ ROBOT = (
         "robot_state",
         "robot",
         "gripper effector robot robot's arm manipulator grasp robotic",
-        rf"\b{_R} (?:fingers? )?(?:is |are |currently |now |already |fully |still |completely ){{0,3}}(?:open|opened|closed?|closing|opening|empty|holding|grasping|gripping|touching|moving|carrying|lifting|idle|stuck|aligned)\b"
+        rf"\b{_R} (?:fingers? )?(?:is |are |currently |now |already |fully |still |completely ){{0,3}}(?:open|opened|closed?|closing|opening|empty|holding|grasping|gripping|touching|moving|approaching|retreating|carrying|lifting|idle|stuck|aligned)\b"
         rf"|\b(?:grasp|grip)\b{GAP}{{0,30}}\b(?:stable|secure|firm|success\w*|fail\w*|slipp\w*|good|loose|state|quality|type)|\b(?:stable|secure|firm|successful|good) (?:grasp|grip)\b"
         rf"|\b(?:held|grasped|gripped|carried|grabbed|holding|inside)\b (?:by |in )?(?:the |its )?(?:robot(?:'s|ic)? )?(?:gripper|end[- ]effector|robot|manipulator)\b"
         rf"|\b(?:is|has|does) (?:the )?{_R}\b{GAP}{{0,30}}\b(?:contact|holding|hold|grasped|grasping|dropped|released|picked|lifted|finished|done)\b"
@@ -117,7 +133,7 @@ ROBOT = (
     _cue(
         "robot_success",
         "robot",
-        "task episode goal robot instruction trajectory rollout demonstration q: q gripper subtask",
+        "task episode goal robot instruction trajectory rollout demonstration q gripper subtask possible satisfied done",
         rf"\b(?:task|goal|episode|instruction|attempt|rollout|sub-?task)\b{GAP}{{0,60}}\b(?:success\w*|complet\w*|finish\w*|fail\w*|done|accomplish\w*|achiev\w*|satisf\w*|progress)"
         rf"|\b(?:success\w*|complet\w*|finish\w*|fail\w*|accomplish\w*|achiev\w*|progress of)\b{GAP}{{0,30}}\b(?:task|goal|episode|instruction|attempt|sub-?task)"
         r"|\b(?:was|is) it (?:done|satisfied|possible)\b|\b(?:satisfied|possible right now|possible\?)|\bcurrent goal is\b|\bimmediate next step\b|\blast \d+ steps?\b|\bnext \d+ steps?\b",
@@ -186,6 +202,18 @@ _PICTURE = (
     r"(?:image|picture|photo|photograph|scene|snapshot|visual|painting|drawing|illustration|artwork|shot|frame|view|meme|cartoon"
     r"|contents?|video|screenshot|figure)s?"
 )
+# An agent is named and it acts: asked after every other demand has been ruled out.
+AGENT_ACTS = _cue(
+    "robot_acts",
+    "robot",
+    "robot robots robot's robotic gripper gripper's effector manipulator humanoid quadruped quadrotor drone uav agent teleoperation teleoperated bimanual dual-arm franka ego autonomous self-driving wrist shoulder base",
+    r"\b(?:has|have|had|should|will|can|could|would|must|next|tasks?|progress\w*|plans?|planning|steps?|actions?|commands?|skills?|motions?|move[sd]?|moving|reach\w*|grasp\w*|pick\w*|plac(?:e[sd]?|ing)|insert\w*|succe\w+|fail\w*|complet\w+|instruct\w+"
+    r"|approach\w*|retreat\w*|contact|colli\w+|ready|safe|stuck|h[eo]ld\w*|releas\w+|open\w*|clos(?:e|ed|ing)|execut\w+|policy|trying|accomplish\w*|doing|wrong|control|slip\w*|drop\w*|push\w*|pull\w*|lift\w*|grip\w*|carry\w*|attempt\w*|phase|stage|goal)\b",
+    _ATTRIBUTE_HEAD
+    + r"|^(?:is|are) there\b|^does (?:this|the) (?:image|picture|photo)|^(?:what|which) (?:object|item|thing|tool|fruit|kind|type|color|vehicle|animal)s?\b|^who\b|\b(?:toy|cartoon|costume|movie|statue|comic|drawing|lego|vacuum|dressed|film|mascot|painted)\b",
+)
+AGENT_NAMED = re.compile(r"\b(?:robot\w*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent|tele-?operat\w+|bimanual|dual-arm|franka|ego[- ]vehicle|autonomous|self-driving|wrist camera|shoulder camera|mobile base)\b")
+
 CAPTION = (
     _cue(
         "caption_ocr_tokens",
@@ -205,7 +233,7 @@ CAPTION = (
         rf"|^(?:can you |could you |please |would you |now )*(?:describe|caption|summari[sz]e)(?: (?:this|it|that|what you (?:see|observe)|everything|what is (?:shown|visible|in view|going on|happening)|the whole))?(?: (?:in|with|for|as|using|please|briefly|here)\b{GAP}{{0,60}})?[.!?]*$"
         rf"|\btitle (?:for|to) (?:this|the) {_PICTURE}|\b(?:which|what) (?:sentence|caption|description|text|statement) (?:best )?(?:describes|fits|matches|summari[sz]es)\b{GAP}{{0,30}}\b{_PICTURE}"
         rf"|\b(?:tell me|say something|talk|write)\b{GAP}{{0,30}}\babout (?:this|the|that|my) {_PICTURE}|\bwhat you (?:see|observe|notice) in (?:this|the) {_PICTURE}"
-        r"|\bdescribe (?:what you (?:see|observe)|everything)",
+        r"|\bdescribe (?:what you (?:see|observe)|everything|what (?:the|this|that) (?:\w+ ){0,3}(?:sees|shows|depicts|camera))|\bwhat (?:this|the|that) (?:\w+ )?(?:image|picture|photo|photograph|painting|drawing) (?:shows|depicts|is about|is showing|represents|contains|portrays)",
         rf"\b(?:describe|description of|explain|about) (?:the |how )(?!(?:\w+ )?{_PICTURE}\b|following|given|provided|whole|entire|main|overall|visual|details|important|key|content)(?:\w+ ){{1,5}}(?:in|of|on|from|at) (?:the |this )(?:\w+ )?{_PICTURE}"
         r"|\b(?:why|what is (?:funny|unusual|strange))\b|\barrange(?:d|ment)\b|\blayout\b|\brelative (?:position|location)|\bwhat (?:does|is) the (?:background|caption)\b|\bcaption (?:say|says|read|reads|below|under|at)\b",
     ),

@@ -19,6 +19,10 @@ _CUES: tuple[tuple[str, str], ...] = (
         r"\b(?:diagramm\w*|balken\w*|tabelle|achse|liniendiagramm|kreisdiagramm|graphique|diagramme|tableau|barres?|courbe|gr[áa]fic[oa]s?|diagrama|tabla|tabela|barras|grafico|tabella|grafiek)\b|图表|柱状图|折线图|饼图|表格|グラフ|棒グラフ|円グラフ|표에서|그래프|차트|график|диаграмм|таблиц",
     ),
     (
+        "robot",
+        r"\b(?:robot\w*|greifer\w*|gr[ij]jper|pinza|pince|bra[sz]o rob\w+|rob[ôo])\b|机器人|机械臂|夹爪|抓手|ロボット|グリッパ|로봇|그리퍼|робот|захват",
+    ),
+    (
         "text",
         r"\b(?:steht (?:auf|in|[üu]ber|unter|neben|an)\b.{0,60}(?:schild|plakat|etikett|tafel|karte|buch|zettel|t-shirt|flasche)|was steht|geschrieben|schild\w* (?:steht|sagt)|lies|lesen|wer (?:hat|schrieb) .{0,20}buch|titel|[ée]crit|lis(?:ez)?|que dit|marque|auteur|titre|pr[ií]x|escrito|dice|lee|marca|autor|t[íi]tulo|pone en|scritto|leggi|autore|prezzo|titolo|escrita|diz|geschreven|staat er op|preis|kostet|precio|cu[áa]nto cuesta|combien co[uû]te|quanto costa)\b|写着|写的|文字|文本|书名|作者|品牌|价格|書いて|書かれ|読め|著者|値段|쓰여|적혀|글자|저자|написано|надпис|автор|прочита|цена",
     ),
@@ -32,9 +36,9 @@ _CUES: tuple[tuple[str, str], ...] = (
     ),
     (
         "spatial",
-        r"\b(?:links|rechts|[üu]ber dem|unter dem|hinter|vor de[mnr]|vor oder|zwischen|neben|n[äa]her|weiter (?:weg|entfernt)|wie weit|wie hoch|wie gro[ßs]+|entfernung|abstand|gauche|droite|au-dessus|en dessous|sous l[ea]|derri[èe]re|devant|entre|à c[ôo]t[ée]|plus proche|quelle distance|plus loin|loin"
+        r"\b(?:welcher seite|welche richtung|richtung|quel c[ôo]t[ée]|quelle direction|qu[ée] lado|qu[ée] direcci[óo]n|quale lato|que lado|welke kant|links|rechts|[üu]ber dem|unter dem|hinter|vor de[mnr]|vor oder|zwischen|neben|n[äa]her|weiter (?:weg|entfernt)|wie weit|wie hoch|wie gro[ßs]+|entfernung|abstand|gauche|droite|au-dessus|en dessous|sous l[ea]|derri[èe]re|devant|entre|à c[ôo]t[ée]|plus proche|quelle distance|plus loin|loin"
         r"|izquierda|derecha|encima|debajo|detr[áa]s|delante|al lado|m[áa]s cerca|m[áa]s lejos|distancia|sinistra|destra|sopra|sotto|dietro|davanti|tra il|accanto|pi[ùu] vicin\w+|distanza|esquerda|direita|acima|abaixo|atr[áa]s|na frente|ao lado|mais perto|dist[âa]ncia|achter|tussen|naast|onder|boven|dichterbij)\b"
-        r"|左|右|上面|下面|后面|前面|之间|旁边|里面|外面|更近|更远|距离|上に|下に|後ろ|前に|間に|隣|近い|遠い|距離|왼쪽|오른쪽|위에|아래|뒤에|앞에|사이|옆에|가까|слева|справа|позади|перед|между|рядом|над |под |ближе|дальше|расстояние",
+        r"|哪一?[边侧]|どちら側|어느 쪽|左|右|上面|下面|后面|前面|之间|旁边|里面|外面|更近|更远|距离|上に|下に|後ろ|前に|間に|隣|近い|遠い|距離|왼쪽|오른쪽|위에|아래|뒤에|앞에|사이|옆에|가까|слева|справа|позади|перед|между|рядом|над |под |ближе|дальше|расстояние|какой стороны|направлени|方向|방향",
     ),
 )
 _COMPILED = tuple((name, re.compile(pattern)) for name, pattern in _CUES)

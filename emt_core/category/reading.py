@@ -13,22 +13,30 @@ _SIGN = (
 )
 # Heads that ask of a written thing something that is not reading it: its colour, number of copies, place, reader.
 _NOT_READING = (
-    r"^(?:what|which) (?:\w+ )?colou?rs?\b|\bcolou?r (?:is|are|was)\b|^(?:about )?how many\b|^where\b|\bwhat (?:is the )?(?:material|shape|colou?r)\b|\bmade (?:out )?of\b"
-    r"|^(?:is|are) (?:the|this|that) (?:man|woman|person|boy|girl|child|people|lady|guy|dog|cat)\b|^(?:is|are) (?:there|the)\b[^?]{0,60}\b(?:above|below|left|right|behind|between|next to|under|beside)\b"
+    r"^(?:what|which) (?:\w+ )?colou?rs?\b|\bcolou?r (?:is|are|was)\b|^(?:about )?how many\b|(?:^|[.,;:] ?)where\b|\bwhat (?:is the )?(?:material|shape|colou?r)\b|\bmade (?:out )?of\b"
+    r"|^(?:is|are) (?:the|this|that) (?:man|woman|person|boy|girl|child|people|lady|guy|dog|cat)\b|(?:^|[.,;:] ?)(?:is|are) (?:there|the)\b[^?]{0,60}\b(?:above|below|left|right|behind|between|next to|under|beside)\b"
     r"|^(?:on )?(?:which|what) side\b|\bwhat (?:font|language)\b.{0,10}\bcolou?r|\bclick\b"
 )
 
 TEXT = (
     _cue(
+        "text_stated",
+        "text",
+        "state states say says list lists mention mentions claim claims advertise advertises promise promises announce announces warn warns according recommend recommends",
+        rf"\b(?:do|does|did)\b{GAP}{{0,40}}\b(?:{_SIGN}|product|instructions?)\b{GAP}{{0,20}}\b(?:state|say|list|mention|claim|advertise|promise|announce|warn|recommend)\b|(?<!that )\b{_SIGN} (?:states|says|lists|mentions|claims|advertises|promises|announces|warns|recommends)\b"
+        rf"|\baccording to (?:the |this |its )?(?:\w+ )?(?:{_SIGN}|instructions?|recipe|article|text)\b",
+        r"\baccording to (?:the |this )?(?:\w+ )?(?:chart|graph|table|plot|map|weather)",
+    ),
+    _cue(
         "text_written",
         "text",
         "written write wrote read reads say says said saying printed spelled spell engraved inscribed painted text texts word words writing handwriting letters letter "
-        "transcribe ocr decipher legible quote inscription transcription slogan stand stands state states displayed lettering",
+        "transcribe ocr decipher legible quote inscription transcription slogan named listed labelled labeled screenshot code stand stands state states displayed lettering",
         rf"\b(?:what|which|who|whose)\b{GAP}{{0,80}}(?<!that )(?<!which )\b(?:written|printed|inscribed|engraved|spelled|spelt|lettered|stenciled|say|says|saying|read|reads|said)\b"
         rf"|\b(?:read|transcribe|ocr|extract|decipher|recogni[sz]e|spell out|spell|copy|type out|type|list|identify|give|quote|write (?:down|out)|tell me|convert|detect|capture|find)\b{GAP}{{0,50}}\b(?:texts?|words?|letters?|writing|handwriting|handwritten|inscription|lettering|says?|said|reads|written|sign|plate|label)\b"
-        rf"|\bwhat(?: is the| are the|'s the)?(?: \w+){{0,2}} (?:text|words?|letters?|message|quote|slogan|inscription|writing|lettering)\b|\bis there (?:any )?(?:text|writing)\b|\b(?:any|all|visible|every) (?:the )?(?:text|words|writing)\b"
+        rf"|\b(?:what|which) (?:word|words|letters?|digits?|phrase|sentence|message)\b|\b(?:named|spray-painted|stenciled|mentioned|listed|labell?ed|advertised|announced) (?:on|in|by|at) (?:the |this |that )?\w{0,12} ?{_SIGN}\b|\bwords? [\"\']|\b{_SIGN} (?:states?|says?|reads?|lists?|mentions?|claims?|advertises?|promises?|announces?)\b(?<!that says)(?<!that reads)|\bwhat(?: is the| are the|'s the)?(?: \w+){{0,2}} (?:text|words?|letters?|message|quote|slogan|inscription|writing|lettering)\b|\bis there (?:any )?(?:text|writing)\b|\b(?:any|all|visible|every) (?:the )?(?:text|words|writing)\b"
         rf"|\bwhat (?:does|do|did)\b{GAP}{{0,60}}\b{_SIGN}\b{GAP}{{0,40}}\b(?:say|read|state|mean|prohibit|warn|advertise|display|show|indicate|promote|announce|tell|forbid|stand for)\b"
-        rf"|\b(?:ocr|transcribe)\b|\bwhat (?:is|are|stands)\b{GAP}{{0,12}}\b(?:on|at) the {_SIGN}[?. ]*$",
+        rf"|\b(?:ocr|transcribe|type out)\b|\bwhat (?:is|are|stands)\b{GAP}{{0,12}}\b(?:on|at) the {_SIGN}[?. ]*$",
         _NOT_READING + r"|\btype of\b|\bin other words\b|\bin your own words\b",
     ),
     _cue(
@@ -46,7 +54,7 @@ TEXT = (
         "text",
         "brand brands company name names called airline store shop team logo street station website url manufacturer model hotel restaurant sponsor newspaper channel label labelled labeled "
         "makes maker flight player bank phone email address",
-        r"\b(?:brand|manufacturer|sponsor|website|url|web address|phone number|telephone number|e-?mail(?: address)?|model number|serial number|logo)\b(?! of dog)"
+        r"\b(?:brand|manufacturer|sponsor|website|url|web address|phone number|telephone number|e-?mail(?: address)?|model number|serial number)\b|\b(?:what|which|whose)(?: \w+)? logo\b(?! of dog)"
         rf"|\b(?:what|which|whose)\b{GAP}{{0,30}}\b(?:company|airline|bank|team|brewery|newspaper|channel)\b|\b(?:which|what) (?:street|store|shop|hotel|station|model|flight|bus line|exit|highway|route)\b"
         rf"|\bname (?:of|on) (?:the |this |that )?(?:\w+ )?(?:\w+ )?(?:store|shop|restaurant|street|team|company|hotel|newspaper|station|ship|boat|player|bank|business|cafe|bar|pub|bakery|brand|product|drink|beer|wine|magazine|website|app|airline|building|school|church|theater|cinema|market|game|road|stop|train|plane|medicine|candidate|speaker|sender|person on the|tag|badge|label|sign)\b"
         rf"|\bname tag|\b(?:store|shop|restaurant|street|station|team|player|company|hotel|product)(?:'s)? name\b|\bwhat (?:is|are) (?:this|the|that) (?:store|shop|restaurant|street|hotel|cafe|bar|product|game|magazine|newspaper|drink|beer|wine) called\b|\bwho (?:makes|made|manufactures|produces|sells) (?:this|the)\b",
@@ -89,12 +97,12 @@ TEXT = (
 CHART_NOUN = re.compile(
     r"\b(?:charts?|bar ?graphs?|line ?graphs?|graphs?|(?:bar|line|scatter|box|violin|pie|area|contour|density)[ -]?(?:charts?|plots?|graphs?)|boxplots?|barplots?|histograms?|infographics?|pictographs?|pictograms?"
     r"|[xy][ -]?axis|axis|axes|legend|heat ?maps?|confusion matrix|candlesticks?|treemaps?|scatter ?plots?|plots?|plotted|curves?|data ?points?|trend ?lines?|(?:dashed|dotted|solid) (?:line|curve)"
-    r"|spreadsheet|pie|donut|doughnut chart|error bars?|bars? (?:represent\w*|stand\w*|show\w*|in the)|stacked bars?|(?:tallest|longest|shortest|smallest|largest|biggest|highest|lowest|individual|first|last|second|third|\w+ colou?red|red|blue|green|orange|yellow|gray) bars?|slices?|segments?|wedges?|sankey|gantt|venn|radar chart)\b"
+    r"|spreadsheet|pie (?:charts?|graphs?|diagrams?)|donut chart|doughnut chart|statistics|error bars?|how many bars|bars? (?:represent\w*|stand\w*|show\w*|in the)|stacked bars?|(?:tallest|longest|shortest|smallest|largest|biggest|highest|lowest|individual|first|last|second|third|\w+ colou?red|red|blue|green|orange|yellow|gray) bars?|slices?|segments?|wedges?|sankey|gantt|venn|radar chart)\b"
 )
 CHART_GATE = frozenset(
     "chart charts graph graphs bargraph histogram histograms infographic infographics pictograph pictogram axis axes legend heatmap heatmaps heat confusion candlestick treemap plot plots plotted curve "
     "curves data datapoint datapoints trend trendline boxplot barplot scatter scatterplot spreadsheet pie donut bar bars slice slices segment segments wedge wedges dashed dotted solid venn sankey gantt x y "
-    "table tables row rows column columns cell cells".split()
+    "table tables row rows column columns cell cells statistics bars".split()
 )
 # A table of data, not the furniture.
 DATA_TABLE = re.compile(
@@ -102,6 +110,7 @@ DATA_TABLE = re.compile(
     r"|\b(?:according to|based on|from|in|of) (?:the|this) (?:\w+ )?table\b[^.?!]{0,60}\b(?:what|which|who|how|when|highest|lowest|average|total|sum|most|least|values?)\b|^(?:according to|based on) (?:the|this) (?:\w+ )?table\b|\b(?:summari[sz]e|describe|convert|transcribe|explain) (?:this|the) (?:\w+ )?table\b(?! (?:setting|cloth|lamp))|\bdata table\b|\btable (?:show|list|say|report|compare)s?\b"
     r"|\b(?:sum|total|average|mean|maximum|minimum) (?:of|in) (?:the |each |that )?(?:\w+ )?(?:column|row)s?\b|\bvalue\b[^.?!]{0,40}\b(?:row|column|cell)\b|\bwhat is (?:the )?(?:title|caption) of (?:the|this) table\b"
 )
+FURNITURE = re.compile(r"\b(?:sit|sits|sitting|seated|eat|eating|standing|chairs?|plates?|cloth|lamp|wooden|dining|coffee table|kitchen)\b")
 # A chart that is only a thing in a photo.
 CHART_AS_THING = re.compile(
     r"\b(?:man|woman|person|presenter|speaker|teacher|lady|guy|boy|girl|student|laptop|wall|whiteboard|poster|hall|desk|monitor|mug|shirt|room)\b"
@@ -114,12 +123,12 @@ DATA = (
         "chart_data",
         "chart",
         "sum difference ratio average median mean percentage percent maximum minimum highest lowest total value values trend increase decrease increased decreased peak exceed units sales revenue growth "
-        "roughest smoothest intersect largest smallest greater less most least respondents share declined rose peaked proportion correlation population",
+        "line lines bars icon icons stand exceed more represent roughest smoothest intersect largest smallest greater less most least respondents share declined rose peaked proportion correlation population",
         rf"\b(?:sum|ratio|average|median|mean|difference|total|product|proportion|correlation) (?:of|between|in|across)\b{GAP}{{0,80}}\b(?:values?|bars?|years?|(?:19|20)\d\d|highest|lowest|smallest|largest|number of|percentages?|share|and|sales|units|revenue|countr\w+|months?)\b"
         rf"|\b(?:highest|lowest|maximum|minimum|median|average|total|peak) (?:value|number|percentage|share|rate|revenue|sales|population|point|area under)\b|\bvalue (?:of|for|in)\b"
         rf"|\b(?:what|how much|which)\b{GAP}{{0,20}}\b(?:percent(?:age)?|share|proportion)\b|\bpercent(?:age)? of\b|\b(?:units|sales|revenue|population|respondents|gdp|exports|imports)\b{GAP}{{0,60}}\b(?:19|20)\d\d\b|\bacross all (?:years|\w+s)\b"
         rf"|\b(?:increase|decrease|grow|fall|rise|drop|decline|change)d?\b{GAP}{{0,40}}\b(?:from|between|in|after|over)\b{GAP}{{0,20}}\b(?:19|20)\d\d|\b(?:which|what|in which|in what) (?:year|month|quarter|decade|country|age group)\b{GAP}{{0,60}}\b(?:most|least|highest|lowest|largest|smallest|maximum|minimum|peak\w*|greatest|more|less|fewer|top)\b"
-        r"|\bthe (?:roughest|smoothest)\b|\bintersect\b|\b(?:low|high) median\b|\barea under\b|\bunits\b.{0,20}\bsell\b",
+        r"|\bicons? (?:are |is )?(?:colou?red|colored|shaded|represents?|stands?|filled)\b|\bhow many more\b|\bhow many (?:\w+ ){1,3}(?:exceed|are (?:above|below|over|under|more than|less than|greater than)) \d|\bin how many (?:years|countries|months|quarters|cases|states|categories)\b|\btaken over all\b|\bwhat (?:do|does) (?:the )?(?:\w+ )?(?:lines?|bars?|colou?rs?|shading|dots?|areas?) (?:represent|stand for|indicate|show|denote|mean)|\b(?:line|bar) (?:for|representing) (?:the )?\w+|\bthe (?:roughest|smoothest)\b|\bintersect\b|\b(?:low|high) median\b|\barea under\b|\bunits\b.{0,20}\bsell\b",
         r"\bnumber of (?:\w+ ){0,4}(?:things|objects|cubes|spheres|cylinders|balls|blocks|people|cars|animals|dogs|cats)\b|\bdifference between (?:the two|these two|the) (?:images|pictures|photos|men|women|people|animals|dogs|cats|cars|views|phones)|\bpercent off\b|\bprice\b",
     ),
 )

@@ -29,10 +29,10 @@ _GATE = frozenset(
 )
 
 _HOW_EXTENT = re.compile(
-    r"\bhow (?:far|tall|wide|deep|high|thick|broad|close|near|long|big|large|much (?:taller|wider|closer|higher|longer|farther|further|bigger|larger|space|room|distance|higher))\b(?! (?:does it take|has|have|will|did|might|until|do you|ago|ahead))"
+    r"\bhow (?:far|tall|wide|deep|high|thick|broad|close|near|(?:long|big|large)(?= (?:is|are|was|does|do you think) (?:the|this|that|these|it|they)\b)|much (?:taller|wider|closer|higher|longer|farther|further|bigger|larger|space|room|distance|higher))\b(?! (?:does it take|has|have|will|did|might|until|do you|ago|ahead))"
     r"|\bhow many (?:meters|centimeters|cm|feet|inches|m|yards|steps away)\b"
 )
-_NOT_EXTENT = re.compile(r"\bhow long (?:is|was) the (?:video|movie|trip|flight|ride|line of|wait)|\bhow (?:high|big|large) is the (?:temperature|score|price|chance|risk|group|crowd|family)")
+_NOT_EXTENT = re.compile(r"\bhow (?:far|close) (?:has|have|did|along|is it until)|\bhow long [^?]{0,40}\b(?:cook\w*|take|last|valid|boil\w*|open)\b|\bhow long (?:is|was) the (?:video|movie|trip|flight|ride|line of|wait)|\bhow (?:high|big|large) is the (?:temperature|score|price|chance|risk|group|crowd|family)")
 _COMPARATIVE = re.compile(
     r"\b(?:closer|closest|nearer|nearest|farther|farthest|further (?:away|from|back|to)|furthest|taller|tallest|shorter|wider|widest|narrower|deeper|higher|lower|thicker|longer|longest|bigger|larger|smaller|highest up|lowest down)\b"
 )
@@ -49,24 +49,32 @@ _LAYOUT = re.compile(
 _DIRECTION = re.compile(
     r"\b(?:(?:what|which) (?:\w+ )?(?:direction|way|side|corner|part of the (?:image|picture|photo)|half of the|quadrant|hand|end of)\b|(?:in|from|on|to|at|toward|towards) (?:what|which) (?:\w+ )?(?:direction|side|hand|corner|part|half|quadrant|o'clock|end)"
     r"|what (?:is the )?(?:orientation|facing|heading)|(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:to(?:wards?)? |away from |at )?(?:the |us|you|me|which|what|left|right|same|north|camera|viewer|each other)"
-    r"|o'clock|compass|clockwise|upside down|(?:which|what) (?:\w+ )?view\b|(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)|camera (?:move|rotate|turn|pan|shift|tilt|motion|movement|position)\w*|which side)\b"
+    r"|o'clock|compass|clockwise|upside down|(?:which|what) (?:\w+ )?view\b|(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)|camera (?:move|rotate|turn|pan|shift|tilt|motion|movement|position)\w*|which side|(?:towards?|away from) (?:the )?(?:camera|viewer|us|me|you|photographer|observer)|(?:coming|moving|heading|driving|walking) towards?|(?:reach|encounter|pass|meet|hit|come to|get to) (?:first|last))\b"
 )
 _VIEWPOINT = re.compile(
-    r"\b(?:(?:from|seen from|standing at|if (?:i|you|we) (?:stand|look|were|am|are|sit|walk|turn|face)|imagine)\b[^?]{0,80}\b(?:point of view|perspective|viewpoint|view|side|facing|standing|look(?:ing)?|turn)\b|same (?:3d )?(?:point|location|object) in|corresponds? to the (?:same|point)|(?:point|location|pixel)\b[^?]{0,60}\b(?:other|second|different|another|ext\d?|wrist) (?:view|image|camera))\b"
+    r"\b(?:(?:from|seen from|standing at|if (?:i|you|we) (?:stand|look|were|am|are|sit|walk|turn|face)|imagine)\b[^?]{0,80}\b(?:point of view|perspective|viewpoint|view|side|facing|standing|look(?:ing)?|turn)\b|if (?:i|you|we|one) (?:stand|sit|turn|walk|face|look)\w*|same (?:3d )?(?:point|location|object) in|corresponds? to the (?:same|point)|(?:point|location|pixel)\b[^?]{0,60}\b(?:other|second|different|another|ext\d?|wrist) (?:view|image|camera))\b"
 )
 _ORDER = re.compile(r"\b(?:rank|sort|order|list|arrange|put|name)\b[^?]{0,100}\b(?:nearest|closest|farthest|furthest|left[ -]to[ -]right|front[ -]to[ -]back|depth|distance|tallest|shortest|top[ -]to[ -]bottom|near to far|far to near|height|right[ -]to[ -]left)\b|\bin what order\b[^?]{0,60}\bleft\b|\bfrom left to right\b")
 _FITS = re.compile(r"\b(?:fit|fits|pass|squeeze|reach|enough (?:space|room))\b[^?]{0,40}\b(?:in|inside|into|between|through|under|on|behind|for|the)\b")
-_STATEMENT = re.compile(r"\b(?:statement|true or false|is it true|is this (?:true|correct)|correct\?|does the (?:sentence|caption|statement)|verify)\b")
+_STATEMENT = re.compile(r"\b(?:statement|claim|assertion|entailed|image support|true or false|is it true|is this (?:true|correct)|correct\?|does the (?:sentence|caption|statement)|verify)\b")
 _WHERE = re.compile(r"\bwhere(?:'s| is| are| was| were| does| do| did| can| could| would| should| exactly| in)\b|\b(?:what is the|describe the|tell me the|name the|give the) (?:\w+ )?(?:location|position|whereabouts)\b|\bon what is\b|\bin which part\b|\bwhich part of the (?:image|picture|photo)\b|^where\b|\bwhereabouts\b")
 
 # What a relation must directly follow to be asked for: "what is | stands | do you see | directly left of".
+_CLAUSE = r"(?:^|[.,;:!?] ?)(?:and |so |then |now |tell me |can you tell me |could you tell me |do you know |please tell me )?"
+_POSITIONED = (
+    r"(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found|resting|leaning|shown|present|kept|stored|hidden|growing|mounted|seated|walking|running|both"
+    r"|directly|immediately|right|just|exactly|partly|partially|slightly|further|farther|farthest|furthest|closest|the|most|far|all|currently))*?"
+)
+_STANDS = (
+    r"(?:is|are|was|were|'s|lies|stands|sits|hangs|appears|can be (?:seen|found)|do (?:you|we|i) see|can (?:you|we|i) (?:see|find|spot)|is visible|is there|are there|rests|comes|would be|will be|stand|sit|lie|hang|would (?:you|i) see|will i see)"
+)
+_GENERIC = r"(?:thing|object|item|animal|person|vehicle|piece of furniture|appliance|building|device)s?"
 _ASKED_THING = re.compile(
-    rf"^(?:and |so |then |tell me |can you tell me |could you tell me |say |do you know |please tell me |i want to know )*(?:what|who|which|whats|whose)(?:'s)?(?: (?:kind|type|sort) of)?(?: (?!color|colour|material|shape|is\b|are\b|does\b|time|can\b|do\b)[a-z-]+){{0,5}}?"
-    rf" ?(?:is|are|was|were|'s|lies|stands|sits|hangs|appears|can be (?:seen|found)|do you see|can you (?:see|find|spot)|is visible|is there|are there|exists?|rests|comes|would be|will be|stand|sit|lie|hang|has been)"
-    rf"(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found|resting|leaning|shown|displayed|present|kept|stored|hidden|growing|mounted|directly|immediately|right|just|exactly|partly|partially|a bit|slightly|further|farther|farthest|furthest|closest|the|most|far|all|currently|seated|painted|walking|running))*? {RELATION}\b"
+    rf"{_CLAUSE}(?:what|who|which|whose)(?:'s)?(?: (?!color|material|shape|is\b|are\b|does\b|time|can\b|do\b)[a-z-]+){{0,5}}? ?{_STANDS}{_POSITIONED} {RELATION}\b"
+    rf"|{_CLAUSE}what (?:is|are) (?:the|a) (?:\w+ )?{_GENERIC}(?: (?:that|which) (?:is|are|stands|lies|sits|hangs))?{_POSITIONED} {RELATION}\b(?![^?]*\b(?:doing|wearing|holding|made of|called|used for|eating|carrying)\b)"
 )
 _ASKED_THING_INVERTED = re.compile(rf"^(?:directly |immediately |right |just )?{RELATION} [^?]{{1,60}}, ?(?:what|who|which)\b|\b(?:which|what) [^?,]{{1,50}}\b(?:is|are)\b[^?]{{1,50}}\b(?:left of|right of|(?:to|on) the (?:left|right)(?: of)?|above|below|behind|in front of|beneath|under|beside|next to|between)(?: to)?[? .]*$")
-_YES_NO = re.compile(r"^(?:and |so |now |then |but |tell me |if |whether |true or false: |choose: |statement: |\W)*(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b")
+_YES_NO = re.compile(r"(?:^|[.,;:!?] ?)(?:and |so |now |then |but |tell me (?:if|whether) |if |whether |\W)*(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b")
 _POSTURE = frozenset(
     "standing sitting lying hanging parked placed located positioned leaning resting situated facing floating being growing something anything nothing everything building painting ceiling railing clothing wing king ring string "
     "thing evening morning crossing awning swing sling parking seating walking looking flying dining swimming living washing mixing cutting frying serving sign wedding spring bing bearing pudding running lighting".split()
@@ -117,7 +125,7 @@ def asked(turn: Exchange) -> str:
 
 
 _REFERENT_ONLY = re.compile(
-    r"^(?:and |so |now )?(?:what|which)(?: is| are)?(?: the)? (?:main |primary |dominant )?(?:colou?rs?|material|pattern|shape|texture|brand|kind of (?:food|sport|weather|material)|gender|age|emotion|expression|breed|name|type of (?:material|food)|sport|job|occupation|purpose|mood|season|weather)\b"
+    r"(?:^|[.,;:!?] ?)(?:and |so |now )?(?:what|which)(?: is| are)?(?: the)? (?:main |primary |dominant )?(?:colou?rs?|material|pattern|shape|texture|brand|kind of (?:food|sport|weather|material)|gender|age|emotion|expression|breed|name|type of (?:material|food)|sport|job|occupation|purpose|mood|season|weather)\b"
     r"|^(?:and |so |about |approximately |roughly )?how (?:many|old|much|does|do|might|could|would|can)\b(?!.{0,40}\b(?:meters|feet|inches|centimeters|cm|taller|wider|closer|space|room|arranged|positioned|located|relate)\b)|^(?:and )?why\b|\bis it (?:safe|dangerous|wise|ok|okay|legal|good|healthy|allowed)\b|\b(?:what|which) (?:would|could|might|may|should) (?:happen|be the reason)|\bwhat (?:is|are)\b[^?]{0,80}\b(?:doing|wearing|holding|eating|drinking|made of|carrying|called|used for|riding|playing|watching|reading|about to do|looking at|thinking|feeling|like)[?. ]*$"
     r"|\bwhat (?:does|do|did)\b[^?]{0,80}\b(?:wear|hold|eat|do|have|carry|look like|use|ride)\b|\bhave the same\b|\bthe same (?:color|shape|size|material|type) as\b|\bdifferent (?:color|shape|material)\b|\bwhat (?:is )?(?:the )?size of\b.{0,60}\b(?:large|small)\b"
 )
@@ -140,12 +148,19 @@ def _comparison(stem: str) -> bool:
     return tail is None
 
 
+_SIDE_ONLY = re.compile(r"(?:left|right)(?:[- ]?hand)?$")
+_NEXT_WORD = re.compile(r" ?[a-z']+")
+_AFTER_SIDE = frozenset("of or and side in when from to for part half edge corner with than relative".split())
+
+
 def _is_predicate(stem: str) -> bool:
     """In "is the A <relation> the B ...?": nothing else is claimed of A, before or after the relation."""
     match = _REL.search(stem)
     if match is None:
         return False
     before, after = stem[: match.start()], stem[match.end() :]
+    if _SIDE_ONLY.search(match[0]) and (follows := _NEXT_WORD.match(after)) and follows[0].strip() not in _AFTER_SIDE:
+        return False  # "the left shoe", "the car on the left newer ..."
     if any(w.endswith("ing") and w not in _POSTURE for w in before.split()[1:]):
         return False
     if re.search(r"\b(?:have|has) (?:a|an|any|the|two|some)\b", before):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emt_core.category import coordinates, cues, languages, reading, relations
 from emt_core.category.turn import Exchange, exchange
@@ -73,12 +73,12 @@ class Context:
 
     def __init__(self) -> None:
         self.previous: Verdict | None = None
-        self.chart = self.reading = False
+        self.chart = self.agent = False
 
     def note(self, turn: Exchange, verdict: Verdict) -> None:
         self.previous = verdict
         self.chart = self.chart or verdict.category == "chart" or _mentions_chart(turn.answer)
-        self.reading = self.reading or verdict.category == "text"
+        self.agent = self.agent or bool(cues.AGENT_NAMED.search(turn.stem))
 
 
 def _mentions_chart(answer: str) -> bool:
@@ -98,6 +98,7 @@ _QUESTION = re.compile(
     r"\?|^(?:what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|might|has|have|had|name|tell|count|explain|identify|list|give|guess|choose|select|pick|answer|suggest|compare|find|describe|q)\b"
 )
 _QUOTED_ANSWER = re.compile(r"\b(?:says?|reads?|written|printed|lists|states|labell?ed|spells?|shows|text)\b.{0,60}[\"'«„]|^\W*[\"«„].{2,200}[\"»“]\W*$|\bit (?:says|reads)\b|\b\d{3}-\d{4}\b")
+_OF_IT = re.compile(r"\b(?:it|its)\b")
 _ARM_PATH = re.compile(r"\b(?:robot|robotic|gripper|end[- ]effector|manipulator|arm|action|waypoints?|trajectory)\b")
 _MOTION = re.compile(r"\b(?:trajectory|path|waypoints?|motion|action|actions|delta|move|next pose|joint)\b")
 
@@ -132,8 +133,17 @@ def _action_numbers(turn: Exchange, _: Context) -> Verdict | None:
     return None
 
 
+_OF_DATA = re.compile(r"\b(?:bar|line|pie|this|the) (?:chart|graph|table)\b|\binfographic\b")
+_PLACE_WORD = re.compile(r"\b(?:box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment)\b")
+
+
+def _values_demanded(turn: Exchange) -> bool:
+    """A list of a chart's values looks like coordinates."""
+    return bool(reading.CHART_NOUN.search(turn.stem)) and not _PLACE_WORD.search(turn.stem)
+
+
 def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
-    if coordinates.answers_in_coordinates(turn.answer):
+    if coordinates.answers_in_coordinates(turn.answer) and not _values_demanded(turn):
         return Verdict("grounding", "answer_is_place")
     if turn.wants_tuples:
         return Verdict("grounding", "ground_tuples")
@@ -143,11 +153,18 @@ def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
     return None
 
 
+# "What is inside the red box?" asks for the region, not for a relation to a box.
+_HELD_BY_REGION = re.compile(
+    rf"\b(?:inside|within|at|in|on)(?: of)? (?:the |this )?(?:region |area |box |rectangle |point |location )?(?:{cues.MARK.pattern}|{coordinates.TUPLE.pattern})"
+)
+
+
 def _region_given(turn: Exchange, _: Context) -> Verdict | None:
     given = coordinates.places(turn.stem)
     if not given and not cues.MARK.search(turn.stem):
         return None
-    if relations.possible(turn) and (rule := relations.asked(turn)):
+    outside = _HELD_BY_REGION.sub(" ", turn.stem)
+    if relations.possible(turn) and (rule := relations.asked(replace(turn, stem=outside))):
         return Verdict("spatial", rule)
     if not given and turn.choices:
         return None
@@ -162,15 +179,25 @@ def _chart(turn: Exchange, context: Context) -> Verdict | None:
         cleaned = reading.NO_CHART.sub(" ", stem)
         if reading.CHART_NOUN.search(cleaned) and not reading.CHART_AS_THING.search(cleaned):
             return Verdict("chart", "chart_noun")
-        if reading.DATA_TABLE.search(cleaned):
+        if reading.DATA_TABLE.search(cleaned) and not reading.FURNITURE.search(cleaned):
             return Verdict("chart", "data_table")
     cue = cues.first(reading.DATA, turn)
     return Verdict(cue.category, cue.rule) if cue else None
 
 
 def _robot(turn: Exchange, _: Context) -> Verdict | None:
+    if _OF_DATA.search(turn.stem):
+        return None
     cue = cues.first(cues.ROBOT, turn)
     return Verdict(cue.category, cue.rule) if cue else None
+
+
+def _agent_acts(turn: Exchange, context: Context) -> Verdict | None:
+    if cues.AGENT_ACTS.matches(turn) and cues.AGENT_NAMED.search(turn.stem):
+        return Verdict("robot", cues.AGENT_ACTS.rule)
+    if context.agent and _OF_IT.search(turn.stem) and cues.AGENT_ACTS.phrase.search(turn.stem):
+        return Verdict("robot", "robot_context")
+    return None
 
 
 def _text(turn: Exchange, _: Context) -> Verdict | None:
@@ -229,11 +256,12 @@ _STEPS = (
     _action_numbers,
     _place_demanded,
     _region_given,
-    _chart,
     _robot,
+    _chart,
     _text,
     _caption,
     _spatial,
+    _agent_acts,
     _other_language,
     _follow_up,
     _by_answer,

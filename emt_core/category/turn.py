@@ -39,10 +39,11 @@ _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 # Words that decide, checked for one missing, doubled or swapped letter.
 _DECIDING = (
     "between behind beneath underneath beside above below closest farthest furthest nearest distance direction facing "
-    "describe description caption picture photo image written coordinates bounding gripper colour color author brand"
+    "describe description caption picture photo image written coordinates bounding gripper colour color author brand "
+    "highest lowest tallest"
 ).split()
 _SHORTHAND = {"whats": "what is", "what's": "what is", "wheres": "where is", "where's": "where is", "whos": "who is"}
-_SHORTHAND |= {"who's": "who is", "wat": "what", "wht": "what", "teh": "the", "hte": "the", "pic": "picture", "u": "you"}
+_SHORTHAND |= {"who's": "who is", "wat": "what", "wht": "what", "wich": "which", "teh": "the", "hte": "the", "pic": "picture", "u": "you"}
 _SHORTHAND |= {"pics": "pictures", "img": "image", "which's": "which is", "hows": "how is", "how's": "how is", "r": "are"}
 _SHORTHAND |= {"closets": "closets", "infront": "in front", "colour": "color", "colours": "colors", "pls": "please"}
 _SHORTHAND |= {"coloured": "colored", "metres": "meters", "centre": "center", "grey": "gray", "discribe": "describe"}
