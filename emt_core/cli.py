@@ -267,8 +267,7 @@ class Stopped(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 done, 2 a problem the user can mend, 130 stopped."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    earlier = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         typer.main.get_command(app)(args=argv, prog_name="emt")
     except SystemExit as leave:
@@ -279,6 +278,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped:
         print("stopped; what was committed is kept, and the same command goes on from there", file=sys.stderr)
         return 130
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
     return 0
 
 
