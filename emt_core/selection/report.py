@@ -1,0 +1,148 @@
+"""What a selection did: composition, diversity, distance to the robot data and scores, before and after.
+
+"Before" is what could have been selected (`eligible`), "after" what was. Diversity and MMD are measured on seeded
+samples without self pairs, so that sets of different size compare (they are the sweep's formulas).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emt_core.category import CATEGORIES, side_of
+from emt_core.errors import EmtError
+from emt_core.metrics.diversity import diversity
+from emt_core.metrics.mmd import group_means, median_sigma, mixture_mmd2
+from emt_core.selection.candidates import Candidates
+from emt_core.selection.decide import Decision
+from emt_core.selection.order import ordered_rows, random_keys
+from emt_core.stage_config import SelectConfig
+from emt_core.store import Features
+
+SAMPLE_ROWS = 2000
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+def selection_report(
+    decision: Decision, candidates: Candidates, features: Features, config: SelectConfig
+) -> dict[str, Any]:
+    """JSON (see the fields below)."""
+    before = eligible_rows(decision, candidates)
+    after = decision.rows
+    pool = np.flatnonzero(np.asarray(candidates.pool)[candidates.source])
+    groups = {"pool": pool, "eligible": before, "selected": after}
+    composition = {name: composition_of(rows, candidates) for name, rows in groups.items()}
+    gap = _gap(before, after, candidates, features, config.seed)
+    return {
+        "asked": decision.asked,
+        "eligible": decision.eligible,
+        "selected": len(after),
+        "cut_logit": None if candidates.logit is None else float(candidates.logit[after[-1]]),
+        "reasons": decision.counts(),
+        "shortfall": decision.shortfall,
+        "composition": composition,
+        "embodied_share": {
+            "before": share_of_side(composition["eligible"]),
+            "after": share_of_side(composition["selected"]),
+        },
+        **gap,
+        "scores": _scores(decision, before, candidates),
+    }
+
+
+def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
+    """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept out."""
+    settled = {"below_cut", "not_drawn", "source_cap", "category_cap", "quota", ""}
+    could = np.array([reason in settled for reason in decision.reasons])
+    return np.flatnonzero(could[decision.code])
+
+
+def composition_of(rows: np.ndarray, candidates: Candidates) -> dict[str, dict[str, int]]:
+    """Rows by source, by category and by side; groups without any row are left out."""
+    found: dict[str, dict[str, int]] = {}
+    for by, names in (("source", candidates.sources), ("category", candidates.categories)):
+        counts = np.bincount(getattr(candidates, by)[rows], minlength=len(names))
+        found[by] = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+    found["side"] = {}
+    for name, count in found["category"].items():
+        found["side"][side_in_pool(name)] = found["side"].get(side_in_pool(name), 0) + count
+    return found
+
+
+def side_in_pool(category: str) -> str:
+    """`embodied`, `reading` or `neither`. A pool question about a robot counts as embodied, as Robo2VLM does in the
+    paper (method section 6); public pools do not say on which side they are, so what a row asks for decides."""
+    if category == "robot":
+        return "embodied"
+    return side_of(category) if category in CATEGORIES else "neither"
+
+
+def share_of_side(composition: dict[str, dict[str, int]]) -> float | None:
+    total = sum(composition["side"].values())
+    return composition["side"].get("embodied", 0) / total if total else None
+
+
+def _gap(
+    before: np.ndarray, after: np.ndarray, candidates: Candidates, features: Features, seed: int
+) -> dict[str, Any]:
+    """Diversity before and after, and squared MMD (unbiased) to each robot set and to all of them in equal parts."""
+
+    def sample(rows: np.ndarray, count: int = SAMPLE_ROWS) -> np.ndarray:
+        drawn = ordered_rows(random_keys(seed, rows), count)
+        return features.take(np.sort(drawn)).astype(np.float32)
+
+    sets = {"before": sample(before), "after": sample(after)}
+    names, robots = [], []
+    for place, name in enumerate(candidates.sources):
+        if not candidates.pool[place]:
+            rows = np.flatnonzero(candidates.source == place)
+            if candidates.status is not None:
+                rows = rows[candidates.status[rows] == candidates.statuses.index("")]
+            if len(rows) >= 2:
+                names.append(name)
+                robots.append(sample(rows, max(SAMPLE_ROWS // int((~candidates.pool).sum()), 2)))
+    found: dict[str, Any] = {
+        "diversity": {name: _number(diversity(rows)) for name, rows in sets.items()},
+        "measured_on": {**{name: len(rows) for name, rows in sets.items()}, "robot": sum(map(len, robots))},
+    }
+    if not robots or min(map(len, sets.values())) < 2:
+        return {**found, "mmd2_to_robot": {}, "sigma": None}
+    try:
+        sigma = median_sigma([sets["before"], *robots], seed)
+    except EmtError:  # all features are equal: there is no scale to measure on
+        return {**found, "mmd2_to_robot": {}, "sigma": None}
+    means = group_means([sets["before"], sets["after"], *robots], sigma, unbiased=True)
+    targets = {"all": np.full(len(robots), 1 / len(robots))}
+    targets.update({name: np.eye(len(robots))[i] for i, name in enumerate(names)})
+    found["mmd2_to_robot"] = {
+        target: {
+            name: mixture_mmd2(means, np.eye(len(means))[place], np.concatenate([[0, 0], weights]))
+            for place, name in enumerate(("before", "after"))
+        }
+        for target, weights in targets.items()
+    }
+    return {**found, "sigma": sigma, "mmd": "unbiased"}
+
+
+def _scores(decision: Decision, before: np.ndarray, candidates: Candidates) -> dict[str, Any]:
+    """Quantiles of the logits of selected, left out (eligible but not taken) and robot rows."""
+    if candidates.logit is None:
+        return {}
+    robot = np.flatnonzero(~np.asarray(candidates.pool)[candidates.source])
+    groups = {"selected": decision.rows, "left_out": before[decision.code[before] != 0], "robot": robot}
+    found = {}
+    for name, rows in groups.items():
+        logit = candidates.logit[rows]
+        logit = logit[np.isfinite(logit)].astype(np.float64)
+        cuts = np.quantile(logit, QUANTILES) if len(logit) else []
+        found[name] = {
+            "rows": len(logit),
+            "mean": float(logit.mean()) if len(logit) else None,
+            "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=False)},
+        }
+    return found
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

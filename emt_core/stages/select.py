@@ -1,0 +1,169 @@
+"""select: the mid-training set. Who is in, who is out, and why.
+
+selection.lance     reason string ("" = selected), rank int64 (0 = best, -1 = not selected): row i = index row i
+selected.parquet    row, rank, logit, id, source, category, in rank order (logit NaN where nothing was ranked)
+report.json         counts by reason; composition, diversity, distance to robot data and scores before and after
+
+Takes seconds (the features are only sampled for the report), so an interrupted run starts again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from emt_core.artifact import write_json
+from emt_core.category import CATEGORIES
+from emt_core.errors import EmtError
+from emt_core.index import Index
+from emt_core.selection import Candidates, Decision, decide
+from emt_core.selection.report import selection_report
+from emt_core.stage_config import SelectConfig
+from emt_core.stages import Context, Outcome
+from emt_core.store import Features, Table
+
+VERSION = 1
+WRITE_ROWS = 1_000_000
+SELECTION_SCHEMA = pa.schema([("reason", pa.string()), ("rank", pa.int64())])
+SELECTED_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("rank", pa.int64()),
+        ("logit", pa.float32()),
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("category", pa.string()),
+    ]
+)
+
+
+def run(context: Context) -> Outcome:
+    config = context.config
+    assert isinstance(config, SelectConfig)
+    index = Index(context.parents["sources"])
+    features = Features.at(context.parents["embed"].data / "features.lance")
+    candidates = gather(context, index, features, config)
+    decision = decide(candidates, config)
+    require_rows(decision, candidates, config)
+    if decision.asked is not None and len(decision.rows) < decision.asked:
+        context.progress.say(f"asked for {decision.asked:,}, found {len(decision.rows):,}: see report.json")
+    _write_selection(context, decision)
+    _write_selected(context, decision, candidates, index)
+    report = selection_report(decision, candidates, features, config)
+    write_json(context.out / "report.json", report)
+    return Outcome(rows=candidates.rows, metrics=summary(report))
+
+
+def gather(context: Context, index: Index, features: Features, config: SelectConfig) -> Candidates:
+    """One entry a row from the parents' narrow columns; about 12 bytes a row."""
+    category, found = encoded(Table(context.parents["category"].data / "category.lance"), "category")
+    categories = tuple(dict.fromkeys((*CATEGORIES, *found)))  # a cap may name a category that this pool has none of
+    category = np.array([categories.index(name) for name in found], np.int16)[category]
+    status, statuses = encoded(features.table, "status")
+    logit = Table(context.parents["score"].data / "scores.lance").column("logit") if config.uses() else None
+    rows = {"category": len(category), "embed": len(status), "score": index.rows if logit is None else len(logit)}
+    wrong = {stage: count for stage, count in rows.items() if count != index.rows}
+    if wrong:
+        raise EmtError(
+            f"the index has {index.rows:,} rows, but {wrong}", where="select", remedy="delete these and run them again"
+        )
+    return Candidates(
+        source=index.codes(),
+        sources=tuple(source.name for source in index.sources),
+        pool=np.array([source.role == "pool" for source in index.sources]),
+        category=category,
+        categories=categories,
+        logit=logit,
+        status=status,
+        statuses=statuses,
+        text_only=index.table.column("n_images") == 0,
+        excluded=np.array([index.row_of(sample_id) for sample_id in config.exclude], np.int64),
+    )
+
+
+def encoded(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(int16 codes [rows], the distinct values sorted) of a string column, streaming."""
+    seen: dict[str, int] = {}
+    parts = []
+    for batch in table.scan([name]):
+        column = pc.fill_null(batch.column(0), "").dictionary_encode()
+        places = np.array([seen.setdefault(value, len(seen)) for value in column.dictionary.to_pylist()], np.int16)
+        parts.append(places[column.indices.to_numpy()])
+    names = sorted(seen)
+    place = np.zeros(max(len(names), 1), np.int16)
+    place[[seen[value] for value in names]] = np.arange(len(names))
+    return place[np.concatenate(parts)] if parts else np.empty(0, np.int16), tuple(names)
+
+
+def require_rows(decision: Decision, candidates: Candidates, config: SelectConfig) -> None:
+    """Raises EmtError that says what removed how many, where nothing is left."""
+    if len(decision.rows):
+        return
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(decision.counts().items()))
+    if decision.eligible == 0:
+        remedy = "no pool row may be selected: look at the reasons; include_text_only: true lets text-only rows in"
+    elif config.threshold is not None and candidates.logit is not None:
+        best = float(np.nanmax(candidates.logit[candidates.pool[candidates.source]]))
+        remedy = f"lower the threshold ({config.threshold:g}): the best pool logit is {best:.4g}"
+    else:
+        remedy = f"{decision.eligible:,} rows could be selected: loosen caps or quotas"
+    raise EmtError(f"the selection is empty; left out: {counts}", where="select", remedy=remedy)
+
+
+def _write_selection(context: Context, decision: Decision) -> None:
+    path = context.out / "selection.lance"
+    shutil.rmtree(path, ignore_errors=True)
+    table = Table(path)
+    rank = np.full(len(decision.code), -1, np.int64)
+    rank[decision.rows] = np.arange(len(decision.rows))
+    names = pa.array(decision.reasons, pa.string())
+    with context.progress.track("writing", len(rank)) as tracker:
+        for start in range(0, len(rank), WRITE_ROWS):
+            part = slice(start, start + WRITE_ROWS)
+            reason = names.take(pa.array(decision.code[part]))
+            table.append(pa.table([reason, pa.array(rank[part])], schema=SELECTION_SCHEMA))
+            tracker.advance(len(reason))
+
+
+def _write_selected(context: Context, decision: Decision, candidates: Candidates, index: Index) -> None:
+    sources, categories = pa.array(candidates.sources, pa.string()), pa.array(candidates.categories, pa.string())
+    ids, place = _ids(index, decision.rows)
+    with pq.ParquetWriter(context.out / "selected.parquet", SELECTED_SCHEMA) as writer:
+        for start in range(0, len(decision.rows), WRITE_ROWS):
+            rows = decision.rows[start : start + WRITE_ROWS]
+            logit = np.full(len(rows), np.nan, np.float32) if candidates.logit is None else candidates.logit[rows]
+            columns = [
+                pa.array(rows),
+                pa.array(np.arange(start, start + len(rows))),
+                pa.array(logit),
+                ids.take(pa.array(place[start : start + len(rows)])),
+                sources.take(pa.array(candidates.source[rows])),
+                categories.take(pa.array(candidates.category[rows])),
+            ]
+            writer.write_table(pa.table(columns, schema=SELECTED_SCHEMA))
+
+
+def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Ids of the chosen rows in index order (one sequential scan, not a million random reads), and each row's place."""
+    chosen = np.zeros(index.rows, bool)
+    chosen[rows] = True
+
+    def kept() -> Iterator[pa.Array]:
+        at = 0
+        for batch in index.table.scan(["id"]):
+            yield batch.column(0).filter(pa.array(chosen[at : at + batch.num_rows]))
+            at += batch.num_rows
+
+    return pa.concat_arrays(list(kept())), np.cumsum(chosen)[rows] - 1
+
+
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """What a page lists of a selection without opening its report."""
+    names = ("asked", "eligible", "selected", "cut_logit", "reasons", "shortfall", "diversity", "mmd2_to_robot")
+    return {name: report[name] for name in names} | {"embodied_share": report["embodied_share"]}
