@@ -53,10 +53,10 @@ OTHER = (
     _cue(
         "other_creative",
         "other",
-        "write compose invent create make come tell generate draft imagine produce give craft turn",
-        rf"\b(?:write|compose|invent|create|make(?: up)?|come up with|tell|generate|draft|imagine|produce|give|craft|turn)\b{GAP}{{0,60}}"
+        "write continue compose invent create make come tell generate draft imagine produce give craft turn",
+        rf"\b(?:write|continue|compose|invent|create|make(?: up)?|come up with|tell|generate|draft|imagine|produce|give|craft|turn)\b{GAP}{{0,60}}"
         r"\b(?:poems?|haikus?|story|stories|tale|song|lyrics|joke|pun|slogan|tagline|advert\w*|ad for|tweet|blog post|instagram"
-        r"|facebook post|dialogue|screenplay|script|limerick|rap|essay|riddle|sonnet|meme|bedtime|monologue|short play|diary entry)\b",
+        r"|facebook post|dialogue|screenplay|script|limerick|rap|essay|riddle|sonnet|meme|bedtime|monologue|short play|product description|quiz|crossword|recipe|diary entry)\b",
     ),
     _cue(
         "other_code",
@@ -68,9 +68,9 @@ OTHER = (
     _cue(
         "other_maths",
         "other",
-        "angle triangle perimeter radius diameter hypotenuse parallelogram solve circle equation area rectangle trapezoid "
+        "angle triangle perimeter radius diameter hypotenuse parallelogram length side solve circle equation area rectangle trapezoid "
         "polygon rhombus sin cos tan tangent chord square prism cone cylinder proof prove bisects parallel",
-        r"∠|△|\bsolve for\b|\bfind (?:the )?(?:measure|value|area|perimeter|length|volume|radius|m)\b|\bvalue of [a-z]\b|\bhypotenuse\b"
+        r"∠|△|\bsolve for\b|\bfind (?:the )?(?:measure|value|area|perimeter|length|volume|radius|m)\b|\bvalue of [a-z]\b|\bhypotenuse\b|\bside [a-z]{2}\b"
         r"|\b(?:measure|size|degrees?) of (?:the )?angle|\b(?:area|perimeter|radius|circumference|volume) of (?:the )?(?:\w+ )?"
         r"(?:triangle|circle|rectangle|square|parallelogram|trapezoid|polygon|rhombus|prism|cone|cylinder|figure|shape|sector)"
         r"|\bangle (?:[a-z]{3}|\d)\b|=\s?\d+\s?(?:°|degrees)|\b(?:triangle|circle) [a-z]{1,3}\b.{0,120}\b(?:find|what|how|calculate)|\bsolve (?:the|this)\b.{0,20}equation|\bprove that\b",
@@ -88,9 +88,9 @@ ROBOT = (
     _cue(
         "robot_next",
         "robot",
-        "next executed execute skill phase phases velocity low-level low control policy pilot controller planner",
+        "next executed execute skill phase phases sub subtask subtasks subgoal given dof sequence grasp grasped pick placement insertion velocity low-level low control policy pilot controller planner",
         rf"\b(?:next|following|immediate) (?:\w+[- ]){{0,2}}(?:motion|skill|command|primitive|sub-?task|sub-?goal|action|waypoint)s?\b"
-        rf"|\b(?:skill|primitive|command|sub-?task|policy)s?\b{GAP}{{0,30}}\b(?:next|execute|executed|run|call|called)\b|\baction phases?\b|\bvelocity commands?\b|\blow[- ]level (?:motion|action|command|control|skill)"
+        rf"|\b(?:skill|primitive|command|sub-?task|policy)s?\b{GAP}{{0,30}}\b(?:next|execute|executed|run|call|called)\b|\baction (?:phases?|sequences?|plans?)\b|\bsub-?(?:task|goal)s\b|\bgiven the (?:goal|task|instruction)\b|\b\d-?dof\b|\b(?:is|was|will|can|could|would|did|has) the (?:grasp|pick|pick-up|placement|insertion|pick and place)\b|\bvelocity commands?\b|\blow[- ]level (?:motion|action|command|control|skill)"
         rf"|\b(?:you (?:control|are controlling|steer|operate)|as the (?:\w+ ){{0,2}}(?:pilot|controller|policy|planner|operator))\b",
         _PERSON,
     ),
@@ -142,7 +142,7 @@ ROBOT = (
         "robot_obstacle",
         "robot",
         "robot robot's gripper arm effector manipulator robotic",
-        rf"\b(?:obstacles?|obstruct\w*|block(?:s|ed|ing)?|collid\w*|collision|unreachable|reachab\w*|in the way)\b|\b{_R}\b{GAP}{{0,30}}\breach(?:es)?\b",
+        rf"\b(?:obstacles?|obstruct\w*|(?:is|are|being|get) block(?:ed|ing)|blocked by|blocking the|blocks? (?:the|its) |(?:stop|stops|prevent|prevents|hinder|hinders|keep|keeps) (?:it|the \w+) from|collid\w*|collision|unreachable|reachab\w*|in the way)\b|\b{_R}\b{GAP}{{0,30}}\breach(?:es)?\b",
         _ATTRIBUTE_HEAD,
     ),
     _cue(
@@ -171,9 +171,9 @@ POINTING = (
         "ground_point_demand",
         "grounding",
         "point pinpoint points click tap spot spots locations positions vacant pixel normalized",
-        r"^(?:can you |could you |would you |please )*(?:point|click|tap|pinpoint)\b(?! of view)"
+        r"^(?:can you |could you |would you |please )*(?:point(?! out)|click|tap|pinpoint)\b(?! of view)"
         rf"|\b(?:find|give|locate|identify|mark|spot|pinpoint|show|indicate|output|provide|return|pick|name|suggest|select|predict)\b{GAP}{{0,40}}\b(?:points?|pixels?|spots?|positions|locations|places)\b{GAP}{{0,20}}\b(?:on|in|inside|within|of|where|at|to|for|between|that|near|along|under|above|behind|beside|left|right)\b"
-        r"|\bwhere (?:should|do|must|can|would|to) ?(?:i|we|you|one|the user)? ?(?:click|tap|press)\b|\b(?:click|tap) (?:position|location|point|coordinate)|\bnormali[sz]ed \(?x"
+        r"|\bwhere (?:should|do|must|can|would|to) ?(?:i|we|you|one|the user)? ?(?:click|tap|press)\b|\b(?:click|tap) (?:position|location|point|coordinate)|\bnormali[sz]ed \(?x|\bx_?1?, ?y_?1?\b|\bnormali[sz]ed (?:image )?coordinates?"
         rf"|\b(?:vacant|free|empty) (?:space|area|spot)s?\b{GAP}{{0,80}}\b(?:point|coordinate)",
         rf"\b(?:point|spot) out (?:the |any |some |what )?(?:mistake|error|difference|problem|wrong)|\bhow many\b|\bpoints? (?:scored|of interest\?)|\bspot the difference"
         r"|\bmain points?\b|\bkey points?\b|\bstarting point|\bpoint [a-f]\b|\b(?:identify|name) (?:the )?(?:places?|location)s? (?:of|in) th(?:e|is) (?:photo|picture|image)",
@@ -190,7 +190,7 @@ MARK = re.compile(
 REGION_ASKED = re.compile(
     r"\b(?:short|brief) description (?:for|of) (?:this|the) region|^(?:please )?(?:provide|give|write|generate)\b[^?]{0,30}\b(?:description|caption|expression|phrase|label|name|class|category)\b"
     r"|^(?:please )?(?:describe|caption|identify|name|classify|explain|label)\b|^what(?: object| thing| item| is the object| kind of object)? (?:is|are|lies|appears|do you see|can you see|can be seen|does|'s)\b(?! (?:the )?(?:color|material|person|man|woman|he|she|they|\w+ doing))"
-    r"|^what(?: object| thing)? (?:is|are) (?:there )?(?:at|in|inside|within|located)|^which object|^(?:tell me|say|i'd like to know|can you (?:tell|describe)) what|^what (?:object|thing|item)s?\b|^who is\b|^refer|^\[identify\]|^\[grounding\]"
+    r"|^what(?: object| thing)? (?:is|are) (?:there )?(?:at|in|inside|within|located)|^which object|^(?:tell me|say|i'd like to know|can you (?:tell|describe)) what|^what (?:object|thing|item)s?\b|\b(?:object|thing|item)s? (?:located |found |visible |shown |that is )?(?:at|in|inside|within)\b|^who is\b|^refer|^\[identify\]|^\[grounding\]"
     r"|\bwhat (?:is|does)\b[^?]{0,40}\b(?:region|box|rectangle|area|point|dot|circle|location|position)\b"
 )
 REGION_NOT_ASKED = re.compile(
@@ -206,13 +206,13 @@ _PICTURE = (
 AGENT_ACTS = _cue(
     "robot_acts",
     "robot",
-    "robot robots robot's robotic gripper gripper's effector manipulator humanoid quadruped quadrotor drone uav agent teleoperation teleoperated bimanual dual-arm franka ego autonomous self-driving wrist shoulder base",
+    "robot robots robot's robotic gripper gripper's effector manipulator humanoid quadruped quadrotor drone uav agent teleoperation teleoperated bimanual dual-arm franka ego autonomous self-driving wrist shoulder base arm arms policy grasp",
     r"\b(?:has|have|had|should|will|can|could|would|must|next|tasks?|progress\w*|plans?|planning|steps?|actions?|commands?|skills?|motions?|move[sd]?|moving|reach\w*|grasp\w*|pick\w*|plac(?:e[sd]?|ing)|insert\w*|succe\w+|fail\w*|complet\w+|instruct\w+"
-    r"|approach\w*|retreat\w*|contact|colli\w+|ready|safe|stuck|h[eo]ld\w*|releas\w+|open\w*|clos(?:e|ed|ing)|execut\w+|policy|trying|accomplish\w*|doing|wrong|control|slip\w*|drop\w*|push\w*|pull\w*|lift\w*|grip\w*|carry\w*|attempt\w*|phase|stage|goal)\b",
+    r"|approach\w*|retreat\w*|contact|colli\w+|ready|safe|stuck|h[eo]ld\w*|releas\w+|open\w*|clos(?:e|ed|ing)|execut\w+|policy|trying|accomplish\w*|doing|wrong|control|slip\w*|drop\w*|push\w*|pull\w*|lift\w*|grip\w*|carry\w*|turned|rotat\w*|did|replan|attempt\w*|phase|stage|goal)\b",
     _ATTRIBUTE_HEAD
     + r"|^(?:is|are) there\b|^does (?:this|the) (?:image|picture|photo)|^(?:what|which) (?:object|item|thing|tool|fruit|kind|type|color|vehicle|animal)s?\b|^who\b|\b(?:toy|cartoon|costume|movie|statue|comic|drawing|lego|vacuum|dressed|film|mascot|painted)\b",
 )
-AGENT_NAMED = re.compile(r"\b(?:robot\w*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent|tele-?operat\w+|bimanual|dual-arm|franka|ego[- ]vehicle|autonomous|self-driving|wrist camera|shoulder camera|mobile base)\b")
+AGENT_NAMED = re.compile(r"\b(?:robot\w*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent|tele-?operat\w+|bimanual|dual-arm|franka|ego[- ]vehicle|autonomous|self-driving|wrist camera|shoulder camera|mobile base|(?:the|which|left|right) arm|the wrist (?:be|should|must|has|camera)|the policy)\b")
 
 CAPTION = (
     _cue(
@@ -233,7 +233,7 @@ CAPTION = (
         rf"|^(?:can you |could you |please |would you |now )*(?:describe|caption|summari[sz]e)(?: (?:this|it|that|what you (?:see|observe)|everything|what is (?:shown|visible|in view|going on|happening)|the whole))?(?: (?:in|with|for|as|using|please|briefly|here)\b{GAP}{{0,60}})?[.!?]*$"
         rf"|\btitle (?:for|to) (?:this|the) {_PICTURE}|\b(?:which|what) (?:sentence|caption|description|text|statement) (?:best )?(?:describes|fits|matches|summari[sz]es)\b{GAP}{{0,30}}\b{_PICTURE}"
         rf"|\b(?:tell me|say something|talk|write)\b{GAP}{{0,30}}\babout (?:this|the|that|my) {_PICTURE}|\bwhat you (?:see|observe|notice) in (?:this|the) {_PICTURE}"
-        r"|\bdescribe (?:what you (?:see|observe)|everything|what (?:the|this|that) (?:\w+ ){0,3}(?:sees|shows|depicts|camera))|\bwhat (?:this|the|that) (?:\w+ )?(?:image|picture|photo|photograph|painting|drawing) (?:shows|depicts|is about|is showing|represents|contains|portrays)",
+        r"|\bwhat is this (?:a |an )?(?:photo|picture|image|painting|drawing|photograph) (?:of|about)|\b(?:tell me|say|explain|list|report) what (?:you (?:see|observe|notice)|is (?:visible|shown|going on|happening))\b(?! (?:on|under|behind|left|at|near|next))|^(?:can you |could you |please )*describe the (?:scenery|surroundings|setting|environment|atmosphere)|\bdescribe (?:what you (?:see|observe)|everything|what (?:the|this|that) (?:\w+ ){0,3}(?:sees|shows|depicts|camera))|\bwhat (?:this|the|that) (?:\w+ )?(?:image|picture|photo|photograph|painting|drawing) (?:shows|depicts|is about|is showing|represents|contains|portrays)",
         rf"\b(?:describe|description of|explain|about) (?:the |how )(?!(?:\w+ )?{_PICTURE}\b|following|given|provided|whole|entire|main|overall|visual|details|important|key|content)(?:\w+ ){{1,5}}(?:in|of|on|from|at) (?:the |this )(?:\w+ )?{_PICTURE}"
         r"|\b(?:why|what is (?:funny|unusual|strange))\b|\barrange(?:d|ment)\b|\blayout\b|\brelative (?:position|location)|\bwhat (?:does|is) the (?:background|caption)\b|\bcaption (?:say|says|read|reads|below|under|at)\b",
     ),

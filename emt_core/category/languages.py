@@ -51,7 +51,10 @@ _FOREIGN = re.compile(
 
 def foreign(stem: str) -> bool:
     """Probably not English. Quick and generous: English cues are asked first."""
-    return len(_FOREIGN.findall(stem[:200])) >= 2
+    head = stem[:200]
+    if not head.isascii() and any(ord(c) > 0xBF for c in head):
+        return True
+    return len(_FOREIGN.findall(head)) >= 2
 
 
 def classify(stem: str, answer: str) -> str:

@@ -66,7 +66,7 @@ TEXT = (
         "number numbers price cost costs plate score date time year expire expiration expires speed phone bib jersey digits total amount gate code pin dosage weight temperature calories "
         "ingredients ingredient digital amount percentage deadline much destination limit floor page zip postal license licence page dose denomination heading mileage until departure arrival alcohol",
         rf"\b(?:jersey|bib|license|licence|plate|bus|train|flight|house|room|page|phone|serial|route|tail|player|engine|track|platform|car|boat|gate|floor|shirt|tag|registration|street|invoice|order|account|receipt|ticket|zip|postal|barcode|model|telephone|fax) (?:plate )?(?:numbers?|code)\b|\bwhat (?:is the )?numbers?\b(?! of)"
-        rf"|\bwhat two numbers\b|\b(?:number|digits?|date|year|time|price|amount|weight|speed) (?:is |are )?(?:on|printed|written|shown|displayed|listed|given|mentioned|indicated|stamped)\b|\b(?:speed limit|license plate|licence plate|expir\w+|best before|use by|ingredients?|dosage|nutrition|calories|denomination|alcohol (?:content|percentage))\b"
+        rf"|\bwhat two numbers\b|\b(?:number|digits?|date|year|time|price|amount|weight|speed) (?:is |are )?(?:on|printed|written|shown|displayed|listed|given|mentioned|indicated|stamped)\b|\b(?:speed limit|license plate|licence plate|expir\w+|best before|use by|(?:what are the|list the|which|first|main) ingredients?\b(?! (?:can|could|do|would|in this dish))|ingredients? list\w*|dosage|nutrition|calories|denomination|alcohol (?:content|percentage))\b"
         rf"|\bwhat (?:is the )?(?:price|score|date|total|amount|deadline|destination|heading|year|temperature)\b|\bhow much (?:does|do|is|are|will|did|was)\b{GAP}{{0,60}}\b(?:cost|costs|tax|charged?|total|price|the \w+)\b|\bwhat year (?:is|was|does|did)\b"
         rf"|\btime\b{GAP}{{0,40}}\b(?:digital|display|screen|phone|microwave|alarm|flight|train|depart\w*|arriv\w*|oven|watch show)|\b(?:digital|display|screen|microwave|oven)\b{GAP}{{0,40}}\btime\b|\bwhat (?:zip|postal|area|product|error|bar) code\b|\bhow much\b{GAP}{{0,20}}\b(?:alcohol|sugar|fat|sodium|protein|weigh)\b",
         _NOT_READING + r"|\bnumber of (?:people|objects|things|cars|\w+s) (?:are|in|is)\b|\bwhat (?:time of (?:day|year)|year (?:season|might|could|do you think))\b|\bhow much (?:water|food|snow|light|space|room|of)\b|\banalog",
@@ -81,10 +81,20 @@ TEXT = (
         _NOT_READING + r"|\bletters? (?:box|[a-z]\b)|\bin the form of\b|\btaxi form|\bform (?:a|of) (?:circle|line|row|shape)|\bbird'?s bill",
     ),
     _cue(
+        "text_carrier",
+        "text",
+        "sign label poster banner billboard note menu ticket receipt card letter newspaper magazine list jersey plate screen display plaque blackboard whiteboard page form document envelope tag sticker package "
+        "packaging address calendar schedule timetable board badge balloon screenshot hours message error flyer meter read name names instructions bus train bottle can shirt certificate map box",
+        rf"^(?:what|which|who|whom|when|name|tell me|give|list|how much|to (?:what|which|whom)|in (?:what|which) (?:city|state|country|month|year))\b{GAP}{{0,80}}\b(?:on|in|at|from|by) (?:the|this|that|his|her) (?:\w+ ){{0,2}}(?:sign|label|poster|banner|billboard|note|menu|ticket|receipt|card|letter|newspaper|magazine|list|jersey|plaque|blackboard|whiteboard|form|document|envelope|name tag|sticker|packaging|address|calendar|schedule|timetable|badge|screenshot|certificate|business card)\b"
+        r"|\b(?:opening hours|error message|(?:first|last|full|family|middle) name|names? (?:on|of) (?:the|this) (?:person|man|woman|player|student|patient|employee) on)\b|\b(?:what|which) (?:is the )?(?:\w+ )?(?:message|instructions?|headline|address)\b|^(?:please )?read\b|\b(?:which|what) (?:city|town|destination|stop|place|station)\b[^?]{0,20}\b(?:bus|train|flight|tram|road|sign)\b|\bwhere (?:is|does) (?:this|the) (?:bus|train|tram|flight) (?:go|going|headed|heading)\b",
+        _NOT_READING
+        + r"|^(?:what|which) (?:is the )?(?:animal|object|fruit|kind|type|colou?r|shape|symbol|picture|person|figure|character|drawing|material|hand|woman|man|people|food)s?\b|^who is (?:shown|depicted|pictured|standing|sitting|on)\b|\bread(?:ing|er)\b|\b(?:left|right|above|below|behind|under|beneath|beside|next to|in front) (?:of )?(?:the|this)\b[^?]{0,30}$",
+    ),
+    _cue(
         "text_translate",
         "text",
         "translate translation language",
-        rf"\btranslat\w+\b|\b(?:what|which) language\b",
+        rf"\btranslat\w+\b|\b(?:what|which) language (?:is|are) (?:this|the|it|that|these|used)\b|\blanguage of (?:the|this) (?:text|sign|book|document)",
     ),
     _cue(
         "text_formula",
@@ -97,12 +107,12 @@ TEXT = (
 CHART_NOUN = re.compile(
     r"\b(?:charts?|bar ?graphs?|line ?graphs?|graphs?|(?:bar|line|scatter|box|violin|pie|area|contour|density)[ -]?(?:charts?|plots?|graphs?)|boxplots?|barplots?|histograms?|infographics?|pictographs?|pictograms?"
     r"|[xy][ -]?axis|axis|axes|legend|heat ?maps?|confusion matrix|candlesticks?|treemaps?|scatter ?plots?|plots?|plotted|curves?|data ?points?|trend ?lines?|(?:dashed|dotted|solid) (?:line|curve)"
-    r"|spreadsheet|pie (?:charts?|graphs?|diagrams?)|donut chart|doughnut chart|statistics|error bars?|how many bars|bars? (?:represent\w*|stand\w*|show\w*|in the)|stacked bars?|(?:tallest|longest|shortest|smallest|largest|biggest|highest|lowest|individual|first|last|second|third|\w+ colou?red|red|blue|green|orange|yellow|gray) bars?|slices?|segments?|wedges?|sankey|gantt|venn|radar chart)\b"
+    r"|spreadsheet|pie (?:charts?|graphs?|diagrams?)|donut chart|doughnut chart|statistics|visuali[sz]ations?|(?:data|time) series|trends? (?:shown|in|of|for|over|upward|downward)|(?:group|cluster|stack)s? of bars|bars? from the|bar's value|(?:dashed|dotted|solid|colou?red|steepest|highest|lowest|upper|lower|different colou?red) lines?|(?:which|what) lines? (?:cross|is|has|shows?|lies|represents?)\w*|error bars?|how many bars|bars? (?:represent\w*|stand\w*|show\w*|in the)|stacked bars?|(?:tallest|longest|shortest|smallest|largest|biggest|highest|lowest|individual|first|last|second|third|\w+ colou?red|red|blue|green|orange|yellow|gray) bars?|slices?|segments?|wedges?|sankey|gantt|venn|radar chart)\b"
 )
 CHART_GATE = frozenset(
     "chart charts graph graphs bargraph histogram histograms infographic infographics pictograph pictogram axis axes legend heatmap heatmaps heat confusion candlestick treemap plot plots plotted curve "
     "curves data datapoint datapoints trend trendline boxplot barplot scatter scatterplot spreadsheet pie donut bar bars slice slices segment segments wedge wedges dashed dotted solid venn sankey gantt x y "
-    "table tables row rows column columns cell cells statistics bars".split()
+    "table tables row rows column columns cell cells statistics bars visualization visualisation series trends line lines".split()
 )
 # A table of data, not the furniture.
 DATA_TABLE = re.compile(
@@ -123,12 +133,12 @@ DATA = (
         "chart_data",
         "chart",
         "sum difference ratio average median mean percentage percent maximum minimum highest lowest total value values trend increase decrease increased decreased peak exceed units sales revenue growth "
-        "line lines bars icon icons stand exceed more represent roughest smoothest intersect largest smallest greater less most least respondents share declined rose peaked proportion correlation population",
+        "line lines bars icon icons gdp exports imports profit profits unemployment inflation turnout votes emissions rainfall production expenditure spending enrollment mortality figures entries amounts numbers than area stand exceed more represent roughest smoothest intersect largest smallest greater less most least respondents share declined rose peaked proportion correlation population",
         rf"\b(?:sum|ratio|average|median|mean|difference|total|product|proportion|correlation) (?:of|between|in|across)\b{GAP}{{0,80}}\b(?:values?|bars?|years?|(?:19|20)\d\d|highest|lowest|smallest|largest|number of|percentages?|share|and|sales|units|revenue|countr\w+|months?)\b"
         rf"|\b(?:highest|lowest|maximum|minimum|median|average|total|peak) (?:value|number|percentage|share|rate|revenue|sales|population|point|area under)\b|\bvalue (?:of|for|in)\b"
         rf"|\b(?:what|how much|which)\b{GAP}{{0,20}}\b(?:percent(?:age)?|share|proportion)\b|\bpercent(?:age)? of\b|\b(?:units|sales|revenue|population|respondents|gdp|exports|imports)\b{GAP}{{0,60}}\b(?:19|20)\d\d\b|\bacross all (?:years|\w+s)\b"
         rf"|\b(?:increase|decrease|grow|fall|rise|drop|decline|change)d?\b{GAP}{{0,40}}\b(?:from|between|in|after|over)\b{GAP}{{0,20}}\b(?:19|20)\d\d|\b(?:which|what|in which|in what) (?:year|month|quarter|decade|country|age group)\b{GAP}{{0,60}}\b(?:most|least|highest|lowest|largest|smallest|maximum|minimum|peak\w*|greatest|more|less|fewer|top)\b"
-        r"|\bicons? (?:are |is )?(?:colou?red|colored|shaded|represents?|stands?|filled)\b|\bhow many more\b|\bhow many (?:\w+ ){1,3}(?:exceed|are (?:above|below|over|under|more than|less than|greater than)) \d|\bin how many (?:years|countries|months|quarters|cases|states|categories)\b|\btaken over all\b|\bwhat (?:do|does) (?:the )?(?:\w+ )?(?:lines?|bars?|colou?rs?|shading|dots?|areas?) (?:represent|stand for|indicate|show|denote|mean)|\b(?:line|bar) (?:for|representing) (?:the )?\w+|\bthe (?:roughest|smoothest)\b|\bintersect\b|\b(?:low|high) median\b|\barea under\b|\bunits\b.{0,20}\bsell\b",
+        r"|\b(?:revenue|sales|gdp|exports|imports|profits?|unemployment|inflation|turnout|votes|emissions|rainfall|production|expenditure|spending|enrollment|mortality)\b{GAP}{{0,60}}\b(?:grow|grew|grown|increased?|decreased?|most|least|more|fewer|highest|lowest|higher|lower|peak\w*|fall|fell|rise|rose|from|in (?:19|20)\d\d|get|received?|per|total)\b|\b(?:most|least|fewest|highest|lowest|how much|how many|total)\b{GAP}{{0,20}}\b(?:revenue|sales|gdp|exports|imports|profits?|unemployment|inflation|votes|emissions|rainfall|expenditure|spending)\b|\btrend (?:is |going )?(?:up|down|increas|decreas|ris|fall|flat)\w*|\b(?:figures|values?|entries|numbers|amounts?) (?:in|of) (?:the |each )?(?:\w+ )?(?:column|row)s?\b|^(?:is|does|are) (?:the )?(?:light|dark|medium|pale|deep|hot|navy|royal|web|dim|lawn|sea|forest|olive|sky|rosy|lime|cadet|steel) \w+\b{GAP}{{0,40}}\b(?:than|value|median|maximum|minimum|intersect|smooth\w*|rough\w*|area)\b|\bicons? (?:are |is )?(?:colou?red|colored|shaded|represents?|stands?|filled)\b|\bhow many more\b|\bhow many (?:\w+ ){1,3}(?:exceed|are (?:above|below|over|under|more than|less than|greater than)) \d|\bin how many (?:years|countries|months|quarters|cases|states|categories)\b|\btaken over all\b|\bwhat (?:do|does) (?:the )?(?:\w+ )?(?:lines?|bars?|colou?rs?|shading|dots?|areas?) (?:represent|stand for|indicate|show|denote|mean)|\b(?:line|bar) (?:for|representing) (?:the )?\w+|\bthe (?:roughest|smoothest)\b|\bintersect\b|\b(?:low|high) median\b|\barea under\b|\bunits\b.{0,20}\bsell\b",
         r"\bnumber of (?:\w+ ){0,4}(?:things|objects|cubes|spheres|cylinders|balls|blocks|people|cars|animals|dogs|cats)\b|\bdifference between (?:the two|these two|the) (?:images|pictures|photos|men|women|people|animals|dogs|cats|cars|views|phones)|\bpercent off\b|\bprice\b",
     ),
 )

@@ -13,15 +13,15 @@ from emt_core.category.turn import Exchange
 
 RELATION = (
     r"(?:(?:to |on |at |toward |towards )?(?:the |its |his |her |their )?(?:immediate |direct |far |near |very )?(?:left|right)(?:[- ]?hand)?(?: side| part| half| corner| edge| end| of)?"
-    r"|above|below|beneath|underneath|under|behind|in front|in between|between|beside|besides|next to|near|nearer|nearest|close to|closer|closest|adjacent to|inside|outside|opposite|across from"
-    r"|ahead of|in back of|(?:on|at|in|near|to|towards?) (?:the )?(?:very )?(?:top|bottom|rear|front|back|middle|center|edge|corner|far side|other side|foreground|background)|far(?:ther|thest)?(?: away)? from|away from|alongside|by the side|within reach|beyond|over the|past the|surrounding|facing|touching|parallel to|perpendicular to|around the)"
+    r"|above|below|beneath|underneath|under|behind|in front|in between|between|beside|besides|next to|side by side|near|nearer|nearest|close to|closer|closest|adjacent to|inside|outside|opposite|across from"
+    r"|ahead of|in back of|(?:on|at|in|near|to|towards?) (?:the )?(?:very )?(?:top|bottom|rear|front|back|middle|center|edge|corner|far side|other side)|far(?:ther|thest)?(?: away)? from|away from|alongside|by the side|within reach|beyond|over the|past the|surrounding|facing|touching|parallel to|perpendicular to|around the)"
 )
 _REL = re.compile(rf"\b{RELATION}\b")
 # "right" and "left" are also "correct", "over" and "remaining".
-_NOT_RELATION = re.compile(r"\b(?:right now|right\?|all right|that's right|is it right|the right (?:answer|option|choice|one|word|way)|left over|has left|have left|are left\b|what is left\?|near future|outside of|under construction|over the (?:years?|past)|in the background of the story|turn(?:ing)? (?:left|right))")
+_NOT_RELATION = re.compile(r"\b(?:(?:left|right)[- ]hand(?:ed|er)\b|right now|right\?|all right|that's right|is it right|the right (?:answer|option|choice|one|word|way)|left over|has left|have left|are left\b|what is left\?|near future|outside of|under construction|over the (?:years?|past)|in the background of the story|turn(?:ing)? (?:left|right))")
 _GATE = frozenset(
     "left right left-hand right-hand above below beneath underneath under behind front between beside besides next near nearer nearest close closer closest adjacent inside outside opposite across ahead top bottom "
-    "rear back middle center edge corner far farther farthest further furthest away alongside side beyond past surrounding facing face faces touching parallel perpendicular around over foreground background "
+    "rear back middle center edge corner far farther farthest further furthest away alongside side beyond past surrounding facing face faces touching parallel perpendicular around over "
     "lefthand righthand higher lower taller tall wide wider high deep deeper long longer short shorter distance direction tallest shortest widest narrow narrower thick thicker big bigger larger smaller height width "
     "depth length size dimensions where where's position positioned located location placed arranged arrangement layout orientation oriented viewpoint perspective view camera rotate rotated moved relative relation "
     "meters centimeters feet inches meter o'clock clock way heading pointing point towards toward leftmost rightmost fit reach space apart order rank sort statement path route turn 3d elevation vertical horizontal vertically horizontally upside spatial spatially "
@@ -48,7 +48,7 @@ _LAYOUT = re.compile(
 )
 _DIRECTION = re.compile(
     r"\b(?:(?:what|which) (?:\w+ )?(?:direction|way|side|corner|part of the (?:image|picture|photo)|half of the|quadrant|hand|end of)\b|(?:in|from|on|to|at|toward|towards) (?:what|which) (?:\w+ )?(?:direction|side|hand|corner|part|half|quadrant|o'clock|end)"
-    r"|what (?:is the )?(?:orientation|facing|heading)|(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:to(?:wards?)? |away from |at )?(?:the |us|you|me|which|what|left|right|same|north|camera|viewer|each other)"
+    r"|what (?:is the )?(?:orientation|facing|heading)|(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:to(?:wards?)? |away from |at )?(?:the |his |her |its |our )?(?:us|you|me|left|right|same (?:way|direction)|north|south|east|west|camera|viewer|photographer|observer|each other|front|back|wall|window|door|street|sea|outward|inward|up|down)\b"
     r"|o'clock|compass|clockwise|upside down|(?:which|what) (?:\w+ )?view\b|(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)|camera (?:move|rotate|turn|pan|shift|tilt|motion|movement|position)\w*|which side|(?:towards?|away from) (?:the )?(?:camera|viewer|us|me|you|photographer|observer)|(?:coming|moving|heading|driving|walking) towards?|(?:reach|encounter|pass|meet|hit|come to|get to) (?:first|last))\b"
 )
 _VIEWPOINT = re.compile(
@@ -63,7 +63,7 @@ _WHERE = re.compile(r"\bwhere(?:'s| is| are| was| were| does| do| did| can| coul
 _CLAUSE = r"(?:^|[.,;:!?] ?)(?:and |so |then |now |tell me |can you tell me |could you tell me |do you know |please tell me )?"
 _POSITIONED = (
     r"(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found|resting|leaning|shown|present|kept|stored|hidden|growing|mounted|seated|walking|running|both"
-    r"|directly|immediately|right|just|exactly|partly|partially|slightly|further|farther|farthest|furthest|closest|the|most|far|all|currently))*?"
+    r"|hiding|peeking|flying|floating|sticking|stuck|laid|lined up|perched|directly|immediately|right|just|exactly|partly|partially|slightly|further|farther|farthest|furthest|closest|the|most|far|all|currently))*?"
 )
 _STANDS = (
     r"(?:is|are|was|were|'s|lies|stands|sits|hangs|appears|can be (?:seen|found)|do (?:you|we|i) see|can (?:you|we|i) (?:see|find|spot)|is visible|is there|are there|rests|comes|would be|will be|stand|sit|lie|hang|would (?:you|i) see|will i see)"
@@ -73,7 +73,7 @@ _ASKED_THING = re.compile(
     rf"{_CLAUSE}(?:what|who|which|whose)(?:'s)?(?: (?!color|material|shape|is\b|are\b|does\b|time|can\b|do\b)[a-z-]+){{0,5}}? ?{_STANDS}{_POSITIONED} {RELATION}\b"
     rf"|{_CLAUSE}what (?:is|are) (?:the|a) (?:\w+ )?{_GENERIC}(?: (?:that|which) (?:is|are|stands|lies|sits|hangs))?{_POSITIONED} {RELATION}\b(?![^?]*\b(?:doing|wearing|holding|made of|called|used for|eating|carrying)\b)"
 )
-_ASKED_THING_INVERTED = re.compile(rf"^(?:directly |immediately |right |just )?{RELATION} [^?]{{1,60}}, ?(?:what|who|which)\b|\b(?:which|what) [^?,]{{1,50}}\b(?:is|are)\b[^?]{{1,50}}\b(?:left of|right of|(?:to|on) the (?:left|right)(?: of)?|above|below|behind|in front of|beneath|under|beside|next to|between)(?: to)?[? .]*$")
+_ASKED_THING_INVERTED = re.compile(rf"^(?:directly |immediately |right |just )?{RELATION} [^?]{{1,60}}, ?(?:what|who|which)\b|\b(?:which|what) [^?,]{{1,50}}\b(?:is|are)\b[^?]{{1,50}}\b(?:left of|right of|above|below|behind|in front of|beneath|under|beside|next to|between)[? .]*$")
 _YES_NO = re.compile(r"(?:^|[.,;:!?] ?)(?:and |so |now |then |but |tell me (?:if|whether) |if |whether |\W)*(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b")
 _POSTURE = frozenset(
     "standing sitting lying hanging parked placed located positioned leaning resting situated facing floating being growing something anything nothing everything building painting ceiling railing clothing wing king ring string "
@@ -169,7 +169,7 @@ def _is_predicate(stem: str) -> bool:
 
 
 _ANSWER_RELATION = re.compile(
-    r"\b(?:(?:to|on|at) (?:the |its |his |her |your |my )?(?:immediate |far |lower |upper |bottom |top |near )?(?:left|right)|left of|right of|left side|right side|above|below|beneath|underneath|under|behind|in front of|between|beside|next to|near|close to|inside|outside|opposite|across from|on top of|at the (?:top|bottom)"
+    r"\b(?:(?:to|on|at) (?:the |its |his |her |your |my )?(?:immediate |far |lower |upper |bottom |top |near )?(?:left|right)|left of|right of|left side|right side|above|below|beneath|underneath|under|behind|in front of|between|beside|next to|side by side|near|close to|inside|outside|opposite|across from|on top of|at the (?:top|bottom)"
     r"|(?:top|bottom|upper|lower)[ -](?:left|right|center|middle)|in the (?:middle|center|foreground|background|corner|bottom|top|upper|lower|left|right)|on the (?:shelf|table|floor|wall|ground|desk|chair|counter|bed|sofa|couch|roof|bench|windowsill|top|edge|other side|plate|stove|nightstand|bookshelf|rack)|meters? (?:away|from)|against the|leaning|ahead of|around the corner|over the|attached to the)\b|^\W*(?:the )?(?:left|right|top|bottom|center|middle|front|back|above|below|behind|under)\W*$"
 )
 

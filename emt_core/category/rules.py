@@ -143,12 +143,14 @@ def _values_demanded(turn: Exchange) -> bool:
 
 
 def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
+    if turn.answer and turn.answer.strip(" .") in turn.stem:
+        return None  # "Which is deeper: (0.2, 0.3) or (0.8, 0.5)?" names its choices by place
     if coordinates.answers_in_coordinates(turn.answer) and not _values_demanded(turn):
         return Verdict("grounding", "answer_is_place")
     if turn.wants_tuples:
         return Verdict("grounding", "ground_tuples")
     cue = cues.first(cues.POINTING, turn)
-    if cue:
+    if cue and not _values_demanded(turn):
         return Verdict(cue.category, cue.rule)
     return None
 

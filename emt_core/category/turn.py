@@ -112,7 +112,10 @@ def exchange(question: str, answer: str) -> Exchange:
     said = plain(answer[:ANSWER_CHARS])
     if choices and (letter := _LETTER_ANSWER.match(said)) and ord(letter[1]) - 97 < len(choices):
         said = choices[ord(letter[1]) - 97]
-    return Exchange(stem, frozenset(_WORDS.findall(stem)), choices, said, wants_tuples, ocr)
+    words = _WORDS.findall(stem)
+    if "'" in stem:
+        words += [word.split("'")[0] for word in words if "'" in word]
+    return Exchange(stem, frozenset(words), choices, said, wants_tuples, ocr)
 
 
 def _split_choices(text: str) -> tuple[str, tuple[str, ...]]:
