@@ -1,0 +1,30 @@
+"""Minutes per group of tests (a folder, or a file directly under tests/) at the end of every run."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+# two processes share two cores: without it, each would start a thread per core for every small product
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SPENT: dict[str, float] = defaultdict(float)
+COUNT: dict[str, int] = defaultdict(int)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    parts = Path(report.nodeid.split("::")[0]).parts
+    group = parts[1] if len(parts) > 1 else parts[0]
+    SPENT[group] += report.duration
+    COUNT[group] += report.when == "call"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("minutes per group")
+    for group, seconds in sorted(SPENT.items(), key=lambda item: -item[1]):
+        terminalreporter.write_line(f"{seconds / 60:6.2f} min  {COUNT[group]:4d} tests  {group}")
+    terminalreporter.write_line(f"{sum(SPENT.values()) / 60:6.2f} min  in all")
