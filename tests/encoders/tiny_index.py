@@ -30,14 +30,19 @@ def write_images(root: Path, names: Sequence[str], seed: int = 0) -> None:
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(root / name)
 
 
-def make_samples(source: str, rows: int, root: Path, *, role: str = "pool", seed: int = 0) -> list[Sample]:
-    """Mixed rows: every 7th without an image, every 5th with three, the rest with one; text of 1 to 30 words."""
+def make_samples(
+    source: str, rows: int, root: Path, *, role: str = "pool", seed: int = 0, files_of_rows: int = 10**9
+) -> list[Sample]:
+    """Mixed rows: every 7th without an image, every 5th with three, the rest with one; text of 1 to 30 words.
+
+    files_of_rows: later rows use the image files of the first so many again.
+    """
     rng = np.random.default_rng([seed, len(source)])
     samples, names = [], []
     for row in range(rows):
         count = 1 if role == "robot" else 0 if row % 7 == 3 else 3 if row % 5 == 2 else 1
-        files = [f"{source}_{row}_{i}.png" for i in range(count)]
-        names += files
+        files = [f"{source}_{row % files_of_rows}_{i}.png" for i in range(count)]
+        names += [name for name in files if name not in names]
         text = "<image>" * count + "\n" + " ".join(rng.choice(WORDS, rng.integers(1, 30)))
         turns = [Turn(role="user", text=text)]
         if role == "pool":
@@ -65,8 +70,13 @@ def write_sources(workspace: Workspace, sources: Mapping[str, tuple[Path, Sequen
     ]
     config = SourcesConfig.model_validate({"sources": configs})
     key = make_key(stage="sources", version=1, config=config.model_dump(mode="json"), identity=None, parents={})
-    if (found := workspace.find("sources", key)) is not None:
-        return found
+    with workspace.lock("sources", key):
+        return workspace.find("sources", key) or _build(workspace, key, config, sources)
+
+
+def _build(
+    workspace: Workspace, key: str, config: SourcesConfig, sources: Mapping[str, tuple[Path, Sequence[Sample]]]
+) -> Artifact:
     data = workspace.building("sources", key) / "data"
     data.mkdir(parents=True)
     facts, records = [], []

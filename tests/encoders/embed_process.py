@@ -1,0 +1,33 @@
+"""What a user's process does, as a process: plan, run, resume. `python embed_process.py '<json>'`.
+
+{"workspace", "root", "rows", "embed": {...}, "runtime": {...}}; prints one line when the artifact is there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_index import embed_plan, make_samples, write_sources
+
+from emt_core.artifact import Workspace
+from emt_core.runner import run_plan
+
+
+def main(order: dict) -> None:
+    root = Path(order["root"])
+    workspace = Workspace.open(order["workspace"], create=True)
+    pool = make_samples("pool", order["rows"], root, files_of_rows=35)
+    arm = make_samples("arm", order["rows"] // 4, root, role="robot", seed=1, files_of_rows=35)
+    sources = write_sources(workspace, {"pool": (root, pool), "arm": (root, arm)})
+    print("planned", flush=True)
+    plan = embed_plan(sources, root, order["embed"], order["runtime"])
+    artifact = run_plan(plan, workspace, quiet=False)["embed"]
+    print("finished", artifact.key, flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
