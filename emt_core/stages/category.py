@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from emt_core.category import CATEGORIES
 from emt_core.category.rules import classify
-from emt_core.errors import EmtError
 from emt_core.index import Index
 from emt_core.sample import Turn
 from emt_core.stage_config import CategoryConfig
@@ -68,10 +67,10 @@ def _block(
 
 def _image_labels(context: Context) -> ImageLabels:
     """Zero-shot labels from the CLIP features of the embed parent; the prompts pass the text tower once."""
-    from emt_core.category.image import ZeroShot, of_embed_artifact
+    from emt_core.category.image import of_embed_artifact
 
     embed = context.parents["embed"]
-    zero_shot: ZeroShot = of_embed_artifact(embed, base=context.base, device=context.runtime.device)
+    zero_shot = of_embed_artifact(embed, device=context.runtime.device)
     features = Features.at(embed.data / "features.lance")
 
     def labels(start: int, stop: int) -> list[str]:
