@@ -252,6 +252,13 @@ def test_changed_content_is_never_reused(workspace, roots, tmp_path):
     assert second.metrics["sources"]["arm"]["reused"] == 0 and second.metrics["sources"]["pool"]["reused"] == 90
 
 
+def test_the_same_files_read_in_another_way_are_never_reused(workspace, roots, tmp_path):
+    """The digest is of files; `image_root` here stands for a camera, a column, a bound: other rows of equal files."""
+    run(workspace, write_sources(workspace, roots), tmp_path)
+    for settings in ({"max_pixels": 10**6}, {"image_root": "elsewhere"}):
+        assert run(workspace, write_sources(workspace, roots, **settings), tmp_path).metrics["reused"] == 0
+
+
 def test_windows_depend_on_the_source_alone():
     source = SourceRange(name="a", role="pool", start=1000, stop=1100, facts={})
     rows = BATCHES_PER_WINDOW * 8

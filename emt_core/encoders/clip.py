@@ -122,7 +122,7 @@ class ClipEncoder:
                 require_pretrained=True,
                 weights_only=True,
             )
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise EmtError(
                 f"the CLIP model cannot be loaded: {first}", where=self.name.reference, remedy=FORMS

@@ -59,9 +59,13 @@ def _same_features(artifact: Artifact, facts: Mapping[str, Any], role: str) -> b
 
 
 def _content(index: Index, source: SourceRange) -> Any:
-    """What the source's rows are made of: its digest, and the bound that decides which images are decoded."""
+    """What the source's rows are made of: its files, how they were read, and by which version of the readers.
+
+    The digest alone would not do: it is of the files, and another camera or column of the same files is other rows.
+    """
     digest = source.facts.get("digest")
-    return (digest, source_config(index, source)["max_pixels"]) if digest else None
+    settings = {name: value for name, value in source_config(index, source).items() if name not in ("name", "path")}
+    return (digest, settings, index.artifact.manifest.get("version")) if digest else None
 
 
 def source_config(index: Index, source: SourceRange) -> dict[str, Any]:

@@ -62,10 +62,15 @@ def make_samples(
     return samples
 
 
-def write_sources(workspace: Workspace, sources: Mapping[str, tuple[Path, Sequence[Sample]]]) -> Artifact:
-    """sources: name -> (root, its samples). Digests are of the records, so equal content has an equal digest."""
+def write_sources(
+    workspace: Workspace, sources: Mapping[str, tuple[Path, Sequence[Sample]]], **settings: object
+) -> Artifact:
+    """sources: name -> (root, its samples); settings: more fields of every source's configuration.
+
+    Digests are of the records, so equal content has an equal digest.
+    """
     configs = [
-        {"name": name, "role": samples[0].role, "format": "llava", "path": f"{name}.json"}
+        {"name": name, "role": samples[0].role, "format": "llava", "path": f"{name}.json"} | settings
         for name, (_, samples) in sources.items()
     ]
     config = SourcesConfig.model_validate({"sources": configs})
