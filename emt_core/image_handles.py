@@ -100,28 +100,29 @@ class TarHandle:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.fd = os.open(path, os.O_RDONLY)
+            self.file = path.open("rb", buffering=0)
         except OSError as error:
             raise missing(error) from error
 
     def member(self, offset: int, name: str) -> io.BufferedReader:
         """The member whose data begin at `offset`: its last header block lies just before."""
-        block = os.pread(self.fd, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE) if offset >= tarfile.BLOCKSIZE else b""
+        header = offset - tarfile.BLOCKSIZE
+        block = os.pread(self.file.fileno(), tarfile.BLOCKSIZE, header) if header >= 0 else b""
         try:
             info = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.HeaderError as error:
             raise ImageProblem("missing_image", f"no member {name!r} at byte {offset}") from error
-        return io.BufferedReader(_Span(self.fd, offset, info.size))
+        return io.BufferedReader(_Span(self.file, offset, info.size))
 
     def close(self) -> None:
-        os.close(self.fd)
+        self.file.close()
 
 
 class _Span(io.RawIOBase):
     """A stretch of a file as a file, read by position: the descriptor has no state to share."""
 
-    def __init__(self, fd: int, start: int, size: int) -> None:
-        self.fd, self.start, self.size, self.at = fd, start, size, 0
+    def __init__(self, file: io.FileIO, start: int, size: int) -> None:
+        self.file, self.start, self.size, self.at = file, start, size, 0
 
     def readable(self) -> bool:
         return True
@@ -131,7 +132,7 @@ class _Span(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(self.size - self.at, 0))
-        block = os.pread(self.fd, wanted, self.start + self.at)
+        block = os.pread(self.file.fileno(), wanted, self.start + self.at)
         buffer[: len(block)] = block
         self.at += len(block)
         return len(block)

@@ -39,16 +39,17 @@ SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def open_image(ref: ImageRef, root: Path, max_pixels: int) -> Image.Image:
+def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0) -> Image.Image:
     """Decoded RGB image of a reference: upright (EXIF), transparency on white, first frame of an animation.
 
-    root: folder that the reference's path is relative to (SourceRange.root). Raises ImageProblem.
+    root: folder that the reference's path is relative to (SourceRange.root). at_least: for a preview, a JPEG may be
+    decoded at a fraction of its size with no side below this (0: whole). Raises ImageProblem.
     """
     with _named(ref):
         if ref.kind == "video":
             return _video(ref, root).image_at(ref.time, max_pixels)
         with _encoded(ref, root) as file:
-            return decode_image(file, max_pixels)
+            return decode_image(file, max_pixels, at_least=at_least)
 
 
 def open_images(refs: Sequence[ImageRef], root: Path, max_pixels: int) -> list[Image.Image | ImageProblem]:
@@ -123,10 +124,12 @@ def iter_stream_images(source: HFSource, root: Path) -> Iterator[tuple[int, list
         yield row, images
 
 
-def decode_image(file: BinaryIO, max_pixels: int) -> Image.Image:
+def decode_image(file: BinaryIO, max_pixels: int, *, at_least: int = 0) -> Image.Image:
     """RGB image of an encoded one. Raises ImageProblem (`undecodable_image`, `pixel_bomb`)."""
     image = _open(file, max_pixels)
     try:
+        if at_least:
+            image.draft("RGB", (at_least, at_least))
         image.load()
         return _to_rgb(_upright(image))
     except MemoryError:

@@ -82,6 +82,7 @@ def _read_source(
         "role": source.role,
         "format": source.format,
         "root": str(root),
+        "max_pixels": source.max_pixels,
         "start": tally.start,
         "stop": writer.rows,
         "seen": tally.seen,

@@ -1,0 +1,192 @@
+"""A look at all sources before any model is loaded: counts, rejects with examples, sizes, a few thumbnails.
+
+Reads what the `sources` stage would read, with the same readers and checks, and writes nothing but the contact sheets
+that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from emt_core.errors import EmtError
+from emt_core.images import ImageProblem, image_size, open_image
+from emt_core.readers import image_root, locate, read
+from emt_core.sample import ImageRef, Reject, Sample
+from emt_core.source_config import SourceConfig
+from emt_core.stage_config import SourcesConfig
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+EXAMPLES = 3
+SHEET_IMAGES = 8
+SHEET_PX = 160
+
+
+@dataclass(kw_only=True)
+class SourceReport:
+    """What one source holds. Sizes are (width, height) in pixels; text is counted in characters over all turns."""
+
+    name: str
+    role: str
+    format: str
+    seen: int = 0
+    kept: int = 0
+    complete: bool = True
+    """False where `limit` stopped the look before the source's end."""
+
+    text_only: int = 0
+    multi_image: int = 0
+    images: int = 0
+    episodes: int = 0
+    turns_most: int = 0
+    text_chars: int = 0
+    text_most: int = 0
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    rejects: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """Reason -> `row N: detail` of the first rows."""
+
+    error: str = ""
+    """Why the source cannot be read (on), where it cannot: what and what to do."""
+
+    sheet: Path | None = None
+    """Contact sheet of the first images."""
+
+
+def preflight(
+    config: SourcesConfig, base: Path, *, thumbnails: Path | None = None, limit: int | None = None
+) -> list[SourceReport]:
+    """One report per source, in order. A source that cannot be read has its error in its report; the others are read.
+
+    thumbnails: folder for one contact sheet a source (`NAME.webp`). limit: look at the first rows only.
+    """
+    return [_look(source, base, thumbnails, limit) for source in config.sources]
+
+
+def _look(source: SourceConfig, base: Path, thumbnails: Path | None, limit: int | None) -> SourceReport:
+    report = SourceReport(name=source.name, role=source.role, format=source.format)
+    shown: list[ImageRef] = []
+    episodes: set[int] = set()
+    try:
+        data = locate(source, base)
+        root = image_root(source, data)
+        rows = iter(read(source, data))
+        for row in islice(rows, limit):
+            report.seen += 1
+            found = _checked(row, root, source.max_pixels, report)
+            if isinstance(found, Reject):
+                _count_reject(found, report)
+                continue
+            _count_sample(found, report)
+            if found.episode >= 0:
+                episodes.add(found.episode)
+            if len(shown) < SHEET_IMAGES and found.images and found.images[0].kind != "stream":
+                shown.append(found.images[0])
+        report.complete = limit is None or report.seen < limit or next(rows, None) is None
+        if thumbnails is not None and shown:
+            report.sheet = _contact_sheet(shown, root, source, thumbnails)
+    except EmtError as error:
+        report.error = error.message()
+    report.episodes = len(episodes)
+    return report
+
+
+def _checked(row: Sample | Reject, root: Path, max_pixels: int, report: SourceReport) -> Sample | Reject:
+    """The sample, its images' sizes noted; or the Reject that the stage would make of it."""
+    if isinstance(row, Reject):
+        return row
+    try:
+        sizes = [image_size(ref, root, max_pixels) for ref in row.images if ref.kind != "stream"]
+    except ImageProblem as problem:
+        return Reject(source=row.source, row=row.row, reason=problem.reason, detail=problem.detail, own_id=row.own_id)
+    for size in sizes:
+        area = size[0] * size[1]
+        if report.smallest is None or area < report.smallest[0] * report.smallest[1]:
+            report.smallest = size
+        if report.largest is None or area > report.largest[0] * report.largest[1]:
+            report.largest = size
+    return row
+
+
+def _count_sample(sample: Sample, report: SourceReport) -> None:
+    chars = sum(len(turn.text) for turn in sample.turns)
+    report.kept += 1
+    report.text_only += sample.text_only
+    report.multi_image += len(sample.images) > 1
+    report.images += len(sample.images)
+    report.turns_most = max(report.turns_most, len(sample.turns))
+    report.text_chars += chars
+    report.text_most = max(report.text_most, chars)
+
+
+def _count_reject(reject: Reject, report: SourceReport) -> None:
+    report.rejects[reject.reason] += 1
+    examples = report.examples.setdefault(reject.reason, [])
+    if len(examples) < EXAMPLES:
+        examples.append(f"row {reject.row}: {reject.detail}")
+
+
+def _contact_sheet(refs: list[ImageRef], root: Path, source: SourceConfig, folder: Path) -> Path:
+    sheet = Image.new("RGB", (SHEET_PX * len(refs), SHEET_PX), "white")
+    for place, ref in enumerate(refs):
+        try:
+            image = open_image(ref, root, source.max_pixels, at_least=SHEET_PX)
+        except ImageProblem:  # the header was fine, the rest is not: its place stays white
+            continue
+        image.thumbnail((SHEET_PX, SHEET_PX))
+        sheet.paste(image, (place * SHEET_PX, 0))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{source.name}.webp"
+    sheet.save(path, "WEBP", quality=80)
+    return path
+
+
+def render(reports: list[SourceReport]) -> RenderableType:
+    """The reports as tables for a terminal. Text from data is escaped, never read as markup."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="sources", title_justify="left", header_style="bold")
+    for name in ("source", "role", "format"):
+        table.add_column(name)
+    for name in ("rows", "kept", "rejected", "text only", "multi-image", "episodes", "turns", "text", "image sizes"):
+        table.add_column(name, justify="right")
+    for report in reports:
+        table.add_row(report.name, report.role, report.format, *_numbers(report))
+    notes: list[RenderableType] = [table]
+    for report in reports:
+        for reason, count in report.rejects.most_common():
+            notes.append(Text(f"{report.name}: {count:,} x {reason}", style="yellow"))
+            notes.extend(Text(f"    {example}", overflow="ellipsis") for example in report.examples[reason])
+        if report.sheet is not None:
+            notes.append(Text(f"{report.name}: first images in {report.sheet}"))
+        if report.error:
+            notes.append(Text(f"{report.name}: {report.error}", style="red"))
+        elif report.kept == 0:
+            notes.append(Text(f"{report.name}: no row survives; the sources stage will refuse it", style="red"))
+    return Group(*notes)
+
+
+def _numbers(report: SourceReport) -> list[str]:
+    rejected = report.rejects.total()
+    sizes = [f"{size[0]}x{size[1]}" for size in (report.smallest, report.largest) if size]
+    return [
+        f"{report.seen:,}" + ("" if report.complete else "+"),
+        f"{report.kept:,}",
+        f"{rejected:,}" + (f" ({rejected / report.seen:.1%})" if rejected else ""),
+        f"{report.text_only:,}",
+        f"{report.multi_image:,}",
+        f"{report.episodes:,}" if report.episodes else "",
+        f"to {report.turns_most}" if report.turns_most else "",
+        f"{report.text_chars / report.kept:,.0f}, to {report.text_most:,}" if report.kept else "",
+        " - ".join(dict.fromkeys(sizes)),
+    ]
