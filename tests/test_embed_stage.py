@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from encoders.tiny_index import embed_plan, make_samples, write_sources
 from encoders.tiny_models import save_internvl
+from PIL import Image
 
 from emt_core.artifact import Workspace
 from emt_core.encoders import embedding
 from emt_core.encoders.batches import BATCHES_PER_WINDOW, windows
 from emt_core.encoders.fake import FakeEncoder
-from emt_core.encoders.feature_writer import FeatureWriter
+from emt_core.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
 from emt_core.errors import EmtError
 from emt_core.index import SourceRange
+from emt_core.plan import make_plan
+from emt_core.recipe import build_recipe
 from emt_core.runner import run_plan
 from emt_core.stages import embed as stage
-from emt_core.store import Features
+from emt_core.store import Features, Table
 
 RUNTIME = {"workers": 0, "batch_size": 8, "commit_rows": 32}
 
@@ -326,3 +332,52 @@ def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
     assert (
         run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model=str(moved)).path == artifact.path
     )
+
+
+def test_a_stream_is_embedded_in_step_and_leaves_thumbnails(workspace, tmp_path, monkeypatch):
+    """The same rows with and without random access: same vectors; only the stream stores thumbnails; workers alike."""
+    data = tmp_path / "rows"
+    data.mkdir()
+    cells = []
+    for row in range(70):
+        encoded = io.BytesIO()
+        Image.fromarray(np.full((30, 200, 3), row * 3, np.uint8)).save(encoded, "PNG")
+        content = encoded.getvalue()
+        cells.append({"bytes": content if row != 8 else content[:-40], "path": None})
+    cells[5] = None  # text only
+    table_ = {"image": cells, "question": [f"row {row}?" for row in range(70)], "answer": ["yes"] * 70}
+    pq.write_table(pa.table(table_), data / "part.parquet")
+    columns = {"role": "pool", "path": "rows", "images": "image", "question": "question", "answer": "answer"}
+    made = {}
+    for form, more in {"parquet": {}, "hf": {"streaming": True}}.items():
+        for workers in (0, 2):
+            monkeypatch.setattr(stage, "INLINE_ROWS", 1)
+            recipe = {
+                "name": f"{form}{workers}",
+                "base": str(tmp_path),
+                "runtime": RUNTIME | {"workers": workers},
+                "sources": [{"name": f"{form}{workers}", "format": form} | columns | more],
+                "embed": {"encoder": "fake"},
+            }
+            made[form, workers] = run_plan(make_plan(build_recipe(recipe)), workspace, quiet=True)["embed"]
+    vectors, status = table(made["parquet", 0])
+    assert list(np.flatnonzero(status != "")) == [8] and status[8] == "undecodable_image"
+    for artifact in made.values():
+        np.testing.assert_array_equal(table(artifact)[0], vectors)
+        assert artifact.metrics["reused"] == 0
+    assert not (made["parquet", 0].data / "thumbs.lance").exists()
+    for workers in (0, 2):
+        thumbs = Table(made["hf", workers].data / "thumbs.lance")
+        assert thumbs.column("row").tolist() == [row for row in range(70) if row not in (5, 8)]
+        first = Image.open(io.BytesIO(thumbs.take([20], ["webp"]).column(0)[0].as_py()))
+        assert first.format == "WEBP" and max(first.size) == 160
+
+
+def test_reuse_takes_a_streams_thumbnails_along(workspace, roots, tmp_path):
+    first = run(workspace, write_sources(workspace, roots), tmp_path)
+    thumbs = pa.table({"row": [1, 95], "webp": [b"a", b"b"]}, schema=THUMBS_SCHEMA)
+    Table(first.data / "thumbs.lance").append(thumbs)
+    again = run(workspace, write_sources(workspace, {"arm": roots["arm"], "pool": roots["pool"]}), tmp_path)
+    moved = Table(again.data / "thumbs.lance")
+    assert moved.column("row").tolist() == [5, 41]
+    assert moved.take([0, 1], ["webp"]).column(0).to_pylist() == [b"b", b"a"]
