@@ -24,14 +24,14 @@ def several_images(
 ) -> tuple[tuple[tuple[str, Image.Image], ...], str, str]:
     """(images, question, answer) about two or three drawings: which of them shows an object that only one has.
 
-    samples: one for each drawing; their meta names the drawn objects. Raises EmtError where no triple fits.
+    samples: one for each drawing; meta["names"] is what each shows. Raises EmtError where no triple fits.
     """
-    drawn = [s for s in samples if s.meta.get("objects")]
+    drawn = [s for s in samples if s.meta.get("names")]
     for _ in range(200):
         if len(drawn) < 3:
             break
         chosen = [drawn[i] for i in rng.choice(len(drawn), size=int(rng.integers(2, 4)), replace=False)]
-        names = [{o[0] for o in s.meta["objects"]} for s in chosen]
+        names = [set(s.meta["names"]) for s in chosen]
         place = int(rng.integers(len(chosen)))
         others = set().union(*(n for i, n in enumerate(names) if i != place))
         only = sorted(names[place] - others)

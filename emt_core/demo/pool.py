@@ -127,9 +127,9 @@ PLANS: tuple[SourcePlan, ...] = (
     SourcePlan(
         name="robot_qa",
         format="llava_lines",
-        families=("metaworld", "tabletop"),
+        families=("tabletop", "metaworld"),
         style="sim",
-        quotas={"robot": 430, "caption": 110, "read": 60},
+        quotas={"robot": 420, "caption": 120, "read": 50},
         multi_turn=0.08,
         repeated_ids=4,
     ),
@@ -138,7 +138,7 @@ PLANS: tuple[SourcePlan, ...] = (
         format="sharegpt_messages",
         families=("tabletop", "tabletop", "metaworld"),
         style="sim",
-        quotas={"affordance": 380, "colour": 80, "read": 70},
+        quotas={"affordance": 380, "colour": 100, "read": 50},
     ),
 )
 
