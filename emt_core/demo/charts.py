@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from emt_core.demo.drawing import fitted_text, font, pick, random_font, shade
+from emt_core.demo.drawing import Mark, as_meta, fitted_text, font, pick, random_font, shade, write
 from emt_core.demo.phrasing import ask
 from emt_core.demo.sample import IMAGE_SIZE, DemoSample
 from emt_core.demo.words import Split, number, word
@@ -40,7 +40,7 @@ def _chart_questions(
     return found
 
 
-def _bars(rng: np.random.Generator, image: Image.Image, split: Split) -> Answered:
+def _bars(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
     del split  # single letters and colour names only
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(2, 6))
@@ -60,16 +60,17 @@ def _bars(rng: np.random.Generator, image: Image.Image, split: Split) -> Answere
         x0, x1 = left + i * step + 2, left + (i + 1) * step - 2
         y = floor - value / 9 * (floor - roof)
         draw.rectangle((x0, y, x1, floor), fill=shade(rng, hue))
-        draw.text(((x0 + x1) / 2, y - 1), str(value), font=face, fill=_AXIS, anchor="mb")
+        marks.append((hue, (x0 + x1) / 2 / IMAGE_SIZE, (y + floor) / 2 / IMAGE_SIZE))
+        write(draw, ((x0 + x1) / 2, y - 1), str(value), face, _AXIS, marks, "mb")
         if not by_colour:
-            draw.text(((x0 + x1) / 2, floor + 3), "ABCDE"[i], font=face, fill=_AXIS, anchor="mt")
+            write(draw, ((x0 + x1) / 2, floor + 3), "ABCDE"[i], face, _AXIS, marks, "mt")
     draw.line((left, roof - 8, left, floor), fill=_AXIS)
     draw.line((left, floor, IMAGE_SIZE - 4, floor), fill=_AXIS)
     entries = dict(zip(names, map(str, values), strict=True))
     return _chart_questions(rng, "bar chart", entries, list(values), "bars")
 
 
-def _line(rng: np.random.Generator, image: Image.Image, split: Split) -> Answered:
+def _line(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
     del split
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(3, 6))
@@ -84,15 +85,15 @@ def _line(rng: np.random.Generator, image: Image.Image, split: Split) -> Answere
     draw.line(list(zip(xs, ys, strict=True)), fill=hue, width=3)
     for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=hue)
-        draw.text((x, y - 4), str(values[i]), font=face, fill=_AXIS, anchor="mb")
-        draw.text((x, floor + 5), "ABCDE"[i], font=face, fill=_AXIS, anchor="mt")
+        write(draw, (x, y - 4), str(values[i]), face, _AXIS, marks, "mb")
+        write(draw, (x, floor + 5), "ABCDE"[i], face, _AXIS, marks, "mt")
     entries = {f"point {'ABCDE'[i]}": str(v) for i, v in enumerate(values)}
     found = _chart_questions(rng, "line chart", entries, list(values), "points")
     found.append(("chart", ask(rng, "chart_trend"), "rise" if values[-1] > values[0] else "fall", {"form": "trend"}))
     return found
 
 
-def _pie(rng: np.random.Generator, image: Image.Image, split: Split) -> Answered:
+def _pie(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
     del split
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(2, 5))
@@ -108,13 +109,14 @@ def _pie(rng: np.random.Generator, image: Image.Image, split: Split) -> Answered
         draw.pieslice((6, 6, 105, 105), start, end, fill=shade(rng, hue), outline=(250, 250, 250))
         middle = np.deg2rad((start + end) / 2)
         at = (55.5 + 33 * np.cos(middle), 55.5 + 33 * np.sin(middle))
-        draw.text(at, str(value), font=face, fill=(15, 15, 15), anchor="mm")
+        write(draw, at, str(value), face, (15, 15, 15), marks)
+        marks.append((hue, at[0] / IMAGE_SIZE, at[1] / IMAGE_SIZE))
         start = end
     entries = {f"the {h} slice": str(v) for h, v in zip(hues, values, strict=True)}
     return _chart_questions(rng, "pie chart", entries, list(values), "slices")
 
 
-def _table(rng: np.random.Generator, image: Image.Image, split: Split) -> Answered:
+def _table(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
     draw = ImageDraw.Draw(image)
     rows = int(rng.integers(2, 5))
     names: list[str] = []
@@ -134,20 +136,23 @@ def _table(rng: np.random.Generator, image: Image.Image, split: Split) -> Answer
         y = 4 + i * step
         draw.rectangle((4, y, 107, y + step), fill=tint if i % 2 else (255, 255, 255), outline=(150, 150, 150))
         face = fitted_text(draw, name, font_name=face_name, width=56, largest=min(20, step - 6))
-        draw.text((8, y + step / 2), name, font=face, fill=(25, 25, 25), anchor="lm")
+        write(draw, (8, y + step / 2), name, face, (25, 25, 25), marks, "lm")
         face = fitted_text(draw, value, font_name=face_name, width=34, largest=min(20, step - 6))
-        draw.text((103, y + step / 2), value, font=face, fill=(25, 25, 25), anchor="rm")
+        write(draw, (103, y + step / 2), value, face, (25, 25, 25), marks, "rm")
     draw.line((68, 4, 68, 4 + rows * step), fill=(150, 150, 150))
     entries = dict(zip(names, values, strict=True))
     return _chart_questions(rng, "table", entries, [float(v) for v in values], "rows")
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator, Image.Image, Split], Answered]] = {
+_MAKERS: dict[str, Callable[[np.random.Generator, Image.Image, Split, list[Mark]], Answered]] = {
     "bar chart": _bars,
     "line chart": _line,
     "pie chart": _pie,
     "table": _table,
 }
+
+#: What a caption of a chart calls it.
+CHART_NAMES: tuple[str, ...] = tuple(_MAKERS)
 
 
 def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> list[DemoSample]:
@@ -155,7 +160,8 @@ def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> li
     paper = tuple(int(v) for v in rng.integers(236, 256, size=3))
     image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), paper)
     name = pick(rng, ("bar chart", "bar chart", "line chart", "pie chart", "table"))
-    found = _MAKERS[name](rng, image, split)
+    marks: list[Mark] = []
+    found = _MAKERS[name](rng, image, split, marks)
     if rng.random() < 0.4:
         found.append(("chart", ask(rng, "chart_kind"), name, {"form": "kind"}))
     if rng.random() < 0.3:
@@ -171,7 +177,7 @@ def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> li
             kind=kind,  # type: ignore[arg-type]
             style="plain",
             content="general",
-            meta={"family": "charts", "chart": name, **m},
+            meta={"family": "charts", "chart": name, "marks": as_meta(marks), **m},
         )
         for kind, q, a, m in found
     ]

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from emt_core.demo.sample import IMAGE_SIZE
 
@@ -152,7 +152,31 @@ def fitted_text(
     return font(font_name, smallest)
 
 
-def rgb(text: str) -> tuple[int, int, int]:
-    """CSS colour to RGB."""
-    r, g, b = ImageColor.getrgb(text)[:3]
-    return (r, g, b)
+#: What a drawing holds and where: (label, x, y) in fractions of the image. Labels are object names, colours, shapes
+#: or single characters.
+Mark = tuple[str, float, float]
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    face: ImageFont.FreeTypeFont,
+    ink: tuple[int, int, int],
+    marks: list[Mark],
+    anchor: str = "mm",
+) -> None:
+    """Draw one line of text at `at` (Pillow's anchors) and append the centre of each character to `marks`."""
+    draw.text(at, text, font=face, fill=ink, anchor=anchor)
+    total = draw.textlength(text, font=face)
+    start = at[0] - {"l": 0.0, "m": total / 2, "r": total}[anchor[0]]
+    box = draw.textbbox(at, text, font=face, anchor=anchor)
+    y = (box[1] + box[3]) / 2
+    for i, character in enumerate(text):
+        middle = (draw.textlength(text[:i], font=face) + draw.textlength(text[: i + 1], font=face)) / 2
+        marks.append((character, (start + middle) / IMAGE_SIZE, y / IMAGE_SIZE))
+
+
+def as_meta(marks: list[Mark]) -> list[list]:
+    """Marks as plain JSON lists, rounded to a hundredth of a pixel."""
+    return [[label, round(float(x), 4), round(float(y), 4)] for label, x, y in marks]

@@ -115,7 +115,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "How much does {name} have?",
         "Read off the value for {name}.",
         "Which value does the {chart} show for {name}?",
-        "How high is {name}?",
+        "Give the number for {name}.",
     ),
     "chart_most": (
         "Which entry has the highest value?",
@@ -160,8 +160,19 @@ def article(noun: str) -> str:
     )
 
 
-_IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "ox": "oxen", "tooth": "teeth", "deer": "deer"}
-_ALREADY_PLURAL = {"jeans", "grapes", "cherries", "scales", "books", "socks", "gloves", "shorts", "peanuts", "scissors"}
+_IRREGULAR = {
+    "deer": "deer",
+    "fish": "fish",
+    "leaf": "leaves",
+    "ox": "oxen",
+    "potato": "potatoes",
+    "sheep": "sheep",
+    "tomato": "tomatoes",
+    "wolf": "wolves",
+}
+_ALREADY_PLURAL = frozenset(
+    "books cherries eyeglasses fries gloves grapes headphones jeans pancakes scales socks".split()
+)
 
 
 def plural(noun: str) -> str:
@@ -175,8 +186,6 @@ def plural(noun: str) -> str:
         many = last + "es"
     elif last.endswith("y") and last[-2] not in "aeiou":
         many = last[:-1] + "ies"
-    elif last.endswith("fe"):
-        many = last[:-2] + "ves"
     else:
         many = last + "s"
     return " ".join([*head, many])

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from emt_core.demo.drawing import background, contrast, pick, place, shade
+from emt_core.demo.drawing import as_meta, background, contrast, pick, place, shade
 from emt_core.demo.layout_questions import Placed, pointing, relations
 from emt_core.demo.phrasing import article, ask, listing, plural
 from emt_core.demo.sample import EMBODIED_KINDS, IMAGE_SIZE, DemoSample
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon")
-_HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
+HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
 #: Drawn four times too large, then shrunk: smooth edges.
 _OVERSAMPLE = 4
 
@@ -63,7 +63,7 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
     image, ground = background(rng)
     small_world = rng.random() < 0.35  # few kinds, many copies: something to count
     n = int(rng.integers(3, 9)) if small_world else int(rng.integers(2, 6))
-    hues = [h for h in _HUES if h != ground and (ground is not None or h not in ("grey", "brown"))]
+    hues = [h for h in HUES if h != ground and (ground is not None or h not in ("grey", "brown"))]
     if small_world:
         kinds = [(pick(rng, hues), pick(rng, SHAPES)) for _ in range(int(rng.integers(1, 4)))]
         drawn = [pick(rng, kinds) for _ in range(n)]
@@ -119,7 +119,7 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
         add("colour", ask(rng, "colour_of", thing=shape), hue, {"of": shape})
     if ground and rng.random() < 0.5:
         add("colour", ask(rng, "colour_background"), ground, {"of": "background"})
-    common = {"family": "scenes", "objects": [[p.name, round(p.x, 4), round(p.y, 4)] for p in placed]}
+    common = {"family": "scenes", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
     return [
         DemoSample(
             image=image,

@@ -1,0 +1,57 @@
+"""A training aid: each visual token must tell what has its centre inside the token's 16 x 16 pixels.
+
+The generators know where every object and character is. A linear layer on the projected visual tokens is asked for
+these labels while the language model learns to answer; it gives the vision tower a dense signal that a few answer
+tokens an image cannot, and is thrown away afterwards: the shipped model is a plain InternVL.
+"""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+import torch
+from torch import nn
+
+from emt_core.demo.drawing import COLOURS
+from emt_core.demo.emoji import CONCEPTS
+from emt_core.demo.scenes import SHAPES
+from emt_core.demo.tiny_vlm import IMAGE_TOKENS
+
+LABELS: tuple[str, ...] = (
+    *CONCEPTS,
+    *(s for s in SHAPES if s not in CONCEPTS),
+    *COLOURS,
+    *string.ascii_uppercase,
+    *string.digits,
+)
+_NUMBER = {label: i for i, label in enumerate(LABELS)}
+_SIDE = round(IMAGE_TOKENS**0.5)
+
+
+def cell_targets(marks: list[list]) -> np.ndarray:
+    """int64 [n, 2] of (visual token, label number) for the marks of one image. "red star" counts as red and as star."""
+    pairs = []
+    for label, x, y in marks:
+        cell = min(int(y * _SIDE), _SIDE - 1) * _SIDE + min(int(x * _SIDE), _SIDE - 1)
+        parts = [label] if label in _NUMBER else label.split()
+        pairs += [(cell, _NUMBER[p]) for p in parts]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+class GroundingLoss(nn.Module):
+    """Multi-label cross-entropy of the cells, summed and divided by the number of marks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, len(LABELS))
+        nn.init.constant_(self.head.bias, -6.0)  # almost every (cell, label) pair is empty
+
+    def forward(self, visual: torch.Tensor, cells: list[np.ndarray]) -> torch.Tensor:
+        """visual [batch, tokens, width], cells: `cell_targets` of each image."""
+        logits = self.head(visual).float()
+        wanted = torch.zeros_like(logits)
+        for row, pairs in enumerate(cells):
+            wanted[row, pairs[:, 0], pairs[:, 1]] = 1.0
+        total = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        return total / wanted.sum().clamp(min=1.0)
