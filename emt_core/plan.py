@@ -64,22 +64,13 @@ def make_plan(recipe: Recipe) -> Plan:
     merged: dict[tuple[str, str], Instance] = {}
     identities: dict[str, Any] = {}
     for suffix, variant in _variants(recipe):
-        for instance in _resolve(variant, identities):
-            known = merged.setdefault((instance.stage, instance.key), instance)
-            label = instance.labels[0]
-            if suffix and label not in known.labels:
-                known.labels.append(label + suffix)
-            elif not suffix and label not in known.labels:
-                known.labels.append(label)
-    shared = _count_variants(recipe)
+        for label, instance in _resolve(variant, merged, identities).items():
+            instance.labels.append(label + suffix)
+    variants = max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
     for instance in merged.values():
-        instance.labels[:] = _tidy_labels(instance.labels, shared)
+        instance.labels[:] = _tidy_labels(instance.labels, variants)
     order = {stage.name: place for place, stage in enumerate(FLOW)}
     return Plan(recipe, tuple(sorted(merged.values(), key=lambda i: order[i.stage])))
-
-
-def _count_variants(recipe: Recipe) -> int:
-    return max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
 
 
 def _tidy_labels(labels: list[str], variants: int) -> list[str]:
@@ -113,7 +104,10 @@ def _takes_seed(label: str, vary: tuple[str, ...]) -> bool:
     return stage in vary and stage in STAGES and STAGES[stage].seeded
 
 
-def _resolve(recipe: Recipe, identities: dict[str, Any]) -> list[Instance]:
+def _resolve(
+    recipe: Recipe, merged: dict[tuple[str, str], Instance], identities: dict[str, Any]
+) -> dict[str, Instance]:
+    """The recipe's instances by label; equal work is the same object, whichever arm or name asks for it."""
     done: dict[str, Instance] = {}
     for stage in FLOW:
         for spec in (i for i in recipe.instances if i.stage == stage.name):
@@ -125,8 +119,9 @@ def _resolve(recipe: Recipe, identities: dict[str, Any]) -> list[Instance]:
                     remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use)) or 'none'}",
                 )
             parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
-            done[spec.label] = _instance(spec, parents, recipe, identities)
-    return list(done.values())
+            instance = _instance(spec, parents, recipe, identities)
+            done[spec.label] = merged.setdefault((instance.stage, instance.key), instance)
+    return done
 
 
 def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance]) -> str:
@@ -171,4 +166,4 @@ def _instance(
         identity=identity,
         parents={name: parent.key for name, parent in parents.items()},
     )
-    return Instance(spec.stage, spec.config, identity, parents, key, [spec.label])
+    return Instance(spec.stage, spec.config, identity, parents, key)

@@ -129,13 +129,16 @@ def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
     stage, _, rest = dotted.partition(".")
     if dotted in raw or not rest or (stage not in STAGES and stage not in TOP_LEVEL):
         return dotted
-    inside = [entry for entry in raw if dotted.startswith(entry + ".")]
+    named = [entry for entry in raw if entry.startswith(stage + ".")]
+    inside = [entry for entry in named if dotted.startswith(entry + ".")]
     if inside:
         return max(inside, key=len)
-    named = [entry for entry in raw if entry.startswith(stage + ".")]
     field = rest.partition(".")[0]
-    if stage in CONFIGS and field not in CONFIGS[stage].model_fields and ("." in rest or isinstance(value, dict)):
+    known = stage not in CONFIGS or stage == "sources" or field in {*CONFIGS[stage].model_fields, "parents"}
+    if not known and ("." in rest or isinstance(value, dict)):
         return f"{stage}.{field}"  # a setting of an instance that the recipe does not have yet
+    if stage in raw:
+        return stage
     if len(named) > 1:
         raise EmtError(
             f"--set {dotted}: the recipe has {', '.join(named)}", remedy=f"say which: --set {named[0]}.{rest}=..."
