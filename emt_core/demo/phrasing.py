@@ -152,34 +152,43 @@ def listing(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def article(noun: str) -> str:
-    """ "apple" -> "an apple"."""
-    plain = noun.split()[0]
-    return (
-        f"an {noun}" if plain[0] in "aeiou" and not plain.startswith(("uni", "ukulele", "eu", "one")) else f"a {noun}"
-    )
-
-
 _IRREGULAR = {
+    "bowling": "bowling pins",
     "deer": "deer",
+    "die": "dice",
     "fish": "fish",
     "leaf": "leaves",
     "ox": "oxen",
     "potato": "potatoes",
+    "scarf": "scarves",
     "sheep": "sheep",
+    "snowman": "snowmen",
     "tomato": "tomatoes",
+    "volcano": "volcanoes",
     "wolf": "wolves",
 }
-_ALREADY_PLURAL = frozenset(
-    "books cherries eyeglasses fries gloves grapes headphones jeans pancakes scales socks".split()
-)
+_PAIRS = frozenset("eyeglasses gloves headphones jeans socks".split())
+_ALREADY_PLURAL = frozenset("books cherries fries grapes pancakes scales".split())
+_UNCOUNTABLE = frozenset("bacon bread broccoli cheese garlic popcorn".split())
+
+
+def article(noun: str) -> str:
+    """The noun with what English puts before one of it: "an apple", "a pair of jeans", "some grapes"."""
+    last = noun.split()[-1]
+    if last in _PAIRS:
+        return f"a pair of {noun}"
+    if last in _ALREADY_PLURAL or last in _UNCOUNTABLE:
+        return f"some {noun}"
+    return f"an {noun}" if noun[0] in "aeiou" and not noun.startswith("uni") else f"a {noun}"
 
 
 def plural(noun: str) -> str:
     """English plural of the last word of `noun`."""
     *head, last = noun.split()
-    if last in _ALREADY_PLURAL:
+    if last in _PAIRS or last in _ALREADY_PLURAL:
         many = last
+    elif last in _UNCOUNTABLE:
+        many = f"pieces of {last}"
     elif last in _IRREGULAR:
         many = _IRREGULAR[last]
     elif last.endswith(("s", "x", "ch", "sh")):
