@@ -96,8 +96,8 @@ def test_no_episode_is_in_two_parts_and_shares_hold(made):
 def test_held_out_rows_never_train(made, trained, monkeypatch):
     part = split_rows(made.index, made.features.ok(), validation=0.1, test=0.1, seed=4)
     taken = []
-    plain_read = draws_module.read
-    monkeypatch.setattr(draws_module, "read", lambda f, rows: taken.append(rows) or plain_read(f, rows))
+    plain = draws_module.take_finite
+    monkeypatch.setattr(draws_module, "take_finite", lambda f, rows, dtype: taken.append(rows) or plain(f, rows, dtype))
     again = run_stage(made, "estimator", EstimatorConfig(seed=4, max_steps=1999))
     rows = np.unique(np.concatenate(taken))
     assert (part[rows] == TRAIN).all() and len(rows) > 1000

@@ -33,7 +33,11 @@ def mmd2(x: np.ndarray, y: np.ndarray, sigma: float, *, unbiased: bool = False) 
 
 def mmd2_matrix(groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False) -> np.ndarray:
     """Squared MMD between all pairs of groups: float64 [g, g], zeros on the diagonal."""
-    means = group_means(groups, sigma, unbiased=unbiased)
+    return pairwise(group_means(groups, sigma, unbiased=unbiased))
+
+
+def pairwise(means: np.ndarray) -> np.ndarray:
+    """Squared MMD between all pairs of groups, from their kernel means."""
     diagonal = np.diag(means)
     out = diagonal[:, None] + diagonal[None, :] - 2 * means
     np.fill_diagonal(out, 0.0)

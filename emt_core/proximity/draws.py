@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emt_core.errors import EmtError
+from emt_core.finite import take_finite
 from emt_core.store import Features
 
 BLOCK_STEPS = 32
@@ -35,7 +35,7 @@ class Draws:
             for step in rows:
                 step[:n_robot] = self._robot_rows(robot_stream, n_robot)
                 step[n_robot:] = self.pool[pool_stream.integers(len(self.pool), size=batch_size - n_robot)]
-            block = read(self.features, rows.reshape(-1))
+            block = take_finite(self.features, rows.reshape(-1), np.float64)
             yield from block.reshape(*rows.shape, -1)
 
     def _robot_rows(self, stream: np.random.Generator, count: int) -> np.ndarray:
@@ -54,16 +54,3 @@ def bounded(rows: Sequence[np.ndarray], most: int, seed: int) -> list[np.ndarray
         rng = np.random.default_rng([seed, 2, place])
         out.append(np.sort(rng.choice(group, share, replace=False)) if len(group) > share else group)
     return out
-
-
-def read(features: Features, rows: np.ndarray) -> np.ndarray:
-    """float64 [n, dim]. Raises EmtError for a vector that is not finite: `embed` never commits one without a status."""
-    vectors = features.take(rows).astype(np.float64)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise EmtError(
-            "a feature that counts as good is not finite",
-            where=f"{features.table.path}, row {int(rows[~finite][0])}",
-            remedy="remove this embed artifact and run `emt embed` again; if it stays, try precision: float32",
-        )
-    return vectors

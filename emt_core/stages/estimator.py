@@ -18,9 +18,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.artifact import write_json
+from emt_core.finite import take_finite
 from emt_core.index import Index
 from emt_core.metrics import calibration, ranking
-from emt_core.proximity.draws import Draws, bounded, read
+from emt_core.proximity.draws import Draws, bounded
 from emt_core.proximity.learned import Examples, History, LinearEstimator, scaling, train
 from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, split_rows
 from emt_core.stage_config import EstimatorConfig
@@ -88,7 +89,7 @@ def _examples(features: Features, rows: Rows, most: int, seed: int) -> Examples:
     groups = [*bounded([pool], most, seed), *bounded(robots, most, seed)]
     numbers = np.concatenate(groups)
     stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    return Examples(x=read(features, numbers), robot=stratum > 0, stratum=stratum, rows=numbers)
+    return Examples(x=take_finite(features, numbers, np.float64), robot=stratum > 0, stratum=stratum, rows=numbers)
 
 
 def _write(context: Context, estimator: LinearEstimator, test: Examples, index: Index) -> dict[str, Any]:
