@@ -1,0 +1,28 @@
+"""The explorer: `emt app --workspace W`. Router only; pages/ read artifacts, explorer/ holds what they share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+from emt_core.errors import EmtError  # noqa: E402
+from explorer.plain import show_problem  # noqa: E402
+from explorer.router import navigation  # noqa: E402
+from explorer.sidebar import choose_view  # noqa: E402
+from explorer.view import asked_workspace  # noqa: E402
+
+st.set_page_config(page_title="EmbodiedMidtrain", page_icon=str(HERE / "assets" / "icon.svg"), layout="wide")
+st.logo(str(HERE / "assets" / "logo.svg"), icon_image=str(HERE / "assets" / "icon.svg"), size="large")
+
+page = navigation()
+try:
+    choose_view(asked_workspace())
+    page.run()
+except EmtError as error:
+    show_problem(error)

@@ -1,0 +1,130 @@
+"""Score distributions: pool against robot, two groups side by side, a violin a group. All from binned counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from emt_core.explore.distribution import Distribution
+from emt_core.figures import numbers
+from emt_core.figures.layout import mark_x, plain
+from emt_core.figures.palette import LEFT_OUT, fade
+
+AXIS = {"logit": "proximity score (logit)", "probability": "probability of robot data, σ(logit)"}
+VIOLIN_HALF = 0.42
+LOG_FLOOR = 1e-5
+
+
+def histogram(
+    data: Distribution,
+    colours: Mapping[str, str],
+    *,
+    scale: str = "logit",
+    log: bool = False,
+    cut: float | None = None,
+    labels: Mapping[str, str] | None = None,
+    height: int = 340,
+) -> go.Figure:
+    """One filled step curve a group, each with area 1, so that groups of different size compare."""
+    figure = go.Figure()
+    for name, density, total, mean in zip(data.names, data.density, data.totals, data.mean, strict=True):
+        shown = np.where(density > 0, density, np.nan) if log else density
+        figure.add_trace(
+            go.Scatter(
+                x=data.centres,
+                y=shown,
+                name=f"{(labels or {}).get(name, name)} ({numbers.short(int(total))})",
+                mode="lines",
+                line={"color": colours.get(name, LEFT_OUT), "width": 1.6, "shape": "hvh"},
+                fill=None if log else "tozeroy",
+                fillcolor=fade(colours.get(name, LEFT_OUT), 0.25),
+                customdata=data.counts[data.names.index(name)],
+                hovertemplate="%{x:.2f}: %{customdata:,} samples<extra>"
+                + f"{(labels or {}).get(name, name)}, mean {numbers.decimal(float(mean), 2)}</extra>",
+            )
+        )
+    plain(figure, height=height, x=AXIS[scale], y="density")
+    if log:
+        top = float(np.nanmax(data.density)) if data.totals.any() else 1.0
+        low = float(data.density[data.density > 0].min()) if data.totals.any() else LOG_FLOOR
+        figure.update_yaxes(type="log", range=[np.log10(max(low, LOG_FLOOR) / 2), np.log10(top * 2)])
+    else:
+        figure.update_yaxes(rangemode="tozero")
+    if cut is not None and np.isfinite(cut):
+        mark_x(figure, cut, "cut")
+    return figure
+
+
+def violins(
+    data: Distribution,
+    colours: Mapping[str, str],
+    *,
+    scale: str = "logit",
+    log: bool = False,
+    cut: float | None = None,
+    labels: Sequence[str] | None = None,
+) -> go.Figure:
+    """A horizontal violin a group, first group on top, with median and middle half. log: widths by log(1 + count)."""
+    figure = go.Figure()
+    groups = len(data.names)
+    for place, name in enumerate(data.names):
+        base = groups - 1 - place
+        width = np.log1p(data.counts[place]) if log else _smooth(data.counts[place])
+        width = width / max(width.max(), 1e-12) * VIOLIN_HALF
+        filled = np.flatnonzero(width > VIOLIN_HALF * 2e-3)
+        if not len(filled):
+            continue
+        span = slice(filled[0], filled[-1] + 1)
+        x, w = data.centres[span], width[span]
+        low, first, median, third, high = data.quantiles[place]
+        text = (
+            f"<b>{(labels or data.names)[place]}</b><br>{int(data.totals[place]):,} samples<br>median {median:.2f}, "
+            f"mean {data.mean[place]:.2f}<br>middle half {first:.2f} to {third:.2f}<br>"
+            f"5 % to 95 % {low:.2f} to {high:.2f}"
+        )
+        colour = colours.get(name, LEFT_OUT)
+        figure.add_trace(
+            go.Scatter(
+                x=np.concatenate([x, x[::-1]]),
+                y=np.concatenate([base + w, base - w[::-1]]),
+                mode="lines",
+                line={"color": colour, "width": 1},
+                fill="toself",
+                fillcolor=fade(colour, 0.45),
+                name=name,
+                text=text,
+                hoveron="fills",
+                hoverinfo="text",
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[first, median, third],
+                y=[base] * 3,
+                mode="lines+markers",
+                line={"color": colour, "width": 3},
+                marker={"color": ["rgba(0,0,0,0)", "white", "rgba(0,0,0,0)"], "size": 8, "line": {"width": 0}},
+                hoverinfo="skip",
+                name=name,
+            )
+        )
+    plain(figure, height=70 + 44 * max(groups, 2), x=AXIS[scale], legend=False)
+    figure.update_yaxes(
+        tickvals=list(range(groups)),
+        ticktext=list(labels or data.names)[::-1],
+        range=[-0.6, groups - 0.4],
+        showgrid=False,
+    )
+    if cut is not None and np.isfinite(cut):
+        figure.update_layout(margin_t=28)
+        mark_x(figure, cut, "cut")
+    return figure
+
+
+def _smooth(counts: np.ndarray) -> np.ndarray:
+    """Counts under a small triangle, so that a group of a hundred samples is a shape and not a comb."""
+    reach = int(np.clip(round(40 / max(np.sqrt(counts.sum()), 1)), 1, 8))
+    kernel = np.concatenate([np.arange(1, reach + 2), np.arange(reach, 0, -1)]).astype(float)
+    return np.convolve(counts, kernel / kernel.sum(), mode="same")

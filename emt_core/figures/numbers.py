@@ -1,0 +1,63 @@
+"""How numbers are written, everywhere: pages, figures, report."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+
+
+def whole(value: float | None) -> str:
+    """`1,234,567`."""
+    return MISSING if _absent(value) else f"{round(value):,}"
+
+
+def short(value: float | None) -> str:
+    """`987`, `12.3 k`, `1.20 M`: three digits that count, for tight places."""
+    if _absent(value):
+        return MISSING
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if abs(value) >= size:
+            scaled = value / (1e3 if unit == "k" else size)
+            return f"{scaled:.3g} {unit}" if abs(scaled) < 1000 else f"{scaled:,.0f} {unit}"
+    return f"{value:,.0f}"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """0.2934 -> `29.3 %`; small but not zero shows as `< 0.1 %`."""
+    if _absent(value):
+        return MISSING
+    least = 10 ** -(digits + 2)
+    if 0 < value < least / 2:
+        return f"< {least:.{digits}%}".replace("%", " %")
+    return f"{value:.{digits}%}".replace("%", " %")
+
+
+def logit(value: float | None) -> str:
+    """A score: `+2.31`, `-0.07`; the sign says on which side of even odds it lies."""
+    return MISSING if _absent(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """A measure without unit (AUROC, MMD²): fixed digits, scientific where they would all be zero."""
+    if _absent(value):
+        return MISSING
+    if value and abs(value) < 0.5 * 10**-digits:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def change(after: float | None, before: float | None) -> str | None:
+    """`+12.3 points` between two shares; None where either is missing."""
+    if _absent(after) or _absent(before):
+        return None
+    return f"{100 * (after - before):+.1f} points"
+
+
+def probability(value: float) -> float:
+    """Logistic function of a logit, safe at the ends."""
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

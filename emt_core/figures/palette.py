@@ -1,0 +1,78 @@
+"""One set of colours for every page, report and figure; colour-blind safe, legible on light and dark ground.
+
+Built on Okabe & Ito (2008) and Tol's muted set. Orange is kept for robots alone, violet for what a selection takes in,
+so both read the same on every page. Embodied-oriented categories are green, sky blue and amber; general ones pink,
+wine, periwinkle and olive: the side shows before the name is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ROBOT = "#D55E00"
+POOL = "#3A6EA5"
+SELECTED = "#7C5CD6"
+LEFT_OUT = "#A3ABB8"
+MARK = "#C2185B"
+"""Lines that mark a place in a figure: the cut, the stop."""
+
+ROLE = {"pool": POOL, "robot": ROBOT}
+
+CATEGORY = {
+    "spatial": "#009E73",
+    "grounding": "#56B4E9",
+    "robot": "#E69F00",
+    "text": "#CC79A7",
+    "chart": "#882255",
+    "caption": "#7A86C8",
+    "vqa": "#999933",
+    "other": "#8C929C",
+    "unsure": "#B9BEC7",
+}
+UNKNOWN_CATEGORY = "#8C929C"
+
+SOURCE_CYCLE = (
+    "#3A6EA5",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#882255",
+    "#999933",
+    "#7A86C8",
+    "#44AA99",
+    "#B07AA1",
+    "#7F6A55",
+)
+ROBOT_CYCLE = ("#D55E00", "#E69F00", "#B8450B", "#F2A65A", "#8F3A05")
+
+SCORE_SCALE = ((0.0, "#2B5C8A"), (0.35, "#7FA6C9"), (0.5, "#CFCBD4"), (0.65, "#F2A65A"), (1.0, "#D55E00"))
+"""Far from robot data is the pool's blue, near is the robots' orange."""
+
+
+def category_colours(names: Sequence[str]) -> dict[str, str]:
+    """Category -> colour; a category the rules do not know is grey."""
+    return {name: CATEGORY.get(name, UNKNOWN_CATEGORY) for name in names}
+
+
+def source_colours(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
+    """Source -> colour, by its place among the sources of its role, so it keeps its colour on every page."""
+    found, pool, robot = {}, 0, 0
+    for name, role in zip(names, roles, strict=True):
+        if role == "robot":
+            found[name] = ROBOT_CYCLE[robot % len(ROBOT_CYCLE)]
+            robot += 1
+        else:
+            found[name] = SOURCE_CYCLE[pool % len(SOURCE_CYCLE)]
+            pool += 1
+    return found
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#RRGGBB` -> three bytes."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def fade(colour: str, alpha: float) -> str:
+    """`#RRGGBB` -> `rgba(...)` for fills."""
+    red, green, blue = rgb(colour)
+    return f"rgba({red},{green},{blue},{alpha:g})"

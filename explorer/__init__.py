@@ -1,0 +1,1 @@
+"""What the app's pages share: the view chosen in the sidebar, cached reads, cards, runs, tooltips."""

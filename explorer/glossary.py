@@ -1,0 +1,77 @@
+"""Every term the app uses, explained once. Shown as tooltips; `§` is the section of the paper (arXiv 2604.20012)."""
+
+from __future__ import annotations
+
+SCORE = (
+    "Proximity score: the logit f(φ(x)) of a linear classifier that tells robot data from the pool. "
+    "It rises with the density ratio p_VLA / p_VLM, so ranking by it ranks by nearness to robot data. "
+    "0 means even odds. (§ Proximity estimator)"
+)
+SCALE = (
+    "The logit spreads the ends out; the probability σ(logit) reads as a percentage but crowds near 0 and 1. "
+    "Both rank alike."
+)
+POOL = "Vision-language samples that may be selected for mid-training. (§ Data)"
+ROBOT = "Frames of robot demonstrations with their instruction: the data to be near to. (§ Data)"
+AUROC = (
+    "Chance that a held-out robot frame scores above a held-out pool sample. 1 = always, 0.5 = coin flip. "
+    "Robot episodes are held out whole, never frame by frame."
+)
+AP = "Average precision: area under the precision-recall curve on the held-out split."
+ECE = (
+    "Expected calibration error: how far the probabilities said lie from the shares observed, averaged over bins. "
+    "0 is perfect."
+)
+STOP = (
+    "Training ends once validation accuracy reaches the target (90 % in the paper, after 75-100 steps): stopping early "
+    "keeps the scores graded instead of saturated. (§ Proximity estimator)"
+)
+THRESHOLD = "Keep every sample whose score (logit) is at least this."
+TOP_K = "Keep the K samples with the highest score. The paper keeps 1.2 M. (§ Proximity estimator)"
+FRACTION = "Keep this share of the eligible pool."
+DIVERSITY = (
+    "S(D) = 1 / E[exp(−2‖u−v‖²)] over pairs of L2-normalised features (after Wang & Isola). Higher is more varied. "
+    "In the paper: pool 1.85, robot data 1.26, selection 1.93. Worked out on a seeded subsample; below: change against "
+    "the pool. (§ Diversity)"
+)
+MMD = (
+    "Squared maximum mean discrepancy between the kept samples and the robot data (RBF kernel, median heuristic). "
+    "0 = same distribution. Worked out on a seeded subsample; below: change against the pool. (§ Measuring the gap)"
+)
+EMBODIED = (
+    "Share of samples that ask for spatial reasoning, for grounding (points, boxes), or about robots: "
+    "categories spatial, grounding and robot, told from the conversation by rules. Below: change against the pool."
+)
+TEXT_HEAVY = (
+    "Categories text and chart: questions answered by reading. The paper finds them farthest from robot data. (§ Data)"
+)
+CATEGORY = "What a sample asks for, told from its conversation by rules: spatial, grounding, text, chart, caption, ..."
+CAPS = "At most this many samples of a source or category, filled best first. Leave empty for no cap."
+BORDER = "The samples just inside and just outside the cut: if the two rows look alike, the cut is arbitrary here."
+MAP = (
+    "2-D projection of the encoder's features (UMAP unless the recipe says otherwise). Near means alike; distances "
+    "between far groups mean little. (§ Measuring the gap)"
+)
+NEAREST = "Robot frames with the smallest L2 distance to this sample in the encoder's feature space."
+SUPERIORITY = "Chance that a spatial or grounding sample scores above a text-heavy one. 50 % = no difference."
+
+REASONS = {
+    "": "selected",
+    "robot": "robot data, not a candidate",
+    "text_only": "has no image",
+    "excluded": "excluded by hand",
+    "source_cap": "its source's cap was full",
+    "category_cap": "its category's cap was full",
+    "quota": "its group's quota was full",
+    "below_cut": "score below the cut",
+    "not_drawn": "not drawn at random",
+    "missing_image": "its image is missing",
+    "undecodable_image": "its image cannot be decoded",
+    "pixel_bomb": "its image is too large",
+    "bad_path": "its image path leaves the source's folder",
+    "non_finite_feature": "the encoder gave no finite feature",
+}
+
+
+def reason(name: str) -> str:
+    return REASONS.get(name, name.replace("_", " "))

@@ -1,0 +1,197 @@
+"""What the app is looking at: a workspace, a recipe, one chain of artifacts; and cached reads of their columns.
+
+Caches are keyed by artifact folders. A folder's name is the hash of all that made it, so nothing cached can be stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import streamlit as st
+
+from emt_core.artifact import Artifact, Workspace
+from emt_core.category import CATEGORIES, of_side
+from emt_core.explore import columns, pool
+from emt_core.explore.lineage import Lineage, recipe_path
+from emt_core.figures.palette import category_colours, source_colours
+from emt_core.index import Index
+from emt_core.neighbors import FeatureBank, robot_bank
+from emt_core.selection import Candidates, Preview
+from emt_core.selection.report import side_in_pool
+from emt_core.store import Features
+from explorer.router import navigation
+
+SPATIAL, TEXT_HEAVY = of_side("embodied"), of_side("reading")
+EMBODIED = tuple(name for name in CATEGORIES if side_in_pool(name) == "embodied")
+KEPT = 6
+"""Artifacts of a kind whose columns stay in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One run's view, made by the sidebar before a page is drawn."""
+
+    workspace: Workspace
+    recipe: str | None
+    done: dict[str, Artifact]
+    chain: Lineage
+    score: str | None
+    select: str | None
+
+    @property
+    def recipe_file(self) -> Path | None:
+        return recipe_path(self.workspace, self.recipe) if self.recipe else None
+
+    @property
+    def index(self) -> Index:
+        return index(str(self.chain.sources.path))
+
+    @property
+    def features(self) -> Features:
+        return features(str(self.chain.embed.path))
+
+    @property
+    def source_names(self) -> list[str]:
+        return [source.name for source in self.index.sources]
+
+    @property
+    def source_colours(self) -> dict[str, str]:
+        return source_colours(self.source_names, [source.role for source in self.index.sources])
+
+    @property
+    def codes(self) -> np.ndarray:
+        return source_codes(str(self.chain.sources.path))
+
+    @property
+    def is_pool(self) -> np.ndarray:
+        return pool_rows(str(self.chain.sources.path))
+
+    @property
+    def logits(self) -> np.ndarray:
+        return logits(str(self.chain.score.path))
+
+    @property
+    def categories(self) -> columns.Coded:
+        return categories(str(self.chain.category.path))
+
+    @property
+    def category_colours(self) -> dict[str, str]:
+        return category_colours(self.categories.names)
+
+    @property
+    def reasons(self) -> columns.Coded:
+        return reasons(str(self.chain.select.path))
+
+    @property
+    def preview(self) -> Preview:
+        chain = self.chain
+        return preview(*(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score)))
+
+    @property
+    def candidates(self) -> Candidates:
+        return self.preview.candidates
+
+    @property
+    def order(self) -> np.ndarray:
+        """int64: rows with a score, robots included, best first."""
+        return order(str(self.chain.score.path))
+
+    @property
+    def bank(self) -> FeatureBank:
+        return bank(str(self.chain.sources.path), str(self.chain.embed.path))
+
+    @property
+    def map_points(self) -> tuple[np.ndarray, np.ndarray]:
+        return map_points(str(self.chain.gap.path))
+
+
+def asked_workspace() -> Path | None:
+    """`streamlit run app.py -- --workspace W`, or the variable EMT_WORKSPACE."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--workspace")
+    found = parser.parse_known_args(sys.argv[1:])[0].workspace or os.environ.get("EMT_WORKSPACE")
+    return Path(found) if found else None
+
+
+def current() -> View:
+    """The view of this run (app.py sets it before it runs the page)."""
+    if "_view" not in st.session_state:
+        # the first address asked of a fresh server is a page's: Streamlit has found pages/ and runs the file by itself,
+        # until somebody calls st.navigation
+        navigation()
+        st.rerun()
+    return st.session_state["_view"]
+
+
+def places(names: list[str], wanted: tuple[str, ...]) -> list[int]:
+    """Places of the wanted names among all names."""
+    return [place for place, name in enumerate(names) if name in wanted]
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def index(path: str) -> Index:
+    return Index(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def features(path: str) -> Features:
+    return Features.at(Path(path) / "data" / "features.lance")
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def source_codes(path: str) -> np.ndarray:
+    return index(path).codes()
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def pool_rows(path: str) -> np.ndarray:
+    return index(path).is_pool()
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Reading scores")
+def logits(path: str) -> np.ndarray:
+    return columns.logits(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Ranking samples")
+def order(path: str) -> np.ndarray:
+    found = logits(path)
+    return columns.rank_order(found, np.ones(len(found), bool))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Reading categories")
+def categories(path: str) -> columns.Coded:
+    return columns.categories(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Reading the selection")
+def reasons(path: str) -> columns.Coded:
+    return columns.reasons(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=3, show_spinner="Ranking the pool")
+def preview(sources: str, embed: str, category: str, score: str) -> Preview:
+    artifacts = (Artifact(Path(path)) for path in (sources, embed, category, score))
+    return Preview(pool.candidates_of(*artifacts))
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading robot features")
+def bank(sources: str, embed: str) -> FeatureBank:
+    return robot_bank(index(sources), features(embed))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Reading the map")
+def map_points(path: str) -> tuple[np.ndarray, np.ndarray]:
+    return columns.map_points(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=4 * KEPT, show_spinner=False)
+def parquet(path: str, name: str) -> pa.Table:
+    """A small parquet file of an artifact (steps, sweep, held-out)."""
+    return columns.parquet_frame(Path(path) / "data" / name)
