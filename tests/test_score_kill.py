@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from synthetic import make_workspace, pool, robot, run_stage, stage_key
+from synthetic import Made, make_workspace, pool, robot, run_stage, stage_key
 
+from emt_core.artifact import Workspace
 from emt_core.stage_config import EstimatorConfig, Runtime, ScoreConfig
 from emt_core.store import Table
 
 KILLS, COMMIT = 10, 256
 CONFIG = ScoreConfig(sweep_sample=200)
-CHILD = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from synthetic import Made, run_stage
-from emt_core.artifact import Workspace
-from emt_core.stage_config import Runtime, ScoreConfig
-space = Workspace.open(sys.argv[1])
-made = Made(space, {{stage: space.artifacts(stage)[0] for stage in ("sources", "embed", "estimator")}})
-run_stage(made, "score", ScoreConfig(sweep_sample=200), runtime=Runtime(workers=0, commit_rows={COMMIT}))
-"""
+SOURCES = [pool("web", 30_000, no_vector=0.02), robot("arm", 3_000, mean=3.0)]
+
+
+def score(workspace: str) -> None:
+    """What the killed processes do: the real stage, on what an earlier one left."""
+    space = Workspace.open(workspace)
+    made = Made(space, {stage: space.artifacts(stage)[0] for stage in ("sources", "embed", "estimator")})
+    run_stage(made, "score", CONFIG, runtime=Runtime(workers=0, commit_rows=COMMIT))
 
 
 @pytest.mark.timeout(600)
 def test_ten_kills_leave_no_trace(tmp_path):
-    made = make_workspace(tmp_path, [pool("web", 30_000, no_vector=0.02), robot("arm", 3_000, mean=3.0)], dim=32)
+    # real processes, forked from one that has done the imports: ten times torch would take minutes
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["torch", "lance", "safetensors.numpy", "emt_core.stages.score"])
+    made = make_workspace(tmp_path, SOURCES, dim=32)
     run_stage(made, "estimator", EstimatorConfig(max_steps=20))
     parents = {stage: made.artifacts[stage] for stage in ("sources", "embed", "estimator")}
     key = stage_key("score", CONFIG, parents)
@@ -48,23 +48,25 @@ def test_ten_kills_leave_no_trace(tmp_path):
 
     seen = []
     for target in targets:
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stderr=subprocess.PIPE)
-        while child.poll() is None and len(list(versions.glob("*.manifest"))) < target:
+        child = processes.Process(target=score, args=(str(tmp_path),))
+        child.start()
+        while child.is_alive() and len(list(versions.glob("*.manifest"))) < target:
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.02) if target < commits else 0)
-        assert child.poll() is None, child.stderr.read().decode()
+        assert child.is_alive(), f"it ended with {child.exitcode} before the kill at commit {target}"
         os.kill(child.pid, signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         seen.append(Table(building / "data" / "scores.lance").rows)
     assert made.workspace.find("score", key) is None
     assert seen == sorted(seen) and len(set(seen)) >= 5, f"committed rows after each kill: {seen}"
 
-    final = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True)
-    assert final.returncode == 0, final.stderr
+    final = processes.Process(target=score, args=(str(tmp_path),))
+    final.start()
+    final.join()
+    assert final.exitcode == 0
     resumed = made.workspace.find("score", key)
-    fresh = make_workspace(
-        tmp_path / "fresh", [pool("web", 30_000, no_vector=0.02), robot("arm", 3_000, mean=3.0)], dim=32
-    )
+    fresh = make_workspace(tmp_path / "fresh", SOURCES, dim=32)
     whole = run_stage(fresh, "score", CONFIG, parents=parents, runtime=Runtime(workers=0, commit_rows=50_000))
     got, want = (Table(a.data / "scores.lance").column("logit") for a in (resumed, whole))
     assert np.array_equal(got.view(np.uint32), want.view(np.uint32))  # bit for bit, NaN included
