@@ -57,9 +57,10 @@ class ImageChecker:
                 yield _settled(*waiting.popleft())
         except BrokenProcessPool as error:
             raise EmtError(
-                "a worker process that looks at images was killed",
+                "a worker process that looks at images died",
                 where=root,
-                remedy="most likely memory ran out: lower runtime.workers and run again; finished rows are kept",
+                remedy="memory ran out (lower runtime.workers), or a script of your own lacks its "
+                "`if __name__ == '__main__':`; run again: finished rows are kept",
             ) from error
 
     def _submit(self, batch: Sequence[Sample | Reject], root: Path, max_pixels: int) -> Future[list[Problem]]:

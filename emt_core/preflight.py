@@ -58,7 +58,7 @@ class SourceReport:
     """Why the source cannot be read (on), where it cannot: what and what to do."""
 
     sheet: Path | None = None
-    """Contact sheet of the first images."""
+    """Contact sheet of the first images, one an episode."""
 
 
 def preflight(
@@ -86,10 +86,12 @@ def _look(source: SourceConfig, base: Path, thumbnails: Path | None, limit: int 
                 _count_reject(found, report)
                 continue
             _count_sample(found, report)
+            first = found.images[0] if found.images and found.images[0].kind != "stream" else None
+            new = first not in shown and (found.episode < 0 or found.episode not in episodes)
+            if first is not None and new and len(shown) < SHEET_IMAGES:
+                shown.append(first)
             if found.episode >= 0:
                 episodes.add(found.episode)
-            if len(shown) < SHEET_IMAGES and found.images and found.images[0].kind != "stream":
-                shown.append(found.images[0])
         report.complete = limit is None or report.seen < limit or next(rows, None) is None
         if thumbnails is not None and shown:
             report.sheet = _contact_sheet(shown, root, source, thumbnails)
@@ -150,43 +152,48 @@ def _contact_sheet(refs: list[ImageRef], root: Path, source: SourceConfig, folde
 
 
 def render(reports: list[SourceReport]) -> RenderableType:
-    """The reports as tables for a terminal. Text from data is escaped, never read as markup."""
+    """The reports as a table and notes for a terminal. Text from data is never read as markup."""
+    from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="sources", title_justify="left", header_style="bold")
-    for name in ("source", "role", "format"):
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("source", no_wrap=True)
+    table.add_column("role, format")
+    for name in ("rows", "rejected"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("holds", "text, characters", "images, pixels"):
         table.add_column(name)
-    for name in ("rows", "kept", "rejected", "text only", "multi-image", "episodes", "turns", "text", "image sizes"):
-        table.add_column(name, justify="right")
     for report in reports:
-        table.add_row(report.name, report.role, report.format, *_numbers(report))
+        table.add_row(report.name, f"{report.role} {report.format}", *_numbers(report))
     notes: list[RenderableType] = [table]
     for report in reports:
         for reason, count in report.rejects.most_common():
             notes.append(Text(f"{report.name}: {count:,} x {reason}", style="yellow"))
-            notes.extend(Text(f"    {example}", overflow="ellipsis") for example in report.examples[reason])
-        if report.sheet is not None:
-            notes.append(Text(f"{report.name}: first images in {report.sheet}"))
+            notes.extend(Text(f"    {example}") for example in report.examples[reason])
         if report.error:
             notes.append(Text(f"{report.name}: {report.error}", style="red"))
         elif report.kept == 0:
             notes.append(Text(f"{report.name}: no row survives; the sources stage will refuse it", style="red"))
+    folders = {report.sheet.parent for report in reports if report.sheet is not None}
+    notes.extend(Text(f"first images of each source: {folder}") for folder in folders)
     return Group(*notes)
 
 
 def _numbers(report: SourceReport) -> list[str]:
     rejected = report.rejects.total()
     sizes = [f"{size[0]}x{size[1]}" for size in (report.smallest, report.largest) if size]
+    holds = {
+        "episodes": report.episodes,
+        "text only": report.text_only,
+        "multi-image": report.multi_image,
+        "turns at most": report.turns_most,
+    }
     return [
         f"{report.seen:,}" + ("" if report.complete else "+"),
-        f"{report.kept:,}",
-        f"{rejected:,}" + (f" ({rejected / report.seen:.1%})" if rejected else ""),
-        f"{report.text_only:,}",
-        f"{report.multi_image:,}",
-        f"{report.episodes:,}" if report.episodes else "",
-        f"to {report.turns_most}" if report.turns_most else "",
-        f"{report.text_chars / report.kept:,.0f}, to {report.text_most:,}" if report.kept else "",
-        " - ".join(dict.fromkeys(sizes)),
+        f"{rejected:,} ({rejected / report.seen:.1%})" if rejected else "0",
+        ", ".join(f"{count:,} {what}" for what, count in holds.items() if count),
+        f"mean {report.text_chars / report.kept:,.0f}, max {report.text_most:,}" if report.kept else "",
+        " to ".join(dict.fromkeys(sizes)),
     ]

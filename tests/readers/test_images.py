@@ -3,12 +3,15 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -209,3 +212,23 @@ def test_damaged_bytes_are_an_image_or_a_named_problem(place, junk, format):
         assert decode_image(io.BytesIO(bytes(content)), BOUND).mode == "RGB"
     except ImageProblem as problem:
         assert problem.reason in ("undecodable_image", "pixel_bomb")
+
+
+def test_workers_die_with_a_killed_parent():
+    """kill -9 of the stage must not leave worker processes behind."""
+    code = (
+        "from concurrent.futures import ProcessPoolExecutor; import multiprocessing, os, time\n"
+        "from emt_core.image_check import live_and_die_with_parent\n"
+        "if __name__ == '__main__':\n"
+        "    spawn = multiprocessing.get_context('spawn')\n"
+        "    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=live_and_die_with_parent)\n"
+        "    [pool.submit(time.sleep, 0.2) for _ in range(4)]\n"
+        "    print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert workers and all(worker.is_running() for worker in workers)
+        parent.kill()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []

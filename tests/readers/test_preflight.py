@@ -42,7 +42,8 @@ def test_reports_what_the_stage_would_find(tmp_path):
     assert len(web.examples["missing_image"]) == 3 and web.examples["pixel_bomb"][0].startswith("row 8: bomb.png")
     assert (web.smallest, web.largest) == ((24, 16), (60, 50))
     assert (arm.kept, arm.episodes, arm.rejects, arm.largest) == (24, 3, {}, (48, 32))
-    assert Image.open(web.sheet).size == (320, 160) and Image.open(arm.sheet).size == (160 * 8, 160)
+    assert Image.open(web.sheet).size == (160, 160)  # two rows show the same picture
+    assert Image.open(arm.sheet).size == (160 * 3, 160)  # one frame an episode
 
 
 def test_limit_and_a_source_that_cannot_be_read(tmp_path):
