@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from emt_core.category import coordinates, cues, languages, reading, relations
+from emt_core.category import agents, charts, coordinates, demands, languages, reading, relations
+from emt_core.category.cue import Rules, any_of
 from emt_core.category.turn import Exchange, exchange
 from emt_core.sample import Turn
 
+SHORT_PROMPT = 4  # words
 MAX_TURNS = 40  # user turns looked at; a majority of 40 is settled
 
 
@@ -77,12 +79,8 @@ class Context:
 
     def note(self, turn: Exchange, verdict: Verdict) -> None:
         self.previous = verdict
-        self.chart = self.chart or verdict.category == "chart" or _mentions_chart(turn.answer)
-        self.agent = self.agent or bool(cues.AGENT_NAMED.search(turn.stem))
-
-
-def _mentions_chart(answer: str) -> bool:
-    return bool(re.search(r"\b(?:pie|bar|line) (?:chart|graph)|\bgraph\b|\bhistogram\b|\binfographic\b", answer))
+        self.chart = self.chart or verdict.category == "chart" or bool(charts.IN_ANSWER.search(turn.answer))
+        self.agent = self.agent or bool(agents.AGENT_NAMED.search(turn.stem))
 
 
 _UNSEEN = re.compile(
@@ -97,11 +95,6 @@ _COLOR_OF_IT = re.compile(r"\bcolou?r|how many|\bdoing|\bwearing|\bholding|\bmad
 _QUESTION = re.compile(
     r"\?|^(?:what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|might|has|have|had|name|tell|count|explain|identify|list|give|guess|choose|select|pick|answer|suggest|compare|find|describe|q)\b"
 )
-_QUOTED_ANSWER = re.compile(r"\b(?:says?|reads?|written|printed|lists|states|labell?ed|spells?|shows|text)\b.{0,60}[\"'«„]|^\W*[\"«„].{2,200}[\"»“]\W*$|\bit (?:says|reads)\b|\b\d{3}-\d{4}\b")
-_OF_IT = re.compile(r"\b(?:it|its)\b")
-_ARM_PATH = re.compile(r"\b(?:robot|robotic|gripper|end[- ]effector|manipulator|arm|action|waypoints?|trajectory)\b")
-_MOTION = re.compile(r"\b(?:trajectory|path|waypoints?|motion|action|actions|delta|move|next pose|joint)\b")
-
 
 def classify_turn(turn: Exchange, context: Context) -> Verdict:
     """One user turn with its answer, in the light of the turns before it."""
@@ -112,11 +105,15 @@ def classify_turn(turn: Exchange, context: Context) -> Verdict:
     return Verdict("unsure", "no_evidence")
 
 
+def _found(rules: Rules, turn: Exchange) -> Verdict | None:
+    rule = rules.first(turn)
+    return Verdict(rule.category, rule.name) if rule else None
+
+
 def _cannot_be_answered(turn: Exchange, _: Context) -> Verdict | None:
     if _UNSEEN.search(turn.answer):
         return Verdict("other", "image_unseen")
-    cue = cues.first(cues.OTHER, turn)
-    return Verdict(cue.category, cue.rule) if cue else None
+    return _found(demands.OTHER, turn)
 
 
 def _bare_image(turn: Exchange, _: Context) -> Verdict | None:
@@ -126,98 +123,93 @@ def _bare_image(turn: Exchange, _: Context) -> Verdict | None:
 
 
 def _action_numbers(turn: Exchange, _: Context) -> Verdict | None:
-    if coordinates.action_vector(turn.answer) and _ARM_PATH.search(turn.stem):
+    """Action vectors and paths of the gripper are motions that happen to be written in numbers."""
+    if not coordinates.places(turn.answer) or not agents.ARM.search(turn.stem):
+        return None
+    if coordinates.action_vector(turn.answer):
         return Verdict("robot", "robot_action_vector")
-    if _ARM_PATH.search(turn.stem) and _MOTION.search(turn.stem) and coordinates.places(turn.answer) > 1:
+    if agents.MOTION.search(turn.stem) and coordinates.places(turn.answer) > 1:
         return Verdict("robot", "robot_path")
     return None
 
 
-_OF_DATA = re.compile(r"\b(?:bar|line|pie|this|the) (?:chart|graph|table)\b|\binfographic\b")
-_PLACE_WORD = re.compile(r"\b(?:box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment)\b")
+_PLACE_WORD = any_of(("box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment",))
 
 
 def _values_demanded(turn: Exchange) -> bool:
     """A list of a chart's values looks like coordinates."""
-    return bool(reading.CHART_NOUN.search(turn.stem)) and not _PLACE_WORD.search(turn.stem)
+    return charts.NOUN.first(turn) is not None and not _PLACE_WORD.search(turn.stem)
 
 
 def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
-    if turn.answer and turn.answer.strip(" .") in turn.stem:
-        return None  # "Which is deeper: (0.2, 0.3) or (0.8, 0.5)?" names its choices by place
-    if coordinates.answers_in_coordinates(turn.answer) and not _values_demanded(turn):
+    placed = coordinates.answers_in_coordinates(turn.answer)
+    if placed and coordinates.places(turn.stem) > 1 and turn.answer.strip(" .") in turn.stem and _relation(turn):
+        return None  # "Which is deeper, (0.2, 0.3) or (0.8, 0.5)?" names its choices by place
+    if placed and not _values_demanded(turn):
         return Verdict("grounding", "answer_is_place")
     if turn.wants_tuples:
         return Verdict("grounding", "ground_tuples")
-    cue = cues.first(cues.POINTING, turn)
-    if cue and not _values_demanded(turn):
-        return Verdict(cue.category, cue.rule)
-    return None
+    verdict = _found(demands.POINTING, turn)
+    return None if verdict and _values_demanded(turn) else verdict
 
 
 # "What is inside the red box?" asks for the region, not for a relation to a box.
 _HELD_BY_REGION = re.compile(
-    rf"\b(?:inside|within|at|in|on)(?: of)? (?:the |this )?(?:region |area |box |rectangle |point |location )?(?:{cues.MARK.pattern}|{coordinates.TUPLE.pattern})"
+    r"\b(?:inside|within|at|in|on)(?: of)? (?:the |this )?(?:region |area |box |rectangle |point |location )?"
+    rf"(?:{demands.MARK.pattern}|{coordinates.TUPLE.pattern})"
 )
 
 
 def _region_given(turn: Exchange, _: Context) -> Verdict | None:
     given = coordinates.places(turn.stem)
-    if not given and not cues.MARK.search(turn.stem):
+    if not given and not demands.MARK.search(turn.stem):
         return None
-    outside = _HELD_BY_REGION.sub(" ", turn.stem)
-    if relations.possible(turn) and (rule := relations.asked(replace(turn, stem=outside))):
+    if rule := _relation(replace(turn, stem=_HELD_BY_REGION.sub(" ", turn.stem))):
         return Verdict("spatial", rule)
     if not given and turn.choices:
         return None
-    if cues.REGION_ASKED.search(turn.stem) and not cues.REGION_NOT_ASKED.search(turn.stem):
+    asked = turn.stem.startswith(demands.REGION_TAG) or demands.REGION_ASKED.search(turn.stem)
+    if asked and not demands.REGION_NOT_ASKED.search(turn.stem):
         return Verdict("grounding", "region_asked")
     return None
 
 
-def _chart(turn: Exchange, context: Context) -> Verdict | None:
-    stem = turn.stem
-    if not reading.CHART_GATE.isdisjoint(turn.words):
-        cleaned = reading.NO_CHART.sub(" ", stem)
-        if reading.CHART_NOUN.search(cleaned) and not reading.CHART_AS_THING.search(cleaned):
-            return Verdict("chart", "chart_noun")
-        if reading.DATA_TABLE.search(cleaned) and not reading.FURNITURE.search(cleaned):
-            return Verdict("chart", "data_table")
-    cue = cues.first(reading.DATA, turn)
-    return Verdict(cue.category, cue.rule) if cue else None
-
-
 def _robot(turn: Exchange, _: Context) -> Verdict | None:
-    if _OF_DATA.search(turn.stem):
+    if agents.ABOUT_DATA.search(turn.stem):
         return None
-    cue = cues.first(cues.ROBOT, turn)
-    return Verdict(cue.category, cue.rule) if cue else None
+    return _found(agents.AGENT, turn)
 
 
-def _agent_acts(turn: Exchange, context: Context) -> Verdict | None:
-    if cues.AGENT_ACTS.matches(turn) and cues.AGENT_NAMED.search(turn.stem):
-        return Verdict("robot", cues.AGENT_ACTS.rule)
-    if context.agent and _OF_IT.search(turn.stem) and cues.AGENT_ACTS.phrase.search(turn.stem):
-        return Verdict("robot", "robot_context")
-    return None
+def _chart(turn: Exchange, _: Context) -> Verdict | None:
+    return _found(charts.NOUN, turn) or _found(charts.DATA, turn)
 
 
 def _text(turn: Exchange, _: Context) -> Verdict | None:
-    cue = cues.first(reading.TEXT, turn)
-    return Verdict(cue.category, cue.rule) if cue else None
+    return _found(reading.TEXT, turn)
 
 
 def _caption(turn: Exchange, _: Context) -> Verdict | None:
-    cue = cues.first(cues.CAPTION, turn)
-    return Verdict(cue.category, cue.rule) if cue else None
+    return _found(demands.CAPTION, turn)
+
+
+def _agent_acts(turn: Exchange, context: Context) -> Verdict | None:
+    """An agent is named, nothing else was demanded, and the question is about what it does."""
+    named = agents.AGENT_NAMED.search(turn.stem)
+    if not named and not (context.agent and agents.OF_IT.search(turn.stem)):
+        return None
+    if agents.AGENT_ACTS.search(turn.stem) and not agents.NOT_ACTING.search(turn.stem):
+        return Verdict("robot", "robot_acts" if named else "robot_context")
+    return None
+
+
+def _relation(turn: Exchange) -> str:
+    return relations.asked(turn) if relations.possible(turn) else ""
 
 
 def _spatial(turn: Exchange, _: Context) -> Verdict | None:
-    if not relations.possible(turn):
-        return None
     if relations.where(turn):
         return Verdict("spatial", "where_relation") if relations.answered(turn.answer) else None
-    rule = relations.asked(turn)
+    rule = _relation(turn)
     return Verdict("spatial", rule) if rule else None
 
 
@@ -237,7 +229,7 @@ def _follow_up(turn: Exchange, context: Context) -> Verdict | None:
 
 
 def _by_answer(turn: Exchange, context: Context) -> Verdict | None:
-    if _QUOTED_ANSWER.search(turn.answer) and not _COLOR_OF_IT.search(turn.stem):
+    if reading.ANSWER_READS.search(turn.answer) and not _COLOR_OF_IT.search(turn.stem):
         return Verdict("text", "answer_is_read")
     if context.chart and not _COLOR_OF_IT.search(turn.stem):
         return Verdict("chart", "chart_context")
@@ -247,9 +239,9 @@ def _by_answer(turn: Exchange, context: Context) -> Verdict | None:
 def _general(turn: Exchange, _: Context) -> Verdict | None:
     if turn.choices or _QUESTION.search(turn.stem):
         return Verdict("vqa", "question")
-    if turn.answer and len(turn.answer.split()) >= 4:
-        return Verdict("caption", "prompt_without_question")
-    return None
+    if len(turn.words) <= SHORT_PROMPT and len(turn.answer.split()) >= SHORT_PROMPT:
+        return Verdict("caption", "short_prompt")  # "an image of", "look at this!": alt text follows
+    return Verdict("vqa", "instruction") if len(turn.words) > SHORT_PROMPT else None
 
 
 _STEPS = (

@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from emt_core.category.cue import key_of
+
 # Questions stand at the head or the tail of a long prompt; answers show their form at once. The bound also keeps
 # every pattern's work bounded.
 HEAD_CHARS, TAIL_CHARS, ANSWER_CHARS = 1200, 600, 600
@@ -80,13 +82,14 @@ def plain(text: str) -> str:
 class Exchange:
     """One user turn with its answer.
 
-    stem: what is asked, without stock phrases and choices. words: its word set.
+    stem: what is asked, without stock phrases and choices. words: its word set; keys: what phrases are filed under.
     choices: the options in order. answer: the answer; where it is a letter, the option it stands for.
     wants_tuples: the stock demand for a list of tuples was there. ocr: OCR tokens were given along.
     """
 
     stem: str
     words: frozenset[str]
+    keys: frozenset[str]
     choices: tuple[str, ...]
     answer: str
     wants_tuples: bool
@@ -115,7 +118,7 @@ def exchange(question: str, answer: str) -> Exchange:
     words = _WORDS.findall(stem)
     if "'" in stem:
         words += [word.split("'")[0] for word in words if "'" in word]
-    return Exchange(stem, frozenset(words), choices, said, wants_tuples, ocr)
+    return Exchange(stem, frozenset(words), frozenset(map(key_of, words)), choices, said, wants_tuples, ocr)
 
 
 def _split_choices(text: str) -> tuple[str, tuple[str, ...]]:
