@@ -5,12 +5,16 @@
 Build time only (extra `sim`, off-screen GL); what it writes is shipped.
 """
 
+# mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +63,8 @@ def make_env(task: RobotTask, robot_set: RobotSet, seed: int):
     import mujoco
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 
-    env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"](seed=seed)
+    make: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"]
+    env = make(seed=seed)
     observation, _ = env.reset()
     camera_id = point_camera(env.model, _MODEL_CAMERA, robot_set.camera)
     if not task.show_goal:

@@ -39,12 +39,15 @@ class VideoFile:
     def add(self, frame: np.ndarray, *, keyframe: bool = False) -> None:
         """frame: (height, width, 3) uint8 RGB. keyframe: force one here."""
         import av
+        from av.video.frame import PictureType
 
+        if self._container is None:
+            raise RuntimeError("the video is closed")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts = self.frames
         picture.time_base = self._tick
         if keyframe:
-            picture.pict_type = av.video.frame.PictureType.I
+            picture.pict_type = PictureType.I
         packets = self._stream.encode(picture)
         self._bytes += sum(packet.size for packet in packets)
         self._container.mux(packets)

@@ -1,9 +1,13 @@
 """Views of Meta-World tasks that are in none of the demo's robot sets: the target's robot among other objects."""
 
+# mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +166,8 @@ def metaworld_views(rng: np.random.Generator, *, views: int = 3, task: _Task | N
     from metaworld.policies import ENV_POLICY_MAP
 
     task = task or pick(rng, TASKS)
-    env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"](seed=int(rng.integers(10_000)))
+    make: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"]
+    env = make(seed=int(rng.integers(10_000)))
     observation, _ = env.reset()
     model, data, expert = env.model, env.data, ENV_POLICY_MAP[task.env]()
     for site in range(model.nsite):

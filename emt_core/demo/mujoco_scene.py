@@ -6,6 +6,9 @@ segmentation has mixed ids along edges. Whoever renders for evaluation must use 
 Set MUJOCO_GL (`egl` or `osmesa`) before the first import of mujoco; `use_headless_gl` does it.
 """
 
+# mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import os

@@ -4,6 +4,9 @@ Their models come from the wheel of gymnasium-robotics (MIT; Fetch: adapted by O
 Panda: Apache-2.0, V. Kumar). Only images rendered from them are shipped. Build time only.
 """
 
+# mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -78,9 +78,7 @@ class View:
 
 def interior_point(mask: np.ndarray) -> tuple[float, float]:
     """Centre of the pixel of a non-empty (S, S) mask that is farthest from its border, as image fractions (x, y)."""
-    from scipy.ndimage import distance_transform_edt
-
-    distance = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    distance = clearance(mask)
     # Ties go to the pixel nearest the mask's centroid, or long thin parts would answer with one of their ends.
     ys, xs = np.nonzero(distance >= distance.max() - 0.5)
     cy, cx = (axis.mean() for axis in np.nonzero(mask))
@@ -92,4 +90,4 @@ def clearance(mask: np.ndarray) -> np.ndarray:
     """Distance in pixels of each pixel of `mask` to the nearest pixel outside it or to the image border."""
     from scipy.ndimage import distance_transform_edt
 
-    return distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]

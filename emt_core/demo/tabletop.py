@@ -3,6 +3,9 @@
 A scene is posed, never simulated: whether the gripper touches or holds something is known because we put it there.
 """
 
+# mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import tempfile
@@ -255,7 +258,8 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
     import mujoco
 
     full = robot.finger_range
-    able = [n for n, o in enumerate(objects) if o.kind.grip and o.kind.grip * o.scale < 0.9 * full]
+    grips = {n: o.kind.grip * o.scale for n, o in enumerate(objects) if o.kind.grip}
+    able = [n for n, grip in grips.items() if grip < 0.9 * full]
     mode = pick(rng, ("free", "above", "above", "hold", "grasp")) if able else pick(rng, ("free", "free", "above"))
     opening, held, touched = full * (0.95 if rng.random() < 0.6 else 0.05), None, None
     if mode == "free":
@@ -266,7 +270,7 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
     else:
         n = pick(rng, able)
         o = objects[n]
-        opening, touched = o.kind.grip * o.scale, o.name
+        opening, touched = grips[n], o.name
         height = max(0.025, (o.kind.height - 0.35) * o.scale)
         target = np.array([o.x, o.y, height])
         if mode == "hold":
