@@ -41,6 +41,7 @@ AGENT = Rules(
             "given the (?:goal|task|instruction)",
             "(?:next|last) \\d+ steps?",
             "current goal is",
+            "^(?:the |current |your )?(?:task|goal|instruction|command)(?: is| was|:) ?(?:to |['\"])?(?!describe|caption|write|answer|find|read)[a-z]+",
             "(?:actions?|tasks?|grasps?|manipulation) (?:phases?|stages?)",
             "phases? of .. action|grasp|task|motion",
             "(?:was|is) it (?:done|satisfied|possible)",
@@ -72,6 +73,7 @@ AGENT = Rules(
         (
             f"{_R} (?:fingers? )?(?:(?:is|are|currently|now|already|fully|still|completely) ){{0,3}}"
             "(?:open|opened|closed?|closing|opening|empty|holding|grasping|gripping|touching|moving|approaching|retreating|carrying|lifting|idle|stuck|aligned)",
+            f"{_R} .. (?:is it|has it|does it) .. touching|contact|holding|hold|grasp|reach|reached|release",
             f"approaching|retreating .. {_R}",
             f"{_R} .. approaching|retreating",
             "grasp|grip .. stable|secure|firm|success|successful|fail|fails|failed|slipping|good|loose|state|quality",
@@ -96,7 +98,7 @@ AGENT = Rules(
         "robot_obstacle",
         "robot",
         (
-            f"{_R} .. obstacles?|obstruct|obstructed|collide|collision|unreachable|reachable|in the way|blocked|blocking",
+            f"{_R} .. obstacles?|obstruct|obstructed|collide|collision|unreachable|reachable|in the way|blocked|blocking|clearance",
             f"obstacles?|obstructs?|obstructing|collide|collision|blocked|blocking|blocks? (?:the|its|his) .. {_R}",
             f"{_R} .. (?:stop|stops|prevent|prevents|hinder|hinders|keep|keeps) (?:it|the [a-z]+) from",
         ),

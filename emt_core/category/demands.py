@@ -6,7 +6,7 @@ from emt_core.category.cue import Rule, Rules, any_of
 
 PICTURE = (
     r"(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?|artworks?"
-    r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?)"
+    r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?)"
 )
 
 OTHER = Rules(
@@ -49,6 +49,7 @@ OTHER = Rules(
             "triangle [a-z]{3}",
             "value of [a-z]",
             "prove that",
+            r"(?:what is|how much is|calculate|compute) \d+ (?:times|plus|minus|divided by|multiplied by|x) \d+",
         ),
     ),
 )
@@ -67,11 +68,11 @@ CAPTION = Rules(
         "caption",
         (
             r"captions?(?! (?:say|says|read|reads|below|under|at|on)\b)",
-            "alt[- ]text|alternative text",
+            "alt[- ]text|alternative text|alt attribute|headlines? (?:for|to) (?:this|the) (?:[a-z]+)",
             f"{CAPTION_VERB} .. {PICTURE}",
             f"{CAPTION_NOUN} .. {PICTURE}",
             "detailed|comprehensive|exhaustive|thorough|short|brief .. account|description|summary .. everything|what is (?:visible|shown|seen|there)",
-            "^(?:briefly |in (?:one|a few) (?:words?|sentences?) )?(?:describe|caption|summari[sz]e)(?: (?:this|it|that|everything|the whole))?"
+            "^(?:briefly |in (?:one|a few) (?:words?|sentences?) )?(?:describe|caption|summari[sz]e)(?: (?:this|it|that|everything|the whole|what is (?:shown|visible|going on|happening|depicted)))?"
             "(?: (?:in|with|for|as|using|briefly|here|accurately|thoroughly)[^?]{0,60})?$",
             f"titles? (?:for|to) .. {PICTURE}",
             f"which|what .. sentence|caption|description|text|statement .. describes|fits|matches|summari[sz]es .. {PICTURE}",
@@ -165,7 +166,7 @@ REGION_ASKED = any_of(
     (
         "(?:short|brief) description (?:for|of) (?:this|the) region",
         "^(?:provide|give|write|generate) .. description|caption|expression|phrase|label|name|class|category",
-        "^(?:describe|caption|identify|name|classify|explain|label)",
+        "^(?:briefly )?(?:describe|caption|identify|name|classify|explain|label)",
         r"^what(?: object| thing| item| is the object| kind of object)? (?:is|are|lies|appears|do you see|can you see|can be seen|does)(?! (?:the )?(?:color|material|person|man|woman|he|she|they|[a-z]+ doing))",
         "(?:objects?|things?|items?) (?:located |found |visible |shown |that is )?(?:at|in|inside|within)",
         "^(?:what|which) (?:objects?|things?|items?)",

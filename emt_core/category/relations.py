@@ -62,7 +62,7 @@ MEASURED = Rules(
             "(?:meters|centimeters|cm|feet|inches) (?:separate|apart|away|between|tall|wide|high)",
             "(?:depth|distance|height) (?:order|ordering|ranking)",
             "approximate (?:height|width|distance|depth|length|size)",
-            "(?:greater|larger|smaller|lesser|more|less) (?:depth|distance|height)",
+            "(?:greater|larger|smaller|lesser|more|less|shortest|smallest|greatest|largest|longest|least) (?:depth|distance|height)",
         ),
         ("^how many",),
     ),
@@ -95,8 +95,8 @@ ARRANGED = Rules(
         "spatial_direction",
         "spatial",
         (
-            "(?:what|which) (?:[a-z]+ )?(?:direction|way|side|corner|quadrant|hand|part of the (?:image|picture|photo)|half of the|end of)",
-            "(?:in|from|on|to|at|toward|towards) (?:what|which) (?:[a-z]+ )?(?:direction|side|hand|corner|part|half|quadrant|o'clock|end|clock position)",
+            "(?:what|which) (?:[a-z]+ )?(?:direction|way|side|corner|quadrant|part of the (?:image|picture|photo)|half of the|end of)",
+            "(?:in|from|on|to|at|toward|towards) (?:what|which) (?:[a-z]+ )?(?:direction|side|corner|part|half|quadrant|o'clock|end|clock position)",
             "what (?:is the )?(?:orientation|facing|heading|clock position)",
             "(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:(?:to|towards?|away from|at) )?(?:(?:the|his|her|its|our) )?"
             "(?:us|you|me|left|right|same (?:way|direction)|north|south|east|west|camera|viewer|photographer|observer|each other|front|back|wall|window|door"
@@ -108,6 +108,7 @@ ARRANGED = Rules(
             "(?:towards?|away from) (?:the )?(?:camera|viewer|us|me|you|photographer|observer)",
             "(?:coming|moving|heading|driving|walking) towards?",
             "(?:reach|encounter|pass|meet|hit|come to|get to) (?:first|last)",
+            "reach|encounter|pass .. before|after .. walking|going|driving|moving",
         ),
     ),
     Rule(
@@ -155,7 +156,7 @@ _OTHER_HEAD = any_of(
         "have the same|the same (?:color|shape|size|material|type) as|different (?:color|shape|material)",
     )
 )
-_STATEMENT = any_of(("statement|claim|assertion|entailed|true or false|is it true|is this (?:true|correct)|verify", r"image support|correct\?"))
+_STATEMENT = any_of(("statement|claim|assertion|entailed|true or false|right or wrong|is it true|is this (?:true|correct)|verify", r"image support|correct\?"))
 
 _POSITIONED = (
     r"(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found|resting|leaning|shown|present|kept"
@@ -215,10 +216,16 @@ def possible(turn: Exchange) -> bool:
     return not _GATE.isdisjoint(turn.words) or any(_RELATION.match(choice) for choice in turn.choices)
 
 
+def measured(turn: Exchange) -> str:
+    """Name of the rule by which the question demands an extent, a distance or an order, or ""."""
+    rule = MEASURED.first(turn)
+    return rule.name if rule else ""
+
+
 def asked(turn: Exchange) -> str:
     """Name of the rule by which the question demands a relation, or ""."""
-    if rule := MEASURED.first(turn):
-        return rule.name
+    if rule := measured(turn):
+        return rule
     if _OTHER_HEAD.search(turn.stem) and not _STATEMENT.search(turn.stem):
         return ""
     if _compares(turn.stem):

@@ -85,7 +85,7 @@ class Context:
 
 _UNSEEN = re.compile(
     r"\b(?:don't|do not|cannot|can't|can not|unable to) (?:actually )?(?:see|view|access|open|find|process|load|display) (?:an?y? |the |your |this )?(?:attached )?(?:image|picture|photo|attachment|file)"
-    r"|\bno (?:image|picture|photo) (?:was |is |has been )?(?:attached|provided|included|uploaded|visible)|\b(?:image|picture|photo) (?:is|was|seems|appears|could|did)\b.{0,30}\b(?:missing|blank|not (?:attached|load|provided|included|visible|uploaded)|corrupt\w*|broken|too (?:dark|blurry|blurred))|^unanswerable|^unsuitable"
+    r"|\bno (?:image|picture|photo) (?:was |is |has been )?(?:attached|provided|included|uploaded|visible)|\b(?:image|picture|photo) (?:is|was|seems|appears|could|did)\b.{0,30}\b(?:missing|blank|not (?:attached|load|provided|included|visible|uploaded)|corrupt\w*|broken|too (?:dark|blurry|blurred))|\b(?:image|picture|photo) (?:cannot|can\'t|could not) be (?:displayed|loaded|shown|seen|read|opened)|^unanswerable|^unsuitable"
     r"|\b(?:upload|attach|send) (?:it|the image|the picture|the photo|an image) again"
 )
 _ELLIPSIS = re.compile(
@@ -185,7 +185,10 @@ def _chart(turn: Exchange, _: Context) -> Verdict | None:
 
 
 def _text(turn: Exchange, _: Context) -> Verdict | None:
-    return _found(reading.TEXT, turn)
+    verdict = _found(reading.TEXT, turn)
+    if verdict is None and turn.ocr and not _found(demands.CAPTION, turn):
+        return Verdict("text", "ocr_tokens_given")  # LLaVA gives them along with TextVQA's questions
+    return verdict
 
 
 def _caption(turn: Exchange, _: Context) -> Verdict | None:
@@ -207,9 +210,12 @@ def _relation(turn: Exchange) -> str:
 
 
 def _spatial(turn: Exchange, _: Context) -> Verdict | None:
-    if relations.where(turn):
-        return Verdict("spatial", "where_relation") if relations.answered(turn.answer) else None
-    rule = _relation(turn)
+    if not relations.where(turn):
+        rule = _relation(turn)
+    elif relations.answered(turn.answer):
+        rule = "where_relation"
+    else:
+        rule = relations.measured(turn)  # "... nearest to where you stand?"
     return Verdict("spatial", rule) if rule else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 
 from emt_core.category.cue import key_of
 
@@ -17,19 +16,32 @@ _IMAGE_TAG = re.compile(r"<(?:image|video|img)(?:[ _-]?\d{1,3})?>|<\|image(?:_pa
 _SPACE = re.compile(r"[ \t\r\f\v]+")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "`": "'", "–": "-", "—": "-", "\u00a0": " "})
 
-# What sets append to thousands of questions says how to answer, not what is asked.
-_STOCK = re.compile(
-    r"(?:please )?answer (?:the question |directly |briefly )?(?:using|with|in) (?:only )?(?:a |one |just )?(?:a )?"
-    r"(?:single word|few words|word|short phrase|one word)(?: or (?:short )?phrase)?\.?"
-    r"|(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?(?:option'?s? )?(?:letter|choice)s?"
-    r"(?: (?:from|of) the (?:given|correct) (?:choices?|options?|answers?))?(?: directly)?\.?"
-    r"|(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"
-    r"|(?:please )?answer (?:with|in) (?:a|an) (?:decimal number|integer|number|short sentence|full sentence)\.?"
-    r"|when the provided information is insufficient,? respond with 'unanswerable'\.?"
-    r"|(?:the )?coordinates should be between 0 and 1[^\n]{0,120}"
-    r"|in the image from ext\d,? ?|(?:give|show) a brief (?:answer|reply)\.?|(?:please )?be brief\.?|thanks?(?: you)?[.!]*$"
-    r"|^(?:hey|hi|hello|please|pls|so|ok(?:ay)?|well|now|um+|quick question|question)\b[ ,:!.-]*"
+# What sets append to thousands of questions says how to answer, not what is asked. Each is tried only where its word
+# stands: most questions have none of them.
+_STOCK: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (word, re.compile(pattern))
+    for word, pattern in (
+        (
+            "answer",
+            r"(?:please )?answer (?:the question |directly |briefly )?(?:using|with|in) (?:only )?(?:a |one |just )?"
+            r"(?:single word|few words|word|short phrase|one word)(?: or (?:short )?phrase)?\.?",
+        ),
+        (
+            "letter",
+            r"(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?(?:option'?s? )?letters?"
+            r"(?: (?:from|of) the (?:given|correct) (?:choices?|options?|answers?))?(?: directly)?\.?",
+        ),
+        (" or ", r"(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"),
+        ("number", r"(?:please )?answer (?:with|in) an? (?:decimal number|integer|number)\.?"),
+        ("sentence", r"(?:please )?answer (?:with|in) an? (?:short|full) sentence\.?"),
+        ("insufficient", r"when the provided information is insufficient,? respond with 'unanswerable'\.?"),
+        ("between 0 and 1", r"(?:the )?coordinates should be between 0 and 1[^\n]{0,120}"),
+        ("from ext", r"in the image from ext\d,? ?"),
+        ("brief", r"(?:give|show) a brief (?:answer|reply)\.?|(?:please )?be brief\.?"),
+        ("thank", r"thanks?(?: you)?[.!]*$"),
+    )
 )
+_GREETING = re.compile(r"^(?:hey|hi|hello|please|pls|so|ok(?:ay)?|well|now|um+|quick question|question)\b[ ,:!.-]*")
 _TUPLE_DEMAND = re.compile(r"(?:your )?answers? should be (?:formatted|given|written) as a list of tuples[^\n]{0,400}")
 _OCR_TOKENS = re.compile(r"(?:reference )?ocr tokens?\s?:[^\n]{0,600}")
 _FIRST_CHOICE = re.compile(r"(?:^|\n|\s)\(?a\s?[.):]\s?(?=\S)")
@@ -38,37 +50,36 @@ _CHOICE_INTRO = re.compile(r"(?:choices|options|choose (?:between|from|one of)[^
 _LETTER_ANSWER = re.compile(r"^\W?([a-h])(?:\W|$)")
 _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
-# Words that decide, checked for one missing, doubled or swapped letter.
+# Words that decide, recognised with one letter missing, doubled, misplaced or two swapped.
 _DECIDING = (
-    "between behind beneath underneath beside above below closest farthest furthest nearest distance direction facing "
-    "describe description caption picture photo image written coordinates bounding gripper colour color author brand "
-    "highest lowest tallest"
+    "between behind beneath underneath beside above below closest closer farthest furthest nearest distance direction facing "
+    "describe description caption picture photo image written coordinates bounding gripper color author brand highest lowest tallest camera"
 ).split()
-_SHORTHAND = {"whats": "what is", "what's": "what is", "wheres": "where is", "where's": "where is", "whos": "who is"}
-_SHORTHAND |= {"who's": "who is", "wat": "what", "wht": "what", "wich": "which", "teh": "the", "hte": "the", "pic": "picture", "u": "you"}
-_SHORTHAND |= {"pics": "pictures", "img": "image", "which's": "which is", "hows": "how is", "how's": "how is", "r": "are"}
-_SHORTHAND |= {"closets": "closets", "infront": "in front", "colour": "color", "colours": "colors", "pls": "please"}
-_SHORTHAND |= {"coloured": "colored", "metres": "meters", "centre": "center", "grey": "gray", "discribe": "describe"}
+_SHORTHAND = dict(
+    pair.split("=")
+    for pair in (
+        "whats=what is|what's=what is|wheres=where is|where's=where is|whos=who is|who's=who is|which's=which is|hows=how is|how's=how is|wat=what|wht=what"
+        "|waht=what|wich=which|teh=the|hte=the|u=you|r=are|pic=picture|pics=pictures|img=image|infront=in front|pls=please|plz=please|discribe=describe"
+        "|colour=color|colours=colors|coloured=colored|colr=color|metres=meters|metre=meter|centre=center|grey=gray"
+    ).split("|")
+)
 
 
 def _misspellings(word: str) -> set[str]:
     dropped = {word[:i] + word[i + 1 :] for i in range(1, len(word))}
-    doubled = {word[: i + 1] + word[i] + word[i + 1 :] for i in range(len(word))}
-    swapped = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)}
+    doubled = {bad[: i + 1] + bad[i] + bad[i + 1 :] for bad in (word, *dropped) for i in range(len(bad))}
+    swapped = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(1, len(word) - 1)}
     return dropped | doubled | swapped
 
 
-_CORRECT = {bad: word for word in _DECIDING if len(word) > 5 for bad in _misspellings(word) if len(bad) > 4}
-_ANAGRAM = {(word[0], "".join(sorted(word))): word for word in _DECIDING if len(word) > 5}
-
-
-@lru_cache(maxsize=50_000)
-def _spell(token: str) -> str:
-    if token in _SHORTHAND:
-        return _SHORTHAND[token]
-    if len(token) < 5 or token in _DECIDING:
-        return token
-    return _CORRECT.get(token) or _ANAGRAM.get((token[0], "".join(sorted(token))), token)
+# English words among the misspellings of others, or plain other words.
+_REAL_WORDS = frozenset("closet closets belong cloner close bran bland bellow coaster imagine".split())
+_CORRECT = {
+    bad: word for word in _DECIDING for bad in _misspellings(word) if len(bad) > 4 and bad not in _REAL_WORDS
+} | _SHORTHAND
+for _word in _DECIDING:
+    _CORRECT.pop(_word, None)
+_REWRITTEN = frozenset(_CORRECT)
 
 
 def plain(text: str) -> str:
@@ -110,8 +121,13 @@ def exchange(question: str, answer: str) -> Exchange:
     if "ocr token" in text:
         text, count = _OCR_TOKENS.subn(" ", text)
         ocr = count > 0
-    text, choices = _split_choices(_STOCK.sub(" ", text))
-    stem = _WORDS.sub(lambda m: _spell(m[0]), " ".join(text.split()))
+    for word, pattern in _STOCK:
+        if word in text:
+            text = pattern.sub(" ", text)
+    text, choices = _split_choices(_GREETING.sub("", text.strip()))
+    stem = " ".join(text.split())
+    if not _REWRITTEN.isdisjoint(_WORDS.findall(stem)):
+        stem = _WORDS.sub(lambda m: _CORRECT.get(m[0], m[0]), stem)
     said = plain(answer[:ANSWER_CHARS])
     if choices and (letter := _LETTER_ANSWER.match(said)) and ord(letter[1]) - 97 < len(choices):
         said = choices[ord(letter[1]) - 97]
