@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emt_core.errors import EmtError
 from emt_core.selection import Candidates, Preview, decide
 from emt_core.selection.limits import largest_remainder
-from emt_core.selection.order import at_least, falling_keys, ordered_rows, random_keys
+from emt_core.selection.order import at_least, best_rows, falling_keys, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 
 SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
@@ -164,6 +164,16 @@ def test_keys_sort_every_float_and_ties_by_row():
     values = np.array([np.inf, 3.5, 1e-40, 0.0, -0.0, -1e-40, -2.0, -np.inf, 3.5], np.float32)
     rows = np.array([9, 8, 7, 4, 3, 2, 1, 0, 5])
     assert ordered_rows(falling_keys(values, rows)).tolist() == [9, 5, 8, 7, 3, 4, 2, 1, 0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(n=st.integers(0, 80), k=st.integers(1, 90), seed=st.integers(0, 999), levels=st.integers(1, 30))
+def test_best_rows_are_the_first_of_the_whole_order(n, k, seed, levels):
+    rng = np.random.default_rng(seed)
+    logit = (rng.integers(-levels, levels, n) / 4).astype(np.float32)
+    logit[rng.random(n) < 0.3] = -np.inf
+    whole = sorted((row for row in range(n) if logit[row] > -np.inf), key=lambda row: (-logit[row], row))
+    assert best_rows(logit, k).tolist() == whole[:k]
 
 
 def test_random_draw_is_seeded_nested_and_uniform():

@@ -60,26 +60,20 @@ class Candidates:
         A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of a ranked one.
         Where several reasons hold the first counts: robot, text_only, the embed status, non-finite score, excluded.
         """
-        reasons, code = [""], np.zeros(self.rows, np.int8)
-
-        def mark(reason: str, where: np.ndarray) -> None:
-            if reason not in reasons:
-                reasons.append(reason)
-            code[where & (code == 0)] = reasons.index(reason)
-
-        mark(ROBOT, ~np.asarray(self.pool, bool)[self.source])
+        found: list[tuple[str, np.ndarray]] = [(ROBOT, ~np.asarray(self.pool, bool)[self.source])]
         if self.text_only is not None and not include_text_only:
-            mark(TEXT_ONLY, self.text_only)
+            found.append((TEXT_ONLY, self.text_only))
         if self.status is not None:
-            for place, name in enumerate(self.statuses):
-                if name:
-                    mark(name, self.status == place)
+            found += [(name, self.status == place) for place, name in enumerate(self.statuses) if name]
         if self.logit is not None:
-            mark(NON_FINITE, ~np.isfinite(self.logit))
+            found.append((NON_FINITE, ~np.isfinite(self.logit)))
         if len(self.excluded):
             chosen = np.zeros(self.rows, bool)
             chosen[self.excluded] = True
-            mark(EXCLUDED, chosen)
+            found.append((EXCLUDED, chosen))
+        reasons, code = list(dict.fromkeys(["", *(reason for reason, _ in found)])), np.zeros(self.rows, np.int8)
+        for reason, where in reversed(found):  # the last one written is the first that holds
+            np.putmask(code, where, np.int8(reasons.index(reason)))
         return code, reasons
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emt_core.selection.candidates import Candidates
-from emt_core.selection.limits import QUOTA, Limit, apply, limits_of
-from emt_core.selection.order import at_least, falling_keys, ordered_rows, random_keys
+from emt_core.selection.limits import QUOTA, Limit, fill, limits_of
+from emt_core.selection.order import at_least, best_rows, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 
 BELOW_CUT, NOT_DRAWN = "below_cut", "not_drawn"
@@ -53,56 +53,42 @@ def decide(candidates: Candidates, config: SelectConfig) -> Decision:
     if config.strategy == "top" and candidates.logit is None:
         raise ValueError("strategy 'top' needs scores")
     code, reasons = candidates.not_eligible(include_text_only=config.include_text_only)
-    eligible = np.flatnonzero(code == 0)
-    asked = asked_size(config, len(eligible))
+    free = code == 0
+    eligible = int(np.count_nonzero(free))
+    asked = asked_size(config, eligible)
     limits = limits_of(config, candidates, asked)
     reasons.append(NOT_DRAWN if config.strategy == "random" else BELOW_CUT)
-    code[eligible] = len(reasons) - 1
+    np.putmask(code, free, np.int8(len(reasons) - 1))
 
-    order = _ordered(candidates, config, eligible, None if limits else asked)
-    if not limits:
-        rows = order
-    else:
-        codes = {limit.by: getattr(candidates, limit.by)[order] for limit in limits}
-        verdict = apply(limits, codes)
-        rows, refused = cut(order, verdict, asked)
+    rows = order = _ordered(candidates, config, free, eligible if limits or asked is None else asked)
+    if limits and len(order):
+        taken, verdict = fill(limits, {limit.by: getattr(candidates, limit.by)[order] for limit in limits}, asked)
+        rows = order[taken]
         for which, limit in enumerate(limits):
             if limit.reason not in reasons:
                 reasons.append(limit.reason)
-            code[order[refused[verdict[refused] == which + 1]]] = reasons.index(limit.reason)
+            code[order[np.flatnonzero(verdict == which + 1)]] = reasons.index(limit.reason)
     code[rows] = 0
     return Decision(
         rows=rows,
         code=code,
         reasons=tuple(reasons),
         asked=asked,
-        eligible=len(eligible),
+        eligible=eligible,
         shortfall=_shortfall(limits, candidates, rows),
     )
 
 
-def cut(order: np.ndarray, verdict: np.ndarray, size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """(the first `size` taken rows, places in `order` of rows refused before the cut)."""
-    taken = np.flatnonzero(verdict == 0)
-    end = len(order)
-    if size is not None and len(taken) > size:
-        taken, end = taken[:size], int(taken[size - 1]) + 1 if size else 0
-    elif size is not None and len(taken) == size and size:
-        end = int(taken[-1]) + 1
-    return order[taken], np.flatnonzero(verdict[:end])
-
-
-def _ordered(candidates: Candidates, config: SelectConfig, eligible: np.ndarray, first: int | None) -> np.ndarray:
+def _ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int) -> np.ndarray:
+    """int64: the first rows of those that are free, in the strategy's order."""
     if config.strategy == "random":
-        return ordered_rows(random_keys(config.seed, eligible), first)
+        return ordered_rows(random_keys(config.seed, np.flatnonzero(free)), first)
     if config.strategy == "all":
-        return eligible[:first]
+        return np.flatnonzero(free)[:first]
     assert candidates.logit is not None
-    logit = candidates.logit[eligible]
     if config.threshold is not None:
-        above = logit >= at_least(config.threshold)
-        eligible, logit = eligible[above], logit[above]
-    return ordered_rows(falling_keys(logit, eligible), first)
+        free = free & (candidates.logit >= at_least(config.threshold))
+    return best_rows(np.where(free, candidates.logit, np.float32(-np.inf)), first)
 
 
 def _shortfall(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> dict[str, int]:

@@ -95,3 +95,22 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
         after = after[(verdict[after] == 0) | (verdict[after] > which + 1)]
         verdict[after] = which + 1
     return verdict
+
+
+def fill(limits: list[Limit], codes: dict[str, np.ndarray], size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(places of the first `size` taken rows, verdicts up to the last of them): what `apply` says before the cut.
+
+    Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill the size.
+    """
+    rows = len(next(iter(codes.values())))
+    end = rows if size is None else min(rows, 2 * size)
+    while True:
+        verdict = apply(limits, {by: values[:end] for by, values in codes.items()})
+        taken = np.flatnonzero(verdict == 0)
+        if size is None or end == rows or len(taken) >= size:
+            break
+        end = min(rows, 4 * end)
+    if size is not None and len(taken) >= size:
+        taken = taken[:size]
+        verdict = verdict[: taken[-1] + 1]
+    return taken, verdict

@@ -1,7 +1,8 @@
 """Total orders over rows: by falling score or by a seeded draw, ties always by row.
 
-Both are one sort of 64-bit keys: 32 bits of what is ranked by, then 32 bits of row. Measured on 10M rows this is
-several times quicker than a stable argsort, and a partition of the same keys gives the exact top K with its ties.
+Both are one sort of 64-bit keys: 32 bits of what is ranked by, then 32 bits of row. Several times quicker than a stable
+argsort at 10M rows, and a partition of the same keys gives an exact draw. The best K of a pool need no keys for the
+others: one partition of the scores finds the cut, and only K rows are sorted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,29 @@ def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if logit.dtype != np.float32:
         raise TypeError(f"logits are float32, got {logit.dtype}")
     bits = (logit + np.float32(0)).view(np.uint32)  # -0.0 + 0 = 0.0: the two zeros are one score
-    # IEEE 754: non-negative floats sort as their bits, negative ones in reverse; the whole is inverted to fall
-    keys = np.where(bits >> np.uint32(31), bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.uint64)
+    # IEEE 754: bits of negative floats rise as the float falls, those of the others have to be turned round
+    turn = bits >> np.uint32(31)
+    turn -= np.uint32(1)
+    turn &= np.uint32(0x7FFFFFFF)
+    bits ^= turn
+    keys = bits.astype(np.uint64)
     keys <<= _SHIFT
-    keys |= rows.astype(np.uint64)
+    keys |= np.ascontiguousarray(rows, np.int64).view(np.uint64)
     return keys
+
+
+def best_rows(logit: np.ndarray, k: int) -> np.ndarray:
+    """int64: the k best rows in the order (-logit, row). logit: float32; rows with -inf are never taken."""
+    if k <= 0:
+        return np.empty(0, np.int64)
+    if k < len(logit):
+        cut = np.partition(logit, len(logit) - k)[len(logit) - k]
+        rows = np.flatnonzero(logit > cut)
+        if cut > -np.inf:
+            rows = np.concatenate([rows, np.flatnonzero(logit == cut)[: k - len(rows)]])
+    else:
+        rows = np.flatnonzero(logit > -np.inf)
+    return ordered_rows(falling_keys(logit[rows], rows))
 
 
 def random_keys(seed: int, rows: np.ndarray) -> np.ndarray:

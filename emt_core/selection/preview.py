@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from emt_core.selection.candidates import Candidates
-from emt_core.selection.decide import asked_size, cut
-from emt_core.selection.limits import apply, limits_of
+from emt_core.selection.decide import asked_size
+from emt_core.selection.limits import fill, limits_of
 from emt_core.selection.order import at_least, falling_keys, ordered_rows
 from emt_core.stage_config import SelectConfig
 
@@ -105,7 +105,7 @@ class Preview:
             return self.at_k(end if size is None else min(size, end))
         cell = self._cell[:end]
         codes = {"source": cell // self._shape[1], "category": cell % self._shape[1]}
-        taken, _ = cut(np.arange(end, dtype=np.uint32), apply(limits, codes), size)
+        taken = fill(limits, codes, size)[0] if end else np.empty(0, np.int64)
         counts = np.bincount(cell[taken], minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
         last = float(-self.rising[taken[-1]]) if len(taken) else np.inf
         return Composition(counts=counts.astype(np.int64), threshold=last)
