@@ -130,7 +130,9 @@ def test_image_labels_name_the_prompts_own_category(made, clip_folder):
     status = ["missing_image" if row == 7 else "" for row in range(rows)]
     vectors[7] = 0
     made.artifacts["embed"] = clip_embed(made, clip_folder, vectors, status)
-    artifact = run_stage(made, "category", CategoryConfig(image_labels=True), runtime=Runtime(workers=0, commit_rows=50))
+    artifact = run_stage(
+        made, "category", CategoryConfig(image_labels=True), runtime=Runtime(workers=0, commit_rows=50)
+    )
     found = Table(artifact.data / "category.lance").column("image_category")
     wanted = np.array([*IMAGE_CATEGORIES, "unsure"], object)[pick]
     wanted[7] = ""

@@ -1,4 +1,7 @@
-"""Demands about an embodied agent acting: its state, its next action, its success. A robot in view changes nothing by itself."""
+"""Demands about an embodied agent acting: its state, its next action, its success.
+
+A robot in view changes nothing by itself: its colour is general VQA, the thing left of it is spatial.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ AGENT = Rules(
             "choose|select|pick|predict|output|what is|which .. (?:actions?|action:)",
             "move_?(?:forward|ahead)",
             "(?:available|possible|legal) actions",
-            "(?:you (?:control|are controlling|steer|operate)|as the (?:[a-z]+ ){0,2}(?:pilot|controller|policy|planner|operator))",
+            "(?:you (?:control|are controlling|steer|operate)|as the (?:[a-z]+ ){0,2}(?:pilot|controller|policy"
+            "|planner|operator))",
             "velocity commands?",
             "low[- ]level (?:motion|action|command|control|skill)",
             r"\d-?dof|action (?:vectors?|tokens?|chunks?|sequences?|plans?|phases?)",
@@ -35,13 +39,15 @@ AGENT = Rules(
         "robot_next",
         "robot",
         (
-            "(?:next|following|immediate) (?:[a-z]+[- ]){0,2}(?:motions?|skills?|commands?|primitives?|sub-?tasks?|sub-?goals?|actions?|waypoints?)",
+            "(?:next|following|immediate) (?:[a-z]+[- ]){0,2}(?:motions?|skills?|commands?|primitives?|sub-?tasks?"
+            "|sub-?goals?|actions?|waypoints?)",
             "skills?|primitives?|commands?|sub-?tasks? .. next|execute|executed|run|called",
             "sub-?(?:tasks?|goals?)",
             "given the (?:goal|task|instruction)",
             "(?:next|last) \\d+ steps?",
             "current goal is",
-            "^(?:the |current |your )?(?:task|goal|instruction|command)(?: is| was|:) ?(?:to |['\"])?(?!describe|caption|write|answer|find|read)[a-z]+",
+            "^(?:the |current |your )?(?:task|goal|instruction|command)(?: is| was|:) ?(?:to |['\"])?(?!describe"
+            "|caption|write|answer|find|read)[a-z]+",
             "(?:actions?|tasks?|grasps?|manipulation) (?:phases?|stages?)",
             "phases? of .. action|grasp|task|motion",
             "(?:was|is) it (?:done|satisfied|possible)",
@@ -58,7 +64,8 @@ AGENT = Rules(
             f"(?:which|what) (?:[a-z]+ )?(?:motions?|movements?) .. {_R}",
             f"{_R} .. (?:next|first) (?:[a-z]+ )?(?:action|step|sub-?task|move|phase|motion|skill|primitive)",
             f"next (?:[a-z]+ )?(?:action|step|sub-?task|move|phase|motion|skill) .. {_R}",
-            f"{_R} .. supposed to|going to|about to|needs? to|has to|have to|should|must|will .. {_DO}|first|next|before|after",
+            f"{_R} .. supposed to|going to|about to|needs? to|has to|have to|should|must|will .. {_DO}|first|next"
+            "|before|after",
             f"(?:should|must|will|does|did|would|can|could|is) (?:the |this )?{_R} .. {_DO}",
             f"{_R} .. trajectory|waypoints?|delta|plan|phase|stage",
             f"trajectory|waypoints?|path|plan|phase|stage .. {_R}",
@@ -72,14 +79,17 @@ AGENT = Rules(
         "robot",
         (
             f"{_R} (?:fingers? )?(?:(?:is|are|currently|now|already|fully|still|completely) ){{0,3}}"
-            "(?:open|opened|closed?|closing|opening|empty|holding|grasping|gripping|touching|moving|approaching|retreating|carrying|lifting|idle|stuck|aligned)",
+            "(?:open|opened|closed?|closing|opening|empty|holding|grasping|gripping|touching|moving|approaching"
+            "|retreating|carrying|lifting|idle|stuck|aligned)",
             f"{_R} .. (?:is it|has it|does it) .. touching|contact|holding|hold|grasp|reach|reached|release",
             f"approaching|retreating .. {_R}",
             f"{_R} .. approaching|retreating",
             "grasp|grip .. stable|secure|firm|success|successful|fail|fails|failed|slipping|good|loose|state|quality",
             "(?:stable|secure|firm|successful|good) (?:grasp|grip)",
-            "(?:held|grasped|gripped|carried|grabbed|holding|inside) (?:by |in )?(?:the |its )?(?:robot(?:'s|ic)? )?(?:gripper|end[- ]effector|robot|manipulator)",
-            f"(?:is|has|does) (?:the )?{_R} .. contact|holding|hold|grasped|grasping|dropped|released|picked|lifted|finished|done",
+            "(?:held|grasped|gripped|carried|grabbed|holding|inside) (?:by |in )?(?:the |its )?(?:robot(?:'s|ic)?"
+            " )?(?:gripper|end[- ]effector|robot|manipulator)",
+            f"(?:is|has|does) (?:the )?{_R} .. contact|holding|hold|grasped|grasping|dropped|released|picked|lifted"
+            "|finished|done",
             "(?:state|status|opening|aperture) of (?:the )?(?:robot(?:'s|ic)? )?(?:gripper|arm|end[- ]effector)",
             "(?:is|was|will|can|could|would|did|has) the (?:grasp|pick|pick-up|placement|insertion|pick and place)",
         ),
@@ -89,8 +99,11 @@ AGENT = Rules(
         "robot_success",
         "robot",
         (
-            "tasks?|goal|episode|instruction|attempt|rollout .. success|successful|successfully|succeed|succeeded|complete|completed|completion|finish|finished|fail|failed|failure|done|accomplished|achieved|satisfied|progress",
-            "success|successful|successfully|completed?|completion|finish|finished|failed|accomplished|achieved|progress of .. task|goal|episode|instruction|attempt",
+            "tasks?|goal|episode|instruction|attempt|rollout .. success|successful|successfully|succeed|succeeded"
+            "|complete|completed|completion|finish|finished|fail|failed|failure|done|accomplished|achieved|satisfied"
+            "|progress",
+            "success|successful|successfully|completed?|completion|finish|finished|failed|accomplished|achieved"
+            "|progress of .. task|goal|episode|instruction|attempt",
         ),
         _PERSON,
     ),
@@ -98,7 +111,8 @@ AGENT = Rules(
         "robot_obstacle",
         "robot",
         (
-            f"{_R} .. obstacles?|obstruct|obstructed|collide|collision|unreachable|reachable|in the way|blocked|blocking|clearance",
+            f"{_R} .. obstacles?|obstruct|obstructed|collide|collision|unreachable|reachable|in the way|blocked"
+            "|blocking|clearance",
             f"obstacles?|obstructs?|obstructing|collide|collision|blocked|blocking|blocks? (?:the|its|his) .. {_R}",
             f"{_R} .. (?:stop|stops|prevent|prevents|hinder|hinders|keep|keeps) (?:it|the [a-z]+) from",
         ),
@@ -108,17 +122,23 @@ AGENT = Rules(
 
 AGENT_NAMED = any_of(
     (
-        r"robot[a-z']*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent|tele-?operated|bimanual|dual-arm|franka|ego[- ]vehicle",
-        r"autonomous|self-driving|wrist camera|shoulder camera|mobile base|(?:the|which|left|right) arm|the wrist (?:be|should|must|has)|the policy",
+        "robot[a-z']*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent"
+        "|tele-?operated|bimanual|dual-arm|franka|ego[- ]vehicle",
+        "autonomous|self-driving|wrist camera|shoulder camera|mobile base|(?:the|which|left|right) arm|the wrist"
+        " (?:be|should|must|has)|the policy",
     )
 )
 # An agent is named and it acts: asked only after every other demand has been ruled out.
 AGENT_ACTS = any_of(
     (
-        "has|have|had|should|will|can|could|would|must|next|tasks?|plans?|planning|steps?|actions?|commands?|skills?|motions?|moved?|moves|moving",
-        "progress[a-z]*|reach[a-z]*|grasp[a-z]*|pick[a-z]*|place|placed|places|placing|insert[a-z]*|succe[a-z]+|fail[a-z]*|complet[a-z]+|instruct[a-z]+|approach[a-z]*|retreat[a-z]*",
-        "contact|colli[a-z]+|ready|safe|stuck|hold[a-z]*|held|releas[a-z]+|open[a-z]*|close|closed|closing|execut[a-z]+|policy|trying|accomplish[a-z]*|doing|did|wrong|control",
-        "slip[a-z]*|drop[a-z]*|push[a-z]*|pull[a-z]*|lift[a-z]*|grip[a-z]*|carry[a-z]*|turned|rotat[a-z]*|replan|attempt|phase|stage|goal",
+        "has|have|had|should|will|can|could|would|must|next|tasks?|plans?|planning|steps?|actions?|commands?|skills?"
+        "|motions?|moved?|moves|moving",
+        "progress[a-z]*|reach[a-z]*|grasp[a-z]*|pick[a-z]*|place|placed|places|placing|insert[a-z]*|succe[a-z]+"
+        "|fail[a-z]*|complet[a-z]+|instruct[a-z]+|approach[a-z]*|retreat[a-z]*",
+        "contact|colli[a-z]+|ready|safe|stuck|hold[a-z]*|held|releas[a-z]+|open[a-z]*|close|closed|closing"
+        "|execut[a-z]+|policy|trying|accomplish[a-z]*|doing|did|wrong|control",
+        "slip[a-z]*|drop[a-z]*|push[a-z]*|pull[a-z]*|lift[a-z]*|grip[a-z]*|carry[a-z]*|turned|rotat[a-z]*|replan"
+        "|attempt|phase|stage|goal",
     )
 )
 NOT_ACTING = any_of(
@@ -126,7 +146,8 @@ NOT_ACTING = any_of(
         *_ATTRIBUTE,
         "^(?:is|are) there",
         "^does (?:this|the) (?:image|picture|photo)",
-        "^(?:what|which) (?:objects?|items?|things?|tools?|fruits?|kinds?|types?|vehicles?|animals?|food|brand|number|text)",
+        "^(?:what|which) (?:objects?|items?|things?|tools?|fruits?|kinds?|types?|vehicles?|animals?|food|brand"
+        "|number|text)",
         "^who",
         "toy|cartoon|costume|movie|statue|comic|drawing|lego|vacuum|dressed|film|mascot|painted",
     )

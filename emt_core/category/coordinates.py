@@ -1,7 +1,8 @@
 """Image coordinates in text: does a question give some, is an answer made of them.
 
 The public sets write them in many ways: `[0.21, 0.55, 0.27, 0.62]` (Visual Genome in LLaVA), `[(0.18, 0.57), ...]`
-(RoboPoint, RefSpatial), `<point x="52.3" y="44.8">` (PixMo), `{<41><72><58><94>}` (MiniGPT-v2), `<loc0412>` (PaliGemma),
+(RoboPoint, RefSpatial), `<point x="52.3" y="44.8">` (PixMo),
+`{<41><72><58><94>}` (MiniGPT-v2), `<loc0412>` (PaliGemma),
 `(41,72),(58,94)` (Qwen-VL), `{"bbox_2d": [...]}` (Qwen2.5-VL).
 """
 
@@ -10,9 +11,12 @@ from __future__ import annotations
 import re
 
 _NUMBER = r"-?\d{0,5}\.?\d{1,6}(?:\s?(?:px|%))?"
-TUPLE = re.compile(rf"[(\[{{]\s?(?:[xy]\d?\s?[=:]\s?)?{_NUMBER}(?:\s?[,;]\s?(?:[xywh]\d?\s?[=:]\s?)?{_NUMBER}){{1,15}}\s?[)\]}}]")
+TUPLE = re.compile(
+    rf"[(\[{{]\s?(?:[xy]\d?\s?[=:]\s?)?{_NUMBER}(?:\s?[,;]\s?(?:[xywh]\d?\s?[=:]\s?)?{_NUMBER}){{1,15}}\s?[)\]}}]"
+)
 MARKUP = re.compile(
-    r"<points?[\s>]|<box>|<\|box_start\|>|</?(?:quad|ref)>|<loc_?\d|<bin_\d|<\d{1,4}>\s?<\d{1,4}>|\"?(?:bbox|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
+    r"<points?[\s>]|<box>|<\|box_start\|>|</?(?:quad|ref)>|<loc_?\d|<bin_\d|<\d{1,4}>\s?<\d{1,4}>|\"?(?:bbox"
+    r"|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
 )
 BARE_PAIR = re.compile(r"^\W{0,3}-?\d{0,4}\.?\d{1,5}\s?(?:px)?\s?[,;x]\s?-?\d{0,4}\.?\d{1,5}\s?(?:px)?\W{0,2}$")
 _YEARS = re.compile(r"^\W{0,2}(?:(?:19|20)\d\d\W{0,3}){2,16}$")

@@ -24,10 +24,17 @@ from typing import Any, Protocol
 
 KEY_LETTERS = 4
 GAP = r"[^?!\n]{0,60}"
-CLAUSE = r"(?:^|[.,;:!?] ?)(?:(?:and|so|then|now|but|please|also|just) |(?:can|could|would) you (?:please )?(?:tell me )?|(?:tell|show) me (?:if |whether )?){0,2}"
+CLAUSE = (
+    "(?:^|[.,;:!?] ?)(?:(?:and|so|then|now|but|please|also|just) |(?:can|could|would) you (?:please )?(?:tell me )?"
+    "|(?:tell|show) me (?:if |whether )?){0,2}"
+)
 END = r"[?.!: ]*$"
 # Words in so many questions that filing a phrase under them would save nothing.
-COMMON = frozenset("what is are the a an of in on does do this it to you".split())
+COMMON = frozenset(
+    "what whic who wher when how many much is are was the a an of in on at to for from with by or and do does did"
+    " can coul "
+    "will woul shou it this that ther you your me his her be has have not one".split()
+)
 
 
 class Words(Protocol):
@@ -42,7 +49,7 @@ class Words(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """name: recorded in the artifact. asks: any of these phrases names the category, unless one of the others stands."""
+    """name: recorded in the artifact. asks: any of these phrases decides, unless one of `unless` stands there too."""
 
     name: str
     category: str
@@ -101,28 +108,68 @@ def _pattern(phrase: str) -> str:
 
 
 def _keys_of_phrase(phrase: str) -> frozenset[str]:
-    """Keys of the rarest part: the one with the fewest common words, then the fewest words."""
-    found = []
-    for part in _parts(phrase):
-        try:
-            found.append(frozenset(_first_words(part)))
-        except _AnyWordError:
-            continue
+    """Keys of the words that the phrase needs, taken from the place where they are rarest."""
+    found = [keys for part in _parts(phrase) if (keys := _needed(sre_parser.parse(part)))]
     if not found:
-        raise ValueError(f"no part of {phrase!r} starts with words that can be listed")
-    return min(found, key=lambda keys: (len(keys & COMMON), len(keys)))
+        raise ValueError(f"{phrase!r} needs no word that can be listed")
+    return min(found, key=_rarity)
+
+
+def _rarity(keys: frozenset[str]) -> tuple[int, int]:
+    return len(keys & COMMON), len(keys)
+
+
+def _needed(nodes: Any) -> frozenset[str]:
+    """Keys of which one must be in any text that matches these nodes; empty where they cannot be listed."""
+    found = []
+    for word in _words_of(nodes):
+        if len(word) == 1 and word[0][0] in (sre.BRANCH, sre.SUBPATTERN):
+            kind, value = word[0]
+            branches = [_needed(branch) for branch in (value[1] if kind is sre.BRANCH else [value[-1]])]
+            keys = frozenset().union(*branches) if all(branches) else frozenset()
+        else:
+            keys = _first_words(word)
+        if keys:
+            found.append(keys)
+    return min(found, key=_rarity, default=frozenset())
+
+
+def _words_of(nodes: Any) -> Iterator[list[Any]]:
+    """Cut nodes where a word begins in any case: after a space, and after an optional group that ends in one."""
+    word: list[Any] = []
+    for node in nodes:
+        if node[0] is sre.LITERAL and chr(node[1]) == " ":
+            yield word
+            word = []
+        elif (
+            not word and node[0] in (sre.MAX_REPEAT, sre.MIN_REPEAT) and node[1][0] == 0 and _ends_in_space(node[1][2])
+        ):
+            continue
+        elif node[0] not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
+            word.append(node)
+    yield word
+
+
+def _ends_in_space(nodes: Any) -> bool:
+    kind, value = nodes[-1]
+    if kind is sre.SUBPATTERN:
+        return _ends_in_space(value[-1])
+    if kind is sre.BRANCH:
+        return all(len(branch) and _ends_in_space(branch) for branch in value[1])
+    return kind is sre.LITERAL and chr(value) == " "
+
+
+def _first_words(nodes: Any) -> frozenset[str]:
+    """Keys of every word that a match of the nodes can start with; empty where they cannot be listed."""
+    try:
+        keys = frozenset(text for text, _ in _extend({("", False)}, nodes))
+    except _AnyWordError:
+        return frozenset()
+    return frozenset() if "" in keys else keys
 
 
 class _AnyWordError(Exception):
-    """The part can start with words that cannot be listed."""
-
-
-def _first_words(part: str) -> Iterator[str]:
-    """Keys of every word that a match of `part` can start with."""
-    for text, _ in _extend({("", False)}, sre_parser.parse(part)):
-        if not text:
-            raise _AnyWordError(part)
-        yield text
+    """A match can start with words that cannot be listed."""
 
 
 def _extend(started: set[tuple[str, bool]], nodes: Any) -> set[tuple[str, bool]]:

@@ -1,11 +1,12 @@
-"""Demands that are told by their wording alone: pointing and boxes, captions, and what is no question about a picture."""
+"""Demands told by their wording alone: pointing and boxes, captions, and what is no question about a picture."""
 
 from __future__ import annotations
 
 from emt_core.category.cue import Rule, Rules, any_of
 
 PICTURE = (
-    r"(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?|artworks?"
+    "(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?"
+    "|artworks?"
     r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?)"
 )
 
@@ -22,10 +23,13 @@ OTHER = Rules(
         "other_creative",
         "other",
         (
-            "write|compose|invent|create|make(?: up)?|come up with|tell|generate|draft|imagine|produce|give|craft|turn|continue .. "
-            "poems?|haikus?|sonnet|limerick|rap|story|stories|fairy tale|tale|song|lyrics|jokes?|puns?|slogans?|taglines?|riddle",
+            "write|compose|invent|create|make(?: up)?|come up with|tell|generate|draft|imagine|produce|give|craft"
+            "|turn|continue .. "
+            "poems?|haikus?|sonnet|limerick|rap|story|stories|fairy tale|tale|song|lyrics|jokes?|puns?|slogans?"
+            "|taglines?|riddle",
             "write|compose|invent|create|make(?: up)?|come up with|generate|draft|produce|craft|turn|continue .. "
-            "adverts?|advertisement|ad for|tweet|blog post|instagram|facebook post|dialogue|screenplay|script|essay|meme|monologue"
+            "adverts?|advertisement|ad for|tweet|blog post|instagram|facebook post|dialogue|screenplay|script|essay"
+            "|meme|monologue"
             "|short play|diary entry|product description|quiz|crossword|letter to",
         ),
     ),
@@ -42,7 +46,8 @@ OTHER = Rules(
             "solve for|solve (?:the|this) .. equations?",
             "hypotenuse|parallelogram|trapezoid|rhombus|bisects|tangent to|chord",
             "find|calculate|determine|compute .. measure|area|perimeter|volume|radius|circumference .. of|x|y",
-            "area|perimeter|radius|circumference|volume|diameter of .. triangle|circle|rectangle|square|polygon|prism|cone|cylinder|sector|shape",
+            "area|perimeter|radius|circumference|volume|diameter of .. triangle|circle|rectangle|square|polygon"
+            "|prism|cone|cylinder|sector|shape",
             "length of (?:the )?(?:side|line segment|segment|chord) [a-z]{1,2}",
             r"(?:side|segment|chord) (?!of|on|is|by|to|in|at|do|it|or|as|up|we|he|my)[a-z]{2}",
             r"(?:angle|angles) (?:[a-z]{3}|\d|[a-z])",
@@ -55,11 +60,13 @@ OTHER = Rules(
 )
 
 CAPTION_VERB = (
-    "describe|depict|summari[sz]e|narrate|portray|analy[sz]e|characteri[sz]e|illustrate|interpret|examine|explain|clarify|outline"
+    "describe|depict|summari[sz]e|narrate|portray|analy[sz]e|characteri[sz]e|illustrate|interpret|examine|explain"
+    "|clarify|outline"
     "|elaborate on|recount|walk (?:me )?through|break down|sum up|present|share|render|paint|report|detail"
 )
 CAPTION_NOUN = (
-    "description|depiction|summary|rundown|explanation|analysis|overview|interpretation|account|portrayal|narrative|representation"
+    "description|depiction|summary|rundown|explanation|analysis|overview|interpretation|account|portrayal|narrative"
+    "|representation"
     "|gist|details|elements|paragraph|report"
 )
 CAPTION = Rules(
@@ -71,19 +78,26 @@ CAPTION = Rules(
             "alt[- ]text|alternative text|alt attribute|headlines? (?:for|to) (?:this|the) (?:[a-z]+)",
             f"{CAPTION_VERB} .. {PICTURE}",
             f"{CAPTION_NOUN} .. {PICTURE}",
-            "detailed|comprehensive|exhaustive|thorough|short|brief .. account|description|summary .. everything|what is (?:visible|shown|seen|there)",
-            "^(?:briefly |in (?:one|a few) (?:words?|sentences?) )?(?:describe|caption|summari[sz]e)(?: (?:this|it|that|everything|the whole|what is (?:shown|visible|going on|happening|depicted)))?"
+            "detailed|comprehensive|exhaustive|thorough|short|brief .. account|description|summary .. everything"
+            "|what is (?:visible|shown|seen|there)",
+            "^(?:briefly |in (?:one|a few) (?:words?|sentences?) )?(?:describe|caption|summari[sz]e)(?: (?:this|it"
+            "|that|everything|the whole|what is (?:shown|visible|going on|happening|depicted)))?"
             "(?: (?:in|with|for|as|using|briefly|here|accurately|thoroughly)[^?]{0,60})?$",
             f"titles? (?:for|to) .. {PICTURE}",
-            f"which|what .. sentence|caption|description|text|statement .. describes|fits|matches|summari[sz]es .. {PICTURE}",
+            "which|what .. sentence|caption|description|text|statement .. describes|fits|matches|summari[sz]es .."
+            f" {PICTURE}",
             f"tell me|say something|talk|write .. about (?:this|the|that|my) {PICTURE}",
-            "describe (?:what you (?:see|observe|notice)|everything|what (?:the|this|that) (?:[a-z]+ ){0,3}(?:sees|shows|depicts|camera))",
-            f"what (?:this|the|that) (?:[a-z]+ )?{PICTURE} (?:shows|depicts|is about|is showing|represents|contains|portrays)",
-            "(?:tell me|say|explain|list|report|write (?:down )?)(?: in [a-z ]{1,20})? ?what (?:you (?:see|observe|notice)|is (?:visible|shown|going on|happening))",
+            "describe (?:what you (?:see|observe|notice)|everything|what (?:the|this|that) (?:[a-z]+ ){0,3}(?:sees"
+            "|shows|depicts|camera))",
+            f"what (?:this|the|that) (?:[a-z]+ )?{PICTURE} (?:shows|depicts|is about|is showing|represents|contains"
+            "|portrays)",
+            "(?:tell me|say|explain|list|report|write (?:down )?)(?: in [a-z ]{1,20})? ?what (?:you (?:see|observe"
+            "|notice)|is (?:visible|shown|going on|happening))",
             "describe the (?:scenery|surroundings|setting|environment|atmosphere)",
         ),
         (
-            rf"(?:describe|description of|explain|about) (?:the |how )(?!(?:[a-z]+ )?{PICTURE}\b|following|given|provided|whole|entire|main|overall|visual|details|important|key|content)"
+            rf"(?:describe|description of|explain|about) (?:the |how )(?!(?:[a-z]+ )?{PICTURE}\b|following|given"
+            "|provided|whole|entire|main|overall|visual|details|important|key|content)"
             rf"(?:[a-z]+ ){{1,5}}(?:in|of|on|from|at) (?:the |this )(?:[a-z]+ )?{PICTURE}",
             "why|what is (?:funny|unusual|strange)",
             "arrange|arranged|arrangement|layout|relative (?:position|location)",
@@ -94,10 +108,13 @@ CAPTION = Rules(
         "caption_open_question",
         "caption",
         (
-            "^what(?: do you think)? (?:is|are) (?:happening|going on|shown|depicted|displayed|taking place|being shown|seen|pictured|visible|the content)"
+            "^what(?: do you think)? (?:is|are) (?:happening|going on|shown|depicted|displayed|taking place|being"
+            " shown|seen|pictured|visible|the content)"
             f"(?: (?:here|now))?(?: (?:in|on) (?:this|the|that) (?:[a-z]+ )?{PICTURE})?(?: here)?$",
-            f"^what (?:do|can) you (?:see|observe|make out)(?: happening| here)?(?: (?:in|on) (?:this|the|that) (?:[a-z]+ )?{PICTURE})?$",
-            f"^what (?:does|do) (?:this|the|that|these) {PICTURE} (?:show|depict|display|contain|illustrate|portray|represent)$",
+            "^what (?:do|can) you (?:see|observe|make out)(?: happening| here)?(?: (?:in|on) (?:this|the|that)"
+            f" (?:[a-z]+ )?{PICTURE})?$",
+            f"^what (?:does|do) (?:this|the|that|these) {PICTURE} (?:show|depict|display|contain|illustrate|portray"
+            "|represent)$",
             f"^what (?:is|are) (?:this|the|these) {PICTURE} (?:about|of|showing)$",
             f"^what is (?:in|on) (?:this|the) {PICTURE}$",
             f"what is this (?:a |an )?{PICTURE} (?:of|about)",
@@ -105,7 +122,10 @@ CAPTION = Rules(
     ),
 )
 
-_GIVE = "provide|give|output|return|draw|find|detect|report|predict|state|generate|produce|locate|show|list|specify|need|want|mark|outline|enclose"
+_GIVE = (
+    "provide|give|output|return|draw|find|detect|report|predict|state|generate|produce|locate|show|list|specify|need"
+    "|want|mark|outline|enclose"
+)
 _FOR_A_PLACE = "on|in|inside|within|of|where|at|to|for|between|that|near|along|under|above|behind|beside|left|right"
 # A demand for a place in the image.
 POINTING = Rules(
@@ -116,14 +136,16 @@ POINTING = Rules(
         (
             f"{_GIVE} .. bounding[- ]box(?:es)?|bbox(?:es)?|coordinates?",
             "what (?:is|are) .. bounding[- ]box(?:es)?|bbox(?:es)?|coordinates?",
-            f"(?:{_GIVE}|reply with|answer with|name|choose|pick) (?:me )?(?:the |a |its |all )?(?:right |correct |matching )?box(?:es)?",
+            f"(?:{_GIVE}|reply with|answer with|name|choose|pick) (?:me )?(?:the |a |its |all )?(?:right |correct "
+            "|matching )?box(?:es)?",
             "(?:with|as|by|in) (?:a |its |their )?(?:tight |bounding )?(?:box(?:es)?|bbox|coordinates?)",
             "bounding box coordinates?",
             "^bbox of",
         ),
         (
             "how many",
-            r"(?:marked|highlighted|outlined|shown|enclosed|indicated|drawn|inside|within) (?:with|by|in)? ?(?:a |the )?(?:[a-z]+ )?(?:bounding )?(?:box|bbox|rectangle)",
+            "(?:marked|highlighted|outlined|shown|enclosed|indicated|drawn|inside|within) (?:with|by|in)? ?(?:a "
+            "|the )?(?:[a-z]+ )?(?:bounding )?(?:box|bbox|rectangle)",
         ),
     ),
     Rule(
@@ -131,7 +153,8 @@ POINTING = Rules(
         "grounding",
         (
             r"^(?:point(?! out| of| [a-f]\b)|click|tap|pinpoint)",
-            f"(?:find|give|locate|identify|mark|spot|pinpoint|show|indicate|output|provide|return|pick|name|suggest|select|predict|propose) .. points?|pixels?|spots?|positions|locations|places .. {_FOR_A_PLACE}",
+            "(?:find|give|locate|identify|mark|spot|pinpoint|show|indicate|output|provide|return|pick|name|suggest"
+            f"|select|predict|propose) .. points?|pixels?|spots?|positions|locations|places .. {_FOR_A_PLACE}",
             "where (?:should|do|must|can|would|to) ?(?:i|we|you|one|the user)? ?(?:click|tap|press)",
             "(?:click|tap|grasp|contact|target|pixel) (?:positions?|locations?|points?|coordinates?)",
             r"normali[sz]ed (?:image )?(?:coordinates|\(?x)",
@@ -157,8 +180,10 @@ MARK = any_of(
     (
         f"{_COLORED} {_DRAWN}",
         "points? (?:marked |labell?ed )?[a-f1-9]",
-        "(?:marked|highlighted|outlined|indicated|labell?ed|enclosed|circled|shaded|boxed) (?:region|area|object|item|point|part|by|with|in)",
-        "(?:region|area|object|item) (?:that is )?(?:marked|highlighted|outlined|enclosed|circled|boxed|inside the (?:box|rectangle|circle))",
+        "(?:marked|highlighted|outlined|indicated|labell?ed|enclosed|circled|shaded|boxed) (?:region|area|object"
+        "|item|point|part|by|with|in)",
+        "(?:region|area|object|item) (?:that is )?(?:marked|highlighted|outlined|enclosed|circled|boxed|inside the"
+        " (?:box|rectangle|circle))",
     )
 )
 # The question is the region: what does it hold ...
@@ -167,7 +192,8 @@ REGION_ASKED = any_of(
         "(?:short|brief) description (?:for|of) (?:this|the) region",
         "^(?:provide|give|write|generate) .. description|caption|expression|phrase|label|name|class|category",
         "^(?:briefly )?(?:describe|caption|identify|name|classify|explain|label)",
-        r"^what(?: object| thing| item| is the object| kind of object)? (?:is|are|lies|appears|do you see|can you see|can be seen|does)(?! (?:the )?(?:color|material|person|man|woman|he|she|they|[a-z]+ doing))",
+        "^what(?: object| thing| item| is the object| kind of object)? (?:is|are|lies|appears|do you see|can you"
+        " see|can be seen|does)(?! (?:the )?(?:color|material|person|man|woman|he|she|they|[a-z]+ doing))",
         "(?:objects?|things?|items?) (?:located |found |visible |shown |that is )?(?:at|in|inside|within)",
         "^(?:what|which) (?:objects?|things?|items?)",
         "^(?:i'd like to know|say|describe) what",

@@ -2,8 +2,9 @@
 
     python -m emt_core.category.evaluate --file tests/data/categories/labelled.jsonl --split tune
 
-prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion matrix, as Markdown.
-`unsure` is a prediction like any other and always wrong. Only aggregates are printed: rows of the held half stay unseen.
+prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion matrix, in
+Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are printed: rows of the held half
+stay unseen.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def judge(file: Path) -> list[Labelled]:
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise EmtError(f"a row is not in the labelled format ({error!r})", where=f"{file}, line {number}") from error
+            raise EmtError(
+                f"a row is not in the labelled format ({error!r})", where=f"{file}, line {number}"
+            ) from error
     return judged
 
 

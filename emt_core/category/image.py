@@ -1,8 +1,8 @@
 """The category an image looks like, zero-shot: CLIP image features against prompts through CLIP's text tower.
 
-Radford et al. 2021 (arXiv 2103.00020), section 3.1.4: prompts of one class are averaged after normalisation. Pixels cannot tell
-a spatial question from a caption request, so only four categories have a look: text, chart, robot, and an everyday
-photo, which counts as `vqa`. Too close to call is `unsure`.
+Radford et al. 2021 (arXiv 2103.00020), section 3.1.4: prompts of one class are averaged after normalisation. Pixels
+cannot tell a spatial question from a caption request, so only four categories have a look: text, chart, robot, and an
+everyday photo, which counts as `vqa`. Too close to call is `unsure`.
 
 Not measured here: no trained CLIP weights are at hand where this is built, so MARGIN is an argued choice and only the
 mechanics are tested.
@@ -55,7 +55,7 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
 IMAGE_CATEGORIES = tuple(PROMPTS)
 
 MARGIN = 0.01
-"""Least lead of the best category in cosine. CLIP's logit scale is 100, so 0.01 is odds of e to 1 in CLIP's own terms."""
+"""Least lead of the best category in cosine: CLIP's logit scale is 100, so 0.01 is odds of e to 1 in its own terms."""
 
 
 class TextTower(Protocol):
@@ -88,7 +88,9 @@ class ZeroShot:
         cosine = features @ self.directions.T / np.maximum(norms, 1e-12)[:, None]
         order = np.sort(cosine, axis=1)
         sure = (norms > 0) & np.isfinite(norms) & (order[:, -1] - order[:, -2] >= self.margin)
-        return [IMAGE_CATEGORIES[best] if ok else "unsure" for best, ok in zip(cosine.argmax(axis=1), sure, strict=True)]
+        return [
+            IMAGE_CATEGORIES[best] if ok else "unsure" for best, ok in zip(cosine.argmax(axis=1), sure, strict=True)
+        ]
 
 
 def of_embed_artifact(embed: Artifact, *, device: str) -> ZeroShot:

@@ -1,6 +1,7 @@
 """Does a question ask for a spatial relation, or does it only use one to pick its referent?
 
-"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car left of the truck?",
+"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car "
+"left of the truck?",
 "How many chairs are behind the table?" and "What is the man behind the counter holding?" do not (GUIDE.md, boundary decisions).
 So the relation word is not enough: it must stand right after the verb, or be the predicate of a yes/no question.
 """
@@ -17,10 +18,13 @@ _SIDE = (
     r"(?:left|right)(?:[- ]?hand)?(?: (?:side|part|half|corner|edge|end|of))?"
 )
 RELATION = (
-    rf"(?:{_SIDE}|above|below|beneath|underneath|under|behind|in front|in between|between|besides?|next to|side by side|near|nearer|nearest"
+    f"(?:{_SIDE}|above|below|beneath|underneath|under|behind|in front|in between|between|besides?|next to|side by"
+    " side|near|nearer|nearest"
     r"|close to|closer|closest|adjacent to|inside|outside|opposite|across from|ahead of|in back of"
-    r"|(?:on|at|in|near|to|towards?) (?:the )?(?:very )?(?:top|bottom|rear|front|back|middle|center|edge|corner|far side|other side)"
-    r"|(?:far|farther|farthest)(?: away)? from|away from|alongside|by the side|within reach|beyond|over the|past the|surrounding|facing|touching"
+    "|(?:on|at|in|near|to|towards?) (?:the )?(?:very )?(?:top|bottom|rear|front|back|middle|center|edge|corner|far"
+    " side|other side)"
+    "|(?:far|farther|farthest)(?: away)? from|away from|alongside|by the side|within reach|beyond|over the|past the"
+    "|surrounding|facing|touching"
     r"|parallel to|perpendicular to|around the)"
 )
 _RELATION = re.compile(rf"\b{RELATION}\b")
@@ -40,7 +44,8 @@ MEASURED = Rules(
         "spatial_extent",
         "spatial",
         (
-            "how (?:far|tall|wide|deep|high|thick|broad|close|near)(?! (?:does it take|has|have|will|did|might|until|along|ago|ahead))",
+            "how (?:far|tall|wide|deep|high|thick|broad|close|near)(?! (?:does it take|has|have|will|did|might|until"
+            "|along|ago|ahead))",
             "how (?:long|big|large) (?:is|are|was|does|do you think) (?:the|this|that|these|it|they)",
             "how much (?:taller|wider|closer|higher|longer|farther|further|bigger|larger|space|room|distance)",
             "how many (?:meters|centimeters|cm|feet|inches|m|yards|steps away)",
@@ -56,13 +61,15 @@ MEASURED = Rules(
         "spatial_metric",
         "spatial",
         (
-            "(?:distance|height|width|depth|length|size|dimensions?|extent|elevation|gap|clearance) (?:of|between|from|to|in (?:meters|cm|feet|centimeters))",
+            "(?:distance|height|width|depth|length|size|dimensions?|extent|elevation|gap|clearance) (?:of|between"
+            "|from|to|in (?:meters|cm|feet|centimeters))",
             "how .. apart",
             "(?:horizontal|vertical) (?:distance|extent|gap)",
             "(?:meters|centimeters|cm|feet|inches) (?:separate|apart|away|between|tall|wide|high)",
             "(?:depth|distance|height) (?:order|ordering|ranking)",
             "approximate (?:height|width|distance|depth|length|size)",
-            "(?:greater|larger|smaller|lesser|more|less|shortest|smallest|greatest|largest|longest|least) (?:depth|distance|height)",
+            "(?:greater|larger|smaller|lesser|more|less|shortest|smallest|greatest|largest|longest|least) (?:depth"
+            "|distance|height)",
         ),
         ("^how many",),
     ),
@@ -70,8 +77,10 @@ MEASURED = Rules(
         "spatial_order",
         "spatial",
         (
-            "rank|sort|order|list|arrange|put|name .. nearest|closest|farthest|furthest|tallest|shortest|depth|distance|height",
-            "rank|sort|order|list|arrange|put|name .. left[ -]to[ -]right|right[ -]to[ -]left|front[ -]to[ -]back|top[ -]to[ -]bottom|near to far|far to near",
+            "rank|sort|order|list|arrange|put|name .. nearest|closest|farthest|furthest|tallest|shortest|depth"
+            "|distance|height",
+            "rank|sort|order|list|arrange|put|name .. left[ -]to[ -]right|right[ -]to[ -]left|front[ -]to[ -]back"
+            "|top[ -]to[ -]bottom|near to far|far to near",
             "in what order .. left",
             "from left to right",
         ),
@@ -88,23 +97,29 @@ ARRANGED = Rules(
             "layout|arranged?|arrangement",
             "positioned relative|in relation to|with respect to|relative to",
             "(?:positions?|placement) of",
-            "how (?:is|are|do|does|did) .. positioned|arranged|placed|oriented|located|laid out|relate|situated|aligned|stacked",
+            "how (?:is|are|do|does|did) .. positioned|arranged|placed|oriented|located|laid out|relate|situated"
+            "|aligned|stacked",
         ),
     ),
     Rule(
         "spatial_direction",
         "spatial",
         (
-            "(?:what|which) (?:[a-z]+ )?(?:direction|way|side|corner|quadrant|part of the (?:image|picture|photo)|half of the|end of)",
-            "(?:in|from|on|to|at|toward|towards) (?:what|which) (?:[a-z]+ )?(?:direction|side|corner|part|half|quadrant|o'clock|end|clock position)",
+            "(?:what|which) (?:[a-z]+ )?(?:direction|way|side|corner|quadrant|part of the (?:image|picture|photo)"
+            "|half of the|end of)",
+            "(?:in|from|on|to|at|toward|towards) (?:what|which) (?:[a-z]+ )?(?:direction|side|corner|part|half"
+            "|quadrant|o'clock|end|clock position)",
             "what (?:is the )?(?:orientation|facing|heading|clock position)",
-            "(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:(?:to|towards?|away from|at) )?(?:(?:the|his|her|its|our) )?"
-            "(?:us|you|me|left|right|same (?:way|direction)|north|south|east|west|camera|viewer|photographer|observer|each other|front|back|wall|window|door"
+            "(?:facing|looking|pointing|heading|oriented|turned|face|faces|look) (?:(?:to|towards?|away from|at)"
+            " )?(?:(?:the|his|her|its|our) )?"
+            "(?:us|you|me|left|right|same (?:way|direction)|north|south|east|west|camera|viewer|photographer"
+            "|observer|each other|front|back|wall|window|door"
             "|street|sea|outward|inward|up|down)",
             "o'clock|compass|clockwise|upside down",
             "(?:what|which) (?:[a-z]+ )?view",
             "(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)",
-            "camera (?:moves?|moved|rotates?|rotated|turns?|turned|pans?|panned|shifts?|shifted|tilts?|tilted|motion|movement|position)",
+            "camera (?:moves?|moved|rotates?|rotated|turns?|turned|pans?|panned|shifts?|shifted|tilts?|tilted|motion"
+            "|movement|position)",
             "(?:towards?|away from) (?:the )?(?:camera|viewer|us|me|you|photographer|observer)",
             "(?:coming|moving|heading|driving|walking) towards?",
             "(?:reach|encounter|pass|meet|hit|come to|get to) (?:first|last)",
@@ -124,11 +139,15 @@ ARRANGED = Rules(
     ),
 )
 
-_COMPARED = r"(?:closer|closest|nearer|nearest|farther|farthest|further|furthest|taller|tallest|shorter|shortest|wider|widest|narrower|deeper|deepest|thicker|longer|longest|bigger|higher|lower|larger|smaller)"
+_COMPARED = (
+    "(?:closer|closest|nearer|nearest|farther|farthest|further|furthest|taller|tallest|shorter|shortest|wider|widest"
+    "|narrower|deeper|deepest|thicker|longer|longest|bigger|higher|lower|larger|smaller)"
+)
 _COMPARES = re.compile(rf"\b(?:which|who|what|is|are|does|do|was|whose)\b[^?]{{0,160}}\b{_COMPARED}\b")
 _NO_EXTENT = any_of(
     (
-        "(?:larger|smaller|bigger|higher|lower|longer|shorter) (?:number|amount|group|share|quantity|percentage|value|price|quality|score|temperature|life"
+        "(?:larger|smaller|bigger|higher|lower|longer|shorter) (?:number|amount|group|share|quantity|percentage"
+        "|value|price|quality|score|temperature|life"
         "|lifespan|hair|sleeves?|part of|city|picture)",
         "(?:no|any) longer|lower body",
     )
@@ -136,60 +155,89 @@ _NO_EXTENT = any_of(
 # "Is the cup closest to the wall red?" picks the cup by a superlative and asks for something else.
 _SUPERLATIVE_REFERENT = any_of(
     (
-        r"(?:closest|nearest|farthest|furthest|tallest|longest|biggest) .. wearing|holding|eating|made of|open|closed|red|blue|green|white|black|brown|gray|yellow|doing|carrying|called",
+        "(?:closest|nearest|farthest|furthest|tallest|longest|biggest) .. wearing|holding|eating|made of|open"
+        "|closed|red|blue|green|white|black|brown|gray|yellow|doing|carrying|called",
     )
 )
 
 # The head demands something that is no relation: relation words in the rest only pick the referent.
-_OTHER_HEAD = any_of(
-    (
-        "^(?:what|which)(?: is| are)?(?: the)? (?:(?:main|primary|dominant) )?(?:colors?|material|pattern|shape|texture|brand|gender|age|emotion|expression"
-        "|breed|name|sport|job|occupation|purpose|mood|season|weather|(?:kind|type) of (?:food|sport|weather|material))",
-        "^(?:about |approximately |roughly )?how (?:many|old|much|does|do|might|could|would|can)"
-        r"(?!.{0,40}\b(?:taller|wider|closer|space|room|arranged|positioned|located|relate)\b)",
-        "^why",
-        "is it (?:safe|dangerous|wise|ok|okay|legal|good|healthy|allowed)",
-        "(?:what|which) (?:would|could|might|may|should) (?:happen|be the reason)",
-        "what (?:is|are) [^?]{0,80}(?:doing|wearing|holding|eating|drinking|made of|carrying|called|used for|riding|playing|watching|reading|about to do"
-        "|looking at|thinking|feeling|like)$",
-        r"what (?:does|do|did) [^?]{0,80}\b(?:wear|hold|eat|do|have|carry|look like|use|ride)",
-        "have the same|the same (?:color|shape|size|material|type) as|different (?:color|shape|material)",
+_OTHER_HEAD = Rules(
+    Rule(
+        "other_head",
+        "",
+        (
+            "^(?:what|which)(?: is| are)?(?: the)? (?:(?:main|primary|dominant) )?(?:colors?|material|pattern|shape"
+            "|texture|brand|gender|age|emotion|expression"
+            "|breed|name|sport|job|occupation|purpose|mood|season|weather|(?:kind|type) of (?:food|sport|weather"
+            "|material))",
+            "^(?:about |approximately |roughly )?how (?:many|old|much|does|do|might|could|would|can)"
+            r"(?!.{0,40}\b(?:taller|wider|closer|space|room|arranged|positioned|located|relate)\b)",
+            "^why",
+            "is it (?:safe|dangerous|wise|ok|okay|legal|good|healthy|allowed)",
+            "(?:what|which) (?:would|could|might|may|should) (?:happen|be the reason)",
+            "what (?:is|are) [^?]{0,80}(?:doing|wearing|holding|eating|drinking|made of|carrying|called|used for"
+            "|riding|playing|watching|reading|about to do"
+            "|looking at|thinking|feeling|like)$",
+            r"what (?:does|do|did) [^?]{0,80}\b(?:wear|hold|eat|do|have|carry|look like|use|ride)",
+            "have the same|the same (?:color|shape|size|material|type) as|different (?:color|shape|material)",
+        ),
     )
 )
-_STATEMENT = any_of(("statement|claim|assertion|entailed|true or false|right or wrong|is it true|is this (?:true|correct)|verify", r"image support|correct\?"))
+_STATEMENT = any_of(
+    (
+        "statement|claim|assertion|entailed|true or false|right or wrong|is it true|is this (?:true|correct)|verify",
+        r"image support|correct\?",
+    )
+)
 
 _POSITIONED = (
-    r"(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found|resting|leaning|shown|present|kept"
-    r"|stored|hidden|hiding|peeking|flying|floating|sticking|stuck|laid|lined up|perched|growing|mounted|seated|walking|running|both|directly|immediately"
-    r"|right|just|exactly|partly|partially|slightly|further|farther|farthest|furthest|closest|the|most|far|all|currently)){0,4}?"
+    "(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found"
+    "|resting|leaning|shown|present|kept"
+    "|stored|hidden|hiding|peeking|flying|floating|sticking|stuck|laid|lined up|perched|growing|mounted|seated"
+    "|walking|running|both|directly|immediately"
+    "|right|just|exactly|partly|partially|slightly|further|farther|farthest|furthest|closest|the|most|far|all"
+    "|currently)){0,4}?"
 )
 _STANDS = (
-    r"(?:is|are|was|were|'s|lies?|stands?|sits?|hangs?|appears|can be (?:seen|found)|do (?:you|we|i) see|can (?:you|we|i) (?:see|find|spot)|is visible"
+    "(?:is|are|was|were|'s|lies?|stands?|sits?|hangs?|appears|can be (?:seen|found)|do (?:you|we|i) see|can (?:you"
+    "|we|i) (?:see|find|spot)|is visible"
     r"|is there|are there|rests|comes|would be|will be|would (?:you|i) see|will i see)"
 )
 _THING = r"(?:thing|object|item|animal|person|vehicle|piece of furniture|appliance|building|device)s?"
 # The relation follows the verb at once: "what is | stands | do you see | directly left of ...".
 _ASKED_THING = re.compile(
-    rf"{CLAUSE}(?:what|who|which|whose)(?:'s)?(?: (?!color|material|shape|is\b|are\b|does\b|time|can\b|do\b)[a-z-]+){{0,5}}? ?{_STANDS}{_POSITIONED} {RELATION}\b"
-    rf"|{CLAUSE}what (?:is|are) (?:the|a) (?:\w+ )?{_THING}(?: (?:that|which) (?:is|are|stands|lies|sits|hangs))?{_POSITIONED} {RELATION}\b"
+    rf"{CLAUSE}(?:what|who|which|whose)(?:'s)?(?: (?!color|material|shape|is\b|are\b|does\b|time|can\b"
+    rf"|do\b)[a-z-]+){{0,5}}? ?{_STANDS}{_POSITIONED} {RELATION}\b"
+    rf"|{CLAUSE}what (?:is|are) (?:the|a) (?:\w+ )?{_THING}(?: (?:that|which) (?:is|are|stands|lies|sits"
+    rf"|hangs))?{_POSITIONED} {RELATION}\b"
     r"(?![^?]*\b(?:doing|wearing|holding|made of|called|used for|eating|carrying)\b)"
     rf"|^(?:(?:directly|immediately|right|just) )?{RELATION} [^?]{{1,60}}, ?(?:what|who|which)\b"
-    r"|\b(?:which|what) [^?,]{1,50}\b(?:is|are)\b[^?]{1,50}\b(?:left of|right of|above|below|behind|in front of|beneath|under|beside|next to|between)[?. ]*$"
+    r"|\b(?:which|what) [^?,]{1,50}\b(?:is|are)\b[^?]{1,50}\b(?:left of|right of|above|below|behind|in front of"
+    "|beneath|under|beside|next to|between)[?. ]*$"
 )
-_YES_NO = re.compile(rf"{CLAUSE}(?:(?:if|whether) )?(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b")
+_YES_NO = re.compile(
+    rf"{CLAUSE}(?:(?:if|whether) )?(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b"
+)
 # Words in -ing before a relation that claim nothing else of the subject: postures, and nouns.
 _POSTURE = frozenset(
-    "standing sitting lying hanging parked placed located positioned leaning resting situated facing floating flying walking looking perching being growing "
-    "something anything nothing everything building painting ceiling railing clothing wing king ring string thing evening morning crossing awning swing sling "
-    "parking seating dining swimming living washing mixing cutting frying serving wedding spring bearing pudding running lighting".split()
+    "standing sitting lying hanging parked placed located positioned leaning resting situated facing floating flying"
+    " walking looking perching being growing "
+    "something anything nothing everything building painting ceiling railing clothing wing king ring string thing"
+    " evening morning crossing awning swing sling "
+    "parking seating dining swimming living washing mixing cutting frying serving wedding spring bearing "
+    "pudding running lighting".split()
 )
 _ATTRIBUTE_TAIL = any_of(
     (
-        "(?:red|blue|green|yellow|white|black|brown|gray|purple|pink|orange|dark|bright|striped|large|small|big|little|tall|short|old|young|new|open|closed"
-        "|full|empty|clean|dirty|wet|dry|happy|sad|metallic|metal|wooden|wood|plastic|glass|leather|round|square|rectangular|male|female|asleep|awake|alive"
-        "|broken|on|off|ripe|tan|beige|silver|gold|sunny|cloudy|thin|thick|long|smooth|shiny|rubber|lit|different|edible|real|fresh|raw|cooked|sliced|peeled"
+        "(?:red|blue|green|yellow|white|black|brown|gray|purple|pink|orange|dark|bright|striped|large|small|big"
+        "|little|tall|short|old|young|new|open|closed"
+        "|full|empty|clean|dirty|wet|dry|happy|sad|metallic|metal|wooden|wood|plastic|glass|leather|round|square"
+        "|rectangular|male|female|asleep|awake|alive"
+        "|broken|on|off|ripe|tan|beige|silver|gold|sunny|cloudy|thin|thick|long|smooth|shiny|rubber|lit|different"
+        "|edible|real|fresh|raw|cooked|sliced|peeled"
         r"|bald|smiling|crowded|moving)(?: (?:or|and) (?:not|\w+))?$",
-        "wearing|holding|carrying|eating|drinking|made of|smiling|using|reading|playing|talking|looking|watching|riding|have|has|wears?"
+        "wearing|holding|carrying|eating|drinking|made of|smiling|using|reading|playing|talking|looking|watching"
+        "|riding|have|has|wears?"
         "|same (?:color|shape|size|material)",
     )
 )
@@ -200,14 +248,22 @@ _NEXT_WORD = re.compile(r" ?[a-z']+")
 _AFTER_SIDE = frozenset("of or and side in when from to for part half edge corner with than relative".split())
 
 _GATE = frozenset(
-    "left right hand above below beneath underneath under behind front between beside besides next side near nearer nearest close closer closest adjacent inside "
-    "outside opposite across ahead top bottom rear back middle center edge corner far farther farthest further furthest away alongside beyond past surrounding "
-    "facing face faces touching parallel perpendicular around over higher lower taller tallest tall wide wider widest high deep deeper deepest long longer longest "
-    "short shorter shortest narrow narrower thick thicker big bigger large larger smaller height width depth length size dimensions distance gap clearance extent "
-    "direction positioned position positions located location placed placement arrange arranged arrangement layout orientation oriented viewpoint perspective view "
-    "camera rotate rotated moved turned relative relation respect meters centimeters cm feet inches yards o'clock clock clockwise compass way heading pointing "
-    "looking look coming moving driving walking toward towards reach encounter pass meet hit first last apart order rank sort statement claim true correct stand "
-    "sit turn walk 3d same corresponds quadrant upside spatial spatially elevation vertical horizontal imagine standing room space within".split()
+    "left right hand above below beneath underneath under behind front between beside besides next side near nearer"
+    " nearest close closer closest adjacent inside "
+    "outside opposite across ahead top bottom rear back middle center edge corner far farther farthest further"
+    " furthest away alongside beyond past surrounding "
+    "facing face faces touching parallel perpendicular around over higher lower taller tallest tall wide wider"
+    " widest high deep deeper deepest long longer longest "
+    "short shorter shortest narrow narrower thick thicker big bigger large larger smaller height width depth length"
+    " size dimensions distance gap clearance extent "
+    "direction positioned position positions located location placed placement arrange arranged arrangement layout"
+    " orientation oriented viewpoint perspective view "
+    "camera rotate rotated moved turned relative relation respect meters centimeters cm feet inches yards o'clock"
+    " clock clockwise compass way heading pointing "
+    "looking look coming moving driving walking toward towards reach encounter pass meet hit first last apart order"
+    " rank sort statement claim true correct stand "
+    "sit turn walk 3d same corresponds quadrant upside spatial spatially elevation vertical horizontal "
+    "imagine standing room space within".split()
 )
 
 
@@ -226,7 +282,7 @@ def asked(turn: Exchange) -> str:
     """Name of the rule by which the question demands a relation, or ""."""
     if rule := measured(turn):
         return rule
-    if _OTHER_HEAD.search(turn.stem) and not _STATEMENT.search(turn.stem):
+    if _OTHER_HEAD.first(turn) and not _STATEMENT.search(turn.stem):
         return ""
     if _compares(turn.stem):
         return "spatial_comparison"
@@ -270,7 +326,8 @@ _WHERE = Rules(
         (
             "where",
             "whereabouts",
-            "(?:(?:what|which) is|describe|tell me|name|give) (?:the |its |his |her )?(?:[a-z]+ )?(?:location|position|whereabouts)",
+            "(?:(?:what|which) is|describe|tell me|name|give) (?:the |its |his |her )?(?:[a-z]+ )?(?:location"
+            "|position|whereabouts)",
             "on what is",
             "(?:in )?which part of the (?:image|picture|photo)",
         ),
@@ -278,11 +335,15 @@ _WHERE = Rules(
 )
 _ANSWER_IS_RELATION = any_of(
     (
-        "(?:(?:to|on|at) )?(?:(?:the|its|his|her|your|my) )?(?:(?:immediate|far|lower|upper|bottom|top|near) )?(?:left|right)",
-        "above|below|beneath|underneath|under|behind|in front of|between|beside|next to|near|close to|inside|outside|opposite|across from",
+        "(?:(?:to|on|at) )?(?:(?:the|its|his|her|your|my) )?(?:(?:immediate|far|lower|upper|bottom|top|near)"
+        " )?(?:left|right)",
+        "above|below|beneath|underneath|under|behind|in front of|between|beside|next to|near|close to|inside|outside"
+        "|opposite|across from",
         "(?:on top of|at the (?:top|bottom)|(?:top|bottom|upper|lower)[ -](?:left|right|center|middle))",
-        "in the (?:middle|center|foreground|background|corner|bottom|top|upper|lower|drawer|cupboard|sink|bowl|box|basket)",
-        "on the (?:shelf|table|floor|wall|ground|desk|chair|counter|bed|sofa|couch|roof|bench|windowsill|top|edge|other side|plate|stove|nightstand|bookshelf|rack)",
+        "in the (?:middle|center|foreground|background|corner|bottom|top|upper|lower|drawer|cupboard|sink|bowl|box"
+        "|basket)",
+        "on the (?:shelf|table|floor|wall|ground|desk|chair|counter|bed|sofa|couch|roof|bench|windowsill|top|edge"
+        "|other side|plate|stove|nightstand|bookshelf|rack)",
         "meters? (?:away|from)|against the|leaning|around the corner|over the|attached to the",
     )
 )

@@ -63,7 +63,10 @@ def _exchanges(turns: Sequence[Turn]) -> list[tuple[str, str]]:
     return pairs
 
 
-_THANKS = re.compile(r"^(?:thank|thanks|great|cool|nice|awesome|ok|okay|perfect|bye|goodbye|good|lovely|wow|merci|danke|gracias)\b[^?]{0,40}$")
+_THANKS = re.compile(
+    "^(?:thank|thanks|great|cool|nice|awesome|ok|okay|perfect|bye|goodbye|good|lovely|wow|merci|danke"
+    r"|gracias)\b[^?]{0,40}$"
+)
 
 
 def _small_talk(turn: Exchange) -> bool:
@@ -84,17 +87,26 @@ class Context:
 
 
 _UNSEEN = re.compile(
-    r"\b(?:don't|do not|cannot|can't|can not|unable to) (?:actually )?(?:see|view|access|open|find|process|load|display) (?:an?y? |the |your |this )?(?:attached )?(?:image|picture|photo|attachment|file)"
-    r"|\bno (?:image|picture|photo) (?:was |is |has been )?(?:attached|provided|included|uploaded|visible)|\b(?:image|picture|photo) (?:is|was|seems|appears|could|did)\b.{0,30}\b(?:missing|blank|not (?:attached|load|provided|included|visible|uploaded)|corrupt\w*|broken|too (?:dark|blurry|blurred))|\b(?:image|picture|photo) (?:cannot|can\'t|could not) be (?:displayed|loaded|shown|seen|read|opened)|^unanswerable|^unsuitable"
+    r"\b(?:don't|do not|cannot|can't|can not|unable to) (?:actually )?(?:see|view|access|open|find|process|load"
+    "|display) (?:an?y? |the |your |this )?(?:attached )?(?:image|picture|photo|attachment|file)"
+    r"|\bno (?:image|picture|photo) (?:was |is |has been )?(?:attached|provided|included|uploaded|visible)"
+    r"|\b(?:image|picture|photo) (?:is|was|seems|appears|could|did)\b.{0,30}\b(?:missing|blank|not (?:attached|load"
+    r"|provided|included|visible|uploaded)|corrupt\w*|broken|too (?:dark|blurry|blurred))|\b(?:image|picture|photo)"
+    r" (?:cannot|can\'t|could not) be (?:displayed|loaded|shown|seen|read|opened)|^unanswerable|^unsuitable"
     r"|\b(?:upload|attach|send) (?:it|the image|the picture|the photo|an image) again"
 )
+_UNSEEN_WORDS = ("image", "picture", "photo", "attach", "file", "unanswerable", "unsuitable", "upload", "send")
 _ELLIPSIS = re.compile(
-    r"^(?:and|what about|how about|or|but)\b.{0,60}$|^why(?: do you think so| so| is that)?\b.{0,40}\b(?:so|that|rationale|reason)\b.{0,20}$|^(?:and )?(?:the|that|this) [\w ]{1,30}\?$|^(?:give|provide) (?:the|a) rationale"
+    r"^(?:and|what about|how about|or|but)\b.{0,60}$|^why(?: do you think so| so| is that)?\b.{0,40}\b(?:so|that"
+    r"|rationale|reason)\b.{0,20}$|^(?:and )?(?:the|that|this) [\w ]{1,30}\?$|^(?:give|provide) (?:the|a) rationale"
 )
 _COLOR_OF_IT = re.compile(r"\bcolou?r|how many|\bdoing|\bwearing|\bholding|\bmade of\b|\bwhy\b")
 _QUESTION = re.compile(
-    r"\?|^(?:what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|might|has|have|had|name|tell|count|explain|identify|list|give|guess|choose|select|pick|answer|suggest|compare|find|describe|q)\b"
+    r"\?|^(?:what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should"
+    "|may|might|has|have|had|name|tell|count|explain|identify|list|give|guess|choose|select|pick|answer|suggest"
+    r"|compare|find|describe|q)\b"
 )
+
 
 def classify_turn(turn: Exchange, context: Context) -> Verdict:
     """One user turn with its answer, in the light of the turns before it."""
@@ -111,7 +123,7 @@ def _found(rules: Rules, turn: Exchange) -> Verdict | None:
 
 
 def _cannot_be_answered(turn: Exchange, _: Context) -> Verdict | None:
-    if _UNSEEN.search(turn.answer):
+    if any(word in turn.answer for word in _UNSEEN_WORDS) and _UNSEEN.search(turn.answer):
         return Verdict("other", "image_unseen")
     return _found(demands.OTHER, turn)
 
@@ -133,7 +145,9 @@ def _action_numbers(turn: Exchange, _: Context) -> Verdict | None:
     return None
 
 
-_PLACE_WORD = any_of(("box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment",))
+_PLACE_WORD = any_of(
+    ("box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment",)
+)
 
 
 def _values_demanded(turn: Exchange) -> bool:

@@ -28,7 +28,8 @@ _STOCK: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "letter",
-            r"(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?(?:option'?s? )?letters?"
+            "(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?(?:option'?s?"
+            " )?letters?"
             r"(?: (?:from|of) the (?:given|correct) (?:choices?|options?|answers?))?(?: directly)?\.?",
         ),
         (" or ", r"(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"),
@@ -52,14 +53,18 @@ _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 # Words that decide, recognised with one letter missing, doubled, misplaced or two swapped.
 _DECIDING = (
-    "between behind beneath underneath beside above below closest closer farthest furthest nearest distance direction facing "
-    "describe description caption picture photo image written coordinates bounding gripper color author brand highest lowest tallest camera"
+    "between behind beneath underneath beside above below closest closer farthest furthest nearest distance"
+    " direction facing "
+    "describe description caption picture photo image written coordinates bounding gripper color author brand"
+    " highest lowest tallest camera"
 ).split()
 _SHORTHAND = dict(
     pair.split("=")
     for pair in (
-        "whats=what is|what's=what is|wheres=where is|where's=where is|whos=who is|who's=who is|which's=which is|hows=how is|how's=how is|wat=what|wht=what"
-        "|waht=what|wich=which|teh=the|hte=the|u=you|r=are|pic=picture|pics=pictures|img=image|infront=in front|pls=please|plz=please|discribe=describe"
+        "whats=what is|what's=what is|wheres=where is|where's=where is|whos=who is|who's=who is|which's=which is"
+        "|hows=how is|how's=how is|wat=what|wht=what"
+        "|waht=what|wich=which|teh=the|hte=the|u=you|r=are|pic=picture|pics=pictures|img=image|infront=in front"
+        "|pls=please|plz=please|discribe=describe"
         "|colour=color|colours=colors|coloured=colored|colr=color|metres=meters|metre=meter|centre=center|grey=gray"
     ).split("|")
 )
@@ -86,7 +91,8 @@ def plain(text: str) -> str:
     """NFKC, lower case, straight quotes, single spaces; newlines stay."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
-    return _SPACE.sub(" ", text.lower()).strip()
+    text = text.lower().strip()
+    return _SPACE.sub(" ", text) if "  " in text or "\t" in text or "\r" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +132,13 @@ def exchange(question: str, answer: str) -> Exchange:
             text = pattern.sub(" ", text)
     text, choices = _split_choices(_GREETING.sub("", text.strip()))
     stem = " ".join(text.split())
-    if not _REWRITTEN.isdisjoint(_WORDS.findall(stem)):
+    words = _WORDS.findall(stem)
+    if not _REWRITTEN.isdisjoint(words):
         stem = _WORDS.sub(lambda m: _CORRECT.get(m[0], m[0]), stem)
+        words = _WORDS.findall(stem)
     said = plain(answer[:ANSWER_CHARS])
     if choices and (letter := _LETTER_ANSWER.match(said)) and ord(letter[1]) - 97 < len(choices):
         said = choices[ord(letter[1]) - 97]
-    words = _WORDS.findall(stem)
     if "'" in stem:
         words += [word.split("'")[0] for word in words if "'" in word]
     return Exchange(stem, frozenset(words), frozenset(map(key_of, words)), choices, said, wants_tuples, ocr)
@@ -139,7 +146,7 @@ def exchange(question: str, answer: str) -> Exchange:
 
 def _split_choices(text: str) -> tuple[str, tuple[str, ...]]:
     """Cut `A. ... B. ...` off; a lone `a.` is no list of choices."""
-    start = _FIRST_CHOICE.search(text)
+    start = _FIRST_CHOICE.search(text) if "a." in text or "a)" in text or "a:" in text else None
     if start is None:
         return text, ()
     marks = []
