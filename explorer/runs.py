@@ -41,7 +41,7 @@ def recipe_status(recipe_file: str, changed: float, workspace: str) -> list[Inst
 def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -> None:
     """Title on the left, the stages behind this page on the right, running work below."""
     left, right = st.columns([5, 1], vertical_alignment="center")
-    with left:
+    with left, st.container(gap="xsmall"):
         st.title(title, anchor=False)
         st.caption(caption)
     if view.recipe_file is not None:
