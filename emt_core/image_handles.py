@@ -183,7 +183,7 @@ class ArrowHandle:
     """Cells of an arrow shard (IPC stream or file), memory-mapped."""
 
     def __init__(self, path: Path) -> None:
-        self.table = open_arrow(path)
+        self.table: Any = open_arrow(path)
 
     def cell(self, column: str, row: int) -> Any:
         if not 0 <= row < self.table.num_rows:
@@ -202,10 +202,8 @@ def open_arrow(path: Path) -> Any:
 
     try:
         mapped = pa.memory_map(str(path))
-        try:
-            return pa.ipc.open_stream(mapped).read_all()
-        except pa.ArrowInvalid:
-            mapped.seek(0)
-            return pa.ipc.open_file(mapped).read_all()
+        is_file = mapped.read(6) == b"ARROW1"
+        mapped.seek(0)
+        return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise ImageProblem("undecodable_image", f"no arrow shard: {error}") from error

@@ -16,11 +16,12 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         import av
+        from av.error import FFmpegError
 
         self.path = path
         try:
             self.container = av.open(str(path), mode="r")
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise ImageProblem(
                 "undecodable_image",
                 f"cannot be opened as a video: {error.strerror if isinstance(error, OSError) else error}",
@@ -60,12 +61,12 @@ class Video:
 
     def image_at(self, time: float, max_pixels: int) -> Image.Image:
         """The RGB frame that shows at `time` (seconds; half a frame of tolerance). Raises ImageProblem."""
-        import av
+        from av.error import FFmpegError
 
         self.check(time, max_pixels)
         try:
             frame = self._frame_at(time)
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             self._frames = self._last = None
             raise ImageProblem("undecodable_image", f"at {time:.3f} s: {error}") from error
         if frame is None or frame.time < time - 1.5 * self.frame_s:

@@ -4,7 +4,7 @@ read(source, data) -> Iterator[Sample | Reject]   in the file's row order, strea
 files(source, data) -> FileSet                    what its fingerprint is made of
 image_root(source, data) -> Path                  folder that image references are relative to
 count(source, data) -> int | None                 rows, where a header says so
-LOOSE_IMAGES: bool                                images are files beside the table: the fingerprint looks at them too
+loose_images(source, data) -> bool                images are files beside the table: the fingerprint looks at them too
 LIMIT_COUNTS = "episodes"                         optional: the reader itself applies `limit`
 
 `data` is the place that the source's `path` names (`locate`).
@@ -75,7 +75,7 @@ def count(source: SourceConfig, data: Path) -> int | None:
 def fingerprint(source: SourceConfig, data: Path) -> dict[str, Any]:
     """What identifies the source's content, in bounded work (readers/fingerprint.py)."""
     module = reader_of(source)
-    loose = _first_images(source, data) if module.LOOSE_IMAGES else ()
+    loose = _first_images(source, data) if module.loose_images(source, data) else ()
     return fingerprint_files(module.files(source, data), loose)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from emt_core.errors import EmtError
 from emt_core.readers.conversation import RowProblem, build_sample, parse_turns, qa_turns, reject
@@ -15,6 +15,7 @@ from emt_core.readers.paths import PathLeavesRoot, relative_path
 from emt_core.sample import ImageRef, RefKind, Reject, Sample
 from emt_core.source_config import HFSource, ParquetSource
 
+pc: Any = compute  # its functions are made at run time: no type checker knows them
 TableSource: TypeAlias = HFSource | ParquetSource
 DEFAULT_CONVERSATIONS = ("conversations", "messages")
 ImageCell: TypeAlias = tuple[int, str | None]
@@ -104,14 +105,28 @@ def _image_ref(cell: ImageCell, ref: ImageRef, root: Path) -> ImageRef:
         raise RowProblem("bad_path", str(error)) from error
 
 
+def holds_paths(kind: pa.DataType) -> bool:
+    """Whether an image column of this type names files instead of holding them."""
+    kind = kind.value_type if _is_list(kind) else kind
+    return _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
     """The images of each row of an image column; bytes are never touched, only whether they are there.
 
     Column types: struct {bytes, path}, struct {path} (bytes left out by projection), binary, string, or lists of these.
     """
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if _is_list(column.type):
         flat = _flat_cells(column.flatten(), where)
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_pylist()
+        lengths = [length or 0 for length in pc.list_value_length(column).to_pylist()]
         rows, at = [], 0
         for length in lengths:
             part = flat[at : at + length]
@@ -122,6 +137,8 @@ def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
 
 
 def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
@@ -135,7 +152,7 @@ def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]
         return [(here or bool(path), None if here else path) for here, path in zip(embedded, paths, strict=True)]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [(there, None) for there in column.is_valid().to_pylist()]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         return [(bool(path), path) for path in column.to_pylist()]
     if pa.types.is_null(kind):
         return [(False, None)] * len(column)

@@ -18,13 +18,12 @@ from emt_core.artifact import read_json
 from emt_core.errors import EmtError
 from emt_core.image_handles import ImageProblem, open_arrow
 from emt_core.readers import hf_stream
-from emt_core.readers.columns import read_batch, wanted_columns
+from emt_core.readers.columns import holds_paths, read_batch, wanted_columns
 from emt_core.readers.fingerprint import FileSet
 from emt_core.readers.paths import PathLeavesRoot, inside
 from emt_core.sample import Reject, Sample
 from emt_core.source_config import HFSource
 
-LOOSE_IMAGES = False
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -40,6 +39,13 @@ def locate(source: HFSource, base: Path) -> Path:
 
 def on_hub(data: Path) -> bool:
     return not data.is_absolute() and not data.exists()
+
+
+def loose_images(source: HFSource, data: Path) -> bool:
+    if source.streaming or on_hub(data):
+        return False
+    schema = _table(shards(source, data)[0]).schema
+    return source.images in schema.names and holds_paths(schema.field(source.images).type)
 
 
 def image_root(source: HFSource, data: Path) -> Path:

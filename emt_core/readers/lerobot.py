@@ -23,8 +23,11 @@ from emt_core.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.sample import ImageRef, Reject, Sample, Turn
 from emt_core.source_config import LeRobotSource
 
-LOOSE_IMAGES = False
 LIMIT_COUNTS = "episodes"
+
+
+def loose_images(source: LeRobotSource, data: Path) -> bool:
+    return False
 
 
 def image_root(source: LeRobotSource, data: Path) -> Path:
@@ -163,10 +166,15 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
 def find_episode(source: LeRobotSource, root: Path, episode: int) -> tuple[LeRobotMeta, Episode]:
     """Raises EmtError where the set has no such episode."""
     meta = load_meta(root)
-    for found in meta.episodes(source.camera):
-        if found.index == episode:
-            return meta, found
-    raise EmtError(f"there is no episode {episode}", where=root)
+    found = _by_index(meta, source.camera).get(episode)
+    if found is None:
+        raise EmtError(f"there is no episode {episode}", where=root)
+    return meta, found
+
+
+@lru_cache(maxsize=4)
+def _by_index(meta: LeRobotMeta, camera: str) -> dict[int, Episode]:
+    return {episode.index: episode for episode in meta.episodes(camera)}
 
 
 def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[ImageRef]:

@@ -47,7 +47,7 @@ class Episode:
     start: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeRobotMeta:
     """Raises EmtError, naming the file, wherever the folder is not what its version promises."""
 

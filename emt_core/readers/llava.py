@@ -20,7 +20,9 @@ from emt_core.readers.paths import PathLeavesRoot, relative_path
 from emt_core.sample import ImageRef, Reject, Sample
 from emt_core.source_config import LlavaSource
 
-LOOSE_IMAGES = True
+
+def loose_images(source: LlavaSource, data: Path) -> bool:
+    return True
 
 
 def image_root(source: LlavaSource, data: Path) -> Path:

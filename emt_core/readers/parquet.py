@@ -9,12 +9,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.errors import EmtError
-from emt_core.readers.columns import read_batch, wanted_columns
+from emt_core.readers.columns import holds_paths, read_batch, wanted_columns
 from emt_core.readers.fingerprint import FileSet
 from emt_core.sample import Reject, Sample
 from emt_core.source_config import ParquetSource
 
-LOOSE_IMAGES = True
 BATCH_ROWS = 1024
 BATCH_ROWS_WITH_BYTES = 64
 
@@ -24,6 +23,11 @@ def shards(data: Path) -> list[Path]:
     if not found:
         raise EmtError("the folder holds no .parquet file", where=data)
     return found
+
+
+def loose_images(source: ParquetSource, data: Path) -> bool:
+    schema = _open(shards(data)[0]).schema_arrow
+    return source.images in schema.names and holds_paths(schema.field(source.images).type)
 
 
 def image_root(source: ParquetSource, data: Path) -> Path:

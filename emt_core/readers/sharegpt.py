@@ -26,8 +26,6 @@ from emt_core.readers.paths import PathLeavesRoot, inside
 from emt_core.sample import Reject, Sample, Speaker, Turn
 from emt_core.source_config import ShareGPTSource
 
-LOOSE_IMAGES = True
-
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -107,6 +105,10 @@ def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path
     if path.suffix not in (".json", ".jsonl"):
         raise EmtError(f"file type {path.suffix!r} is not read", where=path, remedy="use .json or .jsonl")
     return (path,)
+
+
+def loose_images(source: ShareGPTSource, data: Path) -> bool:
+    return True
 
 
 def image_root(source: ShareGPTSource, data: Path) -> Path:

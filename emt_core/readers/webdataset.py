@@ -25,7 +25,6 @@ from emt_core.readers.fingerprint import FileSet
 from emt_core.sample import ImageRef, Reject, Sample, Turn
 from emt_core.source_config import WebDatasetSource
 
-LOOSE_IMAGES = False
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 TEXT_KEYS = ("id", "conversations", "messages", "question", "answer", "caption", "text")
 MAX_TEXT_BYTES = 64 * 2**20
@@ -77,6 +76,10 @@ def expand_braces(pattern: str) -> list[str]:
     return done
 
 
+def loose_images(source: WebDatasetSource, data: Path) -> bool:
+    return False
+
+
 def image_root(source: WebDatasetSource, data: Path) -> Path:
     if data.is_dir():
         return data.absolute()
@@ -121,7 +124,8 @@ def _groups(path: Path) -> Iterator[Group]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members = []  # tarfile keeps every header it saw: a million of them would fill memory
+                # tarfile keeps every header it saw: a million of them would fill memory
+                tar.members = []  # type: ignore[attr-defined]
                 folder, _, base = member.name.rpartition("/")
                 stem, dot, suffix = base.partition(".")
                 if not member.isfile() or not dot or not stem:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,9 @@ from emt_core.errors import EmtError
 from emt_core.images import ImageProblem, check_image, open_image, open_images
 from emt_core.readers import count, fingerprint, locate, read
 from emt_core.readers.lerobot import episode_frames, episode_table, evenly_spaced
+from emt_core.sample import ImageRef
 from emt_core.source_config import LeRobotSource
+from emt_core.video_frames import Video
 
 LAYOUTS = [("v3.0", "video"), ("v3.0", "image"), ("v2.1", "video"), ("v2.1", "image")]
 
@@ -162,3 +165,57 @@ def test_frames_are_spread_from_first_to_last(length, wanted):
     assert frames[0] == 0 and len(frames) == min(length, wanted) == len(set(frames))
     assert wanted == 1 or frames[-1] == length - 1
     assert len(frames) < 3 or np.ptp(np.diff(frames)) <= 1
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
+def test_any_order_of_frames_with_long_gops_and_b_frames(tmp_path, codec):
+    """LeRobot's own videos: AV1 or H.264 with B-frames, keyframes seconds apart, times out of order."""
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.options = {"g": "24", "crf": "20", "bf": "3"} if codec == "libx264" else {"g": "24", "crf": "20"}
+        for n in range(90):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + 2 * n, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    order = np.random.default_rng(0).permutation(90)
+    refs = [ImageRef(kind="video", path="v.mp4", time=n / 30) for n in order]
+    one_by_one = [open_image(ref, tmp_path, 10_000) for ref in refs]
+    together = open_images(refs, tmp_path, 10_000)
+    for n, first, second in zip(order, one_by_one, together, strict=True):
+        assert first.tobytes() == second.tobytes()  # however it was reached, a frame is the same
+        assert abs(np.asarray(first).mean() - (20 + 2 * n)) < 1.5, n
+
+
+def test_frames_in_order_are_decoded_once(tmp_path, monkeypatch):
+    root = lerobot_folder(tmp_path / "set", episodes=2, length=24)
+    refs = episode_frames(source(), root, 0) + episode_frames(source(), root, 1)
+    decoded = 0
+    original = Video._frame_at
+
+    def counting(self, time):
+        nonlocal decoded
+        if self._frames is None:
+            inner = self.container.decode
+
+            def counted(stream):
+                nonlocal decoded
+                for frame in inner(stream):
+                    decoded += 1
+                    yield frame
+
+            monkeypatch.setattr(self, "container", _Proxy(self.container, counted))
+        return original(self, time)
+
+    monkeypatch.setattr(Video, "_frame_at", counting)
+    assert len(open_images(refs, root, 10_000)) == 48
+    assert 48 <= decoded <= 50
+
+
+class _Proxy:
+    def __init__(self, container, decode) -> None:
+        self.container, self.decode = container, decode
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
