@@ -1,8 +1,7 @@
 """Does a question ask for a spatial relation, or does it only use one to pick its referent?
 
-"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car "
-"left of the truck?",
-"How many chairs are behind the table?" and "What is the man behind the counter holding?" do not (GUIDE.md, boundary decisions).
+"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car left of the
+truck?", "How many chairs are behind the table?" and "What is the man behind the counter holding?" do not (GUIDE.md).
 So the relation word is not enough: it must stand right after the verb, or be the predicate of a yes/no question.
 """
 
