@@ -45,6 +45,10 @@ class EmbedConfig(StageConfig):
     max_images: int = Field(default=4, ge=1)
     """At most this many images of a sample are embedded; further ones are counted as `images_beyond_bound`."""
 
+    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the default is
+    LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
+
     max_text_tokens: int = Field(default=512, ge=1)
     """Longer text is cut at the end; image tokens are never cut."""
 

@@ -35,4 +35,5 @@ def build_encoder(config: EmbedConfig, base: Path, revision: str | None = None) 
         revision=revision or config.revision,
         pooling=config.pooling,
         max_text_tokens=config.max_text_tokens,
+        max_image_pixels=config.max_image_pixels,
     )

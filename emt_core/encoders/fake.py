@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emt_core.encoders.base import Precision, Prepared, TextMode
-from emt_core.encoders.conversation import IMAGE, chat_messages
+from emt_core.encoders.conversation import chat_messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +37,7 @@ class FakeEncoder:
             word
             for message in chat_messages(sample, len(images), text)
             for part in message.parts
-            if part is not IMAGE
+            if part is not None  # IMAGE
             for word in part.lower().split()
         ]
         bins = np.zeros(WORD_BINS, np.float32)

@@ -63,13 +63,14 @@ def prepare_job(encoder: Encoder, job: Job) -> Ready:
     if text_only and (job.text == "none" or not encoder.takes_text_only):
         return Ready(row=job.row, status="text_only")
     try:
-        if job.images is None:
-            images = open_images(job.sample.images[: job.max_images], job.root, job.max_pixels)
-        else:
-            images = job.images[: job.max_images]
-        for image in images:
-            if isinstance(image, ImageProblem):
+        images: list[Image.Image] = []
+        found = job.images
+        if found is None:
+            found = open_images(job.sample.images[: job.max_images], job.root, job.max_pixels)
+        for image in found[: job.max_images]:
+            if isinstance(image, Exception):
                 raise image
+            images.append(image)
         return Ready(row=job.row, prepared=encoder.prepare(job.sample, images, job.text))
     except ImageProblem as problem:
         return Ready(row=job.row, status=problem.reason, detail=problem.detail)

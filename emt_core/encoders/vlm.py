@@ -51,21 +51,21 @@ class VlmEncoder:
         revision: str | None = None,
         pooling: Literal["mean", "last"] = "mean",
         max_text_tokens: int = 512,
+        max_image_pixels: int = 768 * 768,
         padding_side: Literal["right", "left"] = "right",
     ) -> None:
         """Loads the processor only. padding_side changes no vector; right keeps positions and causal masks plain."""
-        self.name, self.revision, self.pooling = model, revision, pooling
+        self.name, self.revision = model, revision
+        self.pooling: Literal["mean", "last"] = pooling
         self.max_text_tokens, self.padding_side = max_text_tokens, padding_side
-        self._model: torch.nn.Module | None = None
+        self._model: Any = None
         self.processor = _load("processor", model, revision)
         self.tokenizer = self.processor.tokenizer
         if not getattr(self.processor, "chat_template", None):
             raise EmtError(
                 "the model's processor has no chat template", where=model, remedy="use a chat (instruct) model"
             )
-        images = getattr(self.processor, "image_processor", None)
-        # InternVL's processor tiles by default: 13 tiles, 3,328 tokens for one image at 448 px
-        self._image_options = {"crop_to_patches": False} if hasattr(images, "crop_to_patches") else {}
+        self._image_options = _image_options(getattr(self.processor, "image_processor", None), max_image_pixels)
         holders = (self.processor, self.tokenizer)
         named = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
         self._control = tuple(sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"}))
@@ -196,21 +196,36 @@ class VlmEncoder:
         """What goes to a worker process: the CPU half, never the model."""
         return {**self.__dict__, "_model": None, "_decoder": None}
 
-    def _loaded(self) -> torch.nn.Module:
+    def _loaded(self) -> Any:
         if self._model is None:
             raise RuntimeError("call load() first")
         return self._model
 
 
+def _image_options(images: Any, max_pixels: int) -> dict[str, Any]:
+    """What the processor of each class has to be told, against its own defaults."""
+    if hasattr(images, "crop_to_patches"):
+        # InternVL's tiles by default: 13 tiles, 3,328 tokens for one image at 448 px
+        return {"crop_to_patches": False}
+    if hasattr(images, "merge_size") and "longest_edge" in images.size:
+        # Qwen's keeps an image's own size, up to 16.8 million pixels: 16,384 tokens. Its "edges" are pixel counts.
+        least, most = images.size["shortest_edge"], min(images.size["longest_edge"], max_pixels)
+        return {"size": {"shortest_edge": min(least, most), "longest_edge": most}}
+    return {}
+
+
 def _load(what: Literal["processor", "model"], name: str, revision: str | None, **options: Any) -> Any:
     """From a folder or the hub; never remote code, never pickled weights."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
     local = Path(name).is_dir()
     options |= {"trust_remote_code": False, "local_files_only": local, "revision": None if local else revision}
     if what == "model":
         options["use_safetensors"] = True
     kind = AutoProcessor if what == "processor" else AutoModelForImageTextToText
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a second bar would run into the stage's own
     try:
         return kind.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -219,3 +234,6 @@ def _load(what: Literal["processor", "model"], name: str, revision: str | None, 
             where=name,
             remedy="give a folder with config, processor and safetensors files, or a hub name within reach",
         ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -147,6 +147,17 @@ def test_internvl_does_not_tile(model_folders):
     assert item.vision["pixel_values"].shape == (1, 3, 56, 56)
 
 
+def test_qwen_scales_large_images_down(model_folders):
+    """The tiny processor allows 4,096 pixels by itself: 16 tokens."""
+    tokens = {}
+    for bound in (10**6, 1024):
+        encoder = VlmEncoder(str(model_folders["qwen3_vl"]), max_image_pixels=bound)
+        item = encoder.prepare(samples()[0][0], [picture(0, 300, 300)], "none")
+        tokens[bound] = int((item.tokens["input_ids"] == encoder.processor.image_token_id).sum())
+        assert item.vision["image_grid_thw"].prod() == 4 * tokens[bound] == len(item.vision["pixel_values"])
+    assert tokens == {10**6: 16, 1024: 4}
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (3, 3), (2, 300)])
 def test_odd_images_give_a_vector_or_a_named_refusal(encoder, size):
     sample = conversation(0, ("user", "<image> x"))
