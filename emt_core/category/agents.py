@@ -22,11 +22,12 @@ AGENT = Rules(
         "robot_chooses",
         "robot",
         (
-            "you are (?:a|an|the) (?:[a-z]+ ){0,2}(?:agent|robot)",
+            "(?:you are|as|imagine being) (?:a|an|the) (?:[a-z]+ ){0,2}(?:agent|robot)",
             "choose|select|pick|predict|output|what is|which .. (?:actions?|action:)",
             "move_?(?:forward|ahead)",
             "(?:available|possible|legal) actions",
-            "(?:you (?:control|are controlling|steer|operate)|as the (?:[a-z]+ ){0,2}(?:pilot|controller|policy"
+            "(?:you (?:control|fly|pilot|drive|are controlling|steer|operate)|as the (?:[a-z]+ ){0,2}(?:pilot"
+            "|controller|policy"
             "|planner|operator))",
             "velocity commands?",
             "low[- ]level (?:motion|action|command|control|skill)",

@@ -92,6 +92,7 @@ DATA = Rules(
             "percent(?:age)? of",
             "(?:have|has|had|with) (?:a |the )?values? (?:above|below|over|under|of|greater|less)",
             "(?:mean|average|median|sum) of",
+            "quartiles?|interquartile|outliers?|standard deviation|(?:closing|opening|stock|share) price",
             "by how much .. exceed|more|higher|lower|larger|greater|grow|increase|decrease|fall|rise",
             "(?:second|third|fourth|fifth) (?:largest|highest|smallest|lowest|most|least|biggest) (?:[a-z]+)",
             "(?:what|which) color (?:stands for|represents|denotes|indicates|shows)",
@@ -124,7 +125,7 @@ DATA = Rules(
             "|dogs|cats)",
             "difference between (?:the two|these two|the) (?:images|pictures|photos|men|women|people|animals|dogs"
             "|cats|cars|views|phones)",
-            "percent off|price|subject line|first line|line of",
+            "percent off|(?<!closing )(?<!opening )(?<!stock )(?<!share )price|subject line|first line|line of",
             "how many more (?:people|chairs|cups|plates|things|objects|cubes|spheres)",
         ),
     ),

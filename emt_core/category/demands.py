@@ -7,7 +7,7 @@ from emt_core.category.cue import Rule, Rules, any_of
 PICTURE = (
     "(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?"
     "|artworks?"
-    r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?)"
+    r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?|mri|ultrasound)"
 )
 
 OTHER = Rules(
@@ -17,6 +17,7 @@ OTHER = Rules(
         (
             "ignore|forget|disregard|never mind .. image|picture|photo",
             "unrelated to|independent of|regardless of .. image|picture|photo",
+            "(?:image|picture|photo) (?:does not matter|is irrelevant|is not important|has nothing to do)",
         ),
     ),
     Rule(
@@ -30,8 +31,10 @@ OTHER = Rules(
             "write|compose|invent|create|make(?: up)?|come up with|generate|draft|produce|craft|turn|continue .. "
             "adverts?|advertisement|ad for|tweet|blog post|instagram|facebook post|dialogue|screenplay|script|essay"
             "|meme|monologue"
-            "|short play|diary entry|product description|quiz|crossword|letter to",
+            "|short play|diary entry|product description|quiz|crossword|letter to|e-?mail",
+            "(?:pretend (?:you are|to be)|act as|role-?play)",
         ),
+        ("captions?(?! contest)", "robot|agent"),
     ),
     Rule(
         "other_code",
@@ -68,6 +71,18 @@ CAPTION_NOUN = (
     "description|depiction|summary|rundown|explanation|analysis|overview|interpretation|account|portrayal|narrative"
     "|representation"
     "|gist|details|elements|paragraph|report"
+)
+# A caption is what is to be written, whatever the rest forbids or allows ("do not mention text").
+CAPTION_ORDERED = Rules(
+    Rule(
+        "caption_ordered",
+        "caption",
+        (
+            "^(?:write|give|provide|generate|compose|create|add|suggest|produce)(?: me)?(?: (?:a|an|one|the))?"
+            "(?: [a-z-]+){0,3} (?:caption|alt[- ]text)",
+        ),
+        ("funny|joke|humorous|witty|poetic", "chart|graph|plot|table|infographic", "region|box"),
+    ),
 )
 CAPTION = Rules(
     Rule(
@@ -194,6 +209,7 @@ REGION_ASKED = any_of(
         "^(?:briefly )?(?:describe|caption|identify|name|classify|explain|label)",
         "^what(?: object| thing| item| is the object| kind of object)? (?:is|are|lies|appears|do you see|can you"
         " see|can be seen|does)(?! (?:the )?(?:color|material|person|man|woman|he|she|they|[a-z]+ doing))",
+        "what (?:element|button|icon|component|structure|animal|part|feature) is (?:at|in|inside|within)",
         "(?:objects?|things?|items?) (?:located |found |visible |shown |that is )?(?:at|in|inside|within)",
         "^(?:what|which) (?:objects?|things?|items?)",
         "^(?:i'd like to know|say|describe) what",

@@ -93,7 +93,7 @@ TEXT = Rules(
             "is there (?:any )?(?:text|writing)",
             "(?:any|all|visible|every) (?:the )?(?:visible )?(?:text|words|writing)",
             f"what (?:does|do|did) .. {CARRIER} .. say|read|state|mean|prohibit|warn|advertise|display|show|indicate"
-            "|promote|announce|tell|forbid|spell|stand for",
+            "|promote|announce|tell|forbid|spell|caution|stand for",
             f"what (?:is|are|stands) .. (?:on|at) the {PRINTED}$",
             "captions? (?:says?|reads?|below|under|above|at|on)",
             "(?:named|spray-painted|stenciled|mentioned|listed|labell?ed|advertised|announced|written|printed)"
@@ -139,7 +139,7 @@ TEXT = Rules(
             "brands?|manufacturer|sponsor|website|url|web address|e-?mail(?: address)?",
             "(?:phone|telephone|model|serial) number",
             "(?:what|which|whose)(?: [a-z]+)? logo",
-            "(?:what|which|whose) (?:[a-z]+ )?(?:company|airline|bank|team|brewery|newspaper|channel)",
+            "(?:what|which|whose) (?:[a-z]+ )?(?:company|airline|bank|team(?! sport)|brewery|newspaper|channel)",
             f"(?:which|what) (?:(?!bar\\b){PLACE_OF_TRADE}|model|flight|bus line|exit|highway|route)",
             f"name (?:of|on) (?:the |this |that )?(?:[a-z]+ ){{0,2}}(?:{PLACE_OF_TRADE}|team|newspaper|ship|boat"
             "|player|brand|product|drink|beer|wine|magazine|website|app|game|road|stop|train|plane|medicine"
@@ -168,7 +168,8 @@ TEXT = Rules(
             "|displayed|listed|given|mentioned|indicated|stamped)",
             "speed limit|license plate|licence plate|best before|use by|dosage|nutrition|calories|denomination"
             "|alcohol (?:content|percentage)|opening hours|error message",
-            "passwords?|usernames?|user name|hashtags?|version number|voltage|wattage|net weight|barcode",
+            "passwords?|usernames?|user name|hashtags?|(?:which|what) version|version number|voltage|wattage|net"
+            " weight|barcode",
             "how many .. ounces|grams|milliliters|ml|liters|calories|servings|pages",
             "when|what time .. close|closes|open|opens|leave|leaves|depart|departs|arrive|arrives|start|starts|begin"
             "|begins|expire|expires",

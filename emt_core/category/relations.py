@@ -70,7 +70,7 @@ MEASURED = Rules(
             "(?:greater|larger|smaller|lesser|more|less|shortest|smallest|greatest|largest|longest|least) (?:depth"
             "|distance|height)",
         ),
-        ("^how many",),
+        ("^how many", "size of (?:the )?(?:[a-z]+ ){0,3}(?:thing|object|cube|sphere|cylinder|ball|block)s?"),
     ),
     Rule(
         "spatial_order",
@@ -117,6 +117,7 @@ ARRANGED = Rules(
             "o'clock|compass|clockwise|upside down",
             "(?:what|which) (?:[a-z]+ )?view",
             "(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)",
+            "how did the camera .. move|rotate|turn|pan|shift|tilt",
             "camera (?:moves?|moved|rotates?|rotated|turns?|turned|pans?|panned|shifts?|shifted|tilts?|tilted|motion"
             "|movement|position)",
             "(?:towards?|away from) (?:the )?(?:camera|viewer|us|me|you|photographer|observer)",
@@ -172,6 +173,7 @@ _OTHER_HEAD = Rules(
             "^(?:about |approximately |roughly )?how (?:many|old|much|does|do|might|could|would|can)"
             r"(?!.{0,40}\b(?:taller|wider|closer|space|room|arranged|positioned|located|relate)\b)",
             "^why",
+            "^what number of",
             "is it (?:safe|dangerous|wise|ok|okay|legal|good|healthy|allowed)",
             "(?:what|which) (?:would|could|might|may|should) (?:happen|be the reason)",
             "what (?:is|are) [^?]{0,80}(?:doing|wearing|holding|eating|drinking|made of|carrying|called|used for"
@@ -190,7 +192,7 @@ _STATEMENT = any_of(
 )
 
 _POSITIONED = (
-    "(?: (?:that|there|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found"
+    "(?: (?:that|there|more|visible|seen|located|positioned|placed|situated|standing|sitting|lying|hanging|parked|found"
     "|resting|leaning|shown|present|kept"
     "|stored|hidden|hiding|peeking|flying|floating|sticking|stuck|laid|lined up|perched|growing|mounted|seated"
     "|walking|running|both|directly|immediately"
@@ -202,7 +204,10 @@ _STANDS = (
     "|we|i) (?:see|find|spot)|is visible"
     r"|is there|are there|rests|comes|would be|will be|would (?:you|i) see|will i see)"
 )
-_THING = r"(?:thing|object|item|animal|person|vehicle|piece of furniture|appliance|building|device)s?"
+_THING = (
+    "(?:thing|object|item|animal|person|vehicle|piece of furniture|appliance|building|device|room|place|shop|house"
+    "|structure|figure|street|door)s?"
+)
 # The relation follows the verb at once: "what is | stands | do you see | directly left of ...".
 _ASKED_THING = re.compile(
     rf"{CLAUSE}(?:what|who|which|whose)(?:'s)?(?: (?!color|material|shape|is\b|are\b|does\b|time|can\b"
@@ -213,6 +218,8 @@ _ASKED_THING = re.compile(
     rf"|^(?:(?:directly|immediately|right|just) )?{RELATION} [^?]{{1,60}}, ?(?:what|who|which)\b"
     r"|\b(?:which|what) [^?,]{1,50}\b(?:is|are)\b[^?]{1,50}\b(?:left of|right of|above|below|behind|in front of"
     "|beneath|under|beside|next to|between)[?. ]*$"
+    r"|^what (?:is|are) [^?,]{1,50}\b(?:left of|right of|above|below|behind|in front of|beneath|under|beside|next"
+    " to)[?. ]*$"
 )
 _YES_NO = re.compile(
     rf"{CLAUSE}(?:(?:if|whether) )?(?:is|are|was|were|do|does|did|can|could|would|isn't|aren't|has|have)\b"

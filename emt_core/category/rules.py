@@ -198,6 +198,10 @@ def _chart(turn: Exchange, _: Context) -> Verdict | None:
     return _found(charts.NOUN, turn) or _found(charts.DATA, turn)
 
 
+def _caption_ordered(turn: Exchange, _: Context) -> Verdict | None:
+    return _found(demands.CAPTION_ORDERED, turn)
+
+
 def _text(turn: Exchange, _: Context) -> Verdict | None:
     verdict = _found(reading.TEXT, turn)
     if verdict is None and turn.ocr and not _found(demands.CAPTION, turn):
@@ -269,9 +273,10 @@ _STEPS = (
     _cannot_be_answered,
     _action_numbers,
     _place_demanded,
-    _region_given,
     _robot,
+    _region_given,
     _chart,
+    _caption_ordered,
     _text,
     _caption,
     _spatial,
