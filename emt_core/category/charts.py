@@ -6,7 +6,7 @@ from emt_core.category.cue import Rule, Rules, any_of
 
 _BAR_WHICH = (
     "tallest|longest|shortest|smallest|largest|biggest|highest|lowest|individual|first|last|second|third|red|blue|green"
-    "|orange|yellow|gray|light|dark"
+    "|orange|yellow|purple|pink|brown|black|white|gray|light|dark"
 )
 _ECONOMY = (
     "(?:revenues?|sales|gdp|exports|imports|profits?|unemployment|inflation|turnout|votes|emissions|rainfall"
@@ -26,7 +26,9 @@ NOUN = Rules(
             "|candlesticks?|treemaps?",
             "curves?|data ?points?|trend ?lines?|(?:dashed|dotted|solid|steepest|different colored) (?:lines?|curves?)",
             "(?:which|what) lines? (?:cross|crosses|is|has|shows?|lies|represents?)",
-            "lines? .. cross|crosses|intersects?",
+            "lines? .. cross|crosses|intersects?|rise|rises|fall|falls|increase|increases|decrease|decreases|peak"
+            "|peaks",
+            "(?:kind|type|sort) of (?:diagram|chart|graph|plot)",
             "spreadsheet|error bars?|sankey|gantt|venn|pie (?:charts?|graphs?|diagrams?)|statistics"
             "|visuali[sz]ations?|(?:data|time) series",
             "trends? (?:shown|in|of|for|over|upward|downward)|trend (?:is |going )?(?:upward|downward|up|down"
@@ -50,7 +52,7 @@ NOUN = Rules(
             "plot of land|plot (?:of|twist)(?: the)? (?:movie|film|story|book)|curves? (?:of|in) the (?:road|river"
             "|street|track)",
             "(?:slices?|pieces?) of (?:pizza|cake|bread|lemon|pie|apple|cheese|orange|toast|lime|tomato|watermelon)",
-            "(?:pizza|cake|bread|lemon|orange|worm|wire|road|orbit|chocolate|candy|handle|gold|soap|monkey|tow|crow"
+            "(?:pizza|cake|bread|lemon|worm|wire|road|orbit|chocolate|candy|handle|gold|soap|monkey|tow|crow"
             "|granola|snack|iron|metal|steel|roll) (?:slices?|segments?|bars?)",
         ),
     ),
@@ -59,11 +61,13 @@ NOUN = Rules(
         "chart",
         (
             "rows?|columns?|cells? .. table|column|row|matrix|cell|value|entry|entries|total|sum|spreadsheet|header",
-            "table .. rows?|columns?|cells?|values?|data|entries|listed|header|total|sum|average|mean|highest|lowest"
+            "table .. rows?|columns?|cells?|values?|data|entries|listed|header|total|sum|average|mean|maximum"
+            "|minimum|highest|lowest"
             "|title|score|percentages?",
             "(?:according to|based on|from|in|of) (?:the|this) (?:[a-z]+ )?table .. what|which|who|how|when|average"
             f"|total|sum|values?|{_EXTREME}",
             "^(?:according to|based on) (?:the|this) (?:[a-z]+ )?table",
+            f"{_EXTREME} .. (?:in|of) the table",
             "(?:summari[sz]e|describe|convert|transcribe|explain) (?:this|the) (?:[a-z]+ )?table(?! (?:setting|cloth"
             "|lamp))",
             "data table|tables? (?:shows?|lists?|says?|reports?|compares?)",
@@ -85,11 +89,14 @@ DATA = Rules(
             "|across) .. "
             "values?|bars?|years?|(?:19|20)\\d\\d|number of|percentages?|share|and|countr(?:y|ies)|months?"
             f"|{_ECONOMY}|{_EXTREME}",
-            "(?:highest|lowest|maximum|minimum|median|average|total|peak) (?:value|number|percentage|share|rate"
+            "(?:first|last|greatest|smallest|largest|biggest|highest|lowest|maximum|minimum|median|average|total"
+            "|peak) (?:value|number|percentage|share|rate"
             "|point|area under)",
             "values? (?:of|for|in)",
             "what|how much|which .. percent|percentage|share|proportion",
             "percent(?:age)? of",
+            "(?:give|state|name|read|tell me) the (?:number|value|figure) (?:for|of)",
+            "(?:number|value|figure) for (?:bar|point|the bar|the point|category|group)",
             "(?:have|has|had|with) (?:a |the )?values? (?:above|below|over|under|of|greater|less)",
             "(?:mean|average|median|sum) of",
             "quartiles?|interquartile|outliers?|standard deviation|(?:closing|opening|stock|share) price",

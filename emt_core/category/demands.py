@@ -7,7 +7,8 @@ from emt_core.category.cue import Rule, Rules, any_of
 PICTURE = (
     "(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?"
     "|artworks?"
-    r"|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?|mri|ultrasound)"
+    "|shots?|frames?|views?|memes?|cartoons?|contents?|videos?|screenshots?|figures?|radiographs?|x-rays?|scans?"
+    "|mri|ultrasound)"
 )
 
 OTHER = Rules(
@@ -53,12 +54,14 @@ OTHER = Rules(
             "|prism|cone|cylinder|sector|shape",
             "length of (?:the )?(?:side|line segment|segment|chord) [a-z]{1,2}",
             r"(?:side|segment|chord) (?!of|on|is|by|to|in|at|do|it|or|as|up|we|he|my)[a-z]{2}",
-            r"(?:angle|angles) (?:[a-z]{3}|\d|[a-z])",
-            "triangle [a-z]{3}",
-            "value of [a-z]",
+            r"angles? (?!the|was|and|for|are|did|has|you|its|can|how|why|who|may|but|not|all|one|two|a\b"
+            r"|i\b)(?:[a-z]{3}|[a-z]|\d)",
+            "in triangle [a-z]{3}|triangle (?:abc|abd|acd|bcd|def|pqr|rst|xyz)",
+            "value of [b-hj-z]",
             "prove that",
             r"(?:what is|how much is|calculate|compute) \d+ (?:times|plus|minus|divided by|multiplied by|x) \d+",
         ),
+        ("chart|graph|plot|table|axis|bars?|curve",),
     ),
 )
 
@@ -214,6 +217,7 @@ REGION_ASKED = any_of(
         "^(?:what|which) (?:objects?|things?|items?)",
         "^(?:i'd like to know|say|describe) what",
         "^who is",
+        "what (?:do|can|would) you (?:find|see)",
         "what (?:is|does) .. region|box|rectangle|area|point|dot|circle|location|position",
     )
 )
@@ -223,6 +227,6 @@ REGION_NOT_ASKED = any_of(
     (
         "color|material|made|doing|wearing|holding|feeling|thinking|happening|going to|intention|why|how many",
         "say|says|written|read|reads|text|word|emotion|pattern|shape|brand|age|purpose|used for|might|likely",
-        "distance|far|tall|closer|direction",
+        "distance|far|tall|closer|direction|values?|number",
     )
 )

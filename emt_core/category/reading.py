@@ -115,7 +115,8 @@ TEXT = Rules(
             "|novel",
             "is this .. related|book|novel|textbook|cookbook|publication|literature",
             r"(?:is|are) (?:this|these) (?:an? )?[\w &-]{3,40} books?",
-            "what is the title",
+            "what is the title|(?:which|what) title",
+            f"what is (?:this|the|that) (?:[a-z]+ )?{PUBLICATION} called",
             "(?:song|book|movie|film|album|show|magazine|paper|article|game) (?:titles?|names?)",
             "authors?",
             "^is (?:it|this|that) (?:a|an) (?:[a-z]+ )?(?:[a-z]*book|novel|biography|dictionary|encyclopedia|guide)",
@@ -177,7 +178,7 @@ TEXT = Rules(
             "expir(?:y|ation|es|ed?)",
             "(?:what are the|list the|which|first|main) ingredients?(?! (?:can|could|do|would|in this dish))"
             "|ingredients? (?:list|listed)",
-            "what (?:is the )?(?:total|sub-?total|price|score|date|amount|deadline|destination|heading|year"
+            "what (?:is the )?(?:total(?! number)|sub-?total|price|score|date|amount|deadline|destination|heading|year"
             "|temperature|(?:zip|postal|area|product|error|bar) code)",
             "how much (?:does|do|is|are|will|did|was) .. cost|costs|tax|charged?|total|price",
             "how much (?:is|are) (?:the|a|an|one)",

@@ -116,6 +116,8 @@ ARRANGED = Rules(
             "|street|sea|outward|inward|up|down)",
             "o'clock|compass|clockwise|upside down",
             "(?:what|which) (?:[a-z]+ )?view",
+            "(?:what|which) (?:quarter|half|third|quadrant|section) of (?:the|this) (?:image|picture|photo|frame"
+            "|scene)",
             "(?:moved?|rotated?|turn(?:ed)?|shift(?:ed)?|pann?ed) (?:the )?(?:camera|view)",
             "how did the camera .. move|rotate|turn|pan|shift|tilt",
             "camera (?:moves?|moved|rotates?|rotated|turns?|turned|pans?|panned|shifts?|shifted|tilts?|tilted|motion"
@@ -237,7 +239,7 @@ _ATTRIBUTE_TAIL = any_of(
     (
         "(?:red|blue|green|yellow|white|black|brown|gray|purple|pink|orange|dark|bright|striped|large|small|big"
         "|little|tall|short|old|young|new|open|closed"
-        "|full|empty|clean|dirty|wet|dry|happy|sad|metallic|metal|wooden|wood|plastic|glass|leather|round|square"
+        "|full|empty|clean|dirty|wet|dry|happy|sad|metallic|metal|wooden|wood|plastic|glass|leather|round"
         "|rectangular|male|female|asleep|awake|alive"
         "|broken|on|off|ripe|tan|beige|silver|gold|sunny|cloudy|thin|thick|long|smooth|shiny|rubber|lit|different"
         "|edible|real|fresh|raw|cooked|sliced|peeled"
@@ -248,34 +250,16 @@ _ATTRIBUTE_TAIL = any_of(
     )
 )
 _HAS_SOMETHING = any_of(("(?:have|has) (?:a|an|any|the|two|some)",))
+# "... left of the orange?": one word after the article is the noun, whatever else it can be.
+_ONE_NOUN = re.compile(r"^(?: of| to)? (?:the|an?|his|her|its|my|your|this|that) [^\s?]+[?. ]*$")
 # "left" and "right" before a noun only say which one: "the left shoe", "the car on the left newer than ...".
 _SIDE_ONLY = re.compile(r"(?:left|right)(?:[- ]?hand)?$")
 _NEXT_WORD = re.compile(r" ?[a-z']+")
 _AFTER_SIDE = frozenset("of or and side in when from to for part half edge corner with than relative".split())
 
-_GATE = frozenset(
-    "left right hand above below beneath underneath under behind front between beside besides next side near nearer"
-    " nearest close closer closest adjacent inside "
-    "outside opposite across ahead top bottom rear back middle center edge corner far farther farthest further"
-    " furthest away alongside beyond past surrounding "
-    "facing face faces touching parallel perpendicular around over higher lower taller tallest tall wide wider"
-    " widest high deep deeper deepest long longer longest "
-    "short shorter shortest narrow narrower thick thicker big bigger large larger smaller height width depth length"
-    " size dimensions distance gap clearance extent "
-    "direction positioned position positions located location placed placement arrange arranged arrangement layout"
-    " orientation oriented viewpoint perspective view "
-    "camera rotate rotated moved turned relative relation respect meters centimeters cm feet inches yards o'clock"
-    " clock clockwise compass way heading pointing "
-    "looking look coming moving driving walking toward towards reach encounter pass meet hit first last apart order"
-    " rank sort statement claim true correct stand "
-    "sit turn walk 3d same corresponds quadrant upside spatial spatially elevation vertical horizontal "
-    "imagine standing room space within".split()
-)
-
-
-def possible(turn: Exchange) -> bool:
-    """Cheap check: could the question be about space at all."""
-    return not _GATE.isdisjoint(turn.words) or any(_RELATION.match(choice) for choice in turn.choices)
+# Cheap look-ups before the patterns that have to be tried on the whole question.
+_NAMED = Rules(Rule("relation", "spatial", (RELATION,)))
+_COMPARATIVE = Rules(Rule("comparative", "spatial", (_COMPARED,)))
 
 
 def measured(turn: Exchange) -> str:
@@ -290,11 +274,11 @@ def asked(turn: Exchange) -> str:
         return rule
     if _OTHER_HEAD.first(turn) and not _STATEMENT.search(turn.stem):
         return ""
-    if _compares(turn.stem):
+    if _COMPARATIVE.first(turn) and _compares(turn.stem):
         return "spatial_comparison"
     if rule := ARRANGED.first(turn):
         return rule.name
-    stem = _NOT_RELATION.sub(" ", turn.stem)
+    stem = _NOT_RELATION.sub(" ", turn.stem) if _NAMED.first(turn) else ""
     if _RELATION.search(stem):
         if _ASKED_THING.search(stem):
             return "spatial_thing"
@@ -322,7 +306,9 @@ def _is_predicate(stem: str) -> bool:
         return False
     if any(word.endswith("ing") and word not in _POSTURE for word in before.split()[1:]):
         return False
-    return not (_HAS_SOMETHING.search(before) or _ATTRIBUTE_TAIL.search(after))
+    if _HAS_SOMETHING.search(before):
+        return False
+    return bool(_ONE_NOUN.match(after)) or not _ATTRIBUTE_TAIL.search(after)
 
 
 _WHERE = Rules(

@@ -157,7 +157,7 @@ def _values_demanded(turn: Exchange) -> bool:
 
 def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
     placed = coordinates.answers_in_coordinates(turn.answer)
-    if placed and coordinates.places(turn.stem) > 1 and turn.answer.strip(" .") in turn.stem and _relation(turn):
+    if placed and coordinates.places(turn.stem) > 1 and turn.answer.strip(" .") in turn.stem and relations.asked(turn):
         return None  # "Which is deeper, (0.2, 0.3) or (0.8, 0.5)?" names its choices by place
     if placed and not _values_demanded(turn):
         return Verdict("grounding", "answer_is_place")
@@ -178,7 +178,7 @@ def _region_given(turn: Exchange, _: Context) -> Verdict | None:
     given = coordinates.places(turn.stem)
     if not given and not demands.MARK.search(turn.stem):
         return None
-    if rule := _relation(replace(turn, stem=_HELD_BY_REGION.sub(" ", turn.stem))):
+    if rule := relations.asked(replace(turn, stem=_HELD_BY_REGION.sub(" ", turn.stem))):
         return Verdict("spatial", rule)
     if not given and turn.choices:
         return None
@@ -223,13 +223,9 @@ def _agent_acts(turn: Exchange, context: Context) -> Verdict | None:
     return None
 
 
-def _relation(turn: Exchange) -> str:
-    return relations.asked(turn) if relations.possible(turn) else ""
-
-
 def _spatial(turn: Exchange, _: Context) -> Verdict | None:
     if not relations.where(turn):
-        rule = _relation(turn)
+        rule = relations.asked(turn)
     elif relations.answered(turn.answer):
         rule = "where_relation"
     else:

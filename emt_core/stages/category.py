@@ -21,7 +21,7 @@ from emt_core.stage_config import CategoryConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import SCAN_ROWS, Features, Table
 
-VERSION = 1
+VERSION = 2
 SCHEMA = pa.schema([("category", pa.string()), ("rule", pa.string()), ("image_category", pa.string())])
 ROBOT_RULE = "robot_source"
 
