@@ -114,7 +114,9 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
             st.metric("Score", numbers.logit(value), help=glossary.SCORE, width="content")
             if np.isfinite(value):
                 share = np.searchsorted(-view.logits[view.order], -value, side="right") / max(len(view.order), 1)
-                st.metric("Among the nearest", numbers.share(float(share)), width="content")
+                st.metric(
+                    "Rank", f"top {numbers.share(float(share))}", help="Among all scored samples.", width="content"
+                )
         if view.chain.has("category") and sample.role == "pool":
             name = view.categories.names[view.categories.codes[row]]
             st.metric("Category", name, help=glossary.CATEGORY, width="content")

@@ -63,7 +63,7 @@ REASONS = {
     "source_cap": "its source's cap was full",
     "category_cap": "its category's cap was full",
     "quota": "its group's quota was full",
-    "below_cut": "score below the cut",
+    "below_cut": "below the cut",
     "not_drawn": "not drawn at random",
     "missing_image": "its image is missing",
     "undecodable_image": "its image cannot be decoded",

@@ -48,15 +48,17 @@ def _choose(label: str, options: list[str], *, key: str, help_text: str, always:
         return options[0]
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    return st.selectbox(label, options, key=key, help=help_text, bind="query-params", format_func=_pretty)
+    return st.selectbox(label, options, key=key, help=help_text, bind="query-params", format_func=short_label)
 
 
 def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
     """Newest first; what was ranked by score before random draws and the whole pool."""
-    return sorted(labels[::-1], key=lambda label: done[label].config.get("strategy") != "top")
+    found = labels[::-1]
+    found.sort(key=lambda label: done[label].config.get("strategy") != "top")
+    return found
 
 
-def _pretty(label: str) -> str:
+def short_label(label: str) -> str:
     """`select.top` -> `top`; a stage's only, unnamed instance keeps the stage's name."""
     return label.partition(".")[2] or label
 

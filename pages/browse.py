@@ -43,10 +43,11 @@ def main() -> None:
 
 
 def _one(view: View, sample: str) -> None:
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left, right = st.columns([7, 3], vertical_alignment="bottom")
     left.title("Sample", anchor=False)
     left.text(sample)
-    right.button("Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        st.button("Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape")
     detail(view, sample)
     if view.chain.has("gap"):
         query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def main() -> None:
     view = current()
     page_header(view, "Map", "How near the pool lies to the robot data, sample by sample.", ("gap", "embed", "sources"))
     needs(view, "sources", "embed", "gap", shows="The map shows pool and robot data in the encoder's feature space.")
-    colour = _controls(view)
+    colour, view = _controls(view)
     points = _points(view)
     bounds = Bounds.parse(st.query_params.get("zoom", "")) or _extent(str(view.chain.gap.path))
     figure_at, side_at = st.columns([7, 3], gap="medium")
@@ -42,7 +43,8 @@ def main() -> None:
         _gallery(view, rows)
 
 
-def _controls(view: View) -> str:
+def _controls(view: View) -> tuple[str, View]:
+    """What to colour by, and the view with the chosen map (a recipe may hold several projections)."""
     usable = [name for name in COLOURS if name not in NEEDS or view.chain.has(NEEDS[name])]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         colour = st.segmented_control(
@@ -61,8 +63,8 @@ def _controls(view: View) -> str:
             if view.done[label].manifest["parents"].get("embed") == view.chain.embed.key
         ]
         if len(maps) > 1:
-            label = st.selectbox("Map", maps, key="map", bind="query-params", width=220)
-            object.__setattr__(view.chain, "gap", view.done[label])
+            label = st.selectbox("Map", maps[::-1], key="map", bind="query-params", width=220)
+            view = replace(view, chain=replace(view.chain, gap=view.done[label]))
         st.segmented_control(
             "Show",
             ["pool", "robot"],
@@ -71,7 +73,7 @@ def _controls(view: View) -> str:
             key="show",
             bind="query-params",
         )
-    return colour or "role"
+    return colour or "role", view
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -124,7 +126,7 @@ def _figure(view: View, colour: str, points: MapPoints, bounds: Bounds) -> Regio
     mark = st.query_params.get("mark", "")
     figure = _drawn(tuple(keys), colour, bounds, shown, outline, mark, _view=view, _points=points)
     key = "map-figure-" + "-".join([chain.gap.key[:6], colour, bounds.text(), *shown])
-    event = st.plotly_chart(
+    event = st.container(border=True).plotly_chart(
         figure,
         key=key,
         on_select="rerun",
@@ -144,7 +146,7 @@ def _figure(view: View, colour: str, points: MapPoints, bounds: Bounds) -> Regio
     return region
 
 
-@st.cache_data(max_entries=24, show_spinner="Drawing the map")
+@st.cache_resource(max_entries=24, show_spinner="Drawing the map")
 def _drawn(
     keys: tuple[str, ...],
     colour: str,

@@ -19,6 +19,7 @@ from explorer.cards import gallery
 from explorer.empty import needs
 from explorer.plain import escape, show_problem
 from explorer.runs import page_header, start
+from explorer.sidebar import short_label
 from explorer.view import EMBODIED, View, current
 
 BORDER_CARDS = 6
@@ -50,9 +51,10 @@ def _sliders(view: View, preview: Preview) -> int:
     low, high = preview.range
     state, eligible = st.session_state, preview.eligible
     scope = view.chain.score.key
-    if state.get("_cut_scope") != scope:
+    if state.get("_cut_scope") != scope or "cut_k" not in state:  # new scores, or back from another page
         asked = st.query_params.get("k", "")
-        k = int(asked) if asked.isdecimal() else _current_k(view, preview)
+        known = state["_k"] if state.get("_cut_scope") == scope else _current_k(view, preview)
+        k = int(asked) if asked.isdecimal() else known
         state["_cut_scope"] = scope
         _set_all(preview, min(max(k, 1), eligible))
     with st.container(border=True):
@@ -309,10 +311,10 @@ def _saved(view: View) -> None:
     )
     with st.container(horizontal=True):
         for label in labels[:6]:
-            query = {"selection": label} | ({"recipe": view.recipe} if view.recipe else {})
+            query = {"selection": short_label(label)} | ({"recipe": view.recipe} if view.recipe else {})
             st.page_link(
                 "pages/browse.py",
-                label=f"Browse {escape(label.partition('.')[2] or label)}",
+                label=f"Browse {escape(short_label(label))}",
                 icon=":material/photo_library:",
                 query_params=query,
             )
@@ -321,7 +323,7 @@ def _saved(view: View) -> None:
 def _report_row(label: str, manifest: dict) -> dict:
     metrics = manifest["metrics"]
     return {
-        "name": label.partition(".")[2] or label,
+        "name": short_label(label),
         "strategy": manifest["config"]["strategy"],
         "selected": metrics["selected"],
         "lowest score": metrics["cut_logit"],

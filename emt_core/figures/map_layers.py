@@ -25,6 +25,7 @@ from emt_core.figures.raster import paint_groups, paint_values, png_uri
 POINTS_AT_ONCE = 6_000
 """Points a figure holds at the most: scattergl stays smooth, a box over all of them sends back less than 1 MB."""
 ROBOTS_OVER_RASTER = 1_500
+FEW_POINTS = 3_000
 RASTER_SIZE = (400, 256)
 DECOY_SIZE = (72, 46)
 
@@ -136,7 +137,7 @@ def _group(
         rows=rows,
         text=_hover(points, rows),
         symbol="diamond" if robot else "circle",
-        size=5 if robot else 5.5,
+        size=5 if len(points.x) < FEW_POINTS else 4,
         opacity=0.85 if robot else 0.7,
     )
 

@@ -2,7 +2,7 @@
 
 Built on Okabe & Ito (2008) and Tol's muted set. Orange is kept for robots alone, violet for what a selection takes in,
 so both read the same on every page. Embodied-oriented categories are green, sky blue and amber; general ones pink,
-wine, periwinkle and olive: the side shows before the name is read.
+purple, periwinkle and olive: the side shows before the name is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CATEGORY = {
     "grounding": "#56B4E9",
     "robot": "#E69F00",
     "text": "#CC79A7",
-    "chart": "#882255",
+    "chart": "#AA3377",
     "caption": "#7A86C8",
     "vqa": "#999933",
     "other": "#8C929C",
@@ -36,7 +36,7 @@ SOURCE_CYCLE = (
     "#009E73",
     "#CC79A7",
     "#56B4E9",
-    "#882255",
+    "#AA3377",
     "#999933",
     "#7A86C8",
     "#44AA99",

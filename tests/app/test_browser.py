@@ -1,0 +1,134 @@
+"""The main journeys in a real browser: every page clean, sliders, saving, browsing, lassoing, hostile text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import HOSTILE, PATIENCE_MS, Server  # type: ignore[import-not-found]
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def visit(page: Page, address: str, title: str) -> None:
+    page.goto(address)
+    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Nothing runs and nothing is left to load."""
+    page.wait_for_function(
+        """() => !document.querySelector('[data-testid="stStatusWidget"], [data-testid="stSkeleton"]')
+              && !document.querySelector('[data-testid="stSpinner"], [data-stale="true"]')"""
+    )
+    assert page.locator('[data-testid="stException"]').count() == 0
+
+
+def metric(page: Page, label: str):
+    card = page.locator('[data-testid="stMetric"]').filter(has_text=re.compile(f"^{re.escape(label)}"))
+    return card.locator('[data-testid="stMetricValue"]')
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "figures"),
+    [("", "Map", 3), ("scores", "Scores", 7), ("select", "Select", 2), ("browse", "Browse", 0)],
+)
+def test_every_page_opens_by_its_address(page: Page, server: Server, path, title, figures):
+    visit(page, f"{server.address}/{path}", title)
+    expect(page.locator(".js-plotly-plot")).to_have_count(figures)
+    assert page.locator('[data-testid="stAlert"]').count() == 0
+
+
+def test_pages_are_reached_from_the_sidebar(page: Page, server: Server):
+    visit(page, server.address, "Map")
+    for title in ("Scores", "Select", "Browse"):
+        page.locator('[data-testid="stSidebarNav"]').get_by_text(title, exact=True).click()
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+        settled(page)
+
+
+def test_moving_the_threshold_changes_counts_and_the_link(page: Page, server: Server):
+    visit(page, f"{server.address}/select", "Select")
+    expect(metric(page, "Selected")).to_have_text("20")
+    thumb = page.locator('.st-key-cut_threshold [role="slider"]')
+    before = float(thumb.get_attribute("aria-valuenow"))
+    thumb.focus()
+    for _ in range(12):
+        thumb.press("ArrowLeft")
+    expect(metric(page, "Selected")).not_to_have_text("20")
+    settled(page)
+    count = metric(page, "Selected").inner_text()
+    assert float(thumb.get_attribute("aria-valuenow")) < before
+    assert int(count) > 20
+    expect(page.locator('.st-key-cut_k [role="slider"]')).to_have_attribute("aria-valuenow", count)
+    assert f"k={count}" in page.url
+    visit(page, page.url, "Select")
+    expect(metric(page, "Selected")).to_have_text(count)
+
+
+def test_saving_a_selection_runs_a_job_and_shows_it(page: Page, server: Server):
+    visit(page, f"{server.address}/select?k=15", "Select")
+    page.get_by_label("Name").fill("from-the-browser")
+    page.get_by_role("button", name="Save and run").click()
+    expect(page.get_by_text("Selection from-the-browser")).to_be_visible()
+    expect(page.get_by_role("link", name="Browse from-the-browser")).to_be_visible()
+    recipe = (server.workspace / "recipes" / "small.yaml").read_text()
+    assert "select.from-the-browser" in recipe
+    settled(page)
+    page.get_by_role("link", name="Browse from-the-browser").click()
+    expect(page.get_by_role("heading", name="Browse", exact=True)).to_be_visible()
+    expect(page.get_by_text("15 samples")).to_be_visible()
+    assert "selection=from-the-browser" in page.url
+
+
+def test_a_box_on_the_map_becomes_a_gallery(page: Page, server: Server):
+    visit(page, server.address, "Map")
+    plot = page.locator(".js-plotly-plot").first.locator(".nsewdrag").first
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + 8, box["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=6)
+    page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] - 8, steps=6)
+    page.mouse.up()
+    expect(page.get_by_role("heading", name="Region", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile(r"^\d+ samples in the region$"))).to_be_visible()
+    settled(page)
+    assert page.locator('[data-testid="stImage"] img').count() >= 12
+    assert "region=" in page.url
+    visit(page, page.url, "Map")  # the link holds the region
+    expect(page.get_by_role("heading", name="Region", exact=True)).to_be_visible()
+
+
+def test_browsing_searching_and_opening_a_sample(page: Page, server: Server):
+    visit(page, f"{server.address}/browse", "Browse")
+    expect(page.get_by_text("20 samples")).to_be_visible()
+    page.get_by_text("Whole pool", exact=True).click()
+    expect(page.get_by_text("96 samples")).to_be_visible()
+    field = page.get_by_label("Conversation contains")
+    field.fill("which of THESE")
+    field.press("Enter")
+    expect(page.get_by_text("1 samples")).to_be_visible()
+    settled(page)
+    page.get_by_role("link", name="Open").click()
+    expect(page.get_by_role("heading", name="Sample", exact=True)).to_be_visible()
+    expect(page.get_by_text("Which of these is the largest?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nearest robot frames")).to_be_visible()
+    assert "sample=web%3A7" in page.url or "sample=web:7" in page.url
+
+
+def test_data_text_stays_literal_and_harmless(page: Page, server: Server):
+    visit(page, f"{server.address}/browse?sample=web:0", "Sample")
+    expect(page.get_by_text(HOSTILE)).to_be_visible()
+    visit(page, f"{server.address}/browse?text=stars", "Browse")
+    page.get_by_text("Whole pool", exact=True).click()
+    expect(page.get_by_text("<script>window.hacked")).to_be_visible()
+    settled(page)
+    assert page.evaluate("window.hacked") is None
+    main = page.locator('[data-testid="stMain"]')
+    assert main.locator("script, .katex").count() == 0
+    assert main.locator("b", has_text="bold?").count() == 0
+    assert main.locator("strong", has_text="stars").count() == 0
+    assert main.locator('a[href^="javascript"]').count() == 0
