@@ -142,7 +142,8 @@ def _status_table(name: str, states: Sequence[Any]) -> Table:
 
     table = Table(title=f"recipe {name}", title_justify="left", header_style="bold")
     for column in ("instance", "state", "rows", "time", "memory", "key", ""):
-        table.add_column(column, justify="right" if column in ("rows", "time", "memory") else "left")
+        numeric = column in ("rows", "time", "memory")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=column != "")
     for state in states:
         colour = COLOURS.get(state.state, "dim")
         note = state.message.splitlines()[0] if state.message else ""
@@ -157,7 +158,7 @@ def _status_table(name: str, states: Sequence[Any]) -> Table:
             f"{state.rows:,}" if state.rows is not None else "",
             duration(state.seconds) if state.seconds is not None else "",
             f"{state.peak_memory_mb:,} MB" if state.peak_memory_mb is not None else "",
-            state.key,
+            state.key[:8],
             note.replace("[", r"\["),
         )
     return table
