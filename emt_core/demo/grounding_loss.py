@@ -8,6 +8,7 @@ tokens an image cannot, and is thrown away afterwards: the shipped model is a pl
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from emt_core.demo.drawing import COLOURS
 from emt_core.demo.emoji import CONCEPTS
 from emt_core.demo.scenes import SHAPES
 from emt_core.demo.tiny_vlm import IMAGE_TOKENS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LABELS: tuple[str, ...] = (
     *CONCEPTS,
@@ -55,3 +59,33 @@ class GroundingLoss(nn.Module):
             wanted[row, pairs[:, 0], pairs[:, 1]] = 1.0
         total = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
         return total / wanted.sum().clamp(min=1.0)
+
+
+def align_embeddings(embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast) -> int:
+    """Give the language model's words the directions that their pictures already have; returns how many tokens.
+
+    After the vision phase the head's row for "hammer" is the direction in which a visual token says "hammer here".
+    Written into the (still random, tied) embedding of the token "hammer", question words match visual tokens and
+    visual tokens decode to words by plain inner products from the first step on. Names of several tokens lend their
+    direction to the first token that is no label itself.
+    """
+    rows: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        directions = nn.functional.normalize(loss.head.weight, dim=-1)
+        spelled = {
+            (label, blank): tokenizer(blank + label, add_special_tokens=False).input_ids
+            for label in LABELS
+            for blank in ("", " ")
+        }
+        for (label, _), ids in spelled.items():
+            if len(ids) == 1:
+                rows[ids[0]] = directions[_NUMBER[label]]
+        for (label, _), ids in spelled.items():
+            for i in ids if len(ids) > 1 else ():
+                if i not in rows:
+                    rows[i] = directions[_NUMBER[label]]
+                    break
+        norm = embeddings.weight.norm(dim=-1).median()
+        for token, direction in rows.items():
+            embeddings.weight[token] = 2.0 * norm * direction
+    return len(rows)

@@ -28,7 +28,7 @@ from torch import nn
 
 from emt_core.demo import tiny_vlm, tokenizer
 from emt_core.demo.general import general_samples
-from emt_core.demo.grounding_loss import GroundingLoss, cell_targets
+from emt_core.demo.grounding_loss import GroundingLoss, align_embeddings, cell_targets
 from emt_core.demo.packing import Packed, Packer
 from emt_core.demo.phrasing import plural
 from emt_core.demo.pretrain_data import draw_shard, read_shard
@@ -209,6 +209,8 @@ def train(rank: int, settings: Settings) -> None:
     tick = time.perf_counter()
     for visit, batch in batches(work / "data", packer, settings, rank, visit):  # noqa: B020
         joint = elapsed >= settings.vision_share * budget
+        if joint and joint_steps == 0:
+            align_embeddings(model.get_input_embeddings(), aid, tok)
         rate = settings.peak_lr * min(1.0, ((joint_steps if joint else step) + 1) / settings.warmup_steps)
         rate *= 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, elapsed / budget)))
         for optimizer in optimizers:
