@@ -69,7 +69,7 @@ def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict
             name: estimator.metrics.get(name) for name in ("auroc", "average_precision", "ece", "stopped", "steps")
         },
         "diversity": report.get("diversity"),
-        "mmd2_to_robot": report.get("mmd2_to_robot"),
+        "mmd2_to_robot": report.get("mmd2_to_robot", {}).get("all"),
     }
 
 
@@ -142,8 +142,6 @@ def render_findings(found: Mapping[str, Any]) -> Group:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, Mapping):  # by robot source and in all
-        value = value.get("all", value.get("robot"))
     return f"{value:.3f}" if isinstance(value, int | float) else ""
 
 
