@@ -66,7 +66,8 @@ def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict
         "auroc_style": by_style,
         "auroc_content": auroc(embodied[scored], logit[scored]),
         "estimator": {
-            name: estimator.metrics.get(name) for name in ("auroc", "average_precision", "ece", "stopped", "steps")
+            name: estimator.metrics.get(name)
+            for name in ("auroc", "average_precision", "calibration_error", "stopped", "steps")
         },
         "diversity": report.get("diversity"),
         "mmd2_to_robot": report.get("mmd2_to_robot", {}).get("all"),
