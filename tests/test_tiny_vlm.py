@@ -12,6 +12,7 @@ from PIL import Image
 
 from emt_core.demo import packing, tiny_vlm, tokenizer
 from emt_core.demo.drawing import fonts_available
+from emt_core.demo.gaze import HEAD, answer_gaze, gaze_loss
 from emt_core.demo.grounding_loss import LABELS, GroundingLoss, cell_targets
 from emt_core.demo.probe import KINDS, Answerer, correct, named, questions, wilson
 
@@ -105,9 +106,10 @@ def test_packing_equals_separate_sequences(tok) -> None:
     ]
     packer = packing.Packer(tok)
     packed = packer.pack([[packer.segment(q, a) for q, a in group] for group in asked], [False, False])
-    batch = Batch(images=images, packed=packed, cells=[], kinds=[])
+    batch = Batch(images=images, packed=packed, cells=[], kinds=[], gaze=np.empty(0, dtype=np.int64))
     with torch.no_grad():
-        losses, weights, _ = answer_losses(model, batch, packer.image_start)
+        packed_pass = answer_losses(model, batch, packer.image_start)
+    losses, weights = packed_pass.losses, packed_pass.weights
     single, lengths = [], []
     for image, group in zip(images, asked, strict=True):
         for question, answer in group:
@@ -155,6 +157,26 @@ def test_grounding_targets_name_the_cell_of_the_mark() -> None:
     empty = 49 * len(LABELS) - 4
     want = (4 * np.log1p(np.exp(6.0)) + empty * np.log1p(np.exp(-6.0))) / 4
     assert float(value.detach()) == pytest.approx(want, rel=1e-4)
+
+
+def test_gaze_follows_the_target_the_letters_and_the_coordinates(tok) -> None:
+    marks = [["hammer", 0.5, 0.5], ["P", 0.1, 0.1], ["O", 0.3, 0.1], ["7", 0.1, 0.9]]
+    length = len(tok("(0.50, 0.50)<|im_end|>").input_ids)
+    assert answer_gaze("point", "Point to it.", "(0.50, 0.50)", marks, length).tolist() == [24] * (length - 1) + [-1]
+    assert answer_gaze("spatial", "What is at (0.10, 0.95)?", "star", marks, 2).tolist() == [42, -1]
+    assert answer_gaze("spatial", "Is it red?", "no", marks, 2).tolist() == [-1, -1]
+    read = "PO 7"
+    assert len(tok(read).input_ids) == 4
+    assert answer_gaze("read", "Read it.", read, marks, 5).tolist() == [0, 2, -1, 42, -1]
+
+
+def test_gaze_loss_is_the_attention_paid_by_the_head_in_charge() -> None:
+    from types import SimpleNamespace
+
+    attention = torch.full((3, 4, 49), 1e-9)
+    attention[0, HEAD["point"], 24], attention[2, HEAD["read"], 5] = 0.5, 0.25
+    batch = SimpleNamespace(gaze=np.array([24, -1, 5]), kinds=["point", "count", "read"])
+    assert float(gaze_loss(attention, batch)) == pytest.approx(-(np.log(0.5001) + np.log(0.2501)) / 2, rel=1e-4)
 
 
 @drawn

@@ -33,13 +33,17 @@ _NUMBER = {label: i for i, label in enumerate(LABELS)}
 _SIDE = round(IMAGE_TOKENS**0.5)
 
 
+def cell_at(x: float, y: float) -> int:
+    """The visual token whose pixels hold the point (fractions of width and height)."""
+    return min(int(y * _SIDE), _SIDE - 1) * _SIDE + min(int(x * _SIDE), _SIDE - 1)
+
+
 def cell_targets(marks: list[list]) -> np.ndarray:
     """int64 [n, 2] of (visual token, label number) for the marks of one image. "red star" counts as red and as star."""
     pairs = []
     for label, x, y in marks:
-        cell = min(int(y * _SIDE), _SIDE - 1) * _SIDE + min(int(x * _SIDE), _SIDE - 1)
         parts = [label] if label in _NUMBER else label.split()
-        pairs += [(cell, _NUMBER[p]) for p in parts]
+        pairs += [(cell_at(x, y), _NUMBER[p]) for p in parts]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 

@@ -27,6 +27,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from emt_core.demo import tiny_vlm, tokenizer
+from emt_core.demo.gaze import GUIDED_LAYER, answer_gaze, gaze_loss
 from emt_core.demo.general import general_samples
 from emt_core.demo.grounding_loss import GroundingLoss, align_embeddings, cell_targets
 from emt_core.demo.packing import Packed, Packer
@@ -64,7 +65,9 @@ class Settings:
     weight_decay: float = 0.05
     clip: float = 1.0
     grounding: float = 0.3
-    """Weight of the auxiliary loss (grounding_loss.py)."""
+    """Weight of the auxiliary loss on the visual tokens (grounding_loss.py)."""
+    gaze: float = 0.3
+    """Weight of the auxiliary loss on the attention of answer tokens (gaze.py)."""
     processes: int = 2
     checkpoint_seconds: float = 240.0
 
@@ -88,6 +91,8 @@ class Batch:
     cells: list[np.ndarray]
     kinds: list[str]
     """Kind of each answer token's question, in the order of `packed.targets >= 0`."""
+    gaze: np.ndarray
+    """int64 [answer tokens]: the visual token that the answer token is about, -1 where none (`gaze.py`)."""
 
 
 def batches(root: Path, packer: Packer, settings: Settings, rank: int, visit: int) -> Iterator[tuple[int, Batch]]:
@@ -108,8 +113,16 @@ def batches(root: Path, packer: Packer, settings: Settings, rank: int, visit: in
                 for (k, _, _), (ids, start) in zip(group, parts, strict=True)
                 for _ in range(len(ids) - start)
             ]
+            gaze = [
+                answer_gaze(k, q, a, records[i]["marks"], len(ids) - start)
+                for i, group, parts in zip(rows, groups, segments, strict=True)
+                for (k, q, a), (ids, start) in zip(group, parts, strict=True)
+            ]
             cells = [cell_targets(records[i]["marks"]) for i in rows]
-            yield visit, Batch(images=images[rows], packed=packed, cells=cells, kinds=kinds)
+            yield (
+                visit,
+                Batch(images=images[rows], packed=packed, cells=cells, kinds=kinds, gaze=np.concatenate(gaze)),
+            )
         visit += 1
 
 
@@ -125,8 +138,23 @@ def to_pixels(images: np.ndarray, mean: float = 0.5, std: float = 0.25) -> torch
     return pixels.div_(255).sub_(mean).div_(std)
 
 
-def answer_losses(model, batch: Batch, image_start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(losses [n], weights [n]) of the n answer tokens and the visual tokens [batch, 49, width]."""
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What the losses need from one pass; n answer tokens."""
+
+    losses: torch.Tensor
+    """[n] cross-entropy of each answer token."""
+    weights: torch.Tensor
+    """[n] as in `Packed.weights`."""
+    visual: torch.Tensor
+    """[batch, 49, width] projected visual tokens."""
+    attention: torch.Tensor | None
+    """[n, heads, 49]: how the guided layer looks at the visual tokens while predicting; None where the attention
+    implementation keeps no probabilities."""
+
+
+def answer_losses(model, batch: Batch, image_start: int) -> Answered:
+    """One pass over the batch."""
     inner, packed = model.model, batch.packed
     visual = inner.get_image_features(to_pixels(batch.images), return_dict=True).pooler_output
     text = inner.get_input_embeddings()(torch.from_numpy(packed.input_ids))
@@ -134,17 +162,28 @@ def answer_losses(model, batch: Batch, image_start: int) -> tuple[torch.Tensor, 
     embeds = torch.cat([text[:, :image_start], visual.to(text.dtype), text[:, image_start + visual.shape[1] :]], dim=1)
     allowed = torch.from_numpy(packed.allowed)
     mask = torch.zeros(allowed.shape, dtype=embeds.dtype).masked_fill_(~allowed, torch.finfo(embeds.dtype).min)
-    hidden = inner.language_model(
+    seen = model.config._attn_implementation == "eager"
+    out = inner.language_model(
         inputs_embeds=embeds,
         attention_mask=mask[:, None],
         position_ids=torch.from_numpy(packed.positions),
         use_cache=False,
-    ).last_hidden_state
+        output_attentions=seen,
+    )
+    hidden = out.last_hidden_state
     targets = torch.from_numpy(packed.targets).reshape(-1)
     where = (targets >= 0).nonzero()[:, 0]
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[where])
-    losses = nn.functional.cross_entropy(logits.float(), targets[where], reduction="none")
-    return losses, torch.from_numpy(packed.weights).reshape(-1)[where], visual
+    attention = None
+    if seen:
+        rows, columns = where // hidden.shape[1], where % hidden.shape[1]
+        attention = out.attentions[GUIDED_LAYER][rows, :, columns, image_start : image_start + visual.shape[1]]
+    return Answered(
+        losses=nn.functional.cross_entropy(logits.float(), targets[where], reduction="none"),
+        weights=torch.from_numpy(packed.weights).reshape(-1)[where],
+        visual=visual,
+        attention=attention,
+    )
 
 
 def save_model(model, tok, out: Path) -> None:
@@ -219,12 +258,14 @@ def train(rank: int, settings: Settings) -> None:
         parameters = everything if joint else vision
         with torch.autocast("cpu", torch.bfloat16):
             if joint:
-                losses, weights, visual = answer_losses(model, batch, packer.image_start)
-                grounding = aid(visual, batch.cells)
+                answered = answer_losses(model, batch, packer.image_start)
+                losses, weights = answered.losses, answered.weights
+                grounding, looking = aid(answered.visual, batch.cells), gaze_loss(answered.attention, batch)
                 loss = (losses * weights).sum() / weights.sum() + settings.grounding * grounding
+                loss = loss + settings.gaze * looking
             else:
                 visual = model.model.get_image_features(to_pixels(batch.images), return_dict=True).pooler_output
-                losses, grounding = None, aid(visual, batch.cells)
+                losses, grounding, looking = None, aid(visual, batch.cells), None
                 loss = settings.grounding * grounding
         loss.backward()
         # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one schedule.
@@ -246,7 +287,7 @@ def train(rank: int, settings: Settings) -> None:
         step, joint_steps = step + 1, joint_steps + joint
         if rank == 0:
             assert log is not None
-            _account(sums, losses, batch.kinds, float(grounding.detach()))
+            _account(sums, losses, batch.kinds, grounding=grounding, gaze=looking)
             if step % 25 == 0:
                 means = {k: round(total / n, 4) for k, (total, n) in sorted(sums.items())}
                 log.write(
@@ -266,13 +307,17 @@ def train(rank: int, settings: Settings) -> None:
     dist.destroy_process_group()
 
 
-def _account(sums: dict[str, list[float]], losses: torch.Tensor | None, kinds: list[str], grounding: float) -> None:
+def _account(
+    sums: dict[str, list[float]], losses: torch.Tensor | None, kinds: list[str], **aids: torch.Tensor | None
+) -> None:
     if losses is not None:
         for kind, value in zip(kinds, losses.detach().tolist(), strict=True):
             sums[kind][0] += value
             sums[kind][1] += 1
-    sums["grounding"][0] += grounding
-    sums["grounding"][1] += 1
+    for name, value in aids.items():
+        if value is not None:
+            sums[name][0] += float(value.detach())
+            sums[name][1] += 1
 
 
 def run(settings: Settings) -> None:
