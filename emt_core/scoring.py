@@ -65,7 +65,8 @@ def stream_logits(
 
     with _one_thread():
         for batch in features.table.scan(["vector", "status"], start=aligned, batch_rows=SCAN_BATCH):
-            rows, ok = _tensor(as_matrix(batch.column(0))), np.asarray(pc.equal(batch.column(1), ""))
+            rows = _tensor(as_matrix(batch.column(0)))
+            ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
             used = 0
             while used < len(rows):
                 count = min(BLOCK_ROWS - filled, len(rows) - used)

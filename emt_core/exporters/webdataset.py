@@ -47,7 +47,7 @@ class WebDatasetExporter(Exporter):
         member = tarfile.TarInfo(name)  # mtime, uid and gid are 0
         member.size = len(content)
         self.tar.addfile(member, io.BytesIO(content))
-        self.tar.members = []  # tarfile would keep every header
+        self.tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
         self.bytes += len(content)
 
     def close(self) -> list[str]:
