@@ -5,7 +5,7 @@ A robot in view changes nothing by itself: its colour is general VQA, the thing 
 
 from __future__ import annotations
 
-from emt_core.category.cue import Rule, Rules, any_of
+from emt_core.category.cue import Rule, Rules, any_of, filed
 
 _R = r"(?:robot(?:'s|ic)?(?: arm)?|gripper(?:'s)?|end[- ]effector|manipulator|arm)"
 _DO = "do|move|open|close|grasp|lift|release|push|pull|rotate|go|reach|act|pick|place|drop|turn"
@@ -121,13 +121,11 @@ AGENT = Rules(
     ),
 )
 
-AGENT_NAMED = any_of(
-    (
-        "robot[a-z']*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent"
-        "|tele-?operated|bimanual|dual-arm|franka|ego[- ]vehicle",
-        "autonomous|self-driving|wrist camera|shoulder camera|mobile base|(?:the|which|left|right) arm|the wrist"
-        " (?:be|should|must|has)|the policy",
-    )
+AGENT_NAMED = filed(
+    "robot[a-z']*|grippers?|end[- ]effector|manipulator|humanoid|quadruped|quadrotor|drone|uav|agent"
+    "|tele-?operated|bimanual|dual-arm|franka|ego[- ]vehicle",
+    "autonomous|self-driving|wrist camera|shoulder camera|mobile base|(?:the|which|left|right) arm|the wrist"
+    " (?:be|should|must|has)|the policy",
 )
 # An agent is named and it acts: asked only after every other demand has been ruled out.
 AGENT_ACTS = any_of(

@@ -19,6 +19,7 @@ MARKUP = re.compile(
     r"|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
 )
 BARE_PAIR = re.compile(r"^\W{0,3}-?\d{0,4}\.?\d{1,5}\s?(?:px)?\s?[,;x]\s?-?\d{0,4}\.?\d{1,5}\s?(?:px)?\W{0,2}$")
+_OPENING = re.compile(r"[(\[{<=:]")
 _YEARS = re.compile(r"^\W{0,2}(?:(?:19|20)\d\d\W{0,3}){2,16}$")
 _WORD = re.compile(r"[a-z]{3,}")
 _MARKUP_WORDS = frozenset("point points box ref loc bbox label alt quad start end the and".split())
@@ -30,7 +31,7 @@ ACTION_NUMBERS = 6  # an image box has four numbers; end-effector actions have s
 
 def places(text: str) -> int:
     """How many points or boxes the text names."""
-    if not any(mark in text for mark in "([{<=:"):
+    if not _OPENING.search(text):
         return 0
     found = sum(1 for m in TUPLE.finditer(text) if not _YEARS.match(m[0]))
     return found + sum(1 for _ in MARKUP.finditer(text))

@@ -62,8 +62,9 @@ def any_of(phrases: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(_pattern(phrase) for phrase in phrases))
 
 
-def key_of(word: str) -> str:
-    return word[:KEY_LETTERS]
+def filed(*phrases: str) -> Rules:
+    """The same, looked up by words: for phrases asked of every question."""
+    return Rules(Rule("", "", phrases))
 
 
 class Rules:
@@ -79,11 +80,13 @@ class Rules:
                 for key in _keys_of_phrase(phrase):
                     self._filed[key].append(len(self._tests))
                 self._tests.append((rule, re.compile(_pattern(phrase)), veto))
+        self._keys = frozenset(self._filed)
 
     def first(self, question: Words) -> Rule | None:
-        filed = self._filed
-        candidates = {number for key in question.keys if key in filed for number in filed[key]}
-        return self._try(question.stem, sorted(candidates))
+        keys = question.keys & self._keys
+        if not keys:
+            return None
+        return self._try(question.stem, sorted({number for key in keys for number in self._filed[key]}))
 
     def first_unfiled(self, question: Words) -> Rule | None:
         """The same by trying every phrase: what `first` is tested against."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emt_core.category.cue import Rule, Rules, any_of
+from emt_core.category.cue import Rule, Rules, any_of, filed
 
 PICTURE = (
     "(?:images?|pictures?|photos?|photographs?|scenes?|snapshots?|visuals?|paintings?|drawings?|illustrations?"
@@ -194,16 +194,16 @@ POINTING = Rules(
 _COLORED = r"(?:red|green|blue|yellow|orange|purple|pink|white|black|cyan|magenta|colou?red)"
 _DRAWN = r"(?:dot|circle|box|rectangle|point|marker|bounding box|mask|cross|star|arrow)"
 # A region given by a mark that somebody drew into the picture.
-MARK = any_of(
-    (
-        f"{_COLORED} {_DRAWN}",
-        "points? (?:marked |labell?ed )?[a-f1-9]",
-        "(?:marked|highlighted|outlined|indicated|labell?ed|enclosed|circled|shaded|boxed) (?:region|area|object"
-        "|item|point|part|by|with|in)",
-        "(?:region|area|object|item) (?:that is )?(?:marked|highlighted|outlined|enclosed|circled|boxed|inside the"
-        " (?:box|rectangle|circle))",
-    )
+_MARK = (
+    f"{_COLORED} {_DRAWN}",
+    "points? (?:marked |labell?ed )?[a-f1-9]",
+    "(?:marked|highlighted|outlined|indicated|labell?ed|enclosed|circled|shaded|boxed) (?:region|area|object"
+    "|item|point|part|by|with|in)",
+    "(?:region|area|object|item) (?:that is )?(?:marked|highlighted|outlined|enclosed|circled|boxed|inside the"
+    " (?:box|rectangle|circle))",
 )
+MARK = any_of(_MARK)
+MARKED = filed(*_MARK)
 # The question is the region: what does it hold ...
 REGION_ASKED = any_of(
     (

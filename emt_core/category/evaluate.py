@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emt_core.category import CATEGORIES
+from emt_core.category import CATEGORIES, Side, of_side
 from emt_core.category.rules import classify
 from emt_core.errors import EmtError
 from emt_core.sample import Turn
@@ -94,6 +94,7 @@ def report(rows: Sequence[Labelled]) -> str:
         f"- hard rows: {accuracy([row for row in rows if row.hard])}",
         f"- other rows: {accuracy([row for row in rows if not row.hard])}",
         f"- `unsure`: {sum(row.predicted == 'unsure' for row in rows)}",
+        *(_side_line(rows, side) for side in ("embodied", "reading")),
         "",
         "| label | rows | precision | recall |",
         "|---|---:|---:|---:|",
@@ -108,6 +109,15 @@ def report(rows: Sequence[Labelled]) -> str:
         cells = [str(pairs[label, name] or "") for name in CATEGORIES]
         lines.append(f"| **{label}** | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _side_line(rows: Sequence[Labelled], side: Side) -> str:
+    """How well the sides of the paper's contrast are told apart, which confusions inside a side do not touch."""
+    names = of_side(side)
+    truth = sum(row.truth in names for row in rows)
+    said = sum(row.predicted in names for row in rows)
+    both = sum(row.truth in names and row.predicted in names for row in rows)
+    return f"- {side} side ({', '.join(names)}): precision {_share(both, said)}, recall {_share(both, truth)}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -83,7 +83,7 @@ class Context:
     def note(self, turn: Exchange, verdict: Verdict) -> None:
         self.previous = verdict
         self.chart = self.chart or verdict.category == "chart" or bool(charts.IN_ANSWER.search(turn.answer))
-        self.agent = self.agent or bool(agents.AGENT_NAMED.search(turn.stem))
+        self.agent = self.agent or agents.AGENT_NAMED.first(turn) is not None
 
 
 _UNSEEN = re.compile(
@@ -95,7 +95,7 @@ _UNSEEN = re.compile(
     r" (?:cannot|can\'t|could not) be (?:displayed|loaded|shown|seen|read|opened)|^unanswerable|^unsuitable"
     r"|\b(?:upload|attach|send) (?:it|the image|the picture|the photo|an image) again"
 )
-_UNSEEN_WORDS = ("image", "picture", "photo", "attach", "file", "unanswerable", "unsuitable", "upload", "send")
+_UNSEEN_WORD = re.compile("image|picture|photo|attach|file|unanswerable|unsuitable|upload|send")
 _ELLIPSIS = re.compile(
     r"^(?:and|what about|how about|or|but)\b.{0,60}$|^why(?: do you think so| so| is that)?\b.{0,40}\b(?:so|that"
     r"|rationale|reason)\b.{0,20}$|^(?:and )?(?:the|that|this) [\w ]{1,30}\?$|^(?:give|provide) (?:the|a) rationale"
@@ -123,7 +123,7 @@ def _found(rules: Rules, turn: Exchange) -> Verdict | None:
 
 
 def _cannot_be_answered(turn: Exchange, _: Context) -> Verdict | None:
-    if any(word in turn.answer for word in _UNSEEN_WORDS) and _UNSEEN.search(turn.answer):
+    if _UNSEEN_WORD.search(turn.answer) and _UNSEEN.search(turn.answer):
         return Verdict("other", "image_unseen")
     return _found(demands.OTHER, turn)
 
@@ -176,7 +176,7 @@ _HELD_BY_REGION = re.compile(
 
 def _region_given(turn: Exchange, _: Context) -> Verdict | None:
     given = coordinates.places(turn.stem)
-    if not given and not demands.MARK.search(turn.stem):
+    if not given and demands.MARKED.first(turn) is None:
         return None
     if rule := relations.asked(replace(turn, stem=_HELD_BY_REGION.sub(" ", turn.stem))):
         return Verdict("spatial", rule)
@@ -215,7 +215,7 @@ def _caption(turn: Exchange, _: Context) -> Verdict | None:
 
 def _agent_acts(turn: Exchange, context: Context) -> Verdict | None:
     """An agent is named, nothing else was demanded, and the question is about what it does."""
-    named = agents.AGENT_NAMED.search(turn.stem)
+    named = agents.AGENT_NAMED.first(turn)
     if not named and not (context.agent and agents.OF_IT.search(turn.stem)):
         return None
     if agents.AGENT_ACTS.search(turn.stem) and not agents.NOT_ACTING.search(turn.stem):

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from emt_core.category.cue import key_of
+from emt_core.category.cue import KEY_LETTERS
 
 # Questions stand at the head or the tail of a long prompt; answers show their form at once. The bound also keeps
 # every pattern's work bounded.
@@ -141,7 +141,9 @@ def exchange(question: str, answer: str) -> Exchange:
         said = choices[ord(letter[1]) - 97]
     if "'" in stem:
         words += [word.split("'")[0] for word in words if "'" in word]
-    return Exchange(stem, frozenset(words), frozenset(map(key_of, words)), choices, said, wants_tuples, ocr)
+    return Exchange(
+        stem, frozenset(words), frozenset([word[:KEY_LETTERS] for word in words]), choices, said, wants_tuples, ocr
+    )
 
 
 def _split_choices(text: str) -> tuple[str, tuple[str, ...]]:
