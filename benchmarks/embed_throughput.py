@@ -142,7 +142,7 @@ def main() -> None:
         kind = "the shipped tiny VLM" if options.model.is_dir() else "a random model of the tiny VLM's size"
         only = " --cpu-only" if options.cpu_only else ""
         head = (
-            f"# Embedding throughput\n\n`python benchmarks/embed_throughput.py --rows {options.rows}{' --cpu-only' if options.cpu_only else ''} --write`, "
+            f"# Embedding throughput\n\n`python benchmarks/embed_throughput.py --rows {options.rows}{only} --write`, "
             f"{time.strftime('%Y-%m-%d')}; {kind}, float32, batch 64, {options.rows:,} rows of one image and 4 to 24 "
             f"words.\n{_machine()}\n\n"
         )

@@ -70,7 +70,7 @@ def test_one_row_for_each_index_row_in_its_order(workspace, roots, tmp_path):
         np.testing.assert_array_equal(vectors[row], expected)
     assert artifact.metrics["dim"] == encoder.dim
     assert artifact.metrics["sources"]["pool"]["rows"] == 90
-    assert 0 < artifact.metrics["model_share"] <= 1
+    assert 0 <= artifact.metrics["model_share"] <= 1 and artifact.metrics["embedded_rows"] == 130
 
 
 def test_bad_images_keep_their_row_with_a_named_status(workspace, roots, tmp_path):
@@ -332,6 +332,19 @@ def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
     assert (
         run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model=str(moved)).path == artifact.path
     )
+
+
+@pytest.mark.slow
+def test_a_real_vlm_prepared_by_a_worker(workspace, roots, tmp_path, monkeypatch):
+    """Slow: the fork server imports torch and transformers."""
+    save_internvl(tmp_path / "model")
+    inline = run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
+    monkeypatch.setattr(stage, "INLINE_ROWS_CPU", 1)
+    other = Workspace.open(tmp_path / "other", create=True)
+    runtime = RUNTIME | {"workers": 1}
+    helped = run(other, write_sources(other, roots), tmp_path, runtime, encoder="vlm", model="model")
+    assert (inline.metrics["workers"], helped.metrics["workers"]) == (0, 1)
+    np.testing.assert_array_equal(table(helped)[0], table(inline)[0])
 
 
 def test_a_stream_is_embedded_in_step_and_leaves_thumbnails(workspace, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -97,8 +98,8 @@ class Preparer:
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_start_worker, initargs=(self.encoder,)
             )
-            for _ in range(self.workers):  # so that the workers start while the caller loads the model
-                self._pool.submit(os.getpid)
+            # the first submit waits until the fork server has imported everything: meanwhile the caller loads the model
+            threading.Thread(target=_warm_up, args=(self._pool, self.workers), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +138,12 @@ class Preparer:
                 remedy="run the same command again with fewer runtime.workers or a smaller runtime.batch_size;"
                 " finished rows are kept",
             ) from error
+
+
+def _warm_up(pool: ProcessPoolExecutor, workers: int) -> None:
+    with suppress(RuntimeError):  # shut down already, or a worker died: the next submit says so
+        for _ in range(workers):
+            pool.submit(os.getpid)
 
 
 _encoder: Encoder | None = None

@@ -36,8 +36,9 @@ IDENTITY_REPLACES = ("model", "revision")
 COMMIT_SECONDS = 30.0
 """Work that a kill may cost, where a window is shorter than that."""
 
-INLINE_ROWS = 1_000
-"""Fewer rows than this are prepared in the main process: workers would take longer to start."""
+INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
+"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU seconds; beside a
+model on the CPU, which wants the same cores, they have to win that back from little (docs/encoders.md)."""
 
 
 def identity(config: EmbedConfig, base: Path) -> dict[str, Any]:
@@ -102,7 +103,8 @@ def _start(
     """Workers first: they start while the model loads."""
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
     rows = sum(source.stop - max(source.start, writer.rows) for source in own)
-    workers = context.runtime.workers if rows >= INLINE_ROWS else 0
+    on_cpu = config.encoder != "fake" and choose_device(context.runtime.device).type == "cpu"
+    workers = context.runtime.workers if rows >= (INLINE_ROWS_CPU if on_cpu else INLINE_ROWS) else 0
     preparer = stack.enter_context(Preparer(encoder, workers, PRELOAD[config.encoder]))
     encoder.load(context.runtime.device, config.precision)
     return Embedding(
