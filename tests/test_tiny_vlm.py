@@ -153,9 +153,11 @@ def test_grounding_targets_name_the_cell_of_the_mark() -> None:
     loss = GroundingLoss(8)
     with torch.no_grad():
         loss.head.weight.zero_()
+        loss.place.weight.zero_()
+        loss.place.bias.zero_()
     value = loss(torch.zeros(1, 49, 8), [pairs])
     empty = 49 * len(LABELS) - 4
-    want = (4 * np.log1p(np.exp(6.0)) + empty * np.log1p(np.exp(-6.0))) / 4
+    want = (4 * np.log1p(np.exp(6.0)) + empty * np.log1p(np.exp(-6.0))) / 4 + 2 * np.log(7)
     assert float(value.detach()) == pytest.approx(want, rel=1e-4)
 
 

@@ -48,11 +48,15 @@ def cell_targets(marks: list[list]) -> np.ndarray:
 
 
 class GroundingLoss(nn.Module):
-    """Multi-label cross-entropy of the cells, summed and divided by the number of marks."""
+    """Multi-label cross-entropy of the cells, summed and divided by the number of marks, plus the cross-entropy of each
+    visual token's own row and column. Without the latter the tower drops positions, which no label needs: a linear
+    probe found 16 % of the row's and 30 % of the column's variance in the visual tokens, and pointing stayed at chance.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.head = nn.Linear(width, len(LABELS))
+        self.place = nn.Linear(width, 2 * _SIDE)
         nn.init.constant_(self.head.bias, -6.0)  # almost every (cell, label) pair is empty
 
     def forward(self, visual: torch.Tensor, cells: list[np.ndarray]) -> torch.Tensor:
@@ -62,7 +66,17 @@ class GroundingLoss(nn.Module):
         for row, pairs in enumerate(cells):
             wanted[row, pairs[:, 0], pairs[:, 1]] = 1.0
         total = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-        return total / wanted.sum().clamp(min=1.0)
+        return total / wanted.sum().clamp(min=1.0) + self.place_loss(visual)
+
+    def place_loss(self, visual: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the row plus that of the column, mean over all visual tokens."""
+        side = torch.arange(_SIDE)
+        row, column = side.repeat_interleave(_SIDE), side.repeat(_SIDE)
+        logits = self.place(visual).float().reshape(-1, 2, _SIDE)
+        return sum(
+            nn.functional.cross_entropy(logits[:, i], wanted.repeat(len(visual)))
+            for i, wanted in enumerate((row, column))
+        )
 
 
 def align_embeddings(embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast) -> int:
