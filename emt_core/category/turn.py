@@ -58,16 +58,19 @@ _DECIDING = (
     "describe description caption picture photo image written coordinates bounding gripper color author brand"
     " highest lowest tallest camera"
 ).split()
-_SHORTHAND = dict(
-    pair.split("=")
-    for pair in (
-        "whats=what is|what's=what is|wheres=where is|where's=where is|whos=who is|who's=who is|which's=which is"
-        "|hows=how is|how's=how is|wat=what|wht=what"
-        "|waht=what|wich=which|teh=the|hte=the|u=you|r=are|pic=picture|pics=pictures|img=image|infront=in front"
-        "|pls=please|plz=please|discribe=describe"
-        "|colour=color|colours=colors|coloured=colored|colr=color|metres=meters|metre=meter|centre=center|grey=gray"
-    ).split("|")
-)
+_SHORTHAND: dict[str, str] = {
+    bad: good
+    for bad, _, good in (
+        pair.partition("=")
+        for pair in (
+            "whats=what is|what's=what is|wheres=where is|where's=where is|whos=who is|who's=who is|which's=which is"
+            "|hows=how is|how's=how is|wat=what|wht=what"
+            "|waht=what|wich=which|teh=the|hte=the|u=you|r=are|pic=picture|pics=pictures|img=image|infront=in front"
+            "|pls=please|plz=please|discribe=describe"
+            "|colour=color|colours=colors|coloured=colored|colr=color|metres=meters|metre=meter|centre=center|grey=gray"
+        ).split("|")
+    )
+}
 
 
 def _misspellings(word: str) -> set[str]:
