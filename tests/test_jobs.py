@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "w", create=True)
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    space = Workspace.open(tmp_path / "w", create=True)
+    yield space
+    for job in list_jobs(space):  # a failed test leaves no process behind
+        job.cancel(hard=True)
 
 
 def wait(job: Job, reached: Callable[[Job], bool], seconds: float = 120) -> None:
@@ -64,7 +67,7 @@ def test_a_twin_of_a_running_job_is_refused_and_cancel_is_graceful(world, worksp
     with pytest.raises(EmtError, match="already running"):
         launch(workspace, world / "recipe.yaml", until="estimator", overrides=SLOW)
     job.cancel()
-    wait(job, lambda j: not j.active, 30)
+    wait(job, lambda j: not j.active, 60)
     assert job.state == "cancelled"
     assert "stopped" in job.log_tail() and "Traceback" not in job.log_tail()
     assert len(workspace.artifacts("embed")) == 1  # what was done stays
