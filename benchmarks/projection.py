@@ -75,10 +75,11 @@ def main() -> None:
             distance, index = Nearest(a).query(b, k)
             beyond = distance - distance[:, :1]
             weight = np.exp(-beyond / np.maximum(beyond.mean(axis=1, keepdims=True), 1e-12))
-            near = np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), xy[index])
-            print(f"   {k:>2} neighbours {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}")
+            mean = np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), xy[index])
+            for kind, near in (("weighted mean", mean), ("median", np.median(xy[index], axis=1))):
+                print(f"   {k:>2} neighbours, {kind} {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}")
     chosen = FittedMap(np.arange(len(fit)), pca, pca.apply(fit), xy.astype(np.float32))
-    timed(f"ours: PCA, 3 neighbours, {10 * len(new):,} rows", lambda: chosen.place(np.tile(new, (10, 1))))
+    timed(f"ours: PCA, median of 3 neighbours, {10 * len(new):,} rows", lambda: chosen.place(np.tile(new, (10, 1))))
 
 
 if __name__ == "__main__":

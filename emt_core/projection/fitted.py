@@ -1,9 +1,9 @@
 """A fitted map: what places any feature on it, kept as safetensors (never as a pickled model).
 
-Rows outside the fit are placed at the weighted mean of their PLACE_NEIGHBORS nearest fitted rows. UMAP's own
-`transform` gave a little more trustworthiness (0.916 against 0.908, benchmarks/results/projection.md) but needs its
-in-memory model: a killed run would have to fit again, and PaCMAP and t-SNE have nothing like it. One rule for all
-three, and a resumed map equals an uninterrupted one.
+A row outside the fit lands on the median (each coordinate) of its PLACE_NEIGHBORS nearest fitted rows: a mean is pulled
+into empty space where one of them lies elsewhere on the map, and was clearly less trustworthy
+(benchmarks/results/projection.md). UMAP's own `transform` needs its in-memory model: a killed run would have to fit
+again, and PaCMAP and t-SNE have nothing like it. One rule for all three; a resumed map equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emt_core.projection.neighbors import Nearest
 from emt_core.projection.pca import Pca
 from emt_core.stage_config import GapConfig
 
-PLACE_NEIGHBORS = 3  # 5 and 15 pull points to the middle of clusters: 0.903 and 0.882 against 0.908
+PLACE_NEIGHBORS = 3
 FEW = 10  # too few points for any method: their first two principal components are the map
 
 
@@ -46,11 +46,8 @@ class FittedMap:
     def place(self, x: np.ndarray) -> np.ndarray:
         """float [m, dim] raw features -> float32 [m, 2]."""
         k = min(PLACE_NEIGHBORS, len(self.rows))
-        distance, index = self._nearest.query(self.pca.apply(x), k)
-        beyond = distance - distance[:, :1]
-        weight = np.exp(-beyond / np.maximum(beyond.mean(axis=1, keepdims=True), 1e-12))
-        weight /= weight.sum(axis=1, keepdims=True)
-        return np.einsum("mk,mkd->md", weight, self.xy[index]).astype(np.float32)
+        _, index = self._nearest.query(self.pca.apply(x), k)
+        return np.median(self.xy[index], axis=1).astype(np.float32)
 
     def save(self, path: Path) -> None:
         from safetensors.numpy import save_file

@@ -1,7 +1,7 @@
 """Principal components before the map (Maaten & Hinton 2008 do the same for t-SNE).
 
-At 50 dimensions UMAP's trustworthiness stayed the same (0.915 against 0.916 with all 256), and placing a row costs a
-fraction (benchmarks/results/projection.md).
+At 50 dimensions UMAP's trustworthiness stayed the same, and fitting and placing cost less
+(benchmarks/results/projection.md).
 """
 
 from __future__ import annotations

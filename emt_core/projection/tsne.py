@@ -8,9 +8,15 @@ PERPLEXITY = 30.0
 
 
 def fit(x: np.ndarray, *, neighbors: int, seed: int) -> np.ndarray:
-    """float32 [n, dim] -> float32 [n, 2]. Perplexity: 30, at most 3 x neighbors, at most (n - 1) / 3."""
+    """float32 [n, dim] -> float32 [n, 2]. Perplexity: 30, at most 3 x neighbors, at most (n - 1) / 3.
+
+    One thread: sums in a fixed order, so the same map for the same seed; and Barnes-Hut's many short parallel loops
+    crawl (minutes for 240 rows) where other processes hold the cores.
+    """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, 3.0 * neighbors, (len(x) - 1) / 3)
     model = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(x), np.float32)
+    with threadpool_limits(1):
+        return np.asarray(model.fit_transform(x), np.float32)

@@ -28,7 +28,7 @@ from emt_core.stage_config import GapConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features, Table
 
-VERSION = 1
+VERSION = 2
 
 PLACE_ROWS = 4096
 
