@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
+import os
 import platform
 import re
 import time
@@ -111,7 +113,7 @@ class Answerer:
             folder, dtype=getattr(torch, dtype), local_files_only=True
         ).eval()
 
-    def __call__(self, samples: Sequence[DemoSample], condition: str, batch: int = 50) -> list[str]:
+    def __call__(self, samples: Sequence[DemoSample], condition: str, batch: int = 100) -> list[str]:
         """The answer to each sample's question under `condition` (one of CONDITIONS)."""
         import torch
 
@@ -165,15 +167,20 @@ class Result:
         return {"kind": self.kind, "n": self.n, **cells, "learned": self.learned}
 
 
-def probe(folder: str, n: int, seed: int, kinds: Sequence[str] = KINDS, dtype: str = "float32") -> list[Result]:
-    """Ask `n` held-out questions of each kind under the three conditions."""
-    answerer, results = Answerer(folder, dtype), []
-    for kind in kinds:
-        samples = questions(kind, n, seed)
-        hits = {c: sum(correct(s, a) for s, a in zip(samples, answerer(samples, c), strict=True)) for c in CONDITIONS}
-        results.append(Result(kind=kind, n=len(samples), hits=hits))
-        print(markdown_row(results[-1]), flush=True)
-    return results
+def probe_kind(folder: str, kind: str, n: int, seed: int, dtype: str = "float32") -> Result:
+    """Ask `n` held-out questions of one kind under the three conditions."""
+    answerer, samples = Answerer(folder, dtype), questions(kind, n, seed)
+    hits = {c: sum(correct(s, a) for s, a in zip(samples, answerer(samples, c), strict=True)) for c in CONDITIONS}
+    return Result(kind=kind, n=len(samples), hits=hits)
+
+
+def probe(
+    folder: str, n: int, seed: int, kinds: Sequence[str] = KINDS, dtype: str = "float32", processes: int = 1
+) -> list[Result]:
+    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their number)."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return pool.starmap(probe_kind, [(folder, kind, n, seed, dtype) for kind in kinds], chunksize=1)
 
 
 HEADER = "| kind | n | with its image | text only | another image | intervals apart |\n|---|---|---|---|---|---|"
@@ -195,11 +202,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", default=None, help="file for the figures, e.g. assets/tiny_vlm/probe.json")
     args = parser.parse_args()
     started = time.perf_counter()
-    print(HEADER)
-    results = probe(args.model, args.n, args.seed, args.kinds, args.dtype)
+    results = probe(args.model, args.n, args.seed, args.kinds, args.dtype, args.processes)
+    print("\n".join([HEADER, *map(markdown_row, results)]))
     if args.json:
         record = {
             "seed": args.seed,
