@@ -20,6 +20,9 @@ from encoders.tiny_models import save_internvl
 from emt_core.artifact import Artifact, Workspace
 from emt_core.store import Features
 
+# 91 CPU seconds together, most of them imports of two dozen processes: a busy machine stretches them many times over
+pytestmark = pytest.mark.timeout(900)
+
 SCRIPT = Path(__file__).parent / "encoders" / "embed_process.py"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "random"}
 

@@ -13,16 +13,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_index import embed_plan, make_samples, write_sources
 
-from emt_core.artifact import Workspace
+from emt_core.artifact import Artifact, Workspace
 from emt_core.runner import run_plan
+
+
+def write(workspace: Workspace, root: Path, rows: int) -> Artifact:
+    pool = make_samples("pool", rows, root, files_of_rows=35)
+    arm = make_samples("arm", rows // 4, root, role="robot", seed=1, files_of_rows=35)
+    return write_sources(workspace, {"pool": (root, pool), "arm": (root, arm)})
 
 
 def main(order: dict) -> None:
     root = Path(order["root"])
     workspace = Workspace.open(order["workspace"], create=True)
-    pool = make_samples("pool", order["rows"], root, files_of_rows=35)
-    arm = make_samples("arm", order["rows"] // 4, root, role="robot", seed=1, files_of_rows=35)
-    sources = write_sources(workspace, {"pool": (root, pool), "arm": (root, arm)})
+    found = workspace.artifacts("sources")  # a resumed run finds its sources done
+    sources = found[0] if found else write(workspace, root, order["rows"])
     print("planned", flush=True)
     plan = embed_plan(sources, root, order["embed"], order["runtime"])
     artifact = run_plan(plan, workspace, quiet=False)["embed"]
