@@ -43,6 +43,7 @@ def main() -> None:
 
 
 def _one(view: View, sample: str) -> None:
+    st.query_params["sample"] = sample  # a link inside a page reaches the server but not the address bar
     left, right = st.columns([7, 3], vertical_alignment="bottom")
     left.title("Sample", anchor=False)
     left.text(sample)

@@ -59,12 +59,11 @@ def _sliders(view: View, preview: Preview) -> int:
         _set_all(preview, min(max(k, 1), eligible))
     with st.container(border=True):
         columns = st.columns(3, gap="large")
-        step = max((high - low) / 400, 1e-4)
         columns[0].slider(
             "Threshold (logit)",
             float(np.floor(low * 100) / 100),
             float(np.ceil(high * 100) / 100) + 0.01,
-            step=float(f"{step:.1g}"),
+            step=0.01 if high - low > 1 else 0.001,
             key="cut_threshold",
             on_change=_moved,
             args=(preview, "threshold"),
@@ -177,18 +176,24 @@ def _numbers(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
             delta_color="off",
             delta_arrow="off",
             border=True,
+            height="stretch",
             help=f"Of {numbers.whole(preview.eligible)} eligible pool samples.",
         )
         st.metric(
-            "Share of the pool", numbers.share(made.total / preview.eligible), help=glossary.FRACTION, border=True
+            "Pool share",
+            numbers.share(made.total / preview.eligible),
+            help=glossary.FRACTION,
+            border=True,
+            height="stretch",
         )
-        st.metric("Lowest score", numbers.logit(made.threshold), help=glossary.SCORE, border=True)
+        st.metric("Lowest score", numbers.logit(made.threshold), help=glossary.SCORE, border=True, height="stretch")
         st.metric(
             "Embodied",
             numbers.share(after),
             numbers.change(after, before),
             help=glossary.EMBODIED,
             border=True,
+            height="stretch",
         )
         st.metric(
             "Diversity",
@@ -196,14 +201,16 @@ def _numbers(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
             _difference(here["diversity"], whole["diversity"]),
             help=glossary.DIVERSITY,
             border=True,
+            height="stretch",
         )
         st.metric(
-            "MMD² to robots",
+            "MMD²",
             numbers.decimal(here["mmd2_to_robot"]),
             _difference(here["mmd2_to_robot"], whole["mmd2_to_robot"]),
             delta_color="inverse",
             help=glossary.MMD,
             border=True,
+            height="stretch",
         )
 
 

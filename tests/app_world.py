@@ -1,0 +1,79 @@
+"""A small world with hostile text in it, and the app served over a workspace: what the tests of the app share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from small_world import small_world
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+HOSTILE = "<script>window.hacked = 1</script> <b>bold?</b> **stars** $\\alpha^2$ :red[x] [link](javascript:alert(1))"
+"""Stands as the first question of a pool sample; every page must show it letter by letter."""
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 120_000
+
+
+def hostile_world(folder: Path) -> Path:
+    """The small world with one hostile caption (web:0) in it."""
+    small_world(folder)
+    path = folder / "web" / "web.json"
+    rows = json.loads(path.read_text())
+    rows[0]["conversations"][0]["value"] = f"<image>\n{HOSTILE}"
+    path.write_text(json.dumps(rows))
+    return folder
+
+
+def emt(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "emt_core.cli", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@dataclass
+class Server:
+    address: str
+    workspace: Path
+    log: Path
+
+
+def serve(workspace: Path, log: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
+    command += ["--server.headless", "true", "--logger.enableRich", "false", "--", "--workspace", str(workspace)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"NO_COLOR": "1"})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield Server(address, workspace, log)
+    finally:
+        process.terminate()
+        process.wait(20)
