@@ -101,7 +101,7 @@ class ClipEncoder:
         self.dim: int = config["embed_dim"]
         size = config["vision_cfg"].get("image_size", 224)
         self.preprocess = merge_preprocess_dict(preprocess, more) | {"size": size}
-        self.transform = image_transform_v2(PreprocessCfg(**self.preprocess), is_train=False)
+        self.transform: Any = image_transform_v2(PreprocessCfg(**self.preprocess), is_train=False)
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """pixel_values [images, 3, height, width]; the text plays no part in an image vector."""

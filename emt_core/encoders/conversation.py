@@ -34,7 +34,7 @@ def chat_messages(sample: Sample, n_images: int, text: TextMode) -> list[Message
     """
     if text == "none":
         return [Message("user", (IMAGE,) * n_images)] if n_images else []
-    turns = [(turn.role, _split(turn.text)) for turn in sample.turns]
+    turns: list[tuple[Speaker, list[Part]]] = [(turn.role, _split(turn.text)) for turn in sample.turns]
     placed = sum(part is IMAGE for _, parts in turns for part in parts)
     if n_images <= 1:
         placed = 0
@@ -46,12 +46,12 @@ def chat_messages(sample: Sample, n_images: int, text: TextMode) -> list[Message
         left[0] -= 1
         return left[0] >= 0
 
-    turns = [(role, [part for part in parts if keep(part)]) for role, parts in turns]
+    kept: list[tuple[Speaker, list[Part]]] = [(role, [p for p in parts if keep(p)]) for role, parts in turns]
     leading: list[Part] = [IMAGE] * (n_images - min(placed, n_images))
     if text == "full":
-        messages = _with_leading(turns, leading)
+        messages = _with_leading(kept, leading)
     else:
-        parts = [part for role, parts in turns for part in parts if role == "user" or part is IMAGE]
+        parts = [part for role, parts in kept for part in parts if role == "user" or part is IMAGE]
         messages = [Message("user", tuple(leading + parts))]
     return [message for message in messages if message.parts]
 
@@ -85,7 +85,7 @@ def cut_text(messages: list[Message], budget: int, cut: Callable[[str, int], tup
     for message in messages:
         parts: list[Part] = []
         for part in message.parts:
-            if part is IMAGE:
+            if part is None:  # IMAGE
                 parts.append(part)
             elif budget > 0:
                 shorter, used = cut(part, budget)

@@ -99,7 +99,7 @@ class Embedding:
         self.model_seconds += time.monotonic() - began
         with np.errstate(over="ignore"):  # beyond float16's 65,504: infinite, found right below
             halves = vectors.astype(np.float16)
-        finite: np.ndarray = np.isfinite(halves).all(axis=1)
+        finite = np.asarray(np.isfinite(halves).all(axis=1))
         for item, vector, fine in zip(good, halves, finite, strict=True):
             if fine:
                 filling.put(item.row, vector)
