@@ -170,7 +170,7 @@ def _search(sources: str, text: str) -> Matches:
 
 def _gallery(view: View, rows: np.ndarray, note: str, show: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{numbers.whole(len(rows))}** samples")
+        st.markdown(f"**{numbers.counted(len(rows), 'sample')}**")
         size = st.segmented_control(
             "Cards", PAGE_SIZES, default=PAGE_SIZES[0], required=True, key="cards", label_visibility="collapsed"
         )

@@ -232,7 +232,7 @@ def _composition(view: View, rows: np.ndarray | None, region: Region | None) -> 
 
 def _gallery(view: View, rows: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        st.subheader(f"{numbers.whole(len(rows))} samples in the region", anchor=False)
+        st.subheader(f"{numbers.counted(len(rows), 'sample')} in the region", anchor=False)
         orders = ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
         order = st.segmented_control("Order", orders, default="spread", required=True, label_visibility="collapsed")
     if order == "spread":

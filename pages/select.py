@@ -318,13 +318,21 @@ def _saved(view: View) -> None:
     )
     with st.container(horizontal=True):
         for label in labels[:6]:
-            query = {"selection": short_label(label)} | ({"recipe": view.recipe} if view.recipe else {})
-            st.page_link(
-                "pages/browse.py",
-                label=f"Browse {escape(short_label(label))}",
+            pressed = st.button(
+                f"Browse {escape(short_label(label))}",
+                key=f"browse-{label}",
                 icon=":material/photo_library:",
-                query_params=query,
+                type="tertiary",
+                on_click=_show,
+                args=(label,),
             )
+            if pressed:
+                st.switch_page("pages/browse.py")
+
+
+def _show(label: str) -> None:
+    """Make it the selection in view: a link's parameters do not reach a select box that is on the page already."""
+    st.session_state["selection"] = label
 
 
 def _report_row(label: str, manifest: dict) -> dict:

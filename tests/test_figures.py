@@ -39,6 +39,8 @@ def test_short_counts(value, text):
 
 def test_other_numbers():
     assert numbers.whole(1234567) == "1,234,567"
+    assert numbers.counted(1, "sample") == "1 sample"
+    assert numbers.counted(1200, "sample") == "1,200 samples"
     assert numbers.share(0.2934) == "29.3 %"
     assert numbers.share(0.0) == "0.0 %"
     assert numbers.share(1e-5) == "< 0.1 %"
@@ -232,6 +234,7 @@ def test_a_large_map_is_a_raster_with_decoys_of_bounded_size():
     assert 100 < len(decoys.x) < 72 * 46
     assert "mostly" in decoys.text[0]
     assert sum(len(trace.x) for trace in figure.data[1:]) < POINTS_AT_ONCE
+    assert [trace.name.split(" ")[0] for trace in figure.data[1:]] == ["u", "v", "robot"]
 
 
 def test_zooming_turns_the_raster_into_points():

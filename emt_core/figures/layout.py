@@ -34,7 +34,7 @@ def mark_x(figure: go.Figure, at: float, text: str, **place: object) -> None:
     figure.add_vline(
         x=at,
         line={"color": MARK, "width": 1.5, "dash": "dash"},
-        annotation={"text": text, "font": {"color": MARK, "size": 12}, "yanchor": "bottom"},
-        annotation_position="top",
+        annotation={"text": text, "font": {"color": MARK, "size": 12}},
+        annotation_position="top right",
         **place,  # type: ignore[arg-type]
     )

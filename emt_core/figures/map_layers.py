@@ -22,8 +22,8 @@ from emt_core.figures.palette import LEFT_OUT, ROBOT
 from emt_core.figures.proximity_map import PointGroup, Raster, proximity_map
 from emt_core.figures.raster import paint_groups, paint_values, png_uri
 
-POINTS_AT_ONCE = 6_000
-"""Points a figure holds at the most: scattergl stays smooth, a box over all of them sends back less than 1 MB."""
+POINTS_AT_ONCE = 10_000
+"""Points a figure holds at the most: scattergl stays smooth, a box over all of them sends back some 1 MB."""
 ROBOTS_OVER_RASTER = 1_500
 FEW_POINTS = 3_000
 RASTER_SIZE = (400, 256)
@@ -83,6 +83,7 @@ def draw_map(
         robot = spread_sample(robot, points.source[robot], ROBOTS_OVER_RASTER, seed=seed)
         pool = pool[:0]
     groups = _pool_groups(points, colouring, pool) + _robot_groups(points, colouring, robot)
+    legend = _legend(colouring, inside & ~points.robot) if raster is not None else {}
     spot = None
     if marked is not None and np.isfinite(points.x[marked]):
         spot = (float(points.x[marked]), float(points.y[marked]))
@@ -91,6 +92,7 @@ def draw_map(
         y_range=(bounds.y0, bounds.y1),
         groups=groups,
         raster=raster,
+        legend=legend,
         value_range=colouring.value_range if colouring.values is not None else None,
         outline=(outline.xs, outline.ys) if outline else None,
         marked=spot,
@@ -102,14 +104,27 @@ def _pool_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> l
     if colouring.values is not None:
         return [_group(points, "pool", colouring.values[rows], rows)] if len(rows) else []
     found = []
-    # the grey that lies underneath comes first, whatever its place in the names
-    names = sorted(range(len(colouring.names)), key=lambda c: colouring.colours[colouring.names[c]] != LEFT_OUT)
+    # drawn later lies on top: grey first, then the large groups, so that the rare ones are not covered
+    counts = np.bincount(colouring.codes[rows], minlength=len(colouring.names))
+    names = sorted(range(len(counts)), key=lambda c: (colouring.colours[colouring.names[c]] != LEFT_OUT, -counts[c]))
     for code in names:
         mine = rows[colouring.codes[rows] == code]
         if len(mine):
             name = colouring.names[code]
             found.append(_group(points, name, colouring.colours[name], mine))
     return found
+
+
+def _legend(colouring: Colouring, inside: np.ndarray) -> dict[str, str]:
+    """Entries for what the raster shows: a picture brings none of its own."""
+    if colouring.values is not None:
+        return {}
+    counts = np.bincount(colouring.codes[inside], minlength=len(colouring.names))
+    return {
+        f"{name} ({numbers.short(int(count))})": colouring.colours[name]
+        for name, count in zip(colouring.names, counts, strict=True)
+        if count
+    }
 
 
 def _robot_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> list[PointGroup]:

@@ -12,6 +12,11 @@ def whole(value: float | None) -> str:
     return MISSING if _absent(value) else f"{round(value):,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """`1 sample`, `1,234 samples`."""
+    return f"{whole(value)} {noun}" + ("" if value == 1 else "s")
+
+
 def short(value: float | None) -> str:
     """`987`, `12.3 k`, `1.20 M`: three digits that count, for tight places."""
     if _absent(value):

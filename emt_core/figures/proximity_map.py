@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,7 @@ def proximity_map(
     y_range: tuple[float, float],
     groups: Sequence[PointGroup],
     raster: Raster | None = None,
+    legend: Mapping[str, str] | None = None,
     value_range: tuple[float, float] | None = None,
     value_title: str = "score (logit)",
     outline: tuple[Sequence[float], Sequence[float]] | None = None,
@@ -57,8 +58,8 @@ def proximity_map(
 ) -> go.Figure:
     """A figure in which dragging draws a selection.
 
-    value_range: ends of the colour scale where groups are coloured by value. outline: a region to show as drawn (from
-    a link). marked: one point to circle.
+    legend: name -> colour of what the raster shows. value_range: ends of the colour scale where groups are coloured by
+    value. outline: a region to show as drawn (from a link). marked: one point to circle.
     """
     figure = go.Figure()
     if raster is not None:
@@ -85,6 +86,10 @@ def proximity_map(
                 name="cells",
             )
         )
+    for name, colour in (legend or {}).items():
+        figure.add_trace(
+            go.Scattergl(x=[None], y=[None], mode="markers", marker={"color": colour, "size": 8}, name=name)
+        )
     for group in groups:
         by_value = not isinstance(group.colour, str)
         marker: dict = {"size": group.size, "opacity": group.opacity, "symbol": group.symbol, "line": {"width": 0}}
@@ -100,6 +105,7 @@ def proximity_map(
                 mode="markers",
                 marker=marker,
                 name=group.name,
+                showlegend=not by_value,
                 customdata=group.rows,
                 text=list(group.text),
                 hovertemplate="%{text}<extra></extra>",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from emt_core.figures.palette import SCORE_SCALE, rgb
 
-FAINTEST = 0.3
+FAINTEST = 0.45
 """Opacity of a cell with a single point; the fullest cell is opaque."""
 
 

@@ -70,7 +70,7 @@ def test_a_half_done_workspace_says_what_is_missing(open_page, half_done, name, 
 def test_browse_works_before_there_are_scores(open_page, half_done):
     app = open_page("browse", half_done)
     assert not app.exception
-    assert "**96** samples" in words(app)
+    assert "**96 samples**" in words(app)
 
 
 @pytest.mark.parametrize("name", PAGES)
