@@ -13,7 +13,7 @@ ROBOT = "#D55E00"
 POOL = "#3A6EA5"
 SELECTED = "#7C5CD6"
 LEFT_OUT = "#A3ABB8"
-MARK = "#C2185B"
+MARK = "#DB3A75"
 """Lines that mark a place in a figure: the cut, the stop."""
 
 ROLE = {"pool": POOL, "robot": ROBOT}

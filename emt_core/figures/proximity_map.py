@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.figures.layout import plain
-from emt_core.figures.palette import SCORE_SCALE
+from emt_core.figures.palette import MARK, SCORE_SCALE, SELECTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def proximity_map(
                 x=[*xs, xs[0]],
                 y=[*ys, ys[0]],
                 mode="lines",
-                line={"width": 1.5, "dash": "dot", "color": "#7C5CD6"},
+                line={"width": 1.5, "dash": "dot", "color": SELECTED},
                 hoverinfo="skip",
                 showlegend=False,
                 name="region",
@@ -136,8 +136,8 @@ def proximity_map(
                 marker={
                     "size": 18,
                     "symbol": "circle-open",
-                    "line": {"width": 3, "color": "#C2185B"},
-                    "color": "#C2185B",
+                    "line": {"width": 3, "color": MARK},
+                    "color": MARK,
                 },
                 hoverinfo="skip",
                 showlegend=False,
