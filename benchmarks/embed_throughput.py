@@ -53,7 +53,9 @@ def measure(folder: Path, model: Path, workers: int) -> None:
     from emt_core.plan import make_plan
     from emt_core.recipe import build_recipe
     from emt_core.runner import run_plan
+    from emt_core.stages import embed
 
+    embed.INLINE_ROWS_CPU = 0  # by itself the stage starts no workers for so few rows beside a model on the CPU
     recipe = {
         "name": "throughput",
         "base": str(folder),
