@@ -20,6 +20,7 @@ SIZES = {1280: 900, 1920: 1080}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 PATIENCE_MS = 180_000
 COLOURS = 256
+MOST_BYTES = 300_000
 BUSY = '[data-testid="stStatusWidget"],[data-testid="stSkeleton"],[data-testid="stSpinner"],[data-stale="true"]'
 
 
@@ -31,9 +32,11 @@ def settled(page: Page) -> None:
 
 
 def save(picture: bytes, path: Path) -> None:
-    """A palette of 256 colours: a third of the bytes, and no difference that an eye would find."""
+    """As it is where that is small enough, else with a palette of 256 colours (which flattens the palest greys)."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 def main(address: str) -> None:
