@@ -24,6 +24,7 @@ from emt_core.demo.sample import IMAGE_SIZE, DemoSample
 from emt_core.demo.words import Split, number, plate, word
 
 Answered = list[tuple[str, str, str, dict]]
+_Layout = Callable[[np.random.Generator, Image.Image, Split, list[Mark]], Answered]
 _PAPER = ("white", "yellow", "pink", "grey")
 
 
@@ -165,7 +166,7 @@ def _plate(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
     return [("read", ask(rng, "read", surface=pick(rng, ("number plate", "licence plate"))), text, {"text": text})]
 
 
-_LAYOUTS: tuple[Callable[[np.random.Generator, Image.Image, Split, list[Mark]], Answered], ...] = (
+_LAYOUTS: tuple[_Layout, ...] = (
     _sign,
     _sign,
     _label,
@@ -174,7 +175,7 @@ _LAYOUTS: tuple[Callable[[np.random.Generator, Image.Image, Split, list[Mark]], 
     _ticket,
     _plate,
 )
-_NAMES = {
+_NAMES: dict[_Layout, str] = {
     _sign: "a sign",
     _label: "a labelled package",
     _cover: "a book cover",

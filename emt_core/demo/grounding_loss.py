@@ -8,7 +8,7 @@ tokens an image cannot, and is thrown away afterwards: the shipped model is a pl
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -73,10 +73,11 @@ class GroundingLoss(nn.Module):
         side = torch.arange(_SIDE)
         row, column = side.repeat_interleave(_SIDE), side.repeat(_SIDE)
         logits = self.place(visual).float().reshape(-1, 2, _SIDE)
-        return sum(
+        total = sum(
             nn.functional.cross_entropy(logits[:, i], wanted.repeat(len(visual)))
             for i, wanted in enumerate((row, column))
         )
+        return cast("torch.Tensor", total)  # two terms: never the 0 of an empty sum
 
 
 def align_embeddings(embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast) -> int:

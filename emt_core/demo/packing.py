@@ -11,7 +11,7 @@ while the vision tower and the prefix run once. A part of the images is chained 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Packer:
         self._ids = ids
         self._prefix, self._answer, self._turn, self._end = ids(PREFIX), ids(ANSWER), ids(TURN), ids(END)
         self._pad = tokenizer.pad_token_id
-        self.image_start = self._prefix.index(tokenizer.context_image_token_id)
+        self.image_start = self._prefix.index(cast("int", tokenizer.context_image_token_id))
         """Place of the first visual token, the same in every sequence."""
 
     def segment(self, question: str, answer: str) -> tuple[list[int], int]:

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from emt_core.demo.grounding_loss import GroundingLoss, align_embeddings, cell_t
 from emt_core.demo.packing import Packed, Packer
 from emt_core.demo.phrasing import plural
 from emt_core.demo.pretrain_data import draw_shard, read_shard
+
+if TYPE_CHECKING:
+    from transformers import Qwen3Config
 
 #: How often a question of a kind is drawn, relative to the others of its image.
 KIND_WEIGHT = {"point": 1.6, "spatial": 1.2, "read": 1.6, "chart": 1.0, "count": 1.0, "colour": 0.6, "caption": 0.5}
@@ -157,10 +161,15 @@ class Answered:
     implementation keeps no probabilities."""
 
 
+def visual_tokens(model, images: np.ndarray) -> torch.Tensor:
+    """[batch, 49, width] projected visual tokens of `Batch.images`."""
+    return model.model.get_image_features(to_pixels(images), return_dict=True).pooler_output
+
+
 def answer_losses(model, batch: Batch, image_start: int) -> Answered:
     """One pass over the batch."""
     inner, packed = model.model, batch.packed
-    visual = inner.get_image_features(to_pixels(batch.images), return_dict=True).pooler_output
+    visual = visual_tokens(model, batch.images)
     text = inner.get_input_embeddings()(torch.from_numpy(packed.input_ids))
     # Every sequence has the same prefix, so the visual tokens' place is known.
     embeds = torch.cat([text[:, :image_start], visual.to(text.dtype), text[:, image_start + visual.shape[1] :]], dim=1)
@@ -195,7 +204,8 @@ def save_model(model, tok, out: Path) -> None:
     tiny_vlm.processor(tok).save_pretrained(out)
     copy = tiny_vlm.fresh_model(tok, 0)
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(out)
+    # The library's own decorator hides that `to` is a method.
+    copy.to(torch.bfloat16).save_pretrained(out)  # pyright: ignore[reportArgumentType]
 
 
 def make_optimizers(both: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -230,7 +240,7 @@ def train(rank: int, settings: Settings) -> None:
     model = tiny_vlm.fresh_model(tok, settings.seed)
     # Plain matmuls: on this CPU the fused attention's backward alone took 40 % of a step.
     model.set_attn_implementation("eager")
-    aid = GroundingLoss(model.config.text_config.hidden_size)
+    aid = GroundingLoss(cast("Qwen3Config", model.config.text_config).hidden_size)
     both = nn.ModuleDict({"model": model, "aid": aid})
     vision = [
         *model.model.vision_tower.parameters(),
@@ -253,7 +263,7 @@ def train(rank: int, settings: Settings) -> None:
     for visit, batch in batches(work / "data", packer, settings, rank, visit):  # noqa: B020
         joint = elapsed >= settings.vision_share * budget
         if joint and joint_steps == 0:
-            align_embeddings(model.get_input_embeddings(), aid, tok)
+            align_embeddings(cast("nn.Embedding", model.get_input_embeddings()), aid, tok)
         rate = settings.peak_lr * min(1.0, ((joint_steps if joint else step) + 1) / settings.warmup_steps)
         rate *= 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, elapsed / budget)))
         for optimizer in optimizers:
@@ -269,22 +279,23 @@ def train(rank: int, settings: Settings) -> None:
                 loss = (losses * weights).sum() / weights.sum() + settings.grounding * grounding
                 loss = loss + settings.gaze * looking
             else:
-                visual = model.model.get_image_features(to_pixels(batch.images), return_dict=True).pooler_output
+                visual = visual_tokens(model, batch.images)
                 losses, grounding, looking = None, aid(visual, batch.cells), None
                 loss = settings.grounding * grounding
         loss.backward()
+        gradients = [cast("torch.Tensor", p.grad) for p in parameters]  # the loss reaches every one of them
         # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one schedule.
         now = time.perf_counter()
         clock = torch.tensor([elapsed + now - tick if rank == 0 else 0.0])
         tick = now
-        flat = torch.cat([*(p.grad.reshape(-1) for p in parameters), clock])
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), clock])
         dist.all_reduce(flat)
         elapsed = float(flat[-1])
         at = 0
-        for p in parameters:
-            p.grad.copy_(flat[at : at + p.numel()].view_as(p))
-            at += p.numel()
-        torch._foreach_div_([p.grad for p in parameters], float(settings.processes))
+        for g in gradients:
+            g.copy_(flat[at : at + g.numel()].view_as(g))
+            at += g.numel()
+        torch._foreach_div_(gradients, float(settings.processes))  # pyright: ignore[reportPrivateImportUsage]
         nn.utils.clip_grad_norm_(parameters, settings.clip)
         for optimizer in optimizers:
             optimizer.step()
@@ -338,7 +349,7 @@ def run(settings: Settings) -> None:
     if not (work / "tokenizer").is_dir():
         make_tokenizer(settings.seed).save_pretrained(work / "tokenizer")
     (work / "rendezvous").unlink(missing_ok=True)
-    mp.spawn(train, args=(settings,), nprocs=settings.processes)
+    mp.spawn(train, args=(settings,), nprocs=settings.processes)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -78,7 +79,7 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
     for (hue, shape), (x, y), size in zip(drawn, centres, sizes, strict=True):
         mask = _stamp(shape, size, float(rng.uniform(-0.5, 0.5)))
         left, top = x - size // 2, y - size // 2
-        here = image.getpixel((x, y))
+        here = cast("tuple[int, int, int]", image.getpixel((x, y)))  # the image is RGB
         tone = shade(rng, hue)
         if contrast(tone, here) < 25:  # an outline keeps the shape visible on a background of like brightness
             edge = (250, 250, 250) if sum(here) < 380 else (20, 20, 20)

@@ -6,7 +6,7 @@ differ. 112 / 8 = 14 patches a side, 7 after the pixel shuffle: 49 visual tokens
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from emt_core.demo.sample import IMAGE_SIZE
 
@@ -49,13 +49,13 @@ def config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=cast("int", tokenizer.eos_token_id),
+        pad_token_id=cast("int", tokenizer.pad_token_id),
     )
     return InternVLConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=tokenizer.context_image_token_id,
+        image_token_id=cast("int", tokenizer.context_image_token_id),
         image_seq_length=IMAGE_TOKENS,
         downsample_ratio=0.5,
         tie_word_embeddings=True,
