@@ -175,10 +175,10 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
                 where=where,
                 remedy=f"fields here: {', '.join(sorted(CONFIGS[stage].model_fields))}",
             )
-        settings = dict(settings)
-        parents = settings.pop("parents", {})
+        fields: dict[str, Any] = dict(settings)
+        parents = fields.pop("parents", {})
         try:
-            config = CONFIGS[stage].model_validate(settings)
+            config = CONFIGS[stage].model_validate(fields)
             instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))
         except ValidationError as error:
             raise _explain(error, label, CONFIGS[stage], where) from error

@@ -40,8 +40,9 @@ def find_text(index: Index, text: str, *, max_matches: int = MAX_MATCHES, max_se
     started, at, count, found = time.monotonic(), 0, 0, []
     for batch in index.table.scan(["turns"], batch_rows=BATCH_ROWS):
         turns = batch.column(0)
-        parents = np.asarray(pc.list_parent_indices(turns))
-        hits = pc.match_substring(pc.struct_field(turns.flatten(), "text"), wanted, ignore_case=True)
+        parents = np.asarray(pc.list_parent_indices(turns))  # pyright: ignore[reportAttributeAccessIssue]
+        said = pc.struct_field(turns.flatten(), "text")  # pyright: ignore[reportAttributeAccessIssue]
+        hits = pc.match_substring(said, wanted, ignore_case=True)  # pyright: ignore[reportAttributeAccessIssue]
         rows = np.unique(parents[np.asarray(hits.fill_null(False) if isinstance(hits, pa.Array) else hits)])
         found.append(at + rows.astype(np.int64))
         at, count = at + batch.num_rows, count + len(rows)

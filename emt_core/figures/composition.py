@@ -22,7 +22,7 @@ def before_after(
 ) -> go.Figure:
     """Two bars a group: its share of the pool (pale) and of the selection (full), the pool's largest group on top."""
     pool, chosen = np.asarray(before, float), np.asarray(after, float)
-    order = [i for i in np.argsort(pool, kind="stable") if pool[i] or chosen[i]]
+    order = [int(i) for i in np.argsort(pool, kind="stable") if pool[i] or chosen[i]]
     shares = pool / max(pool.sum(), 1), chosen / max(chosen.sum(), 1)
     figure = go.Figure()
     for label, counts, part, alpha in (
@@ -55,7 +55,7 @@ def before_after(
 def shares_bar(names: Sequence[str], counts: Sequence[int], colours: Mapping[str, str]) -> go.Figure:
     """One horizontal bar a group with its share: what a lassoed region consists of. Empty groups are left out."""
     values = np.asarray(counts, float)
-    order = [i for i in np.argsort(values, kind="stable") if values[i] > 0]
+    order = [int(i) for i in np.argsort(values, kind="stable") if values[i] > 0]
     total = max(values.sum(), 1)
     figure = go.Figure(
         go.Bar(

@@ -51,7 +51,9 @@ def training(steps: pd.DataFrame, *, stopped_at: int | None = None, target: floa
     figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=1, col=2)
     figure.update_layout(margin_t=48)
     if target is not None:
-        figure.add_hline(y=target, line={"color": LEFT_OUT, "width": 1, "dash": "dot"}, row=1, col=2)
+        line = {"color": LEFT_OUT, "width": 1, "dash": "dot"}
+        # plotly's hints derive str from the default "all"; the documented type is int
+        figure.add_hline(y=target, line=line, row=1, col=2)  # pyright: ignore[reportArgumentType]
     if stopped_at is not None:
         mark_x(figure, stopped_at, "stop", row=1, col=2)
         mark_x(figure, stopped_at, "stop", row=1, col=1)

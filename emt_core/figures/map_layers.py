@@ -134,7 +134,7 @@ def _robot_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> 
     if any(name in colouring.names for name in points.sources):
         found = []
         for code in np.unique(points.source[rows]):
-            name = points.sources[code]
+            name = points.sources[int(code)]
             mine = rows[points.source[rows] == code]
             found.append(_group(points, name, colouring.colours.get(name, ROBOT), mine, robot=True))
         return found
@@ -158,7 +158,7 @@ def _group(
 
 
 def _hover(points: MapPoints, rows: np.ndarray) -> list[str]:
-    names = [points.sources[code] for code in points.source[rows]]
+    names = [points.sources[int(code)] for code in points.source[rows]]
     if points.logit is None:
         return names
     return [f"{name}, score {numbers.logit(float(s))}" for name, s in zip(names, points.logit[rows], strict=True)]

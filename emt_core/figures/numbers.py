@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 MISSING = "–"
 
 
 def whole(value: float | None) -> str:
     """`1,234,567`."""
-    return MISSING if _absent(value) else f"{round(value):,}"
+    return f"{round(value):,}" if _given(value) else MISSING
 
 
 def counted(value: int, noun: str) -> str:
@@ -19,7 +20,7 @@ def counted(value: int, noun: str) -> str:
 
 def short(value: float | None) -> str:
     """`987`, `12.3 k`, `1.20 M`: three digits that count, for tight places."""
-    if _absent(value):
+    if not _given(value):
         return MISSING
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
         if abs(value) >= size:
@@ -30,7 +31,7 @@ def short(value: float | None) -> str:
 
 def share(value: float | None, digits: int = 1) -> str:
     """0.2934 -> `29.3 %`; small but not zero shows as `< 0.1 %`."""
-    if _absent(value):
+    if not _given(value):
         return MISSING
     least = 10 ** -(digits + 2)
     if 0 < value < least / 2:
@@ -40,12 +41,12 @@ def share(value: float | None, digits: int = 1) -> str:
 
 def logit(value: float | None) -> str:
     """A score: `+2.31`, `-0.07`; the sign says on which side of even odds it lies."""
-    return MISSING if _absent(value) else f"{value:+.2f}".replace("-", "−")
+    return f"{value:+.2f}".replace("-", "−") if _given(value) else MISSING
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
     """A measure without unit (AUROC, MMD²): fixed digits, scientific where they would all be zero."""
-    if _absent(value):
+    if not _given(value):
         return MISSING
     if value and abs(value) < 0.5 * 10**-digits:
         return f"{value:.1e}"
@@ -54,7 +55,7 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 def change(after: float | None, before: float | None) -> str | None:
     """`+12.3 points` between two shares; None where either is missing."""
-    if _absent(after) or _absent(before):
+    if not _given(after) or not _given(before):
         return None
     return f"{100 * (after - before):+.1f} points"
 
@@ -64,5 +65,5 @@ def probability(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def _absent(value: float | None) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _given(value: float | None) -> TypeGuard[float]:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
