@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from app_world import ARGUMENTS, CHROMIUM, PATIENCE_MS, Server, emt, hostile_world, serve
+
+
+@pytest.fixture(autouse=True)
+def main_module_stays() -> Iterator[None]:
+    """A page run in the test process takes the place of `__main__`; worker processes of later tests would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture(scope="session")
