@@ -16,6 +16,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -148,13 +149,15 @@ def launch(
     }
     write_json(folder / "job.json", asked)
     with (folder / "log.txt").open("ab") as log:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "emt_core.jobs", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    # whoever launched it reaps it, else each finished job stays as a zombie until the server ends
+    threading.Thread(target=process.wait, daemon=True).start()
     return Job(folder)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from filelock import Timeout
 
 from emt_core.artifact import Artifact, Workspace, read_json, write_json
@@ -21,7 +22,7 @@ from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.plan import Instance, Plan, stage_module
 from emt_core.progress import Progress
-from emt_core.recipe import dump_recipe
+from emt_core.recipe import Recipe, dump_recipe
 from emt_core.stages import Context
 
 RECORDED_PACKAGES = ("embodied-midtrain", "torch", "transformers", "open_clip_torch", "pylance", "umap-learn", "numpy")
@@ -77,8 +78,15 @@ def remember(plan: Plan, workspace: Workspace) -> None:
     recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
     recipe.parent.mkdir(exist_ok=True)
     aside = recipe.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(dump_recipe(plan.recipe), encoding="utf-8")
+    aside.write_text(dump_recipe(_with_saved_selections(plan.recipe, recipe)), encoding="utf-8")
     aside.replace(recipe)
+
+
+def _with_saved_selections(recipe: Recipe, kept: Path) -> Recipe:
+    """Selections saved in the app live in the workspace's copy alone: running the original again keeps them."""
+    before = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    saved = {name: body for name, body in before.items() if name.startswith("select.") and name not in recipe.raw}
+    return recipe.model_copy(update={"raw": {**recipe.raw, **saved}})
 
 
 def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:

@@ -75,16 +75,16 @@ def digest(folder: Path) -> dict[str, str]:
 
 @needs_fonts
 def test_building_twice_gives_the_same_bytes(tmp_path):
-    first = build_pool(tmp_path / "a", PLAIN, scale=0.04)
-    assert build_pool(tmp_path / "b", PLAIN, scale=0.04) == first
+    first = build_pool(tmp_path / "a", PLAIN, scale=0.1)
+    assert build_pool(tmp_path / "b", PLAIN, scale=0.1) == first
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     with pytest.raises(EmtError, match="exists"):
-        build_pool(tmp_path / "a", PLAIN, scale=0.04)
+        build_pool(tmp_path / "a", PLAIN, scale=0.1)
 
 
 @needs_fonts
 def test_every_format_holds_what_was_composed(tmp_path):
-    counts = build_pool(tmp_path, PLANS, scale=0.05, draw=stand_in)
+    counts = build_pool(tmp_path, PLANS, scale=0.1, draw=stand_in)
     pool = tmp_path / "pool"
     assert not (tmp_path / ".pool.partial").exists()
 

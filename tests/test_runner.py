@@ -77,6 +77,13 @@ def test_from_refuses_where_something_before_is_missing(world, tmp_path):
         run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="scoer", quiet=True)
 
 
+def test_a_selection_saved_in_the_workspace_outlives_a_run_of_the_original(world, finished):
+    kept = finished.path / "recipes" / "small.yaml"
+    kept.write_text(kept.read_text() + "select.mine: {k: 4}\n")
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), finished, until="sources", quiet=True)
+    assert load_recipe(kept).instances[-1].label == "select.mine"
+
+
 def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
     found = states(finished, world / "recipe.yaml", "estimator.max_steps=7", "select.new={k: 3}")
     assert found["embed"] == "done"
