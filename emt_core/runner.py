@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import platform
 import threading
 import time
@@ -17,7 +16,7 @@ import psutil
 import yaml
 from filelock import Timeout
 
-from emt_core.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.artifact import Artifact, Workspace, read_json, write_json, write_text
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.plan import Instance, Plan, stage_module
@@ -76,10 +75,7 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
 def remember(plan: Plan, workspace: Workspace) -> None:
     """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
     recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
-    recipe.parent.mkdir(exist_ok=True)
-    aside = recipe.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(dump_recipe(_with_saved_selections(plan.recipe, recipe)), encoding="utf-8")
-    aside.replace(recipe)
+    write_text(recipe, dump_recipe(_with_saved_selections(plan.recipe, recipe)))
 
 
 def _with_saved_selections(recipe: Recipe, kept: Path) -> Recipe:

@@ -85,7 +85,9 @@ def page(browser, server: Server):
 
 def _is_problem(message) -> bool:
     # Streamlit looks for its server under the page's path before it tries the root: two 404s a deep link
-    return message.type == "error" and "_stcore" not in message.location.get("url", "")
+    # and a rerun drops the pictures of the page before, which the browser may still be asking for
+    url = message.location.get("url", "")
+    return message.type == "error" and "_stcore" not in url and "/media/" not in url
 
 
 def _is_outside(url: str) -> bool:
