@@ -66,6 +66,10 @@ def browser():
         found.close()
 
 
+BROKEN_PICTURES = """() => [...document.images]
+    .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
+
+
 @pytest.fixture
 def page(browser, server: Server):
     """A page that fails the test when it leaves an error on the console or asks for anything outside this machine."""
@@ -74,20 +78,30 @@ def page(browser, server: Server):
     found.set_default_timeout(PATIENCE_MS)
     problems: list[str] = []
     found.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-    found.on("console", lambda m: problems.append(f"console: {m.text}") if _is_problem(m) else None)
+    found.on("console", lambda m: problems.append(f"console: {m.text} {m.location}") if _is_problem(m) else None)
     found.on("request", lambda r: problems.append(f"left the machine: {r.url}") if _is_outside(r.url) else None)
     yield found
+    for _ in range(20):  # a run of the page may still be under way
+        broken = found.evaluate(BROKEN_PICTURES)
+        if not broken:
+            break
+        found.wait_for_timeout(500)
     context.close()
+    assert not broken, f"pictures that the page still shows and could not load: {broken}"
     assert not problems, problems
     log = server.log.read_text(errors="replace")
     assert "Traceback" not in log, log[-3000:]
 
 
 def _is_problem(message) -> bool:
-    # Streamlit looks for its server under the page's path before it tries the root: two 404s a deep link
-    # and a rerun drops the pictures of the page before, which the browser may still be asking for
-    url = message.location.get("url", "")
-    return message.type == "error" and "_stcore" not in url and "/media/" not in url
+    """Errors on the console, but for two kinds.
+
+    Streamlit looks for its server under the page's path before it tries the root: two 404s a deep link. And a slider
+    that redraws a gallery has the server drop pictures that the browser may still be asking for; the browser reports
+    it once as a 404 and Streamlit once more in words. What a page shows in the end is judged by BROKEN_PICTURES.
+    """
+    text = f"{message.text} {message.location.get('url', '')}"
+    return message.type == "error" and "_stcore" not in text and "/media/" not in text
 
 
 def _is_outside(url: str) -> bool:
