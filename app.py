@@ -1,4 +1,4 @@
-"""The explorer: `emt app --workspace W`. Router only; pages/ read artifacts, explorer/ holds what they share."""
+"""The explorer: `emt app --workspace W`. Router only; pages/ read artifacts, pages/parts/ holds what they share."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from emt_core.errors import EmtError  # noqa: E402
-from explorer.plain import show_problem  # noqa: E402
-from explorer.router import navigation  # noqa: E402
-from explorer.sidebar import choose_view  # noqa: E402
-from explorer.view import asked_workspace  # noqa: E402
+from pages.parts.plain import show_problem  # noqa: E402
+from pages.parts.router import navigation  # noqa: E402
+from pages.parts.sidebar import choose_view  # noqa: E402
+from pages.parts.view import asked_workspace  # noqa: E402
 
 st.set_page_config(page_title="EmbodiedMidtrain", page_icon=str(HERE / "assets" / "icon.svg"), layout="wide")
 st.logo(str(HERE / "assets" / "logo.svg"), icon_image=str(HERE / "assets" / "icon.svg"), size="large")

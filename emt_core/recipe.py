@@ -23,10 +23,11 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from emt_core.configs import CONFIGS
 from emt_core.errors import EmtError
 from emt_core.flow import STAGES
 from emt_core.source_config import Frozen
-from emt_core.stage_config import CONFIGS, Runtime, StageConfig
+from emt_core.stage_config import Runtime, StageConfig
 
 
 class InstanceConfig(Frozen):

@@ -215,14 +215,3 @@ class Runtime(Frozen):
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
-
-
-CONFIGS: dict[str, type[StageConfig]] = {
-    "sources": SourcesConfig,
-    "embed": EmbedConfig,
-    "category": CategoryConfig,
-    "gap": GapConfig,
-    "estimator": EstimatorConfig,
-    "score": ScoreConfig,
-    "select": SelectConfig,
-}

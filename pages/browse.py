@@ -7,13 +7,13 @@ import streamlit as st
 
 from emt_core.explore.search import Matches, find_text
 from emt_core.figures import numbers
-from explorer import glossary
-from explorer import view as reading
-from explorer.cards import detail, gallery
-from explorer.empty import needs
-from explorer.plain import escape
-from explorer.runs import page_header
-from explorer.view import View, current
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.cards import detail, gallery
+from pages.parts.empty import needs
+from pages.parts.plain import escape
+from pages.parts.runs import page_header
+from pages.parts.view import View, current
 
 SHOW = {
     "selected": "Selected",

@@ -14,12 +14,12 @@ from emt_core.explore.lineage import labels_of
 from emt_core.figures import composition, numbers
 from emt_core.figures.map_layers import Colouring, MapPoints, draw_map
 from emt_core.figures.palette import LEFT_OUT, POOL, SELECTED
-from explorer import glossary
-from explorer import view as reading
-from explorer.cards import gallery
-from explorer.empty import needs
-from explorer.runs import page_header
-from explorer.view import View, current
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.cards import gallery
+from pages.parts.empty import needs
+from pages.parts.runs import page_header
+from pages.parts.view import View, current
 
 COLOURS = {"role": "Role", "source": "Source", "category": "Category", "score": "Score", "selected": "Selected"}
 NEEDS = {"category": "category", "score": "score", "selected": "select"}

@@ -9,11 +9,11 @@ from emt_core.artifact import read_json
 from emt_core.explore.distribution import Distribution, bin_edges, bins_for, distribution, superiority, to_scale
 from emt_core.figures import distributions, estimator, numbers
 from emt_core.figures.palette import CATEGORY, ROLE
-from explorer import glossary
-from explorer import view as reading
-from explorer.empty import needs
-from explorer.runs import page_header
-from explorer.view import SPATIAL, TEXT_HEAVY, View, current
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.empty import needs
+from pages.parts.runs import page_header
+from pages.parts.view import SPATIAL, TEXT_HEAVY, View, current
 
 SIDE_BY_SIDE = ("spatial and grounding", "text-heavy")
 SIDE_COLOURS = {SIDE_BY_SIDE[0]: CATEGORY["spatial"], SIDE_BY_SIDE[1]: CATEGORY["text"]}

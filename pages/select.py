@@ -13,14 +13,14 @@ from emt_core.explore.saving import add_selection
 from emt_core.figures import composition, numbers
 from emt_core.figures.sweep import sweep
 from emt_core.selection import Composition, Preview
-from explorer import glossary
-from explorer import view as reading
-from explorer.cards import gallery
-from explorer.empty import needs
-from explorer.plain import escape, show_problem
-from explorer.runs import page_header, start
-from explorer.sidebar import short_label
-from explorer.view import EMBODIED, View, current
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.cards import gallery
+from pages.parts.empty import needs
+from pages.parts.plain import escape, show_problem
+from pages.parts.runs import page_header, start
+from pages.parts.sidebar import short_label
+from pages.parts.view import EMBODIED, View, current
 
 BORDER_CARDS = 6
 DEFAULT_SHARE = 0.25

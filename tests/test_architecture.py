@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from emt_core.configs import CONFIGS
 from emt_core.flow import FLOW, STAGES
-from emt_core.stage_config import CONFIGS
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "emt_core"
@@ -127,8 +127,9 @@ def test_no_pickle_and_no_remote_code():
 def test_config_fields_are_documented_below_themselves():
     from emt_core import recipe, source_config, stage_config
 
+    configs = {model.__module__ for model in CONFIGS.values()}
     obvious = {"seed", "stage", "name", "config", "instances", "caps", "quotas", "weight_decay", "conversations"}
-    for module in (source_config, stage_config, recipe):
+    for module in (source_config, stage_config, recipe, *(sys.modules[name] for name in configs)):
         for name, model in vars(module).items():
             if (
                 isinstance(model, type)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
-from explorer.view import View
+from pages.parts.view import View
 
 NO_SELECTION = "none"
 

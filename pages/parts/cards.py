@@ -11,9 +11,9 @@ from emt_core.figures import numbers
 from emt_core.index import SourceRange
 from emt_core.sample import ImageRef, Sample
 from emt_core.thumbnails import thumbnail
-from explorer import glossary
-from explorer.plain import escape, shorten
-from explorer.view import EMBODIED, TEXT_HEAVY, View
+from pages.parts import glossary
+from pages.parts.plain import escape, shorten
+from pages.parts.view import EMBODIED, TEXT_HEAVY, View
 
 CARD_TEXT = 76
 DETAIL_PIXELS = 512

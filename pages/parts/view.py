@@ -25,7 +25,7 @@ from emt_core.neighbors import FeatureBank, robot_bank
 from emt_core.selection import Candidates, Preview
 from emt_core.selection.report import side_in_pool
 from emt_core.store import Features
-from explorer.router import navigation
+from pages.parts.router import navigation
 
 SPATIAL, TEXT_HEAVY = of_side("embodied"), of_side("reading")
 EMBODIED = tuple(name for name in CATEGORIES if side_in_pool(name) == "embodied")

@@ -15,10 +15,10 @@ from emt_core.plan import make_plan
 from emt_core.progress import duration
 from emt_core.recipe import load_recipe
 from emt_core.status import MEANING, InstanceStatus, plan_status
-from explorer.plain import escape, show_problem
-from explorer.view import View
+from pages.parts.plain import escape, show_problem
+from pages.parts.view import View
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 ICON = {
     "done": ":green[:material/check_circle:]",
     "running": ":blue[:material/progress_activity:]",

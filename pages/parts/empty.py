@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from emt_core.flow import STAGES
-from explorer.plain import escape, show_problem
-from explorer.runs import REPOSITORY, start
-from explorer.view import View
+from pages.parts.plain import escape, show_problem
+from pages.parts.runs import REPOSITORY, start
+from pages.parts.view import View
 
 
 def needs(view: View, *stages: str, shows: str) -> None:

@@ -1,0 +1,16 @@
+"""Which model checks which stage's settings in a recipe."""
+
+from __future__ import annotations
+
+from emt_core import stage_config as core
+from emt_core.stage_config import StageConfig
+
+CONFIGS: dict[str, type[StageConfig]] = {
+    "sources": core.SourcesConfig,
+    "embed": core.EmbedConfig,
+    "category": core.CategoryConfig,
+    "gap": core.GapConfig,
+    "estimator": core.EstimatorConfig,
+    "score": core.ScoreConfig,
+    "select": core.SelectConfig,
+}
