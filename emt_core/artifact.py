@@ -108,6 +108,8 @@ class Workspace:
     """The folder that holds everything one user or team makes."""
 
     path: Path
+    read_only: bool = False
+    """Opened for viewing: whatever would write into it asks `check_writable` first and is refused."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = False) -> Workspace:
@@ -133,6 +135,13 @@ class Workspace:
                 f"workspace format {found}, this version reads {FORMAT}", where=root, remedy="use a new folder"
             )
         return cls(root)
+
+    def check_writable(self) -> None:
+        """Raises EmtError in a workspace that was opened for viewing only."""
+        if self.read_only:
+            raise EmtError(
+                "this workspace is open for viewing only", where=self.path, remedy="open it without --view-only"
+            )
 
     def folder(self, stage: str, key: str) -> Path:
         return self.path / stage / key
@@ -168,6 +177,7 @@ class Workspace:
     @contextmanager
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
         """Hold the right to build one artifact; without `wait`, raises filelock.Timeout at once where it is taken."""
+        self.check_writable()
         (self.path / stage).mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
             yield

@@ -130,6 +130,7 @@ def launch(
     title: str = "",
 ) -> Job:
     """Start `emt run` in a process of its own that outlives this one. Refuses a twin of a job that is still active."""
+    workspace.check_writable()
     command = ["run", str(recipe), "--workspace", str(workspace.path)]
     command += ["--until", until] if until else []
     command += ["--from", start] if start else []

@@ -27,6 +27,7 @@ def add_selection(
     the new one is tied to the same parents wherever the recipe has several to choose from.
     Raises EmtError where the name is no name or is taken, the settings are not valid, or a parent cannot be named.
     """
+    workspace.check_writable()
     if not NAME.fullmatch(name):
         raise EmtError(
             f"{name!r} cannot be a selection's name", remedy="1-40 letters, digits, '-' or '_', starting with a letter"

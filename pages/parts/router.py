@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-ICON = {"Map": "scatter_plot", "Scores": "bar_chart", "Select": "tune", "Browse": "photo_library"}
+PAGES = {
+    "Explore": [("Map", "map", "scatter_plot"), ("Scores", "scores", "bar_chart")],
+    "Decide": [("Select", "select", "tune"), ("Browse", "browse", "photo_library")],
+}
+"""Group -> (title, file of pages/ and address, icon). The first page is the one that opens."""
 
 
 def navigation() -> st.Page:
@@ -13,22 +17,20 @@ def navigation() -> st.Page:
     The links are our own: given an icon, st.Page makes it the browser tab's as well and has the browser fetch it from a
     server of Google's, and nothing here may leave the machine.
     """
-    groups = {
-        "Explore": [
-            st.Page("pages/map.py", title="Map", default=True),
-            st.Page("pages/scores.py", title="Scores", url_path="scores"),
-        ],
-        "Decide": [
-            st.Page("pages/select.py", title="Select", url_path="select"),
-            st.Page("pages/browse.py", title="Browse", url_path="browse"),
-        ],
-    }
+    groups: dict[str, list[st.Page]] = {}
+    icons = {}
+    for group, entries in PAGES.items():
+        for title, name, icon in entries:
+            first = not icons
+            page = st.Page(f"pages/{name}.py", title=title, url_path=None if first else name, default=first)
+            groups.setdefault(group, []).append(page)
+            icons[title] = icon
     page = st.navigation(groups, position="hidden")
     with st.sidebar:
         for group, pages in groups.items():
             with st.container(gap="xsmall"):
                 st.caption(group)
                 for place in pages:
-                    st.page_link(place, icon=f":material/{ICON[place.title]}:", width="stretch")
+                    st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")
         st.divider()
     return page
