@@ -130,24 +130,28 @@ def launch(
     title: str = "",
 ) -> Job:
     """Start `emt run` in a process of its own that outlives this one. Refuses a twin of a job that is still active."""
-    workspace.check_writable()
     command = ["run", str(recipe), "--workspace", str(workspace.path)]
     command += ["--until", until] if until else []
     command += ["--from", start] if start else []
     for item in overrides:
         command += ["--set", item]
+    return launch_command(
+        workspace, command, title=title or f"Run {until or 'all stages'}", until=until, recipe=str(recipe)
+    )
+
+
+def launch_command(workspace: Workspace, command: list[str], *, title: str, **facts: Any) -> Job:
+    """Start any `emt` command line (without the leading `emt`) as a job; `facts` go into job.json beside it.
+
+    Raises EmtError where the same command line is already running or the workspace is open for viewing only.
+    """
+    workspace.check_writable()
     for job in list_jobs(workspace):
         if job.active and job.asked["command"] == command:
             raise EmtError("this is already running", where=f"job {job.id}", remedy="wait for it, or cancel it first")
     folder = workspace.path / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder.mkdir(parents=True)
-    asked = {
-        "title": title or f"Run {until or 'all stages'}",
-        "command": command,
-        "until": until,
-        "recipe": str(recipe),
-        "launched": time.time(),
-    }
+    asked = {"until": None, "recipe": None, **facts, "title": title, "command": command, "launched": time.time()}
     write_json(folder / "job.json", asked)
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
