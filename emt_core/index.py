@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from emt_core.artifact import Artifact, read_json
 from emt_core.errors import EmtError
+from emt_core.id_ranges import format_ids, parse_ids
 from emt_core.sample import ImageRef, Sample, Turn
 from emt_core.store import Table
 
@@ -165,3 +166,44 @@ class Index:
         raise EmtError(
             f"there is no sample {sample_id!r}", where=self.artifact.path, remedy="it may have been rejected"
         )
+
+    def rows_of(self, entries: Sequence[str]) -> np.ndarray:
+        """int64: rising index rows of many ids, each `source:row` or `source:3,7,10-19` (id_ranges.py).
+
+        A range takes the rows that are there; an id on its own has to be there. One read of a narrow column a source.
+        Raises EmtError that names the first id without a sample.
+        """
+        own: dict[str, tuple[int, np.ndarray]] = {}
+        found = [np.empty(0, np.int64)]
+        for entry in entries:
+            asked = parse_ids(entry)
+            if asked.source not in own:
+                source = next((s for s in self.sources if s.name == asked.source), None)
+                if source is None:
+                    raise EmtError(f"there is no sample {entry[:60]!r}", remedy=f"there is no source {asked.source!r}")
+                column = self.table.column("row", start=source.start, stop=source.stop)
+                own[asked.source] = (source.start, column.astype(np.int64))
+            start, rows = own[asked.source]
+            low, high = np.searchsorted(rows, asked.first), np.searchsorted(rows, asked.last, side="right")
+            missing = (low == high) & (asked.first == asked.last)
+            if missing.any():
+                gone = f"{asked.source}:{asked.first[missing][0]}"
+                raise EmtError(
+                    f"there is no sample {gone!r}", where=self.artifact.path, remedy="it may have been rejected"
+                )
+            counts = high - low
+            inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            found.append(start + np.repeat(low, counts) + inside)
+        return np.unique(np.concatenate(found))
+
+    def packed_ids(self, rows: np.ndarray) -> tuple[str, ...]:
+        """Index rows (any order) as one entry a source that `rows_of` reads back."""
+        wanted = np.unique(np.asarray(rows, np.int64))
+        found = []
+        for source in self.sources:
+            mine = wanted[np.searchsorted(wanted, source.start) : np.searchsorted(wanted, source.stop)]
+            if len(mine):
+                own = self.table.column("row", start=source.start, stop=source.stop)[mine - source.start]
+                after = np.concatenate([[False], np.diff(mine) == 1])
+                found.append(format_ids(source.name, own.astype(np.int64), after=after))
+        return tuple(found)

@@ -180,7 +180,7 @@ class SelectConfig(StageConfig):
     quotas: Quotas = Quotas()
 
     exclude: tuple[str, ...] = ()
-    """Sample ids never taken (reason `excluded`)."""
+    """Sample ids never taken (reason `excluded`): `source:row`, or many of a source as `source:3,7,10-19`."""
 
     seed: int = 0
 

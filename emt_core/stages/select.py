@@ -83,7 +83,7 @@ def gather(context: Context, index: Index, features: Features, config: SelectCon
         status=status,
         statuses=statuses,
         text_only=index.table.column("n_images") == 0,
-        excluded=np.array([index.row_of(sample_id) for sample_id in config.exclude], np.int64),
+        excluded=index.rows_of(config.exclude),
     )
 
 
