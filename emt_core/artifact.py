@@ -7,29 +7,36 @@
 <workspace>/<stage>/<key>.lock                   held by the process that builds; freed by the kernel when it dies
 <workspace>/recipes/<name>.yaml                  recipes that ran here, with absolute `base`
 <workspace>/state/<recipe>.json                  which key each instance had when it last ran (shows what is stale)
+<workspace>/stories/<recipe>/<name>.json         what the Present page tells (emt_core/report/story.py)
 <workspace>/cache/                               bounded caches; safe to delete
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from emt_core.errors import EmtError
 
 FORMAT = 1
 KEY_LENGTH = 16
+VIEW_ONLY = "EMT_VIEW_ONLY"
+"""Variable that makes every workspace this process opens read-only: `emt app --view-only` sets it for its server, so
+that no page can forget to."""
 
 
 def canonical_json(value: Any) -> str:
@@ -112,12 +119,16 @@ class Workspace:
     """Opened for viewing: whatever would write into it asks `check_writable` first and is refused."""
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, create: bool = False) -> Workspace:
-        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format."""
+    def open(cls, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False) -> Workspace:
+        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format.
+
+        read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the environment sets it.
+        """
         root = Path(path).expanduser().resolve()
+        read_only = read_only or bool(os.environ.get(VIEW_ONLY))
         mark = root / "workspace.json"
         if not mark.exists():
-            if not create:
+            if not create or read_only:
                 raise EmtError(
                     "this folder is not a workspace", where=root, remedy="run `emt run RECIPE --workspace` on it first"
                 )
@@ -134,7 +145,7 @@ class Workspace:
             raise EmtError(
                 f"workspace format {found}, this version reads {FORMAT}", where=root, remedy="use a new folder"
             )
-        return cls(root)
+        return cls(root, read_only)
 
     def check_writable(self) -> None:
         """Raises EmtError in a workspace that was opened for viewing only."""
@@ -142,6 +153,10 @@ class Workspace:
             raise EmtError(
                 "this workspace is open for viewing only", where=self.path, remedy="open it without --view-only"
             )
+
+    def cache(self, name: str) -> Path:
+        """Folder of a bounded cache, which may not exist yet; a viewer's lies in a temporary folder of the process."""
+        return (_viewers_cache(self.path) if self.read_only else self.path / "cache") / name
 
     def folder(self, stage: str, key: str) -> Path:
         return self.path / stage / key
@@ -161,9 +176,13 @@ class Workspace:
         return sorted(found, key=lambda a: (a.manifest["finished"], a.key))
 
     def parents(self, artifact: Artifact) -> dict[str, Artifact]:
-        """The artifacts that fed this one, by stage. Raises EmtError if one was deleted."""
+        """The artifacts that fed this one, by stage (a further one of a stage by `stage.name`).
+
+        Raises EmtError if one was deleted.
+        """
         found = {}
-        for stage, key in artifact.manifest["parents"].items():
+        for name, key in artifact.manifest["parents"].items():
+            stage = name.partition(".")[0]
             parent = self.find(stage, key)
             if parent is None:
                 raise EmtError(
@@ -171,7 +190,7 @@ class Workspace:
                     where=self.path,
                     remedy="run its recipe again",
                 )
-            found[stage] = parent
+            found[name] = parent
         return found
 
     @contextmanager
@@ -183,16 +202,22 @@ class Workspace:
             yield
 
     def is_locked(self, stage: str, key: str) -> bool:
-        if not (self.path / stage / f"{key}.lock").exists():
+        """Whether a process holds the right to build. Only looks: creates no lock file and takes no exclusive lock."""
+        try:
+            file = os.open(self.path / stage / f"{key}.lock", os.O_RDONLY)
+        except OSError:
             return False
         try:
-            with self.lock(stage, key, wait=False):
-                return False
-        except Timeout:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        finally:
+            os.close(file)
+        return False
 
     def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
         """Turn the building folder into the artifact: manifest last, then one rename."""
+        self.check_writable()
         building, final = self.building(stage, key), self.folder(stage, key)
         for leftover in ("progress.json", "failure.json", "elapsed.json"):
             (building / leftover).unlink(missing_ok=True)
@@ -207,4 +232,12 @@ class Workspace:
 
     def discard_building(self, stage: str, key: str) -> None:
         """Throw away work in progress (a stage calls for it when what it finds there cannot be resumed)."""
+        self.check_writable()
         shutil.rmtree(self.building(stage, key), ignore_errors=True)
+
+
+@lru_cache(maxsize=8)
+def _viewers_cache(workspace: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="emt-view-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

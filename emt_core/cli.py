@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emt_core import __version__
-from emt_core.artifact import Workspace
+from emt_core.artifact import VIEW_ONLY, Workspace
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, Stage
 
@@ -75,7 +75,8 @@ def _add_stage_verb(stage: Stage) -> None:
     def verb(recipe: RecipeArg, workspace: WorkspaceOpt, set_: SetOpt = None) -> None:
         _run(recipe, workspace, set_, until=stage.name)
 
-    needs = f" Needs: {', '.join(stage.needs)} (run first where missing)." if stage.needs else ""
+    parents = [*stage.needs, *([" or ".join(stage.one_of)] if stage.one_of else [])]
+    needs = f" Needs: {', '.join(parents)} (run first where missing)." if parents else ""
     verb.__doc__ = f"{stage.does[0].upper()}{stage.does[1:]}.{needs}"
     app.command(stage.name, rich_help_panel="Stages")(verb)
 
@@ -214,15 +215,20 @@ def open_app(
         "127.0.0.1"
     ),
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    view_only: Annotated[
+        bool, typer.Option("--view-only", help="For showing: nothing can be launched or changed, by page or by request.")
+    ] = False,
 ) -> None:
     """Open the explorer in a browser."""
-    space = Workspace.open(workspace, create=True)
+    space = Workspace.open(workspace, create=True, read_only=view_only)
     command = [sys.executable, "-m", "streamlit", "run", str(checkout_file("app.py"))]
     command += ["--server.port", str(port), "--server.address", address]
     command += ["--server.headless", str(not browser or not _has_display()).lower()]
+    command += ["--server.maxUploadSize", "0"] if view_only else []
     command += ["--", "--workspace", str(space.path)]
+    environment = os.environ | ({VIEW_ONLY: "1"} if view_only else {})
     # the app's own folder holds .streamlit/config.toml: theme, XSRF and CORS protection
-    raise typer.Exit(subprocess.run(command, cwd=checkout_file("app.py").parent).returncode)
+    raise typer.Exit(subprocess.run(command, cwd=checkout_file("app.py").parent, env=environment).returncode)
 
 
 def _has_display() -> bool:

@@ -1,6 +1,6 @@
 """Thumbnails, made on demand through a sample's image reference and kept in a bounded cache of the workspace.
 
-<workspace>/cache/thumbs/<2 hex>/<hash>.webp     safe to delete at any time
+<workspace>/cache/thumbs/<2 hex>/<hash>.webp     safe to delete at any time (viewing only: in a temporary folder)
 
 A name holds the source file's size and mtime, so a changed image gets a new thumbnail and the old one ages out. Several
 processes share the folder: files are written aside and renamed, and one that another process evicts is made again.
@@ -59,7 +59,7 @@ def thumbnail(
         return placeholder(size)
     name = f"{source.root}\0{ref!r}\0{size}\0{facts.st_size}\0{facts.st_mtime_ns}"
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    path = workspace.path / "cache" / "thumbs" / digest[:2] / f"{digest}.webp"
+    path = workspace.cache("thumbs") / digest[:2] / f"{digest}.webp"
     known = _cached(path)
     if known is not None:
         return known
