@@ -216,7 +216,7 @@ def open_app(
     ),
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
     view_only: Annotated[
-        bool, typer.Option("--view-only", help="For showing: nothing can be launched or changed, by page or by request.")
+        bool, typer.Option("--view-only", help="For showing: nothing can be launched or changed, by page or request.")
     ] = False,
 ) -> None:
     """Open the explorer in a browser."""
