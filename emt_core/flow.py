@@ -16,6 +16,8 @@ class Stage:
     """One stage: the same word in emt_core/stages/, on the command line, in the app and on disk.
 
     needs: parents it always has. may_use: parents that its config can ask for.
+    one_of: exactly one of these feeds it: the one that the recipe's `parents` names, else the one with the same name,
+    else the first that the recipe has.
     seeded: its config has a `seed`, so an experiment's seeds can vary it.
     built: False keeps the place of a stage that a later release brings.
     """
@@ -24,6 +26,7 @@ class Stage:
     does: str
     needs: tuple[str, ...] = ()
     may_use: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     seeded: bool = False
     built: bool = True
 
@@ -50,17 +53,24 @@ FLOW: tuple[Stage, ...] = (
         needs=("sources", "embed"),
         seeded=True,
     ),
-    Stage(name="measure", does="fit another proximity measure", needs=("sources", "embed"), seeded=True, built=False),
+    Stage(
+        name="measure",
+        does="fit another proximity measure: nearest robot frames, perplexity, ...",
+        needs=("sources", "embed"),
+        seeded=True,
+        built=False,
+    ),
     Stage(
         name="score",
         does="a proximity score for every sample, in one streaming pass",
-        needs=("sources", "embed", "estimator"),
+        needs=("sources", "embed"),
+        one_of=("estimator", "measure"),
         seeded=True,
     ),
     Stage(
         name="trust",
         does="does the score mean what it seems to mean?",
-        needs=("sources", "embed", "estimator", "score"),
+        needs=("sources", "embed", "score"),
         seeded=True,
         built=False,
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from emt_core.artifact import make_key
 from emt_core.errors import EmtError
-from emt_core.flow import FLOW, STAGES
+from emt_core.flow import FLOW, STAGES, Stage
 from emt_core.recipe import InstanceConfig, Recipe, apply_overrides, build_recipe
 from emt_core.stage_config import StageConfig
 
@@ -30,6 +30,8 @@ class Instance:
     """Facts beyond the config that determine the output: fingerprints of inputs, hash of a model's files."""
 
     parents: Mapping[str, Instance]
+    """By stage; further instances of a stage (StageConfig.further) by `stage.name`."""
+
     key: str
     labels: list[str] = field(default_factory=list, compare=False)
     """Every name under which the recipe knows it: `select.top`, or `select.top@random/0` for an arm and seed."""
@@ -111,17 +113,42 @@ def _resolve(
     done: dict[str, Instance] = {}
     for stage in FLOW:
         for spec in (i for i in recipe.instances if i.stage == stage.name):
-            wanted = (*stage.needs, *spec.config.uses())
-            unknown = set(spec.parents) - set(stage.needs) - set(stage.may_use)
+            wanted = (*stage.needs, *spec.config.uses(), *_choose_one(stage, spec, done))
+            unknown = set(spec.parents) - {*stage.needs, *stage.may_use, *stage.one_of}
             if unknown:
                 raise EmtError(
                     f"{spec.label} names parents {sorted(unknown)} that stage {stage.name!r} does not take",
-                    remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use)) or 'none'}",
+                    remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use, *stage.one_of)) or 'none'}",
                 )
             parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
+            parents |= {name: done[_further_parent(spec, name, done)] for name in spec.config.further()}
             instance = _instance(spec, parents, recipe, identities)
             done[spec.label] = merged.setdefault((instance.stage, instance.key), instance)
     return done
+
+
+def _choose_one(stage: Stage, spec: InstanceConfig, done: Mapping[str, Instance]) -> tuple[str, ...]:
+    """The stage of `one_of` that feeds this instance (no stage where it takes none)."""
+    if not stage.one_of:
+        return ()
+    named = [name for name in stage.one_of if name in spec.parents]
+    if len(named) > 1:
+        raise EmtError(
+            f"{spec.label} names {' and '.join(named)} as parents and takes one of them", remedy="leave one out"
+        )
+    same = [name for name in stage.one_of if spec.name and f"{name}.{spec.name}" in done]
+    there = [name for name in stage.one_of if any(label.partition(".")[0] == name for label in done)]
+    return (*named, *same, *there, *stage.one_of)[:1]
+
+
+def _further_parent(spec: InstanceConfig, name: str, done: Mapping[str, Instance]) -> str:
+    """`stage.name`, as the config asks; `stage.` is the unnamed instance."""
+    label = name.removesuffix(".")
+    if label not in done:
+        stage = name.partition(".")[0]
+        there = [other for other in done if other.partition(".")[0] == stage]
+        raise EmtError(f"{spec.label} asks for {label!r}", remedy=f"the recipe has: {', '.join(there) or 'none'}")
+    return label
 
 
 def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance]) -> str:

@@ -138,13 +138,13 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
     (building / "data").mkdir(parents=True, exist_ok=True)
     (building / "failure.json").unlink(missing_ok=True)
     parents = {}
-    for stage, parent in instance.parents.items():
-        artifact = workspace.find(stage, parent.key)
+    for name, parent in instance.parents.items():
+        artifact = workspace.find(parent.stage, parent.key)
         if artifact is None:
             raise EmtError(
-                f"{instance.label} needs {parent.label}, which is not there", remedy=f"run `emt {stage}` first"
+                f"{instance.label} needs {parent.label}, which is not there", remedy=f"run `emt {parent.stage}` first"
             )
-        parents[stage] = artifact
+        parents[name] = artifact
     context = Context(
         config=instance.config,
         identity=instance.identity,
@@ -174,7 +174,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "config": instance.config.model_dump(mode="json"),
         "identity": instance.identity,
         "base": str(plan.recipe.base),
-        "parents": {stage: parent.key for stage, parent in instance.parents.items()},
+        "parents": {name: parent.key for name, parent in instance.parents.items()},
         "versions": _versions(),
         "seed": getattr(instance.config, "seed", None),
         "started": started,

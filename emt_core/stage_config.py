@@ -5,17 +5,31 @@ Device, worker count, batch size in memory and the like live in `Runtime`, which
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from emt_core.source_config import Frozen, SourceConfig
 
 
 class StageConfig(Frozen):
+    ADDED: ClassVar[tuple[str, ...]] = ()
+    """Fields that artifacts of this stage's VERSION once did without. At their default they change nothing and are
+    left out of what is written and hashed: a key from before the field is the key of today."""
+
     def uses(self) -> tuple[str, ...]:
         """Optional parents (Stage.may_use) that this configuration asks for."""
         return ()
+
+    def further(self) -> tuple[str, ...]:
+        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
+        return ()
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        plain = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in serialize(self).items() if name not in plain}
 
 
 class SourcesConfig(StageConfig):

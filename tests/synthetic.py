@@ -186,7 +186,8 @@ def _source(entry: SyntheticSource | tuple[Any, ...]) -> SyntheticSource:
 def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifact]:
     from emt_core.flow import STAGES
 
-    return {name: made.artifacts[name] for name in (*STAGES[stage].needs, *config.uses())}
+    one_of = [name for name in STAGES[stage].one_of if name in made.artifacts][:1]
+    return {name: made.artifacts[name] for name in (*STAGES[stage].needs, *config.uses(), *one_of)}
 
 
 def _commit(
