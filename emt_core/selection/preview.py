@@ -60,12 +60,18 @@ class Preview:
         self._cell = cell
         self._ranks = np.argsort(cell, kind="stable").astype(np.uint32)  # radix sort: ranks rise inside each cell
         bounds = np.searchsorted(cell[self._ranks], np.arange(len(candidates.sources) * width + 1))
+        self._bounds = bounds
         self._cells = [self._ranks[low:high] for low, high in pairwise(bounds)]
         self._shape = (len(candidates.sources), width)
 
     @property
     def eligible(self) -> int:
         return len(self.order)
+
+    @property
+    def by_cell(self) -> tuple[np.ndarray, np.ndarray]:
+        """(uint32 index rows, cell after cell of (source, category), best first in each; int64 [cells + 1] bounds)."""
+        return self.order[self._ranks], self._bounds
 
     @cached_property
     def totals(self) -> np.ndarray:
