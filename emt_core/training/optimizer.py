@@ -1,0 +1,67 @@
+"""AdamW, which parameters decay, and whether a step may be taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from emt_core.errors import EmtError
+
+if TYPE_CHECKING:
+    import torch
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""transformers' and LLaMA-Factory's defaults; the paper gives none."""
+
+
+def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups of what is trainable: matrices decay; norms, biases and single vectors do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise EmtError("every part of the model is frozen: there is nothing to train", remedy="unfreeze a part")
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(
+    model: torch.nn.Module, *, weight_decay: float = 0.0, kind: Literal["adamw", "adamw_8bit"] = "adamw"
+) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters; the rate is set at every step (schedule.set_rate).
+
+    adamw_8bit: states in 8 bits (bitsandbytes): 2 bytes a parameter instead of 8. Raises EmtError where it is missing.
+    """
+    import torch
+
+    groups = decay_groups(model, weight_decay)
+    if kind == "adamw_8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise EmtError(
+                "8-bit AdamW needs bitsandbytes, which is not installed",
+                where="optimizer: adamw_8bit",
+                remedy="pip install bitsandbytes (CUDA), or use optimizer: adamw",
+            ) from error
+        return AdamW8bit(groups, lr=0.0, betas=BETAS, eps=EPSILON)
+    device = groups[0]["params"][0].device
+    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPSILON, fused=device.type == "cuda")
+
+
+def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int | None) -> None:
+    """Raises EmtError where loss or gradient of a step is not a finite number: the step must not be taken.
+
+    samples: ids of the step's batch. kept: step of the last good checkpoint.
+    """
+    if math.isfinite(loss) and math.isfinite(grad_norm):
+        return
+    what = "loss" if not math.isfinite(loss) else "gradient"
+    shown = ", ".join(samples[:8]) + (f" and {len(samples) - 8} more" if len(samples) > 8 else "")
+    raise EmtError(
+        f"the {what} became {loss if what == 'loss' else grad_norm} at step {step}",
+        where=f"batch: {shown}",
+        remedy=(f"the checkpoint of step {kept} is kept; " if kept else "no step is lost yet; ")
+        + "lower learning_rate, or exclude the batch's broken sample, and run again",
+    )

@@ -1,0 +1,47 @@
+"""What a training step is, as functions of its number: learning rate and random state.
+
+Nothing here has a state, so a resumed run has nothing to restore and cannot restore it wrongly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+
+def warmup_steps(steps: int, ratio: float) -> int:
+    """Steps of linear warm-up: the ratio of all, rounded up (as transformers does)."""
+    return math.ceil(steps * ratio)
+
+
+def cosine_rate(step: int, *, peak: float, steps: int, warmup: int) -> float:
+    """Learning rate of step 1..steps: linear from 0 over `warmup` steps, then half a cosine towards 0.
+
+    The same numbers as transformers' `get_cosine_schedule_with_warmup`, whose first step has rate 0.
+    """
+    if not 1 <= step <= steps:
+        raise ValueError(f"step {step} is not one of 1..{steps}")
+    done = step - 1
+    if done < warmup:
+        return peak * done / warmup
+    progress = (done - warmup) / max(steps - warmup, 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_rate(optimizer, rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def seed_of(*facts: int | str) -> int:
+    """A 63-bit seed from what it stands for, e.g. `seed_of(seed, "epoch", 3)`; the same on every machine."""
+    digest = hashlib.sha256("/".join(map(str, facts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Set torch's generators for one step (dropout, random depth): they depend on the step, not on what ran before."""
+    import torch
+
+    torch.manual_seed(seed_of(seed, "step", step, rank))
