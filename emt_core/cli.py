@@ -63,12 +63,16 @@ def run(
 def _run(
     recipe: Path, workspace: Path, set_: list[str] | None, *, until: str | None = None, start: str | None = None
 ) -> dict[str, Any]:
+    from emt_core.job_record import asked_for, enlisted
     from emt_core.plan import make_plan
     from emt_core.recipe import load_recipe
     from emt_core.runner import run_plan
 
     plan = make_plan(load_recipe(recipe, set_ or ()))
-    return run_plan(plan, Workspace.open(workspace, create=True), until=until, start=start)
+    space = Workspace.open(workspace, create=True)
+    asked = asked_for(space, recipe, until=until, start=start, overrides=set_ or ())
+    with enlisted(space, asked):
+        return run_plan(plan, space, until=until, start=start)
 
 
 def _add_stage_verb(stage: Stage) -> None:

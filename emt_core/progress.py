@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from emt_core import job_record
 from emt_core.artifact import write_json
 
 FILE_EVERY_S = 0.5
@@ -38,7 +39,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(f"{self.label:<18} {text}", markup=False, highlight=False)
+            line = f"{self.label:<18} {text}"
+            self.console.print(line, markup=False, highlight=False)
+            if (job := job_record.current()) is not None:
+                job.say(line)
 
     @contextmanager
     def track(self, doing: str, total: int | None, *, done: int = 0, unit: str = "samples") -> Iterator[Tracker]:

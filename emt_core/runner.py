@@ -19,6 +19,8 @@ from filelock import Timeout
 from emt_core.artifact import Artifact, Workspace, read_json, write_json, write_text
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
+from emt_core.job_record import WorkState
+from emt_core.job_record import current as current_job
 from emt_core.plan import Instance, Plan, stage_module
 from emt_core.progress import Progress
 from emt_core.recipe import Recipe, dump_recipe
@@ -37,6 +39,8 @@ def run_plan(
     """
     wanted = _wanted(plan, until)
     remember(plan, workspace)
+    if (job := current_job()) is not None:
+        job.planned(wanted)
     made: dict[str, Artifact] = {}
     for instance in wanted:
         before_start = start is not None and _place(instance.stage) < _place(start)
@@ -74,6 +78,7 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
 
 def remember(plan: Plan, workspace: Workspace) -> None:
     """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
+    workspace.check_writable()
     recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
     write_text(recipe, dump_recipe(_with_saved_selections(plan.recipe, recipe)))
 
@@ -96,14 +101,22 @@ def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> No
 
 def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False) -> Artifact:
     """One artifact: found, or waited for (another process builds it), or built and committed."""
+    workspace.check_writable()
     found = workspace.find(instance.stage, instance.key)
     if found is not None:
+        _note(instance, "found")
         record_state(plan.recipe.name, instance, workspace)
         return found
     progress = Progress(label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet)
     try:
         with _announced_lock(instance, workspace, progress):
-            found = workspace.find(instance.stage, instance.key) or _build(instance, workspace, plan, progress)
+            found = workspace.find(instance.stage, instance.key)
+            if found is None:
+                _note(instance, "building")
+                found = _build(instance, workspace, plan, progress)
+                _note(instance, "made")
+            else:
+                _note(instance, "found")
     except OSError as error:
         if disk_full(error):
             raise EmtError(
@@ -114,6 +127,11 @@ def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet:
         raise
     record_state(plan.recipe.name, instance, workspace)
     return found
+
+
+def _note(instance: Instance, state: WorkState) -> None:
+    if (job := current_job()) is not None:
+        job.note(instance, state)
 
 
 def disk_full(error: OSError) -> bool:
@@ -129,6 +147,7 @@ def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress
             return
     except Timeout:
         progress.say("another process is building it; waiting")
+        _note(instance, "waiting")
     with workspace.lock(instance.stage, instance.key):
         yield
 
@@ -160,6 +179,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         try:
             outcome = stage_module(instance.stage).run(context)
         except Exception as error:
+            _note(instance, "failed")
             with suppress(OSError):  # a full disk: the error itself is what counts
                 write_json(
                     building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()}

@@ -1,19 +1,35 @@
-"""Jobs as real processes: watched through files, cancelled, lost, found again."""
+"""Jobs as real processes: watched through files, cancelled, killed, lost, found again; two at once; from a terminal."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from small_world import small_world
 
-from emt_core.artifact import Workspace, read_json
+from emt_core import job_record, process_mark
+from emt_core.artifact import Workspace, read_json, write_json
 from emt_core.errors import EmtError
-from emt_core.jobs import Job, launch, list_jobs
+from emt_core.jobs import (
+    Job,
+    active_jobs,
+    builder_of,
+    last_job_of,
+    launch,
+    launch_command,
+    list_jobs,
+    remove,
+    remove_finished,
+    run_again,
+)
 
 SLOW = ["estimator.max_steps=1000000", "estimator.stop_accuracy=1.0", "estimator.learning_rate=1e-9"]
 
@@ -27,8 +43,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     space = Workspace.open(tmp_path / "w", create=True)
     yield space
-    for job in list_jobs(space):  # a failed test leaves no process behind
-        job.cancel(hard=True)
+    for job in active_jobs(space):  # a failed test leaves no process behind
+        if read_json(job.path / "process.json")["pid"] != os.getpid():
+            job.cancel(hard=True)
 
 
 def wait(job: Job, reached: Callable[[Job], bool], seconds: float = 120) -> None:
@@ -38,75 +55,191 @@ def wait(job: Job, reached: Callable[[Job], bool], seconds: float = 120) -> None
         time.sleep(0.1)
 
 
+def ended(job: Job) -> bool:
+    return not job.active
+
+
 def estimating(job: Job) -> bool:
-    building = Workspace(job.path.parents[1]).path.glob("estimator/*.building/progress.json")
-    return any(read_json(path)["done"] > 0 for path in building) or not job.active
+    now, progress = job.current, job.progress
+    at_work = now is not None and now["stage"] == "estimator" and progress is not None and progress["done"] > 0
+    return at_work or ended(job)
 
 
-def test_a_job_runs_to_its_end_and_its_log_can_be_read(world, workspace):
-    job = launch(workspace, world / "recipe.yaml", until="sources", title="Read the sources")
-    wait(job, lambda j: not j.active)
+def test_a_job_runs_to_its_end_and_is_put_away(world, workspace):
+    job = launch(workspace, world / "recipe.yaml", until="category", title="Read the sources")
+    wait(job, ended)
     assert job.state == "done", job.log_tail()
+    assert job.end and job.end["code"] == 0 and job.seconds > 0
     assert "sources" in job.log_tail() and "done" in job.log_tail()
     assert [j.id for j in list_jobs(workspace)] == [job.id]
     assert list_jobs(workspace)[0].asked["title"] == "Read the sources"
-    assert len(workspace.artifacts("sources")) == 1
+    made = workspace.artifacts("sources")
+    assert [(i["stage"], i["state"]) for i in job.instances] == [("sources", "made"), ("category", "made")]
+    assert last_job_of(workspace, "sources", made[0].key) == job
+    assert job.current is None and job.progress is None
+    again = run_again(job)
+    wait(again, ended)
+    assert {i["state"] for i in again.instances} == {"found"}
+    assert remove_finished(workspace) == 2
+    assert list_jobs(workspace) == [] and len(workspace.artifacts("sources")) == 1
 
 
 def test_a_failing_job_says_why(world, workspace):
     job = launch(workspace, world / "recipe.yaml", overrides=["sources.web.path=nowhere.json"])
-    wait(job, lambda j: not j.active)
-    assert job.state == "failed"
+    wait(job, ended)
+    assert job.state == "failed" and job.end and job.end["code"] == 2
     assert "nowhere.json" in job.log_tail() and "Traceback" not in job.log_tail()
 
 
-def test_a_twin_of_a_running_job_is_refused_and_cancel_is_graceful(world, workspace):
-    job = launch(workspace, world / "recipe.yaml", until="estimator", overrides=SLOW)
+def test_twins_are_refused_others_wait_and_cancel_is_graceful(world, workspace):
+    """One busy job sees it all: a twin, two twins at the same moment, a different command that wants the same."""
+    recipe = world / "recipe.yaml"
+    results: list[Job | EmtError] = []
+
+    def try_to_launch() -> None:
+        try:
+            results.append(launch(workspace, recipe, until="estimator", overrides=SLOW, title="The first"))
+        except EmtError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=try_to_launch) for _ in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    [job] = [result for result in results if isinstance(result, Job)]
+    for refusal in (result for result in results if isinstance(result, EmtError)):
+        assert "already running: 'The first'" in refusal.what and job.id in refusal.where
+
     wait(job, estimating)
     assert job.state == "running"
-    with pytest.raises(EmtError, match="already running"):
-        launch(workspace, world / "recipe.yaml", until="estimator", overrides=SLOW)
+    other = launch(workspace, recipe, until="score", overrides=SLOW)
+    wait(other, lambda j: j.current is not None and j.current["state"] == "waiting")
+    assert other.current and other.current["stage"] == "estimator" and "waiting" in other.log_tail()
+    now = job.current
+    assert now is not None
+    assert builder_of(workspace, "estimator", now["key"], but=other) == job
+    with pytest.raises(EmtError, match="still running"):
+        remove(job)
+    other.cancel()
+    wait(other, ended, 60)
+    assert other.state == "cancelled" and job.active
+
     job.cancel()
-    wait(job, lambda j: not j.active, 60)
-    assert job.state == "cancelled"
+    wait(job, ended, 60)
+    assert job.state == "cancelled" and job.end and job.end["code"] == 130
     assert "stopped" in job.log_tail() and "Traceback" not in job.log_tail()
     assert len(workspace.artifacts("embed")) == 1  # what was done stays
     assert workspace.artifacts("estimator") == []
 
 
-def test_a_hard_cancel_kills_at_once(world, workspace):
-    job = launch(workspace, world / "recipe.yaml", until="estimator", overrides=SLOW)
-    wait(job, estimating)
-    job.cancel(hard=True)
-    wait(job, lambda j: not j.active, 10)
-    assert job.state == "cancelled"
-
-
-def test_a_killed_job_is_lost_and_running_it_again_goes_on(world, workspace):
+def test_a_killed_job_is_lost_and_goes_on_when_run_again(world, workspace):
     job = launch(workspace, world / "recipe.yaml", until="estimator", overrides=SLOW)
     wait(job, estimating)
     os.kill(read_json(job.path / "process.json")["pid"], signal.SIGKILL)
-    wait(job, lambda j: not j.active, 10)
-    assert job.state == "lost"
+    wait(job, ended, 10)
+    assert job.state == "lost" and job.end is None, job.log_tail()
     again = launch(workspace, world / "recipe.yaml", until="estimator")
-    wait(again, lambda j: not j.active)
+    wait(again, ended)
     assert again.state == "done", again.log_tail()
-    assert len(workspace.artifacts("embed")) == 1
+    states = {i["stage"]: i["state"] for i in again.instances}
+    assert states == {"sources": "found", "embed": "found", "estimator": "made"}
 
 
-def test_a_reused_pid_is_no_running_job(workspace):
-    folder = workspace.path / "jobs" / "20260101-000000-aaaaaa"
-    folder.mkdir(parents=True)
-    from emt_core.artifact import write_json
+STUBBORN = """
+import signal, subprocess, sys, time
+from emt_core.artifact import write_json
+from emt_core import job_record
+from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sleeper = "import time; time.sleep(600)"
+with job_record.JobRecord(Path(sys.argv[1]), keep_log=False).held() as record:
+    record.planned([])
+    child = subprocess.Popen([sys.executable, "-c", sleeper])
+    line = f"'{sys.executable}' -c '{sleeper}' >/dev/null 2>&1 & echo $!"
+    orphan = subprocess.run(["sh", "-c", line], capture_output=True)
+    write_json(Path(sys.argv[1]) / "children.json", [child.pid, int(orphan.stdout)])
+    time.sleep(600)
+"""
 
-    write_json(folder / "job.json", {"title": "", "command": [], "launched": 0.0, "until": None, "recipe": ""})
-    write_json(folder / "process.json", {"pid": os.getpid(), "created": 1.0})
-    assert Job(folder).state == "lost"
+
+def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
+    folder = job_record.new_job(workspace, {"title": "", "command": []})
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN, str(folder)], start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()
+    job = Job(workspace, folder.name)
+    wait(job, lambda j: (j.path / "children.json").exists(), 60)
+    children = read_json(folder / "children.json")
+    job.cancel()
+    assert job.state == "stopping" and job.active
+    monkeypatch.setattr("emt_core.jobs.GRACE_S", 1e6)
+    assert not job.can_be_killed
+    monkeypatch.setattr("emt_core.jobs.GRACE_S", 0.0)
+    assert job.can_be_killed
+    job.cancel(hard=True)
+    wait(job, ended, 20)
+    assert job.state == "cancelled"
+    for pid in children:  # the orphan was nobody's child any more, but of the same session
+        wait(job, lambda _, pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", 20)
 
 
-def test_the_log_tail_is_bounded(workspace):
-    folder = workspace.path / "jobs" / "x"
-    folder.mkdir(parents=True)
-    (folder / "log.txt").write_text("line\n" * 100_000)
-    assert len(Job(folder).log_tail(50).splitlines()) == 50
-    assert len(Job(folder).log_tail(10**9)) <= 64 * 1024
+def old_job(workspace: Workspace, **mark: object) -> Job:
+    folder = job_record.new_job(workspace, {"title": "", "command": []})
+    write_json(folder / "process.json", {**process_mark.mark_of(os.getpid()), **mark})
+    return Job(workspace, folder.name)
+
+
+def test_a_reused_pid_or_another_boot_is_no_running_job(workspace):
+    assert old_job(workspace).state == "starting"  # this very process
+    assert old_job(workspace, started=1.0).state == "lost"
+    assert old_job(workspace, boot="an earlier one").state == "lost"
+    assert old_job(workspace, pid=2**22 - 1).state == "lost"
+
+
+def test_a_job_of_another_machine_is_seen_but_not_signalled(workspace):
+    job = old_job(workspace, host="elsewhere", boot="theirs")
+    assert job.state == "lost"
+    (job.path / "alive").touch()
+    assert job.state == "starting"
+    with pytest.raises(EmtError, match="another machine"):
+        job.cancel()
+
+
+def test_viewers_change_nothing(world, workspace):
+    job = old_job(workspace)
+    viewed = Workspace(workspace.path, read_only=True)
+    before = sorted(workspace.path.rglob("*"))
+    for refused in (
+        lambda: launch(viewed, world / "recipe.yaml"),
+        lambda: launch_command(viewed, ["status"], title=""),
+        Job(viewed, job.id).cancel,
+        lambda: Job(viewed, job.id).cancel(hard=True),
+        lambda: remove(Job(viewed, job.id)),
+        lambda: remove_finished(viewed),
+        lambda: job_record.new_job(viewed, {}),
+    ):
+        with pytest.raises(EmtError, match="viewing only"):
+            refused()
+    assert sorted(workspace.path.rglob("*")) == before
+
+
+def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
+    from emt_core.cli import main
+
+    command = ["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]
+    assert main(["run", *command[1:], "--until", "sources"]) == 0
+    [job] = list_jobs(workspace)
+    assert job.state == "done" and job.asked["origin"] == "terminal" and job.asked["until"] == "sources"
+    assert "sources" in job.log_tail() and "done" in job.log_tail()
+    assert main(["run", *command[1:], "--until", "sources"]) == 0  # all found: nothing worth a record
+    assert list_jobs(workspace) == [job]
+    assert main(["embed", *command[1:], "--set", "embed.encoder=vlm", "--set", "embed.model=none/such"]) == 2
+    assert len(list_jobs(workspace)) == 1  # it could not even be planned
+
+
+def test_the_log_is_bounded(workspace, monkeypatch):
+    job = old_job(workspace)
+    (job.path / "log.txt").write_text("line\n" * 100_000)
+    assert len(job.log_tail(50).splitlines()) == 50
+    assert len(job.log_tail(10**9)) <= 64 * 1024
+    assert len(job.whole_log()) == 500_000
+    monkeypatch.setattr("emt_core.jobs.LOG_MOST_BYTES", 1000)
+    assert len(job.whole_log()) == 1000
