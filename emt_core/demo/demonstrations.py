@@ -77,8 +77,18 @@ def make_env(task: RobotTask, robot_set: RobotSet, seed: int):
     return env, observation, camera_id
 
 
-def record_episode(task: RobotTask, robot_set: RobotSet, seed: int, *, noise: float = ACTION_NOISE) -> Episode:
-    """Run the task's scripted expert once. `seed` decides the layout and the noise.
+def record_episode(
+    task: RobotTask,
+    robot_set: RobotSet,
+    seed: int,
+    *,
+    noise: float = ACTION_NOISE,
+    size: int = IMAGE_SIZE,
+    action_repeat: int = ACTION_REPEAT,
+    max_actions: int = MAX_ACTIONS,
+    frames_after_success: int = FRAMES_AFTER_SUCCESS,
+) -> Episode:
+    """Run the task's scripted expert once. `seed` decides the layout and the noise; size: image side, pixels.
 
     Raises EmtError for a seed outside DEMONSTRATION_SEEDS: those are for evaluation.
     """
@@ -89,16 +99,16 @@ def record_episode(task: RobotTask, robot_set: RobotSet, seed: int, *, noise: fl
         raise EmtError(f"Seed {seed} is reserved for evaluation", remedy=f"use one of {DEMONSTRATION_SEEDS}")
     env, observation, camera_id = make_env(task, robot_set, seed)
     expert, rng = ENV_POLICY_MAP[task.env](), np.random.default_rng(seed)
-    frames, states, actions, left = [], [], [], FRAMES_AFTER_SUCCESS
+    frames, states, actions, left = [], [], [], frames_after_success
     success = False
-    with SceneRenderer(env.model, size=IMAGE_SIZE) as renderer:
-        for _ in range(MAX_ACTIONS):
+    with SceneRenderer(env.model, size=size) as renderer:
+        for _ in range(max_actions):
             clean = np.clip(expert.get_action(observation), -1.0, 1.0)
             frames.append(renderer.rgb(env.data, camera_id))
             states.append(observation[:4])
             actions.append(clean)
             executed = np.clip(clean + rng.normal(0.0, noise, clean.shape), -1.0, 1.0)
-            for _ in range(ACTION_REPEAT):
+            for _ in range(action_repeat):
                 observation, _, _, _, info = env.step(executed.astype(np.float32))
                 success = success or info["success"] > 0.5
             if success:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS
 from emt_core.demo.mujoco_scene import CameraPose
 
 #: Layouts (object and goal positions) of demonstrations come from these seeds. Evaluation must use seeds from
 #: EVALUATION_SEED_START on, so that no evaluated layout has been seen in training.
-DEMONSTRATION_SEEDS = range(10_000)
-EVALUATION_SEED_START = 10_000
+DEMONSTRATION_SEEDS = TRAIN_SEEDS
+EVALUATION_SEED_START = EVAL_SEEDS.start
 
 #: One recorded action is held for this many control steps of 12.5 ms: 40 actions a second instead of 80 halves the
 #: frames of an episode; the scripted experts succeed as often (docs/demo_data.md).

@@ -1,0 +1,67 @@
+"""The VLM under a policy, loaded for training: float32 weights, safetensors, never remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import EmtError
+
+
+def load_processor(model: str | Path, revision: str | None = None) -> Any:
+    """The model's processor. Raises EmtError where there is none or it has no chat template."""
+    processor = _load("AutoProcessor", "processor", str(model), revision)
+    if not getattr(processor, "chat_template", None):
+        raise EmtError("the model's processor has no chat template", where=model, remedy="use a chat (instruct) model")
+    return processor
+
+
+def load_vlm(model: str | Path, revision: str | None = None) -> Any:
+    """The whole VLM in float32, its head included: a policy folder is a VLM folder. Raises EmtError."""
+    import torch
+
+    return _load(
+        "AutoModelForImageTextToText", "model", str(model), revision, dtype=torch.float32, use_safetensors=True
+    )
+
+
+def decoder_of(vlm: Any) -> Any:
+    """The decoder stack with its vision tower, without the language head: no logits are ever made."""
+    return getattr(vlm, "model", None) or vlm.base_model
+
+
+def text_width(vlm: Any) -> int:
+    """Width H of the language model."""
+    return (getattr(vlm.config, "text_config", None) or vlm.config).hidden_size
+
+
+def _load(kind: str, what: str, name: str, revision: str | None, **options: Any) -> Any:
+    import transformers
+
+    local = Path(name).is_dir()
+    options |= {"trust_remote_code": False, "local_files_only": local, "revision": None if local else revision}
+    try:
+        with without_bars():
+            return getattr(transformers, kind).from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise EmtError(
+            f"the {what} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            where=name,
+            remedy="give a folder with config, processor and safetensors files, or a hub name within reach",
+        ) from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers' progress bars off: they would run into the stage's own."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,28 @@
+"""One way to bring a frame to the training size, for the cache and for the acting policy alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def square_frame(image: Image.Image, size: int) -> np.ndarray:
+    """uint8 [size, size, 3], squeezed to a square as VLM4VLA does (nothing of the view is cut off)."""
+    from PIL import Image as Pillow
+
+    if image.size != (size, size):
+        image = image.resize((size, size), Pillow.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def square_frames(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [n, size, size, 3] of uint8 [n, H, W, 3]; the same array where it has that size already."""
+    from PIL import Image as Pillow
+
+    if images.shape[1:3] == (size, size):
+        return images
+    return np.stack([square_frame(Pillow.fromarray(image), size) for image in images])

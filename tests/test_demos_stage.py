@@ -1,0 +1,154 @@
+"""The demos stage: resumable recording, failures counted and not kept, a data set that our reader reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from emt_core.artifact import Workspace, read_json
+from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS, check_eval_seed, check_train_seed
+from emt_core.demo import recording
+from emt_core.demo.demonstrations import Episode
+from emt_core.demo.recording import Recorder, robot_set_of
+from emt_core.errors import EmtError
+from emt_core.plan import make_plan
+from emt_core.readers.lerobot_meta import load_meta
+from emt_core.recipe import build_recipe
+from emt_core.robot_data.episodes import read_episodes
+from emt_core.runner import run_plan
+from emt_core.vla_config import DemosConfig
+
+TASKS = ("reach-v3", "push-v3")
+
+
+def fake_record(task, robot_set, seed, *, size, **_settings) -> Episode:
+    """A third of the layouts fails; pixels and actions say which episode they are of."""
+    length = 4 + seed % 3
+    frames = np.full((length, size, size, 3), seed % 256, np.uint8)
+    action = np.full((length, 4), seed / 10_000, np.float32)
+    return Episode(frames=frames, state=np.zeros((length, 4), np.float32), action=action, success=bool(seed % 3))
+
+
+@pytest.fixture
+def fake_expert(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    recorded: list[int] = []
+
+    def record(task, robot_set, seed, **settings) -> Episode:
+        recorded.append(seed)
+        return fake_record(task, robot_set, seed, **settings)
+
+    monkeypatch.setattr("emt_core.demo.demonstrations.record_episode", record)
+    return recorded
+
+
+def small(**changes) -> DemosConfig:
+    return DemosConfig(tasks=TASKS, episodes_per_task=5, size=32, **changes)
+
+
+def run(folder: Path, **settings):
+    recipe = build_recipe(
+        {
+            "name": "demos",
+            "base": str(folder),
+            "runtime": {"workers": 0},
+            "demos": {"tasks": list(TASKS), "episodes_per_task": 5, "size": 32, **settings},
+        }
+    )
+    workspace = Workspace.open(folder / "workspace", create=True)
+    return run_plan(make_plan(recipe), workspace, quiet=True)["demos"]
+
+
+def test_training_and_evaluation_layouts_never_overlap():
+    assert not set(TRAIN_SEEDS) & set(EVAL_SEEDS[:20_000])
+    assert TRAIN_SEEDS.stop <= EVAL_SEEDS.start
+    assert check_train_seed(0) == 0 and check_eval_seed(EVAL_SEEDS.start) == EVAL_SEEDS.start
+    with pytest.raises(EmtError, match="not one of evaluation"):
+        check_eval_seed(TRAIN_SEEDS.stop - 1)
+    with pytest.raises(EmtError, match="not one of demonstrations"):
+        check_train_seed(EVAL_SEEDS.start)
+
+
+def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(tmp_path: Path, fake_expert: list[int]):
+    artifact = run(tmp_path)
+    tries = parquet.read_table(artifact.data / "episodes.parquet").to_pandas()
+    assert (tries["seed"] % 3 != 0).eq(tries["success"]).all()
+    assert tries.groupby("task")["kept"].sum().to_dict() == {"reach-v3": 5, "push-v3": 5}
+    assert artifact.metrics["failed"] == (~tries["success"]).sum() > 0
+    assert all(seed in TRAIN_SEEDS for seed in fake_expert)
+
+    root = artifact.data / "lerobot"
+    meta = load_meta(root)
+    assert meta.info["codebase_version"] == "v3.0" and meta.fps == 40
+    episodes = list(read_episodes(root, "observation.images.front", ["action"]))
+    assert [episode.instructions[0].split()[0] for episode in episodes[:2]] == ["reach", "push"]  # tasks in turn
+    kept = tries[tries["kept"]]
+    recorded = sorted(round(float(episode.actions[0, 0]) * 10_000) for episode in episodes)
+    assert recorded == sorted(kept["seed"])
+    assert artifact.rows == len(episodes) == 10
+    assert not (artifact.data / "episodes").exists()
+    facts = read_json(artifact.data / "recording.json")
+    assert facts["action_repeat"] == 2 and facts["show_goal"]["reach-v3"] is True and facts["camera"]["fovy"] == 40
+
+
+def test_an_interrupted_recording_goes_on_and_gives_the_same_data(
+    tmp_path: Path, fake_expert: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    whole = run(tmp_path / "whole")
+    tried = list(fake_expert)
+    fake_expert.clear()
+
+    real = recording._record
+
+    def dies(*arguments):
+        if len(fake_expert) == 6:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(recording, "_record", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut")
+    monkeypatch.setattr(recording, "_record", real)
+    resumed = run(tmp_path / "cut")
+    assert sorted(fake_expert) == sorted(tried)  # nothing was recorded twice
+    for name in ("lerobot/data/chunk-000/file-000.parquet", "episodes.parquet"):
+        assert parquet.read_table(resumed.data / name).equals(parquet.read_table(whole.data / name))
+    name = "lerobot/videos/observation.images.front/chunk-000/file-000.mp4"
+    assert (resumed.data / name).read_bytes() == (whole.data / name).read_bytes()
+
+
+def test_a_try_whose_frames_are_missing_is_recorded_again(tmp_path: Path, fake_expert: list[int]):
+    config = small()
+    recorder = Recorder(tmp_path, config, robot_set_of(config), workers=0)
+    recorder.run(lambda _: None)
+    first = recorder.kept(0)[0]
+    recorder.path(first).unlink()
+    with (tmp_path / "tries.jsonl").open("a") as file:
+        file.write('{"task": "reach-v3", "seed": 1')  # cut short by a kill
+    again = Recorder(tmp_path, config, robot_set_of(config), workers=0)
+    assert (first.task, first.seed) not in again.tries and len(again.tries) == len(recorder.tries) - 1
+
+
+def test_bad_recordings_say_so(tmp_path: Path, fake_expert: list[int], monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(EmtError, match="no instruction for task 'hammer-v3'"):
+        robot_set_of(DemosConfig(tasks=("hammer-v3",)))
+    words = DemosConfig(tasks=("hammer-v3",), instructions={"hammer-v3": ("drive the nail in",)})
+    assert robot_set_of(words).tasks[0].instructions == ("drive the nail in",)
+
+    def fails(task, robot_set, seed, **settings) -> Episode:
+        episode = fake_record(task, robot_set, seed, **settings)
+        return Episode(frames=episode.frames, state=episode.state, action=episode.action, success=False)
+
+    monkeypatch.setattr("emt_core.demo.demonstrations.record_episode", fails)
+    with pytest.raises(EmtError, match="fails too often: 0 successes in 15 tries"):
+        run(tmp_path)
+
+
+def test_tries_are_one_json_object_a_line(tmp_path: Path, fake_expert: list[int]):
+    config = small()
+    Recorder(tmp_path, config, robot_set_of(config), workers=0).run(lambda _: None)
+    lines = [json.loads(line) for line in (tmp_path / "tries.jsonl").read_text().splitlines()]
+    assert {tuple(line) for line in lines} == {("task", "seed", "success", "steps")}
