@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emt_core import stage_config as core
+from emt_core import vla_config as vla
 from emt_core.stage_config import StageConfig
 
 CONFIGS: dict[str, type[StageConfig]] = {
@@ -13,4 +14,5 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "estimator": core.EstimatorConfig,
     "score": core.ScoreConfig,
     "select": core.SelectConfig,
+    "demos": vla.DemosConfig,
 }

@@ -32,7 +32,7 @@ class Stage:
 
 
 FLOW: tuple[Stage, ...] = (
-    Stage(name="demos", does="record robot demonstrations from a simulator's experts", seeded=True, built=False),
+    Stage(name="demos", does="record robot demonstrations from a simulator's experts", seeded=True),
     Stage(name="sources", does="read the pool and the robot data into one index; count and keep what is rejected"),
     Stage(name="embed", does="frozen-encoder features for every sample", needs=("sources",)),
     Stage(
