@@ -29,6 +29,16 @@ def short(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def size(value: float | None) -> str:
+    """Bytes: `812 B`, `1.3 MB`, `42 GB` (powers of 1000, as disks are sold)."""
+    if not _given(value):
+        return MISSING
+    for unit, step in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(value) >= 0.9995 * step:
+            return f"{value / step:.3g} {unit}" if value < 999.5 * step else f"{value / step:,.0f} {unit}"
+    return f"{value:,.0f} B"
+
+
 def share(value: float | None, digits: int = 1) -> str:
     """0.2934 -> `29.3 %`; small but not zero shows as `< 0.1 %`."""
     if not _given(value):

@@ -54,6 +54,34 @@ MAP = (
 )
 NEAREST = "Robot frames with the smallest L2 distance to this sample in the encoder's feature space."
 SUPERIORITY = "Chance that a spatial or grounding sample scores above a text-heavy one. 50 % = no difference."
+REJECTED = "Rows that became no sample. Each has a named reason; open a source to read them, row by row."
+TEXT_ONLY = "Samples without an image. They are kept in the index and never selected."
+SOURCE_BYTES = "Files that were read; images that lie beside a table are not counted."
+FRAMES = (
+    "Frames taken from each episode for features and scores, evenly spaced from the first to the last "
+    "(`frames_per_episode`); the player shows the whole episode."
+)
+ACTION = "What the robot was told to do at each frame: a row a dimension, scaled to the row, its range beside it."
+PREFLIGHT = "Reads the first rows with the same reader and checks as the sources stage, and writes nothing."
+
+FLAGS = {
+    "keep": "A sample to keep in mind, or one that has to stay.",
+    "doubtful": "Not sure about this one: to look at again.",
+    "wrong": "The answer, the image or the category is wrong.",
+    "exclude": "To be left out of selections: Select offers to write these into the recipe.",
+}
+WORDS = (
+    "Orders samples by how well CLIP finds their image to match these words: cosine between its text and image towers. "
+    "The order means something only with trained CLIP weights."
+)
+LIKE = "Orders all samples by L2 distance to this one in the encoder's feature space."
+TOKENS = (
+    "Σ min(images × tokens an image + characters ÷ characters a token, sequence length), over every selected sample. "
+    "Characters and images are counted exactly."
+)
+GPU_HOURS = (
+    "Tokens × passes ÷ (tokens a second and GPU) ÷ 3600, summed over all GPUs, for a throughput that you measured."
+)
 
 REASONS = {
     "": "selected",

@@ -1,0 +1,154 @@
+"""Whole episodes for the player: every layout of a LeRobot folder, bounds, names of dimensions, the figure."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from emt_core.artifact import Workspace
+from emt_core.demo.lerobot_writer import LeRobotWriter
+from emt_core.errors import EmtError
+from emt_core.explore import episodes as reading
+from emt_core.explore.episodes import cameras, curve_names, dimension_names, list_episodes, open_episode, strip
+from emt_core.figures.episodes import player
+from emt_core.index import SourceRange
+from emt_core.source_config import LeRobotSource
+
+CAMERA = "observation.images.front"
+FRAMES = 24
+
+
+def source(**more) -> LeRobotSource:
+    return LeRobotSource(
+        **{"name": "arm", "role": "robot", "format": "lerobot", "path": "arm", "camera": CAMERA, **more}
+    )
+
+
+def shade(frame: int) -> int:
+    return 20 + 9 * frame
+
+
+def write(root: Path, *, version: str, storage: str) -> np.ndarray:
+    """Three episodes whose frames grow brighter; returns the actions of the second."""
+    rng = np.random.default_rng(1)
+    actions = [rng.normal(size=(FRAMES, 3)) for _ in range(3)]
+    with LeRobotWriter(
+        root,
+        fps=10,
+        cameras={CAMERA: (48, 64)},
+        state_names=("x", "y"),
+        action_names=("dx", "dy", "grip"),
+        version=version,
+        storage=storage,
+    ) as writer:
+        for episode, action in enumerate(actions):
+            pictures = [np.full((48, 64, 3), shade(frame), np.uint8) for frame in range(FRAMES)]
+            writer.add_episode(
+                task=("push <b>it</b>", "open")[episode % 2],
+                images={CAMERA: pictures},
+                state=rng.normal(size=(FRAMES, 2)),
+                action=action,
+            )
+    return actions[1]
+
+
+def place(root: Path) -> SourceRange:
+    return SourceRange(name="arm", role="robot", start=0, stop=1, facts={"root": str(root), "max_pixels": 10_000})
+
+
+@pytest.mark.parametrize(("version", "storage"), [("v3.0", "video"), ("v2.1", "video"), ("v3.0", "image")])
+def test_an_episode_opens_whole(tmp_path, version, storage):
+    action = write(tmp_path / "arm", version=version, storage=storage)
+    root, space = tmp_path / "arm", Workspace.open(tmp_path / "ws", create=True)
+    listed = list_episodes(source(), root)
+    assert [(e.index, e.length, e.instruction) for e in listed] == [
+        (0, FRAMES, "push <b>it</b>"),
+        (1, FRAMES, "open"),
+        (2, FRAMES, "push <b>it</b>"),
+    ]
+    assert len(list_episodes(source(limit=2), root)) == 2
+    assert cameras(root) == [CAMERA]
+    assert curve_names(root) == ["action", "observation.state"]
+    found = open_episode(source(), root, 1, max_frames=7)
+    assert found.frames == FRAMES
+    assert found.instructions == ((0, "open"),)
+    assert found.seconds == pytest.approx(np.arange(FRAMES) / 10, abs=1e-6)
+    assert (len(found.shown), found.shown[0], found.shown[-1]) == (7, 0, FRAMES - 1)
+    info = json.loads((root / "meta" / "info.json").read_text())
+    curves = found.curves("action", info["features"])
+    assert curves.dimensions == ("dx", "dy", "grip")
+    assert curves.values == pytest.approx(action, abs=1e-6)
+    pictures = strip(space, place(root), source(), found)
+    seen = [np.asarray(Image.open(io.BytesIO(content)))[..., :3].mean() for content in pictures]
+    assert seen == pytest.approx([shade(frame) for frame in found.shown], abs=6)
+    with pytest.raises(EmtError, match="no column 'wheel'"):
+        found.curves("wheel", {})
+    with pytest.raises(EmtError, match="there is no episode 9"):
+        open_episode(source(), root, 9)
+
+
+def test_decoding_stops_in_time_and_goes_on_from_the_cache(tmp_path):
+    write(tmp_path / "arm", version="v3.0", storage="video")
+    space, found = Workspace.open(tmp_path / "ws", create=True), open_episode(source(), tmp_path / "arm", 0)
+    assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=0)) == 1
+    assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=60)) == FRAMES
+
+
+def test_an_instruction_may_change_and_wide_features_are_bounded():
+    table = pa.table({"wide": pa.array([[float(i) for i in range(40)]] * 2), "words": ["a", "b"]})
+    found = reading.Playback(0, 10.0, np.arange(2) / 10, np.arange(2), ((0, "a"), (1, "b")), table)
+    curves = found.curves("wide", {})
+    assert curves.values.shape == (2, reading.MAX_DIMENSIONS)
+    assert curves.left_out == 8
+    assert curves.dimensions[1] == "wide[1]"
+    with pytest.raises(EmtError, match="not a table of numbers"):
+        found.curves("words", {})
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a", "b"], ("a", "b")),
+        ({"motors": ["a", "b"]}, ("a", "b")),
+        ({"b": 1, "a": 0}, ("a", "b")),
+        (None, ("f[0]", "f[1]")),
+        (["only one"], ("f[0]", "f[1]")),
+    ],
+)
+def test_names_of_dimensions_in_every_shape_of_info_json(names, found):
+    assert dimension_names("f", {"names": names}, 2) == found
+
+
+def test_the_player_moves_frames_and_mark_together():
+    encoded = io.BytesIO()
+    Image.new("RGB", (64, 48), (1, 2, 3)).save(encoded, "JPEG")
+    seconds = np.arange(3000) / 10
+    values = np.stack([np.sin(seconds), np.full(3000, 2.0)], axis=1)
+    figure = player(
+        [encoded.getvalue()] * 4,
+        [0, 1000, 2000, 2999],
+        seconds,
+        size=(64, 48),
+        dimensions=("<b>x</b>", "constant"),
+        values=values,
+    )
+    assert [frame.name for frame in figure.frames] == ["0", "1000", "2000", "2999"]
+    mark, picture = figure.frames[2].data
+    assert list(mark.x) == [200.0, 200.0]
+    assert picture.source.startswith("data:image/jpeg;base64,")
+    assert figure.frames[2].traces == (2, 3)
+    assert len(figure.data[0].x) <= 1000
+    assert np.isfinite(figure.data[1].y).all()
+    assert "<b>" not in figure.layout.yaxis.ticktext[1].removesuffix("</span>").replace("<br>", "")
+    assert [step.label for step in figure.layout.sliders[0].steps] == [
+        "0 · 0.00 s",
+        "1000 · 100.00 s",
+        "2000 · 200.00 s",
+        "2999 · 299.90 s",
+    ]
