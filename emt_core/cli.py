@@ -17,6 +17,7 @@ from rich.table import Table
 
 from emt_core import __version__
 from emt_core.artifact import VIEW_ONLY, Workspace
+from emt_core.commands.report import report
 from emt_core.commands.verify import verify
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, Stage
@@ -117,6 +118,7 @@ for _stage in FLOW:
         _add_stage_verb(_stage)
 
 app.command(rich_help_panel="Look")(verify)
+app.command(rich_help_panel="Use")(report)
 
 
 @app.command(rich_help_panel="Look")
