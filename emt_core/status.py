@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from emt_core.artifact import Workspace, read_json
-from emt_core.plan import Instance, Plan
+from emt_core.artifact import Artifact, Workspace, read_json
+from emt_core.plan import Instance, Plan, stage_module
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
@@ -27,6 +27,9 @@ class InstanceStatus:
     key: str
     state: State
     parents: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    """Every name the recipe has for it: equal work of several arms is one artifact."""
+
     rows: int | None = None
     seconds: float | None = None
     peak_memory_mb: int | None = None
@@ -37,6 +40,9 @@ class InstanceStatus:
 
     stale_key: str | None = None
     """The artifact that was current before, where the state is stale."""
+
+    why: str = ""
+    """What changed since, where the state is stale."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,6 +61,7 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
         "stage": instance.stage,
         "key": instance.key,
         "parents": tuple(parent.label for parent in instance.parents.values()),
+        "labels": tuple(instance.labels),
     }
     artifact = workspace.find(instance.stage, instance.key)
     if artifact is not None:
@@ -72,9 +79,31 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
     if building.exists():
         return InstanceStatus(state="interrupted", progress=progress, **facts)
     earlier = known.get(instance.label)
-    if earlier is not None and earlier != instance.key and workspace.find(instance.stage, earlier) is not None:
-        return InstanceStatus(state="stale", stale_key=earlier, **facts)
+    if earlier is not None and earlier != instance.key:
+        before = workspace.find(instance.stage, earlier)
+        if before is not None:
+            return InstanceStatus(state="stale", stale_key=earlier, why=_what_changed(instance, before), **facts)
     return InstanceStatus(state="missing", **facts)
+
+
+def _what_changed(instance: Instance, before: Artifact) -> str:
+    """Why the artifact that was current no longer is: its settings, a parent, its inputs, or the stage itself."""
+    manifest = before.manifest
+    reasons = []
+    config = instance.config.model_dump(mode="json")
+    changed = [name for name, value in config.items() if manifest["config"].get(name, value) != value]
+    if changed:
+        reasons.append(f"{', '.join(changed)} changed")
+    parents = {name: parent.key for name, parent in instance.parents.items()}
+    other = [parent.label for name, parent in instance.parents.items() if manifest["parents"].get(name) != parent.key]
+    other += [f"{name} (no longer a parent)" for name in manifest["parents"] if name not in parents]
+    if other:
+        reasons.append(f"{', '.join(other)} changed")
+    if manifest["identity"] != instance.identity and not changed:
+        reasons.append("its input files changed")
+    if manifest["version"] != stage_module(instance.stage).VERSION:
+        reasons.append("this version of the program makes it differently")
+    return "; ".join(reasons) or "its settings changed"
 
 
 def _read_if_there(path: Any) -> dict[str, Any] | None:
