@@ -1,0 +1,49 @@
+"""A position controller that sees where objects are: does LIBERO itself work here? Never a policy, never a result."""
+
+# The simulator lies in another interpreter: there is nothing here to check types against.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+import numpy as np
+
+METRES_PER_ACTION = 0.05  # what the OSC controller moves for an action of 1
+HOVER, LIFT, PATIENCE, NEAR = 0.12, 0.30, 60, 0.012
+GRASP_BELOW = 0.01  # fingers reach a little under an object's centre
+OPEN, CLOSED = -1.0, 1.0
+
+
+def pick_and_place(of_interest, observe):
+    """Yield 7-dim actions that bring every object of interest but the last above the last, one after the other.
+
+    of_interest: names as LIBERO gives them, the receptacle last; observe() gives the newest observation.
+    """
+    *objects, receptacle = of_interest
+    for name in objects:
+        place = observe()[name + "_pos"].copy()
+        yield from _reach(observe, _above(place, HOVER), OPEN)
+        yield from _reach(observe, _above(place, -GRASP_BELOW), OPEN)
+        yield from _hold(12, CLOSED)
+        yield from _reach(observe, _above(place, LIFT), CLOSED)
+        goal = observe()[receptacle + "_pos"]
+        yield from _reach(observe, np.array([goal[0], goal[1], place[2] + LIFT]), CLOSED)
+        yield from _reach(observe, _above(goal, HOVER + 0.06), CLOSED)
+        yield from _hold(12, OPEN)
+        yield from _reach(observe, _above(goal, LIFT + 0.05), OPEN)
+
+
+def _above(place, metres):
+    return place + np.array([0.0, 0.0, metres])
+
+
+def _reach(observe, target, gripper):
+    for _ in range(PATIENCE):
+        away = target - observe()["robot0_eef_pos"]
+        if np.abs(away).max() < NEAR:
+            return
+        yield [*np.clip(away / METRES_PER_ACTION, -1, 1), 0.0, 0.0, 0.0, gripper]
+
+
+def _hold(steps, gripper):
+    for _ in range(steps):
+        yield [0.0] * 6 + [gripper]
