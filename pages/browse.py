@@ -1,194 +1,183 @@
-"""Browse: the samples themselves. Selected, left out or near the cut; filtered, searched, sorted; each with a link."""
+"""Browse: the samples themselves. Filtered, searched, sorted, flagged; each opens with a permanent link."""
 
 from __future__ import annotations
 
 import numpy as np
 import streamlit as st
 
-from emt_core.explore.search import Matches, find_text
+from emt_core.errors import EmtError
 from emt_core.figures import numbers
-from pages.parts import glossary
-from pages.parts import view as reading
-from pages.parts.cards import detail, gallery
+from pages.parts import flagging, glossary
+from pages.parts.browse_filters import SHOW, Found, controls, matching
+from pages.parts.cards import gallery
 from pages.parts.empty import needs
-from pages.parts.plain import escape
+from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header
+from pages.parts.sample_detail import detail
 from pages.parts.view import View, current
 
-SHOW = {
-    "selected": "Selected",
-    "left": "Left out",
-    "near": "Near the cut",
-    "pool": "Whole pool",
-    "robot": "Robot data",
-}
-SORTS = {"near": "nearest first", "far": "farthest first", "index": "as in the data", "random": "shuffled"}
 PAGE_SIZES = (24, 48, 96)
-NEAR_ROWS = 480
 
 
 def main() -> None:
     view = current()
-    sample = st.query_params.get("sample")
-    if sample and view.chain.has("sources"):
-        _one(view, sample)
+    if st.query_params.get("sample") and view.chain.has("sources"):
+        _one(view)
         return
     page_header(
         view, "Browse", "Look at the samples themselves; every card opens with a permanent link.", ("select", "sources")
     )
     needs(view, "sources", shows="Samples appear here as soon as the sources are read.")
-    show, filters = _filters(view)
-    rows, note = _rows(view, show, filters)
-    _gallery(view, rows, note, show)
+    _many(view)
 
 
-def _one(view: View, sample: str) -> None:
-    st.query_params["sample"] = sample  # a link inside a page reaches the server but not the address bar
-    left, right = st.columns([7, 3], vertical_alignment="bottom")
-    left.title("Sample", anchor=False)
-    left.text(sample)
-    with right, st.container(horizontal=True, horizontal_alignment="right"):
-        st.button("Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape")
-    detail(view, sample)
-    if view.chain.has("gap"):
-        query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})
-        st.page_link("pages/map.py", label="Show on the map", icon=":material/scatter_plot:", query_params=query)
+@st.fragment
+def _many(view: View) -> None:
+    """Controls and gallery: a filter, a page or a flag redraws this and nothing else."""
+    try:
+        found = matching(view, controls(view))
+    except EmtError as error:
+        show_problem(error)
+        st.button("Remove it", icon=":material/close:", on_click=_unlike)
+        return
+    _liked()
+    _gallery(view, found)
 
 
-def _leave() -> None:
-    st.query_params.pop("sample", None)
+def _liked() -> None:
+    like = st.query_params.get("like", "")
+    if like:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(":material/near_me: In order of distance to", width="content", help=glossary.LIKE)
+            st.text(like)
+            st.button("By score again", key="unlike", icon=":material/close:", type="tertiary", on_click=_unlike)
 
 
-def _filters(view: View) -> tuple[str, dict]:
-    """What is shown and which filters hold; everything is in the link."""
-    chain = view.chain
-    usable = [
-        name
-        for name in SHOW
-        if (name in ("pool", "robot"))
-        or (name == "near" and chain.has("select", "score"))
-        or (name in ("selected", "left") and chain.has("select"))
-    ]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        show = st.segmented_control(
-            "Show", usable, default=usable[0], required=True, format_func=SHOW.get, key="set", bind="query-params"
-        )
-        sorts = list(SORTS) if chain.has("score") else ["index", "random"]
-        sort = st.selectbox("Sort", sorts, format_func=SORTS.get, key="sort", bind="query-params", width=150)
-        text = st.text_input(
-            "Conversation contains", key="text", bind="query-params", width=200, icon=":material/search:"
-        )
-    found: dict = {"sort": sort, "text": text}
-    with st.expander("Filters", icon=":material/filter_list:"):
-        columns = st.columns(4, gap="medium")
-        found["source"] = columns[0].multiselect("Source", view.source_names, key="source", bind="query-params")
-        if chain.has("category"):
-            found["category"] = columns[1].multiselect(
-                "Category", view.categories.names, key="category", bind="query-params", help=glossary.CATEGORY
-            )
-        if chain.has("select"):
-            reasons = [name for name in view.reasons.names if name]
-            found["reason"] = columns[2].multiselect(
-                "Left out because", reasons, key="reason", bind="query-params", format_func=glossary.reason
-            )
-        if chain.has("score"):
-            finite = view.logits[view.order]
-            if len(finite):
-                low = float(np.floor(finite[-1] * 10) / 10)
-                high = float(np.ceil(finite[0] * 10) / 10)
-                if low < high:
-                    found["range"] = columns[3].slider(
-                        "Score",
-                        low,
-                        high,
-                        (low, high),
-                        step=0.05,
-                        key="range",
-                        bind="query-params",
-                        help=glossary.SCORE,
-                    )
-    return show or usable[0], found
+def _unlike() -> None:
+    st.query_params.pop("like", None)
 
 
-def _rows(view: View, show: str, filters: dict) -> tuple[np.ndarray, str]:
-    """Index rows that pass, in order, and a note where the answer is not complete."""
-    keep = ~view.is_pool if show == "robot" else view.is_pool.copy()
-    note = ""
-    if show in ("selected", "left"):
-        keep &= (view.reasons.codes == 0) == (show == "selected")
-    elif show == "near":
-        keep &= _near(view)
-    if filters["source"]:
-        keep &= np.isin(view.codes, reading.places(view.source_names, tuple(filters["source"])))
-    if filters.get("category"):
-        wanted = reading.places(view.categories.names, tuple(filters["category"]))
-        keep &= np.isin(view.categories.codes, wanted)
-    if filters.get("reason"):
-        keep &= np.isin(view.reasons.codes, reading.places(view.reasons.names, tuple(filters["reason"])))
-    if filters.get("range"):
-        low, high = filters["range"]
-        extent = view.logits[view.order]
-        if len(extent) and (low > extent[-1] or high < extent[0]):
-            with np.errstate(invalid="ignore"):
-                keep &= (view.logits >= low) & (view.logits <= high)
-    if filters["text"].strip():
-        matches = _search(str(view.chain.sources.path), filters["text"].strip())
-        hit = np.zeros(len(keep), bool)
-        hit[matches.rows] = True
-        keep &= hit
-        if not matches.complete:
-            seen, total = numbers.whole(matches.scanned), numbers.whole(matches.total)
-            note = f"The search looked at the first {seen} of {total} samples."
-    return _sorted(view, keep, filters["sort"]), note
-
-
-def _near(view: View) -> np.ndarray:
-    """The rows next to the selection's lowest score, on both sides."""
-    selected = view.reasons.codes == 0
-    near = np.zeros(len(selected), bool)
-    scored = view.order[view.is_pool[view.order]]
-    if selected.any():
-        cut = float(np.nanmin(view.logits[selected]))
-        at = int(np.searchsorted(-view.logits[scored], -cut, side="right"))
-        near[scored[max(at - NEAR_ROWS // 2, 0) : at + NEAR_ROWS // 2]] = True
-    return near
-
-
-def _sorted(view: View, keep: np.ndarray, sort: str | None) -> np.ndarray:
-    if sort in ("near", "far") and view.chain.has("score"):
-        ranked = view.order[keep[view.order]]
-        unscored = np.flatnonzero(keep & ~np.isfinite(view.logits))
-        return np.concatenate([ranked if sort == "near" else ranked[::-1], unscored])
-    rows = np.flatnonzero(keep)
-    return np.random.default_rng(0).permutation(rows) if sort == "random" else rows
-
-
-@st.cache_data(max_entries=32, show_spinner="Searching conversations")
-def _search(sources: str, text: str) -> Matches:
-    return find_text(reading.index(sources), text)
-
-
-def _gallery(view: View, rows: np.ndarray, note: str, show: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{numbers.counted(len(rows), 'sample')}**")
-        size = st.segmented_control(
-            "Cards", PAGE_SIZES, default=PAGE_SIZES[0], required=True, key="cards", label_visibility="collapsed"
-        )
-    if note:
-        st.caption(f":material/info: {escape(note)}")
-    if not len(rows):
+def _gallery(view: View, found: Found) -> None:
+    rows, total = found.rows, len(found.rows)
+    bar = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    with bar:
+        st.markdown(f"**{numbers.counted(total, 'sample')}**")
+        tools = st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small")
+    if found.note:
+        st.caption(f":material/info: {escape(found.note)}")
+    if not total:
         with st.container(border=True):
             st.markdown(
                 "**Nothing passes these filters.** Widen the score range, clear the search, or show another set."
             )
+        flagging.last_change(view, "browse")
         return
-    size = size or PAGE_SIZES[0]
-    pages = -(-len(rows) // size)
+    size = st.session_state.get("cards") or PAGE_SIZES[0]
+    pages = -(-total // size)
     place = st.container()
-    number = st.pagination(pages, key=f"page-{show}-{size}") if pages > 1 else 1
-    number = min(number, pages)
+    number = _page(pages)
+    shown = rows[(number - 1) * size : number * size]
+    with tools:
+        marking = False
+        if not view.workspace.read_only:
+            marking = st.toggle("Flag on cards", key="marking", help="Shows the four flags below every card.")
+            flagging.bulk(view, shown, what=f"page {number} of a gallery", title="Flag page", key="page")
+        st.segmented_control(
+            "Cards", PAGE_SIZES, default=PAGE_SIZES[0], required=True, key="cards", label_visibility="collapsed"
+        )
     with place:
-        gallery(view, rows[(number - 1) * size : number * size])
+        flagging.last_change(view, "browse")
+        query = {name: st.query_params.get_all(name) for name in st.query_params if name != "sample"}
+        gallery(
+            view,
+            shown,
+            notes=found.notes(shown),
+            query=query,
+            flags="browse" if marking else "",
+            width=230 if marking else 168,
+        )
+
+
+def _page(pages: int) -> int:
+    """Page buttons, and the keys for the next and the previous page."""
+    if pages == 1:
+        return 1
+    asked = st.session_state.get("page")
+    if asked is not None and asked > pages:  # filters left fewer pages
+        st.session_state["page"] = pages
+    with st.container(horizontal=True, vertical_alignment="center"):
+        number = st.pagination(pages, key="page", bind="query-params", persist_state="page")
+        for label, step, shortcut in (("Previous", -1, "PageUp"), ("Next", 1, "PageDown")):
+            st.button(
+                label,
+                key=f"turn-{label}",
+                type="tertiary",
+                shortcut=shortcut,
+                disabled=not 1 <= number + step <= pages,
+                on_click=_turn,
+                args=(number + step,),
+            )
+    return number
+
+
+def _turn(number: int) -> None:
+    st.session_state["page"] = number
+
+
+def _one(view: View) -> None:
+    """One sample, with the way to its neighbours in the result that the link describes."""
+    sample = st.query_params["sample"]
+    st.query_params["sample"] = sample  # a link inside a page reaches the server but not the address bar
+    row = view.index.row_of(sample)
+    left, right = st.columns([3, 7], vertical_alignment="bottom")
+    left.title("Sample", anchor=False)
+    left.text(sample)
+    steps = right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center")
+    with st.expander("The result it stands in", icon=":material/filter_list:"):
+        asked = controls(view)
+    rows = matching(view, asked).rows
+    at = np.flatnonzero(rows == row)
+    place = int(at[0]) if len(at) else None
+    if place is None:  # from another page, or a filter that it no longer passes: its neighbours in the data
+        rows, place, where = np.arange(view.index.rows), row, "in the data"
+    else:
+        where = f"of {SHOW[asked['show']].lower()}"
+    with steps:
+        st.caption(f"{numbers.whole(place + 1)} of {numbers.whole(len(rows))} {where}", width="content")
+        for label, step, key in (("Previous", -1, "Left"), ("Next", 1, "Right")):
+            there = 0 <= place + step < len(rows)
+            st.button(
+                label,
+                key=f"step-{label}",
+                shortcut=key,
+                disabled=not there,
+                on_click=_go,
+                args=(view, int(rows[place + step]) if there else row),
+            )
+        st.button("Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape")
+    detail(view, row, below=lambda: _further(view, sample))
+
+
+def _further(view: View, sample: str) -> None:
+    with st.container(horizontal=True):
+        if view.chain.has("embed"):
+            st.button("More like this", icon=":material/near_me:", on_click=_like, args=(sample,), help=glossary.LIKE)
+        if view.chain.has("gap"):
+            query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})
+            st.page_link("pages/map.py", label="Show on the map", icon=":material/scatter_plot:", query_params=query)
+
+
+def _go(view: View, row: int) -> None:
+    st.query_params["sample"] = view.index.samples([row])[0].id
+
+
+def _like(sample: str) -> None:
+    st.query_params["like"] = sample
+    _leave()
+
+
+def _leave() -> None:
+    st.query_params.pop("sample", None)
 
 
 main()

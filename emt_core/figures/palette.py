@@ -29,6 +29,9 @@ CATEGORY = {
     "other": "#8C929C",
     "unsure": "#B9BEC7",
 }
+FLAG = {"keep": "#009E73", "doubtful": "#56B4E9", "wrong": "#CC79A7", "exclude": "#AA3377"}
+"""What people think of a sample; unflagged is LEFT_OUT."""
+
 UNKNOWN_CATEGORY = "#8C929C"
 
 SOURCE_CYCLE = (

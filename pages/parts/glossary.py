@@ -82,6 +82,19 @@ TOKENS = (
 GPU_HOURS = (
     "Tokens × passes ÷ (tokens a second and GPU) ÷ 3600, summed over all GPUs, for a throughput that you measured."
 )
+GAP = (
+    "Squared maximum mean discrepancy between two sources, E[k(x,x')] − 2 E[k(x,y)] + E[k(y,y')], with a Gaussian "
+    "kernel whose width is the median distance; from a seeded subsample of each source. 0 = same distribution. "
+    "(§ Measuring the gap)"
+)
+GAP_NORMALISED = "Normalised divides by the largest value of the matrix, as the paper's figure does."
+GAP_ORDER = "Clustered puts near sources side by side (average linkage); the recipe's order is that of all other pages."
+GAP_GROUPS = "Mean MMD² over pairs of sources: inside the pool, inside the robot data, and one of each."
+DIVERSITY_SOURCES = (
+    "S(D) = 1 / E[exp(−t‖u−v‖²)] over pairs of L2-normalised features of a seeded subsample; 1 = all alike. "
+    "Diamonds: what the paper reports for its own data. (§ Diversity)"
+)
+NEAREST_PAIRS = "L2 distance in the encoder's own feature space: what the encoder finds alike, before any estimator."
 
 REASONS = {
     "": "selected",

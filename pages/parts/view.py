@@ -18,7 +18,10 @@ import streamlit as st
 from emt_core.artifact import Artifact, Workspace
 from emt_core.category import CATEGORIES, of_side
 from emt_core.explore import columns, pool
+from emt_core.explore.flags import FLAGS, FlagBook, Flags
 from emt_core.explore.lineage import Lineage, recipe_path
+from emt_core.explore.nearness import WordSearch, distances, ranked
+from emt_core.explore.views import ViewBook
 from emt_core.figures.palette import category_colours, source_colours
 from emt_core.index import Index
 from emt_core.neighbors import FeatureBank, robot_bank
@@ -101,6 +104,23 @@ class View:
     def order(self) -> np.ndarray:
         """int64: rows with a score, robots included, best first."""
         return order(str(self.chain.score.path))
+
+    @property
+    def flag_book(self) -> FlagBook:
+        return FlagBook(self.workspace, self.chain.sources)
+
+    @property
+    def flags(self) -> Flags:
+        book = self.flag_book
+        return flags(str(book.workspace.path), str(self.chain.sources.path), book.version)
+
+    @property
+    def flag_codes(self) -> columns.Coded:
+        return columns.Coded(self.flags.codes, list(FLAGS))
+
+    @property
+    def view_book(self) -> ViewBook:
+        return ViewBook(self.workspace, self.chain.sources)
 
     @property
     def bank(self) -> FeatureBank:
@@ -189,6 +209,38 @@ def bank(sources: str, embed: str) -> FeatureBank:
 @st.cache_resource(max_entries=KEPT, show_spinner="Reading the map")
 def map_points(path: str) -> tuple[np.ndarray, np.ndarray]:
     return columns.map_points(Artifact(Path(path)))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def flags(workspace: str, sources: str, version: tuple[int, int]) -> Flags:
+    """`version` changes with every flag that anybody sets."""
+    return FlagBook(Workspace(Path(workspace)), Artifact(Path(sources))).read()
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def index_column(sources: str, name: str) -> np.ndarray:
+    """A narrow integer column of the index (`text_chars`, `n_images`)."""
+    return index(sources).table.column(name)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Measuring distances to every sample")
+def nearest_to(embed: str, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 distances [rows], int64 rows nearest first) to one row in the encoder's feature space."""
+    store = features(embed)
+    found = distances(store, store.take([row])[0])
+    return found, ranked(found, largest=False)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading CLIP's text tower")
+def word_search(embed: str) -> WordSearch:
+    return WordSearch(Artifact(Path(embed)))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing every sample with the words")
+def alike(embed: str, words: str) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 cosines [rows], int64 rows most alike first) between the words and the images."""
+    found = word_search(embed).cosines(words)
+    return found, ranked(found, largest=True)
 
 
 @st.cache_resource(max_entries=4 * KEPT, show_spinner=False)

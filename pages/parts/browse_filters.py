@@ -1,0 +1,206 @@
+"""The controls of Browse: what is shown, which filters hold, in what order. Everything is in the link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore.density import rows_in
+from emt_core.explore.filtering import NOTED, Facts, Wanted, arranged, passing
+from emt_core.explore.flags import FLAGS
+from emt_core.explore.nearness import clip_features
+from emt_core.explore.search import Matches, find_text
+from emt_core.explore.views import SavedView
+from emt_core.figures import numbers
+from pages.parts import flagging, glossary
+from pages.parts import view as reading
+from pages.parts.view import View
+
+SHOW = {
+    "selected": "Selected",
+    "left": "Left out",
+    "near": "Near the cut",
+    "pool": "Whole pool",
+    "robot": "Robot data",
+}
+SORTS = {"near": "nearest first", "far": "farthest first", "index": "as in the data", "random": "shuffled"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows that pass, in order."""
+
+    rows: np.ndarray
+    note: str = ""
+    """Where the answer is not complete."""
+    measure: str = ""
+    """What they are ordered by where that is not the score: `distance` or `match`."""
+    values: np.ndarray | None = None
+    """float32 [index rows] of that measure."""
+
+    def notes(self, rows: np.ndarray) -> list[str]:
+        """A line a card."""
+        if self.values is None:
+            return []
+        return [f":gray[{self.measure}] **{numbers.decimal(float(self.values[row]), 3)}**" for row in rows]
+
+
+def controls(view: View) -> dict:
+    """Draw them; returns the values by name."""
+    chain = view.chain
+    usable = [
+        name
+        for name in SHOW
+        if (name in ("pool", "robot"))
+        or (name == "near" and chain.has("select", "score"))
+        or (name in ("selected", "left") and chain.has("select"))
+    ]
+    found: dict = {}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        found["show"] = (
+            st.segmented_control(
+                "Show", usable, default=usable[0], required=True, format_func=SHOW.get, key="set", bind="query-params"
+            )
+            or usable[0]
+        )
+        found["text"] = st.text_input(
+            "Conversation contains", key="text", bind="query-params", width=180, icon=":material/search:"
+        ).strip()
+        found["words"] = _words(view)
+    with st.expander("Filters and order", icon=":material/filter_list:"):
+        _narrow(view, found)
+    return found
+
+
+def _words(view: View) -> str:
+    """Search by meaning, or where it would come from."""
+    if clip_features(view.done, view.chain.sources) is not None:
+        return st.text_input(
+            "Image looks like",
+            key="words",
+            bind="query-params",
+            width=180,
+            icon=":material/image_search:",
+            help=glossary.WORDS,
+            placeholder="a robot arm over a table",
+        ).strip()
+    with st.popover("By meaning", icon=":material/image_search:", width=180):
+        st.markdown(
+            "Searching by meaning needs **CLIP features** of this pool. Add an instance to the recipe and run it; "
+            "the scores go on using their own features (give children `parents` if the recipe names several embeds):"
+        )
+        st.code("embed.clip: {encoder: clip, model: ViT-B-32/laion2b_s34b_b79k}", language="yaml")
+    return ""
+
+
+def _narrow(view: View, found: dict) -> None:
+    chain = view.chain
+    columns = st.columns(4, gap="medium")
+    found["source"] = columns[0].multiselect("Source", view.source_names, key="source", bind="query-params")
+    if chain.has("category"):
+        found["category"] = columns[1].multiselect(
+            "Category", view.categories.names, key="category", bind="query-params", help=glossary.CATEGORY
+        )
+    if chain.has("select"):
+        reasons = [name for name in view.reasons.names if name]
+        found["reason"] = columns[2].multiselect(
+            "Left out because", reasons, key="reason", bind="query-params", format_func=glossary.reason
+        )
+    found["flag"] = columns[3].multiselect(
+        "Flag", [*FLAGS[1:], NOTED], key="flag", bind="query-params", format_func=flagging.label
+    )
+    sorts = list(SORTS) if chain.has("score") else ["index", "random"]
+    found["sort"] = columns[0].selectbox("Sort", sorts, format_func=SORTS.get, key="sort", bind="query-params")
+    if chain.has("score"):
+        found["range"] = _score_range(view, columns[1])
+    regions = {saved.name: saved for saved in _saved(view) if saved.region is not None}
+    if regions:
+        found["region"] = columns[2].selectbox(
+            "Region of the map",
+            list(regions),
+            index=None,
+            key="view",
+            bind="query-params",
+            help="Regions saved as views on the Map page.",
+        )
+        found["saved"] = regions.get(found["region"] or "")
+
+
+def _score_range(view: View, column) -> tuple[float, float] | None:
+    """None where the slider stands at both ends: rows without a score pass as well then."""
+    order = view.order
+    if not len(order):
+        return None
+    low = float(np.floor(view.logits[order[-1]] * 10) / 10)
+    high = float(np.ceil(view.logits[order[0]] * 10) / 10)
+    if low >= high:
+        return None
+    chosen = column.slider(
+        "Score", low, high, (low, high), step=0.05, key="range", bind="query-params", help=glossary.SCORE
+    )
+    return None if chosen[0] <= low and chosen[1] >= high else chosen
+
+
+def _saved(view: View) -> list[SavedView]:
+    try:
+        return view.view_book.read()
+    except EmtError:
+        return []
+
+
+def matching(view: View, asked: dict) -> Found:
+    """What the controls ask for. `like` in the link orders by distance to that sample, words by meaning."""
+    wanted = Wanted(
+        show=asked["show"],
+        sources=tuple(asked["source"]),
+        categories=tuple(asked.get("category", ())),
+        reasons=tuple(asked.get("reason", ())),
+        flags=tuple(asked["flag"]),
+        scores=asked.get("range"),
+    )
+    note = ""
+    if asked["text"]:
+        matches = _search(str(view.chain.sources.path), asked["text"])
+        wanted.only.append(matches.rows)
+        if not matches.complete:
+            seen, total = numbers.whole(matches.scanned), numbers.whole(matches.total)
+            note = f"The search looked at the first {seen} of {total} samples."
+    saved: SavedView | None = asked.get("saved")
+    if saved is not None and saved.region is not None:
+        drawn_on = view.workspace.find("gap", saved.gap)
+        if drawn_on is None:
+            note = "The map that this region was drawn on is gone, so the region is not applied."
+        else:
+            wanted.only.append(rows_in(saved.region, *reading.map_points(str(drawn_on.path))))
+    keep = passing(_facts(view), wanted)
+    clip = clip_features(view.done, view.chain.sources)
+    like = st.query_params.get("like", "")
+    if asked["words"] and clip is not None:
+        values, order = reading.alike(str(clip.path), asked["words"])
+        return Found(arranged(keep, "near", order), note, "match", values)
+    if like and view.chain.has("embed"):
+        values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
+        return Found(arranged(keep, "near", order), note, "distance", values)
+    return Found(arranged(keep, asked["sort"], view.order if view.chain.has("score") else None), note)
+
+
+def _facts(view: View) -> Facts:
+    chain = view.chain
+    return Facts(
+        pool=view.is_pool,
+        source=reading.columns.Coded(view.codes, view.source_names),
+        category=view.categories if chain.has("category") else None,
+        reason=view.reasons if chain.has("select") else None,
+        flag=view.flag_codes,
+        noted=tuple(view.flags.notes),
+        logit=view.logits if chain.has("score") else None,
+        order=view.order if chain.has("score") else None,
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Searching conversations")
+def _search(sources: str, text: str) -> Matches:
+    return find_text(reading.index(sources), text)

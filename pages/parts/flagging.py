@@ -1,0 +1,149 @@
+"""Flags and notes on pages: badges that show them and, where the workspace may be written, controls that set them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore.flags import FLAGS, NOTE_CHARS
+from emt_core.figures import numbers
+from pages.parts import glossary
+from pages.parts.plain import escape, show_problem
+from pages.parts.view import View
+
+ICON = {"keep": "thumb_up", "doubtful": "help", "wrong": "error", "exclude": "block"}
+COLOUR = {"keep": "green", "doubtful": "blue", "wrong": "orange", "exclude": "red"}
+KEY = {"keep": "K", "doubtful": "D", "wrong": "W", "exclude": "X"}
+
+
+def badge(flag: str) -> str:
+    """Markdown of ours; nothing for no flag."""
+    return f":{COLOUR[flag]}-badge[:material/{ICON[flag]}: {flag}]" if flag else ""
+
+
+def label(flag: str) -> str:
+    return f":material/{ICON[flag]}: {flag}" if flag in ICON else flag
+
+
+def put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
+    """Set a flag and remember it for "undo"; a refusal is kept for the page to show."""
+    try:
+        number = view.flag_book.set(rows, flag, what=what)
+    except EmtError as error:
+        st.session_state["_flag_problem"] = error
+        return
+    st.session_state["_last_flag"] = (view.chain.sources.key, number, len(rows), flag, what)
+
+
+def card_control(view: View, row: int, place: str) -> None:
+    """One small row of icons below a card."""
+    key = f"flag-{place}-{row}"
+    st.session_state[key] = FLAGS[view.flags.codes[row]] or None
+    st.segmented_control(
+        "Flag",
+        FLAGS[1:],
+        key=key,
+        format_func=lambda flag: f":material/{ICON[flag]}:",
+        label_visibility="collapsed",
+        on_change=_from_card,
+        args=(view, row, key),
+    )
+
+
+def _from_card(view: View, row: int, key: str) -> None:
+    put(view, [row], st.session_state[key] or "", "one sample")
+
+
+def buttons(view: View, row: int) -> None:
+    """Flag buttons with their keys, the one that holds filled; and the note."""
+    now = FLAGS[view.flags.codes[row]]
+    note = view.flags.notes.get(row, "")
+    if view.workspace.read_only:
+        if now:
+            st.markdown(badge(now))
+        if note:
+            st.caption("Note")
+            st.text(note)
+        return
+    with st.container(horizontal=True, gap="small"):
+        for flag in FLAGS[1:]:
+            st.button(
+                flag.capitalize(),
+                icon=f":material/{ICON[flag]}:",
+                key=f"set-{flag}",
+                type="primary" if flag == now else "secondary",
+                shortcut=KEY[flag],
+                on_click=put,
+                args=(view, [row], "" if flag == now else flag, "one sample"),
+                help=glossary.FLAGS[flag] + (" Press again to take it away." if flag == now else ""),
+            )
+    key = f"note-{view.chain.sources.key}-{row}"
+    st.text_area(
+        "Note",
+        note,
+        key=key,
+        height=80,
+        max_chars=NOTE_CHARS,
+        placeholder="What is odd or useful about this sample? Kept in the workspace.",
+        on_change=_write_note,
+        args=(view, row, key),
+    )
+    problem()
+
+
+def _write_note(view: View, row: int, key: str) -> None:
+    try:
+        view.flag_book.note(row, st.session_state[key])
+    except EmtError as error:
+        st.session_state["_flag_problem"] = error
+
+
+def bulk(view: View, rows: np.ndarray, *, what: str, title: str, key: str) -> None:
+    """A popover that flags all of these rows at once."""
+    if view.workspace.read_only:
+        return
+    with st.popover(title, icon=":material/flag:", disabled=not len(rows)):
+        st.markdown(f"Flag **{numbers.counted(len(rows), 'sample')}** at once:")
+        for flag in (*FLAGS[1:], ""):
+            st.button(
+                f"{flag.capitalize()} all" if flag else "Take flags away",
+                icon=f":material/{ICON[flag]}:" if flag else ":material/backspace:",
+                key=f"bulk-{key}-{flag or 'none'}",
+                width="stretch",
+                on_click=put,
+                args=(view, rows, flag, what),
+                help=glossary.FLAGS.get(flag),
+            )
+
+
+def last_change(view: View, place: str) -> None:
+    """What this session flagged last, and a way back."""
+    problem()
+    last = st.session_state.get("_last_flag")
+    if last is None or view.workspace.read_only or last[0] != view.chain.sources.key:
+        return
+    _, number, rows, flag, what = last
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        words = f"flagged **{flag}**" if flag else "taken off their flags"
+        st.caption(f":material/done: {numbers.counted(rows, 'sample')} {words} ({escape(what)}).", width="content")
+        st.button(
+            "Undo", key=f"undo-{place}", icon=":material/undo:", type="tertiary", on_click=_undo, args=(view, number)
+        )
+
+
+def _undo(view: View, number: int) -> None:
+    try:
+        view.flag_book.undo(number)
+    except EmtError as error:
+        st.session_state["_flag_problem"] = error
+        return
+    st.session_state.pop("_last_flag", None)
+
+
+def problem() -> None:
+    found = st.session_state.pop("_flag_problem", None)
+    if found is not None:
+        show_problem(found)
