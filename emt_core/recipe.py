@@ -71,6 +71,9 @@ class Recipe(Frozen):
     """The YAML as read, overrides applied: what arms are laid over and what the workspace keeps."""
 
 
+TRAINS_BACKBONE = ("midtrain", "finetune", "retain")
+"""Stages whose `model` is the recipe's backbone where they name none."""
+
 TOP_LEVEL = {"name", "base", "backbone", "runtime", "arms", "seeds", "vary"}
 
 
@@ -178,6 +181,8 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             )
         fields: dict[str, Any] = dict(settings)
         parents = fields.pop("parents", {})
+        if stage in TRAINS_BACKBONE and not fields.get("model"):
+            fields["model"] = str(raw.get("backbone") or "")
         try:
             config = CONFIGS[stage].model_validate(fields)
             instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))

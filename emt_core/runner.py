@@ -16,6 +16,7 @@ import psutil
 import yaml
 from filelock import Timeout
 
+from emt_core import ranks
 from emt_core.artifact import Artifact, Workspace, read_json, write_json, write_text
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
@@ -79,6 +80,8 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
 def remember(plan: Plan, workspace: Workspace) -> None:
     """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
     workspace.check_writable()
+    if ranks.rank():
+        return  # rank 0 keeps the books
     recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
     write_text(recipe, dump_recipe(_with_saved_selections(plan.recipe, recipe)))
 
@@ -102,6 +105,8 @@ def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> No
 def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False) -> Artifact:
     """One artifact: found, or waited for (another process builds it), or built and committed."""
     workspace.check_writable()
+    if ranks.rank():
+        return ranks.follow(instance, workspace, plan)
     found = workspace.find(instance.stage, instance.key)
     if found is not None:
         _note(instance, "found")
