@@ -65,7 +65,7 @@ class VlmEncoder:
             raise EmtError(
                 "the model's processor has no chat template", where=model, remedy="use a chat (instruct) model"
             )
-        self._image_options = _image_options(getattr(self.processor, "image_processor", None), max_image_pixels)
+        self._image_options = image_options(getattr(self.processor, "image_processor", None), max_image_pixels)
         holders = (self.processor, self.tokenizer)
         named = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
         self._control = tuple(sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"}))
@@ -202,7 +202,7 @@ class VlmEncoder:
         return self._model
 
 
-def _image_options(images: Any, max_pixels: int) -> dict[str, Any]:
+def image_options(images: Any, max_pixels: int) -> dict[str, Any]:
     """What the processor of each class has to be told, against its own defaults."""
     if hasattr(images, "crop_to_patches"):
         # InternVL's tiles by default: 13 tiles, 3,328 tokens for one image at 448 px
