@@ -1,0 +1,50 @@
+"""Present: the story for collaborators, read as they will read it, edited in place, taken away as one HTML file."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from emt_core.report.blocks import first_story
+from emt_core.report.story import DEFAULT, Story, load_story, story_names
+from pages.parts.empty import needs
+from pages.parts.plain import escape
+from pages.parts.runs import page_header
+from pages.parts.story_editor import edit
+from pages.parts.story_reading import material_of, read
+from pages.parts.view import View, current
+
+MODES = {"read": "Read", "edit": "Edit"}
+
+
+def main() -> None:
+    view = current()
+    page_header(
+        view, "Present", "The story for collaborators, from the gap to the results.", ("gap", "score", "select")
+    )
+    needs(view, "sources", "embed", "gap", shows="A story is told from the gap, the scores and a selection.")
+    name, story, mode = _choose(view)
+    if mode == "edit":
+        edit(view, name, story)
+    else:
+        read(view, name, story, material_of(view, story))
+
+
+def _choose(view: View) -> tuple[str, Story, str]:
+    """Which saved story (the link names it), and whether it is read or edited."""
+    recipe = view.recipe or ""
+    saved = story_names(view.workspace, recipe)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        mode = "read"
+        if not view.workspace.read_only:
+            mode = st.segmented_control(
+                "Mode", list(MODES), default="read", required=True, format_func=MODES.get, key="mode"
+            )
+        name = saved[0] if saved else DEFAULT
+        if saved:
+            if st.session_state.get("story") not in saved:
+                st.session_state.pop("story", None)
+            name = st.selectbox("Story", saved, key="story", bind="query-params", format_func=escape, width=260)
+    return name, load_story(view.workspace, recipe, name) if saved else first_story(), mode or "read"
+
+
+main()
