@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from emt_core.index import Index
-from emt_core.store import Features
+from emt_core.projection.sample import spread
+from emt_core.store import Features, as_matrix
 
 BANK_ROWS = 20_000
-"""Frames kept in memory at the most: 20,000 x 1,024 float32 are 80 MB and answer in some 20 ms."""
+"""Rows kept in memory at the most: 20,000 x 1,024 float32 are 80 MB and answer in some 20 ms."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,25 @@ def robot_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed
     rows = np.concatenate(candidates).astype(np.int64) if candidates else np.empty(0, np.int64)
     vectors = features.take(rows).astype(np.float32)
     return FeatureBank(rows, vectors, np.einsum("nd,nd->n", vectors, vectors), total)
+
+
+def pool_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0) -> FeatureBank:
+    """Pool samples that have a vector: all of them, or a seeded sample by source size with a floor for small sources.
+
+    Work and memory follow `limit`, not the pool: rows are drawn first and looked at then. `total` counts all pool rows,
+    those without a vector included.
+    """
+    sources = index.of_role("pool")
+    rng = np.random.default_rng(seed)
+    drawn = [
+        source.start + np.sort(rng.choice(source.rows, int(count), replace=False))
+        for source, count in zip(sources, spread([s.rows for s in sources], limit), strict=True)
+    ]
+    rows = np.concatenate(drawn).astype(np.int64) if drawn else np.empty(0, np.int64)
+    total = sum(source.rows for source in sources)
+    if not len(rows):
+        return FeatureBank(rows, np.empty((0, features.dim), np.float32), np.empty(0, np.float32), total)
+    table = features.table.take(rows, ["vector", "status"]).combine_chunks()
+    ok = np.asarray(table.column("status").to_numpy(zero_copy_only=False) == "")
+    vectors = as_matrix(table.column("vector").chunk(0))[ok].astype(np.float32)
+    return FeatureBank(rows[ok], vectors, np.einsum("nd,nd->n", vectors, vectors), total)

@@ -24,6 +24,7 @@ def histogram(
     scale: str = "logit",
     log: bool = False,
     cut: float | None = None,
+    cut_label: str = "cut",
     labels: Mapping[str, str] | None = None,
     height: int = 340,
 ) -> go.Figure:
@@ -53,7 +54,7 @@ def histogram(
     else:
         figure.update_yaxes(rangemode="tozero")
     if cut is not None and np.isfinite(cut):
-        mark_x(figure, cut, "cut")
+        mark_x(figure, cut, cut_label)
     return figure
 
 

@@ -95,6 +95,13 @@ DIVERSITY_SOURCES = (
     "Diamonds: what the paper reports for its own data. (§ Diversity)"
 )
 NEAREST_PAIRS = "L2 distance in the encoder's own feature space: what the encoder finds alike, before any estimator."
+TEST_ACCURACY = "Share told right at even odds on the test split: robots and pool weigh half each, robot sets alike."
+GRADED = (
+    "Share of held-out pool samples that score between 1 % and 99 %. Scores crowded at the ends rank by noise there. "
+    "(§ Proximity estimator)"
+)
+HELD_OUT = "The test split: whole robot episodes and pool samples that neither training nor early stopping ever saw."
+CONFUSION = "Each row is a class of the test split, each column what the sign of the score says; rows add up to 100 %."
 
 REASONS = {
     "": "selected",
