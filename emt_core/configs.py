@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emt_core import stage_config as core
 from emt_core import vla_config as vla
+from emt_core.measure_config import MeasureConfig
 from emt_core.stage_config import StageConfig
 
 CONFIGS: dict[str, type[StageConfig]] = {
@@ -12,6 +13,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "category": core.CategoryConfig,
     "gap": core.GapConfig,
     "estimator": core.EstimatorConfig,
+    "measure": MeasureConfig,
     "score": core.ScoreConfig,
     "select": core.SelectConfig,
     "demos": vla.DemosConfig,

@@ -58,7 +58,6 @@ FLOW: tuple[Stage, ...] = (
         does="fit another proximity measure: nearest robot frames, perplexity, ...",
         needs=("sources", "embed"),
         seeded=True,
-        built=False,
     ),
     Stage(
         name="score",

@@ -63,7 +63,7 @@ def stream_logits(
         skip = max(start - at, 0)
         return at + skip, logit[skip:]
 
-    with _one_thread():
+    with one_thread():
         for batch in features.table.scan(["vector", "status"], start=aligned, batch_rows=SCAN_BATCH):
             rows = _tensor(as_matrix(batch.column(0)))
             ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
@@ -90,7 +90,7 @@ def _tensor(matrix: np.ndarray) -> torch.Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """How threads share a product decides its rounding; besides, waking them costs more than a block takes."""
     import torch
 

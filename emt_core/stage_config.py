@@ -25,10 +25,14 @@ class StageConfig(Frozen):
         """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
         return ()
 
+    def left_out(self) -> set[str]:
+        """Fields that say nothing about the output as things stand."""
+        fields = type(self).model_fields
+        return {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+
     @model_serializer(mode="wrap")
     def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        plain = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        plain = self.left_out()
         return {name: value for name, value in serialize(self).items() if name not in plain}
 
 

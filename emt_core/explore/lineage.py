@@ -19,6 +19,11 @@ class Lineage:
     category: Artifact | None = None
     gap: Artifact | None = None
     estimator: Artifact | None = None
+    """None where another measure made the score: its figures would be of somebody else's training."""
+
+    measure: Artifact | None = None
+    """What made the score, where that is no estimator."""
+
     score: Artifact | None = None
     select: Artifact | None = None
 
@@ -96,6 +101,8 @@ def lineage(
     if gap is not None:
         chain["gap"] = done[gap]
     for stage in ("embed", "sources", "category", "gap", "estimator"):
+        if stage == "estimator" and "measure" in chain:
+            continue
         if stage not in chain and (newest := _newest(done, stage, chain)):
             chain[stage] = newest
             chain = {**workspace.parents(newest), **chain}

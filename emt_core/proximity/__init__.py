@@ -1,0 +1,34 @@
+"""Proximity measures: one file each. Every score is float32 and higher means nearer to the robot data.
+
+`measure_of(kind)` gives the module of a measure, which holds (the protocol, `base.Measure`):
+
+    LOGIT: bool                        whether the score is the log odds of robot against pool
+    fit(config, inputs, out) -> dict   learn what is needed from robot and pool data, write it into `out`; figures of it
+    scores(config, inputs, fitted, start) -> Iterator[(first row, float32 scores)]
+                                       rows [start, end) of the index in order; NaN where a row has no score
+
+A row's score depends on the row and on what was fitted, never on how rows are cut into batches or commits.
+The learned linear estimator (method section 4, `learned.py`) is a stage of its own: `estimator`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from emt_core.proximity.base import Measure
+
+MODULES = {
+    "random": "chance",
+    "distance": "distance",
+    "knn": "knn",
+    "mlp": "mlp",
+    "dsir": "dsir",
+    "imported": "imported",
+}
+
+
+def measure_of(kind: str) -> Measure:
+    """The module of a measure. Importing it loads no torch."""
+    return cast("Measure", importlib.import_module(f"emt_core.proximity.{MODULES[kind]}"))

@@ -9,13 +9,16 @@ the float32 weights then do not depend on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from emt_core.metrics.ranking import balanced_weights
-from emt_core.stage_config import EstimatorConfig
+
+if TYPE_CHECKING:
+    import torch
 
 TINY_DEVIATION = 1e-3  # of the median: a dimension that hardly moves would get a huge weight from its noise
 
@@ -75,8 +78,25 @@ def scaling(x: np.ndarray, weights: np.ndarray, *, standardize: bool) -> tuple[n
     return mean, np.where(moving, 1 / np.where(moving, deviation, 1), 0.0)
 
 
+class Training(Protocol):
+    """The settings of the training loop; EstimatorConfig and MeasureConfig have them."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def stop_accuracy(self) -> float: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+
+
 def train(
-    config: EstimatorConfig,
+    config: Training,
     batches: Iterable[np.ndarray],
     validation: Examples,
     *,
@@ -86,11 +106,47 @@ def train(
 ) -> LinearEstimator:
     """Train until validation accuracy reaches config.stop_accuracy, or the batches (float64, robots first) end."""
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
     weight = torch.zeros(len(mean), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=config.learning_rate, weight_decay=config.weight_decay)
+    history, stopped = train_classifier(
+        config,
+        batches,
+        validation,
+        [weight, bias],
+        lambda x: x @ weight + bias,
+        mean=mean,
+        scale=scale,
+        on_step=on_step,
+    )
+    raw = weight.detach().numpy() * scale
+    return LinearEstimator(
+        weight=raw.astype(np.float32),
+        bias=np.array([float(bias.detach()) - float(raw @ mean)], np.float32),
+        history=history,
+        stopped=stopped,
+    )
+
+
+def train_classifier(
+    config: Training,
+    batches: Iterable[np.ndarray],
+    validation: Examples,
+    parameters: Sequence[torch.Tensor],
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    on_step: Callable[[History], None] = lambda history: None,
+) -> tuple[History, str]:
+    """Logistic loss on balanced batches with an early stop, whatever the classifier; changes `parameters` in place.
+
+    logits_of: scaled features float64 [n, dim] -> float64 [n]. Returns the history and what ended the training.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     shift, factor = torch.from_numpy(mean), torch.from_numpy(scale)
     target = torch.zeros(config.batch_size, dtype=torch.float64)
     target[: config.batch_size // 2] = 1
@@ -99,7 +155,7 @@ def train(
     val_weights = torch.from_numpy(validation.weights)
     history, stopped = History(), "max_steps"
     for step, batch in enumerate(batches, start=1):
-        logits = (torch.from_numpy(batch) - shift) * factor @ weight + bias
+        logits = logits_of((torch.from_numpy(batch) - shift) * factor)
         loss = bce(logits, target)
         optimizer.zero_grad()
         loss.backward()
@@ -107,7 +163,7 @@ def train(
         val_loss = val_accuracy = float("nan")
         if step % config.eval_every == 0 or step == config.max_steps:
             with torch.no_grad():
-                val_logits = val_x @ weight + bias
+                val_logits = logits_of(val_x)
                 val_loss = float(bce(val_logits, val_target, weight=val_weights, reduction="sum"))
                 val_accuracy = float(((val_logits > 0) == (val_target > 0.5)).to(torch.float64) @ val_weights)
         history.step.append(step)
@@ -119,10 +175,4 @@ def train(
         if val_accuracy >= config.stop_accuracy:
             stopped = "accuracy"
             break
-    raw = weight.detach().numpy() * scale
-    return LinearEstimator(
-        weight=raw.astype(np.float32),
-        bias=np.array([float(bias.detach()) - float(raw @ mean)], np.float32),
-        history=history,
-        stopped=stopped,
-    )
+    return history, stopped

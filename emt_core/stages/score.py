@@ -1,6 +1,7 @@
-"""score: a logit for every row of the index, from the estimator's weights, in one streaming pass over the features.
+"""score: a proximity score for every row of the index, from an estimator or another measure, in one streaming pass.
 
-scores.lance        logit float32, row i = index row i; NaN without a vector
+scores.lance        logit float32, row i = index row i; NaN without a score. Higher is nearer. The log odds of robot
+                    against pool where the measure is a classifier, else the measure's own number (see proximity/)
 histogram.parquet   source, bin_left, bin_right, count: the same bins for every source, robot sources too
 sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of the pool in falling order; the last two
                     as they would be of everything down to that row (see sweep.py)
@@ -10,6 +11,7 @@ The embed artifact is only read. Committed rows are never scored again, so a kil
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,13 @@ import pyarrow.parquet as pq
 from emt_core.artifact import Artifact
 from emt_core.errors import EmtError
 from emt_core.index import Index, SourceRange
+from emt_core.measure_config import MeasureConfig
+from emt_core.metrics import ranking
 from emt_core.metrics.mmd import median_sigma
+from emt_core.proximity import measure_of
+from emt_core.proximity.base import Inputs, rows_of_part
+from emt_core.proximity.draws import bounded
+from emt_core.proximity.split import TEST, split_rows
 from emt_core.scoring import stream_logits
 from emt_core.selection.order import falling_keys, ordered_rows, random_keys
 from emt_core.stage_config import ScoreConfig
@@ -29,6 +37,7 @@ from emt_core.sweep import diversity_sweep, mmd2_sweep
 
 VERSION = 1
 BINS = 120
+HELDOUT_ROWS = 10_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SCHEMA = pa.schema([("logit", pa.float32())])
 
@@ -38,7 +47,6 @@ def run(context: Context) -> Outcome:
     assert isinstance(config, ScoreConfig)
     index = Index(context.parents["sources"])
     features = Features.at(context.parents["embed"].data / "features.lance")
-    weight, bias = load_weights(context.parents["estimator"], features.dim)
     if features.rows != index.rows:
         raise EmtError(
             f"the features have {features.rows:,} rows and the index {index.rows:,}",
@@ -46,9 +54,11 @@ def run(context: Context) -> Outcome:
             remedy="delete this embed artifact and run embed again",
         )
     table = Table(context.out / "scores.lance")
-    _score_rows(context, table, features, weight, bias)
+    _score_rows(context, table, features, index)
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
+    if "measure" in context.parents:
+        metrics = of_measure(metrics, context.parents["measure"], logit, index, features)
     if not metrics["pool"]["scored"]:
         raise EmtError("no pool row has a score", where="score", remedy="look at the status counts of embed")
     pq.write_table(histogram(logit, index.sources), context.out / "histogram.parquet")
@@ -75,7 +85,61 @@ def load_weights(estimator: Artifact, dim: int) -> tuple[np.ndarray, float]:
     return weight, bias
 
 
-def _score_rows(context: Context, table: Table, features: Features, weight: np.ndarray, bias: float) -> None:
+def of_measure(
+    metrics: dict[str, Any], measure: Artifact, logit: np.ndarray, index: Index, features: Features
+) -> dict[str, Any]:
+    """What a measure's score says beside its distribution: the kind, and AUROC on the split that no fit has seen."""
+    config = MeasureConfig.model_validate(measure.config)
+    is_logit = measure.metrics["is_logit"]
+    if not is_logit:  # a mean of sigmoids is the paper's mean score only of log odds
+        for facts in (*metrics["sources"].values(), metrics["pool"], metrics["robot"]):
+            facts["mean_score"] = None
+    heldout = heldout_ranking(logit, index, features.ok() & np.isfinite(logit), config)
+    return {**metrics, "kind": config.kind, "is_logit": is_logit, "heldout": heldout}
+
+
+def heldout_ranking(logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureConfig) -> dict[str, Any] | None:
+    """AUROC and average precision on the test split (robot sets in equal parts); None where there is no such split."""
+    try:
+        part = split_rows(index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed)
+    except EmtError:  # too few robot episodes, or no pool: a random draw or an imported column needs neither
+        return None
+    pool, robots = rows_of_part(index, part, TEST)
+    groups = [*bounded([pool], HELDOUT_ROWS, config.seed), *bounded(robots, HELDOUT_ROWS, config.seed)]
+    rows, stratum = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    weights = ranking.balanced_weights(stratum > 0, stratum)
+    return {
+        "auroc": ranking.auroc(stratum > 0, logit[rows], weights),
+        "average_precision": ranking.average_precision(stratum > 0, logit[rows], weights),
+        "rows": {"pool": len(groups[0]), "robot": len(rows) - len(groups[0])},
+    }
+
+
+def _parts(context: Context, features: Features, index: Index, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, float32 scores) from row `start` on."""
+    if "estimator" in context.parents:
+        weight, bias = load_weights(context.parents["estimator"], features.dim)
+        return stream_logits(features, weight, bias, start=start)
+    measure = context.parents["measure"]
+    inputs = Inputs(
+        index=index,
+        features=features,
+        embed=context.parents["embed"],
+        base=context.base,
+        runtime=context.runtime,
+        progress=context.progress,
+    )
+    config = MeasureConfig.model_validate(measure.config)
+    return _with_vector(measure_of(config.kind).scores(config, inputs, measure.data, start), features)
+
+
+def _with_vector(parts: Iterator[tuple[int, np.ndarray]], features: Features) -> Iterator[tuple[int, np.ndarray]]:
+    """A row without a vector is no candidate whatever measures it: NaN, as with the estimator."""
+    for at, found in parts:
+        yield at, np.where(features.ok(start=at, stop=at + len(found)), found, np.float32(np.nan))
+
+
+def _score_rows(context: Context, table: Table, features: Features, index: Index) -> None:
     done, commit = table.rows, context.runtime.commit_rows
     waiting: list[np.ndarray] = []
     with context.progress.track("scoring", features.rows, done=done) as tracker:
@@ -87,7 +151,7 @@ def _score_rows(context: Context, table: Table, features: Features, weight: np.n
                 table.append(pa.table({"logit": logit}, schema=SCHEMA))
                 tracker.advance(len(logit))
 
-        for _, logit in stream_logits(features, weight, bias, start=done):
+        for _, logit in _parts(context, features, index, done):
             if len(logit):
                 waiting.append(logit)
             if sum(map(len, waiting)) >= commit:

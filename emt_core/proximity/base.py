@@ -1,0 +1,67 @@
+"""What every proximity measure is given and gives: see the package's docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from emt_core.artifact import Artifact
+from emt_core.index import Index
+from emt_core.measure_config import MeasureConfig
+from emt_core.progress import Progress
+from emt_core.proximity.split import TRAIN, split_rows
+from emt_core.stage_config import Runtime
+from emt_core.store import Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The data that a measure is fitted to and scores, and where to run."""
+
+    index: Index
+    features: Features
+    embed: Artifact
+    """The artifact of `features`: a measure that runs a model takes the encoder's own where its config names none."""
+
+    base: Path
+    """Folder that relative paths of the configuration start from."""
+
+    runtime: Runtime
+    progress: Progress
+
+
+class Measure(Protocol):
+    LOGIT: bool
+
+    def fit(self, config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]: ...
+
+    def scores(
+        self, config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    ) -> Iterator[tuple[int, np.ndarray]]: ...
+
+
+def training_rows(config: MeasureConfig, inputs: Inputs) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(int64 pool rows, int64 rows of each robot set) of the training part: the same split as the estimator's.
+
+    Raises EmtError where a robot set has fewer than three episodes, or there is no pool or no robot data.
+    """
+    part = split_rows(
+        inputs.index,
+        inputs.features.ok(),
+        validation=config.validation_share,
+        test=config.test_share,
+        seed=config.seed,
+    )
+    return rows_of_part(inputs.index, part, TRAIN)
+
+
+def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(int64 pool rows, int64 rows of each robot set) whose part (uint8 [rows], see split.py) is `value`."""
+    member = part == value
+    pool = np.concatenate([np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("pool")])
+    robots = [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("robot")]
+    return pool, robots

@@ -1,0 +1,54 @@
+"""measure: fit a proximity measure other than the linear estimator; `score` then scores every sample with it.
+
+What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/); measures that are
+classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emt_core.index import Index
+from emt_core.measure_config import MeasureConfig
+from emt_core.proximity import measure_of
+from emt_core.proximity.base import Inputs
+from emt_core.stages import Context, Outcome
+from emt_core.store import Features
+
+VERSION = 1
+IDENTITY_REPLACES = ("model", "revision", "path")
+
+
+def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
+    """What a model or file that the config names *is*: hashes, never paths. Empty where it names none."""
+    if config.kind == "clip":
+        from emt_core.encoders.clip import clip_identity
+
+        return clip_identity(config.model, base)
+    if config.model:
+        from emt_core.model_identity import model_identity
+
+        return model_identity(config.model, config.revision, base)
+    if config.path:
+        from emt_core.readers.fingerprint import content_hash
+
+        return {"file": content_hash(config.file(base))}
+    return {}
+
+
+def run(context: Context) -> Outcome:
+    config = context.config
+    assert isinstance(config, MeasureConfig)
+    index = Index(context.parents["sources"])
+    inputs = Inputs(
+        index=index,
+        features=Features.at(context.parents["embed"].data / "features.lance"),
+        embed=context.parents["embed"],
+        base=context.base,
+        runtime=context.runtime,
+        progress=context.progress,
+    )
+    module = measure_of(config.kind)
+    facts = module.fit(config, inputs, context.out)
+    return Outcome(rows=index.rows, metrics={"kind": config.kind, "is_logit": module.LOGIT, **facts})
