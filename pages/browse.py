@@ -8,7 +8,7 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.figures import numbers
 from pages.parts import flagging, glossary
-from pages.parts.browse_filters import SHOW, Found, controls, matching
+from pages.parts.browse_filters import SHOW, Found, controls, matching, region_in_link
 from pages.parts.cards import gallery
 from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
@@ -40,17 +40,27 @@ def _many(view: View) -> None:
         show_problem(error)
         st.button("Remove it", icon=":material/close:", on_click=_unlike)
         return
-    _liked()
+    _context(view)
     _gallery(view, found)
 
 
-def _liked() -> None:
+def _context(view: View) -> None:
+    """What the link adds to the controls, each with the way out of it."""
     like = st.query_params.get("like", "")
     if like:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(":material/near_me: In order of distance to", width="content", help=glossary.LIKE)
-            st.text(like)
+            st.text(like, width="content")
             st.button("By score again", key="unlike", icon=":material/close:", type="tertiary", on_click=_unlike)
+    if region_in_link(view) is not None:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(":material/select: Inside the region drawn on the map", width="content")
+            st.button("Everywhere", key="unregion", icon=":material/close:", type="tertiary", on_click=_everywhere)
+
+
+def _everywhere() -> None:
+    for name in ("region", "on"):
+        st.query_params.pop(name, None)
 
 
 def _unlike() -> None:

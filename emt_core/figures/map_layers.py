@@ -67,26 +67,29 @@ def draw_map(
     show_pool: bool = True,
     show_robot: bool = True,
     outline: Region | None = None,
-    marked: int | None = None,
+    marked: Sequence[int] = (),
+    points_at_once: int = POINTS_AT_ONCE,
     height: int = 640,
     seed: int = 0,
 ) -> go.Figure:
-    """Points where at most POINTS_AT_ONCE lie in the bounds; else a raster of the pool with sampled robots above it."""
+    """Points where at most `points_at_once` lie in the bounds; else a raster of the pool with sampled robots above it.
+
+    marked: rows to circle (those without a place on the map are left out).
+    """
     with np.errstate(invalid="ignore"):
         inside = (points.x >= bounds.x0) & (points.x <= bounds.x1) & (points.y >= bounds.y0) & (points.y <= bounds.y1)
     inside &= np.where(points.robot, show_robot, show_pool) & ((colouring.codes >= 0) | points.robot)
     rows = np.flatnonzero(inside)
     pool, robot = rows[~points.robot[rows]], rows[points.robot[rows]]
     raster = None
-    if len(rows) > POINTS_AT_ONCE:
+    if len(rows) > points_at_once:
         raster = _raster(points, colouring, bounds, pool)
         robot = spread_sample(robot, points.source[robot], ROBOTS_OVER_RASTER, seed=seed)
         pool = pool[:0]
     groups = _pool_groups(points, colouring, pool) + _robot_groups(points, colouring, robot)
     legend = _legend(colouring, inside & ~points.robot) if raster is not None else {}
-    spot = None
-    if marked is not None and np.isfinite(points.x[marked]):
-        spot = (float(points.x[marked]), float(points.y[marked]))
+    spots = np.asarray(marked, np.int64)
+    spots = spots[np.isfinite(points.x[spots])]
     return proximity_map(
         x_range=(bounds.x0, bounds.x1),
         y_range=(bounds.y0, bounds.y1),
@@ -95,7 +98,7 @@ def draw_map(
         legend=legend,
         value_range=colouring.value_range if colouring.values is not None else None,
         outline=(outline.xs, outline.ys) if outline else None,
-        marked=spot,
+        marked=(points.x[spots], points.y[spots]) if len(spots) else None,
         height=height,
     )
 

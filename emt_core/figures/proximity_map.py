@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.figures.layout import plain
-from emt_core.figures.palette import MARK, SCORE_SCALE, SELECTED
+from emt_core.figures.palette import LEFT_OUT, MARK, SCORE_SCALE, SELECTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,13 @@ def proximity_map(
     value_range: tuple[float, float] | None = None,
     value_title: str = "score (logit)",
     outline: tuple[Sequence[float], Sequence[float]] | None = None,
-    marked: tuple[float, float] | None = None,
+    marked: tuple[np.ndarray, np.ndarray] | None = None,
     height: int = 640,
 ) -> go.Figure:
     """A figure in which dragging draws a selection.
 
     legend: name -> colour of what the raster shows. value_range: ends of the colour scale where groups are coloured by
-    value. outline: a region to show as drawn (from a link). marked: one point to circle.
+    value. outline: a region to show as drawn (from a link). marked: x and y of the points to circle.
     """
     figure = go.Figure()
     if raster is not None:
@@ -109,7 +109,7 @@ def proximity_map(
                 customdata=group.rows,
                 text=list(group.text),
                 hovertemplate="%{text}<extra></extra>",
-                unselected={"marker": {"opacity": 0.12}},
+                unselected={"marker": {"opacity": 0.25, "color": LEFT_OUT}},  # what is not drawn round stays, grey
             )
         )
     if outline is not None:
@@ -130,13 +130,13 @@ def proximity_map(
     if marked is not None:
         figure.add_trace(
             go.Scatter(
-                x=[marked[0]],
-                y=[marked[1]],
+                x=marked[0],
+                y=marked[1],
                 mode="markers",
                 marker={
-                    "size": 18,
+                    "size": 18 if len(marked[0]) == 1 else 10,
                     "symbol": "circle-open",
-                    "line": {"width": 3, "color": MARK},
+                    "line": {"width": 3 if len(marked[0]) == 1 else 1.5, "color": MARK},
                     "color": MARK,
                 },
                 hoverinfo="skip",
@@ -148,7 +148,12 @@ def proximity_map(
     # coordinates of a projection mean nothing by themselves: no ticks, no grid
     figure.update_xaxes(range=list(x_range), visible=False, constrain="domain")
     figure.update_yaxes(range=list(y_range), visible=False)
-    figure.update_layout(dragmode="select", margin={"l": 0, "r": 0, "t": 34, "b": 0}, newselection_line_width=1.5)
+    figure.update_layout(
+        modebar_orientation="v",
+        dragmode="select",
+        margin={"l": 0, "r": 0, "t": 34, "b": 0},
+        newselection_line_width=1.5,
+    )
     if value_range is not None:
         figure.update_layout(
             coloraxis={

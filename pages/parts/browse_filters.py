@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from emt_core.artifact import Artifact
 from emt_core.errors import EmtError
-from emt_core.explore.density import rows_in
+from emt_core.explore.density import Region, rows_in
 from emt_core.explore.filtering import NOTED, Facts, Wanted, arranged, passing
 from emt_core.explore.flags import FLAGS
 from emt_core.explore.nearness import clip_features
@@ -175,6 +176,10 @@ def matching(view: View, asked: dict) -> Found:
             note = "The map that this region was drawn on is gone, so the region is not applied."
         else:
             wanted.only.append(rows_in(saved.region, *reading.map_points(str(drawn_on.path))))
+    drawn = region_in_link(view)
+    if drawn is not None:
+        region, gap = drawn
+        wanted.only.append(rows_in(region, *reading.map_points(str(gap.path))))
     keep = passing(_facts(view), wanted)
     clip = clip_features(view.done, view.chain.sources)
     like = st.query_params.get("like", "")
@@ -185,6 +190,14 @@ def matching(view: View, asked: dict) -> Found:
         values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
         return Found(arranged(keep, "near", order), note, "distance", values)
     return Found(arranged(keep, asked["sort"], view.order if view.chain.has("score") else None), note)
+
+
+def region_in_link(view: View) -> tuple[Region, Artifact] | None:
+    """A region that the Map page sent here, and the map it was drawn on (`region` and `on` of the link)."""
+    region, on = Region.parse(st.query_params.get("region", "")), st.query_params.get("on", "")
+    gap = view.workspace.find("gap", on) if on.isalnum() else None  # a key, never a path
+    same = gap is not None and gap.manifest["parents"].get("sources") == view.chain.sources.key
+    return (region, gap) if region is not None and gap is not None and same else None
 
 
 def _facts(view: View) -> Facts:
