@@ -231,5 +231,9 @@ class Runtime(Frozen):
     batch_size: int = Field(default=64, ge=1)
     """Samples a forward pass at the most; halved by itself when memory runs out."""
 
+    gradient_checkpointing: bool = False
+    """Training: work activations out again in the backward pass instead of keeping them (less memory, a third more
+    time)."""
+
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
