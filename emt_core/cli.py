@@ -17,7 +17,9 @@ from rich.table import Table
 
 from emt_core import __version__
 from emt_core.artifact import VIEW_ONLY, Workspace
+from emt_core.commands.check_benchmark import check_benchmark
 from emt_core.commands.report import report
+from emt_core.commands.serve import serve
 from emt_core.commands.verify import verify
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, Stage
@@ -119,6 +121,8 @@ for _stage in FLOW:
 
 app.command(rich_help_panel="Look")(verify)
 app.command(rich_help_panel="Use")(report)
+app.command(rich_help_panel="Use")(serve)
+app.command("check-benchmark", rich_help_panel="Look")(check_benchmark)
 
 
 @app.command(rich_help_panel="Look")

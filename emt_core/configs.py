@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from emt_core import stage_config as core
 from emt_core import vla_config as vla
+from emt_core.benchmark_config import EvaluateConfig
 from emt_core.measure_config import MeasureConfig
 from emt_core.stage_config import StageConfig
+from emt_core.train_config import MidtrainConfig
 
 CONFIGS: dict[str, type[StageConfig]] = {
     "sources": core.SourcesConfig,
@@ -16,5 +18,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "measure": MeasureConfig,
     "score": core.ScoreConfig,
     "select": core.SelectConfig,
+    "midtrain": MidtrainConfig,
     "demos": vla.DemosConfig,
+    "evaluate": EvaluateConfig,
 }

@@ -83,10 +83,8 @@ FLOW: tuple[Stage, ...] = (
     Stage(
         name="midtrain",
         does="train the VLM on the selection",
-        needs=("sources",),
-        may_use=("select",),
+        needs=("sources", "select"),
         seeded=True,
-        built=False,
     ),
     Stage(
         name="finetune",
@@ -95,7 +93,7 @@ FLOW: tuple[Stage, ...] = (
         seeded=True,
         built=False,
     ),
-    Stage(name="evaluate", does="closed-loop success at checkpoints", needs=("finetune",), seeded=True, built=False),
+    Stage(name="evaluate", does="closed-loop success at checkpoints", may_use=("finetune",), seeded=True),
     Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",), built=False),
     Stage(name="report", does="one self-contained page for collaborators", needs=("select",), built=False),
 )

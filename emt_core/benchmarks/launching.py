@@ -22,6 +22,7 @@ from emt_core.errors import EmtError
 WORKER = Path(__file__).parent / "worker.py"
 LOG_TAIL_BYTES = 2000
 GRACE_S = 3.0
+START_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +118,9 @@ class Worker:
         self._become(state)
 
     def overdue(self, timeout_s: float) -> bool:
-        """Longer than this without the reply it owes."""
-        return self.state in ("starting", "opening", "busy") and time.monotonic() - self.since > timeout_s
+        """Longer than this without the reply it owes. Coming up takes what it takes: imports, on a busy machine."""
+        limits = {"starting": max(timeout_s, START_S), "opening": max(timeout_s, START_S), "busy": timeout_s}
+        return self.state in limits and time.monotonic() - self.since > limits[self.state]
 
     def gone(self) -> bool:
         """Died before it connected: nothing on the socket would ever say so."""

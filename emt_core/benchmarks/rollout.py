@@ -69,7 +69,7 @@ class Simulators:
         self.facts: dict[str, Any] = {}
         """Versions and action dimension, as the first worker said."""
 
-        self._backends = deque(graphics_backends())
+        self._backends = graphics_backends()
         self._fruitless = 0
 
     def __enter__(self) -> Simulators:
@@ -108,10 +108,9 @@ class Simulators:
             self.facts, self._fruitless = facts, 0
             worker.turn("idle")
             return
-        if facts.get("reason") == "graphics" and len(self._backends) > 1:
-            self._backends.popleft()
-            for other in self.workers:
-                other.launch = self._launch()
+        if facts.get("reason") == "graphics" and worker.launch.graphics == self._backends[0] and self._backends[1:]:
+            self._backends = self._backends[1:]
+        if facts.get("reason") == "graphics" and worker.launch.graphics != self._backends[0]:
             self.restart(worker)
             return
         if facts.get("reason") == "graphics":
@@ -134,6 +133,7 @@ class Simulators:
                 where=worker.launch.command[0],
                 remedy=f"finished episodes are kept; try `emt check-benchmark`. {self.benchmark.install}",
             )
+        worker.launch = self._launch()
         worker.start()
 
     def _launch(self) -> Launch:

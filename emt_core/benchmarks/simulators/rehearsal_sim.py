@@ -23,6 +23,8 @@ class Simulator:
     def __init__(self, settings):
         if settings.get("fail"):
             raise ImportError("No module named 'rehearsal_dependency'")
+        if os.environ["MUJOCO_GL"] in settings.get("without_graphics", ()):
+            raise RuntimeError("no EGL display, or whatever a driver says")
         self.settings = settings
 
     def versions(self):

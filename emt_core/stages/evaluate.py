@@ -1,0 +1,156 @@
+"""evaluate: a policy in closed loop, at a list of checkpoints, on one benchmark.
+
+episodes.parquet    a row an episode (benchmarks/episodes.py)
+results.json        success by checkpoint and task with intervals, the chosen checkpoint and its rule (results.py)
+videos/             the first episodes of each task, as the policy saw them
+
+The simulator runs in processes of its own, under the interpreter that the recipe names. Every finished episode is
+committed: a kill costs the episodes under way, and the next run plays only what is missing. A simulator's crash,
+hang or error is an episode that failed, of a named kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emt_core.artifact import Artifact, read_json, write_json
+from emt_core.benchmark_config import EvaluateConfig
+from emt_core.benchmarks.base import Benchmark, episodes_of
+from emt_core.errors import EmtError
+from emt_core.readers.fingerprint import content_hash
+from emt_core.stages import Context, Outcome
+
+VERSION = 1
+IDENTITY_REPLACES = ("policy", "python", "environments")
+
+NO_STEP = -1
+"""Checkpoint of a policy folder that is not a finetune artifact's."""
+
+
+def identity(config: EvaluateConfig, base: Path) -> dict[str, Any] | None:
+    """A policy folder is known by the hash of its files, never by its path."""
+    if not config.policy:
+        return None
+    folder = _policy_folder(config, base)
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja"))
+    return {"policy": {name: content_hash(folder / name) for name in names}}
+
+
+def run(context: Context) -> Outcome:
+    from emt_core.benchmarks.episodes import EpisodeLog
+    from emt_core.benchmarks.results import summarize
+    from emt_core.benchmarks.rollout import Simulators
+
+    config = context.config
+    assert isinstance(config, EvaluateConfig)
+    checkpoints = _checkpoints(config, context)
+    benchmark = resolve_for(config, context.base, next(iter(checkpoints.values())))
+    episodes = episodes_of(benchmark, config.episodes, config.seed)
+    log = EpisodeLog(context.out)
+    total = len(episodes) * len(checkpoints)
+    with (
+        context.progress.track("playing", total, done=len(log.rows), unit="episodes") as tracker,
+        Simulators(benchmark, environments=config.environments, python=config.python) as simulators,
+    ):
+        for step, folder in checkpoints.items():
+            done = log.done(step)
+            left = [episode for episode in episodes if (episode.task, episode.number) not in done]
+            if not left:
+                continue
+            policy = load_policy(folder, context.runtime.device)
+            shown = config.execute or getattr(policy, "chunk", 1)
+
+            def ended(played: Any, step: int = step, shown: int = shown) -> None:
+                log.add(played, step, benchmark.goals, benchmark.fps / shown)
+                tracker.advance()
+
+            simulators.play(
+                left,
+                policy,
+                on_end=ended,
+                execute=config.execute,
+                wants_frames=lambda episode: episode.number < config.videos,
+            )
+        versions = simulators.facts
+    rows = log.finish().to_pylist()
+    results = summarize(rows, benchmark=benchmark.name, rule=config.choose)
+    write_json(context.out / "results.json", {**results, "simulator": versions})
+    return Outcome(rows=len(rows), metrics=_metrics(results, rows))
+
+
+def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
+    """The benchmark, set up as the policy's demonstrations were recorded where its folder says how."""
+    from emt_core.benchmarks.registry import resolve
+
+    spec = folder / "policy.json"
+    recording = read_json(spec).get("recording") if spec.is_file() else None
+    return resolve(config.benchmark, base=base, demos=recording or None)
+
+
+def load_policy(folder: Path, device: str) -> Any:
+    """Whatever has act(images, instructions); the tests put a fake here."""
+    from emt_core.policies.policy import Policy
+
+    return Policy.load(folder, device=device)
+
+
+def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
+    """Step -> policy folder, in rising order. Raises EmtError where an asked checkpoint is not there."""
+    if config.policy:
+        return {NO_STEP: _policy_folder(config, context.base)}
+    there = checkpoints_of(context.parents["finetune"])
+    if config.checkpoints == "all":
+        return there
+    if config.checkpoints == "last":
+        last = max(there)
+        return {last: there[last]}
+    missing = sorted(set(config.checkpoints) - set(there))
+    if missing:
+        raise EmtError(
+            f"there is no checkpoint at step {', '.join(map(str, missing))}",
+            where=context.parents["finetune"].path,
+            remedy=f"kept steps: {', '.join(map(str, there))}; finetune's config says which are kept",
+        )
+    return {step: there[step] for step in sorted(set(config.checkpoints))}
+
+
+def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
+    """Step -> folder of every kept policy of a finetune artifact, rising. Raises EmtError where there is none."""
+    folders = (finetune.data / "policies").glob("step-*")
+    found = {int(f.name.removeprefix("step-")): f for f in folders if f.name.removeprefix("step-").isdigit()}
+    if not found:
+        raise EmtError("the finetune artifact holds no policy", where=finetune.path, remedy="run finetune again")
+    return dict(sorted(found.items()))
+
+
+def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
+    folder = (base / Path(config.policy).expanduser()).resolve()
+    if not (folder / "policy.json").is_file():
+        raise EmtError(
+            "this is no policy folder: policy.json is missing",
+            where=folder,
+            remedy="name a folder policies/step-N of a finetune artifact",
+        )
+    return folder
+
+
+def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the manifest says: the reported figure, its interval, and how episodes failed."""
+    chosen = next(c for c in results["checkpoints"] if c["checkpoint"] == results["chosen"])
+    found = {
+        "benchmark": results["benchmark"],
+        "success": chosen["mean"]["rate"],
+        "low": chosen["mean"]["low"],
+        "high": chosen["mean"]["high"],
+        "episodes": chosen["mean"]["n"],
+        "tasks": len(chosen["tasks"]),
+        "checkpoint": results["chosen"],
+        "rule": results["rule"],
+        "failures": dict(Counter(row["failure"] for row in rows if row["failure"])),
+    }
+    if "average_length" in chosen:
+        found["average_length"] = chosen["average_length"]
+    return found

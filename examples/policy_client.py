@@ -1,0 +1,60 @@
+"""Ask a served policy for actions: what a robot's machine needs, standard library and NumPy alone.
+
+    emt serve WORKSPACE/finetune/KEY/data/policies/step-1000 --port 8700
+    python examples/policy_client.py 127.0.0.1 8700 "open the drawer"
+
+Copy this file and emt_core/benchmarks/simulators/wire.py side by side to the robot's machine; nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+import sys
+import time
+
+import numpy as np
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "benchmarks" / "simulators"))
+
+import wire  # pyright: ignore[reportMissingImports]
+
+
+class PolicyClient:
+    """One connection to `emt serve`."""
+
+    def __init__(self, host, port):
+        self.connection = socket.create_connection((host, port), timeout=60)
+        self.facts = self._ask("hello", "policy")[0]
+
+    def act(self, image, instruction):
+        """image: uint8 [H, W, 3], upright, as recorded. Returns float32 [chunk, A] in the training data's units."""
+        return self._ask("observation", "actions", {"instruction": instruction}, {"images": image[None]})[1]["actions"][
+            0
+        ]
+
+    def close(self):
+        wire.send(self.connection, "close")
+        self.connection.close()
+
+    def _ask(self, kind, expected, fields=None, arrays=None):
+        wire.send(self.connection, kind, fields, arrays)
+        answer, fields, arrays = wire.receive(self.connection)
+        if answer != expected:
+            raise RuntimeError(fields.get("message", answer))
+        return fields, arrays
+
+
+def main():
+    client = PolicyClient(sys.argv[1], int(sys.argv[2]))
+    print("policy:", client.facts)
+    camera = np.random.default_rng(0).integers(0, 255, (224, 224, 3), dtype=np.uint8)  # a robot's camera stands here
+    for _ in range(3):
+        started = time.perf_counter()
+        actions = client.act(camera, sys.argv[3])
+        print(actions.shape, "in", round(1000 * (time.perf_counter() - started)), "ms; first:", actions[0].round(3))
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Runs the evaluate stage with a fake policy in a process of its own, to be killed: RECIPE WORKSPACE."""
+
+from __future__ import annotations
+
+import sys
+
+from dot_policy import DotPolicy
+
+from emt_core.artifact import Workspace
+from emt_core.plan import make_plan
+from emt_core.recipe import load_recipe
+from emt_core.runner import run_plan
+from emt_core.stages import evaluate
+
+
+def main(recipe: str, workspace: str) -> None:
+    evaluate.load_policy = lambda folder, device: DotPolicy(gain=0.1)
+    run_plan(make_plan(load_recipe(recipe)), Workspace.open(workspace, create=True))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
