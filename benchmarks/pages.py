@@ -194,8 +194,8 @@ def report(rows: list[tuple[str, ...]], interactions: dict[str, list[float]], fa
     lines = [
         "# What a person waits for at a million samples",
         "",
-        f"`python benchmarks/pages.py --workspace W --repeats {facts['repeats']}` on {facts['date']}: {facts['machine']};",
-        f"load {facts['before']:.1f} before, {facts['after']:.1f} after; server and headless chromium on this machine.",
+        f"`python benchmarks/pages.py --workspace W --repeats {facts['repeats']}` on {facts['date']}:",
+        f"{facts['machine']}; load {facts['before']:.1f} before, {facts['after']:.1f} after; server and headless chromium on this machine.",
         f"Workspace: {facts['rows']:,} rows, made by `benchmarks/million.py`. Goals in brackets; ✓ met, ✗ missed.",
         "`paint`: title and first content on screen; `whole`: the last change. Cold: one fresh server a page.",
         "",

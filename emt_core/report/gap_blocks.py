@@ -6,7 +6,9 @@ import numpy as np
 
 from emt_core.artifact import read_json
 from emt_core.explore.density import bounds_of
+from emt_core.explore.gap_tables import cluster_order, matrix_table
 from emt_core.figures import numbers
+from emt_core.figures.gap import mmd_matrix
 from emt_core.figures.map_layers import Colouring, MapPoints, draw_map
 from emt_core.figures.palette import LEFT_OUT, POOL, SELECTED
 from emt_core.report.content import Content, Figure, Item, Numbers, Table
@@ -72,9 +74,18 @@ def gap(material: Material) -> Content:
                 ("Diversity, robot data", numbers.decimal(spread.get("robot"), 2), "S(D), method section 7."),
             )
         ),
+        _matrix(facts),
         _distances(facts),
     ]
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=(artifact,))
+
+
+def _matrix(facts: dict) -> Figure:
+    order = cluster_order(np.asarray(facts["mmd2"], float))
+    table = matrix_table(facts, order, normalised=True)
+    roles = [facts["roles"][place] for place in order]
+    figure = mmd_matrix(table.to_numpy(), list(table.columns), roles, normalised=True)
+    return Figure(title="Squared MMD between all sources, normalised to the largest, near ones together", figure=figure)
 
 
 def _distances(facts: dict) -> Table:
