@@ -46,7 +46,8 @@ def main() -> None:
     page_header(
         view, "Estimator", "What learned to tell robot data from the pool, and how far to trust it.", ("estimator",)
     )
-    needs(view, "sources", "embed", "estimator", shows="This page shows how the proximity estimator learned.")
+    if not comparable(view.done):
+        needs(view, "sources", "embed", "estimator", shows="This page shows how the proximity estimator learned.")
     runs = _chosen(view)
     if not runs:
         st.caption("Choose at least one estimator.")
@@ -74,15 +75,19 @@ def main() -> None:
         said = errors[0].split(" ")[-1] if len(errors) == 1 else ", ".join(errors)
         st.caption(f"Expected calibration error: {escape(said)}")
     with right:
-        _separation(runs)
+        label = _separation(runs)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _confusion(runs[label])
+    with right:
+        _by_robot(runs)
 
 
 def _chosen(view: View) -> dict[str, Artifact]:
     """Short label -> artifact. One is shown without asking."""
     there = comparable(view.done)
-    mine = [label for label, artifact in there.items() if artifact.key == view.chain.estimator.key]
-    if not mine:
-        there, mine = {"estimator": view.chain.estimator, **there}, ["estimator"]
+    behind = {artifact.key for artifact in (view.chain.estimator, view.chain.measure) if artifact is not None}
+    mine = [label for label, artifact in there.items() if artifact.key in behind] or list(there)
     if len(there) == 1:
         picked = list(there)
     else:
@@ -157,18 +162,19 @@ def _part(curves: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return {label: found[name] for label, found in curves.items() if name in found}
 
 
-def _separation(runs: dict[str, Artifact]) -> None:
-    """Held-out scores and the confusion at even odds, one estimator at a time."""
+def _separation(runs: dict[str, Artifact]) -> str:
+    """Held-out scores of one estimator; returns its label."""
     st.subheader("Held-out robot frames and pool samples", anchor=False, help=glossary.HELD_OUT)
-    label = next(iter(runs))
+    first = next(iter(runs))
+    label = first
     with st.container(horizontal=True):
         if len(runs) > 1:
-            label = st.segmented_control("Estimator", list(runs), default=label, required=True, key="separation")
+            label = st.segmented_control("Estimator", list(runs), default=first, required=True, key="separation")
         scale = st.segmented_control(
             "Score as", ["logit", "probability"], default="logit", required=True, key="scale", bind="query-params"
         )
-    held = reading.parquet(str(runs[label or next(iter(runs))].path), "heldout.parquet")
-    logit, robot = held["logit"].to_numpy().astype(np.float32), held["label"].to_numpy().astype(np.int16)
+    label = label if label in runs else first
+    logit, robot = _held_out(str(runs[label].path))
     edges = bin_edges(logit, scale or "logit", bins_for(len(logit)))
     data = distribution(to_scale(logit, scale or "logit"), robot, ("pool", "robot"), edges)
     st.plotly_chart(
@@ -176,15 +182,38 @@ def _separation(runs: dict[str, Artifact]) -> None:
             data,
             ROLE,
             scale=scale or "logit",
-            cut=0.0 if scale != "probability" else 0.5,
+            cut=0.5 if scale == "probability" else 0.0,
             cut_label="even odds",
             labels={"robot": "robot data", "pool": "pool"},
-            height=230,
+            height=250,
         ),
         config=BARE,
     )
-    st.markdown("**At even odds (logit 0)**", help=glossary.CONFUSION)
+    return label
+
+
+def _held_out(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """float32 logits and int16 labels (1: robot) of the test split, at most some ten thousand rows."""
+    held = reading.parquet(path, "heldout.parquet")
+    return held["logit"].to_numpy().astype(np.float32), held["label"].to_numpy().astype(np.int16)
+
+
+def _confusion(artifact: Artifact) -> None:
+    st.subheader("At even odds (score 0)", anchor=False, help=glossary.CONFUSION)
+    logit, robot = _held_out(str(artifact.path))
     st.plotly_chart(estimators.confusion(confusion(robot, logit).counts), config=BARE)
+
+
+def _by_robot(runs: dict[str, Artifact]) -> None:
+    """AUROC against the pool for each robot set."""
+    rows = [
+        {"robot set": robot, **({"estimator": label} if len(runs) > 1 else {}), "AUROC": round(value, 3)}
+        for label, artifact in runs.items()
+        for robot, value in (artifact.metrics.get("auroc_by_robot") or {}).items()
+    ]
+    if rows:
+        st.subheader("By robot set", anchor=False, help=glossary.AUROC)
+        st.dataframe(rows, hide_index=True)
 
 
 main()

@@ -1,14 +1,23 @@
-"""Scores: how the pool and the robot data score, by source and by category, and how the estimator learned."""
+"""Scores: how the pool and the robot data score, by source and by category, before and after selection."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
-from emt_core.artifact import read_json
-from emt_core.explore.distribution import Distribution, bin_edges, bins_for, distribution, superiority, to_scale
-from emt_core.figures import distributions, estimator, numbers
-from emt_core.figures.palette import CATEGORY, ROLE
+from emt_core.explore.distribution import (
+    Distribution,
+    bin_edges,
+    bins_for,
+    distribution,
+    joined,
+    superiority,
+    to_scale,
+)
+from emt_core.figures import distributions, numbers
+from emt_core.figures.palette import CATEGORY, ROLE, SELECTED
 from pages.parts import glossary
 from pages.parts import view as reading
 from pages.parts.empty import needs
@@ -30,39 +39,72 @@ def main() -> None:
     )
     needs(view, "sources", "embed", "score", shows="This page shows how scores spread over sources and categories.")
     _summary(view)
-    scale, log = _controls()
-    cut = _cut(view, scale)
-    st.subheader("Pool against robot data", anchor=False, help=glossary.SCORE)
-    by_role = _binned(str(view.chain.score.path), "role", scale, _view=view)
-    st.plotly_chart(
-        distributions.histogram(
-            by_role, ROLE, scale=scale, log=log, cut=cut, labels={"robot": "robot data", "pool": "pool"}
-        ),
-        config=BARE,
-    )
+    look = _controls(view)
+    cut = _cut(view, look.scale)
+    _roles(view, look, cut)
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader(
-            "By source", anchor=False, help="Highest median first. The dot is the median, the bar the middle half."
-        )
-        data = _binned(str(view.chain.score.path), "source", scale, _view=view).by_median()
-        st.plotly_chart(distributions.violins(data, view.source_colours, scale=scale, log=log, cut=cut), config=BARE)
+        st.subheader("By source", anchor=False, help=glossary.GROUP_ORDER)
+        _groups(view, "source", look, cut, view.source_colours)
     with right:
+        st.subheader("By category", anchor=False, help=glossary.CATEGORY)
         if view.chain.has("category"):
-            st.subheader("By category", anchor=False, help=glossary.CATEGORY)
-            data = _binned(_both(view), "category", scale, _view=view).by_median()
-            st.plotly_chart(
-                distributions.violins(data, view.category_colours, scale=scale, log=log, cut=cut), config=BARE
-            )
+            _groups(view, "category", look, cut, view.category_colours)
         else:
             st.caption("Categories appear here once the category stage has run.")
     if view.chain.has("category"):
-        _sides(view, scale, log, cut)
-    _estimator(view)
+        _sides(view, look, cut)
+    if view.chain.has("estimator"):
+        query = {"recipe": view.recipe} if view.recipe else None
+        st.page_link(
+            "pages/estimator.py", label="How the estimator learned", icon=":material/show_chart:", query_params=query
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the page draws."""
+
+    scale: str
+    log: bool
+    shape: str
+    after: bool
+    """Draw what the selection takes beside the whole pool."""
+
+
+def _roles(view: View, look: Look, cut: float | None) -> None:
+    st.subheader("Pool against robot data", anchor=False, help=glossary.SCORE)
+    data = _binned(str(view.chain.score.path), "role", look.scale, _view=view)
+    labels = {"robot": "robot data", "pool": "pool", "selected": "selected"}
+    colours = {**ROLE, "selected": SELECTED}
+    if look.after:
+        data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
+    st.plotly_chart(
+        distributions.histogram(data, colours, scale=look.scale, log=look.log, cut=cut, labels=labels), config=BARE
+    )
+
+
+def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[str, str]) -> None:
+    artifacts = str(view.chain.score.path) if by == "source" else _with(view, "category")
+    data = _binned(artifacts, by, look.scale, _view=view).by_median()
+    chosen = None
+    if look.after:
+        chosen = _binned(f"{artifacts}|{view.chain.select.path}", f"{by} selected", look.scale, _view=view)
+        if by == "source":
+            data = data.pick([name for name in data.names if name in _pool_sources(view)])
+    draw = distributions.violins if look.shape == "violins" else distributions.histograms
+    st.plotly_chart(
+        draw(data, colours, scale=look.scale, log=look.log, cut=cut, chosen=chosen), config=BARE, key=f"groups-{by}"
+    )
+
+
+def _pool_sources(view: View) -> set[str]:
+    return {source.name for source in view.index.of_role("pool")}
 
 
 def _summary(view: View) -> None:
-    metrics = view.chain.estimator.metrics if view.chain.has("estimator") else {}
+    made_by = view.chain.estimator or view.chain.measure
+    metrics = made_by.metrics if made_by else {}
     finite = np.isfinite(view.logits)
     pool = view.is_pool
     with st.grid(6, min_column_width=118, gap="small"):
@@ -75,8 +117,8 @@ def _summary(view: View) -> None:
             st.metric("Steps", numbers.whole(metrics["steps"]), help=glossary.STOP, border=True)
 
 
-def _controls() -> tuple[str, bool]:
-    with st.container(horizontal=True):
+def _controls(view: View) -> Look:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         scale = st.segmented_control(
             "Score as",
             ["logit", "probability"],
@@ -89,7 +131,22 @@ def _controls() -> tuple[str, bool]:
         axis = st.segmented_control(
             "Heights", ["linear", "log"], default="linear", required=True, key="axis", bind="query-params"
         )
-    return scale or "logit", axis == "log"
+        shape = st.segmented_control(
+            "Groups as", ["violins", "histograms"], default="violins", required=True, key="shape", bind="query-params"
+        )
+        after = False
+        if view.chain.has("select"):
+            shown = st.segmented_control(
+                "Selection",
+                ["before", "before and after"],
+                default="before",
+                required=True,
+                key="after",
+                bind="query-params",
+                help=glossary.BEFORE_AFTER,
+            )
+            after = shown == "before and after"
+    return Look(scale or "logit", axis == "log", shape or "violins", after)
 
 
 def _cut(view: View, scale: str) -> float | None:
@@ -103,37 +160,50 @@ def _cut(view: View, scale: str) -> float | None:
     return numbers.probability(cut) if scale == "probability" else cut
 
 
-def _both(view: View) -> str:
-    return f"{view.chain.score.path}|{view.chain.category.path}"
+def _with(view: View, stage: str) -> str:
+    return f"{view.chain.score.path}|{getattr(view.chain, stage).path}"
 
 
-@st.cache_resource(max_entries=24, show_spinner="Binning scores")
+@st.cache_resource(max_entries=32, show_spinner="Binning scores")
 def _binned(artifacts: str, by: str, scale: str, *, _view: View) -> Distribution:
+    """artifacts: the folders that the answer depends on. by: `role`, `selected`, or source, category, sides (with
+    ` selected` for what the selection takes of each)."""
     logit = _view.logits
     values = to_scale(logit, scale)
     edges = bin_edges(logit, scale, bins_for(int(_view.is_pool.sum())))
+    by, _, part = by.partition(" ")
     if by == "role":
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
+    if by == "selected":
+        return distribution(values, np.where(_view.reasons.codes == 0, 0, -1), ("selected",), edges)
+    mask = _view.reasons.codes == 0 if part else None
     if by == "source":
-        return distribution(values, _view.codes, _view.source_names, edges)
+        return distribution(values, _view.codes, _view.source_names, edges, mask)
+    mask = _view.is_pool if mask is None else mask
     kinds = _view.categories
     if by == "category":
-        return distribution(values, kinds.codes, kinds.names, edges, _view.is_pool)
+        return distribution(values, kinds.codes, kinds.names, edges, mask)
     lookup = np.full(len(kinds.names) + 1, -1, np.int16)
     lookup[reading.places(kinds.names, SPATIAL)] = 0
     lookup[reading.places(kinds.names, TEXT_HEAVY)] = 1
-    return distribution(values, lookup[kinds.codes], SIDE_BY_SIDE, edges, _view.is_pool)
+    return distribution(values, lookup[kinds.codes], SIDE_BY_SIDE, edges, mask)
 
 
-def _sides(view: View, scale: str, log: bool, cut: float | None) -> None:
+def _sides(view: View, look: Look, cut: float | None) -> None:
     st.subheader("Spatial against text-heavy", anchor=False, help=glossary.TEXT_HEAVY)
-    data = _binned(_both(view), "sides", scale, _view=view)
+    artifacts = _with(view, "category")
+    data = _binned(artifacts, "sides", look.scale, _view=view)
     if not data.totals.all():
         st.caption("The pool lacks one of the two sides.")
         return
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
-        st.plotly_chart(distributions.histogram(data, SIDE_COLOURS, scale=scale, log=log, cut=cut), config=BARE)
+        st.plotly_chart(
+            distributions.histogram(data, SIDE_COLOURS, scale=look.scale, log=look.log, cut=cut), config=BARE
+        )
+    chosen = None
+    if look.after:
+        chosen = _binned(f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view)
     with facts_at:
         st.metric(
             "Spatial scores higher",
@@ -141,36 +211,23 @@ def _sides(view: View, scale: str, log: bool, cut: float | None) -> None:
             help=glossary.SUPERIORITY,
         )
         with st.grid(2, min_column_width=90, gap="small"):
-            for side, mean in zip(("spatial", "text-heavy"), data.mean, strict=True):
+            for side, mean in zip(("spatial", "text"), data.mean, strict=True):
                 st.metric(f"Mean, {side}", numbers.decimal(float(mean), 2))
             if cut is not None:
-                for side, counts in zip(("spatial", "text-heavy"), data.counts, strict=True):
+                for side, counts in zip(("spatial", "text"), data.counts, strict=True):
                     above = float(counts[data.centres >= cut].sum() / counts.sum())
                     st.metric(f"Above cut, {side}", numbers.share(above))
-
-
-def _estimator(view: View) -> None:
-    if not view.chain.has("estimator"):
-        return
-    st.subheader("How the estimator learned", anchor=False, help=glossary.STOP)
-    artifact = view.chain.estimator
-    steps = reading.parquet(str(artifact.path), "steps.parquet").to_pandas()
-    st.plotly_chart(
-        estimator.training(
-            steps, stopped_at=artifact.metrics.get("steps"), target=artifact.config.get("stop_accuracy")
-        ),
-        config=BARE,
-    )
-    curves = read_json(artifact.data / "curves.json")
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.markdown("**Calibration on held-out episodes**", help=glossary.ECE)
-        st.plotly_chart(estimator.reliability(curves["calibration"]), config=BARE)
-    with right:
-        st.markdown("**ROC on held-out episodes**", help=glossary.AUROC)
-        st.plotly_chart(
-            estimator.roc(curves["roc"]["false_positive_rate"], curves["roc"]["true_positive_rate"]), config=BARE
-        )
+            if chosen is not None:
+                for side, kept, there in zip(("spatial", "text"), chosen.totals, data.totals, strict=True):
+                    st.metric(f"Selected, {side}", numbers.share(float(kept / there)), help=glossary.SIDE_SELECTED)
+    if chosen is not None and chosen.totals.any():
+        with figure_at:
+            st.caption("The same after selection")
+            st.plotly_chart(
+                distributions.histogram(chosen, SIDE_COLOURS, scale=look.scale, log=look.log, cut=cut, height=260),
+                config=BARE,
+                key="sides-selected",
+            )
 
 
 main()

@@ -61,6 +61,20 @@ class Distribution:
         return self.pick([self.names[p] for p in filled[np.argsort(-self.quantiles[filled, 2], kind="stable")]])
 
 
+def joined(*parts: Distribution) -> Distribution:
+    """The groups of all parts side by side. The parts are on the same bins."""
+    first = parts[0]
+    if any(not np.array_equal(part.edges, first.edges) for part in parts):
+        raise ValueError("distributions on different bins cannot be joined")
+    return Distribution(
+        tuple(name for part in parts for name in part.names),
+        first.edges,
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.mean for part in parts]),
+        np.concatenate([part.quantiles for part in parts]),
+    )
+
+
 def to_scale(logit: np.ndarray, scale: Scale) -> np.ndarray:
     """Logits as they are, or through the logistic function."""
     if scale == "logit":

@@ -125,7 +125,7 @@ def confusion(counts: np.ndarray) -> go.Figure:
                 y0=row - 0.46,
                 y1=row + 0.46,
                 line={"width": 0},
-                fillcolor=fade(colours[row][column], 0.15 + 0.55 * float(share[row, column])),
+                fillcolor=fade(colours[row][column], 0.08 + 0.32 * float(share[row, column])),
             )
     figure.add_trace(
         go.Scatter(
@@ -137,8 +137,8 @@ def confusion(counts: np.ndarray) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    plain(figure, height=240, legend=False)
-    figure.update_xaxes(range=[-0.5, 1.5], tickvals=[0, 1], ticktext=said, side="top", showgrid=False)
+    plain(figure, height=210, legend=False)
+    figure.update_xaxes(range=[-0.5, 1.5], tickvals=[0, 1], ticktext=said, showgrid=False)
     figure.update_yaxes(range=[1.5, -0.5], tickvals=[0, 1], ticktext=names, showgrid=False)
     return figure
 

@@ -129,8 +129,8 @@ def diversity_bars(
             showlegend=False,
             marker={"color": shades, "line": {"width": 0}},
             text=[numbers.decimal(value, 2) for value in values],
-            textposition="inside",
-            insidetextanchor="start",
+            textposition="outside",
+            cliponaxis=False,
             hovertemplate="%{y}: %{customdata:.3f}<extra></extra>",
         )
     )
@@ -148,6 +148,6 @@ def diversity_bars(
         )
     plain(figure, height=80 + 30 * max(len(names), 2), x="diversity S(D); 1 = all alike", legend=bool(given))
     top = max([*values, *(value for _, value in given), 1.2])
-    figure.update_xaxes(range=[1, top + 0.08 * (top - 1)])
+    figure.update_xaxes(range=[1, top + 0.16 * (top - 1)])
     figure.update_yaxes(showgrid=False)
     return figure

@@ -102,6 +102,15 @@ GRADED = (
 )
 HELD_OUT = "The test split: whole robot episodes and pool samples that neither training nor early stopping ever saw."
 CONFUSION = "Each row is a class of the test split, each column what the sign of the score says; rows add up to 100 %."
+GROUP_ORDER = (
+    "Highest median first. In a violin the dot is the median and the bar the middle half; a histogram is as high as "
+    "its row. Logarithmic heights show the few beside the many."
+)
+BEFORE_AFTER = (
+    "Draws what the selection takes beside the whole: the lower, full half of a violin, the full part of a histogram. "
+    "Robot sources are no candidates and are left out then."
+)
+SIDE_SELECTED = "Share of this side of the pool that the selection takes."
 
 REASONS = {
     "": "selected",
@@ -111,6 +120,9 @@ REASONS = {
     "source_cap": "its source's cap was full",
     "category_cap": "its category's cap was full",
     "quota": "its group's quota was full",
+    "cluster_cap": "its cell of the feature space was full",
+    "near_duplicate": "nearly the same as a better sample",
+    "no_score": "the measure gives it no score",
     "below_cut": "below the cut",
     "not_drawn": "not drawn at random",
     "missing_image": "its image is missing",
