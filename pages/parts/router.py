@@ -5,7 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 PAGES = {
-    "Explore": [("Map", "map", "scatter_plot"), ("Sources", "sources", "database"), ("Scores", "scores", "bar_chart")],
+    "Explore": [
+        ("Map", "map", "scatter_plot"),
+        ("Sources", "sources", "database"),
+        ("Gap", "gap", "grid_on"),
+        ("Estimator", "estimator", "show_chart"),
+        ("Scores", "scores", "bar_chart"),
+    ],
     "Decide": [("Select", "select", "tune"), ("Browse", "browse", "photo_library")],
 }
 """Group -> (title, file of pages/ and address, icon). The first page is the one that opens."""
