@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,14 @@ class View:
     def preview(self) -> Preview:
         chain = self.chain
         return preview(*(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score)))
+
+    def preview_without(self, rows: np.ndarray) -> Preview:
+        """The preview of the pool without these rows (int64)."""
+        if not len(rows):
+            return self.preview
+        chain = self.chain
+        paths = tuple(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score))
+        return preview_without(paths, rows.tobytes())
 
     @property
     def candidates(self) -> Candidates:
@@ -199,6 +207,11 @@ def reasons(path: str) -> columns.Coded:
 def preview(sources: str, embed: str, category: str, score: str) -> Preview:
     artifacts = (Artifact(Path(path)) for path in (sources, embed, category, score))
     return Preview(pool.candidates_of(*artifacts))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Ranking the pool without what is left out")
+def preview_without(paths: tuple[str, ...], rows: bytes) -> Preview:
+    return Preview(replace(preview(*paths).candidates, excluded=np.frombuffer(rows, np.int64)))
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading robot features")
