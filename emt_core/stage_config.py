@@ -178,9 +178,36 @@ class Quotas(Frozen):
         return self
 
 
+class Clusters(Frozen):
+    """Spread a selection over k-means cells of the feature space, in the style of SemDeDup (Abbas et al. 2023)."""
+
+    cells: int = Field(default=100, ge=2, le=10_000)
+    """Cells, fitted on length-1 features of a seeded sample of the pool."""
+
+    most: float | None = Field(default=2.0, gt=0)
+    """At most this multiple of the equal share (K / cells) from a cell; None: no cap, duplicates only."""
+
+    duplicate_cosine: float | None = Field(default=None, gt=0, le=1)
+    """Leave a row out whose feature has at least this cosine with a better row of its cell. None: keep them."""
+
+    fit_rows: int = Field(default=20_000, ge=2)
+    """Seeded sample that the cells are fitted on."""
+
+
 class SelectConfig(StageConfig):
-    strategy: Literal["top", "random", "all"] = "top"
-    """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool."""
+    ADDED: ClassVar[tuple[str, ...]] = ("temperature", "random_share", "clusters")
+
+    strategy: Literal["top", "random", "all", "gumbel"] = "top"
+    """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool. `gumbel`: a seeded
+    draw without replacement in which a row weighs exp(score / temperature) (Gumbel top-K, Kool et al. 2019)."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """gumbel: in units of the score. 1 with a logit draws by the density ratio itself; towards 0 it is `top`."""
+
+    random_share: float = Field(default=0.0, ge=0, lt=1)
+    """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest of the pool."""
+
+    clusters: Clusters | None = None
 
     k: int | None = Field(default=None, ge=1)
     """Keep K samples (paper: 1.2 M)."""
@@ -213,10 +240,25 @@ class SelectConfig(StageConfig):
             raise ValueError("strategy 'random' has no score to hold against a threshold; give k or fraction")
         if (self.quotas.source or self.quotas.category) and self.threshold is not None:
             raise ValueError("quotas share out a fixed number: give k or fraction, not threshold")
+        if self.strategy == "gumbel" and self.threshold is not None:
+            raise ValueError("strategy 'gumbel' draws a fixed number: give k or fraction, not threshold")
+        if "temperature" in self.model_fields_set and self.strategy != "gumbel":
+            raise ValueError("only strategy 'gumbel' has a temperature")
+        if self.random_share and (self.strategy not in ("top", "gumbel") or self.threshold is not None):
+            raise ValueError("random_share goes with strategy 'top' or 'gumbel' and k or fraction")
+        if self.clusters and self.clusters.most is not None and self.k is None and self.fraction is None:
+            raise ValueError(
+                "a cap for each cell is a share of a fixed number: give k or fraction, or clusters.most: null"
+            )
         return self
 
     def uses(self) -> tuple[str, ...]:
-        return ("score",) if self.strategy == "top" else ()
+        return ("score",) if self.strategy in ("top", "gumbel") else ()
+
+    @property
+    def plain_top(self) -> bool:
+        """Whether a row is selected for its score and its groups' limits alone: what sliders can preview."""
+        return self.strategy == "top" and not self.random_share and self.clusters is None
 
 
 class Runtime(Frozen):

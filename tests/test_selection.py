@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -11,14 +12,16 @@ from hypothesis import strategies as st
 
 from emt_core.errors import EmtError
 from emt_core.selection import Candidates, Preview, decide
+from emt_core.selection.decide import RANDOM_SHARE_SALT
 from emt_core.selection.limits import largest_remainder
-from emt_core.selection.order import at_least, best_rows, falling_keys, ordered_rows, random_keys
+from emt_core.selection.order import at_least, best_rows, falling_keys, gumbel_scores, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 
 SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
+CELLS = 5
 
 
-def make(n: int, seed: int, *, levels: int = 6) -> Candidates:
+def make(n: int, seed: int, *, levels: int = 6, duplicates: bool = False) -> Candidates:
     """A pool with many ties, robot rows, NaN, missing vectors, text-only and excluded rows."""
     rng = np.random.default_rng(seed)
     logit = rng.integers(-levels, levels, n).astype(np.float32) / 2
@@ -36,6 +39,8 @@ def make(n: int, seed: int, *, levels: int = 6) -> Candidates:
         statuses=STATUSES,
         text_only=rng.random(n) < 0.15,
         excluded=np.flatnonzero(rng.random(n) < 0.05),
+        cell=rng.integers(0, CELLS, n).astype(np.int32),
+        duplicate=rng.random(n) < 0.1 if duplicates else None,
     )
 
 
@@ -50,7 +55,7 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
         elif c.status[row]:
             reason[row] = STATUSES[c.status[row]]
         elif not np.isfinite(c.logit[row]):
-            reason[row] = "non_finite_feature"
+            reason[row] = "no_score"
         elif row in set(c.excluded.tolist()):
             reason[row] = "excluded"
     eligible = [row for row in range(c.rows) if not reason[row]]
@@ -58,11 +63,27 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
         order = sorted(eligible, key=lambda row: (-float(c.logit[row]), row))
     elif config.strategy == "random":
         order = ordered_rows(random_keys(config.seed, np.array(eligible, np.int64))).tolist()
+    elif config.strategy == "gumbel":
+        rows = np.array(eligible, np.int64)
+        drawn = dict(
+            zip(
+                eligible,
+                gumbel_scores(c.logit[rows], rows, temperature=config.temperature, seed=config.seed),
+                strict=True,
+            )
+        )
+        order = sorted(eligible, key=lambda row: (-float(drawn[row]), row))
     else:
         order = eligible
     size = config.k
     if config.fraction is not None:
         size = max(1, int(config.fraction * len(eligible) + 0.5))
+    by_chance = int(config.random_share * size + 0.5) if config.random_share else 0
+    if c.duplicate is not None:
+        for row in eligible:
+            if c.duplicate[row]:
+                reason[row] = "near_duplicate"
+        order = [row for row in order if not c.duplicate[row]]
     room = {}
     for by, names in (("source", SOURCES), ("category", CATEGORIES)):
         shares = getattr(config.quotas, by)
@@ -71,29 +92,42 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
             room.update({("quota", by, name): whole.get(name, 0) for name in names})
     for by in ("source", "category"):
         room.update({(f"{by}_cap", by, name): most for name, most in getattr(config.caps, by).items()})
+    if config.clusters and config.clusters.most is not None:
+        each = math.ceil(config.clusters.most * size / config.clusters.cells)
+        room.update({("cluster_cap", "cell", cell): each for cell in range(config.clusters.cells)})
     taken = []
-    after = "not_drawn" if config.strategy == "random" else "below_cut"
-    for row in order:
-        below = config.threshold is not None and float(c.logit[row]) < config.threshold
-        if below or (size is not None and len(taken) >= size):
-            reason[row] = after
-            continue
-        groups = {"source": SOURCES[c.source[row]], "category": CATEGORIES[c.category[row]]}
-        mine = [key for key in room if groups[key[1]] == key[2]]
-        mine.sort(key=lambda key: ["quota", "source_cap", "category_cap"].index(key[0]))
-        full = next((key for key in mine if room[key] == 0), None)
-        if full is not None:
-            reason[row] = full[0]
-            continue
-        for key in mine:
-            room[key] -= 1
-        taken.append(row)
+    after = "not_drawn" if config.strategy in ("random", "gumbel") else "below_cut"
+
+    def go(order, size):
+        got = 0
+        for row in order:
+            below = config.threshold is not None and float(c.logit[row]) < config.threshold
+            if below or (size is not None and got >= size):
+                reason[row] = reason[row] or after
+                continue
+            groups = {"source": SOURCES[c.source[row]], "category": CATEGORIES[c.category[row]], "cell": c.cell[row]}
+            mine = [key for key in room if groups[key[1]] == key[2]]
+            mine.sort(key=lambda key: ["quota", "source_cap", "category_cap", "cluster_cap"].index(key[0]))
+            full = next((key for key in mine if room[key] == 0), None)
+            if full is not None:
+                reason[row] = full[0]
+                continue
+            for key in mine:
+                room[key] -= 1
+            taken.append(row)
+            reason[row] = ""
+            got += 1
+
+    go(order, None if size is None else size - by_chance)
+    if by_chance:
+        rest = np.array([row for row in order if row not in taken], np.int64)
+        go(ordered_rows(random_keys(config.seed + RANDOM_SHARE_SALT, rest)).tolist(), by_chance)
     return taken, reason
 
 
 @st.composite
 def configs(draw) -> SelectConfig:
-    strategy = draw(st.sampled_from(["top", "random", "all"]))
+    strategy = draw(st.sampled_from(["top", "random", "all", "gumbel"]))
     caps = {
         by: draw(st.dictionaries(st.sampled_from(names), st.integers(0, 25)))
         for by, names in (("source", SOURCES[:3]), ("category", CATEGORIES))
@@ -111,7 +145,16 @@ def configs(draw) -> SelectConfig:
             by, names = draw(st.sampled_from([("source", SOURCES[:3]), ("category", CATEGORIES)]))
             weights = draw(st.dictionaries(st.sampled_from(names), st.integers(1, 9), min_size=1))
             quotas = {by: {name: weight / sum(weights.values()) for name, weight in weights.items()}}
+    more = {}
+    if strategy == "gumbel":
+        more["temperature"] = draw(st.sampled_from([0.01, 0.5, 1.0, 20.0]))
+    if strategy in ("top", "gumbel") and "threshold" not in size:
+        more["random_share"] = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5]))
+    if draw(st.integers(0, 3)) == 0:
+        capped = draw(st.sampled_from([0.3, 1.0, 2.5])) if {"k", "fraction"} & set(size) else None
+        more["clusters"] = {"cells": CELLS, "most": capped}
     return SelectConfig(
+        **more,
         strategy=strategy,
         caps=caps,
         quotas=quotas,
@@ -122,9 +165,15 @@ def configs(draw) -> SelectConfig:
 
 
 @settings(max_examples=400, deadline=None)
-@given(config=configs(), n=st.integers(0, 160), seed=st.integers(0, 10_000), levels=st.integers(1, 40))
-def test_decision_is_the_plain_loops(config, n, seed, levels):
-    candidates = make(n, seed, levels=levels)
+@given(
+    config=configs(),
+    n=st.integers(0, 160),
+    seed=st.integers(0, 10_000),
+    levels=st.integers(1, 40),
+    duplicates=st.booleans(),
+)
+def test_decision_is_the_plain_loops(config, n, seed, levels, duplicates):
+    candidates = make(n, seed, levels=levels, duplicates=duplicates)
     decision = decide(candidates, config)
     rows, reason = plain_decide(candidates, config)
     assert decision.rows.tolist() == rows
@@ -134,7 +183,7 @@ def test_decision_is_the_plain_loops(config, n, seed, levels):
 
 
 @settings(max_examples=200, deadline=None)
-@given(config=configs().filter(lambda c: c.strategy == "top"), n=st.integers(1, 160), seed=st.integers(0, 10_000))
+@given(config=configs().filter(lambda c: c.plain_top), n=st.integers(1, 160), seed=st.integers(0, 10_000))
 def test_preview_shows_what_decide_does(config, n, seed):
     candidates = make(n, seed)
     preview = Preview(candidates, include_text_only=config.include_text_only)

@@ -9,7 +9,7 @@ import numpy as np
 
 from emt_core.errors import EmtError
 
-ROBOT, TEXT_ONLY, NON_FINITE, EXCLUDED = "robot", "text_only", "non_finite_feature", "excluded"
+ROBOT, TEXT_ONLY, NO_SCORE, EXCLUDED = "robot", "text_only", "no_score", "excluded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Candidates:
     """Integer [n]: place in `categories`."""
     categories: tuple[str, ...]
     logit: np.ndarray | None = None
-    """float32 [n], NaN without a vector; None where nothing is ranked by score."""
+    """float32 [n], NaN without a score; None where nothing is ranked by score."""
     status: np.ndarray | None = None
     """Integer [n]: place in `statuses`; None: every row has a vector."""
     statuses: tuple[str, ...] = ("",)
@@ -33,6 +33,10 @@ class Candidates:
     """bool [n]: rows without an image; None: there are none."""
     excluded: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows never taken."""
+    cell: np.ndarray | None = None
+    """int32 [n]: cell of the feature space, -1 without a vector; None where a selection is not spread over cells."""
+    duplicate: np.ndarray | None = None
+    """bool [n]: rows nearly equal to a better one of their cell; None: not asked."""
 
     def __post_init__(self) -> None:
         n = len(self.source)
@@ -58,7 +62,7 @@ class Candidates:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
 
         A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of a ranked one.
-        Where several reasons hold the first counts: robot, text_only, the embed status, non-finite score, excluded.
+        Where several reasons hold the first counts: robot, text_only, the embed status, no score, excluded.
         """
         found: list[tuple[str, np.ndarray]] = [(ROBOT, ~np.asarray(self.pool, bool)[self.source])]
         if self.text_only is not None and not include_text_only:
@@ -66,7 +70,7 @@ class Candidates:
         if self.status is not None:
             found += [(name, self.status == place) for place, name in enumerate(self.statuses) if name]
         if self.logit is not None:
-            found.append((NON_FINITE, ~np.isfinite(self.logit)))
+            found.append((NO_SCORE, ~np.isfinite(self.logit)))
         if len(self.excluded):
             chosen = np.zeros(self.rows, bool)
             chosen[self.excluded] = True

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from emt_core.selection.candidates import Candidates
-from emt_core.selection.limits import QUOTA, Limit, fill, limits_of
-from emt_core.selection.order import at_least, best_rows, ordered_rows, random_keys
+from emt_core.selection.limits import QUOTA, Limit, fill, limits_of, what_is_left
+from emt_core.selection.order import at_least, best_rows, gumbel_scores, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 
-BELOW_CUT, NOT_DRAWN = "below_cut", "not_drawn"
+BELOW_CUT, NOT_DRAWN, NEAR_DUPLICATE = "below_cut", "not_drawn", "near_duplicate"
+RANDOM_SHARE_SALT = 0x5EED
+"""The random share is another draw than strategy `random` with the same seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +47,36 @@ def asked_size(config: SelectConfig, eligible: int) -> int | None:
 
 
 def decide(candidates: Candidates, config: SelectConfig) -> Decision:
-    """Greedy in rank order: falling score (`top`), seeded draw (`random`) or index order (`all`); ties by row.
+    """Greedy in rank order: falling score (`top`), weighted or uniform seeded draw (`gumbel`, `random`) or index order
+    (`all`); ties by row. With a random share, that part of K comes after it, drawn from what is left.
 
     Rows behind the cut are `below_cut` (`not_drawn` for a draw) whatever caps say of them. Quotas that a group cannot
     fill are not shared out again: they are the shortfall. Raises EmtError where a cap or quota names something unknown.
     """
-    if config.strategy == "top" and candidates.logit is None:
-        raise ValueError("strategy 'top' needs scores")
+    if config.uses() and candidates.logit is None:
+        raise ValueError(f"strategy {config.strategy!r} needs scores")
     code, reasons = candidates.not_eligible(include_text_only=config.include_text_only)
     free = code == 0
     eligible = int(np.count_nonzero(free))
     asked = asked_size(config, eligible)
     limits = limits_of(config, candidates, asked)
-    reasons.append(NOT_DRAWN if config.strategy == "random" else BELOW_CUT)
+    reasons.append(NOT_DRAWN if config.strategy in ("random", "gumbel") else BELOW_CUT)
     np.putmask(code, free, np.int8(len(reasons) - 1))
+    if candidates.duplicate is not None:
+        reasons.append(NEAR_DUPLICATE)
+        np.putmask(code, free & candidates.duplicate, np.int8(len(reasons) - 1))
+        free = free & ~candidates.duplicate
 
-    rows = order = _ordered(candidates, config, free, eligible if limits or asked is None else asked)
-    if limits and len(order):
-        taken, verdict = fill(limits, {limit.by: getattr(candidates, limit.by)[order] for limit in limits}, asked)
-        rows = order[taken]
-        for which, limit in enumerate(limits):
-            if limit.reason not in reasons:
-                reasons.append(limit.reason)
-            code[order[np.flatnonzero(verdict == which + 1)]] = reasons.index(limit.reason)
+    by_chance = 0 if asked is None else math.floor(config.random_share * asked + 0.5)
+    first = None if asked is None else asked - by_chance
+    order = ordered(candidates, config, free, eligible if limits or first is None else first)
+    rows = _take(limits, candidates, order, first, code, reasons)
+    if by_chance:
+        rest = free.copy()
+        rest[rows] = False
+        drawn = ordered_rows(random_keys(config.seed + RANDOM_SHARE_SALT, np.flatnonzero(rest)))
+        room = what_is_left(limits, candidates, rows)
+        rows = np.concatenate([rows, _take(room, candidates, drawn, by_chance, code, reasons)])
     code[rows] = 0
     return Decision(
         rows=rows,
@@ -79,16 +88,41 @@ def decide(candidates: Candidates, config: SelectConfig) -> Decision:
     )
 
 
-def _ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int) -> np.ndarray:
-    """int64: the first rows of those that are free, in the strategy's order."""
+def _take(
+    limits: list[Limit],
+    candidates: Candidates,
+    order: np.ndarray,
+    size: int | None,
+    code: np.ndarray,
+    reasons: list[str],
+) -> np.ndarray:
+    """int64: the first `size` rows of the order that the limits let in; the code of each refused row is written."""
+    if not limits or not len(order) or size == 0:
+        return order[:size]
+    taken, verdict = fill(limits, {limit.by: getattr(candidates, limit.by)[order] for limit in limits}, size)
+    for which, limit in enumerate(limits):
+        if limit.reason not in reasons:
+            reasons.append(limit.reason)
+        code[order[np.flatnonzero(verdict == which + 1)]] = reasons.index(limit.reason)
+    return order[taken]
+
+
+def ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int | None = None) -> np.ndarray:
+    """int64: the first rows (default: all) of those that are free (bool [n]), in the strategy's order."""
+    first = int(np.count_nonzero(free)) if first is None else first
     if config.strategy == "random":
         return ordered_rows(random_keys(config.seed, np.flatnonzero(free)), first)
     if config.strategy == "all":
         return np.flatnonzero(free)[:first]
     assert candidates.logit is not None
+    score = candidates.logit
     if config.threshold is not None:
-        free = free & (candidates.logit >= at_least(config.threshold))
-    return best_rows(np.where(free, candidates.logit, np.float32(-np.inf)), first)
+        free = free & (score >= at_least(config.threshold))
+    if config.strategy == "gumbel":
+        rows = np.flatnonzero(free)
+        score = np.full(candidates.rows, -np.inf, np.float32)
+        score[rows] = gumbel_scores(candidates.logit[rows], rows, temperature=config.temperature, seed=config.seed)
+    return best_rows(np.where(free, score, np.float32(-np.inf)), first)
 
 
 def _shortfall(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> dict[str, int]:

@@ -1,13 +1,14 @@
 """Caps and quotas: at most so many of a group, applied greedily in rank order.
 
 The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups is used up; the
-first such limit, in the order quota, source cap, category cap, is its reason. `apply` gives exactly that (a property
-test compares) without the loop: a group fills at most once, so there are at most as many passes as limited groups.
+first such limit, in the order quota, source cap, category cap, cluster cap, is its reason. `apply` gives exactly that
+(a property test compares) without the loop: a group fills once at most, so there are no more passes than groups.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from emt_core.selection.candidates import Candidates, named_codes
 from emt_core.stage_config import SelectConfig
 
-QUOTA, SOURCE_CAP, CATEGORY_CAP = "quota", "source_cap", "category_cap"
+QUOTA, SOURCE_CAP, CATEGORY_CAP, CLUSTER_CAP = "quota", "source_cap", "category_cap", "cluster_cap"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Limit:
     """At most `most[g]` rows of each group g; groups that are not named are free."""
 
     by: str
-    """`source` or `category`: which codes name the groups."""
+    """`source`, `category` or `cell`: which codes name the groups."""
     most: dict[int, int]
     reason: str
 
@@ -48,6 +49,19 @@ def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) ->
             names, allowed = known[by]
             codes = named_codes(caps, names, allowed, f"caps.{by}")
             found.append(Limit(by=by, most=dict(zip(codes, caps.values(), strict=True)), reason=reason))
+    if config.clusters is not None and config.clusters.most is not None and size is not None:
+        most = math.ceil(config.clusters.most * size / config.clusters.cells)
+        found.append(Limit(by="cell", most=dict.fromkeys(range(config.clusters.cells), most), reason=CLUSTER_CAP))
+    return found
+
+
+def what_is_left(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> list[Limit]:
+    """The same limits after these rows have been taken."""
+    found = []
+    for limit in limits:
+        codes = getattr(candidates, limit.by)[rows]
+        most = {group: room - int(np.count_nonzero(codes == group)) for group, room in limit.most.items()}
+        found.append(Limit(by=limit.by, most=most, reason=limit.reason))
     return found
 
 

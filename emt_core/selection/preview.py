@@ -102,8 +102,8 @@ class Preview:
 
     def composition(self, config: SelectConfig) -> Composition:
         """Exactly what `decide` would select for a `top` configuration, caps and quotas included."""
-        if config.strategy != "top" or config.include_text_only != self.include_text_only:
-            raise ValueError("this preview is built for strategy 'top' and another include_text_only")
+        if not config.plain_top or config.include_text_only != self.include_text_only:
+            raise ValueError("this preview is built for plain 'top' and another include_text_only")
         size = asked_size(config, self.eligible)
         limits = limits_of(config, self.candidates, size)
         end = self.eligible if config.threshold is None else self.k_of(config.threshold)

@@ -38,7 +38,7 @@ def selection_report(
         "asked": decision.asked,
         "eligible": decision.eligible,
         "selected": len(after),
-        "cut_logit": None if candidates.logit is None else float(candidates.logit[after[-1]]),
+        "cut_logit": cut_logit(after, candidates, config),
         "reasons": decision.counts(),
         "shortfall": decision.shortfall,
         "composition": composition,
@@ -51,9 +51,16 @@ def selection_report(
     }
 
 
+def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) -> float | None:
+    """The lowest selected score; None where rows come in by chance and there is no cut."""
+    if candidates.logit is None or config.strategy != "top" or config.random_share:
+        return None
+    return float(candidates.logit[rows[-1]])
+
+
 def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
     """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept out."""
-    settled = {"below_cut", "not_drawn", "source_cap", "category_cap", "quota", ""}
+    settled = {"below_cut", "not_drawn", "source_cap", "category_cap", "quota", "cluster_cap", "near_duplicate", ""}
     could = np.array([reason in settled for reason in decision.reasons])
     return np.flatnonzero(could[decision.code])
 

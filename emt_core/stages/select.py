@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from emt_core.category import CATEGORIES
 from emt_core.errors import EmtError
 from emt_core.index import Index
 from emt_core.selection import Candidates, Decision, decide
+from emt_core.selection.clusters import assign_cells, fit_cells, near_duplicates
+from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
 from emt_core.stage_config import SelectConfig
 from emt_core.stages import Context, Outcome
@@ -48,7 +51,7 @@ def run(context: Context) -> Outcome:
     assert isinstance(config, SelectConfig)
     index = Index(context.parents["sources"])
     features = Features.at(context.parents["embed"].data / "features.lance")
-    candidates = gather(context, index, features, config)
+    candidates = spread(gather(context, index, features, config), features, config)
     decision = decide(candidates, config)
     require_rows(decision, candidates, config)
     if decision.asked is not None and len(decision.rows) < decision.asked:
@@ -85,6 +88,22 @@ def gather(context: Context, index: Index, features: Features, config: SelectCon
         text_only=index.table.column("n_images") == 0,
         excluded=index.rows_of(config.exclude),
     )
+
+
+def spread(candidates: Candidates, features: Features, config: SelectConfig) -> Candidates:
+    """With the cells and near-duplicates that the configuration asks for."""
+    if config.clusters is None:
+        return candidates
+    code, _ = candidates.not_eligible(include_text_only=config.include_text_only)
+    free = code == 0
+    if not free.any():
+        return candidates
+    cell = assign_cells(features, fit_cells(features, np.flatnonzero(free), config.clusters, seed=config.seed))
+    duplicate = None
+    if config.clusters.duplicate_cosine is not None:
+        order = ordered(candidates, config, free)
+        duplicate = near_duplicates(features, order, cell, cosine=config.clusters.duplicate_cosine)
+    return replace(candidates, cell=cell, duplicate=duplicate)
 
 
 def encoded(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:

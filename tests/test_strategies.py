@@ -1,0 +1,145 @@
+"""Draws by weight, cells and near-duplicates: against their definitions, and through the select stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import permutations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+from synthetic import make_workspace, pool, put_artifact, robot, run_stage
+
+from emt_core.selection.clusters import assign_cells, fit_cells, near_duplicates
+from emt_core.selection.order import gumbel_scores
+from emt_core.stage_config import Clusters, EstimatorConfig, ScoreConfig, SelectConfig
+from emt_core.store import Features, Table, feature_table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    sources = [pool("web", 600, no_vector=0.1), pool("near", 300, mean=3.0), robot("arm", 160, mean=5.0)]
+    made = make_workspace(tmp_path_factory.mktemp("ws"), sources, dim=8, seed=1)
+    names = ["caption"] * made.index.rows
+    put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": names})})
+    run_stage(made, "estimator", EstimatorConfig())
+    run_stage(made, "score", ScoreConfig(sweep_sample=200))
+    return made
+
+
+def selected(made, **config):
+    shutil.rmtree(made.workspace.path / "select", ignore_errors=True)
+    artifact = run_stage(made, "select", SelectConfig(**config))
+    table = Table(artifact.data / "selection.lance")
+    rank = table.column("rank")
+    order = np.argsort(np.where(rank < 0, len(rank), rank), kind="stable")[: (rank >= 0).sum()]
+    return order, table.column("reason"), json.loads((artifact.data / "report.json").read_text())
+
+
+def test_gumbel_draws_without_replacement_by_weight():
+    """Frequencies of ordered pairs over many seeds against the sequential draw that the weights define."""
+    logit, seeds = np.array([0.0, 1.0, 2.0], np.float32), 2000
+    counts = dict.fromkeys(permutations(range(3), 2), 0)
+    for seed in range(seeds):
+        drawn = gumbel_scores(logit, np.arange(3), temperature=2.0, seed=seed)
+        counts[tuple(np.argsort(-drawn)[:2].tolist())] += 1
+    weight = np.exp(logit.astype(float) / 2)
+    for (first, second), count in counts.items():
+        p = weight[first] / weight.sum() * weight[second] / (weight.sum() - weight[first])
+        assert abs(count / seeds - p) < 4 * (p * (1 - p) / seeds) ** 0.5
+
+
+def test_a_rows_noise_is_its_own():
+    rows = np.arange(1000)
+    logit = np.zeros(1000, np.float32)
+    whole = gumbel_scores(logit, rows, temperature=1, seed=5)
+    parts = [
+        gumbel_scores(logit[p], rows[p], temperature=1, seed=5) for p in (slice(0, 7), slice(7, 400), slice(400, None))
+    ]
+    assert (np.concatenate(parts) == whole).all()
+    assert (gumbel_scores(logit, rows, temperature=1, seed=6) != whole).all()
+
+
+def test_temperature_goes_from_the_best_to_a_uniform_draw(made):
+    top, _, _ = selected(made, k=200)
+    means = []
+    for temperature in (0.001, 1.0, 1000.0):
+        rows, reason, report = selected(made, strategy="gumbel", k=200, temperature=temperature)
+        assert report["cut_logit"] is None and (reason == "not_drawn").sum() > 0
+        means.append(report["scores"]["selected"]["mean"])
+        if temperature == 0.001:
+            assert len(set(rows) & set(top)) >= 190
+    assert means[0] > means[1] > means[2]
+
+
+def test_a_random_share_is_drawn_from_what_the_cut_left(made):
+    top, _, _ = selected(made, k=160)
+    rows, _, report = selected(made, k=200, random_share=0.2)
+    assert (rows[:160] == top).all() and len(set(rows.tolist())) == 200
+    scores = report["scores"]["selected"]
+    assert scores["quantiles"]["0.01"] < selected(made, k=200)[2]["scores"]["selected"]["quantiles"]["0.01"]
+
+
+def test_cells_are_nearest_centres_and_spread_the_selection(made):
+    clusters = {"cells": 10, "most": 1.5}
+    rows, reason, _ = selected(made, k=200, clusters=clusters)
+    ok = made.features.ok() & made.index.is_pool()
+    centres = fit_cells(made.features, np.flatnonzero(ok), Clusters(**clusters), seed=0)
+    cell = assign_cells(made.features, centres)
+    x = made.features.take(range(made.index.rows)).astype(np.float64)
+    for row in np.flatnonzero(ok)[::29]:
+        cosine = centres.astype(np.float64) @ x[row] / np.linalg.norm(x[row])
+        assert cosine[cell[row]] == pytest.approx(cosine.max(), abs=1e-6)
+    assert (cell[~made.features.ok()] == -1).all()
+    per_cell = np.bincount(cell[rows], minlength=10)
+    assert per_cell.max() == 30 and (reason == "cluster_cap").sum() > 0
+    free, _, _ = selected(made, k=200)
+    assert np.bincount(cell[free], minlength=10).max() > 30
+
+
+def test_near_duplicates_are_what_the_double_loop_finds(tmp_path):
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((60, 6))
+    x = np.concatenate([base, base[:25] + rng.normal(0, 0.05, (25, 6)), base[:5]]).astype(np.float16)
+    table = Table(tmp_path / "f")
+    table.append(feature_table(x, [""] * 90))
+    order = rng.permutation(90)[:80]
+    cell = (np.arange(90) % 3).astype(np.int32)
+    found = near_duplicates(Features(table), order, cell, cosine=0.98)
+    unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    for place, row in enumerate(order):
+        better = [other for other in order[:place] if cell[other] == cell[row]]
+        assert found[row] == any(unit[row] @ unit[other] >= 0.98 for other in better)
+    assert not found[np.setdiff1d(np.arange(90), order)].any() and 3 < found.sum() < 40
+
+
+def test_near_duplicates_leave_with_their_reason(made):
+    rows, reason, report = selected(made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95})
+    assert (reason == "near_duplicate").sum() == report["reasons"]["near_duplicate"] > 0
+    best, _, _ = selected(made, k=1)
+    assert rows[0] == best[0] and report["eligible"] == selected(made, k=1)[2]["eligible"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"strategy": "gumbel", "threshold": 0.5}, "fixed number"),
+        ({"k": 5, "temperature": 2.0}, "only strategy 'gumbel'"),
+        ({"strategy": "random", "k": 5, "random_share": 0.5}, "random_share goes with"),
+        ({"threshold": 0.0, "clusters": {"cells": 5}}, "share of a fixed number"),
+    ],
+)
+def test_settings_that_contradict_each_other(config, message):
+    with pytest.raises(ValidationError, match=message):
+        SelectConfig(**config)
+
+
+def test_keys_from_before_the_strategies_are_the_keys_of_today():
+    """Artifacts of earlier versions stay current: fields at their default are not written."""
+    before = {"strategy", "k", "fraction", "threshold", "include_text_only", "caps", "quotas", "exclude", "seed"}
+    assert set(SelectConfig(k=5).model_dump()) == before
+    changed = set(SelectConfig(strategy="gumbel", k=5, temperature=0.5, clusters=Clusters()).model_dump()) - before
+    assert changed == {"temperature", "clusters"}
+    assert SelectConfig.model_validate(SelectConfig(k=5).model_dump()) == SelectConfig(k=5)
