@@ -136,7 +136,7 @@ class ActionConfig(Frozen):
 
     @model_validator(mode="after")
     def _reference(self) -> ActionConfig:
-        if self.kind == "delta" and len(self.reference) != len(self.arm):
+        if self.kind == "delta" and (not self.arm or len(self.reference) != len(self.arm)):
             raise ValueError("kind 'delta' needs `arm` and, for each of its dimensions, one of `reference`")
         return self
 
@@ -227,7 +227,7 @@ class FinetuneConfig(StageConfig):
     """VLM4VLA: 0. Norms, biases and the query never decay."""
 
     clip_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to this norm (VLM4VLA)."""
+    """Gradients are scaled down to this norm (VLM4VLA); the query's apart from all others' (docs/vla.md)."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic (weights stay float32). auto: bfloat16 on a GPU that has it, else float32."""

@@ -1,7 +1,8 @@
 """Random changes of training frames, whole batches at a time, on the model's device.
 
-Each frame has its own draw; draws come from a generator on the CPU that step and seed set, so a resumed run repeats
-them. What `crop` cuts away at random in training is cut away round the centre when the policy acts.
+Each frame has its own draws; they are made for a whole step at once from its seed, so neither a resumed run nor one
+that passes the batch in other parts sees other pictures. What `crop` cuts away at random in training is cut away round
+the centre when the policy acts.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from torch.nn import functional
 from emt_core.vla_config import AugmentConfig
 
 
-def augment(frames: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """uint8 [n, 3, s, s] -> the same shape."""
+def draws_of(frames: int, seed: int) -> torch.Tensor:
+    """float32 [frames, 7] in [-1, 1], on the CPU: what `augment` takes."""
+    return torch.rand(frames, 7, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def augment(frames: torch.Tensor, config: AugmentConfig, draws: torch.Tensor) -> torch.Tensor:
+    """uint8 [n, 3, s, s] -> the same shape. draws: float32 [n, 7] (`draws_of`)."""
     if config == AugmentConfig():
         return frames
-    n, _, size, _ = frames.shape
-    draws = torch.rand(n, 7, generator=generator).to(frames.device) * 2 - 1  # in [-1, 1]
+    size = frames.shape[-1]
+    draws = draws.to(frames.device)
     pixels = frames.float()
     side = config.crop**0.5
     if config.shift or side < 1:

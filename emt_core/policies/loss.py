@@ -22,6 +22,9 @@ class ActionTargets:
     def __getitem__(self, rows: slice) -> ActionTargets:
         return ActionTargets(arm=self.arm[rows], gripper=self.gripper[rows], valid=self.valid[rows])
 
+    def to(self, device: torch.device) -> ActionTargets:
+        return ActionTargets(arm=self.arm.to(device), gripper=self.gripper.to(device), valid=self.valid.to(device))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionLoss:

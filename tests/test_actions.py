@@ -1,0 +1,188 @@
+"""The action map: dataset action -> head target -> dataset action, for one arm, two arms, and a plain 3-D hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from emt_core.demo.lerobot_writer import LeRobotWriter
+from emt_core.errors import EmtError
+from emt_core.robot_data.actions import ActionMap, fit_action_map
+from emt_core.robot_data.episodes import read_episodes
+from emt_core.robot_data.statistics import stream_statistics
+from emt_core.robot_data.training_frames import fit_map, open_set
+from emt_core.vla_config import ActionConfig, RobotData
+
+HAND = ("x", "y", "z", "grip")
+SINGLE = ("x", "y", "z", "roll", "pitch", "yaw", "grip")
+BIMANUAL = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in (*"abcdef", "grip"))
+
+
+def recorded(names: tuple[str, ...], rows: int = 600, seed: int = 0) -> np.ndarray:
+    """float32 [rows, A]: each dimension in a range of its own; grippers are 0 or 1."""
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(-1, 1, (rows, len(names))) * np.linspace(0.2, 4, len(names)) + np.arange(len(names))
+    for place, name in enumerate(names):
+        if name.endswith("grip"):
+            values[:, place] = rng.integers(0, 2, rows)
+    return values.astype(np.float32)
+
+
+def fitted(
+    config: ActionConfig, names: tuple[str, ...], actions: np.ndarray, state: np.ndarray | None = None
+) -> ActionMap:
+    states = names if state is not None else ()
+    return fit_action_map(config, names, states, lambda: [(actions, state)])
+
+
+@pytest.mark.parametrize("names", [HAND, SINGLE, BIMANUAL], ids=["4", "7", "14"])
+@pytest.mark.parametrize("kind", ["binary", "continuous"])
+def test_an_action_comes_back_as_it_was_recorded(names: tuple[str, ...], kind: str):
+    grippers = tuple(name for name in names if name.endswith("grip"))
+    config = ActionConfig(gripper=grippers, scale="min_max", gripper_kind=kind)
+    actions = recorded(names)
+    map_ = fitted(config, names, actions)
+    arm, gripper = map_.targets(actions.reshape(100, 6, -1))
+    assert arm.shape == (100, 6, len(names) - len(grippers)) and gripper.shape == (100, 6, len(grippers))
+    assert arm.dtype == gripper.dtype == np.float32
+    assert np.abs(arm).max() <= 1 and arm.min() < -0.99 and arm.max() > 0.99
+    back = ActionMap.from_json(map_.to_json()).actions(arm, gripper)
+    np.testing.assert_allclose(back, actions.reshape(100, 6, -1), atol=2e-5)
+
+
+def test_scales_clip_what_lies_beyond():
+    actions = np.linspace(-2, 2, 1001, dtype=np.float32)[:, None]
+    quantiles = fitted(ActionConfig(), ("x",), actions)
+    assert quantiles.arm_low[0] == pytest.approx(-1.96, abs=0.01)
+    assert quantiles.arm_high[0] == pytest.approx(1.96, abs=0.01)
+    arm, _ = quantiles.targets(actions)
+    assert arm.min() == -1 and arm.max() == 1
+    fixed = fitted(ActionConfig(scale="clip", clip=0.65), ("x",), actions)
+    arm, gripper = fixed.targets(np.array([[0.325], [2.0]], np.float32))
+    np.testing.assert_allclose(arm[:, 0], [0.5, 1.0])
+    np.testing.assert_allclose(fixed.actions(arm, gripper)[:, 0], [0.325, 0.65], rtol=1e-6)
+
+
+def test_no_gripper_a_still_dimension_and_unused_ones():
+    actions = recorded(SINGLE)
+    actions[:, 3] = 7.0
+    map_ = fitted(ActionConfig(unused=("grip", 5), scale="min_max"), SINGLE, actions)
+    arm, gripper = map_.targets(actions)
+    assert gripper.shape == (600, 0) and (arm[:, 3] == 0).all()
+    back = map_.actions(arm, gripper)
+    np.testing.assert_allclose(back[:, [0, 1, 2, 3, 4]], actions[:, [0, 1, 2, 3, 4]], atol=2e-5)
+    np.testing.assert_allclose(back[:, [5, 6]], np.tile(actions[:, [5, 6]].mean(axis=0), (600, 1)), rtol=1e-5)
+
+
+def test_a_binary_gripper_executes_the_mean_of_its_class():
+    actions = np.array([[0.0], [0.2], [0.9], [0.7]], np.float32)
+    arm = np.zeros((4, 1), np.float32)
+    both = np.concatenate([arm, actions], axis=1)
+    map_ = fitted(ActionConfig(gripper=("grip",)), ("x", "grip"), both)
+    _, classes = map_.targets(both)
+    assert classes[:, 0].tolist() == [0, 0, 1, 1]
+    executed = map_.actions(arm[:2], np.array([[0.4], [0.6]]))
+    np.testing.assert_allclose(executed[:, 1], [0.1, 0.8], rtol=1e-6)
+    never = fitted(ActionConfig(gripper=("grip",), gripper_threshold=5), ("x", "grip"), both)
+    assert never.gripper_low == never.gripper_high  # a class that never occurs has the other's value
+
+
+def test_delta_actions_are_measured_from_the_state_at_the_chunks_start():
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(50, 4)).astype(np.float32)
+    moved = state + rng.uniform(-0.1, 0.1, (50, 4)).astype(np.float32)
+    config = ActionConfig(
+        kind="delta", arm=("x", "y", "z"), gripper=("grip",), reference=("x", "y", "z"), scale="min_max"
+    )
+    map_ = fitted(config, HAND, moved, state)
+    assert max(map_.arm_high) < 0.11
+    arm, gripper = map_.targets(moved[:, None], state)
+    back = map_.actions(arm, gripper, state)
+    np.testing.assert_allclose(back[:, 0, :3], moved[:, :3], atol=1e-5)
+    with pytest.raises(EmtError, match="no reference was given"):
+        map_.actions(arm, gripper)
+    with pytest.raises(ValidationError, match="needs `arm`"):
+        ActionConfig(kind="delta")
+
+
+def test_dimensions_that_do_not_match_are_named():
+    actions = recorded(HAND)
+    with pytest.raises(EmtError, match="no dimension 'gripper'") as caught:
+        fitted(ActionConfig(gripper=("gripper",)), HAND, actions)
+    assert "x, y, z, grip" in caught.value.remedy
+    with pytest.raises(EmtError, match="no dimension 4"):
+        fitted(ActionConfig(gripper=(4,)), HAND, actions)
+    with pytest.raises(EmtError, match="nothing says what to do with action dimensions \\['z'\\]"):
+        fitted(ActionConfig(arm=("x", "y"), gripper=("grip",)), HAND, actions)
+    with pytest.raises(EmtError, match="in two lists"):
+        fitted(ActionConfig(arm=("x", "y", "z", "grip"), gripper=("grip",)), HAND, actions)
+    with pytest.raises(EmtError, match="incomplete"):
+        ActionMap.from_json({"names": ["x"]})
+
+
+def test_streamed_percentiles_are_those_of_the_whole():
+    rng = np.random.default_rng(1)
+    whole = np.concatenate([rng.normal(size=(5000, 2)), rng.normal(3, 2, (3000, 2))])
+    found = stream_statistics(lambda: np.array_split(whole, 7))
+    span = whole.max(axis=0) - whole.min(axis=0)
+    np.testing.assert_allclose(found.q01, np.quantile(whole, 0.01, axis=0), atol=5e-3 * span.max())
+    np.testing.assert_allclose(found.q99, np.quantile(whole, 0.99, axis=0), atol=5e-3 * span.max())
+    np.testing.assert_allclose(found.mean, whole.mean(axis=0))
+    assert found.count == 8000
+    with pytest.raises(ValueError, match="no rows"):
+        stream_statistics(list)
+
+
+def write_set(folder: Path, *, version: str, names: tuple[str, ...] = HAND, task: str = "go") -> list[np.ndarray]:
+    """Three episodes of falling length; returns their actions."""
+    rng = np.random.default_rng(0)
+    camera = "observation.images.front"
+    episodes = []
+    with LeRobotWriter(
+        folder, fps=10, cameras={camera: (32, 32)}, state_names=("s",), action_names=names, version=version
+    ) as writer:  # type: ignore[arg-type]
+        for length in (9, 6, 4):
+            action = rng.normal(size=(length, len(names))).astype(np.float32)
+            frames = np.zeros((length, 32, 32, 3), np.uint8)
+            writer.add_episode(task=task, images={camera: frames}, state=np.zeros((length, 1)), action=action)
+            episodes.append(action)
+    return episodes
+
+
+@pytest.mark.parametrize("version", ["v3.0", "v2.1"])
+def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: str):
+    written = write_set(tmp_path / "set", version=version)
+    found = list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+    for episode, actions in zip(found, written, strict=True):
+        np.testing.assert_array_equal(episode.actions, actions)
+        assert episode.instructions == ("go",) and episode.problem is None
+    data = RobotData(name="set", path="set", camera="observation.images.front", limit=2)
+    opened = open_set(data, tmp_path / "set", ActionConfig())
+    assert opened.names == HAND and len(opened.episodes) == 2
+    map_ = fit_map([opened], ActionConfig(gripper=("grip",), scale="min_max"), chunk=3)
+    assert map_.arm == (0, 1, 2) and map_.arm_high[0] == pytest.approx(max(a[:, 0].max() for a in written[:2]))
+
+
+def test_episodes_without_instruction_or_with_nan_are_rejected_by_name(tmp_path: Path):
+    write_set(tmp_path / "set", version="v3.0", task=" ")
+    data = RobotData(name="set", path="set", camera="observation.images.front")
+    with pytest.raises(EmtError, match=r"no episode of 'set' can be trained on \(empty_text 3\)"):
+        open_set(data, tmp_path / "set", ActionConfig())
+    with pytest.raises(EmtError, match="no numeric feature 'actions'"):
+        open_set(data, tmp_path / "set", ActionConfig(columns=("actions",)))
+    with pytest.raises(EmtError, match="no camera 'wrist'"):
+        open_set(data.model_copy(update={"camera": "wrist"}), tmp_path / "set", ActionConfig())
+
+
+def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
+    write_set(tmp_path / "a", version="v3.0")
+    write_set(tmp_path / "b", version="v3.0", names=SINGLE)
+    opened = [
+        open_set(RobotData(name=n, path=n, camera="observation.images.front"), tmp_path / n, ActionConfig())
+        for n in "ab"
+    ]
+    with pytest.raises(EmtError, match="different actions"):
+        fit_map(opened, ActionConfig(), chunk=2)
