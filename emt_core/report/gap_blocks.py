@@ -57,7 +57,11 @@ def gap(material: Material) -> Content:
         sentences.append(
             f"Mean squared MMD between a pool source and a robot set is {numbers.decimal(across)}; among pool sources "
             f"it is {numbers.decimal(pool)}, among robot sets {numbers.decimal(robot)}: "
-            + ("pool and robot data lie apart." if wider else "the two groups do not lie apart as a whole.")
+            + (
+                "on average farther than within either group."
+                if wider
+                else "on average no farther than within the wider group."
+            )
         )
     nearest = _nearest_pool_source(facts)
     if nearest is not None:

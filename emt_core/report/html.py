@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 
 from emt_core import __version__
 from emt_core.artifact import Artifact
+from emt_core.flow import STAGES
 from emt_core.progress import duration
 from emt_core.report.content import Figure, Gallery, Item, Numbers, Picture, Table, Told
 from emt_core.report.material import Material
@@ -170,13 +171,10 @@ def _card(picture: Picture) -> str:
 
 def _provenance(shown: Sequence[Told], material: Material) -> str:
     """What every shown number was made from, and with which code."""
-    used: dict[tuple[str, str], Artifact] = {}
-    for block in shown:
-        for artifact in block.content.artifacts if block.content else ():
-            used[artifact.stage, artifact.key] = artifact
-    rows = [_origin(artifact) for artifact in used.values()]
+    used = _with_ancestors([a for block in shown if block.content for a in block.content.artifacts], material)
+    rows = [_origin(artifact) for artifact in used]
     versions: dict[str, None] = {}
-    for artifact in used.values():
+    for artifact in used:
         found = artifact.manifest.get("versions", {})
         versions.update(dict.fromkeys(f"{name} {value}" for name, value in sorted(found.items()) if value))
     columns = ("instance", "stage", "key", "finished (UTC)", "rows", "time")
@@ -189,6 +187,22 @@ def _provenance(shown: Sequence[Told], material: Material) -> str:
             f"{_text(__version__)} for recipe {_text(material.recipe)}, after {_text(PAPER)}.</p></footer>",
         )
     )
+
+
+def _with_ancestors(shown: Sequence[Artifact], material: Material) -> list[Artifact]:
+    """The artifacts and all that fed them, each once, in the order of the flow; one that was deleted is passed over."""
+    found: dict[tuple[str, str], Artifact] = {}
+    todo = list(shown)
+    while todo:
+        artifact = todo.pop()
+        if (artifact.stage, artifact.key) in found:
+            continue
+        found[artifact.stage, artifact.key] = artifact
+        for name, key in artifact.manifest.get("parents", {}).items():
+            parent = material.workspace.find(name.partition(".")[0], key)
+            todo += [parent] if parent is not None else []
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    return sorted(found.values(), key=lambda a: (order.get(a.stage, len(order)), a.manifest["finished"], a.key))
 
 
 def _origin(artifact: Artifact) -> tuple[str, ...]:
