@@ -22,7 +22,7 @@ import yaml
 
 from emt_core.artifact import Artifact, Workspace, read_json, write_json
 from emt_core.explore.lineage import finished
-from emt_core.index import Index
+from emt_core.index import Index, SourceRange
 from emt_core.plan import Instance, make_plan
 from emt_core.recipe import load_recipe
 from emt_core.runner import run_plan
@@ -44,13 +44,22 @@ def scaled_counts(index: Index, rows: int) -> list[int]:
     return counts
 
 
+def originals(source: SourceRange, row: np.ndarray, count: int) -> np.ndarray:
+    """The demo's row of the source that each new row repeats.
+
+    A pool goes round and round; a robot set says each frame many times before the next, so that episodes stay whole and
+    their numbers rise with the rows, as readers write them.
+    """
+    return row * source.rows // count if source.role == "robot" else row % source.rows
+
+
 def write_sources(out: Path, index: Index, counts: list[int]) -> None:
     table, at, facts = Table(out / "index.lance"), 0, []
     for source, count in zip(index.sources, counts, strict=True):
         held = index.table.take(np.arange(source.start, source.stop))
         for start in range(0, count, BLOCK_ROWS):
             row = np.arange(start, min(start + BLOCK_ROWS, count))
-            block = held.take(pa.array(row % source.rows))
+            block = held.take(pa.array(originals(source, row, count)))
             for name, values in (("id", [f"{source.name}:{n}" for n in row.tolist()]), ("row", row)):
                 place = block.schema.get_field_index(name)
                 block = block.set_column(place, block.schema.field(place), pa.array(values))
@@ -72,7 +81,7 @@ def write_features(out: Path, index: Index, features: Features, counts: list[int
         status = np.array(features.table.take(rows, ["status"]).column(0).to_pylist(), object)
         deviation = NOISE * vectors[status == ""].std(axis=0)
         for start in range(0, count, BLOCK_ROWS):
-            pick = np.arange(start, min(start + BLOCK_ROWS, count)) % source.rows
+            pick = originals(source, np.arange(start, min(start + BLOCK_ROWS, count)), count)
             made = vectors[pick] + rng.standard_normal((len(pick), vectors.shape[1]), np.float32) * deviation
             made[status[pick] != ""] = 0
             table.append(feature_table(made.astype(np.float16), status[pick].tolist()))

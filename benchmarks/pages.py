@@ -63,7 +63,8 @@ WATCH = """() => {
     const app = document.querySelector('[data-testid="stApp"]');
     const running = app && app.getAttribute('data-test-script-state') === 'running';
     const loading = [...document.images].some((i) => !i.complete);
-    return app && !running && !loading && !document.querySelector(busy) && performance.now() - m.last > ms;
+    const titled = main() && seen(main(), 'h1');
+    return app && titled && !running && !loading && !document.querySelector(busy) && performance.now() - m.last > ms;
   };
   window.__since = (event) => {
     document.addEventListener(event, () => { m.since = performance.now(); m.plot = 0; }, { capture: true, once: true });
@@ -116,7 +117,8 @@ def visit(browser: Browser, address: str) -> dict[str, float | None]:
     with opened(browser) as page:
         page.goto(address, wait_until="commit")
         quiet(page)
-        return page.evaluate("({paint: window.__m.paint, whole: window.__m.last})")
+        # a page of words alone (no jobs yet) is painted when it is whole
+        return page.evaluate("({paint: window.__m.paint ?? window.__m.last, whole: window.__m.last})")
 
 
 def move_slider(browser: Browser, address: str, repeats: int) -> list[float]:
@@ -195,7 +197,8 @@ def report(rows: list[tuple[str, ...]], interactions: dict[str, list[float]], fa
         "# What a person waits for at a million samples",
         "",
         f"`python benchmarks/pages.py --workspace W --repeats {facts['repeats']}` on {facts['date']}:",
-        f"{facts['machine']}; load {facts['before']:.1f} before, {facts['after']:.1f} after; server and headless chromium on this machine.",
+        f"{facts['machine']}; load {facts['before']:.1f} before, {facts['after']:.1f} after;",
+        "server and headless chromium on this machine.",
         f"Workspace: {facts['rows']:,} rows, made by `benchmarks/million.py`. Goals in brackets; ✓ met, ✗ missed.",
         "`paint`: title and first content on screen; `whole`: the last change. Cold: one fresh server a page.",
         "",
