@@ -75,9 +75,6 @@ class MidtrainConfig(StageConfig):
             raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
         return self
 
-    def uses(self) -> tuple[str, ...]:
-        return ("select",)
-
 
 class QuestionFile(Frozen):
     """A benchmark's own file, as it is distributed."""

@@ -1,0 +1,154 @@
+"""midtrain: supervised fine-tuning of the whole VLM on a selection (method section 8).
+
+    model/              `save_pretrained`: weights (in the origin's precision), processor, chat template
+    steps.jsonl         a line a step (training/steps_log.py)
+    rejects.jsonl       selected samples that cannot be trained on: {"id", "reason", "detail", "step"}
+    checkpoints/        while building only: the last two, atomic
+
+Under torchrun the ranks of a launch train one model together; rank 0 writes (emt_core/ranks.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import EmtError
+from emt_core.stages import Context, Outcome
+from emt_core.train_config import MidtrainConfig
+
+VERSION = 1
+IDENTITY_REPLACES = ("model", "revision")
+DISTRIBUTED = True
+
+INLINE_SAMPLES = 4_000
+"""On a CPU, fewer samples in all are decoded in the main process: workers import torch, ten CPU seconds."""
+
+
+def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
+    """What the model is, whatever it is called."""
+    from emt_core.model_identity import model_identity
+
+    if not config.model:
+        raise EmtError(
+            "midtrain has no model", where="midtrain.model", remedy="give the recipe a `backbone`, a folder or hub name"
+        )
+    return model_identity(config.model, config.revision, base)
+
+
+def run(context: Context) -> Outcome:
+    from emt_core.model_identity import locate_model
+    from emt_core.policies.backbone import load_processor, load_vlm
+    from emt_core.training.batches import Plan
+    from emt_core.training.conversations import ConversationPreparer
+    from emt_core.training.session import (
+        Session,
+        close_accelerator,
+        count_rejects,
+        dtype_of_origin,
+        open_accelerator,
+    )
+    from emt_core.training.steps_log import iterate_steps
+
+    config = context.config
+    assert isinstance(config, MidtrainConfig)
+    rows = selected_rows(context)
+    model = str(locate_model(config.model, context.base))
+    revision = context.identity.get("revision") or config.revision
+    processor = load_processor(model, revision)
+    preparer = ConversationPreparer(
+        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
+    )
+    accelerator = open_accelerator(context.runtime.device, config.precision)
+    try:
+        session = Session.open(
+            load_vlm(model, revision),
+            config,
+            accelerator,
+            context.out,
+            recompute=context.runtime.gradient_checkpointing,
+            origin_dtype=dtype_of_origin(model, revision),
+        )
+        feed = _feed(context, config, rows, preparer, on_cpu=accelerator.device.type == "cpu")
+        world = accelerator.num_processes
+        if config.batch < world:
+            raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
+        micro = min(context.runtime.batch_size, -(-config.batch // world))
+        plan = Plan(batch=config.batch, micro=micro, world=world, rank=accelerator.process_index)
+        context.progress.say(
+            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {micro} on"
+            f" {world} device{'s' if world > 1 else ''})" + (f", from step {session.after}" if session.after else "")
+        )
+        with context.progress.track("training", config.steps, done=session.after, unit="steps") as tracker:
+            trainer = session.train(
+                feed, plan, context.out, on_step=lambda _: tracker.advance(), say=context.progress.say
+            )
+        session.save_model(context.out / "model", processor)
+        accelerator.wait_for_everyone()
+        facts = {
+            "device": str(accelerator.device),
+            "dtype": accelerator.mixed_precision.replace("no", "float32"),
+            "devices": world,
+            "micro_batch": trainer.plan.micro,
+            "passes": trainer.plan.passes,
+            "parameters": session.parameters,
+        }
+    finally:
+        close_accelerator()
+    if accelerator.is_main_process:
+        shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
+    steps = list(iterate_steps(context.out / "steps.jsonl")) if accelerator.is_main_process else []
+    return Outcome(
+        rows=len(rows), metrics=facts | _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
+    )
+
+
+def selected_rows(context: Context) -> Any:
+    """int64 [n]: index rows of the selection. Raises EmtError where it belongs to another pool, or is empty."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    select, sources = context.parents["select"], context.parents["sources"]
+    if select.manifest["parents"].get("sources") != sources.key:
+        raise EmtError(
+            "the selection was made from another pool than the one this recipe names",
+            where=f"select {select.key}",
+            remedy="run select again with this recipe's sources",
+        )
+    rows = pq.read_table(select.data / "selected.parquet", columns=["row"]).column("row").to_numpy().astype(np.int64)
+    if not len(rows):
+        raise EmtError("the selection is empty", where=f"select {select.key}", remedy="choose a lower threshold")
+    return rows
+
+
+def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, *, on_cpu: bool) -> Any:
+    from emt_core.training.batches import Feed, Selection
+
+    selection = Selection(context.parents["sources"], rows, preparer, max_images=config.max_images)
+    few = on_cpu and config.steps * config.batch < INLINE_SAMPLES
+    return Feed(selection, seed=config.seed, workers=0 if few else context.runtime.workers)
+
+
+def _metrics(steps: list[dict[str, Any]], selected: int, rejects: dict[str, int]) -> dict[str, Any]:
+    """First and last losses are means over a twentieth of the steps: single steps are noise."""
+    losses = [record["loss"] for record in steps if record["loss"] is not None]
+    if not losses:
+        return {}
+    span = max(len(losses) // 20, 1)
+    last = steps[-1]
+    seconds = max(last["seconds"], 1e-9)
+    return {
+        "first_loss": sum(losses[:span]) / span,
+        "last_loss": sum(losses[-span:]) / span,
+        "steps": last["step"],
+        "samples": last["samples"],
+        "epochs": round(last["samples"] / selected, 3),
+        "tokens": last["tokens"],
+        "supervised_tokens": last["supervised"],
+        "training_seconds": last["seconds"],
+        "tokens_per_second": round(last["tokens"] / seconds, 1),
+        "samples_per_second": round(last["samples"] / seconds, 2),
+        "memory_mb": max(record["memory_mb"] for record in steps),
+        "rejects": rejects,
+    }

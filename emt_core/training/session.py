@@ -1,0 +1,300 @@
+"""One mid-training run on whatever devices there are: model, optimiser and data put together, resumed, saved.
+
+session = Session.open(...)     loads the model, finds the last whole checkpoint
+session.train(...)              steps up to the last one; log, rejects and checkpoints as they come
+session.save_model(folder)      rank 0: `save_pretrained`, in the precision that the origin has
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import EmtError
+from emt_core.training.batches import Feed, Plan
+from emt_core.training.checkpoints import Checkpoint, Checkpoints, read_training_state, write_training_state
+from emt_core.training.loop import Cadence, StepResult, Trainer
+from emt_core.training.loss import SupervisedLoss
+from emt_core.training.optimizer import build_optimizer
+from emt_core.training.parts import add_low_rank, count_parameters, freeze, merge_low_rank
+from emt_core.training.sharded import gather_state, read_gathered, write_gathered
+from emt_core.training.steps_log import StepsLog
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from emt_core.encoders.base import Precision
+    from emt_core.train_config import MidtrainConfig
+
+CHECKPOINT_SECONDS = 600.0
+"""Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: more often would be felt."""
+
+
+def open_accelerator(device: str, precision: Precision) -> Accelerator:
+    """accelerate for this process: alone, or one of several that torchrun started. device: as in Runtime."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from emt_core.encoders.base import choose_device, choose_dtype
+
+    chosen = choose_device(device)
+    if chosen.type == "cuda" and chosen.index is not None:
+        import torch
+
+        torch.cuda.set_device(chosen)
+    mixed = "bf16" if str(choose_dtype(precision, chosen)).endswith("bfloat16") else "no"
+    # a pass of text alone leaves the vision encoder without gradient
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])
+
+
+def dtype_of_origin(model: str, revision: str | None = None) -> torch.dtype | None:
+    """The precision that a model's weights are stored in, as its config says."""
+    from transformers import AutoConfig
+
+    local = Path(model).is_dir()
+    config = AutoConfig.from_pretrained(
+        model, revision=None if local else revision, trust_remote_code=False, local_files_only=local
+    )
+    return getattr(config, "dtype", None)
+
+
+def close_accelerator() -> None:
+    """accelerate keeps one state a process: the next run in it may want another precision."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@dataclass(kw_only=True)
+class Session:
+    config: MidtrainConfig
+    accelerator: Accelerator
+    vlm: Any
+    """The bare model; with low-rank training, the one that the additions sit in."""
+
+    adapted: Any
+    """With low-rank training peft's wrapper, else None."""
+
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    checkpoints: Checkpoints
+    found: Checkpoint | None
+    origin_dtype: torch.dtype
+    parameters: dict[str, int]
+
+    @classmethod
+    def open(
+        cls,
+        vlm: Any,
+        config: MidtrainConfig,
+        accelerator: Accelerator,
+        out: Path,
+        *,
+        recompute: bool = False,
+        origin_dtype: torch.dtype | None = None,
+    ) -> Session:
+        """vlm: in float32, as `load_vlm` gives it. recompute: gradient checkpointing (less memory, a third more time).
+        origin_dtype: precision that the result is saved in (None: float32).
+
+        Goes on from the last whole checkpoint below `out`. Raises EmtError where that is of another model.
+        """
+        import torch
+
+        adapted = None
+        if config.lora_rank:
+            adapted = add_low_rank(vlm, config.lora_rank)
+            vlm = adapted.get_base_model()
+        freeze(vlm, config.freeze)
+        if recompute:
+            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        vlm.train()
+        parameters = count_parameters(vlm)
+        module = SupervisedLoss(vlm).to(accelerator.device)
+        optimizer = build_optimizer(module, weight_decay=config.weight_decay, kind=config.optimizer)
+        checkpoints = Checkpoints(out / "checkpoints")
+        found = checkpoints.latest()
+        prepared = accelerator.prepare(module, optimizer)
+        session = cls(
+            config=config,
+            accelerator=accelerator,
+            vlm=vlm,
+            adapted=adapted,
+            module=prepared[0],
+            optimizer=prepared[1],
+            checkpoints=checkpoints,
+            found=found,
+            origin_dtype=origin_dtype or torch.float32,
+            parameters=parameters,
+        )
+        if found is not None:
+            session._read(found)
+        accelerator.wait_for_everyone()  # nobody writes before everybody has read
+        return session
+
+    @property
+    def after(self) -> int:
+        """The step that training goes on from; 0 at the start."""
+        return self.found.step if self.found else 0
+
+    def train(
+        self,
+        feed: Feed,
+        plan: Plan,
+        out: Path,
+        *,
+        on_step: Callable[[StepResult], None] = lambda _: None,
+        say: Callable[[str], None] = print,
+    ) -> Trainer:
+        """Up to config.steps. Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints. Returns the trainer."""
+        first = self.accelerator.is_main_process
+        log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
+        rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
+        facts = dict(self.found.facts) if self.found else {"samples": 0, "tokens": 0, "supervised": 0}
+        cadence = Cadence(CHECKPOINT_SECONDS)
+
+        def keep_last_good(step: int) -> int | None:
+            # the step that failed was not taken: the weights are those of `step`
+            if step > 0 and self.accelerator.num_processes == 1 and step != self._kept_step():
+                self._save(step, facts)
+            return self._kept_step()
+
+        trainer = Trainer(
+            accelerator=self.accelerator,
+            module=self.module,
+            optimizer=self.optimizer,
+            feed=feed,
+            config=self.config,
+            plan=plan,
+            say=say,
+        )
+        for result in trainer.run(self.after, before_failure=keep_last_good):
+            for name in facts:
+                facts[name] += getattr(result, name)
+            if log is not None and rejects is not None:
+                rejects.write(result.step, result.rejected)
+                log.write(
+                    result.step,
+                    {
+                        "loss": result.loss,
+                        "learning_rate": result.learning_rate,
+                        "grad_norm": result.grad_norm,
+                        "samples": facts["samples"],
+                        "tokens": facts["tokens"],
+                        "supervised": facts["supervised"],
+                        "memory_mb": round(result.memory_mb, 1),
+                    },
+                )
+            if self._agree(cadence.due()) and result.step < self.config.steps:
+                self._save(result.step, facts)
+            on_step(result)
+        if self.after < self.config.steps:
+            self._save(self.config.steps, facts)
+        if not facts["supervised"]:
+            raise EmtError(
+                "not one sample of the selection can be trained on",
+                where=out / "rejects.jsonl",
+                remedy="its lines say why; a larger cutoff or other images may help",
+            )
+        return trainer
+
+    def save_model(self, folder: Path, processor: Any) -> None:
+        """Weights, config, processor and template: what `from_pretrained` takes. All ranks call it."""
+        state = None
+        if self._sharded:
+            state, _ = gather_state(self.module, self.optimizer)
+            state = {name.removeprefix("vlm."): value for name, value in state.items()}
+        if not self.accelerator.is_main_process:
+            return
+        vlm = merge_low_rank(self.adapted) if self.adapted is not None else self.vlm
+        vlm.config.use_cache = True
+        aside = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        if state is None:
+            vlm.to(self.origin_dtype).save_pretrained(aside)
+        else:
+            state = {name: value.to(self.origin_dtype) for name, value in state.items()}
+            vlm.save_pretrained(aside, state_dict=state)
+        processor.save_pretrained(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+
+    @property
+    def _sharded(self) -> bool:
+        return str(self.accelerator.distributed_type).endswith("FSDP")
+
+    def _kept_step(self) -> int | None:
+        kept = self.checkpoints.latest()
+        return kept.step if kept else None
+
+    def _agree(self, due: bool) -> bool:
+        """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
+        if self.accelerator.num_processes == 1:
+            return due
+        from accelerate.utils import broadcast_object_list
+
+        return bool(broadcast_object_list([due])[0])
+
+    def _save(self, step: int, facts: dict[str, Any]) -> None:
+        if self._sharded:
+            model, moments = gather_state(self.module, self.optimizer)
+            if self.accelerator.is_main_process:
+                self.checkpoints.save(step, lambda folder: write_gathered(folder, model, moments), facts)
+        elif self.accelerator.is_main_process:
+            bare = self.accelerator.unwrap_model(self.module)
+            self.checkpoints.save(step, lambda folder: write_training_state(folder, bare, self.optimizer), facts)
+
+    def _read(self, found: Checkpoint) -> None:
+        if self._sharded:
+            read_gathered(found.path, self.module, self.optimizer)
+        else:
+            read_training_state(found.path, self.accelerator.unwrap_model(self.module), self.optimizer)
+
+
+class RejectLog:
+    """rejects.jsonl: {"id", "reason", "detail", "step"} a line, each sample once, however many epochs pass it."""
+
+    def __init__(self, path: Path, *, after: int) -> None:
+        self.path = path
+        kept = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    break  # cut short by a kill; what follows is beyond the checkpoint
+                if entry["step"] <= after:
+                    kept.append(entry)
+        self.counts: dict[str, int] = {}
+        self._seen = set()
+        path.write_text("")
+        for entry in kept:
+            self._add(entry)
+
+    def write(self, step: int, rejected: list[dict[str, str]]) -> None:
+        for entry in rejected:
+            if entry["id"] not in self._seen:
+                self._add({**entry, "step": step})
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        self._seen.add(entry["id"])
+        self.counts[entry["reason"]] = self.counts.get(entry["reason"], 0) + 1
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def count_rejects(path: Path) -> dict[str, int]:
+    """Reason -> samples."""
+    counts: dict[str, int] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            reason = json.loads(line)["reason"]
+            counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))
