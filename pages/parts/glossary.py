@@ -112,6 +112,38 @@ BEFORE_AFTER = (
 )
 SIDE_SELECTED = "Share of this side of the pool that the selection takes."
 
+SUCCESS = (
+    "Share of episodes solved, averaged over tasks (and then over seeds), at the reported checkpoint. An episode that "
+    "the simulator spoiled counts as not solved. (§ Evaluation)"
+)
+WILSON = (
+    "95 % score interval (Wilson 1927) of the share of solved episodes: where the success of this trained policy on "
+    "further layouts would lie. It knows nothing of what another training run would give."
+)
+AVERAGE_LENGTH = "CALVIN: instructions of a chain completed in a row, on average over chains. (§ Evaluation)"
+LAYOUTS = (
+    "Places of objects and goals are drawn from seeds that demonstrations never use, or are the benchmark's own. Every "
+    "policy evaluated with the same seed meets the same ones."
+)
+FAULTS = "Episodes spoiled by a crash, a hang or an error of the simulator, or by an action that is not finite."
+DYNAMICS = (
+    "Success at intermediate checkpoints of fine-tuning. In the paper the mid-trained start is ahead from the first "
+    "one and training losses do not tell the starts apart. Band: 95 % of all episodes. (§ Training dynamics)"
+)
+PAIRED = (
+    "Each pair is one layout of one task, played by two policies with the same training seed. Only layouts where they "
+    "come out differently carry information."
+)
+ROLLOUTS = "The frames that the policy saw, one a chunk of actions. The recipe's `videos` says how many are kept."
+
+FAILURES = {
+    "step_cap": "out of steps",
+    "crashed": "simulator crashed",
+    "hung": "simulator hung",
+    "error": "simulator error",
+    "bad_action": "action not finite",
+}
+
 REASONS = {
     "": "selected",
     "robot": "robot data, not a candidate",

@@ -1,0 +1,255 @@
+"""Results: how often the robot succeeds, by task, over checkpoints, arm against arm, and beside the paper."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from emt_core.comparison.arms import Arm, Difference, arms_of, by_task, differences, dynamics, reference_of
+from emt_core.comparison.runs import Run, runs_of
+from emt_core.figures import numbers
+from emt_core.figures import results as figures
+from pages.parts import glossary
+from pages.parts.empty import first_steps
+from pages.parts.paper_results import paper_section
+from pages.parts.plain import escape
+from pages.parts.rollouts import rollouts
+from pages.parts.runs import launch_problem, page_header, start
+from pages.parts.view import View, current
+
+BARE = {"displayModeBar": False}
+MOST_ARMS = 10
+HOW = """evaluate.metaworld:
+  benchmark: {name: metaworld}
+  checkpoints: all      # one curve over fine-tuning
+  episodes: 50          # unseen layouts a task"""
+
+
+def main() -> None:
+    view = current()
+    page_header(
+        view,
+        "Results",
+        "How often the robot solves its tasks in closed loop, on layouts that training never saw.",
+        ("finetune", "evaluate"),
+    )
+    runs = runs_of(view.done)
+    if not runs:
+        _empty(view)
+        paper_section(None, [])
+        return
+    benchmark = _benchmark(runs)
+    arms = _chosen_arms([run for run in runs if run.benchmark == benchmark])
+    colours = figures.arm_colours([arm.name for arm in arms])
+    _summary(arms)
+    _tasks(arms, colours)
+    _dynamics(arms, colours)
+    _comparison(arms, colours)
+    rollouts([run for arm in arms for run in arm.runs])
+    paper_section(benchmark, arms)
+
+
+def _benchmark(runs: list[Run]) -> str:
+    names = list(dict.fromkeys(run.benchmark for run in runs))
+    if len(names) == 1:
+        return names[0]
+    if st.session_state.get("benchmark") not in (None, *names):
+        st.session_state.pop("benchmark")
+    chosen = st.segmented_control(
+        "Benchmark", names, default=names[0], required=True, key="benchmark", bind="query-params", format_func=escape
+    )
+    return chosen or names[0]
+
+
+def _chosen_arms(runs: list[Run]) -> list[Arm]:
+    """All arms, or those that the reader picks; never more than colours can tell apart."""
+    names = list(dict.fromkeys(run.arm for run in runs))
+    if len(names) > 1:
+        kept = [name for name in st.session_state.get("arms", names[:MOST_ARMS]) if name in names]
+        st.session_state["arms"] = kept or names[:MOST_ARMS]
+        picked = st.multiselect(
+            "Arms",
+            names,
+            key="arms",
+            max_selections=MOST_ARMS,
+            help="Which starts of the VLA are shown: arms of an experiment, or instances of `evaluate`.",
+        )
+        names = [name for name in names if name in picked] or names[:MOST_ARMS]
+    return arms_of([run for run in runs if run.arm in names])
+
+
+def _summary(arms: list[Arm]) -> None:
+    """The best arm's figure first; what was played, and by which rule the checkpoint was chosen."""
+    best = max(arms, key=lambda arm: arm.rate)
+    results = best.runs[0].results
+    failures: dict[str, int] = {}
+    for arm in arms:
+        for run in arm.runs:
+            for kind, count in run.chosen["failures"].items():
+                failures[kind] = failures.get(kind, 0) + count
+    broken = sum(count for kind, count in failures.items() if kind != "step_cap")
+    with st.grid(5, min_column_width=150, gap="small"):
+        title = "Mean success" if len(arms) == 1 else f"Best: {escape(best.name)}"
+        st.metric(title, numbers.share(best.rate), help=glossary.SUCCESS, border=True)
+        st.metric("95 % interval", _interval(best.low, best.high), help=glossary.WILSON, border=True)
+        if best.average_length is not None:
+            goals = len(best.runs[0].chosen["reached"])
+            st.metric(
+                "Average length", f"{best.average_length:.2f} of {goals}", help=glossary.AVERAGE_LENGTH, border=True
+            )
+        st.metric("Episodes", numbers.whole(sum(arm.episodes for arm in arms)), help=glossary.LAYOUTS, border=True)
+        step = results["chosen"]
+        st.metric(
+            "Checkpoint",
+            f"step {step:,}" if step >= 0 else "one policy",
+            help=f"Rule: {results['rule_text']}. ({results['rule']})",
+            border=True,
+        )
+        st.metric("Simulator faults", numbers.whole(broken), help=glossary.FAULTS, border=True)
+
+
+def _tasks(arms: list[Arm], colours: dict[str, str]) -> None:
+    rows = by_task(arms)
+    st.subheader("Success by task", anchor=False, help=glossary.WILSON)
+    st.plotly_chart(figures.by_task(rows, colours), config=BARE, key="by-task")
+    with st.expander("As a table", icon=":material/table:"):
+        st.dataframe(
+            [
+                {
+                    **({"arm": row["arm"]} if len(arms) > 1 else {}),
+                    "task": row["task"],
+                    "episodes": row["n"],
+                    "solved": row["successes"],
+                    "success": numbers.share(row["rate"]),
+                    "95 % interval": _interval(row["low"], row["high"]),
+                    "failures": ", ".join(f"{count} {_failure(kind)}" for kind, count in row["failures"].items()),
+                }
+                for row in rows
+            ],
+            hide_index=True,
+        )
+
+
+def _dynamics(arms: list[Arm], colours: dict[str, str]) -> None:
+    rows = dynamics(arms)
+    if len({row["checkpoint"] for row in rows}) < 2:
+        return
+    st.subheader("Success over fine-tuning", anchor=False, help=glossary.DYNAMICS)
+    st.plotly_chart(figures.dynamics(rows, colours), config=BARE, key="dynamics")
+
+
+def _comparison(arms: list[Arm], colours: dict[str, str]) -> None:
+    if len(arms) < 2:
+        return
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    left.subheader("Arms against each other", anchor=False, help=glossary.PAIRED)
+    names = [arm.name for arm in arms]
+    if st.session_state.get("reference") not in (None, *names):
+        st.session_state.pop("reference")
+    reference = right.selectbox(
+        "Compared with",
+        names,
+        index=names.index(reference_of(names)),
+        key="reference",
+        bind="query-params",
+    )
+    found = _paired("|".join(str(run.artifact.path) for arm in arms for run in arm.runs), reference, _arms=arms)
+    tests = {difference.arm: difference for difference in found}
+    seeds = any(len(arm.seeds) > 1 for arm in arms)
+    st.dataframe([_arm_row(arm, tests.get(arm.name), reference, seeds) for arm in arms], hide_index=True)
+    if not found:
+        st.caption("No two arms played the same layouts, so they cannot be paired. Give them the same evaluation seed.")
+        return
+    rows = [
+        {
+            "arm": difference.arm,
+            "difference": difference.paired.difference,
+            "low": difference.paired.low,
+            "high": difference.paired.high,
+            "p": difference.p_adjusted,
+        }
+        for difference in found
+    ]
+    st.plotly_chart(figures.differences(rows, colours, reference), config=BARE, key="differences")
+    tests_used = " and ".join(sorted({difference.paired.test for difference in found}))
+    st.caption(
+        f"Paired over episodes with the same training seed, task and layout: {tests_used}; p adjusted by Holm for "
+        f"{numbers.counted(len(found), 'comparison')}; interval from a paired bootstrap. It says whether these trained "
+        "policies differ, not what another training run would give: that shows in the spread over seeds."
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Pairing episodes")
+def _paired(artifacts: str, reference: str, *, _arms: list[Arm]) -> list[Difference]:
+    return differences(_arms, reference)
+
+
+def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int]:
+    row: dict[str, str | int] = {
+        "arm": arm.name,
+        "success": numbers.share(arm.rate),
+        "95 % interval": _interval(arm.low, arm.high),
+        "episodes": arm.episodes,
+    }
+    if arm.average_length is not None:
+        row["average length"] = f"{arm.average_length:.2f}"
+    if seeds:
+        row["by seed"] = ", ".join(f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds)
+        row["95 % over seeds"] = _interval(*arm.seed_interval) if arm.seed_interval else "needs 3 seeds"
+    if test is not None:
+        pair = test.paired
+        row[f"less {reference}"] = f"{100 * pair.difference:+.1f} points"
+        row["better / worse"] = f"{pair.better} / {pair.worse} of {pair.cases}"
+        row["p"] = f"{test.p_adjusted:.2g}"
+    elif arm.name != reference:
+        row[f"less {reference}"] = "no common episodes"
+    return row
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def _failure(kind: str) -> str:
+    return glossary.FAILURES.get(kind, kind)
+
+
+def _empty(view: View) -> None:
+    """What this page will show, and how to get there from where the recipe stands."""
+    if view.recipe is None:
+        first_steps(view)
+        return
+    with st.container(border=True):
+        st.subheader("Nothing was evaluated yet", anchor=False)
+        st.markdown(
+            "Here stand success rates with their intervals, curves over fine-tuning checkpoints, arms compared on the "
+            "same layouts, and videos of every kind of failure. For this, a policy has to be fine-tuned "
+            "(**finetune**) and let loose in a simulator (**evaluate**)."
+        )
+        planned = _planned(view)
+        if view.workspace.read_only:
+            pass
+        elif planned:
+            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until evaluate", language="bash")
+            st.button(
+                "Run up to evaluate",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=start,
+                args=(view, "evaluate"),
+                key="run-missing",
+            )
+        else:
+            st.markdown("This recipe has no `evaluate` yet. Behind a `finetune` stage, add for example:")
+            st.code(HOW, language="yaml")
+            st.markdown("Whether a simulator works on this machine, its own controller shows:")
+            st.code("emt check-benchmark metaworld", language="bash")
+        launch_problem()
+
+
+def _planned(view: View) -> bool:
+    from emt_core.recipe import load_recipe
+
+    return view.recipe_file is not None and any(i.stage == "evaluate" for i in load_recipe(view.recipe_file).instances)
+
+
+main()

@@ -1,0 +1,151 @@
+"""The Results page over hand-made evaluations, a real tiny one, and nothing at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from dot_policy import DotPolicy
+from evaluate_world import evaluated, experiment
+from page_runner import metrics, words
+
+from emt_core.artifact import Workspace, write_json
+from emt_core.comparison.runs import runs_of
+from emt_core.explore.lineage import finished
+from emt_core.figures import numbers
+from emt_core.plan import make_plan
+from emt_core.recipe import load_recipe
+from emt_core.runner import run_plan
+from emt_core.stages import evaluate
+
+PAPER = "reported in the paper, not measured here"
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return experiment(tmp_path_factory.mktemp("results") / "ws", episodes=8)
+
+
+def table(app, column: str):
+    """The first table on the page that has this column."""
+    return next(frame.value for frame in app.dataframe if column in frame.value.columns)
+
+
+def test_nothing_evaluated_says_what_it_takes(open_page, complete, empty):
+    app = open_page("results", complete)
+    assert not app.exception
+    assert "Nothing was evaluated yet" in words(app)
+    assert "This recipe has no `evaluate` yet" in words(app)
+    assert "emt check-benchmark metaworld" in words(app)
+    assert PAPER in words(app)
+    app = open_page("results", empty)
+    assert not app.exception
+    assert "This workspace is empty" in words(app)
+
+
+def test_a_recipe_that_plans_to_evaluate_offers_the_button(open_page, tmp_path: Path):
+    space = Workspace.open(tmp_path / "ws", create=True)
+    write_json(tmp_path / "p" / "policy.json", {})
+    recipe = space.path / "recipes" / "r.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(f"name: r\nbase: {tmp_path}\nevaluate: {{policy: p, benchmark: {{name: rehearsal}}}}\n")
+    app = open_page("results", space.path)
+    assert not app.exception
+    assert f"emt run {recipe} --workspace {space.path} --until evaluate" in words(app)
+    assert "Run up to evaluate" in [button.label for button in app.button]
+
+
+def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
+    app = open_page("results", arms.path)
+    assert not app.exception
+    assert not app.error
+    runs = runs_of(finished(arms, "arms"))
+    by_arm = {name: [r.chosen["mean"] for r in runs if r.arm == name] for name in ("none", "random", "learned")}
+    rates = {name: sum(m["rate"] for m in means) / len(means) for name, means in by_arm.items()}
+    best = max(rates, key=lambda name: rates[name])
+    found = metrics(app)
+    assert found[f"Best: {best}"] == numbers.share(rates[best])
+    assert found["Episodes"] == numbers.whole(3 * 2 * 3 * 8)
+    assert found["Checkpoint"] == "step 300"
+    faults = sum(n for r in runs for kind, n in r.chosen["failures"].items() if kind != "step_cap")
+    assert found["Simulator faults"] == str(faults)
+    compared = table(app, "by seed").set_index("arm")
+    assert compared.loc["learned", "success"] == numbers.share(rates["learned"])
+    assert compared.loc["learned", "95 % over seeds"] == "needs 3 seeds"
+    assert "McNemar, exact" in words(app)
+    assert "Success over fine-tuning" in words(app)
+    assert PAPER in words(app)
+
+
+def test_arms_can_be_left_out_and_the_reference_changed(open_page, arms: Workspace):
+    app = open_page("results", arms.path)
+    app.selectbox(key="reference").set_value("random").run()
+    assert not app.exception
+    assert "less random" in table(app, "by seed").columns
+    app.multiselect(key="arms").set_value(["learned"]).run()
+    assert not app.exception
+    assert "Mean success" in metrics(app)
+    assert "Arms against each other" not in words(app)
+
+
+def test_rollouts_show_failures_first_and_can_be_filtered(open_page, arms: Workspace):
+    app = open_page("results", arms.path)
+    shown = table(app, "detail")
+    assert list(shown["success"]) == sorted(shown["success"])
+    assert len(app.get("video")) == 6  # two of each of three tasks
+    app.selectbox(key="rollout-task").set_value("reach-v3").run()
+    assert set(table(app, "detail")["task"]) == {"reach-v3"}
+    assert len(app.get("video")) == 2
+    app.segmented_control(key="rollout-show").set_value("successes").run()
+    assert not app.exception
+    left = [frame.value for frame in app.dataframe if "detail" in frame.value.columns]
+    assert all(frame["success"].all() for frame in left)
+
+
+def test_a_missing_video_is_said_not_raised(open_page, arms: Workspace, tmp_path: Path):
+    space = shutil.copytree(arms.path, tmp_path / "ws")
+    for path in space.glob("evaluate/*/data/videos"):
+        shutil.rmtree(path)
+    app = open_page("results", space)
+    assert not app.exception
+    assert "The video file is gone." in words(app)
+
+
+def test_a_benchmark_of_the_paper_stands_beside_its_figures(open_page, tmp_path: Path):
+    space = Workspace.open(tmp_path / "ws", create=True)
+    evaluated(space, "a", 0.5, benchmark="libero_10", episodes=4, checkpoints=(5,), videos=0)
+    evaluated(
+        space, "b", 0.6, benchmark="calvin_abcd", goals=5, tasks=("chain",), episodes=9, checkpoints=(5,), videos=0
+    )
+    write_json(space.path / "state" / "r.json", {"evaluate.libero": "a", "evaluate.calvin": "b"})
+    (space.path / "recipes").mkdir()
+    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    app = open_page("results", space.path)
+    assert not app.exception
+    assert "Other backbones, data and compute" in words(app)
+    assert PAPER in words(app)
+    app.segmented_control(key="benchmark").set_value("calvin_abcd").run()
+    assert not app.exception
+    assert metrics(app)["Average length"].endswith("of 5")
+
+
+@pytest.mark.parametrize("query", [{"benchmark": "nope"}, {"reference": "nope"}])
+def test_nonsense_in_a_link_is_ignored(open_page, arms: Workspace, query):
+    app = open_page("results", arms.path, **query)
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_real_evaluation_is_shown(open_page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy())
+    write_json(tmp_path / "p" / "policy.json", {})
+    recipe = tmp_path / "real.yaml"
+    recipe.write_text("evaluate: {policy: p, benchmark: {name: rehearsal}, episodes: 2, videos: 1}\n")
+    run_plan(make_plan(load_recipe(recipe)), Workspace.open(tmp_path / "ws", create=True), quiet=True)
+    app = open_page("results", tmp_path / "ws")
+    assert not app.exception
+    assert metrics(app)["Mean success"] == "100.0 %"
+    assert metrics(app)["Checkpoint"] == "one policy"
+    assert len(app.get("video")) == 2
+    assert "bring the red dot to the green one (0)" in words(app)
