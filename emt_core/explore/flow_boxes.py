@@ -119,10 +119,10 @@ def _lines(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
     if len(fold.members) > 1:
         done = sum(member.state == "done" for member in fold.members)
         return (*named, f"{done} of {len(fold.members)} done")
-    member = fold.members[0]
+    member = next(iter(fold.members))
     if member.state == "done":
         what = headlines.get(member.label) or f"{numbers.short(member.rows)} rows"
-        return (*named, what)
+        return (*named, *what.split(", "))
     return (*named, member.state)
 
 
@@ -134,7 +134,7 @@ def _hover(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
     if len(fold.members) > 1:
         counts = {state: sum(m.state == state for m in fold.members) for state in WORST_FIRST}
         return (does, ", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    member = fold.members[0]
+    member = next(iter(fold.members))
     facts = [does, f"{member.state}: {MEANING[member.state]}"]
     if member.why:
         facts.append(f"why: {member.why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 import plotly.graph_objects as go
 
@@ -29,6 +30,8 @@ ROW_PX = 74
 WIDTH, HEIGHT = 0.86, 0.80
 """Of a box, in columns and rows."""
 
+Point = tuple[float, float]
+
 CLICK_SPOTS = 5
 """Invisible markers over a box: a click anywhere on it counts."""
 
@@ -51,7 +54,7 @@ def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chos
     place = _places(boxes, edges)
     figure = go.Figure()
     solid = {box.id for box in boxes if box.state not in ("absent", "planned")}
-    shapes = [_arrow(place[a], place[b], faint=not {a, b} <= solid) for a, b in edges]
+    shapes = [_arrow(_way(place[a], place[b], place.values()), faint=not {a, b} <= solid) for a, b in edges]
     shapes += [_frame(box, place[box.id], chosen=box.id == chosen) for box in boxes]
     for box in boxes:
         x, y = place[box.id]
@@ -85,12 +88,12 @@ def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chos
     return figure
 
 
-def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str, tuple[float, float]]:
+def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str, Point]:
     """Id -> (column, row): within a column near to the mean row of what feeds a box, else in the order given."""
     feeds: dict[str, list[str]] = {}
     for a, b in edges:
         feeds.setdefault(b, []).append(a)
-    place: dict[str, tuple[float, float]] = {}
+    place: dict[str, Point] = {}
     for column in sorted({box.column for box in boxes}):
         mine = [box for box in boxes if box.column == column]
         rows = {
@@ -111,11 +114,12 @@ def _words(box: Box) -> str:
     sign = f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> ' if box.state in STATE_SIGN else ""
     title = escape(box.title)
     title = f'<span style="color:{colour}">{title}</span>' if faint else f"<b>{title}</b>"
-    small = [f'<span style="font-size:10.5px;color:{colour}">{escape(line)}</span>' for line in box.lines]
+    tint = f";color:{colour}" if box.state != "done" else ""
+    small = [f'<span style="font-size:10.5px{tint}">{escape(line)}</span>' for line in box.lines]
     return "<br>".join([sign + title, *small])
 
 
-def _frame(box: Box, at: tuple[float, float], *, chosen: bool) -> dict:
+def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
     (x, y), colour = at, STATE_COLOUR[box.state]
     faint = box.state in ("absent", "planned")
     left, right, low, high = x - WIDTH / 2, x + WIDTH / 2, y - HEIGHT / 2, y + HEIGHT / 2
@@ -132,12 +136,30 @@ def _frame(box: Box, at: tuple[float, float], *, chosen: bool) -> dict:
     }
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float], *, faint: bool) -> dict:
-    x0, y0, x1, y1 = start[0] + WIDTH / 2, start[1], end[0] - WIDTH / 2, end[1]
-    middle = (x0 + x1) / 2
+def _way(start: Point, end: Point, boxes: Iterable[Point]) -> list[Point]:
+    """Points an arrow goes through: level between the boxes of every column it passes, never behind one."""
+    x0, x1 = start[0] + WIDTH / 2, end[0] - WIDTH / 2
+    way = [(x0, start[1])]
+    taken = list(boxes)
+    for column in range(round(start[0]) + 1, round(end[0])):
+        straight = start[1] + (end[1] - start[1]) * (column - start[0]) / (end[0] - start[0])
+        rows = [y for x, y in taken if x == column]
+        gaps = [y + side for y in rows for side in (-0.5, 0.5)]
+        if any(abs(straight - y) < HEIGHT / 2 + 0.06 for y in rows):
+            # of two gaps as near, the one on the side of where it comes from
+            straight = min(gaps, key=lambda gap: (round(abs(gap - straight), 6), abs(gap - start[1])))
+        way += [(column - WIDTH / 2, straight), (column + WIDTH / 2, straight)]
+    return [*way, (x1, end[1])]
+
+
+def _arrow(way: Sequence[Point], *, faint: bool) -> dict:
+    path = f"M {way[0][0]},{way[0][1]}"
+    for (x0, y0), (x1, y1) in pairwise(way):
+        middle = (x0 + x1) / 2
+        path += f" C {middle},{y0} {middle},{y1} {x1},{y1}"
     return {
         "type": "path",
-        "path": f"M {x0},{y0} C {middle},{y0} {middle},{y1} {x1},{y1}",
+        "path": path,
         "layer": "below",
         "line": {"color": fade(LEFT_OUT, 0.35 if faint else 0.9), "width": 1.4, "dash": "dot" if faint else "solid"},
     }

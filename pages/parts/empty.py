@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
+from emt_core.errors import EmtError
+from emt_core.explore.recipe_editing import add_recipe
 from emt_core.flow import STAGES
-from pages.parts.plain import escape, show_problem
-from pages.parts.runs import REPOSITORY, start
+from pages.parts.plain import escape
+from pages.parts.recipes import product_recipes, show_recipe
+from pages.parts.runs import launch_problem, start
 from pages.parts.view import View
 
 
@@ -15,13 +20,14 @@ def needs(view: View, *stages: str, shows: str) -> None:
     missing = [stage for stage in stages if not view.chain.has(stage)]
     if not missing:
         return
+    if view.recipe is None:
+        first_steps(view)
+        st.stop()
     with st.container(border=True):
-        if view.recipe is None:
-            _nothing_ran(view, missing[-1])
-        else:
-            last = missing[-1]
-            st.subheader(f"{last.capitalize()} has not run yet", anchor=False)
-            st.markdown(f"{shows} For this, **{last}** has to run: {STAGES[last].does}.")
+        last = missing[-1]
+        st.subheader(f"{last.capitalize()} has not run yet", anchor=False)
+        st.markdown(f"{shows} For this, **{last}** has to run: {STAGES[last].does}.")
+        if not view.workspace.read_only:
             st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {last}", language="bash")
             st.button(
                 f"Run up to {last}",
@@ -31,30 +37,29 @@ def needs(view: View, *stages: str, shows: str) -> None:
                 args=(view, last),
                 key="run-missing",
             )
-        problem = st.session_state.pop("_launch_problem", None)
-        if problem is not None:
-            show_problem(problem)
+        launch_problem()
     st.stop()
 
 
-def _nothing_ran(view: View, until: str) -> None:
-    st.subheader("This workspace is empty", anchor=False)
-    st.markdown(
-        "A **recipe** names your vision-language pool and your robot data; running it fills the workspace with "
-        "features, scores and a selection, and these pages with figures. Run one from a terminal:"
-    )
-    st.code(f"emt run my_recipe.yaml --workspace {view.workspace.path}", language="bash")
-    recipes = sorted((REPOSITORY / "recipes").glob("*.yaml"))
-    if recipes:
-        st.markdown("or start one of the recipes that come with the product; the demo needs no download and no GPU:")
+def first_steps(view: View) -> None:
+    """A workspace in which no recipe ran: what one is, and how to start."""
+    with st.container(border=True):
+        st.subheader("This workspace is empty", anchor=False)
+        if view.workspace.read_only:
+            st.markdown("Nothing was run here yet, and it is open for viewing only.")
+            return
+        st.markdown(
+            "A **recipe** names your vision-language pool and your robot data; running it fills the workspace with "
+            "features, scores and a selection, and these pages with figures. Run one from a terminal:"
+        )
+        st.code(f"emt run my_recipe.yaml --workspace {view.workspace.path}", language="bash")
+        recipes = product_recipes()
+        if not recipes:
+            return
+        st.markdown("or start from one that comes with the product; the demo needs no download and no GPU:")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             path = st.selectbox(
-                "Recipe",
-                recipes,
-                index=next((i for i, p in enumerate(recipes) if p.stem == "demo"), 0),
-                format_func=lambda p: p.stem,
-                label_visibility="collapsed",
-                width=320,
+                "Recipe", recipes, format_func=lambda p: p.stem, label_visibility="collapsed", width=320
             )
             st.button(
                 f"Run {escape(path.stem)}",
@@ -62,6 +67,22 @@ def _nothing_ran(view: View, until: str) -> None:
                 icon=":material/play_arrow:",
                 on_click=start,
                 args=(view, None),
-                kwargs={"recipe_file": path, "title": f"Run {path.stem}"},
+                kwargs={"recipe_file": path, "title": f"{path.stem}: all stages"},
                 key="run-first",
             )
+            st.button(
+                "Only look at it",
+                icon=":material/account_tree:",
+                on_click=_add,
+                args=(view, path),
+                key="add-first",
+                help="Adds it to the workspace and runs nothing.",
+            )
+        launch_problem()
+
+
+def _add(view: View, path: Path) -> None:
+    try:
+        show_recipe(add_recipe(view.workspace, path))
+    except EmtError as error:
+        st.session_state["_launch_problem"] = error

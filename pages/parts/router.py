@@ -5,16 +5,24 @@ from __future__ import annotations
 import streamlit as st
 
 PAGES = {
+    "Start": [("Overview", "overview", "account_tree"), ("Sources", "sources", "database")],
     "Explore": [
         ("Map", "map", "scatter_plot"),
-        ("Sources", "sources", "database"),
         ("Gap", "gap", "grid_on"),
         ("Estimator", "estimator", "show_chart"),
         ("Scores", "scores", "bar_chart"),
     ],
     "Decide": [("Select", "select", "tune"), ("Browse", "browse", "photo_library")],
+    "Train": [("Results", "results", "monitoring")],
+    "Share": [("Present", "present", "slideshow")],
+    "Work": [("Jobs", "jobs", "work_history")],
 }
 """Group -> (title, file of pages/ and address, icon). The first page is the one that opens."""
+
+
+def page_of(name: str) -> tuple[str, str] | None:
+    """Title and icon of a page by its file's name; None where there is no such page yet."""
+    return next(((title, icon) for group in PAGES.values() for title, file, icon in group if file == name), None)
 
 
 def navigation() -> st.Page:

@@ -1,4 +1,4 @@
-"""Stages as background jobs: launch from a page, watch, read the log, stop. All state is on disk (jobs.py)."""
+"""Runs on any page: the stages behind it with a button each, and the jobs at work. All state is on disk (jobs.py)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,19 @@ from pathlib import Path
 import streamlit as st
 
 from emt_core import jobs
-from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
 from emt_core.figures import numbers
 from emt_core.flow import STAGES
-from emt_core.plan import make_plan
 from emt_core.progress import duration
-from emt_core.recipe import load_recipe
-from emt_core.status import MEANING, InstanceStatus, plan_status
+from emt_core.status import MEANING
+from pages.parts.job_card import job_card, what_now
 from pages.parts.plain import escape, show_problem
+from pages.parts.states import ICON, states_of
 from pages.parts.view import View
 
 REPOSITORY = Path(__file__).parents[2]
-ICON = {
-    "done": ":green[:material/check_circle:]",
-    "running": ":blue[:material/progress_activity:]",
-    "starting": ":blue[:material/progress_activity:]",
-    "stale": ":orange[:material/history:]",
-    "interrupted": ":orange[:material/pause_circle:]",
-    "failed": ":red[:material/error:]",
-    "lost": ":red[:material/error:]",
-    "cancelled": ":gray[:material/cancel:]",
-    "missing": ":gray[:material/radio_button_unchecked:]",
-}
-
-
-@st.cache_data(ttl=5, max_entries=8, show_spinner=False)
-def recipe_status(recipe_file: str, changed: float, workspace: str) -> list[InstanceStatus]:
-    """State of every instance. `changed` (the recipe's mtime) and a short life keep it true while jobs run."""
-    return plan_status(make_plan(load_recipe(recipe_file)), Workspace.open(workspace))
+LIVE_S = 1.0
+SHOWN_AT_ONCE = 4
 
 
 def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -> None:
@@ -44,7 +28,7 @@ def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -
     with left, st.container(gap="xsmall"):
         st.title(title, anchor=False)
         st.caption(caption)
-    if view.recipe_file is not None:
+    if view.recipe_file is not None and not view.workspace.read_only:
         with right, st.container(horizontal=True, horizontal_alignment="right"):
             popover = st.popover("Run", icon=":material/play_circle:", on_change="rerun", key=f"run-{title}")
             if popover.open:
@@ -56,7 +40,7 @@ def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -
 def _stages(view: View, stages: tuple[str, ...]) -> None:
     """Each instance of the stages behind a page: its state, what it holds, a button to run it."""
     try:
-        states = recipe_status(str(view.recipe_file), view.recipe_file.stat().st_mtime, str(view.workspace.path))
+        states = states_of(view)
     except EmtError as error:
         show_problem(error)
         return
@@ -76,86 +60,78 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
         )
         if state.state not in ("done", "running"):
             button.button("Run", key=f"run-{state.label}", on_click=start, args=(view, state.label), width="stretch")
-    problem = st.session_state.pop("_launch_problem", None)
-    if problem is not None:
-        show_problem(problem)
+    launch_problem()
 
 
 def start(view: View, until: str | None, *, recipe_file: Path | None = None, title: str = "") -> None:
-    """Launch; a refusal is kept for the page to show."""
+    """Launch; a refusal is kept for the page to show (`launch_problem`)."""
     try:
-        job = jobs.launch(view.workspace, recipe_file or view.recipe_file, until=until, title=title)
+        job = jobs.launch(view.workspace, recipe_file or view.recipe_file, until=until, title=title)  # type: ignore[arg-type]
     except EmtError as error:
         st.session_state["_launch_problem"] = error
     else:
         st.session_state.setdefault("_watched", []).append(job.id)
 
 
+def launch_problem() -> None:
+    """Show why the last launch, cancel or removal was refused, once."""
+    problem = st.session_state.pop("_launch_problem", None)
+    if problem is not None:
+        show_problem(problem)
+
+
 def live_jobs(view: View, place: str) -> None:
-    """Jobs that run, and those this session launched until they are put away."""
+    """Jobs that run, and those this session launched until they are put away. Polls only while something runs."""
+    if not _to_show(view):
+        return
+    active = bool(jobs.active_jobs(view.workspace))
+    st.fragment(_live, run_every=LIVE_S if active else None)(view, place)
+
+
+def _live(view: View, place: str) -> None:
+    shown = _to_show(view)
+    launch_problem()
+    for job in shown[:SHOWN_AT_ONCE]:
+        job_card(job, place, close=_forget)
+    if len(shown) > SHOWN_AT_ONCE:
+        st.page_link("pages/jobs.py", label=f"{len(shown) - SHOWN_AT_ONCE} more", icon=":material/work_history:")
+    rerun_when_ended(view)
+
+
+def _to_show(view: View) -> list[jobs.Job]:
     watched = st.session_state.setdefault("_watched", [])
-    shown = [job for job in jobs.list_jobs(view.workspace)[:20] if job.active or job.id in watched]
-    for job in shown:
-        if job.active and job.id not in watched:
-            watched.append(job.id)
-        fragment = st.fragment(_job, run_every=1.0 if job.active else None)
-        fragment(view, job, place)
+    active = jobs.active_jobs(view.workspace)
+    watched += [job.id for job in active if job.id not in watched]
+    return [job for job in jobs.list_jobs(view.workspace) if job.id in watched]
 
 
-def _job(view: View, job: jobs.Job, place: str) -> None:
-    state = job.state
-    was_active = st.session_state.get(f"_active-{job.id}", False)
-    st.session_state[f"_active-{job.id}"] = job.active
-    if was_active and not job.active:
-        st.rerun()  # the whole page: what the job made is there now
-    with st.container(border=True):
-        name, bar, act = st.columns([3, 5, 2], vertical_alignment="center")
-        name.markdown(f"{ICON[state]} **{escape(job.asked['title'])}**  \n:gray[{state}, {duration(job.seconds)}]")
-        with bar:
-            _progress(view, job)
-        with act, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-            if job.active:
-                st.button(
-                    "Cancel",
-                    key=f"cancel-{place}-{job.id}",
-                    icon=":material/stop_circle:",
-                    on_click=job.cancel,
-                    help="Asks it to stop. What is committed stays; running it again goes on from there.",
-                )
-            else:
-                st.button(
-                    "Close", key=f"close-{place}-{job.id}", icon=":material/close:", on_click=_forget, args=(job.id,)
-                )
-        with st.expander("Log", expanded=state in ("failed", "lost"), icon=":material/terminal:"):
-            st.code(job.log_tail(60) or "Nothing printed yet.", language=None, height=220, wrap_lines=True)
+def rerun_when_ended(view: View) -> None:
+    """Inside a live part: run the whole page again once a job has ended or begun; what it made is there now."""
+    now = {job.id for job in jobs.active_jobs(view.workspace)}
+    before = st.session_state.get("_active_jobs")
+    st.session_state["_active_jobs"] = now
+    asked = st.session_state.pop("_look", False)
+    if asked or (before is not None and before != now):
+        st.rerun()
 
 
-def _progress(view: View, job: jobs.Job) -> None:
-    """The newest progress file among the stages being built, while the job runs."""
-    if not job.active:
-        return
-    found = []
-    for path in view.workspace.path.glob("*/*.building/progress.json"):
-        try:
-            from emt_core.artifact import read_json
+def badge(view: View) -> None:
+    """In the sidebar: how many jobs run and what the newest does; nothing while none runs."""
+    active = jobs.active_jobs(view.workspace)
+    st.session_state["_active_jobs"] = {job.id for job in active}
+    if active:
+        st.fragment(_badge, run_every=2 * LIVE_S)(view)
 
-            found.append(read_json(path))
-        except (FileNotFoundError, EmtError):
-            continue
-    live = [p for p in found if p["at"] >= job.asked["launched"]]
-    if not live:
-        st.progress(0.0, text="Starting")
-        return
-    now = max(live, key=lambda p: p["at"])
-    words = f"{now['label']} {now['doing']}: {now['done']:,}"
-    if now["total"]:
-        words += f" of {now['total']:,} {now['unit']}"
-    if now["rate"]:
-        words += f", {numbers.short(now['rate'])}/s"
-    if now["seconds_left"] is not None and now["done"] != now["total"]:
-        words += f", {duration(now['seconds_left'])} left"
-    share = min(now["done"] / now["total"], 1.0) if now["total"] else 0.0
-    st.progress(share, text=escape(words))
+
+def _badge(view: View) -> None:
+    active = jobs.active_jobs(view.workspace)
+    if active:
+        share, _ = what_now(active[0], "running")
+        now = active[0].current
+        doing = f"{now['label']} {share:.0%}" if now and share else now["label"] if now else "starting"
+        label = f"{len(active)} running: {doing}" if len(active) > 1 else f"Running: {doing}"
+        st.page_link("pages/jobs.py", label=escape(label), icon=":material/progress_activity:", width="stretch")
+    rerun_when_ended(view)
 
 
 def _forget(job_id: str) -> None:

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import streamlit as st
 
-from emt_core.artifact import Artifact, Workspace
+from emt_core.artifact import Artifact
 from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from pages.parts.links import followed, kept
+from pages.parts.runs import badge
+from pages.parts.switcher import open_workspace, workspace_switcher
 from pages.parts.view import View
-
-NO_SELECTION = "none"
 
 
 def choose_view(folder: Path | None) -> View:
     """Draw the switcher and keep the view for the page. Raises EmtError where the folder is no workspace."""
-    workspace = Workspace.open(folder or Path.cwd() / "workspace", create=True)
+    workspace = open_workspace(folder)
     recipes = recipe_names(workspace)
     with st.sidebar:
-        st.caption(f":material/folder_open: {_label(workspace.path.name)}", help=f"`{workspace.path}`")
-        recipe = _choose("Recipe", recipes, key="recipe", help_text="What was run here; the latest comes first.")
+        running = st.container()
+        workspace_switcher(workspace)
+        recipe = _choose(
+            "Recipe", recipes, key="recipe", help_text="What was run here; the latest comes first.", always=True
+        )
         done = finished(workspace, recipe) if recipe else {}
         score = _choose(
             "Score",
@@ -37,18 +41,22 @@ def choose_view(folder: Path | None) -> View:
     chain = lineage(workspace, done, score=score, select=select) if done else Lineage()
     view = View(workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select)
     st.session_state["_view"] = view
+    with running:
+        badge(view)
     return view
 
 
 def _choose(label: str, options: list[str], *, key: str, help_text: str, always: bool = False) -> str | None:
-    """The only option without asking (unless `always`), or a select box bound to the link."""
+    """The only option without asking (unless `always`), or a select box. The choice always stands in the address."""
     if not options:
+        kept(key, None)
         return None
-    if len(options) == 1 and not always:
-        return options[0]
-    if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
-    return st.selectbox(label, options, key=key, help=help_text, bind="query-params", format_func=short_label)
+    followed(key, options, short_label)
+    choice = st.session_state[key]
+    if len(options) > 1 or always:
+        choice = st.selectbox(label, options, key=key, help=help_text, format_func=short_label)
+    kept(key, choice, short_label)
+    return choice
 
 
 def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
@@ -61,7 +69,3 @@ def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
 def short_label(label: str) -> str:
     """`select.top` -> `top`; a stage's only, unnamed instance keeps the stage's name."""
     return label.partition(".")[2] or label
-
-
-def _label(name: str) -> str:
-    return name.replace("_", r"\_")

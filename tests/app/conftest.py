@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from app_world import ARGUMENTS, CHROMIUM, PATIENCE_MS, Server, emt, hostile_world, serve
+from page_runner import OpenPage, page_runner
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The list of workspaces opened lately is the tester's own, not the user's."""
+    before = os.environ.get("XDG_CONFIG_HOME")
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+    yield
+    os.environ.pop("XDG_CONFIG_HOME")
+    if before is not None:
+        os.environ["XDG_CONFIG_HOME"] = before
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +44,12 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = hostile_world(base / "world")
     emt("run", world / "recipe.yaml", "--workspace", base / "ws")
     return base / "ws"
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    """open_page(name, workspace, **query): the page after its first run, in the test process."""
+    return page_runner(monkeypatch)
 
 
 @pytest.fixture
@@ -70,27 +94,41 @@ BROKEN_PICTURES = """() => [...document.images]
     .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
 
 
-@pytest.fixture
-def page(browser, server: Server):
-    """A page that fails the test when it leaves an error on the console or asks for anything outside this machine."""
+@pytest.fixture(scope="session")
+def window(browser) -> Iterator[BrowserContext]:
+    """One window for all tests: what the app is made of is loaded once. A test has a tab and a session of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    found = context.new_page()
-    found.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(window, server: Server):
+    """A page that fails the test when it leaves an error on the console or asks for anything outside this machine."""
+    with clean_tab(window, server.log) as found:
+        yield found
+
+
+@contextmanager
+def clean_tab(window: BrowserContext, log: Path) -> Iterator[Page]:
+    found = window.new_page()
     problems: list[str] = []
     found.on("pageerror", lambda error: problems.append(f"page error: {error}"))
     found.on("console", lambda m: problems.append(f"console: {m.text} {m.location}") if _is_problem(m) else None)
     found.on("request", lambda r: problems.append(f"left the machine: {r.url}") if _is_outside(r.url) else None)
     yield found
+    broken = found.evaluate(BROKEN_PICTURES)
     for _ in range(20):  # a run of the page may still be under way
-        broken = found.evaluate(BROKEN_PICTURES)
         if not broken:
             break
         found.wait_for_timeout(500)
-    context.close()
+        broken = found.evaluate(BROKEN_PICTURES)
+    found.close()
     assert not broken, f"pictures that the page still shows and could not load: {broken}"
     assert not problems, problems
-    log = server.log.read_text(errors="replace")
-    assert "Traceback" not in log, log[-3000:]
+    text = log.read_text(errors="replace")
+    assert "Traceback" not in text, text[-3000:]
 
 
 def _is_problem(message) -> bool:

@@ -34,7 +34,7 @@ def metric(page: Page, label: str):
 
 @pytest.mark.parametrize(
     ("path", "title", "figures"),
-    [("", "Map", 3), ("scores", "Scores", 4), ("select", "Select", 3), ("browse", "Browse", 0)],
+    [("", "Overview", 1), ("map", "Map", 3), ("scores", "Scores", 4), ("select", "Select", 3), ("browse", "Browse", 0)],
 )
 def test_every_page_opens_by_its_address(page: Page, server: Server, path, title, figures):
     visit(page, f"{server.address}/{path}", title)
@@ -43,8 +43,8 @@ def test_every_page_opens_by_its_address(page: Page, server: Server, path, title
 
 
 def test_pages_are_reached_from_the_sidebar(page: Page, server: Server):
-    visit(page, server.address, "Map")
-    for title in ("Scores", "Select", "Browse"):
+    visit(page, server.address, "Overview")
+    for title in ("Map", "Jobs", "Overview"):
         page.locator('[data-testid="stSidebar"]').get_by_role("link", name=title).click()
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
         settled(page)
@@ -84,7 +84,7 @@ def test_saving_a_selection_runs_a_job_and_shows_it(page: Page, server: Server):
 
 
 def test_a_box_on_the_map_becomes_a_gallery(page: Page, server: Server):
-    visit(page, server.address, "Map")
+    visit(page, f"{server.address}/map", "Map")
     plot = page.locator(".js-plotly-plot").first.locator(".nsewdrag").first
     box = plot.bounding_box()
     page.mouse.move(box["x"] + 8, box["y"] + 8)

@@ -2,52 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-from streamlit.runtime.pages_manager import PagesManager
-from streamlit.testing.v1 import AppTest
+from page_runner import ROOT, metrics, words
 
-ROOT = Path(__file__).parents[2]
 PAGES = ["map", "scores", "select", "browse"]
-sys.path.insert(0, str(ROOT))
-
-
-@pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "argv", ["app.py"])
-    looks_for_pages = PagesManager.__init__
-
-    def as_a_warm_server(self, *args, **kwargs):
-        # a server forgets about the pages/ folder once st.navigation was called; the test runner remembers it again
-        # before every run and would start the page's file without the router
-        looks_for_pages(self, *args, **kwargs)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", as_a_warm_server)
-
-    def run(name: str, workspace: Path, **query: str) -> AppTest:
-        monkeypatch.setenv("EMT_WORKSPACE", str(workspace))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)
-        if name == "map":
-            app.query_params.update(query)
-            return app.run()
-        app.run()
-        app.switch_page(f"pages/{name}.py")
-        app.query_params.update(query)
-        return app.run()
-
-    return run
-
-
-def words(app: AppTest) -> str:
-    parts = [element.value for kind in (app.markdown, app.caption, app.text, app.code, app.title) for element in kind]
-    return "\n".join(map(str, [*parts, *(h.value for h in app.subheader)]))
-
-
-def metrics(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,0 +1,138 @@
+"""Overview: the flow of a recipe with the state of every stage, what to do next, and the buttons to do it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from emt_core import jobs
+from emt_core.errors import EmtError
+from emt_core.explore.flow_boxes import Fold, boxes_of, edges_of, folds_of
+from emt_core.figures.flow_picture import flow_picture
+from emt_core.next_step import NextStep, next_step
+from emt_core.status import MEANING, InstanceStatus
+from pages.parts.empty import first_steps
+from pages.parts.links import followed, kept
+from pages.parts.plain import escape, show_problem
+from pages.parts.recipes import add_recipe_popover
+from pages.parts.runs import launch_problem, live_jobs, start
+from pages.parts.stage_detail import detail
+from pages.parts.states import ICON, headlines_of, look_again, states_of
+from pages.parts.view import View, current
+
+LIVE_S = 2.0
+BARE = {"displayModeBar": False}
+NEXT_ICON = {
+    "wait": ICON["running"],
+    "mend": ICON["failed"],
+    "resume": ICON["interrupted"],
+    "renew": ICON["stale"],
+    "run": ":violet[:material/play_circle:]",
+    "look": ICON["done"],
+}
+
+
+def main() -> None:
+    view = current()
+    _header(view)
+    live_jobs(view, "overview")
+    launch_problem()
+    if view.recipe is None:
+        _picture(folds_of(()), [], None, {})
+        first_steps(view)
+        return
+    active = bool(jobs.active_jobs(view.workspace))
+    st.fragment(_flow, run_every=LIVE_S if active else None)(view)
+    try:
+        states = states_of(view)
+    except EmtError:
+        return  # _flow has shown it
+    detail(view, states, st.session_state["stage"])
+
+
+def _header(view: View) -> None:
+    left, right = st.columns([5, 3], vertical_alignment="center")
+    with left, st.container(gap="xsmall"):
+        st.title("Overview", anchor=False)
+        st.caption("What has been made, what it was made from, and what comes next.")
+    if view.recipe is None or view.workspace.read_only:
+        return
+    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        st.button(
+            "Check inputs",
+            icon=":material/refresh:",
+            type="tertiary",
+            on_click=look_again,
+            args=(view.recipe_file,),
+            help="Looks at the input files and models on disk again; what changed shows as stale.",
+        )
+        add_recipe_popover(view)
+
+
+def _flow(view: View) -> None:
+    """The next step and the picture: drawn again by themselves while a job runs."""
+    try:
+        states = states_of(view)
+    except EmtError as error:
+        _picture(folds_of(()), [], None, {})
+        show_problem(error)
+        return
+    step = next_step(states)
+    _next(view, step)
+    folds = folds_of(states)
+    options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
+    options = list(dict.fromkeys(options))
+    before = st.session_state.get("stage")
+    followed("stage", options)
+    if before is None and "stage" not in st.query_params:
+        made = [state.label for state in states if state.state == "done"]
+        st.session_state["stage"] = step.label or view.select or (made or [folds[0].id])[-1]
+    kept("stage", st.session_state["stage"])
+    _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
+    if st.session_state.pop("_clicked", False):
+        st.rerun()  # the detail below stands outside of this part
+
+
+def _next(view: View, step: NextStep) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{NEXT_ICON[step.kind]} {escape(step.sentence)}", width="stretch")
+        if step.button and not view.workspace.read_only:
+            st.button(
+                step.button,
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=start,
+                args=(view, None),
+                kwargs={"title": f"{view.recipe}: all stages"},
+                key="run-next",
+            )
+        if step.kind == "look":
+            st.page_link("pages/select.py", label="Select", icon=":material/tune:")
+            st.page_link("pages/browse.py", label="Browse", icon=":material/photo_library:")
+
+
+def _picture(folds: list[Fold], states: list[InstanceStatus], chosen: str | None, headlines: dict[str, str]) -> None:
+    home = next((f.id for f in folds if chosen == f.id or any(chosen == m.label for m in f.members)), None)
+    figure = flow_picture(boxes_of(folds, headlines), edges_of(folds), chosen=home)
+    st.plotly_chart(
+        figure,
+        key="flow",
+        config=BARE,
+        on_select=_clicked if chosen is not None else "ignore",
+        selection_mode="points",
+        alt="The stages of the recipe from left to right; the list below the picture says the same in words.",
+    )
+    if states:
+        there = {state.state for state in states}
+        words = [f"{ICON[state]} {state}: {MEANING[state]}" for state in MEANING if state in there]
+        st.caption("  ·  ".join(words))
+
+
+def _clicked() -> None:
+    points = st.session_state["flow"]["selection"]["points"]
+    if points:
+        found = points[0]["customdata"]
+        st.session_state["stage"] = found[0] if isinstance(found, list) else found
+        st.session_state["_clicked"] = True
+
+
+main()

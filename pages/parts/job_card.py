@@ -1,0 +1,167 @@
+"""One job on a page: what it does now, how long it will take, its log, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from emt_core import jobs
+from emt_core.errors import EmtError
+from emt_core.figures import numbers
+from emt_core.jobs import Job
+from emt_core.progress import duration
+from pages.parts.plain import escape
+from pages.parts.states import ICON
+
+MEANING = {
+    "starting": "the process has begun and is planning",
+    "running": "a process is at work",
+    "stopping": "it was asked to stop and finishes what it must",
+    "done": "ended without an error",
+    "failed": "ended in an error: the log says which",
+    "cancelled": "stopped on request; what it committed is kept",
+    "lost": "its process is gone without a word: killed, or the machine went down; what it committed is kept",
+}
+AGAIN = {"done": "Run again", "failed": "Run again", "cancelled": "Resume", "lost": "Resume"}
+LOG_LINES = 400
+
+
+def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None) -> None:
+    """Draw it. `place` keeps the keys of two cards of one job apart; `close` puts an ended one away."""
+    state = job.state
+    with st.container(border=True, gap="small"):
+        name, bar, act = st.columns([4, 5, 3], vertical_alignment="center")
+        at_work = f"{state}, {duration(job.seconds)}"
+        name.markdown(
+            f"{ICON[state]} **{escape(job.asked['title'])}**  \n:gray[{at_work}]",
+            help=f"{MEANING[state].capitalize()}. Job `{job.id}`.",
+        )
+        with bar:
+            share, words = what_now(job, state)
+            if state in jobs.ACTIVE:
+                st.progress(share, text=escape(words))
+            else:
+                st.caption(escape(words))
+        with act, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+            _actions(job, state, place, close)
+        _log(job, state, place)
+
+
+def what_now(job: Job, state: str) -> tuple[float, str]:
+    """(share done of the stage at work, one line on it)."""
+    instances = job.instances
+    now = job.current if state in jobs.ACTIVE else None
+    if now is None:
+        made = [i["label"] for i in instances if i["state"] == "made"]
+        bad = [i["label"] for i in instances if i["state"] == "failed"]
+        if bad:
+            return 0.0, f"Failed at {bad[0]}"
+        if made:
+            return 1.0, f"Made {', '.join(made[:6])}" + (f" and {len(made) - 6} more" if len(made) > 6 else "")
+        if state in jobs.ACTIVE:
+            return 0.0, "Starting"
+        return 0.0, "Everything was there already" if instances and state == "done" else ""
+    number = 1 + next(n for n, entry in enumerate(instances) if entry == now)
+    words = now["label"] if len(instances) == 1 else f"{now['label']} ({number} of {len(instances)})"
+    if now["state"] == "waiting":
+        other = jobs.builder_of(job.workspace, now["stage"], now["key"], but=job)
+        words += f": waits for {other.asked['title']!r}, which makes it" if other else ": waits for another process"
+    progress = job.progress
+    if progress is None:
+        return 0.0, words
+    words += f", {progress['doing']} {progress['done']:,}"
+    if progress["total"]:
+        words += f" of {progress['total']:,} {progress['unit']}"
+    if progress["rate"]:
+        words += f", {numbers.short(progress['rate']) if progress['rate'] >= 10 else format(progress['rate'], '.2g')}/s"
+    if progress["seconds_left"] is not None and progress["done"] != progress["total"]:
+        words += f", {duration(progress['seconds_left'])} left"
+    return (min(progress["done"] / progress["total"], 1.0) if progress["total"] else 0.0), words
+
+
+def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | None) -> None:
+    key = f"{place}-{job.id}"
+    writable = not job.workspace.read_only
+    if state in jobs.ACTIVE and writable:
+        if state != "stopping":
+            st.button(
+                "Cancel",
+                key=f"cancel-{key}",
+                icon=":material/stop_circle:",
+                on_click=attempt,
+                args=(job.cancel,),
+                help="Asks it to stop. What is committed stays; running it again goes on from there.",
+            )
+        elif job.can_be_killed:
+            st.button(
+                "Kill",
+                key=f"kill-{key}",
+                icon=":material/dangerous:",
+                on_click=attempt,
+                args=(job.cancel,),
+                kwargs={"hard": True},
+                help="It has not stopped by itself. Ends it and every process it started, at once; what it committed "
+                "stays.",
+            )
+        else:
+            st.button("Stopping", key=f"stopping-{key}", icon=":material/pending:", disabled=True)
+        return
+    if state in AGAIN and writable:
+        st.button(
+            AGAIN[state],
+            key=f"again-{key}",
+            icon=":material/replay:",
+            on_click=attempt,
+            args=(_again, job),
+            help="Launches the same command; it goes on from the last commit.",
+        )
+    if close is not None:
+        st.button("Close", key=f"close-{key}", icon=":material/close:", on_click=close, args=(job.id,))
+    elif writable:
+        st.button(
+            "Remove",
+            key=f"remove-{key}",
+            icon=":material/delete:",
+            on_click=attempt,
+            args=(jobs.remove, job),
+            help="Forgets the job and its log; what it made stays.",
+        )
+
+
+def _again(job: Job) -> None:
+    again = jobs.run_again(job)
+    st.session_state.setdefault("_watched", []).append(again.id)
+    st.session_state["_look"] = True
+
+
+def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Do it from a button; a refusal is kept for the page to show."""
+    try:
+        act(*args, **kwargs)
+    except EmtError as error:
+        st.session_state["_launch_problem"] = error
+
+
+def _log(job: Job, state: str, place: str) -> None:
+    key = f"log-{place}-{job.id}"
+    box = st.expander(
+        "Log", key=key, expanded=state in ("failed", "lost"), icon=":material/terminal:", on_change="rerun"
+    )
+    if not box.open:
+        return
+    with box:
+        st.caption(f"`emt {escape(' '.join(map(str, job.asked['command'])))}`")
+        with st.container(height=260, border=False, autoscroll=state in jobs.ACTIVE):
+            st.code(job.log_tail(LOG_LINES) or "Nothing printed yet.", language=None, wrap_lines=True)
+        st.download_button(
+            "Download the log",
+            job.whole_log,
+            file_name=f"{job.id}.txt",
+            mime="text/plain",
+            key=f"save-{key}",
+            icon=":material/download:",
+            type="tertiary",
+            on_click="ignore",
+        )

@@ -1,0 +1,60 @@
+"""Take a recipe into the workspace: one that comes with the product, or a file of one's own. Runs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore.recipe_editing import add_recipe
+from pages.parts.plain import show_problem
+from pages.parts.runs import REPOSITORY
+from pages.parts.view import View
+
+
+def product_recipes() -> list[Path]:
+    """Those beside the app, the demo first."""
+    found = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+    return sorted(found, key=lambda path: path.stem != "demo")
+
+
+def add_recipe_popover(view: View) -> None:
+    """A button; opened, a list and a field for a path."""
+    popover = st.popover("Add a recipe", icon=":material/add:", on_change="rerun", key="add-recipe")
+    if not popover.open:
+        return
+    with popover, st.form("add-recipe-form", border=False):
+        st.caption("A recipe names the data and every stage's settings. Adding one runs nothing.")
+        chosen = st.selectbox(
+            "One that comes with the product",
+            product_recipes(),
+            index=None,
+            format_func=lambda path: path.stem,
+            placeholder="choose one",
+        )
+        own = st.text_input("or a file of your own", placeholder="path of a .yaml file")
+        pressed = st.form_submit_button("Add", icon=":material/add:")
+    if pressed:
+        with popover:
+            _add(view, Path(own.strip()) if own.strip() else chosen)
+
+
+def _add(view: View, file: Path | None) -> None:
+    if file is None:
+        return
+    try:
+        name = add_recipe(view.workspace, file)
+    except EmtError as error:
+        show_problem(error)
+        return
+    show_recipe(name)
+    st.rerun()
+
+
+def show_recipe(name: str) -> None:
+    """Make it the recipe in view."""
+    for key in ("recipe", "stage"):
+        st.session_state.pop(key, None)
+        st.query_params.pop(key, None)
+    st.query_params["recipe"] = name

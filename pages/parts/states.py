@@ -1,0 +1,63 @@
+"""The state of a recipe's instances, cheap enough for every run of a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from emt_core.artifact import Workspace
+from emt_core.explore.headline import headline
+from emt_core.explore.plan_cache import PlanCache
+from emt_core.plan import Plan
+from emt_core.status import InstanceStatus, plan_status
+from pages.parts.view import View
+
+ICON = {
+    "done": ":green[:material/check_circle:]",
+    "running": ":blue[:material/progress_activity:]",
+    "starting": ":blue[:material/progress_activity:]",
+    "waiting": ":blue[:material/hourglass_top:]",
+    "stopping": ":orange[:material/pending:]",
+    "stale": ":orange[:material/history:]",
+    "interrupted": ":orange[:material/pause_circle:]",
+    "failed": ":red[:material/error:]",
+    "lost": ":red[:material/error:]",
+    "cancelled": ":gray[:material/cancel:]",
+    "missing": ":gray[:material/radio_button_unchecked:]",
+    "absent": ":gray[:material/add_circle:]",
+    "planned": ":gray[:material/schedule:]",
+}
+
+
+@st.cache_resource(show_spinner=False)
+def _plans() -> PlanCache:
+    return PlanCache()
+
+
+def plan_of(recipe_file: Path) -> Plan:
+    """Raises EmtError where the recipe cannot be planned."""
+    return _plans().plan(recipe_file)
+
+
+def look_again(recipe_file: Path) -> None:
+    """Plan anew at the next look: the inputs on disk may have changed."""
+    _plans().forget(recipe_file)
+
+
+def states_of(view: View) -> list[InstanceStatus]:
+    """State of every instance of the view's recipe, read from disk now. Raises EmtError where it cannot be planned."""
+    assert view.recipe_file is not None
+    return plan_status(plan_of(view.recipe_file), view.workspace)
+
+
+@st.cache_data(max_entries=2048, show_spinner=False)
+def _headline(workspace: str, stage: str, key: str) -> str:
+    artifact = Workspace(Path(workspace)).find(stage, key)
+    return headline(stage, artifact.metrics) if artifact else ""
+
+
+def headlines_of(view: View, states: list[InstanceStatus]) -> dict[str, str]:
+    """Label -> the one figure of each finished instance."""
+    workspace = str(view.workspace.path)
+    return {s.label: _headline(workspace, s.stage, s.key) for s in states if s.state == "done"}

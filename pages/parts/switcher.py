@@ -1,0 +1,102 @@
+"""Which workspace: the one the app was started with, one of those this user opened before, or a folder by its path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from emt_core.artifact import VIEW_ONLY, Workspace
+from emt_core.errors import EmtError
+from emt_core.recent_workspaces import note_workspace, recent_workspaces, short_id
+from pages.parts.links import put
+from pages.parts.plain import escape, show_problem
+
+SHOWN = 8
+
+
+def open_workspace(asked: Path | None) -> Workspace:
+    """The workspace in view. Raises EmtError where its folder is no workspace (a viewer's is never made)."""
+    home = (asked or Path.cwd() / "workspace").expanduser().resolve()
+    if _view_only():
+        return Workspace.open(home)
+    chosen = st.session_state.get("_workspace") or _linked() or home
+    workspace = Workspace.open(chosen, create=chosen == home)
+    st.session_state["_workspace"] = workspace.path
+    # only what differs from the app's own stands in the address
+    put("workspace", None if workspace.path == home else short_id(workspace.path))
+    note_workspace(workspace.path)
+    return workspace
+
+
+def workspace_switcher(workspace: Workspace) -> None:
+    """In the sidebar: its name; opened, the others and a field for a path. A viewer sees the name alone."""
+    label = f":material/folder_open: {escape(workspace.path.name)}"
+    if workspace.read_only:
+        st.caption(f"{label} · view only")
+        return
+    popover = st.popover(label, width="stretch", on_change="rerun", key="workspaces")
+    if not popover.open:
+        return
+    with popover:
+        st.caption("Workspace")
+        st.code(str(workspace.path), language=None, wrap_lines=True)
+        others = [path for path in recent_workspaces() if path != workspace.path]
+        if others:
+            st.caption("Opened before")
+            with st.container(gap="xsmall"):
+                for path in others[:SHOWN]:
+                    st.button(
+                        escape(_short(path)),
+                        key=f"open-{path}",
+                        icon=":material/folder:",
+                        type="tertiary",
+                        on_click=_switch,
+                        args=(path,),
+                    )
+        with st.form("open-workspace", border=False):
+            text = st.text_input("Open another folder", placeholder="path of a workspace or of an empty folder")
+            if st.form_submit_button("Open", icon=":material/folder_open:") and text.strip():
+                _open_path(text.strip())
+
+
+def _open_path(text: str) -> None:
+    """An existing workspace, or a new or empty folder; any other folder is left alone."""
+    path = Path(text).expanduser()
+    try:
+        if not path.is_absolute():
+            raise EmtError("the path has to be absolute", where=text, remedy="begin it with / or ~")
+        if path.is_dir() and any(path.iterdir()) and not (path / "workspace.json").exists():
+            raise EmtError(
+                "this folder holds other files and is no workspace", where=path, remedy="name a new or an empty folder"
+            )
+        Workspace.open(path, create=True)
+    except OSError as error:
+        show_problem(EmtError("the folder cannot be opened", where=path, remedy=error.strerror or ""))
+    except EmtError as error:
+        show_problem(error)
+    else:
+        _switch(path.resolve())
+        st.rerun()
+
+
+def _switch(path: Path) -> None:
+    """Nothing that belongs to the old workspace stays in the session or in the address."""
+    for name in list(st.session_state):
+        del st.session_state[name]
+    st.query_params.clear()
+    st.session_state["_workspace"] = path
+
+
+def _linked() -> Path | None:
+    wanted = st.query_params.get("workspace")
+    return next((path for path in recent_workspaces() if short_id(path) == wanted), None) if wanted else None
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _view_only() -> bool:
+    return bool(os.environ.get(VIEW_ONLY))
