@@ -10,28 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from emt_core.artifact import Artifact
 from emt_core.errors import EmtError
-from emt_core.store import Features
+from emt_core.store import Features, as_matrix
 
-BLOCK_ROWS = 512
-"""Rows worked on at once: 2 MB of float32 at 1024 dimensions."""
+BLOCK_ROWS = 2048
+"""Rows worked on at once: 8 MB of float32 at 1024 dimensions."""
 
 
 def distances(features: Features, vector: np.ndarray) -> np.ndarray:
     """float32 [rows]: L2 distance of every row to `vector` [dim]; NaN where a row has no vector."""
-    import torch
-
-    query = torch.from_numpy(np.array(vector, np.float32))
+    query = np.asarray(vector, np.float32)
     found = np.empty(features.rows, np.float32)
-    for start, batch in features.batches():
-        rows = torch.from_numpy(np.array(batch))  # a copy: the read buffer is not writable
-        for at in range(0, len(rows), BLOCK_ROWS):
-            block = rows[at : at + BLOCK_ROWS].float()
-            block -= query
-            found[start + at : start + at + len(block)] = torch.linalg.vector_norm(block, dim=1).numpy()
-    found[~features.ok()] = np.nan
+    at = 0
+    for batch in features.table.scan(["vector", "status"], batch_rows=BLOCK_ROWS):
+        block = as_matrix(batch.column(0)).astype(np.float32)  # NumPy: a page's first answer would wait for torch
+        block -= query
+        ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
+        found[at : at + len(block)] = np.where(ok, np.sqrt(np.einsum("nd,nd->n", block, block)), np.nan)
+        at += len(block)
     return found
 
 

@@ -102,7 +102,12 @@ def make_up(view: View, preview: Preview, made: Composition) -> None:
 
 
 def price_of_tightening(view: View, preview: Preview, made: Composition) -> None:
-    with st.expander("What tightening the cut costs and gains", icon=":material/show_chart:", expanded=False):
+    box = st.expander(
+        "What tightening the cut costs and gains", icon=":material/show_chart:", on_change="rerun", key="tightening"
+    )
+    if not box.open:  # a closed box draws nothing: each slider would pay for it
+        return
+    with box:
         table = reading.parquet(str(view.chain.score.path), "sweep.parquet")
         st.caption(
             f"Diversity and squared MMD for every cut, on a seeded subsample of {numbers.whole(len(table))} pool "
