@@ -31,6 +31,7 @@ from typing import Any
 from filelock import FileLock
 
 from emt_core.errors import EmtError
+from emt_core.view_guard import guard
 
 FORMAT = 1
 KEY_LENGTH = 16
@@ -125,7 +126,9 @@ class Workspace:
         read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the environment sets it.
         """
         root = Path(path).expanduser().resolve()
-        read_only = read_only or bool(os.environ.get(VIEW_ONLY))
+        if os.environ.get(VIEW_ONLY):
+            read_only = True
+            guard(root)
         mark = root / "workspace.json"
         if not mark.exists():
             if not create or read_only:

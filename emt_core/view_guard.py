@@ -1,0 +1,67 @@
+"""Viewing only, held by the interpreter: whatever code a request reaches, no file of the workspace is written.
+
+Functions that write ask `Workspace.check_writable` and refuse in their own words. This guard stands behind them in a
+server for viewers (`emt app --view-only`): an audit hook (PEP 578) sees every file that Python opens, makes, renames or
+removes, from any library, and refuses what would change the workspace. It does not see native writers (Lance); those
+are reached through stages alone, which need a lock file first, and that is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from emt_core.errors import EmtError
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+PATHS = {
+    "os.mkdir": 1,
+    "os.remove": 1,
+    "os.rmdir": 1,
+    "os.truncate": 1,
+    "os.utime": 1,
+    "os.chmod": 1,
+    "os.chown": 1,
+    "os.setxattr": 1,
+    "os.removexattr": 1,
+    "os.rename": 2,
+    "os.link": 2,
+    "os.symlink": 2,
+    "sqlite3.connect": 1,
+}
+"""Audit event -> how many of its first arguments are paths that it may change."""
+
+_guarded: set[str] = set()
+_installed = False
+
+
+def guard(root: os.PathLike[str] | str) -> None:
+    """From now on, and until the process ends, refuse with an EmtError whatever would change a file below `root`."""
+    global _installed
+    _guarded.add(os.path.realpath(root))
+    if not _installed:
+        _installed = True
+        sys.addaudithook(_audit)
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open":
+        path, _, flags = arguments
+        if isinstance(flags, int) and flags & WRITING:
+            _refuse_below(path)
+    elif event in PATHS:
+        for path in arguments[: PATHS[event]]:
+            _refuse_below(path)
+
+
+def _refuse_below(path: Any) -> None:
+    if not isinstance(path, str | bytes | os.PathLike):
+        return  # an open descriptor, or a database in memory
+    name = os.fsdecode(path)
+    # the last part is not resolved: a link in the workspace is the workspace's, wherever it points
+    folder, last = os.path.split(os.path.abspath(name))  # noqa: PTH100 (runs for every file opened)
+    whole = os.path.join(os.path.realpath(folder), last)  # noqa: PTH118
+    for root in _guarded:
+        if whole == root or whole.startswith(root + os.sep):
+            raise EmtError("this workspace is open for viewing only", where=name, remedy="open it without --view-only")
