@@ -1,0 +1,162 @@
+"""finetune: turn the VLM into a VLA and train it on demonstrations (method section 9).
+
+policies/step-N/    a policy for each kept step, the last one included (policies/policy.py draws the folder)
+steps.jsonl         the curves (training/steps_log.py)
+rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes that could not be trained on
+
+While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a bounded cache under
+<workspace>/cache/frames (robot_data/frame_cache.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emt_core.artifact import canonical_json, read_json, write_text
+from emt_core.errors import EmtError
+from emt_core.readers import fingerprint, locate
+from emt_core.source_config import LeRobotSource
+from emt_core.stages import Context, Outcome
+from emt_core.vla_config import FinetuneConfig, RobotData
+
+VERSION = 1
+IDENTITY_REPLACES = ("model", "revision")
+
+
+def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
+    """Fingerprints of the robot sets; what the origin is where training starts from it. Raises EmtError."""
+    found: dict[str, Any] = {}
+    for data in config.data:
+        source = _source(data)
+        found[data.name] = fingerprint(source, locate(source, base))
+    if config.start == "backbone":
+        found["model"] = _model_identity(config, base)
+    return found
+
+
+def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
+    from emt_core.model_identity import model_identity
+
+    if not config.model:
+        raise EmtError(
+            "no VLM is named to start from", where="finetune.model", remedy="set the recipe's `backbone`, or `model`"
+        )
+    return model_identity(config.model, config.revision, base)
+
+
+def run(context: Context) -> Outcome:
+    """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
+    from emt_core.encoders.base import choose_device, choose_dtype
+    from emt_core.policies.backbone import load_processor, load_vlm
+    from emt_core.policies.finetuning import Finetuner
+    from emt_core.policies.policy import PolicySpec, build_vla
+    from emt_core.robot_data.training_frames import fit_map, join_frames, open_set
+
+    config = context.config
+    assert isinstance(config, FinetuneConfig)
+    data, recording = _data(context, config)
+    sets = [open_set(entry, root, config.action) for entry, root in data]
+    action_map = fit_map(sets, config.action, config.chunk)
+    caches = [_cache(context, config, opened) for opened in sets]
+    frames, rejects = join_frames(sets, caches)
+    write_text(context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects))
+    for reason, count in Counter(line["reason"] for line in rejects).most_common():
+        context.progress.say(f"{count:,} episodes left out: {reason}")
+    model, revision = _start(context, config)
+    spec = PolicySpec(
+        action_map=action_map,
+        chunk=config.chunk,
+        image_size=config.image_size,
+        crop=config.augment.crop,
+        system=config.system,
+        prompt=config.prompt,
+        max_text_tokens=config.max_text_tokens,
+        head=config.head,
+        step=0,
+        recording=recording,
+    )
+    device = choose_device(context.runtime.device)
+    vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
+    trainer = Finetuner(
+        config,
+        vla,
+        load_processor(model, revision),
+        spec,
+        frames,
+        context.out,
+        device=device,
+        dtype=choose_dtype(config.precision, device),
+        part=context.runtime.batch_size,
+    )
+    last = trainer.run(context.progress)
+    trainer.discard_checkpoints()
+    episodes = sum(len(opened.episodes) - len(cache.problems) for opened, cache in zip(sets, caches, strict=True))
+    return Outcome(
+        rows=len(frames),
+        metrics={
+            "frames": len(frames),
+            "episodes": episodes,
+            "rejected_episodes": dict(Counter(line["reason"] for line in rejects)),
+            "instructions": len(frames.texts),
+            "epochs": round(config.steps * config.batch / len(frames), 2),
+            "parameters": sum(parameter.numel() for parameter in vla.parameters() if parameter.requires_grad),
+            "action": {"arm": len(action_map.arm), "gripper": len(action_map.gripper), "chunk": config.chunk},
+            "policies": list(config.kept_steps),
+            "device": str(device),
+            "loss": last.get("loss"),
+            "loss_arm": last.get("loss_arm"),
+            "loss_gripper": last.get("loss_gripper"),
+        },
+    )
+
+
+def _data(context: Context, config: FinetuneConfig) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
+    """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
+    if config.data:
+        return [(data, locate(_source(data), context.base)) for data in config.data], {}
+    from emt_core.demo.demonstrations import CAMERA
+
+    parent = context.parents["demos"].data
+    recorded = RobotData(name="demos", path="lerobot", camera=CAMERA)
+    return [(recorded, parent / "lerobot")], read_json(parent / "recording.json")
+
+
+def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:
+    """(folder or hub name, revision) of the VLM that training starts from."""
+    if config.start == "midtrain":
+        return context.parents["midtrain"].data / "model", None
+    from emt_core.model_identity import locate_model
+
+    return locate_model(config.model, context.base), context.identity["model"].get("revision")
+
+
+def _source(data: RobotData) -> LeRobotSource:
+    return LeRobotSource(name=data.name, role="robot", format="lerobot", path=data.path, camera=data.camera)
+
+
+def _cache(context: Context, config: FinetuneConfig, opened: Any) -> Any:
+    from emt_core.robot_data.frame_cache import frame_cache
+
+    source = _source(opened.data)
+    episodes = [episode.episode for episode in opened.episodes]
+    return frame_cache(
+        context.workspace.path / "cache" / "frames",
+        _cache_key(source, opened.root, [episode.index for episode in episodes], config.image_size),
+        source,
+        opened.root,
+        episodes,
+        config.image_size,
+        workers=context.runtime.workers,
+        progress=context.progress,
+    )
+
+
+def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size: int) -> str:
+    found = fingerprint(source, root)
+    facts = {"files": found, "camera": source.camera, "episodes": list(episodes), "size": size, "version": VERSION}
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]
