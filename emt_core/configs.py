@@ -21,4 +21,5 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "midtrain": MidtrainConfig,
     "demos": vla.DemosConfig,
     "evaluate": EvaluateConfig,
+    "finetune": vla.FinetuneConfig,
 }

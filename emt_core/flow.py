@@ -91,7 +91,6 @@ FLOW: tuple[Stage, ...] = (
         does="turn the VLM into a VLA and train it on demonstrations",
         may_use=("midtrain", "demos"),
         seeded=True,
-        built=False,
     ),
     Stage(name="evaluate", does="closed-loop success at checkpoints", may_use=("finetune",), seeded=True),
     Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",), built=False),
