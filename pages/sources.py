@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
 from emt_core.artifact import read_json
 from emt_core.errors import EmtError
 from emt_core.explore.contact_strip import TILE_PX, contact_strip, handful
-from emt_core.explore.lineage import labels_of
+from emt_core.explore.lineage import after_reading, labels_of
 from emt_core.explore.source_editing import Changes, changes, recipe_sources
 from emt_core.figures import numbers
 from emt_core.figures.source_mix import source_mix
@@ -38,6 +40,10 @@ def main() -> None:
         return
     recipe = _recipe(view)
     label = st.session_state["_sources_label"] = _label(view, recipe)
+    latest = _as_read_last(view, label)
+    if latest is not view:
+        _ahead(view)
+    view = latest
     wanted = recipe_sources(recipe, label) if recipe else ()
     asked = st.query_params.get("edit")
     if asked is not None and recipe is not None and not view.workspace.read_only:
@@ -69,6 +75,31 @@ def _label(view: View, recipe: Recipe | None) -> str:
         if mine:
             return mine[-1].partition("@")[0]
     return next((i.label for i in recipe.instances if i.stage == "sources"), "sources") if recipe else "sources"
+
+
+def _as_read_last(view: View, label: str) -> View:
+    """The view from the last reading of the sources on: other pages stay with what their scores were made from."""
+    newest = view.done.get(label)
+    if newest is None or not view.chain.has("sources") or newest.key == view.chain.sources.key:
+        return view
+    return replace(view, chain=after_reading(view.workspace, view.done, newest))
+
+
+def _ahead(view: View) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            ":orange[:material/history:] **The sources were read anew.** This page shows them as read last; features, "
+            "scores and selections of the other pages are of the reading before, until they run again."
+        )
+        if not view.workspace.read_only:
+            st.button(
+                "Run everything",
+                icon=":material/play_arrow:",
+                type="primary",
+                key="run-everything",
+                on_click=start,
+                args=(view, None),
+            )
 
 
 def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:

@@ -109,6 +109,16 @@ def lineage(
     return Lineage(**{name: chain.get(name) for name in Lineage.__dataclass_fields__})
 
 
+def after_reading(workspace: Workspace, done: Mapping[str, Artifact], sources: Artifact) -> Lineage:
+    """The chain that follows one reading of the sources, as far as stages have run on it."""
+    mine = {
+        label: artifact
+        for label, artifact in done.items()
+        if sources.key in (artifact.key, artifact.manifest["parents"].get("sources"))
+    }
+    return lineage(workspace, mine)
+
+
 def _newest(done: Mapping[str, Artifact], stage: str, chain: Mapping[str, Artifact]) -> Artifact | None:
     """The newest finished artifact of a stage whose parents are those of the chain, as far as it goes."""
     for label in reversed(labels_of(done, stage)):

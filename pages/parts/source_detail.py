@@ -84,15 +84,26 @@ def _confirm(view: View, name: str) -> None:
         "the stages run again without it."
     )
     with st.container(horizontal=True):
-        if st.button("Remove", type="primary", icon=":material/delete:", key="remove-confirmed"):
-            try:
-                remove_source(view.workspace, view.recipe or "", name, label=st.session_state["_sources_label"])
-                st.query_params.pop("source", None)
-            except EmtError as error:
-                st.session_state["_edit_problem"] = error
+        if st.button(
+            "Remove",
+            type="primary",
+            icon=":material/delete:",
+            key="remove-confirmed",
+            on_click=_remove,
+            args=(view, name),
+        ):
             st.rerun()
         if st.button("Keep it", key="remove-cancelled"):
             st.rerun()
+
+
+def _remove(view: View, name: str) -> None:
+    try:
+        remove_source(view.workspace, view.recipe or "", name, label=st.session_state["_sources_label"])
+    except EmtError as error:
+        st.session_state["_edit_problem"] = error
+    else:
+        _leave()
 
 
 def _numbers(source: SourceRange) -> None:
@@ -133,22 +144,18 @@ def _rejects(view: View, source: SourceRange) -> None:
         st.caption(":green[:material/check_circle:] Every row became a sample.")
         return
     log = _log(str(view.chain.sources.path))
-    options = ["", *reasons]
-    if st.session_state.get("reason") not in options:
-        st.session_state.pop("reason", None)
     reason = st.segmented_control(
         "Reason",
-        options,
+        ["", *reasons],
         default="",
         required=True,
-        key="reason",
-        bind="query-params",
+        key=f"reason-{source.name}",
         format_func=lambda r: f"{escape(_words(r))} ({numbers.whole(reasons[r] if r else sum(reasons.values()))})",
         label_visibility="collapsed",
     )
     lines = log.matching(source.name, reason or None)
     pages = max(1, -(-len(lines) // REJECTS_A_PAGE))
-    page = st.pagination(pages, key="rejects-page") if pages > 1 else 1
+    page = st.pagination(pages, key=f"rejects-{source.name}-{reason}") if pages > 1 else 1
     shown = log.read(lines[(page - 1) * REJECTS_A_PAGE : page * REJECTS_A_PAGE])
     st.dataframe(
         [{"row": e["row"], "reason": _words(e["reason"]), "detail": e["detail"], "own id": e["own_id"]} for e in shown],
