@@ -15,22 +15,13 @@ from typing import Any
 from emt_core.errors import EmtError
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-PATHS = {
-    "os.mkdir": 1,
-    "os.remove": 1,
-    "os.rmdir": 1,
-    "os.truncate": 1,
-    "os.utime": 1,
-    "os.chmod": 1,
-    "os.chown": 1,
-    "os.setxattr": 1,
-    "os.removexattr": 1,
-    "os.rename": 2,
-    "os.link": 2,
-    "os.symlink": 2,
-    "sqlite3.connect": 1,
+CHANGED = {
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "os.chmod", "os.chown"), (0,)),
+    **dict.fromkeys(("os.setxattr", "os.removexattr", "sqlite3.connect"), (0,)),
+    **dict.fromkeys(("os.rename", "os.link"), (0, 1)),
+    "os.symlink": (1,),
 }
-"""Audit event -> how many of its first arguments are paths that it may change."""
+"""Audit event -> places of the arguments that are paths it may change."""
 
 _guarded: set[str] = set()
 _installed = False
@@ -50,9 +41,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         if isinstance(flags, int) and flags & WRITING:
             _refuse_below(path)
-    elif event in PATHS:
-        for path in arguments[: PATHS[event]]:
-            _refuse_below(path)
+    else:
+        for place in CHANGED.get(event, ()):
+            _refuse_below(arguments[place])
 
 
 def _refuse_below(path: Any) -> None:
