@@ -60,6 +60,7 @@ def run(context: Context) -> Outcome:
     preparer = ConversationPreparer(
         processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
     )
+    _leave_cores_to_decoding(context.runtime.workers)
     accelerator = open_accelerator(context.runtime.device, config.precision)
     try:
         session = Session.open(
@@ -120,6 +121,15 @@ def selected_rows(context: Context) -> Any:
     if not len(rows):
         raise EmtError("the selection is empty", where=f"select {select.key}", remedy="choose a lower threshold")
     return rows
+
+
+def _leave_cores_to_decoding(workers: int) -> None:
+    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine times as long as one."""
+    import os
+
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), max((os.cpu_count() or 1) - workers, 1)))
 
 
 def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, *, on_cpu: bool) -> Any:
