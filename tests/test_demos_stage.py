@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,14 @@ def fake_expert(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return fake_record(task, robot_set, seed, **settings)
 
     monkeypatch.setattr("emt_core.demo.demonstrations.record_episode", record)
+    monkeypatch.setattr(recording, "_results", here)
     return recorded
+
+
+@contextmanager
+def here(arguments: list[tuple], _workers: int) -> Iterator[Iterator[recording.Try]]:
+    """Records in this process, where the expert is replaced."""
+    yield (recording._record(*one) for one in arguments)
 
 
 def small(**changes) -> DemosConfig:
@@ -152,3 +161,17 @@ def test_tries_are_one_json_object_a_line(tmp_path: Path, fake_expert: list[int]
     Recorder(tmp_path, config, robot_set_of(config), workers=0).run(lambda _: None)
     lines = [json.loads(line) for line in (tmp_path / "tries.jsonl").read_text().splitlines()]
     assert {tuple(line) for line in lines} == {("task", "seed", "success", "steps")}
+
+
+@pytest.mark.slow
+def test_a_real_expert_is_recorded_in_processes_and_the_count_of_processes_changes_nothing(tmp_path: Path):
+    pytest.importorskip("metaworld")
+    made = []
+    for workers in (1, 2):
+        config = DemosConfig(tasks=("reach-v3", "drawer-open-v3"), episodes_per_task=2, size=48, seed=3)
+        recorder = Recorder(tmp_path / str(workers), config, robot_set_of(config), workers)
+        tries = recorder.run(lambda _: None)
+        made.append([(done, np.load(recorder.path(done))["frames"]) for done in tries if done.success])
+    assert [done for done, _ in made[0]] == [done for done, _ in made[1]] and len(made[0]) == 4
+    for (_, one), (_, other) in zip(*made, strict=True):
+        np.testing.assert_array_equal(one, other)

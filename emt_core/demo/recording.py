@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -63,7 +64,7 @@ class Recorder:
 
     def __init__(self, folder: Path, config: DemosConfig, robot_set: RobotSet, workers: int) -> None:
         self.folder, self.config, self.robot_set, self.workers = folder, config, robot_set, workers
-        (folder / "episodes").mkdir(exist_ok=True)
+        (folder / "episodes").mkdir(parents=True, exist_ok=True)
         self.tries = _read_tries(folder / "tries.jsonl")
 
     def run(self, advance: Callable[[int], None]) -> list[Try]:
@@ -123,11 +124,10 @@ class Recorder:
 
 @contextmanager
 def _results(arguments: list[tuple[Any, ...]], workers: int) -> Iterator[Iterator[Try]]:
-    if workers <= 1:
-        yield (_record(*one) for one in arguments)
-        return
+    """Outcomes as they come. Always in processes of their own, 0 workers being one a core: a process that has rendered
+    crashed later, when it trained (off-screen GL and torch in one process)."""
     # spawned: a GL context does not survive a fork
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn"))
     try:
         futures = [pool.submit(_record, *one) for one in arguments]
         yield (future.result() for future in as_completed(futures))
