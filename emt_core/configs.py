@@ -8,6 +8,7 @@ from emt_core.benchmark_config import EvaluateConfig
 from emt_core.measure_config import MeasureConfig
 from emt_core.stage_config import StageConfig
 from emt_core.train_config import MidtrainConfig
+from emt_core.trust.config import TrustConfig
 
 CONFIGS: dict[str, type[StageConfig]] = {
     "sources": core.SourcesConfig,
@@ -17,6 +18,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "estimator": core.EstimatorConfig,
     "measure": MeasureConfig,
     "score": core.ScoreConfig,
+    "trust": TrustConfig,
     "select": core.SelectConfig,
     "midtrain": MidtrainConfig,
     "demos": vla.DemosConfig,
