@@ -1,0 +1,204 @@
+"""Map, Select and Browse as tools: flags, notes, filters, marks, views, comparisons, exclusion by recipe."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from app_world import HOSTILE, emt
+from page_runner import OpenPage, button, metrics, words
+from streamlit.testing.v1 import AppTest
+
+from emt_core.artifact import Workspace
+from emt_core.explore.flags import FlagBook
+from emt_core.explore.lineage import finished
+from emt_core.explore.saving import notes
+from emt_core.explore.views import ViewBook
+
+WIDE = "-9999,-9999;9999,9999"
+
+
+@pytest.fixture(scope="module")
+def two_selections(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The complete workspace with one more selection, of half the size."""
+    space = shutil.copytree(complete, tmp_path_factory.mktemp("two") / "ws")
+    recipe = space / "recipes" / "small.yaml"
+    raw = yaml.safe_load(recipe.read_text()) | {"select.few": {"k": 10}}
+    recipe.write_text(yaml.safe_dump(raw, sort_keys=False))
+    emt("run", recipe, "--workspace", space)
+    return space
+
+
+@pytest.fixture
+def book(complete_copy: Path) -> FlagBook:
+    return FlagBook(*_of(complete_copy))
+
+
+def _of(folder: Path):
+    space = Workspace.open(folder)
+    return space, finished(space, "small")["sources"]
+
+
+def test_a_sample_is_flagged_noted_and_unflagged(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+    app = open_page("browse", complete_copy, sample="web:2")
+    button(app, "Wrong").click().run()
+    app.text_area[0].set_value(HOSTILE).run()
+    assert not app.exception
+    assert book.read().rows(["wrong"]).tolist() == [2]
+    assert book.read().notes == {2: HOSTILE}
+    assert HOSTILE not in "".join(str(m.value) for m in app.markdown)
+    button(app, "Wrong").click().run()
+    assert book.read().rows(["wrong"]).tolist() == []
+
+
+def test_flags_filter_the_gallery(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+    book.set([2, 4, 6], "doubtful")
+    book.note(8, "odd")
+    app = open_page("browse", complete_copy, set="Whole pool")
+    assert "**96 samples**" in words(app)
+    app.multiselect(key="flag").set_value(["doubtful"]).run()
+    assert "**3 samples**" in words(app)
+    assert sum("doubtful" in m.value for m in app.markdown) == 3
+    app.multiselect(key="flag").set_value(["doubtful", "has a note"]).run()
+    assert "**4 samples**" in words(app)
+
+
+def test_a_page_is_flagged_at_once_and_taken_back(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+    app = open_page("browse", complete_copy, selection="top")
+    button(app, "Exclude all").click().run()
+    assert book.read().counts()["exclude"] == 20
+    assert "20 samples flagged **exclude**" in words(app)
+    button(app, "Undo").click().run()
+    assert book.read().counts()["exclude"] == 0
+
+
+def test_a_sample_leads_to_its_neighbours_in_the_result(open_page: OpenPage, complete: Path):
+    app = open_page("browse", complete, sample="web:2", set="Whole pool", sort="index")
+    assert "of 96 of whole pool" in words(app)
+    first = app.query_params["sample"]
+    button(app, "Next").click().run()
+    assert app.query_params["sample"] != first
+    button(app, "Previous").click().run()
+    assert app.query_params["sample"] == first
+
+
+def test_more_like_this_orders_by_distance(open_page: OpenPage, complete: Path):
+    app = open_page("browse", complete, like="web:2", set="Whole pool")
+    cards = [m.value for m in app.markdown if ":gray[distance]" in m.value]
+    assert len(cards) == 24
+    values = [float(card.split("**")[1]) for card in cards]
+    assert values == sorted(values)
+    assert values[0] == 0
+
+
+def test_search_by_meaning_says_what_it_needs(open_page: OpenPage, complete: Path):
+    assert "embed.clip" in words(open_page("browse", complete))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [({"like": "web:99999"}, "there is no sample"), ({"region": WIDE, "on": "../../x"}, "**20 samples**")],
+)
+def test_a_bad_link_is_a_message_or_ignored(open_page: OpenPage, complete: Path, query: dict, said: str):
+    app = open_page("browse", complete, **query)
+    assert not app.exception
+    assert said in words(app)
+
+
+def test_the_map_marks_what_is_found(open_page: OpenPage, complete: Path):
+    app = open_page("map", complete, find="web:3")
+    assert "found by its id" in words(app).replace("\\", "")
+    app.text_input(key="find").set_value("which of these").run()
+    assert "1 samples say this" in words(app)
+    app.text_input(key="find").set_value("<b>nothing</b>").run()
+    assert "no sample has this id" in words(app)
+
+
+def test_every_colour_draws_as_cells(open_page: OpenPage, complete: Path):
+    app = open_page("map", complete, density="true")
+    for colour in ("role", "source", "category", "score", "selected", "flag"):
+        app.button_group(key="colour").set_value(colour).run()
+        assert not app.exception
+
+
+def test_a_region_is_kept_excluded_and_undone(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+    app = open_page("map", complete_copy, region=WIDE)
+    assert "in the region" in words(app)
+    next(b for b in app.button if b.label == "Exclude 96").click().run()
+    assert book.read().counts()["exclude"] == 96
+    button(app, "Undo").click().run()
+    assert book.read().counts()["exclude"] == 0
+    next(t for t in app.text_input if t.label == "Name").set_value(HOSTILE[:60])
+    button(app, "Save").click().run()
+    kept = ViewBook(*_of(complete_copy)).read()
+    assert [(view.name, view.rows) for view in kept] == [(" ".join(HOSTILE[:60].split()), 192)]
+    browse = open_page("browse", complete_copy, set="Whole pool", view=kept[0].name)
+    assert "**96 samples**" in words(browse)
+
+
+def test_flagged_samples_are_left_out_by_the_recipe(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook, monkeypatch: pytest.MonkeyPatch
+):
+    launched = []
+    monkeypatch.setattr("pages.parts.cut_saving.start", lambda view, label, **_: launched.append(label))
+    book.set([0, 2, 3], "exclude")
+    book.set([100], "exclude")  # a robot frame is no candidate: its id stays out of the recipe
+    app = open_page("select", complete_copy)
+    assert "3 flagged samples left out" in words(app)
+    assert app.slider(key="cut_k").max == 92
+    next(t for t in app.text_input if t.label == "Name").set_value("clean")
+    next(t for t in app.text_input if t.label == "Note").set_value(HOSTILE)
+    button(app, "Save and run").click().run()
+    assert not app.exception
+    assert launched == ["select.clean"]
+    raw = yaml.safe_load((complete_copy / "recipes" / "small.yaml").read_text())
+    assert raw["select.clean"]["exclude"] == ["web:0,2-3"]
+    assert notes(Workspace.open(complete_copy), "small") == {"select.clean": HOSTILE}
+    app.button_group(key="leave_out").set_value([]).run()
+    assert app.slider(key="cut_k").max == 95
+
+
+def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Path):
+    app = open_page("select", complete)
+    assert metrics(app)["Tokens a pass"] == "–"  # the backbone is not on this machine: nothing is made up
+    app.number_input(key="image_tokens").set_value(256).run()
+    assert metrics(app)["Tokens a pass"] != "–"
+    assert metrics(app)["GPU-hours"] == "–"
+    assert "rule of thumb" in words(app)
+    app.number_input(key="tokens_per_second").set_value(10_000.0).run()
+    assert metrics(app)["GPU-hours"] != "–"
+
+
+def test_two_selections_are_compared(open_page: OpenPage, two_selections: Path):
+    app = open_page("select", two_selections, compare_from="few", compare_to="top")
+    found = metrics(app)
+    assert (found["Came in"], found["Went out"], found["In both"]) == ("10", "0", "10")
+    assert found["Overlap"] == "50.0 %"
+
+
+def test_viewers_see_flags_and_get_no_controls(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook, monkeypatch: pytest.MonkeyPatch
+):
+    book.set([2], "wrong")
+    book.note(2, HOSTILE)
+    monkeypatch.setattr(Workspace, "open", classmethod(lambda cls, path, **_: cls(Path(path), read_only=True)))
+    for page, query in (("browse", {"sample": "web:2"}), ("map", {"region": WIDE}), ("select", {})):
+        app = open_page(page, complete_copy, **query)
+        assert not app.exception
+        labels = {b.label for b in app.button}
+        assert not labels & {"Wrong", "Save", "Save and run", "Undo", "Export", "Run it", "Exclude all"}
+        assert not [label for label in labels if label.startswith("Exclude")]
+    app = open_page("browse", complete_copy, sample="web:2")
+    assert HOSTILE in [t.value for t in app.text]
+    assert ":material/error: wrong" in words(app)
+
+
+def test_a_viewers_callback_is_refused_with_words(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+    """A control drawn before the workspace was shut still reaches the function that writes; that one refuses."""
+    app: AppTest = open_page("browse", complete_copy, sample="web:2")
+    object.__setattr__(app.session_state["_view"].workspace, "read_only", True)
+    button(app, "Keep").click().run()
+    assert not app.exception
+    assert not book.path.exists()
