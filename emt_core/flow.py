@@ -1,6 +1,6 @@
 """The whole product in one screen: the stages, in order, and who feeds whom.
 
-    sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate -> report
+    sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate
 
 is the spine; the table below is the DAG. A recipe may hold several named instances of a stage (`estimator.learned`,
 `estimator.short`); `plan.py` joins them into a graph of keyed artifacts and `runner.py` runs what is missing.
@@ -94,7 +94,6 @@ FLOW: tuple[Stage, ...] = (
     ),
     Stage(name="evaluate", does="closed-loop success at checkpoints", may_use=("finetune",), seeded=True),
     Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",), built=False),
-    Stage(name="report", does="one self-contained page for collaborators", needs=("select",), built=False),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in FLOW}

@@ -92,7 +92,7 @@ def trained(made: Made, tmp_path: Path) -> Workspace:
     }
     put(workspace, "evaluate", "c" * 16, {"results.json": json.dumps(results)})
     rate = {"rate": 0.5, "low": 0.3, "high": 0.7}
-    kept = {"suites": {"pope": {"n": 20, "origin": rate, "midtrained": {**rate, "rate": 0.55}}}}
+    kept = {"pope": {"all": {"n": 20, "origin": rate, "midtrained": {**rate, "rate": 0.55}}}}
     put(workspace, "retain", "d" * 16, {"results.json": json.dumps(kept)})
     state = {stage: artifact.key for stage, artifact in made.artifacts.items()}
     names = {"midtrain": "a", "finetune.<b>x</b>": "b", "evaluate": "c", "retain": "d"}
