@@ -24,8 +24,10 @@ from emt_core.figures import gap, numbers
 from pages.parts import glossary
 from pages.parts import view as cached
 from pages.parts.empty import needs
+from pages.parts.links import followed, kept
 from pages.parts.neighbour_pairs import pairs
 from pages.parts.runs import page_header
+from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
 
 BARE = {"displayModeBar": False}
@@ -62,7 +64,9 @@ def _chosen(view: View) -> View:
     ]
     if len(labels) < 2:
         return view
-    label = st.selectbox("Gap", labels[::-1], key="gap", bind="query-params", width=220)
+    followed("gap", labels[::-1], short_label)
+    label = st.selectbox("Gap", labels[::-1], key="gap", format_func=short_label, width=220)
+    kept("gap", label, short_label)
     return replace(view, chain=replace(view.chain, gap=view.done[label]))
 
 

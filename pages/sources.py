@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from emt_core.artifact import read_json
 from emt_core.errors import EmtError
@@ -146,16 +147,28 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
     if pages > 1:
         page = st.pagination(pages, key="page", bind="query-params")
     configs = {source.name: source for source in wanted}
+    slots = {}
     with st.grid("auto", min_column_width=370, gap="small"):
         for name in names[(page - 1) * CARDS : page * CARDS]:
             with st.container(border=True, gap="xsmall", height="stretch"):
                 if name in read:
-                    _card(view, read[name], removed=bool(wanted) and name not in configs)
+                    slots[name] = _card(view, read[name], removed=bool(wanted) and name not in configs)
                 else:
                     _unread_card(view, configs[name])
     if view.chain.has("sources"):
         _mix(view)
         _table(view)
+    for name, slot in slots.items():
+        if slot is not None:
+            slot.image(_strip(str(view.chain.sources.path), name, _view=view), width="stretch", alt="")
+    if slots:
+        _drawn_before().add(str(view.chain.sources.path))
+
+
+@st.cache_resource(show_spinner=False)
+def _drawn_before() -> set[str]:
+    """Readings whose strips are made: their cards come with pictures at once."""
+    return set()
 
 
 def _edit(what: str) -> None:
@@ -175,14 +188,21 @@ def _totals(view: View) -> None:
         st.metric("On disk", numbers.size(total), help=glossary.SOURCE_BYTES, border=True)
 
 
-def _card(view: View, source: SourceRange, *, removed: bool) -> None:
+def _card(view: View, source: SourceRange, *, removed: bool) -> DeltaGenerator | None:
+    """A card. The first time pictures are made after all cards are drawn: then their place is returned, which a clear
+    strip of the same size holds until they come."""
     facts = source.facts
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
         st.markdown(f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(facts['format'])}]]")
         st.button(
             "Open", icon=":material/open_in_full:", key=f"open-{source.name}", on_click=_open, args=(source.name,)
         )
-    st.image(_strip(str(view.chain.sources.path), source.name, _view=view), width="stretch", alt="")
+    slot = None
+    if str(view.chain.sources.path) in _drawn_before():
+        st.image(_strip(str(view.chain.sources.path), source.name, _view=view), width="stretch", alt="")
+    else:
+        slot = st.empty()
+        slot.image(contact_strip([], columns=TILES), width="stretch", alt="")
     rejected = sum(facts["rejects"].values())
     said = [f"**{numbers.whole(facts['kept'])}** kept"]
     if rejected:
@@ -196,6 +216,7 @@ def _card(view: View, source: SourceRange, *, removed: bool) -> None:
     st.markdown(" · ".join(said))
     if removed:
         st.caption(":orange[:material/history:] no longer in the recipe")
+    return slot
 
 
 def _unread_card(view: View, source: SourceConfig) -> None:

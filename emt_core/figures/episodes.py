@@ -103,13 +103,21 @@ def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
         showlegend=False,
         yaxis={"range": [-0.6, max(rows, 1) - 0.4], "zeroline": False, "automargin": True, "anchor": "x"},
         xaxis={"domain": [0.6, 1], "title": {"text": "seconds"}, "zeroline": False, "anchor": "y"},
-        xaxis2={"domain": [0, 0.4], "range": [-0.5, width - 0.5], "visible": False, "anchor": "y2"},
+        xaxis2={
+            "domain": [0, 0.4],
+            "range": [-0.5, width - 0.5],
+            "visible": False,
+            "anchor": "y2",
+            "constrain": "domain",
+            "constraintoward": "left",
+        },
         yaxis2={
             "domain": [0, 1],
             "range": [height - 0.5, -0.5],
             "visible": False,
             "scaleanchor": "x2",
             "constrain": "domain",
+            "constraintoward": "top",
             "anchor": "x2",
         },
     )
@@ -144,8 +152,8 @@ def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray) -> Non
         sliders=[
             {
                 "active": 0,
-                "x": 0.42,
-                "len": 0.58,
+                "x": 0.3,
+                "len": 0.7,
                 "y": 0,
                 "yanchor": "top",
                 "pad": {"t": 40, "b": 0},

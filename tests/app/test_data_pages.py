@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 from app_world import HOSTILE
-from page_runner import button, metrics, page_runner, words
+from page_runner import button, metrics, words
 
 from emt_core.artifact import Workspace, read_json
 from emt_core.explore.lineage import finished
 
 PAGES = ["sources", "gap", "estimator"]
-
-
-@pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch):
-    return page_runner(monkeypatch)
 
 
 def recipe(workspace: Path) -> dict:
