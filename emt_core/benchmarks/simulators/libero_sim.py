@@ -51,6 +51,9 @@ class Simulator:
         states = self.suite.get_task_init_states(number)
         self.env.seed(0)
         self.env.reset()
+        for robot in self.env.robots:
+            # a soft reset keeps how far the last episode had closed the gripper: 0.2 mm after the waits
+            robot.gripper.current_action = np.zeros(robot.gripper.dof)
         self.observation = self.env.set_init_state(states[episode["seed"]])
         for _ in range(self.settings["waits"]):
             self._apply(WAIT)
