@@ -71,7 +71,6 @@ FLOW: tuple[Stage, ...] = (
         does="does the score mean what it seems to mean?",
         needs=("sources", "embed", "score"),
         seeded=True,
-        built=False,
     ),
     Stage(
         name="select",

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from emt_core.errors import EmtError
 from emt_core.stage_config import StageConfig
 
-Kind = Literal["random", "distance", "knn", "mlp", "dsir", "imported"]
+Kind = Literal["random", "distance", "knn", "mlp", "perplexity", "delta_perplexity", "dsir", "clip", "imported"]
 
 SPLIT = ("validation_share", "test_share")
 BANK = ("robot_rows", "normalise", *SPLIT)
@@ -117,8 +117,8 @@ class MeasureConfig(StageConfig):
     action_bins: int = Field(default=256, ge=2)
     """An action dimension becomes the number of its bin, of equal bins between its 1 % and 99 % quantiles (RT-2)."""
 
-    max_text_tokens: int = Field(default=512, ge=8)
-    """Longer conversations are cut at the end; image tokens are never cut."""
+    max_text_tokens: int = Field(default=1024, ge=8)
+    """perplexity: longest conversation in tokens, images included; longer ones are cut at the end, images never."""
 
     max_images: int = Field(default=4, ge=1)
     """At most this many images of a sample are shown to the model."""

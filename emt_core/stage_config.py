@@ -208,6 +208,7 @@ class SelectConfig(StageConfig):
     """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest of the pool."""
 
     clusters: Clusters | None = None
+    """Spread over cells of the feature space, near-duplicates left out; goes with every strategy."""
 
     k: int | None = Field(default=None, ge=1)
     """Keep K samples (paper: 1.2 M)."""

@@ -24,7 +24,10 @@ MODULES = {
     "distance": "distance",
     "knn": "knn",
     "mlp": "mlp",
+    "perplexity": "perplexity",
+    "delta_perplexity": "perplexity",
     "dsir": "dsir",
+    "clip": "clip_match",
     "imported": "imported",
 }
 
