@@ -107,9 +107,11 @@ def current() -> JobRecord | None:
 def new_job(workspace: Workspace, asked: dict[str, Any]) -> Path:
     """A folder for one more job, with what was asked in it. Ids sort by time of launch."""
     workspace.check_writable()
-    folder = workspace.path / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    now = time.time()
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{int(now % 1 * 1000):03d}"
+    folder = workspace.path / "jobs" / f"{stamp}{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
-    write_json(folder / "job.json", {**asked, "launched": time.time()})
+    write_json(folder / "job.json", {**asked, "launched": now})
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,10 +22,13 @@ class NextStep:
     button: str = ""
 
 
-def next_step(states: Sequence[InstanceStatus]) -> NextStep:
-    """The first thing that matters, in plan order: a failure before what runs, what runs before what is missing."""
+def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) -> NextStep:
+    """The first thing that matters, in plan order: a failure before what runs, what runs before what is missing.
+
+    coming: keys that a job at work has not come to yet; nobody has to launch them again.
+    """
     by_state = {
-        state: [s for s in states if s.state == state]
+        state: [s for s in states if s.state == state and s.key not in coming]
         for state in ("failed", "running", "interrupted", "stale", "missing")
     }
     if by_state["failed"]:
@@ -39,6 +42,13 @@ def next_step(states: Sequence[InstanceStatus]) -> NextStep:
     if by_state["running"]:
         running = [s.label for s in by_state["running"]]
         return NextStep(kind="wait", label=running[0], sentence=f"{_and(running)} is being made. Nothing to do.")
+    on_their_way = [s.label for s in states if s.key in coming and s.state != "done"]
+    if on_their_way:
+        return NextStep(
+            kind="wait",
+            label=on_their_way[0],
+            sentence=f"{_and(on_their_way[:4])} will be made by a job that runs now.",
+        )
     if by_state["interrupted"]:
         first = by_state["interrupted"][0]
         how_far = ""

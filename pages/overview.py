@@ -34,18 +34,21 @@ NEXT_ICON = {
 def main() -> None:
     view = current()
     _header(view)
-    live_jobs(view, "overview")
-    launch_problem()
     if view.recipe is None:
         _picture(folds_of(()), [], None, {})
+        live_jobs(view, "overview")
         first_steps(view)
         return
     active = bool(jobs.active_jobs(view.workspace))
+    st.session_state.pop("_states", None)
     st.fragment(_flow, run_every=LIVE_S if active else None)(view)
+    live_jobs(view, "overview")
+    launch_problem()
     try:
         states = states_of(view)
     except EmtError:
         return  # _flow has shown it
+    st.session_state["_states"] = [state.state for state in states]
     detail(view, states, st.session_state["stage"])
 
 
@@ -76,7 +79,11 @@ def _flow(view: View) -> None:
         _picture(folds_of(()), [], None, {})
         show_problem(error)
         return
-    step = next_step(states)
+    active = jobs.active_jobs(view.workspace)
+    coming = {entry["key"] for job in active for entry in job.instances if entry["state"] in ("todo", "waiting")}
+    step = next_step(states, coming)
+    if step.button and any(not job.instances for job in active):
+        step = NextStep(kind="wait", label=step.label, sentence="A job has been launched and is starting.")
     _next(view, step)
     folds = folds_of(states)
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
@@ -88,7 +95,9 @@ def _flow(view: View) -> None:
         st.session_state["stage"] = step.label or view.select or (made or [folds[0].id])[-1]
     kept("stage", st.session_state["stage"])
     _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
-    if st.session_state.pop("_clicked", False):
+    below = st.session_state.get("_states")
+    news = st.session_state.pop("_clicked", False) or st.session_state.pop("_look", False)
+    if news or (below and below != [state.state for state in states]):
         st.rerun()  # the detail below stands outside of this part
 
 

@@ -126,6 +126,13 @@ def test_the_next_step_is_one_sentence(states, kind, label, says):
     assert bool(step.button) == (kind not in ("wait", "look"))
 
 
+def test_what_a_job_will_come_to_needs_no_launch():
+    states = [state("sources"), state("embed", "missing")]
+    assert next_step(states).button
+    step = next_step(states, {"k" * 16})
+    assert step.kind == "wait" and not step.button and "embed will be made" in step.sentence
+
+
 def test_a_stale_instance_says_what_changed(world, workspace):
     recipe = workspace.path / "recipes" / "small.yaml"
     run_plan(make_plan(load_recipe(recipe)), workspace, until="category", quiet=True)

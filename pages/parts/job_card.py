@@ -147,7 +147,12 @@ def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 def _log(job: Job, state: str, place: str) -> None:
     key = f"log-{place}-{job.id}"
     box = st.expander(
-        "Log", key=key, expanded=state in ("failed", "lost"), icon=":material/terminal:", on_change="rerun"
+        "Log",
+        key=key,
+        expanded=state in ("failed", "lost"),
+        icon=":material/terminal:",
+        type="compact",
+        on_change="rerun",
     )
     if not box.open:
         return

@@ -71,6 +71,7 @@ def start(view: View, until: str | None, *, recipe_file: Path | None = None, tit
         st.session_state["_launch_problem"] = error
     else:
         st.session_state.setdefault("_watched", []).append(job.id)
+    st.session_state["_look"] = True  # a button inside a live part runs that part alone: the whole page has news
 
 
 def launch_problem() -> None:
@@ -118,6 +119,7 @@ def rerun_when_ended(view: View) -> None:
 def badge(view: View) -> None:
     """In the sidebar: how many jobs run and what the newest does; nothing while none runs."""
     active = jobs.active_jobs(view.workspace)
+    st.session_state.pop("_look", None)  # the whole page is being run
     st.session_state["_active_jobs"] = {job.id for job in active}
     if active:
         st.fragment(_badge, run_every=2 * LIVE_S)(view)

@@ -64,7 +64,10 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
     with left, st.container(gap="xsmall"):
         st.subheader(f"{ICON[state.state]} {escape(state.label)}", anchor=False)
         st.caption(f"{STAGES[state.stage].does[0].upper()}{escape(STAGES[state.stage].does[1:])}.")
-    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+    with (
+        right,
+        st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"),
+    ):
         _buttons(view, state)
     launch_problem()
     artifact = view.workspace.find(state.stage, state.stale_key or state.key)
