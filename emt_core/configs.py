@@ -7,7 +7,7 @@ from emt_core import vla_config as vla
 from emt_core.benchmark_config import EvaluateConfig
 from emt_core.measure_config import MeasureConfig
 from emt_core.stage_config import StageConfig
-from emt_core.train_config import MidtrainConfig
+from emt_core.train_config import MidtrainConfig, RetainConfig
 from emt_core.trust.config import TrustConfig
 
 CONFIGS: dict[str, type[StageConfig]] = {
@@ -21,6 +21,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "trust": TrustConfig,
     "select": core.SelectConfig,
     "midtrain": MidtrainConfig,
+    "retain": RetainConfig,
     "demos": vla.DemosConfig,
     "evaluate": EvaluateConfig,
     "finetune": vla.FinetuneConfig,

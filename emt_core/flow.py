@@ -92,7 +92,7 @@ FLOW: tuple[Stage, ...] = (
         seeded=True,
     ),
     Stage(name="evaluate", does="closed-loop success at checkpoints", may_use=("finetune",), seeded=True),
-    Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",), built=False),
+    Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",)),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in FLOW}
