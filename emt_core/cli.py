@@ -18,6 +18,7 @@ from rich.table import Table
 from emt_core import __version__
 from emt_core.artifact import VIEW_ONLY, Workspace
 from emt_core.commands.check_benchmark import check_benchmark
+from emt_core.commands.check_model import check_model
 from emt_core.commands.report import report
 from emt_core.commands.serve import serve
 from emt_core.commands.verify import verify
@@ -123,6 +124,7 @@ app.command(rich_help_panel="Look")(verify)
 app.command(rich_help_panel="Use")(report)
 app.command(rich_help_panel="Use")(serve)
 app.command("check-benchmark", rich_help_panel="Look")(check_benchmark)
+app.command("check-model", rich_help_panel="Look")(check_model)
 
 
 @app.command(rich_help_panel="Look")

@@ -76,15 +76,15 @@ class ConversationPreparer:
     def __init__(self, processor: Any, *, cutoff: int, max_tiles: int = 1, max_image_pixels: int = 768 * 768) -> None:
         """processor: of an InternVL- or Qwen3-VL-class model. cutoff: longest sequence, tokens."""
         self.processor, self.tokenizer, self.cutoff = processor, processor.tokenizer, cutoff
-        self._options = image_options(getattr(processor, "image_processor", None), max_image_pixels)
-        if max_tiles > 1 and "crop_to_patches" in self._options:
-            self._options = {"crop_to_patches": True, "min_patches": 1, "max_patches": max_tiles}
+        self.image_options = image_options(getattr(processor, "image_processor", None), max_image_pixels)
+        if max_tiles > 1 and "crop_to_patches" in self.image_options:
+            self.image_options = {"crop_to_patches": True, "min_patches": 1, "max_patches": max_tiles}
         holders = (processor, self.tokenizer)
         control = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
         self._control = tuple(sorted({token for token in control if token} | {"<|im_start|>", "<|im_end|>"}))
         image = {getattr(holder, name, None) for holder in holders for name in IMAGE_TOKENS}
         names = [token for token in image if token]
-        self._image_ids = np.array(sorted(self.tokenizer.convert_tokens_to_ids(names)), np.int64)
+        self.image_ids = np.array(sorted(self.tokenizer.convert_tokens_to_ids(names)), np.int64)
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image]) -> TrainingItem:
         """Raises Refused where nothing can be learned from it, EmtError where the template is not understood."""
@@ -153,7 +153,7 @@ class ConversationPreparer:
                 images=list(images) or None,
                 return_tensors="np",
                 add_special_tokens=self._adds_special(text),
-                **(self._options if images else {}),
+                **(self.image_options if images else {}),
             )
         except ValueError as error:  # Qwen's has no grid for an aspect ratio above 200, for one
             if images:
@@ -175,7 +175,7 @@ class ConversationPreparer:
         learned = np.zeros(len(plain), bool)
         for start, end in spans:
             learned |= (starts >= start) & (ends <= end) & (ends > starts)
-        words, words_plain = ~np.isin(ids, self._image_ids), ~np.isin(plain, self._image_ids)
+        words, words_plain = ~np.isin(ids, self.image_ids), ~np.isin(plain, self.image_ids)
         if not np.array_equal(ids[words], plain[words_plain]):
             raise EmtError(
                 "the processor changes text beside the images, so answers cannot be told from questions",
@@ -188,7 +188,7 @@ class ConversationPreparer:
 
     def _within_cutoff(self, ids: np.ndarray) -> np.ndarray:
         """bool [tokens]: every image token, and the first text tokens that have room beside them."""
-        of_image = np.isin(ids, self._image_ids)
+        of_image = np.isin(ids, self.image_ids)
         room = self.cutoff - int(of_image.sum())
         if room <= 0:
             raise Refused("images_exceed_cutoff", f"{int(of_image.sum())} image tokens, cutoff {self.cutoff}")
