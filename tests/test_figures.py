@@ -14,6 +14,7 @@ from emt_core.explore.density import Bounds, Region, bounds_of, cells, count_gri
 from emt_core.explore.density import spread_sample as spread
 from emt_core.explore.distribution import bin_edges, bins_for, distribution, superiority, to_scale
 from emt_core.figures import composition, distributions, estimator, numbers, palette
+from emt_core.figures.comparison import in_and_out
 from emt_core.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
 from emt_core.figures.raster import opacity, paint_groups, paint_values, png_uri
 from emt_core.figures.sweep import FIRST_ROWS, sweep
@@ -308,3 +309,26 @@ def test_spread_sample_keeps_every_group():
     assert len(found) <= 120
     assert (group[found] == 1).sum() >= 10
     assert np.array_equal(found, spread(np.arange(10_020), group, 100))
+
+
+def test_marks_are_circled_where_they_have_a_place():
+    points, colouring = world(200)
+    points.x[3] = np.nan
+    figure = draw_map(points, colouring, bounds_of(points.x, points.y), marked=[11, 3, 7])
+    marked = next(trace for trace in figure.data if trace.name == "marked")
+    assert list(marked.x) == [points.x[11], points.x[7]]
+
+
+def test_density_can_be_asked_for_with_few_points():
+    points, colouring = world(200)
+    figure = draw_map(points, colouring, bounds_of(points.x, points.y), points_at_once=0)
+    assert len(figure.layout.images) == 1
+    assert any(trace.name == "cells" for trace in figure.data)
+
+
+def test_in_and_out_points_both_ways():
+    figure = in_and_out(["a", "b", "c"], np.array([3, 0, 0]), np.array([1, 5, 0]), {"a": "#112233"})
+    came, went = figure.data
+    assert list(came.y) == ["a", "b"]
+    assert list(came.x) == [3, 0]
+    assert list(went.x) == [-1, -5]
