@@ -72,7 +72,7 @@ class HalvingEncoder:
             try:
                 vectors = self.encoder.encode(part)
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._halve(len(part), error)
                 continue
@@ -92,7 +92,7 @@ class HalvingEncoder:
         self.progress.say(f"out of memory with {tried} samples at once; going on with {self.limit}")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError is a RuntimeError; so is what the CPU allocator raises, known by its words alone
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
