@@ -24,7 +24,10 @@ class PolicyClient:
     """One connection to `emt serve`."""
 
     def __init__(self, host, port):
-        self.connection = socket.create_connection((host, port), timeout=60)
+        try:
+            self.connection = socket.create_connection((host, port), timeout=60)
+        except ConnectionRefusedError:
+            sys.exit(f"nothing listens at {host}:{port} (yet): is `emt serve` running?")
         self.facts = self._ask("hello", "policy")[0]
 
     def act(self, image, instruction):
