@@ -34,7 +34,7 @@ def main() -> None:
     page_header(
         view,
         "Scores",
-        "How near each part of the pool is to the robot data, as the estimator sees it.",
+        "How near each part of the pool is to the robot data, as the chosen score sees it.",
         ("score", "estimator", "category"),
     )
     needs(view, "sources", "embed", "score", shows="This page shows how scores spread over sources and categories.")
@@ -119,15 +119,17 @@ def _summary(view: View) -> None:
 
 def _controls(view: View) -> Look:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        scale = st.segmented_control(
-            "Score as",
-            ["logit", "probability"],
-            default="logit",
-            required=True,
-            key="scale",
-            bind="query-params",
-            help=glossary.SCALE,
-        )
+        scale = "score"  # of a measure that is no classifier: its values are no logits
+        if view.chain.measure is None or view.chain.measure.metrics.get("is_logit"):
+            scale = st.segmented_control(
+                "Score as",
+                ["logit", "probability"],
+                default="logit",
+                required=True,
+                key="scale",
+                bind="query-params",
+                help=glossary.SCALE,
+            )
         axis = st.segmented_control(
             "Heights", ["linear", "log"], default="linear", required=True, key="axis", bind="query-params"
         )

@@ -10,7 +10,7 @@ from synthetic import make_workspace, pool, robot
 from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
 from emt_core.explore.contact_strip import contact_strip, handful
-from emt_core.explore.distribution import bin_edges, distribution, joined
+from emt_core.explore.distribution import bin_edges, distribution, joined, to_scale
 from emt_core.explore.estimator_reading import confusion, remarks
 from emt_core.explore.gap_tables import ALL_ROBOTS, cluster_order, matrix_table, nearest_sources, reading
 from emt_core.explore.lineage import after_reading
@@ -237,5 +237,7 @@ def test_groups_are_drawn_before_and_after_selection():
     assert sum(steps.data[1].customdata) == int(chosen.totals[0])
     both = joined(whole, chosen.pick(["b"]))
     assert both.names == ("a", "b", "b")
+    assert "higher = nearer" in distributions.histograms(whole, {}, scale="score").layout.xaxis.title.text
+    assert to_scale(values, "score") is values
     with pytest.raises(ValueError, match="different bins"):
         joined(whole, distribution(values, codes, ("a", "b"), bin_edges(values, "logit", 10)))

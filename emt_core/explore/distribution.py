@@ -8,7 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-Scale = Literal["logit", "probability"]
+Scale = Literal["logit", "probability", "score"]
+"""`score`: values as they are, of a measure that is no logit."""
+
 BINS = 160
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -76,15 +78,15 @@ def joined(*parts: Distribution) -> Distribution:
 
 
 def to_scale(logit: np.ndarray, scale: Scale) -> np.ndarray:
-    """Logits as they are, or through the logistic function."""
-    if scale == "logit":
+    """Scores as they are, or logits through the logistic function."""
+    if scale != "probability":
         return logit
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-logit))
 
 
 def bin_edges(values: np.ndarray, scale: Scale, bins: int = BINS) -> np.ndarray:
-    """0..1 for probabilities; for logits the extent of the finite values (at least a width of 1e-6)."""
+    """0..1 for probabilities; else the extent of the finite values (at least a width of 1e-6)."""
     if scale == "probability":
         return np.linspace(0.0, 1.0, bins + 1)
     finite = values[np.isfinite(values)]

@@ -12,7 +12,11 @@ from emt_core.figures import numbers
 from emt_core.figures.layout import mark_x, plain
 from emt_core.figures.palette import LEFT_OUT, fade
 
-AXIS = {"logit": "proximity score (logit)", "probability": "probability of robot data, σ(logit)"}
+AXIS = {
+    "logit": "proximity score (logit)",
+    "probability": "probability of robot data, σ(logit)",
+    "score": "score, higher = nearer",
+}
 VIOLIN_HALF = 0.42
 LOG_FLOOR = 1e-5
 
