@@ -24,7 +24,9 @@ def serve(
     console = Console(stderr=True)
     with PolicyServer(Policy.load(policy, device=device), host=address, port=port) as server:
         host, place = server.server_address[:2]
-        console.print(f"serving {policy} at {host}:{place} (Ctrl-C ends it)", markup=False, highlight=False)
+        console.print(
+            f"serving {policy} at {host}:{place} (Ctrl-C ends it)", markup=False, highlight=False, soft_wrap=True
+        )
         if host not in ("127.0.0.1", "::1"):
             console.print(
                 "anybody who reaches this address can use the policy: it asks for no password", style="yellow"
