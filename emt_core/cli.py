@@ -17,6 +17,7 @@ from rich.table import Table
 
 from emt_core import __version__
 from emt_core.artifact import VIEW_ONLY, Workspace
+from emt_core.commands.ablation import ablation
 from emt_core.commands.check_benchmark import check_benchmark
 from emt_core.commands.check_model import check_model
 from emt_core.commands.report import report
@@ -121,6 +122,7 @@ for _stage in FLOW:
         _add_stage_verb(_stage)
 
 app.command(rich_help_panel="Look")(verify)
+app.command(rich_help_panel="Look")(ablation)
 app.command(rich_help_panel="Use")(report)
 app.command(rich_help_panel="Use")(serve)
 app.command("check-benchmark", rich_help_panel="Look")(check_benchmark)

@@ -144,6 +144,11 @@ FAILURES = {
     "bad_action": "action not finite",
 }
 
+PLANTED = (
+    "Share of samples whose content is known to be near (planted truth): in the demo, samples that ask for pointing, "
+    "spatial relations or robots; in your data, those you marked. Measured on the selected samples."
+)
+
 REASONS = {
     "": "selected",
     "robot": "robot data, not a candidate",

@@ -12,7 +12,12 @@ PAGES = {
         ("Estimator", "estimator", "show_chart"),
         ("Scores", "scores", "bar_chart"),
     ],
-    "Decide": [("Select", "select", "tune"), ("Browse", "browse", "photo_library")],
+    "Decide": [
+        ("Trust", "trust", "verified"),
+        ("Select", "select", "tune"),
+        ("Browse", "browse", "photo_library"),
+        ("Ablation", "ablation", "table_chart"),
+    ],
     "Train": [("Results", "results", "monitoring")],
     "Share": [("Present", "present", "slideshow")],
     "Work": [("Jobs", "jobs", "work_history")],
