@@ -61,13 +61,12 @@ def probe_memory(
 
 
 def longest_item(preparer: ConversationPreparer, cutoff: int) -> Any:
-    """An image and as many words as fill the cutoff, half of them to be learned."""
+    """An image, a short question, and an answer that fills the cutoff: as much to keep as a sample can have."""
     from PIL import Image
 
     from emt_core.sample import Sample, Turn
 
     words = "red cup left of the green box " * (cutoff // 4)
-    half = words[: len(words) // 8]
-    turns = (Turn(role="user", text=f"<image>\n{half}"), Turn(role="assistant", text=words))
+    turns = (Turn(role="user", text="<image>\nWhat?"), Turn(role="assistant", text=words))
     sample = Sample(source="check", row=0, role="pool", turns=turns)
     return preparer.prepare(sample, [Image.new("RGB", (448, 448), (120, 120, 120))])
