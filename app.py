@@ -20,9 +20,11 @@ from pages.parts.view import asked_workspace  # noqa: E402
 st.set_page_config(page_title="EmbodiedMidtrain", page_icon=str(HERE / "assets" / "icon.svg"), layout="wide")
 st.logo(str(HERE / "assets" / "logo.svg"), icon_image=str(HERE / "assets" / "icon.svg"), size="large")
 
+with st.sidebar:
+    top = st.container(gap="small")
 page = navigation()
 try:
-    choose_view(asked_workspace())
+    choose_view(asked_workspace(), top)
     page.run()
 except EmtError as error:
     show_problem(error)

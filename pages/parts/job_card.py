@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -26,13 +27,14 @@ MEANING = {
 }
 AGAIN = {"done": "Run again", "failed": "Run again", "cancelled": "Resume", "lost": "Resume"}
 LOG_LINES = 400
+LONG_LOG = 12
 
 
 def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None) -> None:
     """Draw it. `place` keeps the keys of two cards of one job apart; `close` puts an ended one away."""
     state = job.state
     with st.container(border=True, gap="small"):
-        name, bar, act = st.columns([4, 5, 3], vertical_alignment="center")
+        name, bar, act = st.columns([4, 4, 4], vertical_alignment="center")
         at_work = f"{state}, {duration(job.seconds)}"
         name.markdown(
             f"{ICON[state]} **{escape(job.asked['title'])}**  \n:gray[{at_work}]",
@@ -56,8 +58,11 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
     if now is None:
         made = [i["label"] for i in instances if i["state"] == "made"]
         bad = [i["label"] for i in instances if i["state"] == "failed"]
+        cut_short = [i["label"] for i in instances if i["state"] in ("building", "waiting")]
         if bad:
             return 0.0, f"Failed at {bad[0]}"
+        if cut_short:
+            return 0.0, f"Stopped at {cut_short[0]}"
         if made:
             return 1.0, f"Made {', '.join(made[:6])}" + (f" and {len(made) - 6} more" if len(made) > 6 else "")
         if state in jobs.ACTIVE:
@@ -157,9 +162,13 @@ def _log(job: Job, state: str, place: str) -> None:
     if not box.open:
         return
     with box:
-        st.caption(f"`emt {escape(' '.join(map(str, job.asked['command'])))}`")
-        with st.container(height=260, border=False, autoscroll=state in jobs.ACTIVE):
-            st.code(job.log_tail(LOG_LINES) or "Nothing printed yet.", language=None, wrap_lines=True)
+        st.code(shlex.join(["emt", *map(str, job.asked["command"])]), language="bash", wrap_lines=True)
+        text = job.log_tail(LOG_LINES) or "Nothing printed yet."
+        long = text.count("\n") >= LONG_LOG
+        with st.container(
+            height=260 if long or state in jobs.ACTIVE else "content", border=False, autoscroll=state in jobs.ACTIVE
+        ):
+            st.code(text, language=None, wrap_lines=True)
         st.download_button(
             "Download the log",
             job.whole_log,

@@ -18,7 +18,7 @@ PAGES = {
         ("Browse", "browse", "photo_library"),
         ("Ablation", "ablation", "table_chart"),
     ],
-    "Train": [("Results", "results", "monitoring")],
+    "Train": [("Train", "train", "model_training"), ("Results", "results", "monitoring")],
     "Share": [("Present", "present", "slideshow")],
     "Work": [("Jobs", "jobs", "work_history")],
 }
@@ -46,10 +46,11 @@ def navigation() -> st.Page:
             icons[title] = icon
     page = st.navigation(groups, position="hidden")
     with st.sidebar:
-        for group, pages in groups.items():
-            with st.container(gap="xsmall"):
-                st.caption(group)
-                for place in pages:
-                    st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")
+        with st.container(gap="small"):
+            for group, pages in groups.items():
+                with st.container(gap=None):
+                    st.caption(group)
+                    for place in pages:
+                        st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")
         st.divider()
     return page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from emt_core.artifact import Artifact
 from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
@@ -14,13 +15,16 @@ from pages.parts.switcher import open_workspace, workspace_switcher
 from pages.parts.view import View
 
 
-def choose_view(folder: Path | None) -> View:
-    """Draw the switcher and keep the view for the page. Raises EmtError where the folder is no workspace."""
+def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
+    """Draw the switchers (the workspace and what runs there in `top`, above the pages) and keep the view for the page.
+
+    Raises EmtError where the folder is no workspace.
+    """
     workspace = open_workspace(folder)
     recipes = recipe_names(workspace)
-    with st.sidebar:
-        running = st.container()
+    with top:
         workspace_switcher(workspace)
+    with st.sidebar:
         recipe = _choose(
             "Recipe", recipes, key="recipe", help_text="What was run here; the latest comes first.", always=True
         )
@@ -41,7 +45,7 @@ def choose_view(folder: Path | None) -> View:
     chain = lineage(workspace, done, score=score, select=select) if done else Lineage()
     view = View(workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select)
     st.session_state["_view"] = view
-    with running:
+    with top:
         badge(view)
     return view
 

@@ -22,7 +22,13 @@ def open_workspace(asked: Path | None) -> Workspace:
     if _view_only():
         return Workspace.open(home)
     chosen = st.session_state.get("_workspace") or _linked() or home
-    workspace = Workspace.open(chosen, create=chosen == home)
+    try:
+        workspace = Workspace.open(chosen, create=chosen == home)
+    except EmtError as error:
+        if chosen == home:
+            raise
+        show_problem(error)  # it was moved or deleted meanwhile: back to the app's own
+        workspace = Workspace.open(home, create=True)
     st.session_state["_workspace"] = workspace.path
     # only what differs from the app's own stands in the address
     put("workspace", None if workspace.path == home else short_id(workspace.path))

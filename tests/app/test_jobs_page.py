@@ -69,6 +69,7 @@ def test_each_state_has_its_buttons(open_page, half_done):
         assert mine == wanted, (state, mine)
     assert "two **says** <b>this</b>\n" in [code.value + "\n" for code in app.code]  # a failure's log is open
     assert what_now(cases[4][0], "running") == (0.0, "gap (2 of 2)")
+    assert what_now(cases[4][0], "lost") == (0.0, "Stopped at gap")
     app.segmented_control(key="jobs").set_value("trouble").run()
     assert {b.key.rpartition("jobs-")[2] for b in app.button if b.label == "Remove"} == {cases[1][0].id, cases[3][0].id}
     button(app, "Remove ended jobs").click().run()
@@ -127,6 +128,7 @@ def own_space(half_done: Path) -> Iterator[Workspace]:
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(900)  # two servers, four jobs and the grace before a kill
 def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_space: Workspace, tmp_path: Path):
     """The app restarts in between: what runs goes on, and the page finds it again."""
     from conftest import clean_tab
