@@ -172,3 +172,20 @@ REASONS = {
 
 def reason(name: str) -> str:
     return REASONS.get(name, name.replace("_", " "))
+
+
+SMOOTHING = (
+    "Exponential moving average: each point keeps this share of its past. 0 shows the raw values; the faint line "
+    "behind is always raw."
+)
+LOSS = (
+    "Cross-entropy of the answers' tokens (mid-training), or Huber loss of the arm plus weighted cross-entropy of the "
+    "gripper (fine-tuning), averaged over the last steps. Loss does not tell starts apart: success does. (§ Fig. 3)"
+)
+CHECKPOINTS = (
+    "Checkpoints are what an interrupted run goes on from; the last two are kept until it is finished. Policies are "
+    "kept for evaluation at these steps; `model` is the mid-trained VLM."
+)
+RETAINED = (
+    "The same questions to the VLM before and after mid-training, answered greedily; 95 % Wilson intervals. (§ Table 7)"
+)

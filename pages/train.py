@@ -1,0 +1,241 @@
+"""Train: curves of mid-training and fine-tuning, live while they run; throughput, memory and what is kept on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from emt_core.explore.training_runs import (
+    GrowingSteps,
+    TrainingRun,
+    at_work,
+    kept_states,
+    smoothed,
+    training_runs,
+    with_rates,
+)
+from emt_core.figures import curves, numbers
+from emt_core.progress import duration
+from pages.parts import glossary
+from pages.parts.empty import first_steps
+from pages.parts.plain import escape
+from pages.parts.retained import retained_section
+from pages.parts.runs import launch_problem, page_header, start
+from pages.parts.view import View, current
+
+BARE = {"displayModeBar": False}
+LIVE_S = 2.0
+MOST_RUNS = 8
+AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
+AXIS_TITLES = {"step": "step", "samples": "samples seen", "hours": "hours of training"}
+KIND = {"midtrain": "mid-training", "finetune": "fine-tuning"}
+HOW = """midtrain: {steps: 5000, batch: 256}     # on the recipe's selection
+finetune: {data: [{name: arm, path: my_robot_data, camera: observation.images.front}]}"""
+
+
+def main() -> None:
+    view = current()
+    page_header(
+        view,
+        "Train",
+        "Mid-training of the VLM on the selection, then fine-tuning of the VLA on demonstrations.",
+        ("midtrain", "finetune", "retain"),
+    )
+    if view.recipe is None:
+        first_steps(view)
+        return
+    runs = training_runs(view.workspace, view.done)
+    if not runs:
+        _empty(view)
+        return
+    chosen = _chosen(runs)
+    live = any(at_work(run) for run in chosen)
+    _controls()
+    st.fragment(_curves, run_every=LIVE_S if live else None)(chosen)
+    retained_section(view)
+
+
+def _empty(view: View) -> None:
+    with st.container(border=True):
+        st.subheader("Nothing was trained yet", anchor=False)
+        st.markdown(
+            "Here you will see loss, learning rate, throughput and memory of every training run, while it runs and "
+            "afterwards, and what the VLM keeps. Training is part of a recipe:"
+        )
+        st.code(HOW, language="yaml")
+        planned = _planned(view)
+        for stage in planned:
+            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}", language="bash")
+            if not view.workspace.read_only:
+                st.button(
+                    f"Run up to {stage}",
+                    type="primary",
+                    icon=":material/play_arrow:",
+                    on_click=start,
+                    args=(view, stage),
+                    key=f"train-{stage}",
+                )
+        if not planned:
+            st.markdown("This recipe has no `midtrain` and no `finetune` yet. Is the model one that can be trained?")
+            st.code("emt check-model NAME", language="bash")
+        launch_problem()
+
+
+def _planned(view: View) -> list[str]:
+    import yaml
+
+    if view.recipe_file is None or not view.recipe_file.exists():
+        return []
+    entries = yaml.safe_load(view.recipe_file.read_text(encoding="utf-8")) or {}
+    return [stage for stage in KIND if any(str(entry).partition(".")[0] == stage for entry in entries)]
+
+
+def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:
+    """Its label; with the key where several runs have the same."""
+    twins = [other for other in runs if other.label == run.label]
+    return run.label if len(twins) == 1 else f"{run.label} {run.key[:6]}"
+
+
+def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
+    """At first the run that leads and what is of its stage; mid-training and fine-tuning have other losses."""
+    by_name = {_name(run, runs): run for run in runs}
+    stages = [stage for stage in KIND if any(run.stage == stage for run in runs)]
+    stage = stages[0]
+    if len(stages) > 1:
+        stage = st.segmented_control(
+            "Stage",
+            stages,
+            default=runs[0].stage,
+            required=True,
+            key="training-stage",
+            format_func=lambda name: KIND[name].capitalize(),
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    names = [name for name, run in by_name.items() if run.stage == stage]
+    if len(names) > 1:
+        kept = [name for name in st.session_state.get("runs", names[:3]) if name in names]
+        st.session_state["runs"] = kept or names[:3]
+        picked = st.multiselect("Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first; up to eight.")
+        names = picked or names[:1]
+    return [by_name[name] for name in names]
+
+
+def _controls() -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.segmented_control("Over", list(AXES), default="Steps", required=True, key="over", bind="query-params")
+        st.slider(
+            "Smoothing", 0.0, 0.99, 0.6, 0.01, key="smoothing", width=260, help=glossary.SMOOTHING, bind="query-params"
+        )
+        st.toggle("Logarithmic loss", key="log-loss", bind="query-params")
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _steps(path: str) -> GrowingSteps:
+    return GrowingSteps(Path(path))
+
+
+def _curves(chosen: list[TrainingRun]) -> None:
+    """Drawn again every two seconds while one of the runs trains."""
+    frames = {}
+    for run in chosen:
+        frame = with_rates(_steps(str(run.steps_file)).read())
+        if len(frame):
+            frames[_name(run, chosen)] = frame.assign(hours=frame["seconds"] / 3600)
+    if not frames:
+        st.caption("The first step is under way.")
+        return
+    colours = curves.run_colours(list(frames))
+    first = chosen[0]
+    _summary(first, frames.get(_name(first, chosen), next(iter(frames.values()))), several=len(chosen) > 1)
+    loss = {"loss": "loss"} | {
+        name: title
+        for name, title in (("loss_arm", "arm loss (Huber)"), ("loss_gripper", "gripper loss (cross-entropy)"))
+        if any(name in frame for frame in frames.values())
+    }
+    _figure(frames, colours, "loss", "loss", logarithmic=bool(st.session_state.get("log-loss")), height=380)
+    others = [(name, title) for name, title in loss.items() if name != "loss"]
+    others += [
+        ("learning_rate", "learning rate"),
+        ("grad_norm", "gradient norm"),
+        ("samples_per_second", "samples a second"),
+        ("tokens_per_second", "tokens a second"),
+        ("memory_mb", "memory, MB"),
+    ]
+    shown = [(name, title) for name, title in others if any(name in frame for frame in frames.values())]
+    for at in range(0, len(shown), 2):
+        for place, (name, title) in zip(st.columns(2, gap="large"), shown[at : at + 2], strict=False):
+            with place:
+                st.subheader(title.capitalize(), anchor=False)
+                _figure(frames, colours, name, title, smooth=name not in ("learning_rate", "memory_mb"))
+    _kept(chosen)
+
+
+def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
+    last = frame.iloc[-1]
+    step, total = int(last["step"]), run.total
+    if several:
+        st.caption(f"Figures of {escape(run.label)}, the first of the runs shown.")
+    rate = frame["samples_per_second"].iloc[-1] if "samples_per_second" in frame else float("nan")
+    with st.grid(5, min_column_width=150, gap="small"):
+        of = f"{step:,} of {total:,}" if total and step < total else f"{step:,}"
+        st.metric("Step", of, border=True)
+        level = smoothed(frame["loss"].to_numpy(float), 0.9)[-1]
+        st.metric("Loss", numbers.decimal(float(level)), help=glossary.LOSS, border=True)
+        st.metric("Samples seen", numbers.short(float(last["samples"])), border=True)
+        st.metric("Samples a second", numbers.decimal(float(rate), 1), border=True)
+        spent = float(last["seconds"])
+        if run.building and total and step:
+            st.metric("Time left", duration(spent / step * (total - step)), border=True)
+        else:
+            st.metric("Training time", duration(spent), border=True)
+    if run.building and not at_work(run):
+        st.caption(
+            ":orange[:material/pause_circle:] Interrupted: run it again and it goes on from its last checkpoint."
+        )
+
+
+def _figure(
+    frames: dict[str, pd.DataFrame],
+    colours: dict[str, str],
+    name: str,
+    title: str,
+    *,
+    logarithmic: bool = False,
+    smooth: bool = True,
+    height: int = 240,
+) -> None:
+    axis = AXES[st.session_state.get("over") or "Steps"]
+    weight = float(st.session_state.get("smoothing", 0.6)) if smooth else 0.0
+    lines = []
+    for label, frame in frames.items():
+        if name in frame:
+            values = frame[name].to_numpy(float)
+            x = frame[axis].to_numpy(float)
+            lines.append(curves.Line(name=label, colour=colours[label], x=x, y=values, shown=smoothed(values, weight)))
+    figure = curves.curve(lines, x=AXIS_TITLES[axis], y=title, logarithmic=logarithmic, height=height)
+    st.plotly_chart(figure, config=BARE, key=f"curve-{name}")
+
+
+def _kept(chosen: list[TrainingRun]) -> None:
+    rows = [
+        {
+            "run": _name(run, chosen),
+            "kept": kept.kind,
+            "step": kept.step,
+            "size": f"{kept.bytes / 2**20:,.1f} MB",
+            "written": pd.Timestamp(kept.at, unit="s").floor("s"),
+        }
+        for run in chosen
+        for kept in kept_states(run)
+    ]
+    st.subheader("On disk", anchor=False, help=glossary.CHECKPOINTS)
+    if rows:
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    else:
+        st.caption("No checkpoint yet.")
+
+
+main()
