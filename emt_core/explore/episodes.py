@@ -154,7 +154,7 @@ def strip(
 
 def _jpeg(content: bytes) -> bytes:
     encoded = io.BytesIO()
-    Image.open(io.BytesIO(content)).convert("RGB").save(encoded, "JPEG", quality=85)
+    Image.open(io.BytesIO(content)).convert("RGB").save(encoded, "JPEG", quality=78)
     return encoded.getvalue()
 
 

@@ -148,7 +148,7 @@ def _figure(
     _source: SourceRange,
     _config: LeRobotSource,
 ) -> tuple[go.Figure | None, Playback, int]:
-    """The player, the episode and how many frames were decoded. About 1 MB an episode."""
+    """The player, the episode and how many frames were decoded. 1 to 5 MB an episode."""
     playback = open_episode(_config, _source.root, index)
     if not playback.frames:
         return None, playback, 0
