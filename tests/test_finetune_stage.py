@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from encoders.tiny_models import save_internvl
 from safetensors.torch import load_file
 from small_world import write_robot
@@ -195,6 +198,23 @@ def test_a_loss_that_is_not_a_number_stops_at_its_step(world: Path, tmp_path: Pa
     assert "frame " in caught.value.where and "checkpoint of step 3 is kept" in caught.value.remedy
     monkeypatch.setattr(finetuning, "action_loss", real)
     assert run(raw, tmp_path / "w").metrics["policies"] == [3, STEPS]  # goes on from the good one
+
+
+@pytest.mark.slow
+def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_path: Path):
+    recipe = tmp_path / "vla.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_of(world)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["emt_core.cli", "run", str(recipe), "--workspace", str(tmp_path / "w")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    both = Workspace.open(tmp_path / "w").find("finetune", whole.key)
+    assert both is not None
+    one, two = (list(iterate_steps(artifact.data / "steps.jsonl")) for artifact in (whole, both))
+    assert [record["tokens"] for record in two] == [record["tokens"] for record in one]
+    assert [record["loss"] for record in two[:2]] == pytest.approx([record["loss"] for record in one[:2]], rel=1e-4)
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(value, weights(both)[name], rtol=1e-2, atol=2e-4)
 
 
 # ---- the frame cache

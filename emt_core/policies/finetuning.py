@@ -5,7 +5,8 @@
     policies/step-N/            a policy for each kept step (policy.py)
 
 A step is a function of its number: which frames, how they are changed, which rate. So a killed run that goes on from
-its checkpoint ends with the weights of one that was never killed (on one kind of device).
+its checkpoint ends with the weights of one that was never killed (on one kind of device). Under torchrun each rank
+passes a share of the batch (peers.py); rank 0 keeps the books.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import numpy as np
 import psutil
 import torch
 
+from emt_core.errors import EmtError
 from emt_core.policies.augment import augment, draws_of
 from emt_core.policies.loss import ActionTargets, action_loss
+from emt_core.policies.peers import Peers
 from emt_core.policies.policy import PolicySpec, autocast, prompt_builder, save_policy
 from emt_core.policies.vla import VLA
 from emt_core.progress import Progress, Tracker
@@ -41,13 +44,18 @@ CHECKPOINT_SECONDS = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Frames of one step, on the CPU. rows: int64 [n]; frames: uint8 [n, 3, s, s]; draws: [n, 7] of `augment`."""
+    """This rank's frames of one step, on the CPU.
+
+    rows: int64 [n]; frames: uint8 [n, 3, s, s]; draws: float32 [n, 7] of `augment`.
+    """
 
     rows: np.ndarray
     frames: torch.Tensor
     texts: list[str]
     targets: ActionTargets
     draws: torch.Tensor
+    steps: float
+    """Actions that the step learns from, over all ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,11 @@ class Finetuner:
         where a GPU's memory runs out."""
         self.config, self.processor, self.spec, self.frames = config, processor, spec, frames
         self.device, self.dtype, self.part = device, dtype, min(part, config.batch)
+        self.peers = Peers(device)
+        if config.batch < self.peers.world:
+            raise EmtError(
+                f"a batch of {config.batch} cannot be shared by {self.peers.world} ranks", where="finetune.batch"
+            )
         self.vla = vla.to(device).train()
         self.prompts = prompt_builder(processor, spec)
         self.optimizer = build_optimizer(self.vla, weight_decay=config.weight_decay)
@@ -87,8 +100,8 @@ class Finetuner:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train to the last step. Returns the last step's record. Raises EmtError where the loss is not finite."""
         kept = self._resume()
-        log = StepsLog(self.steps_path, after=kept)
-        tokens, saved_at = int(log.last.get("tokens") or 0), time.monotonic()
+        log = StepsLog(self.steps_path, after=kept) if self.peers.first else None
+        tokens, saved_at = int(log.last.get("tokens") or 0) if log else 0, time.monotonic()
         with progress.track("training", self.config.steps, done=kept, unit="steps") as tracker:
             for step, batch in self._batches(kept + 1):
                 rate = cosine_rate(
@@ -99,6 +112,8 @@ class Finetuner:
                 )
                 facts = self._step(step, batch, rate, kept)
                 tokens += facts.tokens
+                if log is None:  # another rank keeps the books
+                    continue
                 log.write(step, self._record(step, facts, rate, tokens))
                 if step in self.config.kept_steps:
                     save_policy(self.policies / f"step-{step}", self.vla, self.processor, self._spec_at(step))
@@ -107,10 +122,11 @@ class Finetuner:
                     self._save(step)
                     kept, saved_at = step, time.monotonic()
                 _report(tracker, facts)
-        return log.last
+        return log.last if log else {}
 
     def discard_checkpoints(self) -> None:
-        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+        if self.peers.first:
+            shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
     def _resume(self) -> int:
         """Step of the checkpoint that training goes on from; policies of later steps are made again."""
@@ -118,9 +134,10 @@ class Finetuner:
         step = found.step if found else 0
         if found:
             read_training_state(found.path, self.vla, self.optimizer)
-        for folder in self.policies.glob("step-*"):
+        for folder in self.policies.glob("step-*") if self.peers.first else ():
             if int(folder.name.removeprefix("step-")) > step:
                 shutil.rmtree(folder)
+        self.peers.wait()  # all have read the checkpoint before it can be replaced
         return step
 
     def _save(self, step: int) -> None:
@@ -140,7 +157,11 @@ class Finetuner:
                 yield step, batch
 
     def _read(self, step: int) -> Batch:
-        rows = self.order.rows(step - 1)
+        everyone = self.order.rows(step - 1)
+        steps = float(self.frames.valid_steps(everyone, self.config.chunk))
+        draws = draws_of(len(everyone), seed_of(self.config.seed, "augment", step))
+        mine = self.peers.share(len(everyone))
+        rows = everyone[mine]
         actions, valid, reference = self.frames.chunks(rows, self.config.chunk)
         arm, gripper = self.spec.action_map.targets(actions, reference)
         return Batch(
@@ -150,7 +171,8 @@ class Finetuner:
             targets=ActionTargets(
                 arm=torch.from_numpy(arm), gripper=torch.from_numpy(gripper), valid=torch.from_numpy(valid)
             ),
-            draws=draws_of(len(rows), seed_of(self.config.seed, "augment", step)),
+            draws=draws[mine],
+            steps=steps,
         )
 
     # ---- one step
@@ -162,7 +184,7 @@ class Finetuner:
                 facts = self._gradients(batch)
                 break
             except torch.OutOfMemoryError:
-                if self.part == 1:
+                if self.part == 1 or self.peers.world > 1:  # the others are waiting for this pass
                     raise
                 self.part = max(self.part // 2, 1)
                 torch.cuda.empty_cache()
@@ -175,7 +197,6 @@ class Finetuner:
     def _gradients(self, batch: Batch) -> StepFacts:
         """Gradients of the whole batch, in parts that fit."""
         self.optimizer.zero_grad(set_to_none=True)
-        steps = float(batch.targets.valid.sum())
         sums, tokens = torch.zeros(3), 0
         for start in range(0, len(batch.rows), self.part):
             part = slice(start, start + self.part)
@@ -187,16 +208,17 @@ class Finetuner:
             loss = action_loss(
                 output,
                 batch.targets[part].to(self.device),
-                steps=steps,
+                steps=batch.steps,
                 binary=self.spec.action_map.binary,
                 gripper_weight=self.config.gripper_weight,
             )
             loss.total.backward()
             sums += torch.stack([loss.total, loss.arm, loss.gripper]).detach().cpu()
             tokens += int(inputs.model["attention_mask"].sum())
-        norm = self._clip()
-        total, arm, gripper = (float(value) for value in sums)
-        return StepFacts(loss=total, loss_arm=arm, loss_gripper=gripper, grad_norm=float(norm), tokens=tokens)
+        self.peers.add_up([p.grad for p in self.vla.parameters() if p.grad is not None])
+        total, arm, gripper, tokens = self.peers.sums([*sums.tolist(), tokens])
+        norm = float(self._clip())
+        return StepFacts(loss=total, loss_arm=arm, loss_gripper=gripper, grad_norm=norm, tokens=int(tokens))
 
     def _clip(self) -> torch.Tensor:
         """Clip to clip_norm; returns the norm before, the query's left out.

@@ -118,6 +118,10 @@ class TrainingFrames:
             found[here] = cache.frames[self.cache_row[rows[here]]]
         return found
 
+    def valid_steps(self, rows: np.ndarray, chunk: int) -> int:
+        """How many of the rows' chunk steps lie inside their episodes."""
+        return int(np.minimum(self.stop[rows] - rows, chunk).sum())
+
     def chunks(self, rows: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(actions float32 [n, chunk, A], valid bool [n, chunk], reference [n, R] or None).
 

@@ -5,13 +5,14 @@ steps.jsonl         the curves (training/steps_log.py)
 rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes that could not be trained on
 
 While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a bounded cache under
-<workspace>/cache/frames (robot_data/frame_cache.py).
+<workspace>/cache/frames (robot_data/frame_cache.py). Under torchrun the ranks train one policy together (ranks.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from emt_core.artifact import canonical_json, read_json, write_text
 from emt_core.errors import EmtError
+from emt_core.ranks import rank, world_size
 from emt_core.readers import fingerprint, locate
 from emt_core.source_config import LeRobotSource
 from emt_core.stages import Context, Outcome
@@ -26,6 +28,7 @@ from emt_core.vla_config import FinetuneConfig, RobotData
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
+DISTRIBUTED = True
 
 
 def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
 def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
-    from emt_core.encoders.base import choose_device, choose_dtype
+    from emt_core.encoders.base import choose_dtype
     from emt_core.policies.backbone import load_processor, load_vlm
     from emt_core.policies.finetuning import Finetuner
     from emt_core.policies.policy import PolicySpec, build_vla
@@ -64,7 +67,8 @@ def run(context: Context) -> Outcome:
     action_map = fit_map(sets, config.action, config.chunk)
     caches = [_cache(context, config, opened) for opened in sets]
     frames, rejects = join_frames(sets, caches)
-    write_text(context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects))
+    if rank() == 0:
+        write_text(context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects))
     for reason, count in Counter(line["reason"] for line in rejects).most_common():
         context.progress.say(f"{count:,} episodes left out: {reason}")
     model, revision = _start(context, config)
@@ -80,7 +84,7 @@ def run(context: Context) -> Outcome:
         step=0,
         recording=recording,
     )
-    device = choose_device(context.runtime.device)
+    device = _device(context.runtime.device)
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
     trainer = Finetuner(
         config,
@@ -133,6 +137,20 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
     from emt_core.model_identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")
+
+
+def _device(wanted: str) -> Any:
+    """The runtime's device; under torchrun each rank's own GPU."""
+    import torch
+
+    from emt_core.encoders.base import choose_device
+
+    device = choose_device(wanted)
+    if device.type == "cuda" and world_size() > 1:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def _source(data: RobotData) -> LeRobotSource:
