@@ -193,3 +193,18 @@ def test_a_view_only_workspace_has_no_controls_that_write(open_page, complete, n
     assert not app.exception
     labels = {b.label for b in app.button}
     assert not labels & {"Add a source", "Edit", "Remove", "Run sources", "Save"}
+
+
+def test_estimators_stand_side_by_side(open_page, complete_copy):
+    state = complete_copy / "state" / "small.json"
+    labels = json.loads(state.read_text())
+    state.write_text(json.dumps({**labels, "estimator.twin": labels["estimator"]}))
+    app = open_page("estimator", complete_copy)
+    assert not app.exception
+    app.multiselect(key="compare").set_value(["estimator", "estimator.twin"]).run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert sorted(table["estimator"]) == ["estimator", "twin"]
+    assert table["AUROC"].nunique() == 1
+    app.multiselect(key="compare").set_value([]).run()
+    assert "Choose at least one estimator" in words(app)
