@@ -11,6 +11,7 @@ estimator.short: {max_steps: 50}
 select.top: {k: 1000, parents: {score: learned}}
 arms: {learned: {}, random: {select.top.strategy: random}}     # an experiment: arms x seeds
 seeds: [0, 1]
+extends: demo.yaml              # another recipe's entries, but for those given here (each replaced as a whole)
 """
 
 from __future__ import annotations
@@ -80,18 +81,27 @@ TOP_LEVEL = {"name", "base", "backbone", "runtime", "arms", "seeds", "vary"}
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file. Raises EmtError that names the field, its place and what is allowed."""
     path = Path(path).expanduser()
+    return build_recipe(apply_overrides(_read(path), parse_overrides(overrides)), where=path)
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe file as one mapping with an absolute base, whatever it extends already laid under it."""
     if not path.is_file():
         raise EmtError("there is no such recipe file", where=path, remedy="name a .yaml file; recipes/ has examples")
+    if path.resolve() in extended_by:
+        raise EmtError("this recipe extends itself", where=path, remedy="break the circle of `extends`")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise EmtError(f"the recipe is not valid YAML: {error}", where=path) from error
     if not isinstance(raw, dict):
         raise EmtError("a recipe is a mapping of names to settings", where=path, remedy="see recipes/demo.yaml")
-    raw.setdefault("name", path.stem)
-    base = Path(str(raw.get("base") or "."))
-    raw["base"] = str((path.parent / base).resolve())
-    return build_recipe(apply_overrides(raw, parse_overrides(overrides)), where=path)
+    below: dict[str, Any] = {}
+    if (parent := raw.pop("extends", None)) is not None:
+        below = _read(path.parent / str(parent), (*extended_by, path.resolve()))
+    if "base" in raw or "base" not in below:
+        raw["base"] = str((path.parent / str(raw.get("base") or ".")).resolve())
+    return {**below, "name": path.stem, **raw}
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:

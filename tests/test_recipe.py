@@ -74,7 +74,7 @@ def test_dump_and_load_give_the_same_recipe(recipe_file):
         ("embed.poling=last", "embed.poling"),
         ("embed.pooling=median", "embed.pooling"),
         ("selekt.k=1", "selekt"),
-        ("midtrain.steps=1", "not built yet"),
+        ("midtrain.stepz=1", "stepz"),
         ("sources.nobody.path=x", "nobody"),
         ("sources.web.format=zip", "format"),
         ("select.top.fraction=0.5", "exactly one"),
@@ -101,3 +101,28 @@ def test_a_file_that_is_no_recipe_is_refused(recipe_file, text):
 def test_set_without_a_value_is_explained():
     with pytest.raises(EmtError, match="a\\.b=value"):
         parse_overrides(["embed.pooling"])
+
+
+def test_a_recipe_extends_another_entry_by_entry(recipe_file, tmp_path):
+    below = recipe_file()
+    (tmp_path / "deeper").mkdir()
+    over = tmp_path / "deeper" / "more.yaml"
+    over.write_text(f"extends: {below}\nselect.top: {{k: 7}}\nselect.most: {{fraction: 0.5}}\n")
+    plain, found = load_recipe(below), load_recipe(over)
+    assert found.name == "more" and found.base == plain.base
+    assert found.raw["sources"] == plain.raw["sources"] and "extends" not in found.raw
+    configs = {i.label: i.config for i in found.instances}
+    assert configs["select.top"].k == 7 and configs["select.most"].fraction == 0.5
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_recipe(found))
+    assert load_recipe(again).instances == found.instances
+
+
+def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(EmtError, match="extends itself"):
+        load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("extends: gone.yaml\n")
+    with pytest.raises(EmtError, match="no such recipe"):
+        load_recipe(tmp_path / "a.yaml")
