@@ -98,7 +98,7 @@ def _block(view: View, told: Told) -> None:
     st.header(escape(told.heading), anchor=False)
     paragraphs(told.caption)
     if told.content.sentences:
-        st.markdown("> " + escape(" ".join(told.content.sentences)))
+        st.markdown(escape(" ".join(told.content.sentences)))
     for place, item in enumerate(told.content.items):
         _item(item, f"story-{told.kind}-{place}")
 
