@@ -26,7 +26,8 @@ def main() -> None:
         "What another measure or strategy would have chosen: one row for every selection that was made.",
         ("measure", "score", "select"),
     )
-    needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
+    if not any(artifact.stage == "select" for artifact in view.done.values()):  # of any score, not the one in view
+        needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
     keys = tuple(sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust")))
     rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
     table = _table(rows)

@@ -115,7 +115,7 @@ def _numbers(found: list[dict[str, Any]]) -> None:
     """A card a number: the figure, its verdict, its sentence."""
     if not found:
         return
-    with st.grid(min(len(found), 4), min_column_width=220, gap="small"):
+    with st.grid(min(len(found), 4), min_column_width=185, gap="small"):
         for number in found:
             with st.container(border=True, height="stretch", gap="xsmall"):
                 st.metric(number["label"], _written(number))
