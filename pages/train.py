@@ -165,12 +165,13 @@ def _curves(chosen: list[TrainingRun]) -> None:
         ("memory_mb", "memory, MB"),
     ]
     shown = [(name, title) for name, title in others if any(name in frame for frame in frames.values())]
-    for at in range(0, len(shown), 2):
-        for place, (name, title) in zip(st.columns(2, gap="large"), shown[at : at + 2], strict=False):
-            with place:
-                st.subheader(title.capitalize(), anchor=False)
-                _figure(frames, colours, name, title, smooth=name not in ("learning_rate", "memory_mb"))
-    _kept(chosen)
+    cells = [place for _ in range(0, len(shown) + 1, 2) for place in st.columns(2, gap="large")]
+    for place, (name, title) in zip(cells, shown, strict=False):
+        with place:
+            st.subheader(title[0].upper() + title[1:], anchor=False)
+            _figure(frames, colours, name, "", smooth=name not in ("learning_rate", "memory_mb"))
+    with cells[len(shown)]:
+        _kept(chosen)
 
 
 def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
@@ -180,8 +181,8 @@ def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
         st.caption(f"Figures of {escape(run.label)}, the first of the runs shown.")
     rate = frame["samples_per_second"].iloc[-1] if "samples_per_second" in frame else float("nan")
     with st.grid(5, min_column_width=150, gap="small"):
-        of = f"{step:,} of {total:,}" if total and step < total else f"{step:,}"
-        st.metric("Step", of, border=True)
+        of = f"Step of {total:,}" if total and step < total else "Step"
+        st.metric(of, f"{step:,}", border=True)
         level = smoothed(frame["loss"].to_numpy(float), 0.9)[-1]
         st.metric("Loss", numbers.decimal(float(level)), help=glossary.LOSS, border=True)
         st.metric("Samples seen", numbers.short(float(last["samples"])), border=True)
@@ -215,7 +216,15 @@ def _figure(
             values = frame[name].to_numpy(float)
             x = frame[axis].to_numpy(float)
             lines.append(curves.Line(name=label, colour=colours[label], x=x, y=values, shown=smoothed(values, weight)))
-    figure = curves.curve(lines, x=AXIS_TITLES[axis], y=title, logarithmic=logarithmic, height=height)
+    figure = curves.curve(
+        lines,
+        x=AXIS_TITLES[axis],
+        y=title,
+        logarithmic=logarithmic,
+        height=height,
+        legend=bool(title) and len(lines) > 1,  # the small figures have the colours of the large one
+        ticks=".1e" if name == "learning_rate" else "",
+    )
     st.plotly_chart(figure, config=BARE, key=f"curve-{name}")
 
 

@@ -40,9 +40,12 @@ def curve(
     logarithmic: bool = False,
     height: int = 300,
     number: str = ".4g",
+    legend: bool = True,
+    ticks: str = "",
     marks: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """Each line at most MOST_POINTS points. number: d3 format of values; marks: name -> place on x (checkpoints)."""
+    """Each line at most MOST_POINTS points. number, ticks: d3 formats of values and of the y axis; marks:
+    name -> place on x (checkpoints)."""
     figure = go.Figure()
     for line in lines:
         keep = _thin(len(line.x))
@@ -67,8 +70,10 @@ def curve(
                 hovertemplate="%{y:" + number + "}<extra>" + escape(line.name) + "</extra>",
             )
         )
-    plain(figure, height=height, x=x, y=y, legend=len(lines) > 1)
+    plain(figure, height=height, x=x, y=y, legend=legend)
     figure.update_layout(hovermode="x unified", uirevision=f"{x}{y}{logarithmic}")
+    if ticks:
+        figure.update_yaxes(tickformat=ticks)
     if logarithmic:
         figure.update_yaxes(type="log")
     for name, place in (marks or {}).items():

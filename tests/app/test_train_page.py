@@ -113,7 +113,7 @@ def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
     app = open_page("train", space.path)
     assert not app.exception
     found = metrics(app)
-    assert found["Step"] == "20 of 100" and found["Time left"] == "0:40"
+    assert found["Step of 100"] == "20" and found["Time left"] == "0:40"
     write_json(folder / "progress.json", {"label": "midtrain.long", "unit": "steps", "total": 100, "at": 1.0})
     app = open_page("train", space.path)
     assert "goes on from its last checkpoint" in words(app)
@@ -124,7 +124,7 @@ def test_fine_tuning_shows_its_two_losses(open_page, space: Workspace):
     app.segmented_control(key="training-stage").set_value("finetune").run()
     assert not app.exception
     titles = [header.value for header in app.subheader]
-    assert "Arm loss (huber)" in titles and "Gripper loss (cross-entropy)" in titles
+    assert "Arm loss (Huber)" in titles and "Gripper loss (cross-entropy)" in titles
 
 
 def test_growing_steps_reads_what_was_added_and_sees_a_resumed_run(tmp_path: Path):
