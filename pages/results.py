@@ -195,13 +195,14 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
     if seeds:
         row["by seed"] = ", ".join(f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds)
         row["95 % over seeds"] = _interval(*arm.seed_interval) if arm.seed_interval else "needs 3 seeds"
+    row |= {f"minus {reference}": numbers.MISSING, "better / worse": numbers.MISSING, "p": numbers.MISSING}
     if test is not None:
         pair = test.paired
-        row[f"less {reference}"] = f"{100 * pair.difference:+.1f} points"
+        row[f"minus {reference}"] = f"{100 * pair.difference:+.1f} points"
         row["better / worse"] = f"{pair.better} / {pair.worse} of {pair.cases}"
         row["p"] = f"{test.p_adjusted:.2g}"
     elif arm.name != reference:
-        row[f"less {reference}"] = "no common episodes"
+        row[f"minus {reference}"] = "no common episodes"
     return row
 
 

@@ -54,7 +54,9 @@ def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
                 mode="markers",
                 name=escape(arm),
                 marker={"color": colours[arm], "size": 9},
-                customdata=[[escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]] for _, row in shown],
+                customdata=[
+                    [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]] for _, row in shown
+                ],
                 hovertemplate="%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} episodes: <b>%{x:.1%}</b>"
                 "<br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}<extra>" + escape(arm) + "</extra>",
             )
@@ -120,6 +122,7 @@ def differences(rows: Sequence[Row], colours: Mapping[str, str], reference: str)
                 "array": [row["high"] - row["difference"] for row in rows],
                 "arrayminus": [row["difference"] - row["low"] for row in rows],
                 "thickness": 1.5,
+                "color": LEFT_OUT,  # without it plotly draws black, which is lost on dark ground
             },
             mode="markers",
             marker={"color": [colours[row["arm"]] for row in rows], "size": 10},
@@ -166,7 +169,9 @@ def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Fi
             )
         )
     plain(figure, height=_height(len(rows), 1), x="mean success, %" if unit == "%" else "goals completed of 5")
-    figure.update_yaxes(categoryorder="array", categoryarray=[escape(row["name"]) for row in rows][::-1], showgrid=False)
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[escape(row["name"]) for row in rows][::-1], showgrid=False
+    )
     figure.update_layout(bargap=0.35)
     return figure
 

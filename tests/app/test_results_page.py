@@ -82,7 +82,7 @@ def test_arms_can_be_left_out_and_the_reference_changed(open_page, arms: Workspa
     app = open_page("results", arms.path)
     app.selectbox(key="reference").set_value("random").run()
     assert not app.exception
-    assert "less random" in table(app, "by seed").columns
+    assert "minus random" in table(app, "by seed").columns
     app.multiselect(key="arms").set_value(["learned"]).run()
     assert not app.exception
     assert "Mean success" in metrics(app)
