@@ -21,7 +21,8 @@ def main() -> None:
     page_header(
         view, "Present", "The story for collaborators, from the gap to the results.", ("gap", "score", "select")
     )
-    needs(view, "sources", "embed", "gap", shows="A story is told from the gap, the scores and a selection.")
+    if not view.done:  # whatever has run can be told: a workspace of training runs alone too
+        needs(view, "sources", shows="A story is told from the gap, the scores, a selection and what came of them.")
     name, story, mode = _choose(view)
     if mode == "edit":
         edit(view, name, story)
