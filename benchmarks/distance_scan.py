@@ -55,9 +55,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     work = args.rows * args.robots * args.dim
-    print(
-        f"{args.rows:,} pool x {args.robots:,} robot x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as aside:
         features = Features.at(Path(aside) / "features.lance")
         build(features, args.rows, args.dim)
@@ -77,7 +75,7 @@ def main() -> None:
             rate = (before + matrix_rate(args.dim)) / 2
             floor = work / rate
             print(
-                f"{name}: {wall:.1f} s, floor {floor:.1f} s at {2 * rate / 1e9:,.0f} GFLOP/s, ratio {wall / floor:.2f}; "
+                f"{name}: {wall:.1f} s, floor {floor:.1f} s ({2 * rate / 1e9:,.0f} GFLOP/s), ratio {wall / floor:.2f}; "
                 f"{memory.above_idle_mb:,.0f} MB above the bank ({memory.idle / 2**20:,.0f} MB with it); "
                 f"1M pool rows: {wall * GOAL_ROWS / args.rows / 60:.1f} min (scaled)"
             )
