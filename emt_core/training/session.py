@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.policies.backbone import without_bars
 from emt_core.training.batches import Feed, Plan
 from emt_core.training.checkpoints import Checkpoint, Checkpoints, read_training_state, write_training_state
 from emt_core.training.loop import Cadence, StepResult, Trainer
@@ -217,11 +218,12 @@ class Session:
         vlm.config.use_cache = True
         aside = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(aside, ignore_errors=True)
-        if state is None:
-            vlm.to(self.origin_dtype).save_pretrained(aside)
-        else:
-            state = {name: value.to(self.origin_dtype) for name, value in state.items()}
-            vlm.save_pretrained(aside, state_dict=state)
+        with without_bars():
+            if state is None:
+                vlm.to(self.origin_dtype).save_pretrained(aside)
+            else:
+                state = {name: value.to(self.origin_dtype) for name, value in state.items()}
+                vlm.save_pretrained(aside, state_dict=state)
         processor.save_pretrained(aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
