@@ -75,12 +75,17 @@ class Recipe(Frozen):
 TRAINS_BACKBONE = ("midtrain", "finetune", "retain")
 """Stages whose `model` is the recipe's backbone where they name none."""
 
+SHIPPED = Path(__file__).parents[1] / "recipes"
+
 TOP_LEVEL = {"name", "base", "backbone", "runtime", "arms", "seeds", "vary"}
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file. Raises EmtError that names the field, its place and what is allowed."""
     path = Path(path).expanduser()
+    shipped = SHIPPED / f"{path}.yaml"
+    if not path.exists() and not path.suffix and shipped.is_file():  # `emt run demo`
+        path = shipped
     return build_recipe(apply_overrides(_read(path), parse_overrides(overrides)), where=path)
 
 

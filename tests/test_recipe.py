@@ -126,3 +126,7 @@ def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path):
     (tmp_path / "b.yaml").write_text("extends: gone.yaml\n")
     with pytest.raises(EmtError, match="no such recipe"):
         load_recipe(tmp_path / "a.yaml")
+
+
+def test_a_recipe_of_ours_goes_by_its_name():
+    assert load_recipe("demo").instances == load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml").instances
