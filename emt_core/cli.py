@@ -39,7 +39,12 @@ app = typer.Typer(
     ),
 )
 
-RecipeArg = Annotated[Path, typer.Argument(help="Recipe file (.yaml), or the name of one that comes with the product (demo).", metavar="RECIPE")]
+RecipeArg = Annotated[
+    Path,
+    typer.Argument(
+        help="Recipe file (.yaml), or the name of one that comes with the product (demo).", metavar="RECIPE"
+    ),
+]
 WorkspaceOpt = Annotated[
     Path, typer.Option("--workspace", "-w", help="Folder that holds all results; made if it is not there.")
 ]

@@ -124,7 +124,7 @@ def selected_rows(context: Context) -> Any:
 
 
 def _leave_cores_to_decoding(workers: int) -> None:
-    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine times as long as one."""
+    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine times as long."""
     import os
 
     import torch
