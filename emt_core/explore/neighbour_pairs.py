@@ -41,7 +41,7 @@ class Frames:
 
     start: int
     episode: np.ndarray
-    """int64 [rows], rising."""
+    """int64 [rows]."""
     frame: np.ndarray
     """int64 [rows]."""
 
@@ -55,12 +55,12 @@ class Frames:
 
     def nearest_episode(self, number: int) -> int:
         """The episode of this number, else the next one there is (some may have been rejected)."""
-        return int(self.episode[min(np.searchsorted(self.episode, number), len(self.episode) - 1)])
+        later = self.episode[self.episode >= number]
+        return int(later.min() if len(later) else self.episode.max())
 
     def rows_of(self, episode: int) -> np.ndarray:
         """int64: index rows of an episode's frames."""
-        first, last = np.searchsorted(self.episode, [episode, episode + 1])
-        return self.start + np.arange(first, last)
+        return self.start + np.flatnonzero(self.episode == episode)
 
 
 def nearest_of_all(

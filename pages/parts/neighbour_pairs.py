@@ -66,8 +66,8 @@ def _pick(view: View, role: str, row: int) -> int:
             episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
             st.number_input(
                 "Episode",
-                int(frames.episode[0]),
-                int(frames.episode[-1]),
+                int(frames.episode.min()),
+                int(frames.episode.max()),
                 sample.episode,
                 key=episode_key,
                 on_change=_by_episode,
@@ -78,7 +78,7 @@ def _pick(view: View, role: str, row: int) -> int:
             st.selectbox(
                 "Frame",
                 rows.tolist(),
-                index=int(np.searchsorted(rows, row)),
+                index=int(np.flatnonzero(rows == row)[0]),
                 format_func=lambda r: str(frames.frame[r - frames.start]),
                 key=frame_key,
                 on_change=_by_row,
