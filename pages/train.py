@@ -67,8 +67,10 @@ def _empty(view: View) -> None:
         st.code(HOW, language="yaml")
         planned = _planned(view)
         for stage in planned:
-            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}", language="bash")
             if not view.workspace.read_only:
+                st.code(
+                    f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}", language="bash"
+                )
                 st.button(
                     f"Run up to {stage}",
                     type="primary",

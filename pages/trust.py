@@ -70,7 +70,8 @@ def _empty(view: View) -> None:
             "agreement between measures; without it the score is audited alone."
         )
         st.code("trust: {}                     # or: trust.learned: {compare: [knn, distance]}", language="yaml")
-        st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until trust", language="bash")
+        if not view.workspace.read_only:
+            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until trust", language="bash")
 
 
 def _overview(sections: dict[str, Any]) -> None:

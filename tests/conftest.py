@@ -1,4 +1,4 @@
-"""Minutes per group of tests (a folder, or a file directly under tests/) at the end of every run."""
+"""One browser for all tests; minutes per group (a folder, or a file directly under tests/) at the end of a run."""
 
 from __future__ import annotations
 
@@ -28,3 +28,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for group, seconds in sorted(SPENT.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{seconds / 60:6.2f} min  {COUNT[group]:4d} tests  {group}")
     terminalreporter.write_line(f"{sum(SPENT.values()) / 60:6.2f} min  in all")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One for the whole run: playwright allows no second one while the first is open."""
+    from app_world import ARGUMENTS, CHROMIUM
+
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from app_world import CHROMIUM, HOSTILE
+from app_world import HOSTILE
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.artifact import Artifact, Workspace, write_json
@@ -206,33 +206,28 @@ def test_a_figures_text_cannot_end_its_script():
 
 
 @pytest.mark.browser
-def test_the_file_opens_offline_without_a_request_or_an_error(trained: Workspace, tmp_path: Path):
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
+def test_the_file_opens_offline_without_a_request_or_an_error(browser, trained: Workspace, tmp_path: Path):
     story = first_story().model_copy(update={"title": BREAKOUT})
     save_story(trained, "synthetic", "meeting", story)
     assert main(["report", "--workspace", str(trained.path), "--story", "meeting", "--out", str(tmp_path)]) == 0
     file = tmp_path / "synthetic-meeting.html"
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(offline=True, color_scheme="dark").new_page()
-        page.on("console", lambda m: problems.append(m.text))
-        page.on("pageerror", lambda e: problems.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith(("data:", "file:")) else problems.append(r.url))
-        page.goto(file.as_uri())
-        page.wait_for_function("document.documentElement.dataset.drawn")
-        figures = page.locator(".figure").count()
-        assert figures >= 8
-        page.wait_for_function(f"document.querySelectorAll('.figure .main-svg').length >= {figures}")
-        assert page.evaluate("window.hacked") is None
-        assert page.locator("h1").inner_text() == BREAKOUT
-        assert page.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
-        ink = page.evaluate("getComputedStyle(document.querySelector('.figure .xtick text')).fill")
-        assert ink == "rgb(230, 233, 239)"
-        browser.close()
+    window = browser.new_context(offline=True, color_scheme="dark")
+    page = window.new_page()
+    page.on("console", lambda m: problems.append(m.text))
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on("request", lambda r: None if r.url.startswith(("data:", "file:")) else problems.append(r.url))
+    page.goto(file.as_uri())
+    page.wait_for_function("document.documentElement.dataset.drawn")
+    figures = page.locator(".figure").count()
+    assert figures >= 8
+    page.wait_for_function(f"document.querySelectorAll('.figure .main-svg').length >= {figures}")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("h1").inner_text() == BREAKOUT
+    assert page.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+    ink = page.evaluate("getComputedStyle(document.querySelector('.figure .xtick text')).fill")
+    assert ink == "rgb(230, 233, 239)"
+    window.close()
     assert not problems
 
 

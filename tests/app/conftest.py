@@ -6,16 +6,18 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from app_world import ARGUMENTS, CHROMIUM, PATIENCE_MS, Server, emt, hostile_world, serve
+from app_world import PATIENCE_MS, Server, emt, hostile_world, serve
+from browser_tab import clean_tab
 from page_runner import OpenPage, page_runner
 
+from emt_core import view_guard
+
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,12 +31,16 @@ def users_own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         os.environ["XDG_CONFIG_HOME"] = before
 
 
+MAIN = sys.modules["__main__"]
+
+
 @pytest.fixture(autouse=True)
-def main_module_stays() -> Iterator[None]:
-    """A page run in the test process takes the place of `__main__`; worker processes of later tests would run it."""
-    before = sys.modules["__main__"]
+def this_process_stays_itself() -> Iterator[None]:
+    """A page run in the test process takes the place of `__main__`, and worker processes of later tests would run it; a
+    workspace opened for viewing is guarded until the process ends."""
     yield
-    sys.modules["__main__"] = before
+    sys.modules["__main__"] = MAIN
+    view_guard._guarded.clear()
 
 
 @pytest.fixture(scope="session")
@@ -79,22 +85,6 @@ def server(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
-BROKEN_PICTURES = """() => [...document.images]
-    .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
-
-
-@pytest.fixture(scope="session")
 def window(browser) -> Iterator[BrowserContext]:
     """One window for all tests: what the app is made of is loaded once. A test has a tab and a session of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -108,39 +98,3 @@ def page(window, server: Server):
     """A page that fails the test when it leaves an error on the console or asks for anything outside this machine."""
     with clean_tab(window, server.log) as found:
         yield found
-
-
-@contextmanager
-def clean_tab(window: BrowserContext, log: Path) -> Iterator[Page]:
-    found = window.new_page()
-    problems: list[str] = []
-    found.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-    found.on("console", lambda m: problems.append(f"console: {m.text} {m.location}") if _is_problem(m) else None)
-    found.on("request", lambda r: problems.append(f"left the machine: {r.url}") if _is_outside(r.url) else None)
-    yield found
-    broken = found.evaluate(BROKEN_PICTURES)
-    for _ in range(20):  # a run of the page may still be under way
-        if not broken:
-            break
-        found.wait_for_timeout(500)
-        broken = found.evaluate(BROKEN_PICTURES)
-    found.close()
-    assert not broken, f"pictures that the page still shows and could not load: {broken}"
-    assert not problems, problems
-    text = log.read_text(errors="replace")
-    assert "Traceback" not in text, text[-3000:]
-
-
-def _is_problem(message) -> bool:
-    """Errors on the console, but for two kinds.
-
-    Streamlit looks for its server under the page's path before it tries the root: two 404s a deep link. And a slider
-    that redraws a gallery has the server drop pictures that the browser may still be asking for; the browser reports
-    it once as a 404 and Streamlit once more in words. What a page shows in the end is judged by BROKEN_PICTURES.
-    """
-    text = f"{message.text} {message.location.get('url', '')}"
-    return message.type == "error" and "_stcore" not in text and "/media/" not in text
-
-
-def _is_outside(url: str) -> bool:
-    return not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:"))
