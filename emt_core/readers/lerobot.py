@@ -145,11 +145,12 @@ def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
 @lru_cache(maxsize=4)
 def _narrow_columns(path: Path, mtime_ns: int) -> dict[str, np.ndarray]:
     """The three number columns of a data file; images and states stay unread."""
-    table = _read(path, ["episode_index", "timestamp", "task_index"])
+    table = read_columns(path, ["episode_index", "timestamp", "task_index"])
     return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
+def read_columns(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a data file. Raises EmtError where it cannot be read or lacks one."""
     from pyarrow import parquet
 
     try:
@@ -192,4 +193,4 @@ def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:
     path = root / found.data
     first, length = _rows_of(path, found)
     columns: list[Any] = [name for name in parquet.read_schema(path).names if name not in meta.cameras]
-    return _read(path, columns).slice(first, length)
+    return read_columns(path, columns).slice(first, length)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from emt_core.errors import EmtError
+from emt_core.readers.lerobot import read_columns
 from emt_core.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.vla_config import Dimension
 
@@ -148,16 +149,6 @@ def _matrix(table: pa.Table, column: str, where: Path) -> np.ndarray:
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
-    from pyarrow import parquet
-
     if not path.is_file():
         raise EmtError("a data file of the robot set is missing", where=path, remedy="is the download complete?")
-    try:
-        file = parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise EmtError(f"a data file cannot be read as parquet: {error}", where=path) from error
-    with file:
-        lacking = [name for name in columns if name not in file.schema_arrow.names]
-        if lacking:
-            raise EmtError(f"a data file lacks the columns {lacking}", where=path)
-        return file.read(columns=columns, use_threads=False)
+    return read_columns(path, columns)
