@@ -123,7 +123,7 @@ def sources(
 
 
 for _stage in FLOW:
-    if _stage.built and _stage.name != "sources":
+    if _stage.name != "sources":
         _add_stage_verb(_stage)
 
 app.command(rich_help_panel="Look")(verify)

@@ -19,7 +19,6 @@ class Stage:
     one_of: exactly one of these feeds it: the one that the recipe's `parents` names, else the one with the same name,
     else the first that the recipe has.
     seeded: its config has a `seed`, so an experiment's seeds can vary it.
-    built: False keeps the place of a stage that a later release brings.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Stage:
     may_use: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     seeded: bool = False
-    built: bool = True
 
 
 FLOW: tuple[Stage, ...] = (

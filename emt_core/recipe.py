@@ -185,8 +185,6 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             raise EmtError(
                 f"the recipe has an unknown entry {label!r}", where=where, remedy=f"known: {', '.join(known)}"
             )
-        if stage not in CONFIGS:
-            raise EmtError(f"stage {stage!r} is planned and not built yet", where=where, remedy=f"remove {label!r}")
         settings = {"sources": body} if stage == "sources" and isinstance(body, list) else body or {}
         if not isinstance(settings, dict):
             raise EmtError(

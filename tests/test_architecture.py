@@ -66,11 +66,10 @@ def test_figures_are_pure():
             )
 
 
-def test_every_built_stage_has_its_file_config_and_version():
+def test_every_stage_has_its_file_config_and_version():
     files = {path.stem for path in (CORE / "stages").glob("*.py")} - {"__init__"}
-    built = {stage.name for stage in FLOW if stage.built}
-    assert files == built == set(CONFIGS)
-    for name in built:
+    assert files == {stage.name for stage in FLOW} == set(CONFIGS)
+    for name in files:
         text = (CORE / "stages" / f"{name}.py").read_text(encoding="utf-8")
         assert re.search(r"^VERSION(: int)? = \d+$", text, re.M), f"stages/{name}.py has no VERSION"
         assert re.search(r"^def run\(context: Context\) -> Outcome:", text, re.M), f"stages/{name}.py has no run()"
@@ -95,7 +94,7 @@ def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
         "import sys, emt_core, emt_core.cli, emt_core.plan, emt_core.status, emt_core.jobs\n"
         "from emt_core.plan import stage_module\n"
         "from emt_core.flow import FLOW\n"
-        "[stage_module(s.name) for s in FLOW if s.built]\n"
+        "[stage_module(s.name) for s in FLOW]\n"
         "sys.argv = ['emt', '--help']\n"
         "code = emt_core.cli.main(['--help'])\n"
         f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"

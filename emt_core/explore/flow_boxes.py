@@ -30,7 +30,7 @@ class Fold:
     @property
     def state(self) -> str:
         if not self.members:
-            return "absent" if STAGES[self.stage].built else "planned"
+            return "absent"
         found = {member.state for member in self.members}
         return next(state for state in WORST_FIRST if state in found)
 
@@ -113,7 +113,7 @@ def stage_columns() -> dict[str, int]:
 
 def _lines(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
     if not fold.members:
-        return ("not in the recipe",) if fold.state == "absent" else ("a later release",)
+        return ("not in the recipe",)
     name = fold.id.partition(".")[2]
     named = (name,) if name else ()
     if len(fold.members) > 1:
@@ -129,8 +129,7 @@ def _lines(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
 def _hover(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
     does = STAGES[fold.stage].does
     if not fold.members:
-        note = "not in this recipe: click to see how to add it" if fold.state == "absent" else "not built yet"
-        return (does, note)
+        return (does, "not in this recipe: click to see how to add it")
     if len(fold.members) > 1:
         counts = {state: sum(m.state == state for m in fold.members) for state in WORST_FIRST}
         return (does, ", ".join(f"{count} {state}" for state, count in counts.items() if count))

@@ -116,7 +116,7 @@ def add_stage(workspace: Workspace, recipe: str, stage: str) -> str:
     """Put a stage into the recipe with its defaults; returns its label. Raises EmtError as `change_settings`."""
 
     def change(raw: dict[str, Any]) -> None:
-        if stage not in STAGES or not STAGES[stage].built:
+        if stage not in STAGES:
             raise EmtError(f"there is no stage {stage!r} to add")
         raw.setdefault(stage, {})
 

@@ -19,9 +19,8 @@ STATE_COLOUR = {
     "failed": "#D9465A",
     "missing": "#8C929C",
     "absent": LEFT_OUT,
-    "planned": LEFT_OUT,
 }
-"""absent: the recipe does not have the stage. planned: a later release brings it."""
+"""absent: the recipe does not have the stage."""
 
 STATE_SIGN = {"done": "✓", "running": "▶", "stale": "↻", "interrupted": "‖", "failed": "✕", "missing": "○"}
 """Beside the colour: no state is told by colour alone."""
@@ -53,7 +52,7 @@ def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chos
     edges = list(edges)
     place = _places(boxes, edges)
     figure = go.Figure()
-    solid = {box.id for box in boxes if box.state not in ("absent", "planned")}
+    solid = {box.id for box in boxes if box.state != "absent"}
     shapes = [_arrow(_way(place[a], place[b], place.values()), faint=not {a, b} <= solid) for a, b in edges]
     shapes += [_frame(box, place[box.id], chosen=box.id == chosen) for box in boxes]
     for box in boxes:
@@ -110,7 +109,7 @@ def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 def _words(box: Box) -> str:
     colour = STATE_COLOUR[box.state]
-    faint = box.state in ("absent", "planned")
+    faint = box.state == "absent"
     sign = f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> ' if box.state in STATE_SIGN else ""
     title = escape(box.title)
     title = f'<span style="color:{colour}">{title}</span>' if faint else f"<b>{title}</b>"
@@ -121,7 +120,7 @@ def _words(box: Box) -> str:
 
 def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
     (x, y), colour = at, STATE_COLOUR[box.state]
-    faint = box.state in ("absent", "planned")
+    faint = box.state == "absent"
     left, right, low, high = x - WIDTH / 2, x + WIDTH / 2, y - HEIGHT / 2, y + HEIGHT / 2
     dash = "dot" if faint else "dash" if box.state == "missing" else "solid"
     return {

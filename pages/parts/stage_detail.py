@@ -250,11 +250,8 @@ def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
 
 def _absent(view: View, stage: str) -> None:
     known = STAGES[stage]
-    st.subheader(f"{ICON['absent' if known.built else 'planned']} {escape(stage)}", anchor=False)
+    st.subheader(f"{ICON['absent']} {escape(stage)}", anchor=False)
     st.caption(f"{known.does[0].upper()}{escape(known.does[1:])}.")
-    if not known.built:
-        st.markdown("This stage comes with a later release.")
-        return
     st.markdown("The recipe does not have this stage. Add it with its defaults, or with settings of your own:")
     st.code(f"{stage}: {{}}", language="yaml")
     if not view.workspace.read_only and view.recipe is not None:

@@ -26,7 +26,6 @@ ICON = {
     "cancelled": ":gray[:material/cancel:]",
     "missing": ":gray[:material/radio_button_unchecked:]",
     "absent": ":gray[:material/add_circle:]",
-    "planned": ":gray[:material/schedule:]",
 }
 
 
