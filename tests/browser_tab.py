@@ -1,4 +1,5 @@
-"""A browser tab that fails the test where a page left an error or a broken picture, or asked for anything outside."""
+"""A browser tab that fails the test where a page left an error or a broken picture, or asked for anything outside; and
+what every journey does with it."""
 
 from __future__ import annotations
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 BROKEN_PICTURES = """() => [...document.images]
     .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
+
+BUSY = ", ".join(
+    ('[data-testid="stStatusWidget"]', '[data-testid="stSkeleton"]', '[data-testid="stSpinner"]', '[data-stale="true"]')
+)
 
 
 @contextmanager
@@ -33,6 +38,19 @@ def clean_tab(window: BrowserContext, log: Path) -> Iterator[Page]:
     assert not problems, problems
     text = log.read_text(errors="replace")
     assert "Traceback" not in text, text[-3000:]
+
+
+def visit(page: Page, address: str, title: str) -> None:
+    """Open a page of the app by its address and wait until it is all there."""
+    page.goto(address)
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Nothing runs and nothing is left to load."""
+    page.wait_for_function(f"() => !document.querySelector('{BUSY}')")
+    assert page.locator('[data-testid="stException"]').count() == 0
 
 
 def _is_problem(message) -> bool:

@@ -6,25 +6,11 @@ import re
 
 import pytest
 from app_world import HOSTILE, PATIENCE_MS, Server
+from browser_tab import settled, visit
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def visit(page: Page, address: str, title: str) -> None:
-    page.goto(address)
-    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
-    settled(page)
-
-
-def settled(page: Page) -> None:
-    """Nothing runs and nothing is left to load."""
-    page.wait_for_function(
-        """() => !document.querySelector('[data-testid="stStatusWidget"], [data-testid="stSkeleton"]')
-              && !document.querySelector('[data-testid="stSpinner"], [data-stale="true"]')"""
-    )
-    assert page.locator('[data-testid="stException"]').count() == 0
 
 
 def metric(page: Page, label: str):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from app_world import PATIENCE_MS, Server, serve
+from browser_tab import settled, visit
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -21,20 +22,6 @@ def server(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A server of our own: this journey changes the recipe."""
     base = tmp_path_factory.mktemp("data-served")
     yield from serve(shutil.copytree(complete, base / "ws"), base / "server.log")
-
-
-def visit(page: Page, address: str, title: str) -> None:
-    page.goto(address)
-    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
-    settled(page)
-
-
-def settled(page: Page) -> None:
-    page.wait_for_function(
-        """() => !document.querySelector('[data-testid="stStatusWidget"], [data-testid="stSkeleton"]')
-              && !document.querySelector('[data-testid="stSpinner"], [data-stale="true"]')"""
-    )
-    assert page.locator('[data-testid="stException"]').count() == 0
 
 
 def test_an_episode_plays_with_its_curves(page: Page, server: Server):
