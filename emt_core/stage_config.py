@@ -239,8 +239,9 @@ class SelectConfig(StageConfig):
             raise ValueError(f"give exactly one of k, fraction, threshold (given: {sizes or 'none'})")
         if self.strategy == "random" and self.threshold is not None:
             raise ValueError("strategy 'random' has no score to hold against a threshold; give k or fraction")
-        if (self.quotas.source or self.quotas.category) and self.threshold is not None:
-            raise ValueError("quotas share out a fixed number: give k or fraction, not threshold")
+        if (self.quotas.source or self.quotas.category) and self.k is None and self.fraction is None:
+            wrong = "strategy 'all'" if self.strategy == "all" else "threshold"
+            raise ValueError(f"quotas share out a fixed number: give k or fraction, not {wrong}")
         if self.strategy == "gumbel" and self.threshold is not None:
             raise ValueError("strategy 'gumbel' draws a fixed number: give k or fraction, not threshold")
         if "temperature" in self.model_fields_set and self.strategy != "gumbel":

@@ -129,6 +129,8 @@ def test_near_duplicates_leave_with_their_reason(made):
         ({"k": 5, "temperature": 2.0}, "only strategy 'gumbel'"),
         ({"strategy": "random", "k": 5, "random_share": 0.5}, "random_share goes with"),
         ({"threshold": 0.0, "clusters": {"cells": 5}}, "share of a fixed number"),
+        ({"threshold": 0.0, "quotas": {"source": {"web": 1.0}}}, "k or fraction, not threshold"),
+        ({"strategy": "all", "quotas": {"source": {"web": 1.0}}}, "k or fraction, not strategy 'all'"),
     ],
 )
 def test_settings_that_contradict_each_other(config, message):

@@ -38,7 +38,8 @@ def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) ->
     }
     for by, (names, allowed) in known.items():
         shares: dict[str, float] = getattr(config.quotas, by)
-        if shares and size is not None:
+        if shares:
+            assert size is not None  # SelectConfig refuses quotas without k or fraction
             counts = largest_remainder(list(shares.values()), size)
             most = dict.fromkeys(range(len(names)), 0)  # a group without a quota gets none
             most.update(zip(named_codes(shares, names, allowed, f"quotas.{by}"), counts, strict=True))
