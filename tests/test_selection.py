@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from emt_core.errors import EmtError
 from emt_core.selection import Candidates, Preview, decide
-from emt_core.selection.decide import RANDOM_SHARE_SALT
 from emt_core.selection.limits import largest_remainder
-from emt_core.selection.order import at_least, best_rows, falling_keys, gumbel_scores, ordered_rows, random_keys
+from emt_core.selection.order import (
+    Purpose,
+    at_least,
+    best_rows,
+    falling_keys,
+    gumbel_scores,
+    ordered_rows,
+    random_keys,
+)
 from emt_core.stage_config import SelectConfig
 
 SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
@@ -44,6 +53,19 @@ def make(n: int, seed: int, *, levels: int = 6, duplicates: bool = False) -> Can
     )
 
 
+def plain_noise(seed: int, row: int) -> float:
+    """Gumbel noise of a row in Python's own integers: the second stream of splitmix64 (Steele, Lea and Flood 2014)."""
+    gamma, mask = 0x9E3779B97F4A7C15, 2**64 - 1
+
+    def mix(x: int) -> int:
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB & mask
+        return x ^ (x >> 31)
+
+    bits = mix((row + 1 + mix(seed + 2 * gamma & mask)) * gamma & mask)
+    return -math.log(-math.log(((bits >> 12) + 0.5) / 2**52))
+
+
 def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[str]]:
     """The definition: one row at a time, best first."""
     reason = [""] * c.rows
@@ -62,16 +84,12 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
     if config.strategy == "top":
         order = sorted(eligible, key=lambda row: (-float(c.logit[row]), row))
     elif config.strategy == "random":
-        order = ordered_rows(random_keys(config.seed, np.array(eligible, np.int64))).tolist()
+        order = ordered_rows(random_keys(config.seed, np.array(eligible, np.int64), Purpose.RANDOM)).tolist()
     elif config.strategy == "gumbel":
-        rows = np.array(eligible, np.int64)
-        drawn = dict(
-            zip(
-                eligible,
-                gumbel_scores(c.logit[rows], rows, temperature=config.temperature, seed=config.seed),
-                strict=True,
-            )
-        )
+        drawn = {
+            row: np.float32(float(c.logit[row]) / config.temperature + plain_noise(config.seed, row))
+            for row in eligible
+        }
         order = sorted(eligible, key=lambda row: (-float(drawn[row]), row))
     else:
         order = eligible
@@ -121,7 +139,7 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
     go(order, None if size is None else size - by_chance)
     if by_chance:
         rest = np.array([row for row in order if row not in taken], np.int64)
-        go(ordered_rows(random_keys(config.seed + RANDOM_SHARE_SALT, rest)).tolist(), by_chance)
+        go(ordered_rows(random_keys(config.seed, rest, Purpose.RANDOM_SHARE)).tolist(), by_chance)
     return taken, reason
 
 
@@ -183,6 +201,29 @@ def test_decision_is_the_plain_loops(config, n, seed, levels, duplicates):
 
 
 @settings(max_examples=200, deadline=None)
+@given(
+    strategy=st.sampled_from(["top", "random", "all", "gumbel"]),
+    size=st.sampled_from([{}, {"k": 30}, {"fraction": 0.4}, {"threshold": 0.0}]),
+    by=st.sampled_from(["source", "category"]),
+    share=st.floats(0.05, 0.95),
+    seed=st.integers(0, 999),
+)
+def test_quotas_are_kept_or_refused_never_left_out(strategy, size, by, share, seed):
+    names = {"source": SOURCES[:2], "category": CATEGORIES[:2]}[by]
+    settings = {"strategy": strategy, "quotas": {by: dict(zip(names, (share, 1 - share), strict=True))}, **size}
+    try:
+        config = SelectConfig(**settings)
+    except ValidationError:
+        assert strategy == "all" or not {"k", "fraction"} & set(size)
+        return
+    candidates = make(160, seed)
+    decision = decide(candidates, config)
+    counts = np.bincount(getattr(candidates, by)[decision.rows], minlength=4)
+    most = largest_remainder([share, 1 - share], decision.asked)
+    assert (counts[:2] <= most).all() and not counts[2:].any()
+
+
+@settings(max_examples=200, deadline=None)
 @given(config=configs().filter(lambda c: c.plain_top), n=st.integers(1, 160), seed=st.integers(0, 10_000))
 def test_preview_shows_what_decide_does(config, n, seed):
     candidates = make(n, seed)
@@ -226,15 +267,34 @@ def test_best_rows_are_the_first_of_the_whole_order(n, k, seed, levels):
 
 
 def test_random_draw_is_seeded_nested_and_uniform():
-    rows = np.arange(20_000)
-    order = ordered_rows(random_keys(3, rows))
-    assert (ordered_rows(random_keys(3, rows[::-1].copy())) == order).all()
+    rows, purpose = np.arange(20_000), Purpose.RANDOM
+    order = ordered_rows(random_keys(3, rows, purpose))
+    assert (ordered_rows(random_keys(3, rows[::-1].copy(), purpose)) == order).all()
     half = rows[rows % 2 == 0]
-    assert (ordered_rows(random_keys(3, half)) == order[order % 2 == 0]).all()
-    assert (ordered_rows(random_keys(4, rows)) != order).mean() > 0.99
-    drawn = np.bincount(np.concatenate([ordered_rows(random_keys(s, rows), 2000) for s in range(200)]) // 1000)
+    assert (ordered_rows(random_keys(3, half, purpose)) == order[order % 2 == 0]).all()
+    assert (ordered_rows(random_keys(4, rows, purpose)) != order).mean() > 0.99
+    drawn = np.bincount(np.concatenate([ordered_rows(random_keys(s, rows, purpose), 2000) for s in range(200)]) // 1000)
     expected = 200 * 2000 / 20
     assert ((drawn - expected) ** 2 / expected).sum() < 45.3  # chi-squared, 19 degrees of freedom, p = 0.0006
+
+
+@pytest.mark.parametrize(("one", "other"), combinations(Purpose, 2))
+@pytest.mark.parametrize("seed", [0, 7])
+def test_draws_for_two_purposes_are_independent_with_one_seed(one, other, seed):
+    """Of 20,000 rows the two lowest quarters share a sixteenth, as two draws by chance do (hypergeometric)."""
+    rows = np.arange(20_000)
+    first, second = (ordered_rows(random_keys(seed, rows, purpose), 5000) for purpose in (one, other))
+    shared = len(np.intersect1d(first, second))
+    deviation = (5000 * 0.25 * 0.75 * 15_000 / 19_999) ** 0.5
+    assert abs(shared - 1250) < 5 * deviation
+
+
+def test_the_gumbel_noise_is_no_other_purposes_order():
+    rows = np.arange(20_000)
+    noise = gumbel_scores(np.zeros(len(rows), np.float32), rows, temperature=1.0, seed=0)
+    for purpose in set(Purpose) - {Purpose.GUMBEL}:
+        drawn = ordered_rows(random_keys(0, rows, purpose), 2000)
+        assert abs(noise[drawn].mean() - noise.mean()) < 5 * noise.std() / 2000**0.5
 
 
 def test_threshold_is_compared_as_written_not_as_rounded():

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.index import Index
-from emt_core.selection.order import ordered_rows, random_keys
+from emt_core.selection.order import Purpose, ordered_rows, random_keys
 from emt_core.trust.config import TrustConfig
 from emt_core.trust.planted import NEAR, UNKNOWN, planted_truth
 
@@ -120,7 +120,7 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
 
 def near_share(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[float | None, int]:
     """(share of near content, rows whose truth is known) of a seeded sample of these rows."""
-    drawn = np.sort(ordered_rows(random_keys(config.seed, np.asarray(rows, np.int64)), TRUTH_ROWS))
+    drawn = np.sort(ordered_rows(random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION), TRUTH_ROWS))
     truth, _ = planted_truth(index, drawn, config)
     known = int((truth != UNKNOWN).sum())
     return (float((truth == NEAR).sum() / known) if known else None), known

@@ -10,7 +10,7 @@ import numpy as np
 
 from emt_core.measure_config import MeasureConfig
 from emt_core.proximity.base import Inputs
-from emt_core.selection.order import random_keys
+from emt_core.selection.order import Purpose, random_keys
 
 LOGIT = False
 BLOCK_ROWS = 65_536
@@ -24,5 +24,6 @@ def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> I
     """float32 in [0, 1): a row's number depends on the seed and the row alone."""
     for at in range(start, inputs.index.rows, BLOCK_ROWS):
         stop = min(at + BLOCK_ROWS, inputs.index.rows)
-        high = (random_keys(config.seed, np.arange(at, stop)) >> np.uint64(40)).astype(np.float32)  # 24 bits are exact
+        keys = random_keys(config.seed, np.arange(at, stop), Purpose.MEASURE)
+        high = (keys >> np.uint64(40)).astype(np.float32)  # 24 bits are exact
         yield at, high / np.float32(2**24)

@@ -13,7 +13,7 @@ from emt_core.finite import take_finite
 from emt_core.metrics.diversity import l2_normalise
 from emt_core.proximity.blocks import score_blocks
 from emt_core.scoring import one_thread
-from emt_core.selection.order import ordered_rows, random_keys
+from emt_core.selection.order import Purpose, ordered_rows, random_keys
 from emt_core.stage_config import Clusters
 from emt_core.store import Features
 
@@ -23,7 +23,7 @@ BLOCK_ROWS = 1024
 
 def fit_cells(features: Features, rows: np.ndarray, config: Clusters, *, seed: int) -> np.ndarray:
     """float32 [cells, dim] of length 1, fitted on a seeded sample of `rows`. Fewer rows than cells: a cell a row."""
-    drawn = np.sort(ordered_rows(random_keys(seed, rows), config.fit_rows))
+    drawn = np.sort(ordered_rows(random_keys(seed, rows, Purpose.CELLS), config.fit_rows))
     x = l2_normalise(take_finite(features, drawn))
     centres = x[np.random.default_rng([seed, 11]).permutation(len(x))[: config.cells]]
     for _ in range(ROUNDS):

@@ -9,12 +9,10 @@ import numpy as np
 
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.limits import QUOTA, Limit, fill, limits_of, what_is_left
-from emt_core.selection.order import at_least, best_rows, gumbel_scores, ordered_rows, random_keys
+from emt_core.selection.order import Purpose, at_least, best_rows, gumbel_scores, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 
 BELOW_CUT, NOT_DRAWN, NEAR_DUPLICATE = "below_cut", "not_drawn", "near_duplicate"
-RANDOM_SHARE_SALT = 0x5EED
-"""The random share is another draw than strategy `random` with the same seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ def decide(candidates: Candidates, config: SelectConfig) -> Decision:
     if by_chance:
         rest = free.copy()
         rest[rows] = False
-        drawn = ordered_rows(random_keys(config.seed + RANDOM_SHARE_SALT, np.flatnonzero(rest)))
+        drawn = ordered_rows(random_keys(config.seed, np.flatnonzero(rest), Purpose.RANDOM_SHARE))
         room = what_is_left(limits, candidates, rows)
         rows = np.concatenate([rows, _take(room, candidates, drawn, by_chance, code, reasons)])
     code[rows] = 0
@@ -111,7 +109,7 @@ def ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, firs
     """int64: the first rows (default: all) of those that are free (bool [n]), in the strategy's order."""
     first = int(np.count_nonzero(free)) if first is None else first
     if config.strategy == "random":
-        return ordered_rows(random_keys(config.seed, np.flatnonzero(free)), first)
+        return ordered_rows(random_keys(config.seed, np.flatnonzero(free), Purpose.RANDOM), first)
     if config.strategy == "all":
         return np.flatnonzero(free)[:first]
     assert candidates.logit is not None

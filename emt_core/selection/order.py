@@ -7,10 +7,42 @@ others: one partition of the scores finds the cut, and only K rows are sorted.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Purpose(IntEnum):
+    """What a seeded draw is for. Draws for two purposes are independent, with one seed too.
+
+    A report measured on the rows that its own selection drew first would tell of the best of them, not of all. The
+    numbers enter every draw: they stay as they are, and a new purpose takes a new one.
+    """
+
+    RANDOM = 0
+    """Strategy `random`."""
+    GUMBEL = 1
+    """Noise of strategy `gumbel`."""
+    RANDOM_SHARE = 2
+    """The share of a ranked selection that is drawn from the rest."""
+    CELLS = 3
+    """Rows that the cells of the feature space are fitted on."""
+    REPORT = 4
+    """Rows that a selection is measured on, before and after."""
+    SWEEP = 5
+    """Rows of a score's sweep."""
+    MEASURE = 6
+    """Scores of the measure `random`."""
+    TRUST = 7
+    """Rows that rankings are compared on."""
+    AUDIT = 8
+    """Rows that the trust report embeds again."""
+    ABLATION = 9
+    """Rows that planted truth is read of."""
 
 
 def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -43,14 +75,14 @@ def best_rows(logit: np.ndarray, k: int) -> np.ndarray:
     return ordered_rows(falling_keys(logit[rows], rows))
 
 
-def random_keys(seed: int, rows: np.ndarray) -> np.ndarray:
+def random_keys(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
     """uint64 [n] that sort as a seeded uniform draw.
 
-    A row's key depends on the seed and the row alone (splitmix64), not on which rows stand beside it or how they
-    are cut into batches: leaving rows out keeps the order of all others, so draws of the same seed are nested.
-    Equal 32-bit hashes (about 1 row in 400 at 10M) fall back on the row.
+    A row's key depends on the seed, the purpose and the row alone (splitmix64), not on which rows stand beside it or
+    how they are cut into batches: leaving rows out keeps the order of all others, so draws of the same seed and purpose
+    are nested. Equal 32-bit hashes (about 1 row in 400 at 10M) fall back on the row.
     """
-    return (_hashed(seed, rows) & ~_LOW) | rows.astype(np.uint64)
+    return (_hashed(seed, rows, purpose) & ~_LOW) | rows.astype(np.uint64)
 
 
 def gumbel_scores(logit: np.ndarray, rows: np.ndarray, *, temperature: float, seed: int) -> np.ndarray:
@@ -59,16 +91,17 @@ def gumbel_scores(logit: np.ndarray, rows: np.ndarray, *, temperature: float, se
     The K largest are a draw of K rows without replacement in which a row weighs exp(logit / temperature). A row's noise
     depends on the seed and the row alone. logit: float32 [n]; rows: their numbers.
     """
-    uniform = ((_hashed(seed, rows) >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
+    uniform = ((_hashed(seed, rows, Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
     return (logit.astype(np.float64) / temperature - np.log(-np.log(uniform))).astype(np.float32)
 
 
-def _hashed(seed: int, rows: np.ndarray) -> np.ndarray:
-    """uint64 [n], uniform."""
+def _hashed(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
+    """uint64 [n], uniform. A purpose's rows start at its output of splitmix64(seed): the first, the second, ..."""
+    start = (seed + (1 + purpose) * int(_GAMMA)) & 0xFFFFFFFFFFFFFFFF
     with np.errstate(over="ignore"):
         x = rows.astype(np.uint64) + np.uint64(1)
-        x += _mix(np.asarray([seed & 0xFFFFFFFFFFFFFFFF], np.uint64) + np.uint64(0x9E3779B97F4A7C15))[0]
-        return _mix(x * np.uint64(0x9E3779B97F4A7C15))
+        x += _mix(np.array([start], np.uint64))[0]
+        return _mix(x * _GAMMA)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

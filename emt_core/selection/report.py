@@ -16,7 +16,7 @@ from emt_core.metrics.diversity import diversity
 from emt_core.metrics.mmd import group_means, median_sigma, mixture_mmd2
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.decide import Decision
-from emt_core.selection.order import ordered_rows, random_keys
+from emt_core.selection.order import Purpose, ordered_rows, random_keys
 from emt_core.stage_config import SelectConfig
 from emt_core.store import Features
 
@@ -96,7 +96,7 @@ def _gap(
     """Diversity before and after, and squared MMD (unbiased) to each robot set and to all of them in equal parts."""
 
     def sample(rows: np.ndarray, count: int = SAMPLE_ROWS) -> np.ndarray:
-        drawn = ordered_rows(random_keys(seed, rows), count)
+        drawn = ordered_rows(random_keys(seed, rows, Purpose.REPORT), count)
         return features.take(np.sort(drawn)).astype(np.float32)
 
     sets = {"before": sample(before), "after": sample(after)}

@@ -16,7 +16,7 @@ from emt_core.proximity.base import Inputs
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features
 
-VERSION = 1
+VERSION = 2
 IDENTITY_REPLACES = ("model", "revision", "path")
 
 

@@ -29,13 +29,13 @@ from emt_core.proximity.base import Inputs, rows_of_part
 from emt_core.proximity.draws import bounded
 from emt_core.proximity.split import TEST, split_rows
 from emt_core.scoring import stream_logits
-from emt_core.selection.order import falling_keys, ordered_rows, random_keys
+from emt_core.selection.order import Purpose, falling_keys, ordered_rows, random_keys
 from emt_core.stage_config import ScoreConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features, Table
 from emt_core.sweep import diversity_sweep, mmd2_sweep
 
-VERSION = 1
+VERSION = 2
 BINS = 120
 HELDOUT_ROWS = 10_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -209,7 +209,7 @@ def sweep_table(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The sweep and its facts. Rows without an image stay out: a selection leaves them out unless asked."""
     pool = index.is_pool() & np.isfinite(logit) & (index.table.column("n_images") > 0)
-    rows = ordered_rows(random_keys(config.seed, np.flatnonzero(pool)), config.sweep_sample)
+    rows = ordered_rows(random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP), config.sweep_sample)
     rows = ordered_rows(falling_keys(logit[rows], rows))
     robots = robot_samples(logit, index, features, config)
     vectors = features.take(rows).astype(np.float32)
@@ -234,7 +234,7 @@ def robot_samples(logit: np.ndarray, index: Index, features: Features, config: S
     found = []
     for source in robots:
         there = source.start + np.flatnonzero(np.isfinite(logit[source.start : source.stop]))
-        rows = ordered_rows(random_keys(config.seed, there), max(config.sweep_sample // len(robots), 2))
+        rows = ordered_rows(random_keys(config.seed, there, Purpose.SWEEP), max(config.sweep_sample // len(robots), 2))
         if len(rows) >= 2:
             found.append(features.take(np.sort(rows)).astype(np.float32))
     return found

@@ -31,7 +31,7 @@ from emt_core.stage_config import SelectConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features, Table
 
-VERSION = 1
+VERSION = 2
 WRITE_ROWS = 1_000_000
 SELECTION_SCHEMA = pa.schema([("reason", pa.string()), ("rank", pa.int64())])
 SELECTED_SCHEMA = pa.schema(

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from emt_core.artifact import Artifact, read_json, write_json
 from emt_core.errors import EmtError
 from emt_core.index import Index
-from emt_core.selection.order import ordered_rows, random_keys
+from emt_core.selection.order import Purpose, ordered_rows, random_keys
 from emt_core.stage_config import EmbedConfig, EstimatorConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features, Table
@@ -50,7 +50,7 @@ def run(context: Context) -> Outcome:
             remedy="name other scores than the parent",
         )
     ok = index.is_pool() & features.ok() & np.all([np.isfinite(values) for values in scores.values()], axis=0)
-    rows = np.sort(ordered_rows(random_keys(config.seed, np.flatnonzero(ok)), config.sample_rows))
+    rows = np.sort(ordered_rows(random_keys(config.seed, np.flatnonzero(ok), Purpose.TRUST), config.sample_rows))
     if len(rows) < 10:
         raise EmtError(f"only {len(rows)} pool samples have every score", where="trust", remedy="compare fewer scores")
     sampled = {name: values[rows] for name, values in scores.items()}
@@ -131,11 +131,15 @@ def _audits(
 def audit_rows(index: Index, features: Features, config: TrustConfig) -> np.ndarray:
     """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot set's frames."""
     ok = features.ok() & (index.table.column("n_images") > 0)
-    drawn = [ordered_rows(random_keys(config.seed, np.flatnonzero(ok & index.is_pool())), config.pool_rows)]
+    drawn = [
+        ordered_rows(random_keys(config.seed, np.flatnonzero(ok & index.is_pool()), Purpose.AUDIT), config.pool_rows)
+    ]
     robots = index.of_role("robot")
     for source in robots:
         there = source.start + np.flatnonzero(ok[source.start : source.stop])
-        drawn.append(ordered_rows(random_keys(config.seed, there), max(config.robot_rows // len(robots), 2)))
+        drawn.append(
+            ordered_rows(random_keys(config.seed, there, Purpose.AUDIT), max(config.robot_rows // len(robots), 2))
+        )
     return np.sort(np.concatenate(drawn))
 
 
