@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from emt_core.benchmark_config import BenchmarkConfig, RehearsalConfig
 from emt_core.benchmarks.base import FAILURES, MOST_EPISODES, Benchmark, Task, episodes_of, layout_seed
+from emt_core.benchmarks.launching import Worker
 from emt_core.benchmarks.registry import resolve
 from emt_core.benchmarks.rollout import Played, Simulators
 from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS
@@ -166,6 +167,53 @@ def test_an_action_that_is_not_finite_ends_its_episode_alone():
     found = played(rehearsal(), Poisoned(gain=0.02), count=3)
     assert [p.failure for p in found].count("bad_action") == 1
     assert len(found) == 3
+
+
+def killed(simulators: Simulators) -> None:
+    for worker in simulators.workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+def test_a_simulator_that_dies_while_idle_costs_no_episode():
+    benchmark = rehearsal()
+    found: list[Played] = []
+    with Simulators(benchmark, environments=2) as simulators:
+        for _ in range(2):
+            simulators.play(episodes_of(benchmark, 3, 0), DotPolicy(), on_end=found.append)
+            killed(simulators)
+    assert [p.failure for p in found] == [""] * 6
+    assert outcome(found[:3]) == outcome(found[3:])
+
+
+def test_a_simulator_that_never_takes_an_episode_ends(monkeypatch: pytest.MonkeyPatch):
+    """Its second death in a row counts as a crash: no endless loop of restarts."""
+    send = Worker.send
+
+    def dead(self, kind, *more):
+        if kind == "begin":
+            raise BrokenPipeError
+        send(self, kind, *more)
+
+    monkeypatch.setattr(Worker, "send", dead)
+    assert [p.failure for p in played(rehearsal(), DotPolicy(), count=2)] == ["crashed"] * 2
+
+
+def test_a_simulator_that_dies_before_it_is_told_to_abandon():
+    benchmark = rehearsal()
+    found: list[Played] = []
+
+    class Poisoned(DotPolicy):
+        def act(self, images, instructions):
+            actions = super().act(images, instructions)
+            if len(self.seen) == 1:
+                killed(simulators)
+                actions[0] = np.nan
+            return actions
+
+    with Simulators(benchmark, environments=1) as simulators:
+        simulators.play(episodes_of(benchmark, 3, 0), Poisoned(), on_end=found.append)
+    assert sorted(p.failure for p in found) == ["", "", "bad_action"]
 
 
 def test_actions_of_another_robot_are_refused():

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -165,6 +166,8 @@ class _Round:
         """Worker's number -> its episode and when that began."""
 
         self.waiting: list[tuple[Worker, np.ndarray, str]] = []
+        self.died_idle: set[int] = set()
+        """Numbers of workers that died with nothing to do and have not played since."""
 
     def run(self) -> None:
         self.simulators.start_missing(len(self.left))
@@ -191,8 +194,23 @@ class _Round:
         self.left.remove(episode)
         worker.last_task = episode.task
         self.playing[worker.number] = (Played(episode=episode), time.monotonic())
-        worker.send("begin", {**episode.begin, "privileged": self.policy is None})
-        worker.turn("busy")
+        try:
+            worker.send("begin", {**episode.begin, "privileged": self.policy is None})
+        except OSError:
+            self._died_idle(worker, episode)
+        else:
+            worker.turn("busy")
+
+    def _died_idle(self, worker: Worker, episode: Episode) -> None:
+        """It died while it had nothing to do: not this episode's doing, which gets another start. Twice in a row it
+        counts, or a simulator that never stays up would be started for ever."""
+        if worker.number in self.died_idle:
+            self._lost(worker, "crashed")
+            return
+        self.died_idle.add(worker.number)
+        del self.playing[worker.number]
+        self.left.appendleft(episode)
+        self.simulators.restart(worker)
 
     def _hear(self, worker: Worker) -> None:
         try:
@@ -206,7 +224,9 @@ class _Round:
         if worker.state == "opening":
             self.simulators.opened(worker, kind, fields)
             self._give(worker)
-        elif kind == "observation":
+            return
+        self.died_idle.discard(worker.number)
+        if kind == "observation":
             self._observed(worker, fields, arrays)
         elif kind == "end":
             played = self._finish(worker, success=fields["success"], steps=fields["steps"])
@@ -245,7 +265,8 @@ class _Round:
             else:
                 played = self._finish(worker)
                 played.failure = "bad_action"
-                worker.send("abandon")
+                with suppress(OSError):  # one that is gone shows at its next `begin`
+                    worker.send("abandon")
                 self._ended(worker, played)
 
     def _checked(self, actions: np.ndarray, count: int) -> np.ndarray:
