@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 from emt_core.configs import CONFIGS
 from emt_core.errors import EmtError
 from emt_core.flow import STAGES
+from emt_core.recipe_errors import did_you_mean, explain, yaml_problem
 from emt_core.source_config import Frozen
 from emt_core.stage_config import Runtime, StageConfig
 
@@ -82,28 +83,84 @@ TOP_LEVEL = {"name", "base", "backbone", "runtime", "arms", "seeds", "vary"}
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file. Raises EmtError that names the field, its place and what is allowed."""
+    path, items = find_recipe(path), list(overrides)
+    raw = _read(path)
+    try:
+        return build_recipe(apply_overrides(raw, parse_overrides(items)), where=path)
+    except EmtError as error:
+        if not items or error.where != str(path):
+            raise
+        build_recipe(raw, where=path)  # wrong without them too: then the file is what has to be mended
+        guilty = [item for item in items if not _holds(raw, item)] or items
+        said = ", ".join(f"--set {item}" for item in guilty)
+        raise EmtError(error.what, where=said, remedy=error.remedy) from error
+
+
+def _holds(raw: Mapping[str, Any], item: str) -> bool:
+    """Whether the recipe is right with this one override."""
+    try:
+        build_recipe(apply_overrides(raw, parse_overrides([item])))
+    except EmtError:
+        return False
+    return True
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The file that a recipe argument means: the file itself, or one that comes with the product (`demo`).
+
+    Raises EmtError where there is neither, with the names that there are.
+    """
     path = Path(path).expanduser()
     shipped = SHIPPED / f"{path}.yaml"
-    if not path.exists() and not path.suffix and shipped.is_file():  # `emt run demo`
-        path = shipped
-    return build_recipe(apply_overrides(_read(path), parse_overrides(overrides)), where=path)
+    if path.is_file():
+        return path
+    if not path.suffix and shipped.is_file():
+        return shipped
+    known = shipped_names()
+    raise EmtError(
+        f"there is no such recipe file{did_you_mean(path.stem, known)}",
+        where=path,
+        remedy=f"name a .yaml file, or one that comes with the product: {', '.join(known)}",
+    )
+
+
+def shipped_names() -> list[str]:
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def _extended(name: str, by: Path) -> Path:
+    """The file that `extends: NAME` means: beside the file that says so, else one that comes with the product."""
+    for found in (by.parent / name, SHIPPED / name, SHIPPED / f"{name}.yaml"):
+        if found.is_file():
+            return found
+    known = [f"{stem}.yaml" for stem in shipped_names()]
+    raise EmtError(
+        f"there is no such recipe file to extend: {by.parent / name}{did_you_mean(name, known)}",
+        where=f"`extends: {name}` in {by}",
+        remedy=f"name a file, its path starting from this one's folder, or one that comes with the product: "
+        f"{', '.join(known)}",
+    )
 
 
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe file as one mapping with an absolute base, whatever it extends already laid under it."""
-    if not path.is_file():
-        raise EmtError("there is no such recipe file", where=path, remedy="name a .yaml file; recipes/ has examples")
     if path.resolve() in extended_by:
         raise EmtError("this recipe extends itself", where=path, remedy="break the circle of `extends`")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EmtError(f"the recipe is not valid YAML: {error}", where=path) from error
+    except yaml.YAMLError as error:
+        raise EmtError(
+            f"the recipe is not valid YAML: {yaml_problem(error)}",
+            where=path,
+            remedy="look at that line and the one before: a bracket or quote left open, or a tab among the blanks",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise EmtError(f"the recipe is not UTF-8 text: {error}", where=path, remedy="save it as UTF-8") from error
     if not isinstance(raw, dict):
         raise EmtError("a recipe is a mapping of names to settings", where=path, remedy="see recipes/demo.yaml")
     below: dict[str, Any] = {}
     if (parent := raw.pop("extends", None)) is not None:
-        below = _read(path.parent / str(parent), (*extended_by, path.resolve()))
+        below = _read(_extended(str(parent), path), (*extended_by, path.resolve()))
     if "base" in raw or "base" not in below:
         raw["base"] = str((path.parent / str(raw.get("base") or ".")).resolve())
     return {**below, "name": path.stem, **raw}
@@ -115,13 +172,26 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     for item in items:
         name, sign, value = item.partition("=")
         if not sign or not name.strip():
-            raise EmtError(f"--set {item!r} is not of the form a.b=value", remedy="for example --set select.k=500")
-        found[name.strip()] = yaml.safe_load(value)
+            raise EmtError(
+                f"--set {item!r} is not of the form a.b=value", remedy="for example --set select.quarter.fraction=0.5"
+            )
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise EmtError(
+                f"the value is not valid YAML: {yaml_problem(error)}",
+                where=f"--set {item}",
+                remedy="close its brackets and quotes, and put the whole in quotes for the shell: --set 'seeds=[0, 1]'",
+            ) from error
     return found
 
 
 def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay dotted settings over a raw recipe; `select.top.k` finds instance `select.top` before stage `select`."""
+    """Lay dotted settings over a raw recipe; `select.top.k` finds instance `select.top` before stage `select`.
+
+    A whole entry (`select.new={k: 3}`) makes an instance that the recipe does not have; a setting of one
+    (`select.new.k=3`) raises EmtError, because a misspelt name would start work of its own.
+    """
     out = deepcopy(dict(raw))
     for dotted, value in overrides.items():
         head = _entry_of(dotted, value, out)
@@ -138,7 +208,9 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
                 spot[name] = {}
             spot = spot[name]
         if isinstance(spot, list):
-            raise EmtError(f"--set {dotted}: name a field of the entry", remedy="for example sources.NAME.path=...")
+            raise EmtError(
+                f"the setting {dotted}: name a field of the entry", remedy="for example sources.NAME.path=..."
+            )
         spot[names[-1]] = value
     return out
 
@@ -153,14 +225,23 @@ def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
     if inside:
         return max(inside, key=len)
     field = rest.partition(".")[0]
-    known = stage not in CONFIGS or stage == "sources" or field in {*CONFIGS[stage].model_fields, "parents"}
-    if not known and ("." in rest or isinstance(value, dict)):
-        return f"{stage}.{field}"  # a setting of an instance that the recipe does not have yet
+    settings = [] if stage in TOP_LEVEL or stage == "sources" else [*CONFIGS[stage].model_fields, "parents"]
+    if settings and field not in settings:
+        if "." in rest:
+            near = did_you_mean(field, [*(entry.partition(".")[2] for entry in named), *settings])
+            there = ", ".join(entry for entry in raw if entry == stage or entry in named)
+            raise EmtError(
+                f"the recipe has no {stage}.{field}{near}",
+                where=f"the setting {dotted}",
+                remedy=f"it has {there or f'no {stage}'}; a new one is made in the recipe file, by its own entry",
+            )
+        if isinstance(value, dict):
+            return dotted
     if stage in raw:
         return stage
     if len(named) > 1:
         raise EmtError(
-            f"--set {dotted}: the recipe has {', '.join(named)}", remedy=f"say which: --set {named[0]}.{rest}=..."
+            f"the setting {dotted}: the recipe has {', '.join(named)}", remedy=f"say which: {named[0]}.{rest}=..."
         )
     return named[0] if named else stage
 
@@ -170,7 +251,7 @@ def _item_of(entries: list[Any], name: str, dotted: str) -> Any:
         if isinstance(entry, dict) and entry.get("name") == name:
             return entry
     names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
-    raise EmtError(f"--set {dotted}: there is no entry named {name!r}", remedy=f"the entries are {names}")
+    raise EmtError(f"the setting {dotted}: there is no entry named {name!r}", remedy=f"the entries are {names}")
 
 
 def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
@@ -181,11 +262,14 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             continue
         stage, _, name = str(label).partition(".")
         if stage not in STAGES:
-            known = sorted({*STAGES, *TOP_LEVEL})
+            known = [*sorted(TOP_LEVEL), "extends", *STAGES]
             raise EmtError(
-                f"the recipe has an unknown entry {label!r}", where=where, remedy=f"known: {', '.join(known)}"
+                f"the recipe has an unknown entry {label!r}{did_you_mean(stage, known)}",
+                where=where,
+                remedy=f"known: {', '.join(known)}",
             )
-        settings = {"sources": body} if stage == "sources" and isinstance(body, list) else body or {}
+        bare = stage == "sources" and not (isinstance(body, dict) and "sources" in body)
+        settings = {"sources": body} if bare else body or {}
         if not isinstance(settings, dict):
             raise EmtError(
                 f"{label!r} has to be a mapping of settings, not {type(body).__name__}",
@@ -200,27 +284,14 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             config = CONFIGS[stage].model_validate(fields)
             instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))
         except ValidationError as error:
-            raise _explain(error, label, CONFIGS[stage], where) from error
+            raise explain(error, str(label), CONFIGS[stage], fields, where) from error
     top = {name: raw[name] for name in TOP_LEVEL if name in raw}
     try:
         recipe = Recipe(instances=tuple(instances), raw=dict(raw), **top)
     except ValidationError as error:
-        raise _explain(error, "", Recipe, where) from error
+        raise explain(error, "", Recipe, top, where) from error
     _check_sources(recipe, where)
     return recipe
-
-
-def _explain(error: ValidationError, label: str, model: type[Frozen], where: object) -> EmtError:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in (label, *first["loc"]) if part != "")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    remedy = ""
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        remedy = f"fields here: {', '.join(sorted(model.model_fields))}"
-    elif first["type"] == "union_tag_invalid":
-        remedy = f"formats: {first.get('ctx', {}).get('expected_tags')}"
-    message = first["msg"].removeprefix("Value error, ")
-    return EmtError(f"recipe field {field}: {message}{more}", where=where, remedy=remedy)
 
 
 def _check_sources(recipe: Recipe, where: object) -> None:

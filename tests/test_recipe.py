@@ -48,9 +48,9 @@ def test_overrides_find_named_instances_lists_and_new_stages(recipe_file):
 
 
 def test_a_stage_name_alone_means_its_only_instance(recipe_file):
-    recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short.max_steps=5"])
+    recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short={max_steps: 5}"])
     assert {i.label: i.config for i in recipe.instances}["select.top"].k == 3
-    assert {i.label: i.config for i in recipe.instances}["estimator.short"].max_steps == 5
+    assert {i.label: i.config for i in recipe.instances}["estimator.short"].max_steps == 5  # a whole entry makes one
     with pytest.raises(EmtError, match="say which"):
         load_recipe(recipe_file(), ["estimator.short={}", "estimator.seed=1"])
 
@@ -81,6 +81,12 @@ def test_dump_and_load_give_the_same_recipe(recipe_file):
         ("select.top={strategy: random, threshold: 0.5}", "random"),
         ("name=../escape", "name"),
         ("embed=3", "mapping"),
+        ("select.tpo.k=5", "select.tpo (did you mean top?)"),
+        ("estimator.laerned.max_steps=5", "it has estimator.learned"),
+        ("embed.mine.pooling=last", "it has embed;"),
+        ("select.top.k=[", "line 1"),
+        ("select.top.k=0", "--set select.top.k=0"),
+        ("estimator.stop_accuracy=2", "> 0.5 and <= 1"),
         ("sources.arm.name=web", "named"),
         ("sources.web.name='a b'", "name"),
         ("sources=[]", "sources"),
@@ -90,6 +96,42 @@ def test_a_wrong_setting_is_named_with_a_remedy(recipe_file, change, says):
     with pytest.raises(EmtError) as caught:
         load_recipe(recipe_file(), [change])
     assert says in caught.value.message()
+
+
+def said_of(path: Path, *changes: str) -> str:
+    with pytest.raises(EmtError) as caught:
+        load_recipe(path, changes)
+    return caught.value.message()
+
+
+def test_every_mistake_of_an_entry_is_named_in_the_words_of_the_yaml(recipe_file):
+    web = "{name: web, role: pool, format: llava, path: web.json}"
+    said = said_of(recipe_file(MINIMAL.replace(web, web.replace("path", "pth"))))
+    assert "source 'web': unknown key pth (did you mean path?); keys: name, role, path" in said
+    assert "missing" not in said and "tag" not in said  # the path is not missing besides
+    bad = "{name: web, role: pol, format: llava, limit: many}\n  - {name: b, role: pool, format: zip}\n  - {role: pool}"
+    said = said_of(recipe_file(MINIMAL.replace(web, bad)))
+    for words in (
+        "has 5 mistakes",
+        "source 'web': role is 'pol', but should be 'pool' or 'robot'",
+        "source 'web': path is missing",
+        "source 'web': limit is 'many'",
+        "source 'b': unknown format 'zip'; it is one of llava, sharegpt",
+        "source #3: format is missing",
+    ):
+        assert words in said
+    many = "".join(f"  - {{name: s{n}, role: pool, format: llava}}\n" for n in range(12))
+    said = said_of(recipe_file(f"sources:\n{many}"))
+    assert "has 12 mistakes" in said and said.count("path is missing") == 8 and "and 4 more" in said
+
+
+def test_a_mistake_is_blamed_on_the_setting_that_makes_it(recipe_file):
+    said = said_of(recipe_file(), "select.top.k=3", "embed.pooling=median", "gap.seed=1")
+    assert "where:  --set embed.pooling=median\n" in said and "'last' or 'mean'" in said
+    path = recipe_file(MINIMAL.replace("fake", "fke"))
+    assert f"where:  {path}\n" in said_of(path, "select.top.k=3")
+    said = said_of(recipe_file(), "evaluate.checkpoints=lst")
+    assert "evaluate.checkpoints is 'lst', but should be 'last' or 'all' or be a list" in said
 
 
 @pytest.mark.parametrize("text", ["- a list", "just words", "a: [unclosed", "a: !!python/object:os.system {}"])
@@ -124,9 +166,18 @@ def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path):
     with pytest.raises(EmtError, match="extends itself"):
         load_recipe(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("extends: gone.yaml\n")
-    with pytest.raises(EmtError, match="no such recipe"):
-        load_recipe(tmp_path / "a.yaml")
+    said = said_of(tmp_path / "a.yaml")
+    assert "no such recipe" in said and "gone.yaml" in said and f"in {tmp_path / 'b.yaml'}" in said
+
+
+def test_a_recipe_of_ours_is_extended_from_any_folder(recipe_file):
+    for name in ("demo.yaml", "demo"):
+        found = load_recipe(recipe_file(f"extends: {name}\nselect.half: {{fraction: 0.5}}\n"))
+        assert found.base == load_recipe("demo").base and found.instances[-1].label == "select.half"
+    assert "did you mean demo_train.yaml?" in said_of(recipe_file("extends: demo_trian.yaml\n"))
 
 
 def test_a_recipe_of_ours_goes_by_its_name():
     assert load_recipe("demo").instances == load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml").instances
+    said = said_of(Path("demo_trian"))
+    assert "did you mean demo_train?" in said and "metaworld_six" in said
