@@ -12,6 +12,7 @@ import streamlit as st
 from emt_core.artifact import Artifact, read_json
 from emt_core.explore.distribution import bin_edges, bins_for, distribution, to_scale
 from emt_core.explore.estimator_reading import comparable, confusion, remarks
+from emt_core.explore.score_scale import LEARNED, PROBABILITY
 from emt_core.figures import distributions, estimator, estimators, numbers
 from emt_core.figures.palette import ROLE
 from pages.parts import glossary
@@ -181,7 +182,7 @@ def _separation(runs: dict[str, Artifact]) -> str:
         distributions.histogram(
             data,
             ROLE,
-            scale=scale or "logit",
+            axis=PROBABILITY if scale == "probability" else LEARNED.title,
             cut=0.5 if scale == "probability" else 0.0,
             cut_label="even odds",
             labels={"robot": "robot data", "pool": "pool"},

@@ -23,6 +23,7 @@ from emt_core.explore.lineage import labels_of
 from emt_core.figures import gap, numbers
 from pages.parts import glossary
 from pages.parts import view as cached
+from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.links import followed, kept
 from pages.parts.neighbour_pairs import pairs
@@ -90,24 +91,8 @@ def _summary(facts: dict[str, Any]) -> None:
 def _matrix(facts: dict[str, Any]) -> None:
     st.subheader("Every source against every other", anchor=False, help=glossary.GAP)
     with st.container(horizontal=True):
-        scale = st.segmented_control(
-            "Values",
-            ["normalised", "raw"],
-            default="normalised",
-            required=True,
-            key="values",
-            bind="query-params",
-            help=glossary.GAP_NORMALISED,
-        )
-        order_by = st.segmented_control(
-            "Order",
-            ["clustered", "recipe"],
-            default="clustered",
-            required=True,
-            key="order",
-            bind="query-params",
-            help=glossary.GAP_ORDER,
-        )
+        scale = choice("Values", ["normalised", "raw"], key="values", help_text=glossary.GAP_NORMALISED)
+        order_by = choice("Order", ["clustered", "recipe"], key="order", help_text=glossary.GAP_ORDER)
     distances = np.asarray(facts["mmd2"], float)
     order = cluster_order(distances) if order_by == "clustered" else list(range(len(distances)))
     normalised = scale != "raw"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from emt_core.explore.distribution import (
     Distribution,
+    Scale,
+    beyond,
     bin_edges,
     bins_for,
     distribution,
@@ -16,10 +19,12 @@ from emt_core.explore.distribution import (
     superiority,
     to_scale,
 )
+from emt_core.explore.score_scale import PROBABILITY
 from emt_core.figures import distributions, numbers
 from emt_core.figures.palette import CATEGORY, ROLE, SELECTED
 from pages.parts import glossary
 from pages.parts import view as reading
+from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.runs import page_header
 from pages.parts.view import SPATIAL, TEXT_HEAVY, View, current
@@ -35,12 +40,12 @@ def main() -> None:
         view,
         "Scores",
         "How near each part of the pool is to the robot data, as the chosen score sees it.",
-        ("score", "estimator", "category"),
+        ("score", "estimator", "measure", "category"),
     )
     needs(view, "sources", "embed", "score", shows="This page shows how scores spread over sources and categories.")
     _summary(view)
     look = _controls(view)
-    cut = _cut(view, look.scale)
+    cut = _cut(view, look)
     _roles(view, look, cut)
     left, right = st.columns(2, gap="large")
     with left:
@@ -65,7 +70,9 @@ def main() -> None:
 class Look:
     """How the page draws."""
 
-    scale: str
+    scale: Scale
+    axis: str
+    """Title of the scores' axis."""
     log: bool
     shape: str
     after: bool
@@ -73,15 +80,18 @@ class Look:
 
 
 def _roles(view: View, look: Look, cut: float | None) -> None:
-    st.subheader("Pool against robot data", anchor=False, help=glossary.SCORE)
+    st.subheader("Pool against robot data", anchor=False, help=view.score_scale.help)
     data = _binned(str(view.chain.score.path), "role", look.scale, _view=view)
     labels = {"robot": "robot data", "pool": "pool", "selected": "selected"}
     colours = {**ROLE, "selected": SELECTED}
     if look.after:
         data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
     st.plotly_chart(
-        distributions.histogram(data, colours, scale=look.scale, log=look.log, cut=cut, labels=labels), config=BARE
+        distributions.histogram(data, colours, axis=look.axis, log=look.log, cut=cut, labels=labels), config=BARE
     )
+    _, outside = _edges(str(view.chain.score.path), look.scale, _view=view)
+    if outside:
+        st.caption(f"{numbers.counted(outside, 'score')} far beyond the others: counted at the ends of the axis.")
 
 
 def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[str, str]) -> None:
@@ -94,7 +104,7 @@ def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[st
             data = data.pick([name for name in data.names if name in _pool_sources(view)])
     draw = distributions.violins if look.shape == "violins" else distributions.histograms
     st.plotly_chart(
-        draw(data, colours, scale=look.scale, log=look.log, cut=cut, chosen=chosen), config=BARE, key=f"groups-{by}"
+        draw(data, colours, axis=look.axis, log=look.log, cut=cut, chosen=chosen), config=BARE, key=f"groups-{by}"
     )
 
 
@@ -103,63 +113,63 @@ def _pool_sources(view: View) -> set[str]:
 
 
 def _summary(view: View) -> None:
-    made_by = view.chain.estimator or view.chain.measure
-    metrics = made_by.metrics if made_by else {}
+    metrics = _held_out(view)
     finite = np.isfinite(view.logits)
     pool = view.is_pool
     with st.grid(6, min_column_width=118, gap="small"):
         st.metric("Pool scored", numbers.short(int((finite & pool).sum())), help=glossary.POOL, border=True)
         st.metric("Robot frames", numbers.short(int((finite & ~pool).sum())), help=glossary.ROBOT, border=True)
-        st.metric("AUROC", numbers.decimal(metrics.get("auroc")), help=glossary.AUROC, border=True)
-        st.metric("Avg. precision", numbers.decimal(metrics.get("average_precision")), help=glossary.AP, border=True)
-        st.metric("Calibration", numbers.decimal(metrics.get("calibration_error")), help=glossary.ECE, border=True)
-        if "steps" in metrics:
-            st.metric("Steps", numbers.whole(metrics["steps"]), help=glossary.STOP, border=True)
+        if "auroc" in metrics:
+            st.metric("AUROC", numbers.decimal(metrics["auroc"]), help=glossary.AUROC, border=True)
+            st.metric("Avg. precision", numbers.decimal(metrics["average_precision"]), help=glossary.AP, border=True)
+        if view.score_scale.is_logit:
+            st.metric("Calibration", numbers.decimal(metrics.get("calibration_error")), help=glossary.ECE, border=True)
+            st.metric("Steps", numbers.whole(metrics.get("steps")), help=glossary.STOP, border=True)
+
+
+def _held_out(view: View) -> dict[str, Any]:
+    """Figures of the classifier that made the score. Of any other measure: AUROC and average precision of the score
+    itself, and not even those where telling robots from pool says nothing about it."""
+    made_by = view.chain.estimator or view.chain.measure
+    own = made_by.metrics if made_by and view.score_scale.is_logit else {}
+    return own | ((view.chain.score.metrics.get("heldout") or {}) if view.score_scale.compared else {})
 
 
 def _controls(view: View) -> Look:
+    score = view.score_scale
+    scale = "score"  # values as they are: those of a measure that is no classifier are no logits
+    after = False
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        scale = "score"  # of a measure that is no classifier: its values are no logits
-        if view.chain.measure is None or view.chain.measure.metrics.get("is_logit"):
-            scale = st.segmented_control(
-                "Score as",
-                ["logit", "probability"],
-                default="logit",
-                required=True,
-                key="scale",
-                bind="query-params",
-                help=glossary.SCALE,
-            )
-        axis = st.segmented_control(
-            "Heights", ["linear", "log"], default="linear", required=True, key="axis", bind="query-params"
-        )
-        shape = st.segmented_control(
-            "Groups as", ["violins", "histograms"], default="violins", required=True, key="shape", bind="query-params"
-        )
-        after = False
+        if score.is_logit:
+            scale = choice("Score as", ["logit", "probability"], key="scale", help_text=glossary.SCALE)
+        heights = choice("Heights", ["linear", "log"], key="axis")
+        shape = choice("Groups as", ["violins", "histograms"], key="shape")
         if view.chain.has("select"):
-            shown = st.segmented_control(
-                "Selection",
-                ["before", "before and after"],
-                default="before",
-                required=True,
-                key="after",
-                bind="query-params",
-                help=glossary.BEFORE_AFTER,
-            )
+            shown = choice("Selection", ["before", "before and after"], key="after", help_text=glossary.BEFORE_AFTER)
             after = shown == "before and after"
-    return Look(scale or "logit", axis == "log", shape or "violins", after)
+    axis = PROBABILITY if scale == "probability" else score.title
+    return Look(scale, axis, heights == "log", shape, after)  # type: ignore[arg-type]
 
 
-def _cut(view: View, scale: str) -> float | None:
-    """The selection's lowest score, on the scale shown."""
+def _cut(view: View, look: Look) -> float | None:
+    """The selection's lowest score, on the scale shown; at the end of the axis where it lies beyond."""
     if not view.chain.has("select"):
         return None
     chosen = view.logits[view.reasons.codes == 0] if view.chain.select.config.get("strategy") == "top" else []
     if not len(chosen):
         return None
     cut = float(np.nanmin(chosen))
-    return numbers.probability(cut) if scale == "probability" else cut
+    if look.scale == "probability":
+        return numbers.probability(cut)
+    edges, _ = _edges(str(view.chain.score.path), look.scale, _view=view)
+    return float(np.clip(cut, edges[0], edges[-1]))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _edges(score: str, scale: Scale, *, _view: View) -> tuple[np.ndarray, int]:
+    """(bins of every figure on the page, how many scores lie beyond them)."""
+    edges = bin_edges(_view.logits, scale, bins_for(int(_view.is_pool.sum())), apart=~_view.is_pool)
+    return edges, beyond(to_scale(_view.logits, scale), edges)
 
 
 def _with(view: View, stage: str) -> str:
@@ -167,12 +177,11 @@ def _with(view: View, stage: str) -> str:
 
 
 @st.cache_resource(max_entries=32, show_spinner="Binning scores")
-def _binned(artifacts: str, by: str, scale: str, *, _view: View) -> Distribution:
+def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distribution:
     """artifacts: the folders that the answer depends on. by: `role`, `selected`, or source, category, sides (with
     ` selected` for what the selection takes of each)."""
-    logit = _view.logits
-    values = to_scale(logit, scale)
-    edges = bin_edges(logit, scale, bins_for(int(_view.is_pool.sum())))
+    values = to_scale(_view.logits, scale)
+    edges, _ = _edges(str(_view.chain.score.path), scale, _view=_view)
     by, _, part = by.partition(" ")
     if by == "role":
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
@@ -200,9 +209,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
         return
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
-        st.plotly_chart(
-            distributions.histogram(data, SIDE_COLOURS, scale=look.scale, log=look.log, cut=cut), config=BARE
-        )
+        st.plotly_chart(distributions.histogram(data, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut), config=BARE)
     chosen = None
     if look.after:
         chosen = _binned(f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view)
@@ -213,8 +220,8 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
             help=glossary.SUPERIORITY,
         )
         with st.grid(2, min_column_width=90, gap="small"):
-            for side, mean in zip(("spatial", "text"), data.mean, strict=True):
-                st.metric(f"Mean, {side}", numbers.decimal(float(mean), 2))
+            for side, median in zip(("spatial", "text"), data.quantiles[:, 2], strict=True):
+                st.metric(f"Median, {side}", numbers.decimal(float(median), 2))
             if cut is not None:
                 for side, counts in zip(("spatial", "text"), data.counts, strict=True):
                     above = float(counts[data.centres >= cut].sum() / counts.sum())
@@ -226,7 +233,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
         with figure_at:
             st.caption("The same after selection")
             st.plotly_chart(
-                distributions.histogram(chosen, SIDE_COLOURS, scale=look.scale, log=look.log, cut=cut, height=260),
+                distributions.histogram(chosen, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut, height=260),
                 config=BARE,
                 key="sides-selected",
             )

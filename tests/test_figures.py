@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from emt_core.explore.density import Bounds, Region, bounds_of, cells, count_grid, leading_grid, mean_grid, rows_in
 from emt_core.explore.density import spread_sample as spread
-from emt_core.explore.distribution import bin_edges, bins_for, distribution, superiority, to_scale
+from emt_core.explore.distribution import beyond, bin_edges, bins_for, distribution, superiority, to_scale
 from emt_core.figures import composition, distributions, estimator, numbers, palette
 from emt_core.figures.comparison import in_and_out
 from emt_core.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
@@ -47,6 +48,7 @@ def test_other_numbers():
     assert numbers.share(1e-5) == "< 0.1 %"
     assert numbers.logit(2.314) == "+2.31"
     assert numbers.logit(-0.07) == "−0.07"
+    assert numbers.logit(-5.54e34) == "−5.5e+34" and numbers.decimal(5.54e34) == "5.5e+34"
     assert numbers.decimal(0.00001) == "1.0e-05"
     assert numbers.change(0.5, 0.25) == "+25.0 points"
     assert numbers.change(None, 0.25) is None
@@ -109,7 +111,52 @@ def test_distribution_of_nothing():
     assert data.totals.tolist() == [0]
     assert np.isnan(data.mean[0])
     assert data.by_median().names == ()
-    assert len(distributions.violins(data, {}).data) == 0
+    assert len(distributions.violins(data, {}, axis="score").data) == 0
+
+
+def test_one_perplexity_of_e80_leaves_the_others_readable():
+    rng = np.random.default_rng(4)
+    values = np.concatenate([rng.normal(10, 2, 5000), [np.exp(80), -np.exp(80), np.nan]]).astype(np.float32)
+    robot = np.zeros(len(values), bool)
+    robot[:10], values[:10] = True, 60  # ten robots beside a large pool are no outliers
+    edges = bin_edges(values, "score", apart=robot)
+    assert edges[0] < 4 and 60 <= edges[-1] < 90
+    assert beyond(values, edges) == 2
+    data = distribution(values, robot.astype(np.int16), ("pool", "robot"), edges)
+    assert data.totals.tolist() == [4992, 10]
+    assert data.counts[0, 0] == 1 and data.counts[0, -1] == 1
+    assert data.quantiles[0, 2] == pytest.approx(10, abs=0.5)
+    assert bin_edges(values[:5000], "logit")[[0, -1]] == pytest.approx([values[:5000].min(), 60])
+    uniform = rng.uniform(0, 1, 5000).astype(np.float32)  # nothing lies far out: nothing is cut off
+    assert bin_edges(uniform, "score")[[0, -1]] == pytest.approx([uniform.min(), uniform.max()])
+
+
+def test_a_score_slider_reaches_what_can_be_told_apart():
+    from pages.parts.score_slider import score_slider
+
+    rng = np.random.default_rng(5)
+    for scores in (rng.normal(0, 2, 4000), rng.normal(-160, 60, 4000), rng.uniform(0, 0.02, 50), np.full(3, 7.0)):
+        falling = np.sort(scores)[::-1]
+        slider = score_slider(len(falling), lambda ranks, falling=falling: falling[ranks])
+        assert slider.low <= falling[-1] and slider.high >= falling[0] and slider.low < slider.high
+        assert (slider.high - slider.low) / slider.step <= 3002
+        assert slider.format % slider.step == slider.format % float(slider.format % slider.step)
+    far = np.concatenate([[np.exp(80)], np.sort(rng.normal(0, 2, 4000))[::-1]])
+    slider = score_slider(len(far), lambda ranks: far[ranks])
+    assert 5 < slider.high < 12 and slider.step == 0.01 and slider.format == "%.2f"
+
+
+def test_every_kind_of_measure_says_what_its_score_is():
+    from typing import get_args
+
+    from emt_core.explore.score_scale import OF_KIND
+    from emt_core.measure_config import Kind
+    from emt_core.proximity import measure_of
+
+    assert set(OF_KIND) == set(get_args(Kind))
+    for kind, scale in OF_KIND.items():
+        assert scale.is_logit == measure_of(kind).LOGIT
+        assert ("logit" in scale.title) == scale.is_logit
 
 
 def test_probability_scale_keeps_the_order():
@@ -136,7 +183,8 @@ def test_superiority_is_the_area_under_the_curve():
 def test_histogram_traces_hold_the_densities(log):
     values, codes = lumps(np.random.default_rng(2), 900)
     data = distribution(values, codes, ("pool", "robot", "other"), bin_edges(values, "logit", 60))
-    figure = distributions.histogram(data, palette.ROLE, log=log, cut=1.0)
+    figure = distributions.histogram(data, palette.ROLE, axis="− distance", log=log, cut=1.0)
+    assert figure.layout.xaxis.title.text == "− distance"
     assert len(figure.data) == 3
     assert figure.data[1].line.color == palette.ROBOT
     assert np.nansum(figure.data[0].customdata) == data.totals[0]
@@ -149,7 +197,7 @@ def test_histogram_traces_hold_the_densities(log):
 def test_violins_are_bounded_and_in_order():
     values, codes = lumps(np.random.default_rng(3), 200_000)
     data = distribution(values, codes, ("a", "b", "c"), bin_edges(values, "logit")).by_median()
-    figure = distributions.violins(data, {"a": "#111111"})
+    figure = distributions.violins(data, {"a": "#111111"}, axis="score")
     assert len(figure.to_json()) < 60_000
     assert list(figure.layout.yaxis.ticktext) == ["a", "b", "c"]  # bottom to top: the highest median is on top
     assert figure.data[1].x[1] == pytest.approx(data.quantiles[0, 2])
@@ -223,6 +271,14 @@ def test_a_small_map_has_every_point_once():
     assert sorted(rows) == list(range(5, 1000))
     assert not figure.layout.images
     assert figure.layout.dragmode == "select"
+
+
+@pytest.mark.parametrize("n", [1000, 30_000])
+def test_the_colour_bar_says_which_score_it_is(n):
+    points, colouring = world(n)
+    bar = {"values": points.logit, "value_range": (-1.0, 1.0), "value_title": "score (− mean distance)"}
+    figure = draw_map(points, replace(colouring, **bar), bounds_of(points.x, points.y))
+    assert figure.layout.coloraxis.colorbar.title.text == "score (− mean distance)"
 
 
 def test_a_large_map_is_a_raster_with_decoys_of_bounded_size():

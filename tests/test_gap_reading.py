@@ -226,18 +226,18 @@ def test_groups_are_drawn_before_and_after_selection():
     edges = bin_edges(values, "logit", 40)
     whole = distribution(values, codes, ("a", "b"), edges)
     chosen = distribution(values, codes, ("a", "b"), edges, values > 0.5)
-    violin = distributions.violins(whole, {}, chosen=chosen)
+    violin = distributions.violins(whole, {}, axis="score (logit)", chosen=chosen)
     assert [t.name for t in violin.data] == ["a", "a, selected", "a", "b", "b, selected", "b"]
     lower = np.asarray(violin.data[1].y)
     upper = np.asarray(violin.data[0].y)
     assert lower.max() <= 1 <= upper.min() + 1e-9
     assert 1 - lower.min() <= upper.max() - 1 + 0.05  # what is selected never looks larger than the whole
-    steps = distributions.histograms(whole, {}, chosen=chosen, log=True)
+    steps = distributions.histograms(whole, {}, axis="score (logit)", chosen=chosen, log=True)
     assert [t.name for t in steps.data] == ["a", "a, selected", "b", "b, selected"]
     assert sum(steps.data[1].customdata) == int(chosen.totals[0])
     both = joined(whole, chosen.pick(["b"]))
     assert both.names == ("a", "b", "b")
-    assert "higher = nearer" in distributions.histograms(whole, {}, scale="score").layout.xaxis.title.text
+    assert steps.layout.xaxis.title.text == "score (logit)"
     assert to_scale(values, "score") is values
     with pytest.raises(ValueError, match="different bins"):
         joined(whole, distribution(values, codes, ("a", "b"), bin_edges(values, "logit", 10)))

@@ -13,6 +13,8 @@ Scale = Literal["logit", "probability", "score"]
 
 BINS = 160
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+MIDDLE = (0.005, 0.995)
+"""What an axis has to show well; values further out than half its width beyond are counted at the ends."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,43 @@ def to_scale(logit: np.ndarray, scale: Scale) -> np.ndarray:
         return 1 / (1 + np.exp(-logit))
 
 
-def bin_edges(values: np.ndarray, scale: Scale, bins: int = BINS) -> np.ndarray:
-    """0..1 for probabilities; else the extent of the finite values (at least a width of 1e-6)."""
+def bin_edges(values: np.ndarray, scale: Scale, bins: int = BINS, *, apart: np.ndarray | None = None) -> np.ndarray:
+    """0..1 for probabilities; else the extent of the finite values (at least a width of 1e-6).
+
+    A score that is no logit may have values far from all others (one perplexity of e^80 among thousands near 10):
+    there the edges end where `readable_ends` says. apart: bool [n], rows whose middle counts by itself, so that a few
+    robots beside a large pool are no outliers.
+    """
     if scale == "probability":
         return np.linspace(0.0, 1.0, bins + 1)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    there = np.isfinite(values)
+    groups = [there] if apart is None else [there & ~apart, there & apart]
+    ends = [_ends_of(values[group], scale) for group in groups if group.any()] or [(0.0, 1.0)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1)
+
+
+def _ends_of(values: np.ndarray, scale: Scale) -> tuple[float, float]:
+    lowest, highest = float(values.min()), float(values.max())
+    if scale == "logit":
+        return lowest, highest
+    first, last = np.quantile(values, MIDDLE)
+    return readable_ends(lowest, float(first), float(last), highest)
+
+
+def readable_ends(lowest: float, first: float, last: float, highest: float) -> tuple[float, float]:
+    """Ends of an axis or a slider on which the middle of the values (`first` to `last`, the quantiles MIDDLE) takes at
+    least half the length: no further out than half its width, nor than the values go."""
+    margin = (last - first) / 2
+    return (max(lowest, first - margin), min(highest, last + margin)) if margin > 0 else (lowest, highest)
+
+
+def beyond(values: np.ndarray, edges: np.ndarray) -> int:
+    """How many finite values lie outside the edges, so are counted in the outermost bins."""
+    with np.errstate(invalid="ignore"):
+        return int((np.isfinite(values) & ((values < edges[0]) | (values > edges[-1]))).sum())
 
 
 def bins_for(rows: int) -> int:
@@ -104,14 +134,17 @@ def bins_for(rows: int) -> int:
 def distribution(
     values: np.ndarray, codes: np.ndarray, names: Sequence[str], edges: np.ndarray, mask: np.ndarray | None = None
 ) -> Distribution:
-    """Bin `values` (float [n], NaN left out) by group. codes: integer [n], places in names, negative = no group."""
+    """Bin `values` (float [n], NaN left out) by group; what lies beyond the edges counts in the outermost bins.
+
+    codes: integer [n], places in names, negative = no group.
+    """
     keep = np.isfinite(values) & (codes >= 0)
     if mask is not None:
         keep &= mask
     bins, groups = len(edges) - 1, len(names)
     kept, code = values[keep], codes[keep].astype(np.int64)
     width = edges[1] - edges[0]
-    place = np.clip(((kept - edges[0]) / width).astype(np.int64), 0, bins - 1)
+    place = np.clip((kept - edges[0]) / width, 0, bins - 1).astype(np.int64)  # clipped as floats: 1e34 is no int64
     counts = np.bincount(code * bins + place, minlength=groups * bins).reshape(groups, bins)
     total = counts.sum(axis=1)
     sums = np.bincount(code, weights=kept.astype(np.float64), minlength=groups)

@@ -12,11 +12,6 @@ from emt_core.figures import numbers
 from emt_core.figures.layout import mark_x, plain
 from emt_core.figures.palette import LEFT_OUT, fade
 
-AXIS = {
-    "logit": "proximity score (logit)",
-    "probability": "probability of robot data, σ(logit)",
-    "score": "score, higher = nearer",
-}
 VIOLIN_HALF = 0.42
 LOG_FLOOR = 1e-5
 
@@ -25,14 +20,14 @@ def histogram(
     data: Distribution,
     colours: Mapping[str, str],
     *,
-    scale: str = "logit",
+    axis: str,
     log: bool = False,
     cut: float | None = None,
     cut_label: str = "cut",
     labels: Mapping[str, str] | None = None,
     height: int = 340,
 ) -> go.Figure:
-    """One filled step curve a group, each with area 1, so that groups of different size compare."""
+    """One filled step curve a group, each with area 1, so that groups of different size compare. axis: title of x."""
     figure = go.Figure()
     for name, density, total, mean in zip(data.names, data.density, data.totals, data.mean, strict=True):
         shown = np.where(density > 0, density, np.nan) if log else density
@@ -46,11 +41,11 @@ def histogram(
                 fill=None if log else "tozeroy",
                 fillcolor=fade(colours.get(name, LEFT_OUT), 0.25),
                 customdata=data.counts[data.names.index(name)],
-                hovertemplate="%{x:.2f}: %{customdata:,} samples<extra>"
+                hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>"
                 + f"{(labels or {}).get(name, name)}, mean {numbers.decimal(float(mean), 2)}</extra>",
             )
         )
-    plain(figure, height=height, x=AXIS[scale], y="density")
+    plain(figure, height=height, x=axis, y="density")
     if log:
         top = float(np.nanmax(data.density)) if data.totals.any() else 1.0
         low = float(data.density[data.density > 0].min()) if data.totals.any() else LOG_FLOOR
@@ -66,7 +61,7 @@ def violins(
     data: Distribution,
     colours: Mapping[str, str],
     *,
-    scale: str = "logit",
+    axis: str,
     log: bool = False,
     cut: float | None = None,
     labels: Sequence[str] | None = None,
@@ -125,7 +120,7 @@ def violins(
                 name=name,
             )
         )
-    plain(figure, height=70 + 44 * max(groups, 2), x=AXIS[scale], legend=False)
+    plain(figure, height=70 + 44 * max(groups, 2), x=axis, legend=False)
     figure.update_yaxes(
         tickvals=list(range(groups)),
         ticktext=list(labels or data.names)[::-1],
@@ -142,7 +137,7 @@ def histograms(
     data: Distribution,
     colours: Mapping[str, str],
     *,
-    scale: str = "logit",
+    axis: str,
     log: bool = False,
     cut: float | None = None,
     chosen: Distribution | None = None,
@@ -173,10 +168,10 @@ def histograms(
                     fillcolor=fade(colour, alpha),
                     name=what,
                     customdata=np.r_[0, held, 0],
-                    hovertemplate="%{x:.2f}: %{customdata:,} samples<extra>" + what + "</extra>",
+                    hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>" + what + "</extra>",
                 )
             )
-    plain(figure, height=70 + 52 * max(groups, 2), x=AXIS[scale], legend=False)
+    plain(figure, height=70 + 52 * max(groups, 2), x=axis, legend=False)
     figure.update_yaxes(
         tickvals=list(range(groups)), ticktext=list(data.names)[::-1], range=[-0.6, groups - 0.4], showgrid=False
     )
@@ -190,7 +185,8 @@ def _summary(part: Distribution, place: int, what: str) -> str:
     low, first, median, third, high = part.quantiles[place]
     return (
         f"<b>{what}</b><br>{int(part.totals[place]):,} samples<br>median {median:.2f}, "
-        f"mean {part.mean[place]:.2f}<br>middle half {first:.2f} to {third:.2f}<br>5 % to 95 % {low:.2f} to {high:.2f}"
+        f"mean {numbers.decimal(float(part.mean[place]), 2)}<br>middle half {first:.2f} to {third:.2f}<br>"
+        f"5 % to 95 % {low:.2f} to {high:.2f}"
     )
 
 

@@ -43,6 +43,8 @@ class Colouring:
     """float32 [rows]: colour pool rows by this instead."""
 
     value_range: tuple[float, float] | None = None
+    value_title: str = "score"
+    """Beside the colour bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,7 @@ def draw_map(
         raster=raster,
         legend=legend,
         value_range=colouring.value_range if colouring.values is not None else None,
+        value_title=colouring.value_title,
         outline=(outline.xs, outline.ys) if outline else None,
         marked=(points.x[spots], points.y[spots]) if len(spots) else None,
         height=height,

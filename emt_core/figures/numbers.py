@@ -6,6 +6,8 @@ import math
 from typing import TypeGuard
 
 MISSING = "–"
+LARGE = 1e6
+"""Scores and measures from here on are written as powers of ten."""
 
 
 def whole(value: float | None) -> str:
@@ -50,15 +52,17 @@ def share(value: float | None, digits: int = 1) -> str:
 
 
 def logit(value: float | None) -> str:
-    """A score: `+2.31`, `-0.07`; the sign says on which side of even odds it lies."""
-    return f"{value:+.2f}".replace("-", "−") if _given(value) else MISSING
+    """A score: `+2.31`, `-0.07`, `+5.5e+34`; of log odds the sign says on which side of even odds it lies."""
+    if not _given(value):
+        return MISSING
+    return (f"{value:+.2f}" if abs(value) < LARGE else f"{value:+.1e}").replace("-", "−")
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """A measure without unit (AUROC, MMD²): fixed digits, scientific where they would all be zero."""
+    """A measure without unit (AUROC, MMD²): fixed digits, scientific where they would all be zero or fill the line."""
     if not _given(value):
         return MISSING
-    if value and abs(value) < 0.5 * 10**-digits:
+    if abs(value) >= LARGE or (value and abs(value) < 0.5 * 10**-digits):
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
 

@@ -51,7 +51,7 @@ def proximity_map(
     raster: Raster | None = None,
     legend: Mapping[str, str] | None = None,
     value_range: tuple[float, float] | None = None,
-    value_title: str = "score (logit)",
+    value_title: str = "score",
     outline: tuple[Sequence[float], Sequence[float]] | None = None,
     marked: tuple[np.ndarray, np.ndarray] | None = None,
     height: int = 640,
@@ -59,7 +59,8 @@ def proximity_map(
     """A figure in which dragging draws a selection.
 
     legend: name -> colour of what the raster shows. value_range: ends of the colour scale where groups are coloured by
-    value. outline: a region to show as drawn (from a link). marked: x and y of the points to circle.
+    value; value_title: the words beside it. outline: a region to show as drawn (from a link). marked: x and y of the
+    points to circle.
     """
     figure = go.Figure()
     if raster is not None:

@@ -9,6 +9,7 @@ from emt_core.category import of_side
 from emt_core.explore.columns import rank_order
 from emt_core.explore.density import spread_sample
 from emt_core.explore.distribution import bin_edges, bins_for, distribution, superiority
+from emt_core.explore.score_scale import ScoreScale, score_scale
 from emt_core.figures import numbers
 from emt_core.figures.composition import before_after
 from emt_core.figures.distributions import histogram, violins
@@ -28,14 +29,17 @@ SEED = 0
 def scores(material: Material) -> Content:
     """How the pool and the robot data score, by role, by source, spatial against text-heavy."""
     logit, pool = material.logits, material.is_pool
-    edges = bin_edges(logit, "logit", bins_for(int(pool.sum())))
-    cut = _cut(material)
+    scale = score_scale(material.need("score"))
+    edges = bin_edges(logit, "logit" if scale.is_logit else "score", bins_for(int(pool.sum())), apart=~pool)
+    cut = _cut(material, edges)
     by_role = distribution(logit, (~pool).astype(np.int16), ("pool", "robot"), edges)
     by_source = distribution(logit, material.codes, material.source_names, edges).by_median()
     sentences, items = [], []
     estimator = material.chain.estimator
     if estimator is not None:
         sentences.append(_estimator_words(estimator))
+    elif material.chain.measure is not None:
+        sentences += _measure_words(material.need("score"), scale)
     in_pool = by_source.pick([n for n in by_source.names if n in {s.name for s in material.index.of_role("pool")}])
     if len(in_pool.names) > 1:
         first, last = (numbers.logit(float(in_pool.quantiles[place, 2])) for place in (0, -1))
@@ -46,10 +50,11 @@ def scores(material: Material) -> Content:
     items.append(
         Figure(
             title="Scores of pool and robot data",
-            figure=histogram(by_role, ROLE, cut=cut, labels={"robot": "robot data", "pool": "pool"}),
+            figure=histogram(by_role, ROLE, axis=scale.title, cut=cut, labels={"robot": "robot data", "pool": "pool"}),
         )
     )
-    items.append(Figure(title="Scores by source", figure=violins(by_source, material.source_colours, cut=cut)))
+    by_name = violins(by_source, material.source_colours, axis=scale.title, cut=cut)
+    items.append(Figure(title="Scores by source", figure=by_name))
     if material.chain.category is not None:
         sides = _sides(material, edges)
         if sides.totals.all():
@@ -58,9 +63,8 @@ def scores(material: Material) -> Content:
                 f"A spatial or grounding sample scores above a text-heavy one {numbers.share(chance)} of the time "
                 "(50 % would mean no difference)."
             )
-            items.append(
-                Figure(title="Scores, spatial against text-heavy", figure=histogram(sides, SIDE_COLOURS, cut=cut))
-            )
+            two = histogram(sides, SIDE_COLOURS, axis=scale.title, cut=cut)
+            items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
     used = (material.need("score"), *(a for a in (estimator, material.chain.category) if a is not None))
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=used)
 
@@ -78,6 +82,18 @@ def _estimator_words(estimator: Artifact) -> str:
     return words + "."
 
 
+def _measure_words(score: Artifact, scale: ScoreScale) -> list[str]:
+    """What the numbers are, and how well they tell robots from pool where that says something."""
+    words = [scale.help]
+    found = score.metrics.get("heldout") if scale.compared else None
+    if found:
+        words.append(
+            "It told held-out robot frames from held-out pool samples with an AUROC of "
+            f"{numbers.decimal(found['auroc'])}."
+        )
+    return words
+
+
 def _sides(material: Material, edges: np.ndarray):
     kinds = material.categories
     lookup = np.full(len(kinds.names) + 1, -1, np.int16)
@@ -88,9 +104,11 @@ def _sides(material: Material, edges: np.ndarray):
     return distribution(material.logits, lookup[kinds.codes], SIDES, edges, material.is_pool)
 
 
-def _cut(material: Material) -> float | None:
+def _cut(material: Material, edges: np.ndarray) -> float | None:
+    """The selection's lowest score; at the end of the axis where it lies beyond."""
     select = material.chain.select
-    return None if select is None else select.metrics.get("cut_logit")
+    cut = None if select is None else select.metrics.get("cut_logit")
+    return None if cut is None else float(np.clip(cut, edges[0], edges[-1]))
 
 
 def selection(material: Material) -> Content:

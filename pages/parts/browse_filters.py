@@ -18,6 +18,8 @@ from emt_core.explore.views import SavedView
 from emt_core.figures import numbers
 from pages.parts import flagging, glossary
 from pages.parts import view as reading
+from pages.parts.choice import choice
+from pages.parts.score_slider import score_slider
 from pages.parts.view import View
 
 SHOW = {
@@ -61,12 +63,7 @@ def controls(view: View) -> dict:
     ]
     found: dict = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        found["show"] = (
-            st.segmented_control(
-                "Show", usable, default=usable[0], required=True, format_func=SHOW.get, key="set", bind="query-params"
-            )
-            or usable[0]
-        )
+        found["show"] = choice("Show", usable, format_func=SHOW.__getitem__, key="set")
         found["text"] = st.text_input(
             "Conversation contains", key="text", bind="query-params", width=180, icon=":material/search:"
         ).strip()
@@ -131,18 +128,25 @@ def _narrow(view: View, found: dict) -> None:
 
 
 def _score_range(view: View, column) -> tuple[float, float] | None:
-    """None where the slider stands at both ends: rows without a score pass as well then."""
-    order = view.order
+    """An end of the slider lets everything further out pass; None at both: rows without a score pass as well then."""
+    logits, order = view.logits, view.order
     if not len(order):
         return None
-    low = float(np.floor(view.logits[order[-1]] * 10) / 10)
-    high = float(np.ceil(view.logits[order[0]] * 10) / 10)
-    if low >= high:
-        return None
+    ends = score_slider(len(order), lambda ranks: logits[order[ranks]])
     chosen = column.slider(
-        "Score", low, high, (low, high), step=0.05, key="range", bind="query-params", help=glossary.SCORE
+        f"Score ({view.score_scale.name})",
+        ends.low,
+        ends.high,
+        (ends.low, ends.high),
+        step=ends.step,
+        format=ends.format,
+        key="range",
+        bind="query-params",
+        help=view.score_scale.help,
     )
-    return None if chosen[0] <= low and chosen[1] >= high else chosen
+    low = chosen[0] if chosen[0] > ends.low else -np.inf
+    high = chosen[1] if chosen[1] < ends.high else np.inf
+    return None if np.isinf(low) and np.isinf(high) else (low, high)
 
 
 def _saved(view: View) -> list[SavedView]:

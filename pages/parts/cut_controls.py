@@ -11,6 +11,7 @@ from emt_core.explore.flags import FLAGS
 from emt_core.figures import numbers
 from emt_core.selection import Preview
 from pages.parts import flagging, glossary
+from pages.parts.score_slider import Slider, score_slider
 from pages.parts.view import View
 
 DEFAULT_SHARE = 0.25
@@ -35,7 +36,7 @@ def leave_out(view: View) -> tuple[str, ...]:
 
 def sliders(view: View, preview: Preview) -> int:
     """Threshold, K and fraction, each moving the others. K is what counts and what the link carries."""
-    low, high = preview.range
+    threshold = _threshold(preview)
     state, eligible = st.session_state, preview.eligible
     scope = view.chain.score.key
     if state.get("_cut_scope") != scope or "cut_k" not in state:  # new scores, or back from another page
@@ -49,10 +50,11 @@ def sliders(view: View, preview: Preview) -> int:
     with st.container(border=True):
         columns = st.columns(3, gap="large")
         columns[0].slider(
-            "Threshold (logit)",
-            float(np.floor(low * 100) / 100),
-            float(np.ceil(high * 100) / 100) + 0.01,
-            step=0.01 if high - low > 1 else 0.001,
+            f"Threshold ({view.score_scale.name})",
+            threshold.low,
+            threshold.high,
+            step=threshold.step,
+            format=threshold.format,
             key="cut_threshold",
             on_change=_moved,
             args=(preview, "threshold"),
@@ -82,6 +84,10 @@ def sliders(view: View, preview: Preview) -> int:
     return state["_k"]
 
 
+def _threshold(preview: Preview) -> Slider:
+    return score_slider(preview.eligible, lambda ranks: -preview.rising[ranks])
+
+
 def _current_k(view: View, preview: Preview) -> int:
     """The size of the selection in view where it was made from this score by rank, else a quarter of the pool."""
     if view.chain.has("select") and view.chain.select.config.get("strategy") == "top":
@@ -94,7 +100,8 @@ def _current_k(view: View, preview: Preview) -> int:
 def _moved(preview: Preview, by: str) -> None:
     state = st.session_state
     if by == "threshold":
-        k = from_threshold(preview, state["cut_threshold"])
+        at = state["cut_threshold"]
+        k = preview.eligible if at <= _threshold(preview).low else from_threshold(preview, at)
     elif by == "fraction":
         k = from_fraction(preview, state["cut_fraction"] / 100)
     else:
@@ -109,8 +116,8 @@ def _set_all(preview: Preview, k: int, *, but: str = "") -> None:
     if but != "k":
         state["cut_k"] = k
     if but != "threshold":
-        low, high = preview.range
-        state["cut_threshold"] = float(np.clip(preview.threshold_of(k), low, high))
+        ends = _threshold(preview)
+        state["cut_threshold"] = float(np.clip(preview.threshold_of(k), ends.low, ends.high))
     if but != "fraction":
         state["cut_fraction"] = round(100 * k / preview.eligible, 1)
 

@@ -44,7 +44,13 @@ def measures(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
             border=True,
             height="stretch",
         )
-        st.metric("Lowest score", numbers.logit(made.threshold), help=glossary.SCORE, border=True, height="stretch")
+        st.metric(
+            "Lowest score",
+            numbers.logit(made.threshold),
+            help=view.score_scale.help,
+            border=True,
+            height="stretch",
+        )
         st.metric(
             "Embodied",
             numbers.share(after),

@@ -75,7 +75,7 @@ def saved(view: View) -> None:
             "excluded": st.column_config.NumberColumn(format="localized", help="Left out by hand: flagged samples."),
             "diversity": st.column_config.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
             "MMD² to robot": st.column_config.NumberColumn(format="%.3f", help=glossary.MMD),
-            "lowest score": st.column_config.NumberColumn(format="%.2f", help=glossary.SCORE),
+            "lowest score": st.column_config.NumberColumn(format="%.2f", help=glossary.LOWEST_SCORE),
             "embodied": st.column_config.NumberColumn(format="percent", help=glossary.EMBODIED),
             "finished": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },

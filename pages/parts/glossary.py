@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-SCORE = (
-    "Proximity score: the logit f(φ(x)) of a linear classifier that tells robot data from the pool. "
-    "It rises with the density ratio p_VLA / p_VLM, so ranking by it ranks by nearness to robot data. "
-    "0 means even odds. (§ Proximity estimator)"
-)
 SCALE = (
     "The logit spreads the ends out; the probability σ(logit) reads as a percentage but crowds near 0 and 1. "
     "Both rank alike."
 )
+LOWEST_SCORE = "Lowest score that the selection takes. Each measure has numbers of its own: compare within one only."
 POOL = "Vision-language samples that may be selected for mid-training. (§ Data)"
 ROBOT = "Frames of robot demonstrations with their instruction: the data to be near to. (§ Data)"
 AUROC = (
@@ -26,7 +22,10 @@ STOP = (
     "Training ends once validation accuracy reaches the target (90 % in the paper, after 75-100 steps): stopping early "
     "keeps the scores graded instead of saturated. (§ Proximity estimator)"
 )
-THRESHOLD = "Keep every sample whose score (logit) is at least this."
+THRESHOLD = (
+    "Keep every sample whose score is at least this. The ends stand for everything further out: a few scores far from "
+    "all others would take up the whole slider."
+)
 TOP_K = "Keep the K samples with the highest score. The paper keeps 1.2 M. (§ Proximity estimator)"
 FRACTION = "Keep this share of the eligible pool."
 DIVERSITY = (

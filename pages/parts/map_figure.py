@@ -159,9 +159,10 @@ def _colouring(view: View, colour: str) -> Colouring:
     codes = np.where(pool, 0, -1).astype(np.int16)
     base = Colouring(names=("pool",), colours={"pool": POOL}, codes=codes)
     if colour == "score":
+        title = view.score_scale.title
         finite = view.logits[np.isfinite(view.logits)]
         low, high = (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
-        return Colouring(**{**vars(base), "values": view.logits, "value_range": (low, high)})
+        return Colouring(**{**vars(base), "values": view.logits, "value_range": (low, high), "value_title": title})
     return base
 
 

@@ -33,8 +33,8 @@ def make_up(view: View, rows: np.ndarray | None) -> None:
     if view.chain.has("score") and len(in_pool):
         scored = view.logits[in_pool]
         scored = scored[np.isfinite(scored)]
-        mean = float(scored.mean()) if len(scored) else None
-        left.metric("Mean score", numbers.logit(mean), help=glossary.SCORE)
+        median = float(np.median(scored)) if len(scored) else None
+        left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
         share = float((view.reasons.codes[in_pool] == 0).mean())
         right.metric("Selected", numbers.share(share), help="Share of these pool samples that the selection takes.")

@@ -59,7 +59,7 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
     with st.container(horizontal=True):
         if view.chain.has("score"):
             value = float(view.logits[row])
-            st.metric("Score", numbers.logit(value), help=glossary.SCORE, width="content")
+            st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
             if np.isfinite(value):
                 share = np.searchsorted(-view.logits[view.order], -value, side="right") / max(len(view.order), 1)
                 st.metric(

@@ -33,7 +33,7 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
             "Score",
             labels_of(done, "score")[::-1],
             key="score",
-            help_text="Which estimator's scores the pages show. Newest first.",
+            help_text="Which measure's scores the pages show. Newest first.",
         )
         select = _choose(
             "Selection",

@@ -21,6 +21,7 @@ from emt_core.explore import columns, pool
 from emt_core.explore.flags import FLAGS, FlagBook, Flags
 from emt_core.explore.lineage import Lineage, recipe_path
 from emt_core.explore.nearness import WordSearch, distances, ranked
+from emt_core.explore.score_scale import ScoreScale, score_scale
 from emt_core.explore.views import ViewBook
 from emt_core.figures.palette import category_colours, source_colours
 from emt_core.index import Index
@@ -78,6 +79,11 @@ class View:
     @property
     def logits(self) -> np.ndarray:
         return logits(str(self.chain.score.path))
+
+    @property
+    def score_scale(self) -> ScoreScale:
+        """What the numbers of this score are: the axis title and help text for wherever one is shown."""
+        return score_scale(self.chain.score)
 
     @property
     def categories(self) -> columns.Coded:

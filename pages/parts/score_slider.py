@@ -1,0 +1,36 @@
+"""A slider over scores of any measure: its ends, step and number format follow from how the scores spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from emt_core.explore.distribution import MIDDLE, readable_ends
+from emt_core.figures.numbers import LARGE
+
+STEPS = 300
+"""At least; a power of ten as a step makes it up to ten times as many."""
+
+
+class Slider(NamedTuple):
+    """An end stands for everything further out as well: a few scores far from all others would take up the slider."""
+
+    low: float
+    high: float
+    step: float
+    format: str
+
+
+def score_slider(count: int, score_at: Callable[[np.ndarray], np.ndarray]) -> Slider:
+    """Of `count` > 0 scores ranked best first. score_at: the scores at these ranks (int64 [4]); no others are read."""
+    ranks = np.round((1 - np.array([0, *MIDDLE, 1])) * (count - 1)).astype(np.int64)
+    low, high = readable_ends(*(float(score) for score in score_at(ranks)))
+    width = max(high - low, 1e-6 * max(abs(low), 1))
+    digits = -int(np.floor(np.log10(width / STEPS)))
+    step = 10.0**-digits
+    low = round(float(np.floor(low / step) * step), digits)
+    high = max(round(float(np.ceil(high / step) * step), digits), low + step)
+    shown = "%.2e" if max(abs(low), abs(high)) >= LARGE else f"%.{max(digits, 0)}f"
+    return Slider(low, high, step, shown)
