@@ -41,10 +41,10 @@ def navigation() -> st.Page:
     for group, entries in PAGES.items():
         for title, name, icon in entries:
             first = not icons
-            page = st.Page(f"pages/{name}.py", title=title, url_path=None if first else name, default=first)
+            page = st.Page(f"pages/{name}.py", title=title, url_path="start" if first else name, default=first)
             groups.setdefault(group, []).append(page)
             icons[title] = icon
-    page = st.navigation(groups, position="hidden")
+    page = st.navigation([*(page for group in groups.values() for page in group), _by_name(groups)], position="hidden")
     with st.sidebar:
         with st.container(gap="small"):
             for group, pages in groups.items():
@@ -54,3 +54,10 @@ def navigation() -> st.Page:
                         st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")
         st.divider()
     return page
+
+
+def _by_name(groups: dict[str, list[st.Page]]) -> st.Page:
+    """The page that opens has the address `/`: asked for by its name, like any other, it would not be found."""
+    first, (_, name, _) = next(iter(groups.values()))[0], next(iter(PAGES.values()))[0]
+    query = st.query_params.to_dict()
+    return st.Page(lambda: st.switch_page(first, query_params=query), title=first.title, url_path=name)
