@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from itertools import permutations
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +14,12 @@ import pytest
 from pydantic import ValidationError
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
+from emt_core.measure_config import MeasureConfig
+from emt_core.proximity.chance import scores as random_scores
+from emt_core.selection import Candidates, decide
 from emt_core.selection.clusters import assign_cells, fit_cells, near_duplicates
-from emt_core.selection.order import gumbel_scores
+from emt_core.selection.order import Purpose, gumbel_scores, ordered_rows, random_keys
+from emt_core.selection.report import SAMPLE_ROWS, selection_report
 from emt_core.stage_config import Clusters, EstimatorConfig, ScoreConfig, SelectConfig
 from emt_core.store import Features, Table, feature_table
 
@@ -80,6 +86,86 @@ def test_a_random_share_is_drawn_from_what_the_cut_left(made):
     assert (rows[:160] == top).all() and len(set(rows.tolist())) == 200
     scores = report["scores"]["selected"]
     assert scores["quantiles"]["0.01"] < selected(made, k=200)[2]["scores"]["selected"]["quantiles"]["0.01"]
+
+
+@pytest.fixture(scope="module")
+def spread_pool(tmp_path_factory):
+    """24,000 pool rows whose only feature is what they are scored by, and 500 robot rows."""
+    rng, n = np.random.default_rng(0), 24_000
+    logit = np.concatenate([rng.normal(0, 2, n), np.full(500, 6.0)]).astype(np.float32)
+    table = Table(tmp_path_factory.mktemp("spread") / "f")
+    x = np.stack([logit + rng.normal(0, 0.1, n + 500), np.full(n + 500, 2.0)], axis=1)
+    table.append(feature_table(x.astype(np.float16), [""] * len(x)))
+    candidates = Candidates(
+        source=np.repeat([0, 1], [n, 500]).astype(np.int16),
+        sources=("web", "arm"),
+        pool=np.array([True, False]),
+        category=np.zeros(n + 500, np.int16),
+        categories=("caption",),
+        logit=logit,
+    )
+    return candidates, Features(table)
+
+
+@pytest.mark.parametrize("strategy", ["gumbel", "random"])
+def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of(spread_pool, strategy):
+    """The report's figures with the draw's own seed lie among those with other seeds, which the draw cannot know."""
+    candidates, features = spread_pool
+    config = SelectConfig(strategy=strategy, k=6000, seed=0)
+    decision = decide(candidates, config)
+    assert len(decision.rows) > 2 * SAMPLE_ROWS
+
+    def figures(seed):
+        report = selection_report(decision, candidates, features, config.model_copy(update={"seed": seed}))
+        return [report["mmd2_to_robot"]["all"]["after"], report["diversity"]["after"]]
+
+    others = np.array([figures(seed) for seed in range(1, 7)])
+    assert (np.abs(figures(0) - others.mean(axis=0)) < 5 * others.std(axis=0, ddof=1)).all()
+    before, after = (
+        ordered_rows(random_keys(0, rows, Purpose.REPORT), SAMPLE_ROWS) for rows in (np.arange(24_000), decision.rows)
+    )
+    assert len(np.intersect1d(before, after)) < SAMPLE_ROWS / 2
+
+
+def test_the_rows_that_trust_looks_at_are_not_the_lowest_of_the_measure_random(made):
+    rows = ordered_rows(random_keys(0, np.arange(20_000), Purpose.TRUST), 2000)
+    index = SimpleNamespace(rows=20_000)
+    ((_, score),) = random_scores(MeasureConfig(kind="random", seed=0), SimpleNamespace(index=index), Path(), 0)
+    assert abs(score[rows].mean() - 0.5) < 5 * (1 / 12 / 2000) ** 0.5
+    assert abs(score.mean() - 0.5) < 0.02
+
+
+def lloyd(x: np.ndarray, centres: list[np.ndarray]) -> list[np.ndarray]:
+    """Spherical k-means as it is written (Dhillon and Modha 2001), a row and a cell at a time, until nothing moves."""
+    for _ in range(100):
+        members: list[list[np.ndarray]] = [[] for _ in centres]
+        served = []
+        for row in x:
+            cosines = [float(row @ centre) for centre in centres]
+            members[int(np.argmax(cosines))].append(row)
+            served.append(max(cosines))
+        worst = iter(np.argsort(served, kind="stable"))
+        sums = [np.sum(mine, axis=0) if mine else x[next(worst)] for mine in members]
+        moved = [total / np.linalg.norm(total) for total in sums]
+        if np.allclose(moved, centres, atol=1e-9):
+            return moved
+        centres = moved
+    raise AssertionError("the loop did not settle")
+
+
+@pytest.mark.parametrize("twins", [0, 20])
+def test_cells_are_fitted_as_the_plain_loop_fits_them(tmp_path, twins):
+    """Twins: several cells start from one point, so that all but the first are empty at once."""
+    x = np.random.default_rng(3).standard_normal((30, 4))
+    x[:twins] = x[0]
+    x = x.astype(np.float16)
+    table = Table(tmp_path / "f")
+    table.append(feature_table(x, [""] * 30))
+    found = fit_cells(Features(table), np.arange(30), Clusters(cells=5, most=None), seed=2)
+    unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    first = np.random.default_rng([2, 11]).permutation(30)[:5]
+    assert (sum(row < twins for row in first) > 1) == (twins > 0)
+    assert found == pytest.approx(np.array(lloyd(unit, list(unit[first]))), abs=1e-6)
 
 
 def test_cells_are_nearest_centres_and_spread_the_selection(made):
