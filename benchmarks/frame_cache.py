@@ -22,7 +22,7 @@ from emt_core.images import open_image
 from emt_core.progress import Progress
 from emt_core.readers.lerobot import episode_frames
 from emt_core.readers.lerobot_meta import load_meta
-from emt_core.robot_data.frame_cache import FrameCache, frame_cache
+from emt_core.robot_data.frame_cache import CacheNeed, FrameCache, frame_caches
 from emt_core.robot_data.frames import square_frame
 from emt_core.robot_data.training_frames import fit_map, join_frames, open_set
 from emt_core.source_config import LeRobotSource
@@ -57,7 +57,8 @@ def frames_per_second(root: Path, size: int, folder: Path) -> FrameCache:
     rate("video, any order", len(picked), clock)
     quiet = Progress(label="", quiet=True)
     with Clock() as clock:
-        cache = frame_cache(folder, "b", source, root, episodes, size, workers=1, progress=quiet)
+        need = CacheNeed(key="b", source=source, root=root, episodes=episodes, size=size)
+        (cache,) = frame_caches(folder, [need], workers=1, progress=quiet)
     rate("video into the cache, in order (1 thread)", len(cache.frames), clock)
     rows = rng.integers(0, len(cache.frames), 64 * 256)
     with Clock() as clock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 import yaml
 from encoders.tiny_models import save_internvl
+from filelock import FileLock
 from safetensors.torch import load_file
 from small_world import write_robot
 
@@ -29,7 +31,7 @@ from emt_core.readers.lerobot import episode_frames
 from emt_core.readers.lerobot_meta import load_meta
 from emt_core.recipe import build_recipe
 from emt_core.robot_data import frame_cache as cache_module
-from emt_core.robot_data.frame_cache import frame_cache
+from emt_core.robot_data.frame_cache import CacheNeed, frame_caches
 from emt_core.robot_data.frames import square_frame, square_frames
 from emt_core.robot_data.training_frames import FrameOrder, join_frames, open_set
 from emt_core.runner import run_plan
@@ -169,11 +171,10 @@ def test_a_killed_run_ends_with_the_same_weights(whole: Artifact, world: Path, t
     child.join()
     assert child.exitcode == -signal.SIGKILL
     building = Workspace.open(tmp_path / "w").building("finetune", whole.key) / "data"
-    assert [p.name for p in (building / "checkpoints").iterdir()] == ["step-00000004"]
+    assert sorted(p.name for p in (building / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
     assert len(list(iterate_steps(building / "steps.jsonl"))) == 5
-    # a checkpoint that was cut short is never taken for a whole one
-    shutil.copytree(building / "checkpoints" / "step-00000004", building / "checkpoints" / "step-00000005")
-    broken = building / "checkpoints" / "step-00000005" / "model.safetensors"
+    # the machine went down while the newest one was written: the one before it has to do
+    broken = building / "checkpoints" / "step-00000004" / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:-100])
     resumed = run(raw, tmp_path / "w")
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, STEPS + 1))
@@ -182,8 +183,10 @@ def test_a_killed_run_ends_with_the_same_weights(whole: Artifact, world: Path, t
             assert torch.equal(value, weights(resumed, step)[name]), (step, name)
 
 
-def test_a_loss_that_is_not_a_number_stops_at_its_step(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(finetuning, "CHECKPOINT_SECONDS", 0.0)
+def test_a_loss_that_is_not_a_number_stops_at_its_step(
+    whole: Artifact, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Long before the first checkpoint is due: the state before the bad step is kept all the same."""
     real, calls = finetuning.action_loss, []
 
     def breaks(*arguments, **options):
@@ -195,9 +198,25 @@ def test_a_loss_that_is_not_a_number_stops_at_its_step(world: Path, tmp_path: Pa
     raw = recipe_of(world)
     with pytest.raises(EmtError, match="the loss became nan at step 4") as caught:
         run(raw, tmp_path / "w")
-    assert "frame " in caught.value.where and "checkpoint of step 3 is kept" in caught.value.remedy
+    assert "the state after step 3 is kept" in caught.value.remedy
+    named = re.findall(r"(arm|hand) episode (\d) frame (\d)", caught.value.where)
+    assert len(named) == 8
+    order, lengths = FrameOrder(70, 8, seed=0).rows(3), {"arm": 0, "hand": 40}
+    assert [lengths[name] + 10 * int(episode) + int(frame) for name, episode, frame in named] == order.tolist()
     monkeypatch.setattr(finetuning, "action_loss", real)
-    assert run(raw, tmp_path / "w").metrics["policies"] == [3, STEPS]  # goes on from the good one
+    begun = []
+    step = finetuning.Finetuner._step
+    monkeypatch.setattr(finetuning.Finetuner, "_step", lambda self, n, *rest: begun.append(n) or step(self, n, *rest))
+    done = run(raw, tmp_path / "w")
+    assert begun == [4, 5, 6] and done.metrics["policies"] == [3, STEPS]  # goes on from the good one
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(done)[name]), name
+
+
+def test_a_loss_that_is_bad_from_the_start_loses_nothing(world: Path, tmp_path: Path):
+    with pytest.raises(EmtError, match="step 1") as caught:
+        run(recipe_of(world, head={"latent": 16, "widths": [16]}, gripper_weight=1e38), tmp_path / "w")
+    assert "no step was taken before it" in caught.value.remedy
 
 
 @pytest.mark.slow
@@ -213,6 +232,9 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
     one, two = (list(iterate_steps(artifact.data / "steps.jsonl")) for artifact in (whole, both))
     assert [record["tokens"] for record in two] == [record["tokens"] for record in one]
     assert [record["loss"] for record in two[:2]] == pytest.approx([record["loss"] for record in one[:2]], rel=1e-4)
+    # Adam hides a gradient of the wrong scale, its norm does not
+    norms = [[record["grad_norm"] for record in records] for records in (one, two)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
     for name, value in weights(whole).items():
         torch.testing.assert_close(value, weights(both)[name], rtol=1e-2, atol=2e-4)
 
@@ -224,8 +246,8 @@ def cache_of(world: Path, caches: Path, progress: Any, *, size: int = 32, key: s
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
     episodes = list(meta.episodes(CAMERA))
-    options = {"workers": workers, "progress": progress}
-    return source, frame_cache(caches, key, source, world / "arm", episodes, size, **options)
+    need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
+    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
 
 
 class Said:
@@ -296,6 +318,33 @@ def test_the_cache_is_bounded(world: Path, tmp_path: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["new", "older"]
     with pytest.raises(EmtError, match="its bound is"):
         cache_of(world, tmp_path, Said(), key="large", size=64)
+    # a cache that another process is filling is not dropped
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(1.5 * need / 1e9))
+    with FileLock(tmp_path / "older.lock"), pytest.raises(EmtError, match="other runs are filling"):
+        cache_of(world, tmp_path, Said(), key="newest")
+    assert (tmp_path / "older" / "cache.json").exists()
+    cache_of(world, tmp_path, Said(), key="newest")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["newest"]
+
+
+def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    frame = 56 * 56 * 3
+    decoded: list[int] = []
+    real = cache_module._fill_episode
+    monkeypatch.setattr(
+        cache_module, "_fill_episode", lambda episode, **o: decoded.append(episode.index) or real(episode, **o)
+    )
+    raw = recipe_of(world, steps=1, keep=[])
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(45 * frame / 1e9))  # for one of them: 40 and 30 frames
+    with pytest.raises(EmtError, match=r"frame cache of 'arm', 'hand' needs"):
+        run(raw, tmp_path / "w")
+    assert decoded == []
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(70 * frame / 1e9))
+    run(raw, tmp_path / "w")
+    caches = tmp_path / "w" / "cache" / "frames"
+    assert len(list(caches.glob("*/cache.json"))) == 2 and len(decoded) == 7
+    run(recipe_of(world, steps=2, keep=[]), tmp_path / "w")
+    assert len(decoded) == 7  # both are still there
 
 
 def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):

@@ -58,6 +58,7 @@ def run(context: Context) -> Outcome:
     from emt_core.policies.backbone import load_processor, load_vlm
     from emt_core.policies.finetuning import Finetuner
     from emt_core.policies.policy import PolicySpec, build_vla
+    from emt_core.robot_data.frame_cache import frame_caches
     from emt_core.robot_data.training_frames import fit_map, join_frames, open_set
 
     config = context.config
@@ -65,7 +66,12 @@ def run(context: Context) -> Outcome:
     data, recording = _data(context, config)
     sets = [open_set(entry, root, config.action) for entry, root in data]
     action_map = fit_map(sets, config.action, config.chunk)
-    caches = [_cache(context, config, opened) for opened in sets]
+    caches = frame_caches(
+        context.workspace.path / "cache" / "frames",
+        [_cache_need(opened, config.image_size) for opened in sets],
+        workers=context.runtime.workers,
+        progress=context.progress,
+    )
     frames, rejects = join_frames(sets, caches)
     if rank() == 0:
         write_text(context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects))
@@ -157,21 +163,13 @@ def _source(data: RobotData) -> LeRobotSource:
     return LeRobotSource(name=data.name, role="robot", format="lerobot", path=data.path, camera=data.camera)
 
 
-def _cache(context: Context, config: FinetuneConfig, opened: Any) -> Any:
-    from emt_core.robot_data.frame_cache import frame_cache
+def _cache_need(opened: Any, size: int) -> Any:
+    from emt_core.robot_data.frame_cache import CacheNeed
 
     source = _source(opened.data)
     episodes = [episode.episode for episode in opened.episodes]
-    return frame_cache(
-        context.workspace.path / "cache" / "frames",
-        _cache_key(source, opened.root, [episode.index for episode in episodes], config.image_size),
-        source,
-        opened.root,
-        episodes,
-        config.image_size,
-        workers=context.runtime.workers,
-        progress=context.progress,
-    )
+    key = _cache_key(source, opened.root, [episode.index for episode in episodes], size)
+    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)
 
 
 def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size: int) -> str:
