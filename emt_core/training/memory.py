@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +16,9 @@ STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
 ROOM = 0.9
 """Share of a device that a plan may fill: allocators do not pack tightly, and lengths vary."""
 
+LOOK_EVERY_S = 0.005
+"""Between two looks at the resident memory of a process on a CPU."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
@@ -22,27 +27,48 @@ class Expected:
     weights: int
     gradients: int
     states: int
+    casts: int = 0
+    """What a pass keeps whatever its size (weights in the arithmetic's precision); measured."""
+
     per_sample: int = 0
-    """Activations of one sample at the cutoff length; measured."""
+    """Activations of one sample as large as the settings allow; measured."""
+
+    logits: int = 0
+    """Logits of that sample and what their loss is worked out with; counted."""
+
+    logits_most: int = 0
+    """The same of as many tokens as are worked on at a time (loss.py): a larger pass has no more."""
 
     @property
     def fixed(self) -> int:
-        return self.weights + self.gradients + self.states
+        return self.weights + self.gradients + self.states + self.casts
 
     def total(self, micro: int) -> int:
-        return self.fixed + micro * self.per_sample
+        return self.fixed + micro * self.per_sample + min(micro * self.logits, self.logits_most)
 
     def largest_micro(self, available: int, batch: int) -> int:
-        """The largest power of two of samples a pass that fits (0: not even one), at most `batch`."""
+        """The largest power of two of samples a pass that fits (0: not even one), at most `batch`; `batch` itself
+        where that fits.
+
+        available: bytes, what training holds already included.
+        """
+        if self.total(batch) <= ROOM * available:
+            return batch
         micro = 0
         while self.total(max(2 * micro, 1)) <= ROOM * available and max(2 * micro, 1) <= batch:
             micro = max(2 * micro, 1)
         return micro
 
 
-def expected_memory(parameters: int, trained: int, optimizer: Literal["adamw", "adamw_8bit"] = "adamw") -> Expected:
-    """Weights and gradients in float32 (also with bfloat16 arithmetic), moments as the optimiser keeps them."""
-    return Expected(weights=4 * parameters, gradients=4 * trained, states=STATE_BYTES[optimizer] * trained)
+def expected_memory(
+    parameters: int, trained: int, optimizer: Literal["adamw", "adamw_8bit"] = "adamw", *, devices: int = 1
+) -> Expected:
+    """Weights and gradients in float32 (also with bfloat16 arithmetic), moments as the optimiser keeps them.
+
+    devices: above 1, DDP keeps the gradients once more, in the buckets that it exchanges.
+    """
+    copies = 2 if devices > 1 else 1
+    return Expected(weights=4 * parameters, gradients=4 * copies * trained, states=STATE_BYTES[optimizer] * trained)
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -57,14 +83,75 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that could be used now."""
+    """Bytes that could be used now, beside what this process has in use."""
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        # what the allocator holds back counts as free, the tensors in it do not
+        spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + spare
     import psutil
 
     return psutil.virtual_memory().available
+
+
+def held_memory(module: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int:
+    """Bytes of parameters, gradients and optimiser states that are there already: part of what is expected."""
+    import torch
+
+    found: list[Any] = [*module.parameters(), *(p.grad for p in module.parameters())]
+    if optimizer is not None:
+        found += [value for state in optimizer.state.values() for value in state.values()]
+    return _bytes(value for value in found if isinstance(value, torch.Tensor))
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+class PeakMemory:
+    """`with PeakMemory(device) as peak: ...`, then `peak.bytes`: the most that was in use meanwhile.
+
+    Of the GPU's allocator; on a CPU of this process (resident), looked at every few milliseconds.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.bytes = device, 0
+        self._over = threading.Event()
+
+    def __enter__(self) -> PeakMemory:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._thread = threading.Thread(target=self._look, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self._over.set()
+            self._thread.join()
+
+    def _look(self) -> None:
+        while True:
+            self.bytes = max(self.bytes, resident_memory())
+            if self._over.wait(LOOK_EVERY_S):
+                break
+        self.bytes = max(self.bytes, resident_memory())
+
+
+def resident_memory() -> int:
+    """Bytes of this process in main memory."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
 
 
 def release_memory() -> None:

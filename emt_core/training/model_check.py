@@ -121,7 +121,8 @@ class ModelCheck:
         from emt_core.training.loss import SupervisedLoss
 
         short = self.preparer.prepare(_sample(), [_picture()])
-        long = self.preparer.prepare(_sample(CONVERSATION * 4), [_picture()] * 4)
+        # longer by its words alone: four images of 256 tokens each would fill the paper's cutoff of 1,024
+        long = self.preparer.prepare(_sample(CONVERSATION + CONVERSATION[2:] * 6), [_picture()])
         module = SupervisedLoss(self.vlm.eval())
         with torch.no_grad(), self._autocast():
             alone = [self._loss(module, collate([item], 0)) for item in (short, long)]
@@ -174,17 +175,22 @@ class ModelCheck:
         return ("ok" if after < loss.item() else "look"), says
 
     def _memory(self) -> tuple[Verdict, str]:
-        """Expected of weights, gradients and AdamW; measured of one sample at the cutoff; the pass that fits."""
-        from emt_core.training.memory import available_memory
-        from emt_core.training.memory_probe import probe_memory
+        """Expected of weights, gradients and AdamW; measured of one sample at the cutoff; the pass that fits.
 
+        With the paper's settings; `emt midtrain RECIPE --dry-run` is for a recipe's own."""
+        from emt_core.train_config import MidtrainConfig
+        from emt_core.training.memory import available_memory, held_memory
+        from emt_core.training.memory_probe import largest_item, probe_memory
+
+        usual = MidtrainConfig()
+        item = largest_item(self.preparer, max_images=usual.max_images, max_image_pixels=usual.max_image_pixels)
+        expected = probe_memory(self.vlm, item, self.device, self._autocast)
         free = available_memory(self.device)
-        expected = probe_memory(self.vlm, self.preparer, self.cutoff, self.device, self._autocast)
-        micro = expected.largest_micro(free + (expected.weights if self.device.type == "cuda" else 0), self.batch)
+        micro = expected.largest_micro(free + held_memory(self.vlm), self.batch)
         gib = 2**30
         says = (
             f"expected {expected.fixed / gib:.2f} GiB for weights, gradients and AdamW in float32;"
-            f" measured {expected.per_sample / gib:.3f} GiB a sample at {self.cutoff} tokens;"
+            f" measured {expected.per_sample / gib:.3f} GiB a sample of {item.length:,} tokens;"
             f" {free / gib:.1f} GiB free on {self.device}"
         )
         if not micro:

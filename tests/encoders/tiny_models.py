@@ -34,8 +34,8 @@ def byte_tokenizer(special: dict[str, str], template: str, padding_side: str = "
     )
 
 
-def save_internvl(folder: Path, seed: int = 0) -> Path:
-    """56 px, patches of 7: 64 patches, 16 visual tokens an image; 48 wide."""
+def save_internvl(folder: Path, seed: int = 0, *, pixels: int = 56) -> Path:
+    """56 px, patches of 7: 64 patches, 16 visual tokens an image (224 px: 256 of them); 48 wide."""
     import torch
     from transformers import (
         GotOcr2ImageProcessor,
@@ -57,13 +57,13 @@ def save_internvl(folder: Path, seed: int = 0) -> Path:
         },
         template,
     )
-    side = {"height": 56, "width": 56}
+    side, visual_tokens = {"height": pixels, "width": pixels}, (pixels // 14) ** 2
     processor = InternVLProcessor(
         # the real one tiles by default; so does this one, or the test would not see whether we turn it off
         image_processor=GotOcr2ImageProcessor(size=side, crop_to_patches=True, min_patches=1, max_patches=12),
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=side),
-        image_seq_length=16,
+        image_seq_length=visual_tokens,
         chat_template=template,
     )
     torch.manual_seed(seed)
@@ -73,7 +73,7 @@ def save_internvl(folder: Path, seed: int = 0) -> Path:
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=64,
-            image_size=(56, 56),
+            image_size=(pixels, pixels),
             patch_size=(7, 7),
         ),
         text_config=Qwen3Config(
@@ -87,7 +87,7 @@ def save_internvl(folder: Path, seed: int = 0) -> Path:
             max_position_embeddings=2048,
         ),
         image_token_id=tokenizer.context_image_token_id,
-        image_seq_length=16,
+        image_seq_length=visual_tokens,
         downsample_ratio=0.5,
     )
     return _save(InternVLForConditionalGeneration(config), processor, folder)
