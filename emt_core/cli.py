@@ -122,8 +122,31 @@ def sources(
         run_plan(make_plan(loaded), Workspace.open(workspace, create=True), until="sources")
 
 
+def midtrain(
+    recipe: RecipeArg,
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", "-w", help="Folder that holds all results; made if it is not there.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how much memory it would take, and how a step would be cut up.")
+    ] = False,
+    set_: SetOpt = None,
+) -> None:
+    """Mid-train the VLM on a selection. Needs: sources, select (run first where missing)."""
+    if dry_run:
+        from emt_core.commands.midtrain_dry_run import midtrain_dry_run
+
+        midtrain_dry_run(recipe, set_ or ())
+        return
+    if workspace is None:
+        raise typer.BadParameter("give a folder for the results, or --dry-run", param_hint="--workspace")
+    _run(recipe, workspace, set_, until="midtrain")
+
+
 for _stage in FLOW:
-    if _stage.name != "sources":
+    if _stage.name == "midtrain":
+        app.command("midtrain", rich_help_panel="Stages")(midtrain)
+    elif _stage.name != "sources":
         _add_stage_verb(_stage)
 
 app.command(rich_help_panel="Look")(verify)

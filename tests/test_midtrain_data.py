@@ -128,6 +128,53 @@ def test_an_empty_pass_teaches_nothing(folder: Path, processor: Any):
     assert all(p.grad is None or not p.grad.any() for p in vlm.parameters())
 
 
+def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Path, processor: Any):
+    """What FSDP needs: the vision encoder takes part in every pass."""
+    import torch
+
+    from emt_core.training.batches import with_blank_image
+    from emt_core.training.loss import SupervisedLoss
+
+    preparer = ConversationPreparer(processor, cutoff=256)
+    items, pad = [preparer.prepare(sample(SYSTEM), [])], processor.tokenizer.pad_token_id
+    plain, blank = collate(items, pad), with_blank_image(items, preparer, pad)
+    assert (blank.ids, blank.tokens, blank.supervised) == (plain.ids, plain.tokens, plain.supervised)
+    vlm = load_vlm(folder).train()
+    losses, gradients = [], []
+    for batch in (plain, blank):
+        vlm.zero_grad(set_to_none=True)
+        loss = SupervisedLoss(vlm)(batch.inputs, batch.labels)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: p.grad for name, p in vlm.named_parameters() if p.grad is not None})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    kind, without, beside = vlm.config.model_type, *gradients
+    assert not any(part_of(kind, name) == "vision" for name in without)
+    assert any(part_of(kind, name) == "vision" for name in beside)
+    for name, gradient in beside.items():
+        expected = without.get(name)
+        expected = torch.zeros_like(gradient) if expected is None else expected
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+    assert with_blank_image([], preparer, pad).ids == []
+
+
+def test_an_odd_sample_is_refused_by_name(processor: Any, monkeypatch: pytest.MonkeyPatch):
+    preparer = ConversationPreparer(processor, cutoff=256)
+
+    def reason(turns: Any) -> str:
+        with pytest.raises(Refused) as refused:
+            preparer.prepare(sample(turns), [])
+        return refused.value.reason
+
+    assert reason((("user", " "), ("assistant", "Red."))) == "no_question"
+
+    def strict(*_: Any, **__: Any) -> str:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(processor, "apply_chat_template", strict)
+    assert reason(SYSTEM) == "template_refused"
+
+
 def test_parts_are_told_apart_and_frozen(folder: Path):
     vlm = load_vlm(folder)
     counts = count_parameters(vlm)

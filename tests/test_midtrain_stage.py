@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from encoders.tiny_models import save_internvl
-from small_world import small_world
+from small_world import small_world, turns
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.errors import EmtError
@@ -20,6 +22,7 @@ from emt_core.plan import make_plan
 from emt_core.recipe import load_recipe
 from emt_core.runner import run_plan
 from emt_core.training.checkpoints import Checkpoints
+from emt_core.training.loop import Trainer
 from emt_core.training.steps_log import iterate_steps
 
 pytestmark = pytest.mark.timeout(900)
@@ -52,7 +55,11 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_world(tmp_path_factory.mktemp("world"), episodes=2)
+    folder = small_world(tmp_path_factory.mktemp("world"), episodes=2, pool_rows=40)
+    entries = json.loads((folder / "web/web.json").read_text())
+    entries[11]["conversations"][0]["value"] = "<image>\n" + "Why is that? " * 20  # leaves no room for an answer
+    entries[13] = {"id": "silent", "conversations": turns(("", "Red."), image=False)}
+    (folder / "web/web.json").write_text(json.dumps(entries))
     save_internvl(folder / "tiny")
     (folder / "train.yaml").write_text(RECIPE)
     return folder
@@ -91,8 +98,11 @@ def test_what_it_leaves(trained: Artifact, world: Path):
         values = [record[name] for record in steps]
         assert values == sorted(values) and values[0] > 0
     rejects = [json.loads(line) for line in (trained.data / "rejects.jsonl").read_text().splitlines()]
-    assert trained.metrics["rejects"] == {r["reason"]: 1 for r in rejects}
-    assert steps[-1]["samples"] == 7 * 6 - len(rejects) * round(7 * 6 / 40)
+    named = {"web:7": "too_many_images", "web:11": "no_supervised_token", "web:13": "no_question"}
+    assert {r["id"]: r["reason"] for r in rejects} == named
+    assert trained.metrics["rejects"] == dict.fromkeys(sorted(named.values()), 1)
+    # 40 samples, 42 places: two of them come a second time
+    assert 7 * 6 - len(rejects) - 2 <= steps[-1]["samples"] <= 7 * 6 - len(rejects)
     assert load_processor(trained.data / "model").chat_template
     after, before = load_vlm(trained.data / "model"), load_vlm(world / "tiny")
     changed = [
@@ -160,7 +170,11 @@ def test_what_becomes_nan_stops_with_step_and_batch(world: Path, ws: Workspace, 
         midtrain(world, ws, "midtrain.seed=5")
     assert "web:" in caught.value.where and "step 2 is kept" in caught.value.remedy
     monkeypatch.undo()
-    done = midtrain(world, ws, "midtrain.seed=5")  # goes on from step 2
+    begun = []
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda self, n, *rest: begun.append(n) or step(self, n, *rest))
+    done = midtrain(world, ws, "midtrain.seed=5")
+    assert begun[0] == 3
     assert len(list(iterate_steps(done.data / "steps.jsonl"))) == 7
 
 
@@ -184,6 +198,55 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
     whole = midtrain(world, other, "midtrain.seed=6", "midtrain.steps=2", "runtime.batch_size=6")
     assert whole.metrics["micro_batch"] == 6 and whole.key == small.key
     assert whole.metrics["last_loss"] == pytest.approx(small.metrics["last_loss"], rel=1e-4)
+
+
+def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: Path, capsys, monkeypatch):
+    from emt_core.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    recipe = str(world / "train.yaml")
+    assert main(["midtrain", recipe, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "160 tokens, " in said and "2 passes of 3" in said and "set by runtime.batch_size; 6 are expected" in said
+    lines = [line.split() for line in said.splitlines()]
+    taken = [float(line[1]) for line in lines if line[0] in ("expected", "measured")]
+    assert len(taken) == 2 and min(taken) > 0
+    assert list(tmp_path.iterdir()) == []
+    assert main(["midtrain", recipe]) == 2  # a run needs a folder
+
+
+def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
+    world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    from emt_core.training import micro_batch
+
+    (world / "open.yaml").write_text(RECIPE.replace(", batch_size: 3", ""))
+
+    def started(seed: int) -> Artifact:
+        plan = make_plan(load_recipe(world / "open.yaml", (f"midtrain.seed={seed}", "midtrain.steps=2")))
+        return run_plan(plan, ws, until="midtrain", quiet=True)["midtrain"]
+
+    assert started(20).metrics["micro_batch"] == 6
+    fit_of, step, sizes = micro_batch.fit_of, Trainer._step, []
+
+    def tight(*arguments: Any) -> Any:
+        fit = fit_of(*arguments)
+        assert fit.available > fit.expected.total(6) > fit.expected.total(2) > fit.expected.fixed > 0
+        sizes.append(1)
+        return replace(fit, available=int(fit.expected.total(2) / 0.9) + 2)
+
+    def breaks(self: Trainer, number: int, batches: Any, before_failure: Any) -> Any:
+        if number == 2:
+            before_failure(1)
+            raise EmtError("on purpose")
+        return step(self, number, batches, before_failure)
+
+    monkeypatch.setattr(micro_batch, "fit_of", tight)
+    monkeypatch.setattr(Trainer, "_step", breaks)
+    with pytest.raises(EmtError, match="on purpose"):
+        started(21)
+    monkeypatch.undo()  # there is room again, but what was begun goes on as it was: another pass rounds otherwise
+    assert started(21).metrics["micro_batch"] == 2 and sizes == [1]
 
 
 def test_options_without_their_package_say_so(world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch):
@@ -221,4 +284,6 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact):
     ours, theirs = list(iterate_steps(artifact.data / "steps.jsonl")), list(iterate_steps(trained.data / "steps.jsonl"))
     assert [r["samples"] for r in ours] == [r["samples"] for r in theirs]
     assert [r["loss"] for r in ours] == pytest.approx([r["loss"] for r in theirs], rel=2e-2)
+    # AdamW hides a gradient of the wrong scale, its norm does not
+    assert [r["grad_norm"] for r in ours] == pytest.approx([r["grad_norm"] for r in theirs], rel=1e-3)
     assert all(torch.isfinite(value).all() for value in weights(artifact.data / "model").values())

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.stage_config import Runtime
 from emt_core.stages import Context, Outcome
 from emt_core.train_config import MidtrainConfig
+
+if TYPE_CHECKING:
+    from emt_core.training.conversations import ConversationPreparer
+    from emt_core.training.session import Session
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
@@ -38,47 +43,23 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.model_identity import locate_model
-    from emt_core.policies.backbone import load_processor, load_vlm
-    from emt_core.training.batches import Plan
-    from emt_core.training.conversations import ConversationPreparer
-    from emt_core.training.session import (
-        Session,
-        close_accelerator,
-        count_rejects,
-        dtype_of_origin,
-        open_accelerator,
-    )
+    from emt_core.training.micro_batch import plan_of
+    from emt_core.training.rejects import count_rejects
+    from emt_core.training.session import close_accelerator
     from emt_core.training.steps_log import iterate_steps
 
     config = context.config
     assert isinstance(config, MidtrainConfig)
     rows = selected_rows(context)
-    model = str(locate_model(config.model, context.base))
-    revision = context.identity.get("revision") or config.revision
-    processor = load_processor(model, revision)
-    preparer = ConversationPreparer(
-        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
-    )
     _leave_cores_to_decoding(context.runtime.workers)
-    accelerator = open_accelerator(context.runtime.device, config.precision)
+    revision = context.identity.get("revision") or config.revision
     try:
-        session = Session.open(
-            load_vlm(model, revision),
-            config,
-            accelerator,
-            context.out,
-            recompute=context.runtime.gradient_checkpointing,
-            origin_dtype=dtype_of_origin(model, revision),
-        )
-        feed = _feed(context, config, rows, preparer, on_cpu=accelerator.device.type == "cpu")
-        world = accelerator.num_processes
-        if config.batch < world:
-            raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
-        micro = min(context.runtime.batch_size, -(-config.batch // world))
-        plan = Plan(batch=config.batch, micro=micro, world=world, rank=accelerator.process_index)
+        session, preparer = open_session(config, context.runtime, context.base, revision, context.out)
+        accelerator, processor, world = session.accelerator, preparer.processor, session.accelerator.num_processes
+        feed = _feed(context, config, rows, preparer, session)
+        plan = plan_of(session, preparer, context.runtime)
         context.progress.say(
-            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {micro} on"
+            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {plan.micro} on"
             f" {world} device{'s' if world > 1 else ''})" + (f", from step {session.after}" if session.after else "")
         )
         with context.progress.track("training", config.steps, done=session.after, unit="steps") as tracker:
@@ -103,6 +84,38 @@ def run(context: Context) -> Outcome:
     return Outcome(
         rows=len(rows), metrics=facts | _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
     )
+
+
+def open_session(
+    config: MidtrainConfig, runtime: Runtime, base: Path, revision: str | None, out: Path
+) -> tuple[Session, ConversationPreparer]:
+    """Model, optimiser and devices as this recipe wants them, gone on from what `out` holds. Raises EmtError.
+
+    Ends with `close_accelerator()`, whether it succeeded or not.
+    """
+    from emt_core.model_identity import locate_model
+    from emt_core.policies.backbone import load_processor, load_vlm
+    from emt_core.training.conversations import ConversationPreparer
+    from emt_core.training.session import Session, dtype_of_origin, open_accelerator
+
+    model = str(locate_model(config.model, base))
+    processor = load_processor(model, revision)
+    preparer = ConversationPreparer(
+        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
+    )
+    accelerator = open_accelerator(runtime.device, config.precision)
+    world = accelerator.num_processes
+    if config.batch < world:
+        raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
+    session = Session.open(
+        load_vlm(model, revision),
+        config,
+        accelerator,
+        out,
+        recompute=runtime.gradient_checkpointing,
+        origin_dtype=dtype_of_origin(model, revision),
+    )
+    return session, preparer
 
 
 def selected_rows(context: Context) -> Any:
@@ -132,11 +145,13 @@ def _leave_cores_to_decoding(workers: int) -> None:
     torch.set_num_threads(min(torch.get_num_threads(), max((os.cpu_count() or 1) - workers, 1)))
 
 
-def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, *, on_cpu: bool) -> Any:
+def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, session: Session) -> Any:
     from emt_core.training.batches import Feed, Selection
 
-    selection = Selection(context.parents["sources"], rows, preparer, max_images=config.max_images)
-    few = on_cpu and config.steps * config.batch < INLINE_SAMPLES
+    selection = Selection(
+        context.parents["sources"], rows, preparer, max_images=config.max_images, always_image=session.sharded
+    )
+    few = session.accelerator.device.type == "cpu" and config.steps * config.batch < INLINE_SAMPLES
     return Feed(selection, seed=config.seed, workers=0 if few else context.runtime.workers)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emt_core.errors import EmtError
 from emt_core.images import ImageProblem, open_images
 from emt_core.index import Index
 from emt_core.training.conversations import IGNORE, ConversationPreparer, Refused, TrainingItem
@@ -51,9 +52,19 @@ class MicroBatch:
 class Selection:
     """The chosen rows of an index, as training items. Goes to worker processes: it opens the index there."""
 
-    def __init__(self, sources: Artifact, rows: np.ndarray, preparer: ConversationPreparer, *, max_images: int) -> None:
-        """rows: int64 [n] index rows, in any order; 8 bytes a sample are all that is held."""
+    def __init__(
+        self,
+        sources: Artifact,
+        rows: np.ndarray,
+        preparer: ConversationPreparer,
+        *,
+        max_images: int,
+        always_image: bool = False,
+    ) -> None:
+        """rows: int64 [n] index rows, in any order; 8 bytes a sample are all that is held. always_image: passes of
+        text alone get a blank image (`with_blank_image`)."""
         self.sources, self.rows, self.preparer, self.max_images = sources, rows, preparer, max_images
+        self.always_image = always_image
         self._index: Index | None = None
 
     def __len__(self) -> int:
@@ -84,6 +95,8 @@ class Selection:
                 yield sample.id, refused
             except ImageProblem as problem:
                 yield sample.id, Refused(problem.reason, problem.detail)
+            except EmtError as error:  # one odd sample is no reason to stop; many are (rejects.py)
+                yield sample.id, Refused("template_not_understood", error.what)
 
     def _images(self, row: int, sample: Sample) -> list[Any]:
         if len(sample.images) > self.max_images:
@@ -211,7 +224,10 @@ class _Chunks:
                 rejected.append({"id": sample_id, "reason": refused.reason, "detail": refused.detail})
         preparer = self.selection.preparer
         pad = preparer.tokenizer.pad_token_id or 0
-        batch = collate(items, pad) if items else empty_batch(preparer, pad)
+        if self.selection.always_image and not any(item.vision for item in items):
+            batch = with_blank_image(items, preparer, pad)
+        else:
+            batch = collate(items, pad) if items else empty_batch(preparer, pad)
         batch.rejected = rejected
         return batch
 
@@ -225,4 +241,24 @@ def empty_batch(preparer: ConversationPreparer, pad: int) -> MicroBatch:
     batch = collate([item], pad)
     batch.labels.fill_(IGNORE)
     batch.ids, batch.tokens, batch.supervised = [], 0, 0
+    return batch
+
+
+def with_blank_image(items: Sequence[TrainingItem], preparer: ConversationPreparer, pad: int) -> MicroBatch:
+    """Text alone, and one more row with a blank image that is neither learned from nor counted.
+
+    FSDP gathers the vision encoder's weights on all ranks at once: a rank whose pass left it out would be waited for
+    without end. The row's own gradient is zero, because no label looks at it.
+    """
+    from PIL import Image
+
+    from emt_core.sample import Sample, Turn
+
+    turns = (Turn(role="user", text="<image>\n."), Turn(role="assistant", text="."))
+    sample = Sample(source="", row=0, role="pool", turns=turns)
+    blank = preparer.prepare(sample, [Image.new("RGB", (32, 32))])
+    blank.labels.fill(IGNORE)
+    batch = collate([*items, blank], pad)
+    batch.ids.pop()
+    batch.tokens -= blank.length
     return batch

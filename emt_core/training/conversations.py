@@ -51,6 +51,10 @@ REASONS = {
     "images_exceed_cutoff": "the image tokens alone fill the cutoff length",
     "too_many_images": "the sample has more images than midtrain.max_images",
     "image_refused": "the model's processor cannot take the image",
+    "text_refused": "the model's processor cannot take the text",
+    "no_question": "the conversation begins with the assistant: nothing is there that it could answer",
+    "template_refused": "the model's chat template cannot write the conversation",
+    "template_not_understood": "what the assistant says cannot be told in what the template writes",
 }
 """Why a selected sample is not trained on, beside the reasons of REJECT_REASONS about its images."""
 
@@ -89,6 +93,8 @@ class ConversationPreparer:
     def prepare(self, sample: Sample, images: Sequence[Image.Image]) -> TrainingItem:
         """Raises Refused where nothing can be learned from it, EmtError where the template is not understood."""
         messages = [self._plain(message) for message in chat_messages(sample, len(images), "full")]
+        if messages and messages[0].role == "assistant":
+            raise Refused("no_question")  # the question was empty; an answer to nothing teaches to talk unasked
         text = self.render(messages)
         inputs = self._process(text, images)
         ids = np.asarray(inputs["input_ids"], np.int64)[0]
@@ -106,7 +112,8 @@ class ConversationPreparer:
         return TrainingItem(id=sample.id, tokens=tokens, labels=labels[keep], vision=vision)
 
     def render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
-        """The conversation as the model's template writes it; prompt: with the beginning of an answer."""
+        """The conversation as the model's template writes it; prompt: with the beginning of an answer. Raises Refused
+        where the template cannot."""
         chat = [
             {
                 "role": message.role,
@@ -116,7 +123,10 @@ class ConversationPreparer:
             }
             for message in messages
         ]
-        return self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=prompt)
+        try:
+            return self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=prompt)
+        except Exception as error:  # a template is a program of the model's: it may raise anything
+            raise Refused("template_refused", f"{type(error).__name__}: {error}") from error
 
     def answer_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
         """Where in the rendered text the assistant's turns lie, end marks included."""
@@ -156,9 +166,7 @@ class ConversationPreparer:
                 **(self.image_options if images else {}),
             )
         except ValueError as error:  # Qwen's has no grid for an aspect ratio above 200, for one
-            if images:
-                raise Refused("image_refused", str(error)) from error
-            raise
+            raise Refused("image_refused" if images else "text_refused", str(error)) from error
 
     def _adds_special(self, text: str) -> bool:
         bos = self.tokenizer.bos_token

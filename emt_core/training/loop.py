@@ -52,8 +52,9 @@ class Trainer:
     plan: Plan
     say: Callable[[str], None] = print
 
-    def run(self, after: int, *, before_failure: Callable[[int], int | None]) -> Iterator[StepResult]:
-        """Steps after+1..config.steps. before_failure(step): keeps the state of the last good step, returns which.
+    def run(self, after: int, *, before_failure: Callable[[int], int]) -> Iterator[StepResult]:
+        """Steps after+1..config.steps. before_failure(step): keeps the state of the last good step, returns which (0:
+        training has not begun).
 
         Raises EmtError where loss or gradient are not finite (the step is not taken), or one sample does not fit.
         """
@@ -71,7 +72,7 @@ class Trainer:
             finally:
                 passes.close()  # type: ignore[attr-defined]  # ends the workers
 
-    def _step(self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], int | None]) -> StepResult:
+    def _step(self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], int]) -> StepResult:
         import torch
 
         rank, device = self.accelerator.process_index, self.accelerator.device
@@ -104,8 +105,8 @@ class Trainer:
             clipped: Any = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
             norm = float(clipped)
             if not _finite(mean, norm):
+                ids = self._gathered([sample for batch in batches for sample in batch.ids])
                 kept = before_failure(step - 1)
-                ids = [sample for batch in batches for sample in batch.ids]
                 check_finite(step, loss=mean, grad_norm=norm, samples=ids, kept=kept)
             set_rate(self.optimizer, rate)
             self.optimizer.step()
@@ -126,12 +127,13 @@ class Trainer:
             return value
         return self.accelerator.reduce(value, "sum")  # pyright: ignore[reportReturnType]
 
-    def _gathered(self, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
+    def _gathered(self, entries: list[Any]) -> list[Any]:
+        """Of all ranks, on every rank."""
         if self.accelerator.num_processes == 1:
-            return rejected
+            return entries
         from accelerate.utils import gather_object
 
-        return gather_object(rejected)
+        return gather_object(entries)
 
     def _to_device(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.accelerator.device, non_blocking=True)

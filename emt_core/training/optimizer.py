@@ -50,10 +50,10 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPSILON, fused=device.type == "cuda")
 
 
-def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int | None) -> None:
+def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int) -> None:
     """Raises EmtError where loss or gradient of a step is not a finite number: the step must not be taken.
 
-    samples: ids of the step's batch. kept: step of the last good checkpoint.
+    samples: ids of the step's batch. kept: step whose state is in the newest checkpoint; 0: no step was taken.
     """
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
@@ -62,6 +62,6 @@ def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[
     raise EmtError(
         f"the {what} became {loss if what == 'loss' else grad_norm} at step {step}",
         where=f"batch: {shown}",
-        remedy=(f"the checkpoint of step {kept} is kept; " if kept else "no step is lost yet; ")
+        remedy=(f"the state after step {kept} is kept; " if kept else "no step was taken before it; ")
         + "lower learning_rate, or exclude the batch's broken sample, and run again",
     )

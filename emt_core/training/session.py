@@ -7,7 +7,6 @@ session.save_model(folder)      rank 0: `save_pretrained`, in the precision that
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from emt_core.training.loop import Cadence, StepResult, Trainer
 from emt_core.training.loss import SupervisedLoss
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import add_low_rank, count_parameters, freeze, merge_low_rank
+from emt_core.training.rejects import RejectLog, Usable
 from emt_core.training.sharded import gather_state, read_gathered, write_gathered
 from emt_core.training.steps_log import StepsLog
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from emt_core.encoders.base import Precision
     from emt_core.train_config import MidtrainConfig
+
+SUMS = ("samples", "tokens", "supervised")
+"""What is added up over all steps, interrupted runs included."""
 
 CHECKPOINT_SECONDS = 600.0
 """Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: more often would be felt."""
@@ -158,14 +161,20 @@ class Session:
         first = self.accelerator.is_main_process
         log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
         rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
-        facts = dict(self.found.facts) if self.found else {"samples": 0, "tokens": 0, "supervised": 0}
-        cadence = Cadence(CHECKPOINT_SECONDS)
+        facts = {name: self.found.facts[name] if self.found else 0 for name in SUMS}
+        cadence, saved = Cadence(CHECKPOINT_SECONDS), self.after
 
-        def keep_last_good(step: int) -> int | None:
+        def save(step: int) -> None:
+            nonlocal saved
+            self._save(step, {**facts, "micro": trainer.plan.micro})
+            saved = step
+
+        def keep_last_good(step: int) -> int:
             # the step that failed was not taken: the weights are those of `step`
-            if step > 0 and self.accelerator.num_processes == 1 and step != self._kept_step():
-                self._save(step, facts)
-            return self._kept_step()
+            if step != saved:
+                save(step)
+                self.accelerator.wait_for_everyone()  # torchrun ends all ranks when the first one fails
+            return step
 
         trainer = Trainer(
             accelerator=self.accelerator,
@@ -176,8 +185,9 @@ class Session:
             plan=plan,
             say=say,
         )
+        usable = Usable()
         for result in trainer.run(self.after, before_failure=keep_last_good):
-            for name in facts:
+            for name in SUMS:
                 facts[name] += getattr(result, name)
             if log is not None and rejects is not None:
                 rejects.write(result.step, result.rejected)
@@ -194,10 +204,11 @@ class Session:
                     },
                 )
             if self._agree(cadence.due()) and result.step < self.config.steps:
-                self._save(result.step, facts)
+                save(result.step)
+            usable.check(result, out / "rejects.jsonl")
             on_step(result)
         if self.after < self.config.steps:
-            self._save(self.config.steps, facts)
+            save(self.config.steps)
         if not facts["supervised"]:
             raise EmtError(
                 "not one sample of the selection can be trained on",
@@ -209,7 +220,7 @@ class Session:
     def save_model(self, folder: Path, processor: Any) -> None:
         """Weights, config, processor and template: what `from_pretrained` takes. All ranks call it."""
         state = None
-        if self._sharded:
+        if self.sharded:
             state, _ = gather_state(self.module, self.optimizer)
             state = {name.removeprefix("vlm."): value for name, value in state.items()}
         if not self.accelerator.is_main_process:
@@ -229,12 +240,9 @@ class Session:
         aside.rename(folder)
 
     @property
-    def _sharded(self) -> bool:
+    def sharded(self) -> bool:
+        """Whether FSDP has spread the weights over the ranks."""
         return str(self.accelerator.distributed_type).endswith("FSDP")
-
-    def _kept_step(self) -> int | None:
-        kept = self.checkpoints.latest()
-        return kept.step if kept else None
 
     def _agree(self, due: bool) -> bool:
         """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
@@ -245,7 +253,7 @@ class Session:
         return bool(broadcast_object_list([due])[0])
 
     def _save(self, step: int, facts: dict[str, Any]) -> None:
-        if self._sharded:
+        if self.sharded:
             model, moments = gather_state(self.module, self.optimizer)
             if self.accelerator.is_main_process:
                 self.checkpoints.save(step, lambda folder: write_gathered(folder, model, moments), facts)
@@ -254,49 +262,7 @@ class Session:
             self.checkpoints.save(step, lambda folder: write_training_state(folder, bare, self.optimizer), facts)
 
     def _read(self, found: Checkpoint) -> None:
-        if self._sharded:
+        if self.sharded:
             read_gathered(found.path, self.module, self.optimizer)
         else:
             read_training_state(found.path, self.accelerator.unwrap_model(self.module), self.optimizer)
-
-
-class RejectLog:
-    """rejects.jsonl: {"id", "reason", "detail", "step"} a line, each sample once, however many epochs pass it."""
-
-    def __init__(self, path: Path, *, after: int) -> None:
-        self.path = path
-        kept = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break  # cut short by a kill; what follows is beyond the checkpoint
-                if entry["step"] <= after:
-                    kept.append(entry)
-        self.counts: dict[str, int] = {}
-        self._seen = set()
-        path.write_text("")
-        for entry in kept:
-            self._add(entry)
-
-    def write(self, step: int, rejected: list[dict[str, str]]) -> None:
-        for entry in rejected:
-            if entry["id"] not in self._seen:
-                self._add({**entry, "step": step})
-
-    def _add(self, entry: dict[str, Any]) -> None:
-        self._seen.add(entry["id"])
-        self.counts[entry["reason"]] = self.counts.get(entry["reason"], 0) + 1
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-
-def count_rejects(path: Path) -> dict[str, int]:
-    """Reason -> samples."""
-    counts: dict[str, int] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            reason = json.loads(line)["reason"]
-            counts[reason] = counts.get(reason, 0) + 1
-    return dict(sorted(counts.items()))
