@@ -1,7 +1,7 @@
 """The training loop of a VLA: full fine-tuning on frames of the cache, resumable to the same weights.
 
     steps.jsonl                 a line a step (training/steps_log.py), with loss_arm and loss_gripper
-    checkpoints/step-N/         the newest state, while training runs (training/checkpoints.py)
+    checkpoints/step-N/         the newest two states, while training runs (training/checkpoints.py)
     policies/step-N/            a policy for each kept step (policy.py)
 
 A step is a function of its number: which frames, how they are changed, which rate. So a killed run that goes on from
@@ -11,6 +11,7 @@ passes a share of the batch (peers.py); rank 0 keeps the books.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -94,12 +95,12 @@ class Finetuner:
         self.prompts = prompt_builder(processor, spec)
         self.optimizer = build_optimizer(self.vla, weight_decay=config.weight_decay)
         self.order = FrameOrder(len(frames), config.batch, config.seed)
-        self.checkpoints = Checkpoints(out / "checkpoints", keep=1)
+        self.checkpoints = Checkpoints(out / "checkpoints")
         self.policies, self.steps_path = out / "policies", out / "steps.jsonl"
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train to the last step. Returns the last step's record. Raises EmtError where the loss is not finite."""
-        kept = self._resume()
+        kept = self._saved = self._resume()
         log = StepsLog(self.steps_path, after=kept) if self.peers.first else None
         tokens, saved_at = int(log.last.get("tokens") or 0) if log else 0, time.monotonic()
         with progress.track("training", self.config.steps, done=kept, unit="steps") as tracker:
@@ -110,7 +111,7 @@ class Finetuner:
                     steps=self.config.steps,
                     warmup=min(self.config.warmup_steps, self.config.steps),
                 )
-                facts = self._step(step, batch, rate, kept)
+                facts = self._step(step, batch, rate)
                 tokens += facts.tokens
                 if log is None:  # another rank keeps the books
                     continue
@@ -120,7 +121,7 @@ class Finetuner:
                 last = step == self.config.steps
                 if not last and time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
                     self._save(step)
-                    kept, saved_at = step, time.monotonic()
+                    saved_at = time.monotonic()
                 _report(tracker, facts)
         return log.last if log else {}
 
@@ -142,8 +143,24 @@ class Finetuner:
 
     def _save(self, step: int) -> None:
         self.checkpoints.save(step, lambda folder: write_training_state(folder, self.vla, self.optimizer))
+        self._saved = step
+
+    def _stop(self, step: int, batch: Batch, facts: StepFacts) -> None:
+        """The step is not taken, so weights and moments are those of the step before it: they are kept."""
+        if self.peers.first and step - 1 != self._saved:
+            self._save(step - 1)
+        self.peers.wait()  # torchrun ends all ranks when the first one fails
+        samples = [self._name(row) for row in batch.rows.tolist()]
+        check_finite(step, loss=facts.loss, grad_norm=facts.grad_norm, samples=samples, kept=step - 1)
 
     # ---- data
+
+    def _name(self, row: int) -> str:
+        """Where a frame comes from, in words: data set, episode, and its place in it (from 0)."""
+        place, at = int(self.frames.place[row]), int(self.frames.cache_row[row])
+        first, episode = max((f, e) for e, f in self.frames.caches[place].first.items() if f <= at)
+        name = self.config.data[place].name if self.config.data else "demos"
+        return f"{name} episode {episode} frame {at - first}"
 
     def _batches(self, first: int) -> Iterator[tuple[int, Batch]]:
         """(step, batch) to the last step; the next batch is read while the present one is computed."""
@@ -177,7 +194,7 @@ class Finetuner:
 
     # ---- one step
 
-    def _step(self, step: int, batch: Batch, rate: float, kept: int) -> StepFacts:
+    def _step(self, step: int, batch: Batch, rate: float) -> StepFacts:
         while True:
             try:
                 seed_step(self.config.seed, step)
@@ -188,8 +205,8 @@ class Finetuner:
                     raise
                 self.part = max(self.part // 2, 1)
                 torch.cuda.empty_cache()
-        samples = [f"frame {row}" for row in batch.rows]
-        check_finite(step, loss=facts.loss, grad_norm=facts.grad_norm, samples=samples, kept=kept or None)
+        if not (math.isfinite(facts.loss) and math.isfinite(facts.grad_norm)):
+            self._stop(step, batch, facts)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
         return facts
