@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from encoders.tiny_models import save_internvl
+from filelock import FileLock
 from safetensors.torch import load_file
 from small_world import write_robot
 
@@ -30,7 +31,7 @@ from emt_core.readers.lerobot import episode_frames
 from emt_core.readers.lerobot_meta import load_meta
 from emt_core.recipe import build_recipe
 from emt_core.robot_data import frame_cache as cache_module
-from emt_core.robot_data.frame_cache import frame_cache
+from emt_core.robot_data.frame_cache import CacheNeed, frame_caches
 from emt_core.robot_data.frames import square_frame, square_frames
 from emt_core.robot_data.training_frames import FrameOrder, join_frames, open_set
 from emt_core.runner import run_plan
@@ -245,8 +246,8 @@ def cache_of(world: Path, caches: Path, progress: Any, *, size: int = 32, key: s
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
     episodes = list(meta.episodes(CAMERA))
-    options = {"workers": workers, "progress": progress}
-    return source, frame_cache(caches, key, source, world / "arm", episodes, size, **options)
+    need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
+    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
 
 
 class Said:
@@ -317,6 +318,33 @@ def test_the_cache_is_bounded(world: Path, tmp_path: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["new", "older"]
     with pytest.raises(EmtError, match="its bound is"):
         cache_of(world, tmp_path, Said(), key="large", size=64)
+    # a cache that another process is filling is not dropped
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(1.5 * need / 1e9))
+    with FileLock(tmp_path / "older.lock"), pytest.raises(EmtError, match="other runs are filling"):
+        cache_of(world, tmp_path, Said(), key="newest")
+    assert (tmp_path / "older" / "cache.json").exists()
+    cache_of(world, tmp_path, Said(), key="newest")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["newest"]
+
+
+def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    frame = 56 * 56 * 3
+    decoded: list[int] = []
+    real = cache_module._fill_episode
+    monkeypatch.setattr(
+        cache_module, "_fill_episode", lambda episode, **o: decoded.append(episode.index) or real(episode, **o)
+    )
+    raw = recipe_of(world, steps=1, keep=[])
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(45 * frame / 1e9))  # for one of them: 40 and 30 frames
+    with pytest.raises(EmtError, match=r"frame cache of 'arm', 'hand' needs"):
+        run(raw, tmp_path / "w")
+    assert decoded == []
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(70 * frame / 1e9))
+    run(raw, tmp_path / "w")
+    caches = tmp_path / "w" / "cache" / "frames"
+    assert len(list(caches.glob("*/cache.json"))) == 2 and len(decoded) == 7
+    run(recipe_of(world, steps=2, keep=[]), tmp_path / "w")
+    assert len(decoded) == 7  # both are still there
 
 
 def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
