@@ -132,9 +132,89 @@ def test_answers_in_free_words_are_judged():
         "": None,
     }
     assert {text: chosen_letter(text, options) for text in chosen} == chosen
-    assert chosen_letter("A cup is higher, so: B", {}) == "A"  # a rule, not a reader: it is written down
     question = Question(id="1", category="", text="", answer="yes", judge="yes_no")
     assert is_right(question, "Yes.") and not is_right(question, "No.")
+
+
+def test_the_article_is_not_the_first_option():
+    options = {"A": "a dog on the left", "B": "a dog on the right", "C": "left"}
+    chosen = {
+        "A dog on the right": "B",
+        "The answer is A dog on the right.": "B",
+        "The answer is a dog on the left": "A",  # it names C's text as well, which lies in A's
+        "A cat": None,
+        "a": "A",
+        "b": "B",
+        "b.": "B",
+        "**B**": "B",
+        "c) left": "C",
+        "It is (b).": "B",
+        "It is (a) or (b)": None,
+        "answer: b": "B",
+        "The answer is A because it is near": "A",
+        "B because it is near": "B",
+        "A, I think": "A",
+        "There is no answer. A cat is there": None,
+        "The answer is: **B**.": "B",
+        "leftmost": None,
+    }
+    assert {text: chosen_letter(text, options) for text in chosen} == chosen
+    assert chosen_letter("A cup is higher, so it cannot be told", {}) is None
+    assert chosen_letter("12", {"A": "1", "B": "12"}) == "B"
+
+
+def test_an_image_cell_may_be_the_index_of_the_row_that_has_it(tmp_path: Path):
+    images = {"7": base64.b64encode(png()).decode(), "5": "7", "9": "7"}  # one points ahead, one back
+    columns = ["index", "question", "A", "B", "answer", "category", "image"]
+
+    def written(images: dict[str, str]) -> QuestionFile:
+        lines = ["\t".join(columns)]
+        lines += ["\t".join([index, "?", "up", "down", "A", "height", image]) for index, image in images.items()]
+        (tmp_path / "t.tsv").write_text("\n".join(lines) + "\n")
+        return QuestionFile(format="3dsrbench", path="t.tsv")
+
+    ordered = {index: images[index] for index in ("5", "7", "9")}
+    questions = read_suite(written(ordered), tmp_path)
+    assert [question.id for question in questions] == ["5", "7", "9"]
+    assert {question.pictures[0].content for question in questions} == {png()}
+    for nowhere in ("8", "5"):  # no such row; a row that points to itself
+        with pytest.raises(EmtError, match="row 5 has no image"):
+            read_suite(written(ordered | {"5": nowhere}), tmp_path)
+
+
+def test_a_suites_identity_knows_every_file_and_its_images(files: Path, tmp_path: Path):
+    from emt_core.stages import retain
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"x")
+    for task in ("Counting", "Jigsaw"):
+        (tmp_path / "BLINK" / task).mkdir(parents=True)
+        (tmp_path / "BLINK" / task / "val-00000-of-00001.parquet").write_bytes(task.encode())
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "one.png").write_bytes(png())
+    (tmp_path / "pope.json").write_bytes((files / "coco_pope_random.json").read_bytes())
+    suites = {"b": {"format": "blink", "path": "BLINK"}, "p": {"format": "pope", "path": "pope.json", "images": "val"}}
+    config = RetainConfig(model="model", files={k: QuestionFile.model_validate(v) for k, v in suites.items()})
+
+    before = retain.identity(config, tmp_path)["suites"]
+    assert set(before["b"]["files"]) == {f"{task}/val-00000-of-00001.parquet" for task in ("Counting", "Jigsaw")}
+    (tmp_path / "BLINK" / "Counting" / "val-00000-of-00001.parquet").write_bytes(b"changed")
+    (tmp_path / "val" / "one.png").write_bytes(png() + b" ")
+    after = retain.identity(config, tmp_path)["suites"]
+    assert after["b"] != before["b"]
+    assert after["p"]["files"] == before["p"]["files"] and after["p"]["images"] != before["p"]["images"]
+
+
+def test_answers_are_kept_up_to_the_line_that_was_cut(tmp_path: Path):
+    from emt_core.stages.retain import read_answers
+
+    path, odd = tmp_path / "origin.jsonl", "one\u2028two\x85three"
+    lines = [json.dumps({"suite": "s", "id": i, "answer": odd}, ensure_ascii=False).encode() + b"\n" for i in "123"]
+    whole = lines[0] + lines[1]
+    for cut in (lines[2][:-1], lines[2][: lines[2].index("\u2028".encode()) + 1]):  # before its end, inside a letter
+        path.write_bytes(whole + cut)
+        assert read_answers(path) == {("s", "1"): odd, ("s", "2"): odd}
+        assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("save", [save_internvl, save_qwen3_vl])

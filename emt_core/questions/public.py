@@ -3,7 +3,8 @@
 pope         JSON lines: question_id, image (file name), text, label (yes | no); category: the file's name
 blink        parquet: idx, sub_task, prompt, choices (list), answer `(A)`, image_1 .. image_4 (struct bytes, path)
 visulogic    JSON lines: id, tag, question (choices in it), label (letter), image_path
-3dsrbench    TSV (VLMEvalKit's): index, question, A .. D, answer (letter), category, image (base64)
+3dsrbench    TSV (VLMEvalKit's): index, question, A .. D, answer (letter), category, image (base64, or the index of the
+             row that has it)
 spatialeval  parquet: id (`spatialmap.vqa.12`), text (choices in it), oracle_option (letter), image
 """
 
@@ -26,6 +27,8 @@ from emt_core.train_config import QuestionFile
 ONE_WORD = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 LETTERS = "ABCDEFGH"
+LONGEST_INDEX = 64
+"""VLMEvalKit's own bound: a shorter image cell is no image but the index of the row that has it, to save space."""
 
 
 def read_suite(suite: QuestionFile, base: Path) -> list[Question]:
@@ -95,18 +98,25 @@ def _visulogic(path: Path, images: Path) -> Iterator[Question]:
 def _3dsrbench(path: Path, images: Path) -> Iterator[Question]:
     csv.field_size_limit(sys.maxsize)  # an image is one cell
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            options = {letter: row[letter] for letter in "ABCD" if row.get(letter)}
-            listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
-            yield Question(
-                id=str(row["index"]),
-                category=str(row["category"]),
-                text=f"{row['question']}\n{listed}{LETTER}",
-                answer=_letter(row["answer"]),
-                judge="choice",
-                pictures=(Picture(content=base64.b64decode(row["image"], validate=True)),),
-                options=options,
-            )
+        rows = list(csv.DictReader(file, delimiter="\t"))  # a row may point to a later one
+    cells = {row["index"]: row["image"] for row in rows}
+    for row in rows:
+        options = {letter: row[letter] for letter in "ABCD" if row.get(letter)}
+        listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
+        cell = row["image"]
+        if len(cell) <= LONGEST_INDEX:
+            cell = cells.get(cell, "")
+            if len(cell) <= LONGEST_INDEX:
+                raise ValueError(f"row {row['index']} has no image, and neither has row {row['image']!r}")
+        yield Question(
+            id=str(row["index"]),
+            category=str(row["category"]),
+            text=f"{row['question']}\n{listed}{LETTER}",
+            answer=_letter(row["answer"]),
+            judge="choice",
+            pictures=(Picture(content=base64.b64decode(cell, validate=True)),),
+            options=options,
+        )
 
 
 def _spatialeval(path: Path, images: Path) -> Iterator[Question]:
@@ -120,6 +130,26 @@ def _spatialeval(path: Path, images: Path) -> Iterator[Question]:
             judge="choice",
             pictures=(_cell(picture, images),) if picture is not None else (),
         )
+
+
+def images_beside(suite: QuestionFile, base: Path) -> dict[str, int]:
+    """Name -> bytes of the images that lie outside the suite's file (-1: missing), for telling when they changed.
+
+    Formats that name images are read for their names; of others the whole folder `images` counts, where there is one.
+    """
+    if suite.format in ("pope", "visulogic"):
+        pictures = {p.name: p for question in read_suite(suite, base) for p in question.pictures}
+        return {name: _size(picture.root / name) for name, picture in sorted(pictures.items()) if picture.root}
+    folder = base / Path(suite.images).expanduser()
+    files = sorted(file for file in folder.rglob("*") if file.is_file()) if suite.images else []
+    return {file.relative_to(folder).as_posix(): _size(file) for file in files}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 READERS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {

@@ -7,11 +7,13 @@ origin.jsonl, midtrained.jsonl      {"suite", "id", "answer"} a line, while buil
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emt_core.artifact import canonical_json
 from emt_core.errors import EmtError
 from emt_core.stages import Context, Outcome
 from emt_core.train_config import RetainConfig
@@ -19,14 +21,15 @@ from emt_core.train_config import RetainConfig
 if TYPE_CHECKING:
     from emt_core.questions.question import Question
 
-VERSION = 1
+VERSION = 2
 IDENTITY_REPLACES = ("model", "revision", "files")
 SIDES = ("origin", "midtrained")
 
 
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
-    """The origin's files, and what each suite's files hold."""
+    """The origin's files, what each suite's files hold, and names and sizes of the images beside them."""
     from emt_core.model_identity import model_identity
+    from emt_core.questions.public import images_beside
     from emt_core.readers.fingerprint import content_hash
 
     if not config.model:
@@ -39,10 +42,12 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
         if not files or not all(file.is_file() for file in files):
             raise EmtError("there is no such file of questions", where=path, remedy=f"check retain.files.{name}.path")
+        root = path if path.is_dir() else path.parent  # BLINK's sub-tasks are folders with files of one name
         suites[name] = {
             "format": suite.format,
             "limit": suite.limit,
-            "files": {file.name: content_hash(file) for file in files},
+            "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
+            "images": hashlib.sha256(canonical_json(images_beside(suite, base)).encode()).hexdigest()[:32],
         }
     return {**model_identity(config.model, config.revision, base), "suites": suites}
 
@@ -127,14 +132,17 @@ def read_answers(path: Path) -> dict[tuple[str, str], str]:
     if not path.exists():
         return done
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        kept.append(line)
-        done[entry["suite"], entry["id"]] = entry["answer"]
-    path.write_text("".join(kept), encoding="utf-8")
+    with path.open("rb") as file:  # bytes: an answer may hold what str.splitlines takes for a line's end
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            kept.append(line)
+            done[entry["suite"], entry["id"]] = entry["answer"]
+    path.write_bytes(b"".join(kept))
     return done
 
 
