@@ -206,6 +206,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "finished": time.time(),
         "seconds": round(meter.seconds, 3),
         "peak_memory_mb": round(meter.peak_mb),
+        "memory_added_mb": round(meter.added_mb),
         "rows": outcome.rows,
         "metrics": dict(outcome.metrics),
     }
@@ -217,12 +218,17 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
 
 
 class _Meter:
-    """Seconds (summed over interrupted runs) and peak resident memory, child processes included."""
+    """Seconds (summed over interrupted runs) and peak resident memory, child processes included.
+
+    Stages of a run share one process, so its peak says which of them came late; what a stage added to the process says
+    what it costs.
+    """
 
     EVERY_S = 0.25
 
     def __init__(self, elapsed: Path) -> None:
-        self.elapsed, self.peak_mb = elapsed, 0.0
+        self.elapsed = elapsed
+        self.start_mb = self.peak_mb = _resident_mb()
         self.earlier = read_json(elapsed)["seconds"] if elapsed.exists() else 0.0
         self.begun = time.monotonic()
         self._stop = threading.Event()
@@ -231,6 +237,10 @@ class _Meter:
     @property
     def seconds(self) -> float:
         return self.earlier + time.monotonic() - self.begun
+
+    @property
+    def added_mb(self) -> float:
+        return self.peak_mb - self.start_mb
 
     def __enter__(self) -> _Meter:
         self._thread.start()
@@ -241,19 +251,21 @@ class _Meter:
         self._thread.join()
 
     def _watch(self) -> None:
-        me = psutil.Process()
         while True:
-            total = 0
-            for process in (me, *me.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.peak_mb = max(self.peak_mb, total / 2**20)
+            self.peak_mb = max(self.peak_mb, _resident_mb())
             with suppress(OSError):  # a full disk is reported by the stage itself
                 write_json(self.elapsed, {"seconds": self.seconds})
             if self._stop.wait(self.EVERY_S):
                 return
+
+
+def _resident_mb() -> float:
+    """Resident memory of this process and its children."""
+    me, total = psutil.Process(), 0
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            total += process.memory_info().rss
+    return total / 2**20
 
 
 def _versions() -> dict[str, Any]:

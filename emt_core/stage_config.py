@@ -273,7 +273,8 @@ class Runtime(Frozen):
     """Processes that decode images."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Samples a forward pass at the most; halved by itself when memory runs out."""
+    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe leaves it out,
+    mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE --dry-run`)."""
 
     gradient_checkpointing: bool = False
     """Training: work activations out again in the backward pass instead of keeping them (less memory, a third more

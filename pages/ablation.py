@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from emt_core.artifact import Workspace
-from emt_core.explore.ablation import PAPER, AblationRow, ablation
+from emt_core.explore.ablation import PAPER, AblationRow, ablation, table
 from emt_core.figures.ablation import planted_bars
 from pages.parts import glossary
 from pages.parts.empty import needs
@@ -30,8 +30,8 @@ def main() -> None:
         needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
     keys = tuple(sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust")))
     rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
-    table = _table(rows)
-    st.dataframe(table, hide_index=True, column_config=_columns(table), height="content")
+    shown = pd.DataFrame(table(rows))
+    st.dataframe(shown, hide_index=True, column_config=_columns(shown), height="content", placeholder="–")
     known = [row for row in rows if row.planted is not None]
     if known:
         st.subheader("Near content found", anchor=False, help=glossary.PLANTED)
@@ -58,6 +58,12 @@ NO_TRUTH = (
     "some in the recipe: trust: {near_ids: [source:row, ...]}."
 )
 
+ADDED = (
+    "The most that fitting the measure, scoring or selecting added to what the process held when that step began. "
+    "Libraries that a step was the first to load count. – where the run was made before this was recorded."
+)
+PEAK = "The whole process at its highest, with libraries and what earlier steps left behind: it follows run order."
+
 
 @st.cache_data(max_entries=8, show_spinner="Reading selections")
 def _rows(workspace: str, recipe: str, keys: tuple[str, ...], *, _view: View) -> list[AblationRow]:
@@ -65,28 +71,7 @@ def _rows(workspace: str, recipe: str, keys: tuple[str, ...], *, _view: View) ->
     return ablation(Workspace.open(workspace, read_only=True), _view.done)
 
 
-def _table(rows: list[AblationRow]) -> pd.DataFrame:
-    benchmarks = sorted({name for row in rows for name in row.success})
-    return pd.DataFrame(
-        [
-            {
-                "measure": row.measure,
-                "strategy": row.strategy,
-                "selection": short_label(row.label),
-                "selected": row.selected,
-                "near content": row.planted,
-                "diversity": row.diversity,
-                "MMD² after": row.mmd2,
-                "seconds": row.seconds,
-                "peak memory": row.peak_memory_mb,
-                **{name: row.success.get(name) for name in benchmarks},
-            }
-            for row in rows
-        ]
-    )
-
-
-def _columns(table: pd.DataFrame) -> dict:
+def _columns(shown: pd.DataFrame) -> dict:
     column = st.column_config
     found = {
         "selected": column.NumberColumn(format="localized"),
@@ -94,10 +79,14 @@ def _columns(table: pd.DataFrame) -> dict:
         "diversity": column.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
         "MMD² after": column.NumberColumn(format="%.3f", help=glossary.MMD),
         "seconds": column.NumberColumn(format="%.1f", help="Fitting the measure, scoring the pool, selecting."),
-        "peak memory": column.NumberColumn(format="%d MB", help="Of the process, imported libraries included."),
+        "memory added, MB": column.NumberColumn(format="localized", help=ADDED),
+        "peak memory, MB": column.NumberColumn(format="localized", help=PEAK),
     }
-    known = {*found, "measure", "strategy", "selection"}
-    found |= {name: column.NumberColumn(format="percent") for name in table.columns if name not in known}
+    for name in shown.columns:
+        if name.endswith(", success"):
+            found[name] = column.NumberColumn(format="percent", help="Mean over the policies trained on the selection.")
+        if name.endswith(", average length"):
+            found[name] = column.NumberColumn(format="%.2f", help=glossary.AVERAGE_LENGTH)
     return found
 
 

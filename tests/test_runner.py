@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
 from emt_core.plan import make_plan
 from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.runner import _Meter, run_plan
 from emt_core.status import plan_status
 
 
@@ -42,7 +44,7 @@ def test_a_recipe_runs_from_sources_to_select(world, finished):
     assert set(states(finished, world / "recipe.yaml").values()) == {"done"}
     manifest = next(iter(finished.artifacts("select"))).manifest
     assert manifest["rows"] == 20 or manifest["metrics"]["selected"] == 20
-    assert manifest["peak_memory_mb"] > 0 and manifest["seconds"] > 0
+    assert manifest["peak_memory_mb"] > manifest["memory_added_mb"] >= 0 and manifest["seconds"] > 0
     assert set(manifest["parents"]) == {"sources", "embed", "category", "score"}
 
 
@@ -120,3 +122,16 @@ def test_status_prints_json_for_scripts(world, finished):
     command = [sys.executable, "-m", "emt_core.cli", "status", "-w", str(finished.path), "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert {entry["label"] for entry in found["small"]} >= {"sources", "embed", "score"}
+
+
+def test_memory_added_is_the_stages_own_whatever_the_process_held_before(tmp_path):
+    before = bytearray(os.urandom(1024) * 200 * 1024)  # 200 MB held from start to end
+    with _Meter(tmp_path / "elapsed.json") as meter:
+        mine = bytearray(os.urandom(1024) * 120 * 1024)
+        time.sleep(3 * _Meter.EVERY_S)
+        del mine
+    assert len(before) < meter.peak_mb * 2**20
+    assert 100 < meter.added_mb < 300
+    with _Meter(tmp_path / "other.json") as idle:
+        pass
+    assert 0 <= idle.added_mb < 50

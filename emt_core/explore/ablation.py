@@ -67,11 +67,17 @@ class AblationRow:
     seconds: float
     """Measure, score and selection together."""
 
+    memory_added_mb: int | None
+    """The most that measuring, scoring or selecting added to the process; None where an earlier version did not say."""
+
     peak_memory_mb: int
-    """Resident set of the process at its highest; a floor of about 1 GB is what imported libraries take."""
+    """The whole process at its highest, with its libraries and what stages before left behind: it follows run order."""
 
     success: dict[str, float]
     """Benchmark -> mean success of policies trained on the selection; empty where none was."""
+
+    average_length: dict[str, float]
+    """The same for benchmarks that are chains of goals (CALVIN): goals completed a chain, as the paper counts."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +87,7 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
     """A row a finished selection, measures in the paper's order. done: label -> artifact (`lineage.finished`)."""
     truth = next((a for a in done.values() if a.stage == "trust"), None)
     config = TrustConfig.model_validate(truth.config) if truth is not None else TrustConfig()
-    success = _success(workspace, done)
+    success, lengths = (_figures(workspace, done, name) for name in ("success", "average_length"))
     rows, chances = [], {}
     for label in (label for label, artifact in done.items() if artifact.stage == "select"):
         select = done[label]
@@ -96,7 +102,8 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
         made = _made_by(workspace, parents)
         kind = _kind(select, made)
         took = [select, *made]
-        metrics = select.metrics
+        metrics, length = select.metrics, lengths.get(select.key, {})
+        added = [a.manifest["memory_added_mb"] for a in took if "memory_added_mb" in a.manifest]
         rows.append(
             AblationRow(
                 label=label,
@@ -110,8 +117,10 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 diversity=metrics["diversity"].get("after"),
                 mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
                 seconds=sum(a.manifest["seconds"] for a in took),
+                memory_added_mb=max(added) if len(added) == len(took) else None,
                 peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
-                success=success.get(select.key, {}),
+                success={name: v for name, v in success.get(select.key, {}).items() if name not in length},
+                average_length=length,
             )
         )
     order = list(MEASURES)
@@ -164,15 +173,15 @@ def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
     return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
 
 
-def _success(workspace: Workspace, done: Mapping[str, Artifact]) -> dict[str, dict[str, float]]:
-    """Selection key -> benchmark -> mean success over the runs (seeds) whose policy comes from it."""
+def _figures(workspace: Workspace, done: Mapping[str, Artifact], figure: str) -> dict[str, dict[str, float]]:
+    """Selection key -> benchmark -> mean of an evaluation's figure over the runs (seeds) whose policy comes from it."""
     found: dict[str, dict[str, list[float]]] = {}
     for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
         select = _ancestor(workspace, artifact, "select")
-        rate = artifact.metrics.get("success")
-        if select is not None and isinstance(rate, int | float):
+        value = artifact.metrics.get(figure)
+        if select is not None and isinstance(value, int | float):
             name = str(artifact.metrics["benchmark"])
-            found.setdefault(select.key, {}).setdefault(name, []).append(float(rate))
+            found.setdefault(select.key, {}).setdefault(name, []).append(float(value))
     return {key: {name: float(np.mean(v)) for name, v in by.items()} for key, by in found.items()}
 
 
@@ -184,19 +193,56 @@ def _ancestor(workspace: Workspace, artifact: Artifact, stage: str) -> Artifact 
     return None
 
 
+def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
+    """A dict a row, columns in their order, the same in the app and in a terminal; None where nothing is known."""
+    rates = sorted({name for row in rows for name in row.success})
+    lengths = sorted({name for row in rows for name in row.average_length})
+    return [
+        {
+            "measure": row.measure,
+            "strategy": row.strategy,
+            "selection": row.label.partition(".")[2] or row.label,
+            "selected": row.selected,
+            "near content": row.planted,
+            "diversity": row.diversity,
+            "MMD² after": row.mmd2,
+            "seconds": row.seconds,
+            "memory added, MB": row.memory_added_mb,
+            "peak memory, MB": row.peak_memory_mb,
+            **{f"{name}, success": row.success.get(name) for name in rates},
+            **{f"{name}, average length": row.average_length.get(name) for name in lengths},
+        }
+        for row in rows
+    ]
+
+
+FORMATS = {
+    "selected": ",",
+    "near content": ".1%",
+    "diversity": ".3f",
+    "MMD² after": ".3f",
+    "seconds": ".1f",
+    "memory added, MB": ",",
+    "peak memory, MB": ",",
+}
+"""Of the columns with numbers; what a benchmark measured is told by the end of its column's name."""
+
+
 def markdown(rows: list[AblationRow]) -> str:
     """The table as Markdown, for docs and terminals."""
-    benchmarks = sorted({name for row in rows for name in row.success})
-    head = ["measure", "strategy", "selected", "planted", "S(D)", "MMD² after", "seconds", "peak MB", *benchmarks]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    for row in rows:
-        cells = [row.measure, row.strategy, f"{row.selected:,}"]
-        cells += ["–" if row.planted is None else f"{row.planted:.1%}"]
-        cells += ["–" if v is None else f"{v:.3f}" for v in (row.diversity, row.mmd2)]
-        cells += [f"{row.seconds:.1f}", f"{row.peak_memory_mb:,}"]
-        cells += [f"{row.success[name]:.1%}" if name in row.success else "–" for name in benchmarks]
-        lines.append("| " + " | ".join(cells) + " |")
+    written = [{name: _cell(name, value) for name, value in row.items()} for row in table(rows)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in ([*written[0]], *(row.values() for row in written))]
+    lines.insert(1, "|" + "|".join("---" if name in WORDS else "---:" for name in written[0]) + "|")
     chance = next((row.chance for row in rows if row.chance is not None), None)
     if chance is not None:
         lines.append(f"\nNear content in the whole pool (chance): {chance:.1%}.")
     return "\n".join(lines)
+
+
+WORDS = ("measure", "strategy", "selection")
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None or column in WORDS:
+        return value or "–"
+    return format(value, FORMATS.get(column, ".1%" if column.endswith("success") else ".2f"))

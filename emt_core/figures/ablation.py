@@ -38,4 +38,5 @@ def planted_bars(
     if chance is not None:
         figure.update_layout(margin_t=28)
         mark_x(figure, chance, "chance")
+        figure.update_annotations(yanchor="bottom")  # above the plot: inside it would cover the first bar's value
     return figure

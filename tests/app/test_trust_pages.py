@@ -9,8 +9,6 @@ import pytest
 from page_runner import metrics, words
 
 from emt_core.artifact import Workspace, make_key, write_json
-from emt_core.explore.ablation import ablation, markdown, strategy_words
-from emt_core.explore.lineage import finished
 from emt_core.trust.agreement import agreement
 from emt_core.trust.calibration import calibration
 from emt_core.trust.planted import planted
@@ -73,26 +71,3 @@ def test_every_section_is_drawn_and_every_number_explains_itself(open_page, with
     assert "Nothing to repeat." in text and "Where they disagree most" in text
     assert metrics(app)["Expected calibration error"] == "0.040" and "below 0.05 is good" in text
     assert int(metrics(app)["Good"]) + int(metrics(app)["Worth a look"]) + int(metrics(app)["Not good"]) >= 5
-
-
-def test_the_ablation_has_a_row_for_every_selection_and_the_papers_beside_it(open_page, complete):
-    app = open_page("ablation", complete)
-    assert not app.exception and len(app.dataframe) == 2
-    ours, papers = app.dataframe[0].value, app.dataframe[1].value
-    assert ours["selection"].tolist() == ["top"] and ours["selected"].tolist() == [20]
-    assert ours["measure"].tolist() == ["learned estimator"] and ours["near content"].isna().all()
-    assert papers.shape == (5, 4)
-    said = words(app).replace("\\", "")
-    assert "Not ours" in said and "near_ids" in said
-
-
-def test_the_table_says_what_the_artifacts_say(complete):
-    space = Workspace.open(complete)
-    done = finished(space, "small")
-    row = ablation(space, done)[0]
-    took = [done[name].manifest["seconds"] for name in ("estimator", "score", "select.top")]
-    assert row.seconds == pytest.approx(sum(took)) and row.diversity == done["select.top"].metrics["diversity"]["after"]
-    text = markdown([row])
-    assert "| learned estimator | top | 20 | – |" in text and "chance" not in text
-    config = {"strategy": "gumbel", "temperature": 0.5, "random_share": 0.2, "quotas": {"source": {"a": 1.0}}}
-    assert strategy_words(config) == "gumbel, T = 0.5, 20% random, quotas by source"
