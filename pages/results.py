@@ -5,11 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from emt_core.comparison.arms import Arm, Difference, arms_of, by_task, differences, dynamics, reference_of
-from emt_core.comparison.runs import Run, runs_of
+from emt_core.comparison.runs import Run, comparable, runs_of
 from emt_core.figures import numbers
 from emt_core.figures import results as figures
 from pages.parts import glossary
 from pages.parts.empty import first_steps
+from pages.parts.how_sure import how_sure
 from pages.parts.paper_results import paper_section
 from pages.parts.plain import escape
 from pages.parts.rollouts import rollouts
@@ -37,27 +38,29 @@ def main() -> None:
         _empty(view)
         paper_section(None, [])
         return
-    benchmark = _benchmark(runs)
-    arms = _chosen_arms([run for run in runs if run.benchmark == benchmark])
+    arms = _chosen_arms(_comparable(runs))
     colours = figures.arm_colours([arm.name for arm in arms])
     _summary(arms)
+    how_sure(view.workspace, arms)
     _tasks(arms, colours)
     _dynamics(arms, colours)
     _comparison(arms, colours)
     rollouts([run for arm in arms for run in arm.runs])
-    paper_section(benchmark, arms)
+    paper_section(arms[0].runs[0].benchmark, arms)
 
 
-def _benchmark(runs: list[Run]) -> str:
-    names = list(dict.fromkeys(run.benchmark for run in runs))
+def _comparable(runs: list[Run]) -> list[Run]:
+    """Those of the benchmark that the reader chose; of one instance of `evaluate` where an experiment has several."""
+    groups = comparable(runs)
+    names = list(groups)
     if len(names) == 1:
-        return names[0]
+        return runs
     if st.session_state.get("benchmark") not in (None, *names):
         st.session_state.pop("benchmark")
     chosen = st.segmented_control(
         "Benchmark", names, default=names[0], required=True, key="benchmark", bind="query-params", format_func=escape
     )
-    return chosen or names[0]
+    return groups[chosen or names[0]]
 
 
 def _chosen_arms(runs: list[Run]) -> list[Arm]:

@@ -59,6 +59,7 @@ def evaluated(
     benchmark: str = "metaworld",
     goals: int = 1,
     tasks: tuple[str, ...] = TASKS,
+    parents: dict[str, str] | None = None,
 ) -> None:
     """One evaluate artifact. skill: success at the last checkpoint; earlier ones have less."""
     data = workspace.building("evaluate", key) / "data"
@@ -83,7 +84,7 @@ def evaluated(
         "version": 1,
         "labels": [f"evaluate.{benchmark}"],
         "config": {"benchmark": {"name": benchmark}, "seed": seed},
-        "parents": {},
+        "parents": parents or {},
         "finished": time.time(),
         "started": time.time(),
         "seconds": 1.0,

@@ -11,7 +11,9 @@ from evaluate_world import TASKS, evaluated, experiment
 from emt_core.artifact import Workspace, write_json
 from emt_core.comparison.arms import arms_of, by_task, differences, dynamics, reference_of, t_interval
 from emt_core.comparison.paper import PAPERS_OWN, figures_for, paper_results
-from emt_core.comparison.runs import ALL, runs_of
+from emt_core.comparison.runs import ALL, comparable, runs_of
+from emt_core.comparison.training import trained
+from emt_core.errors import EmtError
 from emt_core.explore.lineage import finished
 from emt_core.figures import results as figures
 
@@ -43,6 +45,41 @@ def test_without_arms_an_instance_is_an_arm(tmp_path: Path):
     assert [run.arm for run in runs_of(finished(workspace, "r"))] == ["policy"]
     write_json(workspace.path / "state" / "r.json", {"evaluate": "learned", "evaluate@x/0": "random"})
     assert [run.arm for run in runs_of(finished(workspace, "r"))] == [ALL, "x"]
+
+
+def test_two_instances_of_one_benchmark_are_not_two_seeds(tmp_path: Path):
+    workspace = Workspace.open(tmp_path / "ws", create=True)
+    state = {}
+    for name in ("near", "far"):
+        for arm in ("none", "learned"):
+            evaluated(workspace, f"{name}{arm}", 0.5, episodes=2, checkpoints=(7,), videos=0)
+            state[f"evaluate.{name}@{arm}/0"] = f"{name}{arm}"
+    write_json(workspace.path / "state" / "r.json", state)
+    runs = runs_of(finished(workspace, "r"))
+    groups = comparable(runs)
+    assert {name: [run.label for run in mine] for name, mine in groups.items()} == {
+        f"metaworld {name}": [f"evaluate.{name}@none/0", f"evaluate.{name}@learned/0"] for name in ("near", "far")
+    }
+    assert [arm.episodes for arm in arms_of(groups["metaworld far"])] == [6, 6]
+    with pytest.raises(EmtError, match=r"'none' has two .* seed '0': evaluate.near@none/0 and evaluate.far@"):
+        arms_of(runs)
+    write_json(workspace.path / "state" / "r.json", {"evaluate.near": "nearnone", "evaluate.far": "farnone"})
+    plain = runs_of(finished(workspace, "r"))
+    assert list(comparable(plain)) == ["metaworld"] and len(arms_of(plain)) == 2, "without arms, instances are the arms"
+
+
+def test_how_long_a_policy_was_trained_is_read_from_its_artifact(tmp_path: Path):
+    workspace = Workspace.open(tmp_path / "ws", create=True)
+    workspace.building("finetune", "f").mkdir(parents=True)
+    config = {"steps": 300, "batch": 32}
+    workspace.commit("finetune", "f", {"stage": "finetune", "key": "f", "config": config, "parents": {}})
+    evaluated(workspace, "e", 0.5, episodes=2, checkpoints=(100, 200), videos=0, parents={"finetune": "f"})
+    evaluated(workspace, "g", 0.5, episodes=2, checkpoints=(100,), videos=0)
+    write_json(workspace.path / "state" / "r.json", {"evaluate.e": "e", "evaluate.g": "g"})
+    of = {run.instance: trained(workspace, run) for run in runs_of(finished(workspace, "r"))}
+    assert of["e"] is not None and (of["e"].step, of["e"].steps, of["e"].frames) == (200, 300, 6400)
+    assert (of["e"].paper_steps, of["e"].paper_frames) == (16_000, 4_096_000)  # docs/method.md, section 9
+    assert of["g"] is None
 
 
 def test_an_arms_figure_is_the_mean_of_its_seeds(arms):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.comparison.runs import Run, by_arm
+from emt_core.errors import EmtError
 from emt_core.metrics.proportion import Paired, holm, paired, wilson
 
 FEWEST_SEEDS = 3
@@ -49,7 +50,19 @@ class Arm:
 
 
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
-    """One benchmark's runs as arms, in first-seen order."""
+    """Comparable runs (runs.py) as arms, in first-seen order.
+
+    Raises EmtError where an arm has two runs of one seed: they would pass for two seeds, or one hide the other.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for run in runs:
+        twin = seen.setdefault((run.arm, run.seed), run.label)
+        if twin != run.label:
+            raise EmtError(
+                f"arm {run.arm!r} has two evaluations with seed {run.seed or 'none'!r}: {twin} and {run.label}",
+                where="comparison of arms",
+                remedy="compare the instances of `evaluate` one at a time",
+            )
     return [_arm(name, found) for name, found in by_arm(runs).items()]
 
 

@@ -57,6 +57,22 @@ def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
     return [_renamed(run, run.instance or "policy") for run in found]
 
 
+def comparable(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Name -> the runs that may be compared: those of one benchmark and, in an experiment with arms, of one instance.
+
+    The name is the benchmark's; where an experiment evaluates it more than once, the instance stands behind it.
+    """
+    instances: dict[str, dict[str, list[Run]]] = {}
+    arms = any("@" in run.label for run in runs)  # without arms the instances are the arms
+    for run in runs:
+        instances.setdefault(run.benchmark, {}).setdefault(run.instance if arms else "", []).append(run)
+    return {
+        benchmark if len(found) == 1 else f"{benchmark} {name}".strip(): mine
+        for benchmark, found in instances.items()
+        for name, mine in found.items()
+    }
+
+
 def _run(label: str, artifact: Artifact) -> Run:
     plain, _, variant = label.partition("@")
     arm, _, seed = variant.partition("/")

@@ -11,6 +11,7 @@ from evaluate_world import evaluated, experiment
 from page_runner import metrics, words
 
 from emt_core.artifact import Workspace, write_json
+from emt_core.comparison.arms import arms_of
 from emt_core.comparison.runs import runs_of
 from emt_core.explore.lineage import finished
 from emt_core.figures import numbers
@@ -76,6 +77,43 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert "McNemar, exact" in words(app)
     assert "Success over fine-tuning" in words(app)
     assert PAPER in words(app)
+    widest = max(arms_of(runs), key=lambda arm: arm.high - arm.low)
+    assert f"48 episodes an arm: the 95 % interval is {100 * (widest.high - widest.low):.0f} points wide." in words(app)
+    assert "it had seen" not in words(app), "no fine-tuning of this workspace made these policies"
+
+
+def test_a_short_training_is_said_beside_the_papers(open_page, tmp_path: Path):
+    space = Workspace.open(tmp_path / "ws", create=True)
+    space.building("finetune", "f").mkdir(parents=True)
+    manifest = {"stage": "finetune", "key": "f", "labels": ["finetune"], "config": {"steps": 150, "batch": 32}}
+    space.commit("finetune", "f", manifest | {"parents": {}, "finished": 1.0, "rows": 1, "metrics": {}})
+    evaluated(space, "e", 0.5, episodes=4, checkpoints=(100,), videos=0, parents={"finetune": "f"})
+    write_json(space.path / "state" / "r.json", {"evaluate": "e"})
+    (space.path / "recipes").mkdir()
+    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    app = open_page("results", space.path)
+    assert not app.exception
+    (run,) = runs_of(finished(space, "r"))
+    mean = run.chosen["mean"]
+    assert f"12 episodes: the 95 % interval is {100 * (mean['high'] - mean['low']):.0f} points wide." in words(app)
+    assert "The policy is that of step 100 of 150; it had seen 3,200 frames." in words(app)
+    assert "The paper fine-tunes for 16,000 steps, 4,096,000 frames" in words(app)
+
+
+def test_two_evaluations_of_one_benchmark_are_shown_one_at_a_time(open_page, tmp_path: Path):
+    space = Workspace.open(tmp_path / "ws", create=True)
+    state = {f"evaluate.{name}@{arm}/0": f"{name}{arm}" for name in ("near", "far") for arm in ("none", "learned")}
+    for key, episodes in zip(state.values(), (2, 2, 5, 5), strict=True):
+        evaluated(space, key, 0.5, episodes=episodes, checkpoints=(7,), videos=0)
+    write_json(space.path / "state" / "r.json", state)
+    (space.path / "recipes").mkdir()
+    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    app = open_page("results", space.path)
+    assert not app.exception
+    assert metrics(app)["Episodes"] == str(2 * 3 * 2)
+    app.segmented_control(key="benchmark").set_value("metaworld far").run()
+    assert not app.exception
+    assert metrics(app)["Episodes"] == str(2 * 3 * 5)
 
 
 def test_arms_can_be_left_out_and_the_reference_changed(open_page, arms: Workspace):
