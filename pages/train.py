@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from emt_core.errors import EmtError
 from emt_core.explore.training_runs import (
     GrowingSteps,
     TrainingRun,
@@ -18,6 +19,8 @@ from emt_core.explore.training_runs import (
 )
 from emt_core.figures import curves, numbers
 from emt_core.progress import duration
+from emt_core.recipe import load_recipe
+from emt_core.vla_config import FinetuneConfig
 from pages.parts import glossary
 from pages.parts.empty import first_steps
 from pages.parts.plain import escape
@@ -30,6 +33,11 @@ LIVE_S = 2.0
 MOST_RUNS = 8
 AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
 AXIS_TITLES = {"step": "step", "samples": "samples seen", "hours": "hours of training"}
+GRIPPER_LOSS = {
+    "binary": "gripper loss (cross-entropy)",
+    "continuous": "gripper loss (Huber)",
+    None: "gripper loss",
+}
 KIND = {"midtrain": "mid-training", "finetune": "fine-tuning"}
 HOW = """midtrain: {steps: 5000, batch: 256}     # on the recipe's selection
 finetune: {data: [{name: arm, path: my_robot_data, camera: observation.images.front}]}"""
@@ -53,7 +61,7 @@ def main() -> None:
     chosen = _chosen(runs)
     live = any(at_work(run) for run in chosen)
     _controls()
-    st.fragment(_curves, run_every=LIVE_S if live else None)(chosen)
+    st.fragment(_curves, run_every=LIVE_S if live else None)(chosen, _gripper_loss(view, chosen))
     retained_section(view)
 
 
@@ -139,7 +147,20 @@ def _steps(path: str) -> GrowingSteps:
     return GrowingSteps(Path(path))
 
 
-def _curves(chosen: list[TrainingRun]) -> None:
+def _gripper_loss(view: View, chosen: list[TrainingRun]) -> str:
+    """What the gripper's loss is in all of them; a run under way has its recipe's setting."""
+    configs = [run.artifact.config for run in chosen if run.artifact and run.stage == "finetune"]
+    kinds = {config.get("action", {}).get("gripper_kind") for config in configs}
+    if view.recipe_file is not None and any(run.building for run in chosen):
+        try:
+            instances = load_recipe(view.recipe_file).instances
+        except EmtError:
+            return GRIPPER_LOSS[None]
+        kinds |= {i.config.action.gripper_kind for i in instances if isinstance(i.config, FinetuneConfig)}
+    return GRIPPER_LOSS[kinds.pop() if len(kinds) == 1 else None]
+
+
+def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     """Drawn again every two seconds while one of the runs trains."""
     frames = {}
     for run in chosen:
@@ -154,7 +175,7 @@ def _curves(chosen: list[TrainingRun]) -> None:
     _summary(first, frames.get(_name(first, chosen), next(iter(frames.values()))), several=len(chosen) > 1)
     loss = {"loss": "loss"} | {
         name: title
-        for name, title in (("loss_arm", "arm loss (Huber)"), ("loss_gripper", "gripper loss (cross-entropy)"))
+        for name, title in (("loss_arm", "arm loss (Huber)"), ("loss_gripper", gripper_loss))
         if any(name in frame for frame in frames.values())
     }
     _figure(frames, colours, "loss", "loss", logarithmic=bool(st.session_state.get("log-loss")), height=380)

@@ -119,12 +119,16 @@ def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
     assert "goes on from its last checkpoint" in words(app)
 
 
-def test_fine_tuning_shows_its_two_losses(open_page, space: Workspace):
+@pytest.mark.parametrize(("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)"), ("", "")])
+def test_fine_tuning_shows_its_two_losses_by_name(open_page, space: Workspace, kind: str, loss: str):
+    path = space.folder("finetune", "c" * 16) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    write_json(path, manifest | {"config": {"steps": 40, "action": {"gripper_kind": kind} if kind else {}}})
     app = open_page("train", space.path)
     app.segmented_control(key="training-stage").set_value("finetune").run()
     assert not app.exception
     titles = [header.value for header in app.subheader]
-    assert "Arm loss (Huber)" in titles and "Gripper loss (cross-entropy)" in titles
+    assert "Arm loss (Huber)" in titles and f"Gripper loss{loss}" in titles
 
 
 def test_growing_steps_reads_what_was_added_and_sees_a_resumed_run(tmp_path: Path):
