@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from emt_core.source_config import Frozen
 from emt_core.stage_config import StageConfig
-from emt_core.vla_config import Camera
+from emt_core.vla_config import Camera, check_control_steps
 
 
 class BenchmarkBase(Frozen):
@@ -46,7 +46,13 @@ class MetaWorldConfig(BenchmarkBase):
     """Control steps of 12.5 ms an action. None: as in the demonstrations (else 2)."""
 
     max_steps: int = Field(default=150, ge=1, le=500)
-    """Actions after which an episode has failed. The slowest successful demonstrations take about 120."""
+    """Actions after which an episode has failed. The slowest successful demonstrations take about 120. Times the action
+    repeat at most 500, a Meta-World episode's control steps."""
+
+    @model_validator(mode="after")
+    def _within_an_episode(self) -> MetaWorldConfig:
+        check_control_steps(self.max_steps, self.action_repeat or 1, "max_steps")
+        return self
 
 
 class LiberoConfig(BenchmarkBase):

@@ -16,6 +16,18 @@ from emt_core.stage_config import StageConfig
 Vec3 = tuple[float, float, float]
 Dimension = str | int
 
+CONTROL_STEPS = 500
+"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
+
+
+def check_control_steps(actions: int, repeat: int, field: str) -> None:
+    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
+    if actions * repeat > CONTROL_STEPS:
+        raise ValueError(
+            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
+            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
+        )
+
 
 class Camera(Frozen):
     """A pinhole camera that looks at a point, upright."""
@@ -69,12 +81,17 @@ class DemosConfig(StageConfig):
     """Control steps of 12.5 ms that one action is held for. Evaluation repeats likewise."""
 
     max_actions: int = Field(default=120, ge=1)
-    """An episode without success by then has failed."""
+    """An episode without success by then has failed. Times action_repeat at most 500, an episode's control steps."""
 
     frames_after_success: int = Field(default=4, ge=0)
     """Recorded actions after the first success, so that the goal state is in the data."""
 
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _within_an_episode(self) -> DemosConfig:
+        check_control_steps(self.max_actions, self.action_repeat, "max_actions")
+        return self
 
 
 class RobotData(Frozen):
