@@ -104,6 +104,13 @@ def test_delta_actions_are_measured_from_the_state_at_the_chunks_start():
     np.testing.assert_allclose(back[:, 0, :3], moved[:, :3], atol=1e-5)
     with pytest.raises(EmtError, match="no reference was given"):
         map_.actions(arm, gripper)
+    again = ActionMap.from_json(map_.to_json())
+    assert again == map_ and again.reference_names == HAND  # a simulator's state is matched by name
+    map_.check_reference(state[:2], 2)
+    for wrong in (None, state[0], state[:1], state[:2, :3], np.full((2, 4), np.nan)):
+        with pytest.raises(EmtError, match="reference"):
+            map_.check_reference(wrong, 2)
+    assert "reference_names" not in fitted(ActionConfig(gripper=("grip",)), HAND, moved).to_json()
     with pytest.raises(ValidationError, match="needs `arm`"):
         ActionConfig(kind="delta")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from dot_policy import DotPolicy
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from emt_core.benchmark_config import BenchmarkConfig, RehearsalConfig
 from emt_core.benchmarks.base import FAILURES, MOST_EPISODES, Benchmark, Task, episodes_of, layout_seed
@@ -17,6 +18,8 @@ from emt_core.benchmarks.rollout import Played, Simulators
 from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS
 from emt_core.demo.robots import DEMONSTRATION_SEEDS
 from emt_core.errors import EmtError
+from emt_core.robot_data.actions import ActionMap
+from emt_core.vla_config import DemosConfig
 
 
 def made(base: Path = Path(), demos: dict | None = None, **fields) -> Benchmark:
@@ -62,7 +65,7 @@ def test_meta_world_sees_what_the_demonstrations_saw():
         "show_goal": {"push-v3": True},
         "instructions": {"push-v3": ["go on"], "soccer-v3": ["kick it"]},
     }
-    found = made(name="metaworld", demos=facts)
+    found = made(name="metaworld", demos=facts, max_steps=125)
     assert found.settings["size"] == 96
     assert found.settings["camera"]["fovy"] == 50.0
     assert found.fps == 20
@@ -70,7 +73,8 @@ def test_meta_world_sees_what_the_demonstrations_saw():
         ("push-v3", ("go on",), True),
         ("soccer-v3", ("kick it",), False),
     ]
-    asked = made(name="metaworld", demos=facts, tasks=["soccer-v3"], size=64, instructions={"soccer-v3": ["score"]})
+    more = {"tasks": ["soccer-v3"], "size": 64, "instructions": {"soccer-v3": ["score"]}}
+    asked = made(name="metaworld", demos=facts, max_steps=125, **more)
     assert (asked.settings["size"], asked.tasks[0].instructions) == (64, ("score",))
     with pytest.raises(EmtError, match="no instruction for 'hammer-v3'"):
         made(name="metaworld", tasks=["hammer-v3"])
@@ -108,6 +112,23 @@ def test_calvin_wants_its_data_set_and_counts_chains(tmp_path: Path):
     calvin = made(name="calvin_abcd", dataset="task_ABC_D", base=tmp_path)
     assert (calvin.goals, calvin.episodes, calvin.tasks[0].max_steps) == (5, 1000, 360)
     assert [e.seed for e in episodes_of(calvin, 3, 7)] == [0, 1, 2]  # its own chains, whatever the seed
+
+
+def test_meta_world_is_not_asked_for_more_than_an_episode_holds():
+    assert made(name="metaworld", max_steps=250).tasks[0].max_steps == 250  # of two control steps each
+    with pytest.raises(EmtError, match="251 actions of 2 control steps each are 502") as error:
+        made(name="metaworld", max_steps=251)
+    assert error.value.where == "evaluate.benchmark"
+    with pytest.raises(EmtError, match="at most 125 actions"):
+        made(name="metaworld", demos={"action_repeat": 4})
+    with pytest.raises(ValidationError, match="at most 100 actions"):
+        made(name="metaworld", action_repeat=5)
+    with pytest.raises(ValidationError, match="max_actions: 120 actions of 5"):
+        DemosConfig(action_repeat=5)
+    # how long was recorded does not matter here
+    for recorded in ({"action_repeat": 2, "max_actions": 400}, {"action_repeat": 5, "max_actions": 100}):
+        found = made(name="metaworld", demos=recorded, max_steps=100)
+        assert found.settings["action_repeat"] == recorded["action_repeat"]
 
 
 def test_instructions_take_turns():
@@ -227,6 +248,74 @@ def test_actions_of_another_robot_are_refused():
         played(rehearsal(), DotPolicy(), execute=4)
 
 
+def delta_map(**changes) -> ActionMap:
+    facts = {
+        "names": ("x", "y"),
+        "arm": (0, 1),
+        "gripper": (),
+        "delta": True,
+        "reference": (2, 1),
+        "reference_column": "observation.state",
+        "reference_names": ("pad", "dot_y", "dot_x"),
+        "arm_low": (-1.0, -1.0),
+        "arm_high": (1.0, 1.0),
+        "binary": False,
+        "gripper_threshold": 0.5,
+        "gripper_low": (),
+        "gripper_high": (),
+        "mean": (0.0, 0.0),
+    }
+    return ActionMap(**{**facts, **changes})
+
+
+class DeltaPolicy(DotPolicy):
+    """Its actions are places: where the dot is, and how far to go from there."""
+
+    def __init__(self, **changes) -> None:
+        super().__init__()
+        self.spec = SimpleNamespace(action_map=delta_map(**changes))
+        self.states: list[np.ndarray] = []
+
+    def act(self, images, instructions, reference=None):
+        assert reference is not None
+        self.spec.action_map.check_reference(reference, len(images))
+        self.states.append(reference)
+        places = self.spec.action_map.actions(
+            super().act(images, instructions) / 2, np.zeros((len(images), 3, 0)), reference
+        )
+        return (places - reference[:, None, [2, 1]]) * 2
+
+
+def test_actions_that_are_measured_from_the_state_are_given_it():
+    policy = DeltaPolicy()
+    found = played(rehearsal(), policy, count=3, environments=2)
+    assert [p.success for p in found] == [True] * 3
+    states, images = np.concatenate(policy.states), np.concatenate(policy.seen)
+    shown = np.stack([np.argwhere(image[..., 0] > 0).mean(0) for image in images]) / (images.shape[1] - 1)
+    np.testing.assert_allclose(states[:, 1:], shown, atol=0.06)  # y, x as the frame shows them, in the set's order
+    assert (states[:, 0] == 0).all()  # nobody tells what `pad` is, and nothing uses it
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": (0, 1)}, r"'observation.state' \(pad, dot_y\), which Rehearsal does not tell"),
+        ({"reference_column": "observation.tool"}, "'observation.tool'"),
+        ({"reference_names": ()}, "dimension 2, dimension 1"),
+    ],
+)
+def test_a_state_that_the_simulator_does_not_tell_is_refused_before_it_starts(changes, words):
+    with pytest.raises(EmtError, match=words) as error:
+        played(rehearsal(), DeltaPolicy(**changes), python="/no/such/python")
+    assert "dot_x, dot_y" in error.value.remedy
+
+
+def test_meta_world_tells_the_state_that_demonstrations_hold():
+    from emt_core.demo.demonstrations import STATE_NAMES
+
+    assert made(name="metaworld").state == STATE_NAMES
+
+
 def test_a_simulator_that_is_missing_says_how_to_have_it():
     missing = made(name="simpler_bridge")
     with pytest.raises(EmtError, match="not installed") as error:
@@ -263,8 +352,12 @@ def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
     from emt_core.demo.robots import RobotSet, RobotTask
 
     class Camera:
-        def act(self, images, instructions):
-            self.images = images
+        spec = SimpleNamespace(
+            action_map=delta_map(reference=(0, 1), reference_names=("hand_x", "hand_y", "hand_z", "gripper_opening"))
+        )
+
+        def act(self, images, instructions, reference):
+            self.images, self.reference = images, reference
             return np.zeros((1, 200, 4), np.float32)
 
     benchmark = made(name="metaworld", tasks=["drawer-open-v3"], max_steps=100)
@@ -274,7 +367,8 @@ def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
     pose = CameraPose(**benchmark.settings["camera"])
     task = RobotTask(env="drawer-open-v3", instructions=("open the drawer",))
     robots = RobotSet(name="r", version="v3.0", camera=pose, tasks=(task,), episodes_per_task=1, first_seed=0)
-    env, _, camera_id = make_env(task, robots, found[0].episode.seed)
+    env, observation, camera_id = make_env(task, robots, found[0].episode.seed)
+    np.testing.assert_allclose(camera.reference[0, :2], observation[:2], rtol=1e-6)  # as record_episode keeps it
     with SceneRenderer(env.model, size=112) as renderer:
         np.testing.assert_array_equal(camera.images[0], renderer.rgb(env.data, camera_id))
     env.close()

@@ -60,6 +60,10 @@ class Benchmark:
     fps: float = 10.0
     """Actions a second: what a video plays at, divided by the actions between two frames."""
 
+    state: tuple[str, ...] = ()
+    """Names of the state that its simulator sends with each frame, as LeRobot sets of this robot name the dimensions of
+    `observation.state`: what actions of kind delta are measured from."""
+
     timeout_s: float = 180.0
     install: str = ""
     """How to have the simulator: shown where it is missing."""

@@ -30,6 +30,7 @@ def benchmark(config: CalvinConfig, base: Path) -> Benchmark:
         layouts="fixed",
         fixed_layouts=CHAINS,
         goals=5,
+        state=("x", "y", "z", "roll", "pitch", "yaw"),
         fps=30.0,
         timeout_s=config.timeout_s,
         install=INSTALL,

@@ -29,6 +29,7 @@ def benchmark(config: LiberoConfig) -> Benchmark:
         episodes=50,
         layouts="fixed",
         fixed_layouts=50,
+        state=("x", "y", "z", "axis_angle1", "axis_angle2", "axis_angle3"),
         fps=20.0,
         timeout_s=config.timeout_s,
         install=INSTALL,

@@ -13,7 +13,7 @@ from emt_core.benchmark_config import MetaWorldConfig
 from emt_core.benchmarks.base import Benchmark, Task
 from emt_core.demo.robots import ROBOT_SETS
 from emt_core.errors import EmtError
-from emt_core.vla_config import DemosConfig
+from emt_core.vla_config import DemosConfig, check_control_steps
 
 CONTROL_HZ = 80
 INSTALL = (
@@ -23,12 +23,22 @@ INSTALL = (
 
 
 def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Benchmark:
-    """demos: how the policy's demonstrations were recorded (DemosConfig's fields; others are passed over)."""
+    """demos: how the policy's demonstrations were recorded (DemosConfig's fields; others are passed over).
+
+    Raises EmtError for a task without instruction and for more actions than a Meta-World episode holds.
+    """
     facts = {name: value for name, value in (demos or {}).items() if name in DemosConfig.model_fields}
+    facts["max_actions"] = 1  # how long it recorded is none of ours, and no reason to refuse it
     if "instructions" in facts:
         facts.setdefault("tasks", tuple(facts["instructions"]))
     recorded = DemosConfig.model_validate(facts)
     repeat = config.action_repeat or recorded.action_repeat
+    try:
+        check_control_steps(config.max_steps, repeat, "max_steps")
+    except ValueError as error:
+        raise EmtError(
+            str(error), where="evaluate.benchmark", remedy="set max_steps; the repeat is the demonstrations'"
+        ) from error
     camera = config.camera or recorded.camera
     return Benchmark(
         name="metaworld",
@@ -41,6 +51,7 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
         tasks=tuple(_task(name, config, recorded) for name in config.tasks or recorded.tasks),
         episodes=50,
         layouts="drawn",
+        state=("hand_x", "hand_y", "hand_z", "gripper_opening"),
         fps=CONTROL_HZ / repeat,
         timeout_s=config.timeout_s,
         install=INSTALL,

@@ -47,5 +47,6 @@ def _rehearsal(config: RehearsalConfig) -> Benchmark:
         episodes=10,
         layouts="drawn",
         goals=3 if "chain" in config.tasks else 1,
+        state=("dot_x", "dot_y"),
         timeout_s=config.timeout_s,
     )

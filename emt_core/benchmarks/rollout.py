@@ -21,6 +21,7 @@ import numpy as np
 
 from emt_core.benchmarks.base import Benchmark, Episode
 from emt_core.benchmarks.launching import Launch, Worker, graphics_backends
+from emt_core.benchmarks.reference import reference_for
 from emt_core.benchmarks.simulators.wire import WireError
 from emt_core.errors import EmtError
 
@@ -34,7 +35,10 @@ class Policy(Protocol):
     """What the loop needs: policies/policy.py has it, and so has any fake."""
 
     def act(self, images: np.ndarray, instructions: Sequence[str]) -> np.ndarray:
-        """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the simulator takes them."""
+        """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the simulator takes them.
+
+        One whose `spec.action_map.delta` holds is given `reference=` as well, float32 [n, R] (reference.py).
+        """
         ...
 
 
@@ -94,7 +98,8 @@ class Simulators:
         """Play all episodes; `on_end` is called once for each, in the order in which they end.
 
         policy None: the simulator's privileged controller acts (a rehearsal of the benchmark, never a result).
-        Raises EmtError where the simulator cannot be had or the policy's actions do not fit it.
+        Raises EmtError where the simulator cannot be had, or the policy's actions or the state that they are measured
+        from do not fit it.
         """
         _Round(self, deque(episodes), policy, on_end, execute, wants_frames).run()
 
@@ -162,10 +167,13 @@ class _Round:
         self.simulators, self.left, self.policy = simulators, left, policy
         self.on_end, self.execute, self.wants_frames = on_end, execute, wants_frames
         self.timeout_s = simulators.benchmark.timeout_s
+        self.reference = reference_for(policy, simulators.benchmark)
         self.playing: dict[int, tuple[Played, float]] = {}
         """Worker's number -> its episode and when that began."""
 
-        self.waiting: list[tuple[Worker, np.ndarray, str]] = []
+        self.waiting: list[tuple[Worker, np.ndarray, str, np.ndarray | None]] = []
+        """Worker, image, instruction, state."""
+
         self.died_idle: set[int] = set()
         """Numbers of workers that died with nothing to do and have not played since."""
 
@@ -246,16 +254,18 @@ class _Round:
         played.instruction = played.instruction or fields["instruction"]
         if self.wants_frames(played.episode):
             played.frames.append(image)
-        self.waiting.append((worker, image, fields["instruction"]))
+        self.waiting.append((worker, image, fields["instruction"], arrays.get("state")))
         worker.turn("waiting")
 
     def _act(self) -> None:
         """One batch of actions for everyone who waits."""
         assert self.policy is not None
         batch, self.waiting = self.waiting, []
-        actions = self.policy.act(np.stack([image for _, image, _ in batch]), [words for _, _, words in batch])
+        workers, images, words, states = zip(*batch, strict=True)
+        more = {"reference": self.reference.of(states)} if self.reference else {}
+        actions = self.policy.act(np.stack(images), list(words), **more)
         actions = self._checked(np.asarray(actions, np.float32), len(batch))
-        for (worker, _, _), chunk in zip(batch, actions, strict=True):
+        for worker, chunk in zip(workers, actions, strict=True):
             if np.isfinite(chunk).all():
                 worker.turn("busy")
                 try:

@@ -33,6 +33,7 @@ def benchmark(config: SimplerBridgeConfig) -> Benchmark:
         episodes=24,
         layouts="fixed",
         fixed_layouts=24,
+        state=("x", "y", "z", "roll", "pitch", "yaw"),
         fps=5.0,
         timeout_s=config.timeout_s,
         install=INSTALL,

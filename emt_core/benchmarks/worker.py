@@ -9,8 +9,9 @@ It connects to the Unix socket SOCKET and speaks messages of simulators/wire.py:
     host    actions + actions [k, A]                 worker  observation ... | end {success, steps, completed}
     host    abandon (in place of actions)            worker  (waits for the next begin)
 
-A frame is rendered only where a policy will see it: once a chunk. Whatever goes wrong inside the simulator is sent as
-`error {message}`, and the host starts a new worker. Standard library, NumPy and the simulator; Python 3.8 syntax.
+Beside the images goes `state` [S] where the simulator tells the robot's; Benchmark.state names its dimensions. A frame
+is asked for only where a policy will see it: once a chunk. Whatever goes wrong inside the simulator is sent as `error
+{message}`, and the host starts a new worker. Standard library, NumPy and the simulator; Python 3.8 syntax.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def run_episode(connection, simulator, episode):
         count = Count(simulator, episode, instruction)
         while not count.over:
             seen = {"instruction": count.instruction, "step": count.steps}
-            tell(connection, "observation", seen, {"images": simulator.frame()[None]})
+            arrays = {"images": simulator.frame()[None]}
+            if hasattr(simulator, "state"):
+                arrays["state"] = np.asarray(simulator.state(), np.float32)
+            tell(connection, "observation", seen, arrays)
             kind, _, arrays = hear(connection)
             if kind != "actions":
                 return

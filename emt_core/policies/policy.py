@@ -123,6 +123,7 @@ class Policy:
             raise EmtError(f"images are {images.dtype} {images.shape}, not uint8 [n, H, W, 3]")
         if len(instructions) != len(images) or not all(text.strip() for text in instructions):
             raise EmtError(f"{len(images)} images need as many instructions, none of them empty")
+        self.spec.action_map.check_reference(reference, len(images))
         frames = square_frames(images, self.spec.image_size)
         with torch.inference_mode(), autocast(self.device, self.dtype):
             pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)

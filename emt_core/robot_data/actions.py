@@ -38,6 +38,8 @@ class ActionMap:
     reference: tuple[int, ...]
     """delta: place in the reference vector for each arm dimension."""
     reference_column: str
+    reference_names: tuple[str, ...] = ()
+    """delta: the R dimensions of that column. () in policies that were saved before they were kept."""
     arm_low: tuple[float, ...]
     arm_high: tuple[float, ...]
     binary: bool
@@ -90,8 +92,28 @@ class ActionMap:
             )
         return np.asarray(reference, np.float64)[..., None, :][..., list(self.reference)]
 
+    def check_reference(self, reference: np.ndarray | None, count: int) -> None:
+        """Raises EmtError where kind delta has no finite reference [count, R] to measure from."""
+        if not self.delta:
+            return
+        if reference is None:
+            self._reference(reference)
+        found = np.asarray(reference)
+        wide = len(self.reference_names) or max(self.reference) + 1
+        fits = found.ndim == 2 and len(found) == count and found.shape[1] >= wide
+        if not fits or (self.reference_names and found.shape[1] != wide):
+            raise EmtError(
+                f"`reference` has shape {found.shape}, wanted is ({count}, {wide}): {self.reference_column} of each",
+                remedy=f"its dimensions: {', '.join(self.reference_names)}" if self.reference_names else "",
+            )
+        if not np.isfinite(found).all():
+            raise EmtError("`reference` holds a number that is not finite")
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        if not self.reference_names:
+            del found["reference_names"]  # nothing is measured from a state
+        return found
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> ActionMap:
@@ -155,6 +177,7 @@ def fit_action_map(
         delta=delta,
         reference=tuple(reference),
         reference_column=config.reference_column,
+        reference_names=tuple(reference_names),
         arm_low=_floats(arm_low),
         arm_high=_floats(arm_high),
         binary=config.gripper_kind == "binary",

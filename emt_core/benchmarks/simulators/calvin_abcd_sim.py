@@ -61,6 +61,10 @@ class Simulator:
         """uint8 [200, 200, 3]: the static camera."""
         return np.asarray(self.observation["rgb_obs"]["rgb_static"])[..., :3].astype(np.uint8)
 
+    def state(self):
+        """[6]: the tool's position in metres, roll, pitch and yaw: the first entries of CALVIN's robot_obs."""
+        return self.observation["robot_obs"][:6]
+
     def next_goal(self):
         self.goals.pop(0)
         return self._start_goal() if self.goals else None

@@ -20,6 +20,7 @@ import numpy as np
 import robosuite
 from libero.libero import benchmark, get_libero_path
 from libero.libero.envs.env_wrapper import ControlEnv
+from robosuite.utils.transform_utils import quat2axisangle
 
 CAMERA = "agentview"
 WAIT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -72,6 +73,11 @@ class Simulator:
         size = self.settings["size"]
         image = self.env.sim.render(camera_name=CAMERA, width=size, height=size)
         return np.ascontiguousarray(image[::-1, ::-1])
+
+    def state(self):
+        """[6]: hand position in metres, its turn as axis times angle, as the demonstrations have it."""
+        turn = quat2axisangle(np.array(self.observation["robot0_eef_quat"]))
+        return np.concatenate([self.observation["robot0_eef_pos"], turn])
 
     def next_goal(self):
         return None

@@ -64,6 +64,10 @@ class Simulator:
         self.renderer.update_scene(self.env.data, self.camera)
         return self.renderer.render().copy()
 
+    def state(self):
+        """[4]: hand position in metres, gripper opening in [0, 1], as the demonstrations record it."""
+        return self.observation[:4]
+
     def next_goal(self):
         return None
 

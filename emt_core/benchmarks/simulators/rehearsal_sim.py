@@ -52,6 +52,9 @@ class Simulator:
             image[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3, channel] = 255
         return image
 
+    def state(self):
+        return self.place
+
     def next_goal(self):
         self.goals += 1
         return self._new_goal() if self.task == "chain" and self.goals < CHAIN else None

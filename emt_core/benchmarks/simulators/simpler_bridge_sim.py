@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import simpler_env
-from transforms3d.euler import euler2axangle
+from transforms3d.euler import euler2axangle, mat2euler
+from transforms3d.quaternions import quat2mat
 
 CAMERA = "3rd_view_camera"
+BRIDGE_HAND = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
 class Simulator:
@@ -45,6 +47,11 @@ class Simulator:
     def frame(self):
         """uint8 [480, 640, 3]."""
         return np.asarray(self.observation["image"][CAMERA]["rgb"])[..., :3].astype(np.uint8)
+
+    def state(self):
+        """[6]: hand position in metres; roll, pitch and yaw against Bridge's hand that points down, not the base."""
+        pose = np.asarray(self.observation["agent"]["eef_pos"], np.float64)
+        return np.concatenate([pose[:3], mat2euler(quat2mat(pose[3:7]) @ BRIDGE_HAND.T)])
 
     def next_goal(self):
         return None
