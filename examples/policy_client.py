@@ -30,11 +30,15 @@ class PolicyClient:
             sys.exit(f"nothing listens at {host}:{port} (yet): is `emt serve` running?")
         self.facts = self._ask("hello", "policy")[0]
 
-    def act(self, image, instruction):
-        """image: uint8 [H, W, 3], upright, as recorded. Returns float32 [chunk, A] in the training data's units."""
-        return self._ask("observation", "actions", {"instruction": instruction}, {"images": image[None]})[1]["actions"][
-            0
-        ]
+    def act(self, image, instruction, state=None):
+        """image: uint8 [H, W, 3], upright, as recorded. Returns float32 [chunk, A] in the training data's units.
+
+        state: the robot's, where `facts["reference"]` names its dimensions: the actions are measured from it.
+        """
+        arrays = {"images": image[None]}
+        if state is not None:
+            arrays["reference"] = np.asarray(state, np.float32)[None]
+        return self._ask("observation", "actions", {"instruction": instruction}, arrays)[1]["actions"][0]
 
     def close(self):
         wire.send(self.connection, "close")
@@ -52,9 +56,11 @@ def main():
     client = PolicyClient(sys.argv[1], int(sys.argv[2]))
     print("policy:", client.facts)
     camera = np.random.default_rng(0).integers(0, 255, (224, 224, 3), dtype=np.uint8)  # a robot's camera stands here
+    wanted = client.facts.get("reference")
+    state = np.zeros(len(wanted["names"])) if wanted else None  # and its present state here, in the order of the names
     for _ in range(3):
         started = time.perf_counter()
-        actions = client.act(camera, sys.argv[3])
+        actions = client.act(camera, sys.argv[3], state)
         print(actions.shape, "in", round(1000 * (time.perf_counter() - started)), "ms; first:", actions[0].round(3))
     client.close()
 

@@ -9,7 +9,9 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from emt_core.benchmarks.serving import PolicyServer
 from emt_core.benchmarks.simulators import wire
 from emt_core.errors import EmtError
+from emt_core.robot_data.actions import ActionMap
 
 ROOT = Path(__file__).parents[1]
 SIMULATORS = ROOT / "emt_core" / "benchmarks" / "simulators"
@@ -132,14 +135,20 @@ class Pointer:
         return np.repeat(images.reshape(len(images), -1)[:, None, :2], self.chunk, axis=1).astype(np.float32)
 
 
-@pytest.fixture
-def server():
-    with PolicyServer(Pointer()) as found:
+@contextmanager
+def serving(policy):
+    with PolicyServer(policy) as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
         found.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server():
+    with serving(Pointer()) as found:
+        yield found
 
 
 def test_a_served_policy_answers_and_says_what_is_wrong(server):
@@ -173,6 +182,71 @@ def test_a_served_policy_answers_and_says_what_is_wrong(server):
     with socket.create_connection(server.server_address[:2], timeout=10) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert stranger.recv(100) == b""
+
+
+class Placed(Pointer):
+    """Actions are measured from the state; a cup in the way is a fault of its own."""
+
+    spec = SimpleNamespace(
+        step=5,
+        action_map=ActionMap(
+            names=("x", "y"),
+            arm=(0, 1),
+            gripper=(),
+            delta=True,
+            reference=(0, 1),
+            reference_column="observation.state",
+            reference_names=("hand_x", "hand_y"),
+            arm_low=(-1.0, -1.0),
+            arm_high=(1.0, 1.0),
+            binary=False,
+            gripper_threshold=0.5,
+            gripper_low=(),
+            gripper_high=(),
+            mean=(0.0, 0.0),
+        ),
+    )
+
+    def act(self, images, instructions, reference):
+        if "cup" in instructions[0]:
+            raise ZeroDivisionError("cup")
+        return super().act(images, instructions) + reference[:, None]
+
+
+@pytest.fixture
+def placed_server():
+    with serving(Placed()) as found:
+        yield found
+
+
+def test_a_policy_that_fails_says_so_and_the_connection_stays(placed_server, capsys: pytest.CaptureFixture):
+    image = np.full((1, 4, 4, 3), 7, np.uint8)
+    with socket.create_connection(placed_server.server_address[:2], timeout=10) as client:
+
+        def ask(kind, fields=None, arrays=None):
+            wire.send(client, kind, fields, arrays)
+            return wire.receive(client)
+
+        facts = ask("hello")[1]
+        assert facts["reference"] == {"column": "observation.state", "names": ["hand_x", "hand_y"]}
+        state = np.array([[0.5, 1.0]], np.float32)
+        _, _, arrays = ask("observation", {"instruction": "go"}, {"images": image, "reference": state})
+        np.testing.assert_allclose(arrays["actions"][0, 0], [7.5, 8.0])
+        for more in ({}, {"reference": state[0]}, {"reference": state[:, :1]}, {"reference": np.repeat(state, 2, 0)}):
+            kind, found, _ = ask("observation", {"instruction": "go"}, {"images": image, **more})
+            assert kind == "error" and "reference" in found["message"]
+        kind, found, _ = ask("observation", {"instruction": "the cup"}, {"images": image, "reference": state})
+        assert (kind, found["message"]) == ("error", "the policy failed: ZeroDivisionError: cup")
+        assert "ZeroDivisionError" in capsys.readouterr().err  # whoever serves it sees where
+        assert ask("hello")[0] == "policy"
+
+
+def test_the_example_client_sends_the_state(placed_server):
+    host, port = placed_server.server_address[:2]
+    command = [sys.executable, str(ROOT / "examples" / "policy_client.py"), host, str(port), "open the drawer"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("(3, 2)") == 3
 
 
 def test_the_example_client_runs_by_itself(server):

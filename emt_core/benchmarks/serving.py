@@ -2,10 +2,11 @@
 
 The messages are those between the evaluator and its simulators (simulators/wire.py has the framing):
 
-    client  hello                                                  server  policy {chunk, action_dim, names, step}
+    client  hello                                                  server  policy {chunk, action_dim, names, step,
+                                                                           reference {column, names} or null}
     client  observation {instruction} + images [1, H, W, 3]        server  actions + actions [1, chunk, A]
             (or {instructions: [...]} + images [n, H, W, 3];
-            kind `delta` policies also want `reference` [n, R])    server  error {message}: the connection stays open
+            policies with a `reference` also want that: [n, R])    server  error {message}: the connection stays open
     client  close
 
 Nobody is asked who they are: it listens on this machine alone unless told otherwise.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import traceback
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from emt_core.errors import EmtError
 MOST_CLIENTS = 16
 IDLE_S = 3600.0
 MOST_IMAGES = 256
+MOST_WORDS = 2000
 
 
 class PolicyServer(socketserver.ThreadingTCPServer):
@@ -51,7 +54,15 @@ class PolicyServer(socketserver.ThreadingTCPServer):
             "action_dim": getattr(self.policy, "action_dim", None),
             "names": list(spec.action_map.names) if spec is not None else None,
             "step": spec.step if spec is not None else None,
+            "reference": self._reference(),
         }
+
+    def _reference(self) -> dict[str, Any] | None:
+        """What actions of kind delta are measured from."""
+        spec = getattr(self.policy, "spec", None)
+        if spec is None or not spec.action_map.delta:
+            return None
+        return {"column": spec.action_map.reference_column, "names": list(spec.action_map.reference_names)}
 
     def act(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
         """float32 [n, chunk, A]. Raises EmtError for an observation that the policy cannot use."""
@@ -61,7 +72,10 @@ class PolicyServer(socketserver.ThreadingTCPServer):
         words = fields.get("instructions", [fields.get("instruction")] * len(images))
         if not isinstance(words, list) or not all(isinstance(text, str) for text in words):
             raise EmtError("an observation holds `instruction`, a text, or `instructions`, one for each image")
-        more = {"reference": arrays["reference"]} if "reference" in arrays else {}
+        more = {}
+        if self._reference() is not None:
+            self.policy.spec.action_map.check_reference(arrays.get("reference"), len(images))
+            more["reference"] = arrays["reference"]
         with self.turn:
             return np.asarray(self.policy.act(images, words, **more), np.float32)
 
@@ -87,12 +101,20 @@ class _Client(socketserver.BaseRequestHandler):
         if kind == "close":
             return False
         try:
-            if kind == "hello":
-                wire.send(self.request, "policy", self.server.facts())
-            elif kind == "observation":
-                wire.send(self.request, "actions", {}, {"actions": self.server.act(fields, arrays)})
-            else:
-                raise EmtError(f"unknown message {kind[:40]!r}", remedy="hello, observation or close")
+            answer = self._reply(kind, fields, arrays)
         except EmtError as error:
-            wire.send(self.request, "error", {"message": error.message()})
+            answer = "error", {"message": error.message()}, {}
+        except Exception as error:  # a robot must hear that its policy failed, whatever the reason
+            traceback.print_exc()
+            answer = "error", {"message": f"the policy failed: {type(error).__name__}: {error}"[:MOST_WORDS]}, {}
+        wire.send(self.request, *answer)
         return True
+
+    def _reply(
+        self, kind: str, fields: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+        if kind == "hello":
+            return "policy", self.server.facts(), {}
+        if kind == "observation":
+            return "actions", {}, {"actions": self.server.act(fields, arrays)}
+        raise EmtError(f"unknown message {kind[:40]!r}", remedy="hello, observation or close")
