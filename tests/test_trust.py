@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from app_world import emt
+from PIL import Image
 from small_world import small_world
 
+from emt_core.artifact import Artifact, Workspace
+from emt_core.encoders.fake import FakeEncoder
 from emt_core.errors import EmtError
+from emt_core.index import Index
+from emt_core.measure_config import MeasureConfig
 from emt_core.metrics.rank_agreement import overlap_at, spearman
+from emt_core.metrics.ranking import balanced_weights
+from emt_core.progress import Progress
+from emt_core.proximity import imported
+from emt_core.proximity.base import Inputs
+from emt_core.proximity.draws import Draws
+from emt_core.proximity.learned import Examples, scaling, train
+from emt_core.proximity.split import TRAIN, VALIDATION, seeded_hash, split_rows
 from emt_core.recipe import build_recipe
+from emt_core.stage_config import EmbedConfig, EstimatorConfig, Runtime
+from emt_core.store import Features, Table
 from emt_core.trust.agreement import agreement
 from emt_core.trust.calibration import calibration, effective_share
 from emt_core.trust.config import TrustConfig
+from emt_core.trust.modality import audits, cross_fitted, even_folds
 from emt_core.trust.number import numbered
 from emt_core.trust.planted import FAR, NEAR, UNKNOWN, planted
+from emt_core.trust.variants import Variants, _plans, own_side, restylings
 
 MORE = """
 measure.knn: {kind: knn, neighbours: 3}
@@ -29,7 +46,8 @@ score.random: {}
 select.top: {k: 20, parents: {score: learned}}
 trust.learned: {compare: [knn, random], pool_rows: 40, robot_rows: 24, seeds: 2, stop_points: [5, 10], folds: 2,
   near_ids: ["web:0,2,4,6,8-40"]}
-trust.knn: {pool_rows: 0, near_ids: ["web:0"], compare: [random]}
+trust.knn: {pool_rows: 24, robot_rows: 24, seeds: 2, near_ids: ["web:0"], compare: [random]}
+trust.random: {pool_rows: 0}
 """
 
 
@@ -58,25 +76,211 @@ def test_the_report_has_every_section_and_no_number_without_its_sentence(workspa
         assert section["title"] and section["question"].endswith("?")
         for number in section["numbers"]:
             assert len(number["sentence"]) > 40 and number["verdict"] in ("good", "look", "bad", "unknown")
-    variants = report["sections"]["modality"]["variants"]
-    assert set(variants) == {"joint", "image", "text"} and variants["joint"]["spearman"] == pytest.approx(1)
+    modality = report["sections"]["modality"]
+    assert set(modality["variants"]) == {"joint", "image", "text"}
+    between = np.array(modality["between"]["spearman"])
+    assert between.shape == (3, 3) and np.allclose(between, between.T) and np.allclose(np.diag(between), 1)
     style = report["sections"]["style"]["variants"]
-    # grey takes the small world's only difference (red against blue): the shipped estimator's ranking has to suffer
+    # grey takes the small world's only difference (red against blue): the score's own ranking has to suffer
     assert style["grey"]["fixed_spearman"] < style["jpeg"]["fixed_spearman"] <= 1
     assert sorted(p.name for p in (data / "variants").iterdir()) == sorted(
         f"{name}.safetensors" for name in ("joint", "image", "text", "one_size", "jpeg", "grey")
     )
     table = pq.read_table(data / "stability.parquet").to_pandas()
     assert table.kind.value_counts().to_dict() == {"seed": 2, "steps": 2, "without robot set": 2, "out of fold": 1}
-    assert table.spearman.between(-1, 1).all() and table.overlap.between(0, 1).all()
+    stays = next(n for n in report["sections"]["stability"]["numbers"] if n["label"] == "Selection that stays")
+    assert stays["value"] == pytest.approx(table.overlap.min())
 
 
-def test_a_measure_without_training_says_what_it_cannot_answer(workspace):
+def inputs_of(workspace: Path, report: Path) -> tuple[Inputs, Artifact]:
+    """What the stage gave the measures, and the score that the report is about."""
+    space = Workspace.open(workspace)
+    parents = json.loads((report.parent / "manifest.json").read_text())["parents"]
+    found = {name: space.find(name, parents[name]) for name in ("sources", "embed", "score")}
+    inputs = Inputs(
+        index=Index(found["sources"]),
+        features=Features.at(found["embed"].data / "features.lance"),
+        embed=found["embed"],
+        base=workspace,
+        runtime=Runtime(),
+        progress=Progress(label="test", quiet=True),
+    )
+    return inputs, found["score"]
+
+
+def test_stability_against_trainings_written_plainly(workspace):
+    """Each repetition again, by the estimator's own parts and an index in which the rows do not exist."""
+    _, data = report_of(workspace, "learned")
+    inputs, score = inputs_of(workspace, data)
+    logit = Table(score.data / "scores.lance").column("logit")
+    index, features, config = inputs.index, inputs.features, EstimatorConfig(max_steps=60, eval_every=5)
+    ok, pool = features.ok(), index.is_pool()
+    rows = np.flatnonzero(ok & pool & np.isfinite(logit))
+    table = pq.read_table(data / "stability.parquet").to_pandas().set_index(["kind", "name"])
+
+    def plain(shown, config=config, without=""):
+        """The training as the estimator's stage does it, with sets and rows deleted by hand."""
+        part = split_rows(index, shown, validation=0.1, test=0.1, seed=config.seed)
+        groups = {}
+        for name, value in (("train", TRAIN), ("validation", VALIDATION)):
+            robots = [s for s in index.sources if s.role == "robot" and s.name != without]
+            there = [[r for r in range(s.start, s.stop) if part[r] == value] for s in robots]
+            groups[name] = [np.flatnonzero(pool & (part == value)), *map(np.array, there)]
+        x = {name: features.take(np.concatenate(parts)).astype(float) for name, parts in groups.items()}
+        stratum = {name: np.repeat(np.arange(len(g)), [len(p) for p in g]) for name, g in groups.items()}
+        weights = balanced_weights(stratum["train"] > 0, stratum["train"])
+        mean, scale = scaling(x["train"], weights, standardize=True)
+        draws = Draws(features, groups["train"][0], groups["train"][1:], config.seed)
+        stop = Examples(
+            x=x["validation"],
+            robot=stratum["validation"] > 0,
+            stratum=stratum["validation"],
+            rows=np.concatenate(groups["validation"]),
+        )
+        return train(config, draws.batches(128, config.max_steps), stop, mean=mean, scale=scale)
+
+    seed = plain(ok, EstimatorConfig(max_steps=60, eval_every=5, seed=1)).logits(features.take(rows))
+    assert table.loc[("seed", "1")].spearman == pytest.approx(spearman(logit[rows], seed))
+    less = plain(ok, without="arm").logits(features.take(rows))
+    assert table.loc[("without robot set", "arm")].spearman == pytest.approx(spearman(logit[rows], less))
+    fold = [int(seeded_hash(np.array([row]), "trust folds:0")[0] % np.uint64(2)) for row in range(index.rows)]
+    assert 0.35 < np.mean(fold) < 0.65
+    expected = {}
+    for held in (0, 1):
+        shown = np.array([ok[r] and not (pool[r] and fold[r] == held) for r in range(index.rows)])
+        mine = [r for r in range(index.rows) if ok[r] and fold[r] == held]
+        expected |= dict(zip(mine, plain(shown).logits(features.take(mine)).tolist(), strict=True))
+    written = pq.read_table(data / "out_of_fold.parquet").to_pylist()
+    assert [row["id"] for row in written] == [s.id for s in index.samples(sorted(expected))]
+    assert [row["score"] for row in written] == pytest.approx([expected[r] for r in sorted(expected)], abs=1e-5)
+    negatives = rows[split_rows(index, ok, validation=0.1, test=0.1, seed=0)[rows] == TRAIN]
+    out = np.array([expected[r] for r in negatives])
+    assert table.loc[("out of fold", "2 folds")].spearman == pytest.approx(spearman(logit[negatives], out), abs=1e-6)
+    # and it is what `measure: {kind: imported}` reads
+    read = imported.fit(
+        MeasureConfig(kind="imported", path=str(data / "out_of_fold.parquet")), inputs, workspace.parent
+    )
+    assert read == {"scored": int(ok.sum()), "unknown_ids": 0}
+
+
+def test_a_distance_is_repeated_by_itself_and_says_what_it_does_not_have(workspace):
     report, data = report_of(workspace, "knn")
     sections = report["sections"]
-    assert list(sections) == ["stability", "calibration", "agreement", "planted"]
-    assert "skipped" in sections["stability"] and "skipped" in sections["calibration"]
-    assert not (data / "stability.parquet").exists() and sections["agreement"]["measures"] == ["knn", "random"]
+    assert report["measure"] == "knn" and not any("linear estimator" in n for n in sections["style"]["notes"])
+    assert sections["agreement"]["measures"] == ["knn", "random"] and not (data / "out_of_fold.parquet").exists()
+    assert any("learns from no negatives" in note for note in sections["stability"]["notes"])
+    table = pq.read_table(data / "stability.parquet").to_pandas()
+    assert table.kind.value_counts().to_dict() == {"seed": 2, "without robot set": 2}
+    inputs, score = inputs_of(workspace, data)
+    logit = Table(score.data / "scores.lance").column("logit")
+    ok = inputs.features.ok()
+    part = split_rows(inputs.index, ok, validation=0.1, test=0.1, seed=0)
+    arm = next(s for s in inputs.index.sources if s.name == "arm")
+    bank = inputs.features.take([r for r in range(arm.start, arm.stop) if part[r] == TRAIN]).astype(float)
+    rows = np.flatnonzero(ok & inputs.index.is_pool())
+    third = [-np.sort(np.sqrt(((bank - x) ** 2).sum(axis=1)))[2] for x in inputs.features.take(rows).astype(float)]
+    without_hand = table.set_index("name").loc["hand"].spearman
+    assert without_hand == pytest.approx(spearman(logit[rows], np.array(third)), abs=1e-3)
+
+
+def test_a_score_without_training_says_so(workspace):
+    report, data = report_of(workspace, "random")
+    assert list(report["sections"]) == ["stability", "calibration", "agreement", "planted"]
+    assert "learns nothing" in report["sections"]["stability"]["skipped"]
+    assert "skipped" in report["sections"]["calibration"] and not (data / "stability.parquet").exists()
+
+
+def variants_of(inputs: Inputs, *, text: np.ndarray, image: np.ndarray, **more) -> Variants:
+    """Variants as if embedded: columns of text and image side by side."""
+    rows = np.arange(inputs.index.rows)
+    blank_text, blank_image = np.zeros_like(text), np.zeros_like(image)
+    vectors = {
+        "joint": np.hstack([image, text]),
+        "image": np.hstack([image, blank_text]),
+        "text": np.hstack([blank_image, text]),
+        "grey": np.hstack([image, text]),
+    }
+    found = {name: (rows, x.astype(np.float32)) for name, x in vectors.items()}
+    return Variants(vectors=found, **{"left_out": {}, "side": 56, "own_side": 112} | more)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "distance"])
+def test_text_that_gives_the_robots_away_is_told_apart_from_the_image(workspace, kind):
+    inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
+    rng, robot = np.random.default_rng(0), ~inputs.index.is_pool()
+    text = 3 * robot[:, None] + rng.normal(size=(len(robot), 4))
+    variants = variants_of(inputs, text=text, image=rng.normal(size=(len(robot), 4)))
+    measure = EstimatorConfig(max_steps=60) if kind == "linear" else MeasureConfig(kind=kind)
+    modality, _ = audits(variants, measure, inputs, TrustConfig(), shipped=None, notes=[])
+    found = modality["variants"]
+    assert found["text"]["auroc"] > 0.95 and found["joint"]["auroc"] > 0.9 and 0.3 < found["image"]["auroc"] < 0.7
+    assert {n["label"]: n["verdict"] for n in modality["numbers"]}["AUROC of the text alone"] in ("look", "bad")
+    names = modality["between"]["names"]
+    between = modality["between"]["spearman"]
+    image, joint, text = (names.index(name) for name in ("image only", "image and text", "text only"))
+    assert between[joint][text] > 0.3 > abs(between[image][text])
+
+
+def test_cross_fitting_against_a_plain_distance(workspace):
+    inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
+    index, rng = inputs.index, np.random.default_rng(3)
+    rows = np.arange(index.rows)
+    x = rng.normal(size=(len(rows), 3)).astype(np.float32)
+    robot = ~index.is_pool()
+    group = np.where(robot, 1 + index.codes().astype(np.int64), 0)
+    episode = index.table.column("episode")
+    fold = even_folds(group, np.where(robot, episode, rows), 4, "any")
+    for source in index.of_role("robot"):  # 12 episodes of a set: three a fold, none torn apart
+        mine = np.arange(source.start, source.stop)
+        assert [len(np.unique(episode[mine[fold[mine] == f]])) for f in range(4)] == [3, 3, 3, 3]
+    found = cross_fitted(rows, x, fold, MeasureConfig(kind="distance"), inputs)
+    for row in (0, 7, 50):
+        part = split_rows(index, fold != fold[row], validation=0.25, test=1e-6, seed=0)
+        sets = [np.flatnonzero((part == TRAIN) & (group == g)) for g in np.unique(group[robot])]
+        assert not any(fold[r] == fold[row] for mine in sets for r in mine)
+        plain = np.mean([np.mean([np.linalg.norm(x[row].astype(float) - x[r]) for r in mine]) for mine in sets])
+        assert found[row] == pytest.approx(-plain, rel=1e-5)
+
+
+def test_a_variant_that_lacks_the_robots_is_left_out_with_a_sentence(workspace):
+    inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
+    rng = np.random.default_rng(0)
+    variants = variants_of(
+        inputs, text=rng.normal(size=(inputs.index.rows, 2)), image=rng.normal(size=(inputs.index.rows, 2))
+    )
+    rows, x = variants.vectors["text"]
+    pool = inputs.index.is_pool()
+    variants.vectors["text"] = (rows[pool], x[pool])
+    vacuous = replace(variants, side=112)
+    modality, style = audits(
+        vacuous, EstimatorConfig(max_steps=20), inputs, TrustConfig(), shipped=None, notes=["first"]
+    )
+    assert set(modality["variants"]) == {"joint", "image"} and any(
+        "Text only is left out" in n for n in modality["notes"]
+    )
+    assert style["notes"][0] == "first" and any("One size says nothing here" in note for note in style["notes"])
+    variants.vectors.clear()
+    variants.vectors["joint"] = (rows[pool], x[pool])
+    modality, style = audits(variants, EstimatorConfig(), inputs, TrustConfig(), shipped=None, notes=[])
+    assert "at least 4 episodes" in modality["skipped"] and style["skipped"] == modality["skipped"]
+
+
+def test_text_that_only_one_side_has_is_no_variant():
+    encoder = FakeEncoder()
+    for config, named in (({"robot_text": "none"}, "robots have no text"), ({"pool_text": "none"}, "the pool have no")):
+        plans, why = _plans(EmbedConfig(encoder="fake", **config), encoder)
+        assert set(plans) == {"joint", "image"} and named.split()[0] in why["text"] and "both to none" in why["text"]
+    plans, why = _plans(EmbedConfig(encoder="fake", robot_text="none", pool_text="none"), encoder)
+    assert set(plans) == {"joint"} and set(why) == {"image", "text"}
+
+
+def test_one_size_takes_detail_away_at_the_encoders_own_size():
+    fine = Image.fromarray((np.indices((112, 112)).sum(axis=0) % 2 * 255).astype(np.uint8))
+    same = restylings(56, 50)["one_size"](fine)
+    assert same.size == (112, 112) and np.asarray(same).std() < 20 < np.asarray(fine).std()
+    images = type("Processor", (), {"size": {"height": 112, "width": 112}})()
+    assert own_side(type("E", (), {"processor": type("P", (), {"image_processor": images})()})()) == 112
+    assert own_side(type("E", (), {"preprocess": {"size": (224, 224)}})()) == 224 and own_side(FakeEncoder()) is None
 
 
 def test_keys_name_every_score_compared(workspace):
@@ -144,6 +348,26 @@ def test_disagreements_are_the_samples_ranked_most_differently():
     section, table = agreement({"a": a, "b": b}, rows, top_share=0.2, shown=1)
     assert table["row"] == [145, 103] and table["higher"] == [True, False]
     assert section["overlap"][0][1] == pytest.approx(0.9) and section["k"] == 10
+
+
+def test_a_perfect_score_is_good_even_where_near_samples_are_rare():
+    near = np.zeros(2000, bool)
+    near[::100] = True  # 1 %, so that the best quarter can hold 4 % at the most
+    truth, style = near.astype(np.int8), np.full(2000, "", object)
+    value = near + np.linspace(0, 0.1, 2000)
+    found = planted({"perfect": value}, truth, style, top_share=0.25)["numbers"][0]
+    assert found["value"] == pytest.approx(0.04) and found["verdict"] == "good" and "4.0%" in found["sentence"]
+    worst = planted({"worst": np.roll(value[::-1], 50) * ~near}, truth, style, top_share=0.25)["numbers"][0]
+    assert worst["verdict"] == "bad"
+
+
+def test_disagreements_with_ties_share_their_rank():
+    a, b = np.array([0.0, 0, 0, 1, 2]), np.array([0.0, 1, 2, 3, 3])
+    _, table = agreement({"a": a, "b": b}, np.arange(5), top_share=0.4, shown=9)
+    places = {
+        row: (p, q) for row, p, q in zip(table["row"], table["percentile"], table["other_percentile"], strict=True)
+    }
+    assert places == {4: (1.0, 0.875), 0: (0.25, 0.0), 2: (0.25, 0.5), 3: (0.75, 0.875)}  # row 1: equal, so not named
 
 
 def test_verdicts_go_either_way():

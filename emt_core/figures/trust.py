@@ -17,7 +17,7 @@ KIND_LABEL = {
     "seed": "another seed",
     "steps": "stopped after",
     "without robot set": "without",
-    "out of fold": "out of fold",
+    "out of fold": "not met,",
 }
 
 
@@ -123,3 +123,21 @@ def planted_dots(measures: Mapping[str, Mapping[str, Any]], styles: Sequence[str
     figure.update_xaxes(range=[0, 1.03])
     figure.add_vline(x=0.5, line={"color": LEFT_OUT, "width": 1, "dash": "dot"})
     return figure
+
+
+def planted_rows(measures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The table beside `planted_dots`: a row for each measure and each set of samples it was measured in."""
+    found = []
+    for name, facts in measures.items():
+        for among, values in (("all samples", facts), *((f"{s} only", v) for s, v in facts["within"].items())):
+            found.append(
+                {
+                    "measure": name,
+                    "among": among,
+                    "AUROC": values["auroc"],
+                    "precision": values["precision"],
+                    "near in all": values["base_rate"],
+                    "samples": values["rows"],
+                }
+            )
+    return found

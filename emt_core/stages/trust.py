@@ -1,13 +1,17 @@
 """trust: does the score mean what it seems to mean? Audits of one score, and its agreement with others.
 
-trust.json               score, measure, sections: {modality, style, stability, calibration, agreement, planted}
+trust.json                  score, measure, sections: {modality, style, stability, calibration, agreement, planted}
 disagreements.parquet       row measure percentile other_percentile higher: samples that measures rank most differently
-stability.parquet           kind name spearman overlap: the score against the same estimator trained otherwise
+stability.parquet           kind name spearman overlap: the score against the same measure fitted otherwise
+out_of_fold.parquet         id score: every row with a vector, by an estimator that had not met it (measure `imported`
+                            reads it); only for estimators that learn from negatives
 variants/*.safetensors      features of the audits' restyled samples; an interrupted run goes on from them
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +19,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.artifact import Artifact, read_json, write_json
+from emt_core.encoders.reuse import source_config
 from emt_core.errors import EmtError
 from emt_core.index import Index
+from emt_core.measure_config import MeasureConfig
+from emt_core.proximity.base import Inputs
 from emt_core.selection.order import Purpose, ordered_rows, random_keys
 from emt_core.stage_config import EmbedConfig, EstimatorConfig
 from emt_core.stages import Context, Outcome
@@ -26,11 +33,23 @@ from emt_core.trust.calibration import calibration
 from emt_core.trust.config import TrustConfig
 from emt_core.trust.modality import audits
 from emt_core.trust.planted import planted, planted_truth
-from emt_core.trust.stability import stability
+from emt_core.trust.refit import ON_FEATURES, Measure, as_fitted
+from emt_core.trust.stability import repeats, stability
 from emt_core.trust.variants import embed_variants
 
-VERSION = 1
-NO_TRAINING = "The score comes from a measure that is not trained step by step, so there is no training to repeat."
+VERSION = 2
+LEAST_OF_A_SET = 16
+"""Robot frames of each set that the audits embed at the least."""
+
+STAND_IN = (
+    "This score is not worked out from these features ({kind}), so it cannot be asked about changed ones. What follows "
+    "audits a linear estimator on the same features in its place: it tells of the features and the data, not of the "
+    "score."
+)
+STREAMED = (
+    "Left out of the audits: {names}, read as a stream. A stream is gone once read, so its images cannot be embedded "
+    "again."
+)
 
 
 def run(context: Context) -> Outcome:
@@ -55,23 +74,30 @@ def run(context: Context) -> Outcome:
         raise EmtError(f"only {len(rows)} pool samples have every score", where="trust", remedy="compare fewer scores")
     sampled = {name: values[rows] for name, values in scores.items()}
     sections: dict[str, Any] = {}
-    estimator = EstimatorConfig.model_validate(made_by.config) if made_by.stage == "estimator" else None
-    sections |= _audits(context, index, features, config, estimator, made_by)
-    if estimator is None:
-        sections["stability"] = {
-            "title": "Stability",
-            "question": "Would another training have chosen the same samples?",
-            "numbers": [],
-            "skipped": NO_TRAINING,
-        }
+    inputs = Inputs(
+        index=index,
+        features=features,
+        embed=context.parents["embed"],
+        base=context.base,
+        runtime=context.runtime,
+        progress=context.progress,
+    )
+    measure: Measure
+    if made_by.stage == "estimator":
+        measure = EstimatorConfig.model_validate(made_by.config)
     else:
-        fits = config.seeds + len(config.stop_points) + len(index.of_role("robot")) + config.folds + 1
-        with context.progress.track("training again", fits, unit="fits") as tracker:
-            section, table = stability(
-                index, features, rows, sampled[names[0]], estimator, config, on_fit=lambda: tracker.advance()
-            )
+        measure = MeasureConfig.model_validate(made_by.config)
+    sections |= _audits(context, inputs, config, measure, made_by)
+    fits = repeats(measure.kind, config, len(index.of_role("robot")))
+    with context.progress.track("fitting again", fits, unit="fits") as tracker:
+        section, table, apart = stability(
+            measure, inputs, rows, sampled[names[0]], config, on_fit=lambda: tracker.advance()
+        )
+    sections["stability"] = section
+    if table["kind"]:
         parquet.write_table(pa.table(table), context.out / "stability.parquet")
-        sections["stability"] = section
+    if apart is not None:
+        write_scores(index, apart, context.out / "out_of_fold.parquet")
     curves = made_by.data / "curves.json"
     sections["calibration"] = calibration(
         logit[ok],
@@ -79,11 +105,11 @@ def run(context: Context) -> Outcome:
         made_by.metrics,
         is_logit=made_by.metrics.get("is_logit", True),
     )
-    sections["agreement"], apart = agreement(sampled, rows, top_share=config.top_share, shown=config.disagreements)
-    parquet.write_table(pa.table(apart, schema=DISAGREEMENTS), context.out / "disagreements.parquet")
+    sections["agreement"], most = agreement(sampled, rows, top_share=config.top_share, shown=config.disagreements)
+    parquet.write_table(pa.table(most, schema=DISAGREEMENTS), context.out / "disagreements.parquet")
     truth, style = planted_truth(index, rows, config)
     sections["planted"] = planted(sampled, truth, style, top_share=config.top_share)
-    report = {"score": names[0], "measure": made_by.metrics.get("kind", "linear"), "sections": sections}
+    report = {"score": names[0], "measure": measure.kind, "sections": sections}
     write_json(context.out / "trust.json", report)
     return Outcome(rows=len(rows), metrics=_summary(report))
 
@@ -100,18 +126,14 @@ DISAGREEMENTS = pa.schema(
 
 
 def _audits(
-    context: Context,
-    index: Index,
-    features: Features,
-    config: TrustConfig,
-    estimator: EstimatorConfig | None,
-    made_by: Artifact,
+    context: Context, inputs: Inputs, config: TrustConfig, measure: Measure, made_by: Artifact
 ) -> dict[str, Any]:
-    """Modality and style sections; the estimator's own settings, or the default ones where another measure scored."""
+    """Modality and style sections, of the measure itself or of a linear stand-in where it works on no features."""
     if not config.pool_rows:
         return {}
-    embed = context.parents["embed"]
-    rows = audit_rows(index, features, config)
+    embed, index = context.parents["embed"], inputs.index
+    streams = [source.name for source in index.sources if source_config(index, source).get("streaming")]
+    rows = audit_rows(index, inputs.features, config, without=streams)
     variants = embed_variants(
         index,
         rows,
@@ -123,36 +145,60 @@ def _audits(
         runtime=context.runtime,
         progress=context.progress,
     )
-    shipped = _weights(made_by) if estimator is not None else None
-    modality, style = audits(index, variants, estimator or EstimatorConfig(), config, shipped)
+    notes = [STREAMED.format(names=", ".join(streams))] if streams else []
+    if measure.kind in ON_FEATURES:
+        shipped = as_fitted(measure, made_by.data, inputs.features.dim)
+        modality, style = audits(variants, measure, inputs, config, shipped=shipped, notes=notes)
+    else:
+        notes.append(STAND_IN.format(kind=measure.kind))
+        modality, style = audits(variants, EstimatorConfig(), inputs, config, shipped=None, notes=notes)
     return {"modality": modality, "style": style}
 
 
-def audit_rows(index: Index, features: Features, config: TrustConfig) -> np.ndarray:
-    """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot set's frames."""
+def audit_rows(index: Index, features: Features, config: TrustConfig, *, without: Sequence[str] = ()) -> np.ndarray:
+    """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot set's frames, one of
+    every episode before a second of any. without: sources that are left out."""
     ok = features.ok() & (index.table.column("n_images") > 0)
+    for source in index.sources:
+        if source.name in without:
+            ok[source.start : source.stop] = False
     drawn = [
         ordered_rows(random_keys(config.seed, np.flatnonzero(ok & index.is_pool()), Purpose.AUDIT), config.pool_rows)
     ]
     robots = index.of_role("robot")
     for source in robots:
         there = source.start + np.flatnonzero(ok[source.start : source.stop])
-        drawn.append(
-            ordered_rows(random_keys(config.seed, there, Purpose.AUDIT), max(config.robot_rows // len(robots), 2))
-        )
+        there = ordered_rows(random_keys(config.seed, there, Purpose.AUDIT), len(there))
+        episode = index.table.column("episode", start=source.start, stop=source.stop)[there - source.start]
+        many = max(config.robot_rows // len(robots), LEAST_OF_A_SET)
+        drawn.append(there[np.argsort(_turn(episode), kind="stable")][:many])
     return np.sort(np.concatenate(drawn))
+
+
+def _turn(episode: np.ndarray) -> np.ndarray:
+    """int64 [n]: how many rows before it are of the same episode."""
+    order = np.argsort(episode, kind="stable")
+    _, first, counts = np.unique(episode[order], return_index=True, return_counts=True)
+    turn = np.empty(len(episode), np.int64)
+    turn[order] = np.arange(len(episode)) - np.repeat(first, counts)
+    return turn
+
+
+def write_scores(index: Index, scores: np.ndarray, path: Path) -> None:
+    """Parquet of id and score (float32) of the rows that have one, as measure `imported` reads it."""
+    schema = pa.schema([("id", pa.string()), ("score", pa.float32())])
+    at = 0
+    with parquet.ParquetWriter(path, schema) as writer:
+        for batch in index.table.scan(["id"]):
+            part = scores[at : at + batch.num_rows]
+            found = pa.table({"id": batch.column(0), "score": part}, schema=schema)
+            writer.write_table(found.filter(pa.array(np.isfinite(part))))
+            at += batch.num_rows
 
 
 def _made_by(context: Context, score: Artifact) -> Artifact:
     parents = context.workspace.parents(score)
     return parents["estimator"] if "estimator" in parents else parents["measure"]
-
-
-def _weights(estimator: Artifact) -> tuple[np.ndarray, float]:
-    from safetensors.numpy import load_file
-
-    stored = load_file(estimator.data / "weights.safetensors")
-    return stored["weight"].astype(np.float64), float(stored["bias"][0])
 
 
 def _name(score: Artifact, made_by: Artifact) -> str:

@@ -21,25 +21,27 @@ class TrustConfig(StageConfig):
     """Seeded pool subsample that rankings are compared on."""
 
     seeds: int = Field(default=5, ge=2)
-    """Times the estimator is trained again with another seed (split, batches)."""
+    """Times the measure is fitted again with another seed (split, batches, frames kept)."""
 
     stop_points: tuple[int, ...] = (25, 50, 100, 200, 400)
     """Steps after which the ranking is compared with the estimator's own."""
 
     folds: int = Field(default=5, ge=2)
-    """Folds of the pool for scores of samples that did not serve as negatives."""
+    """Folds of the pool for scores by an estimator that had not met the sample (out_of_fold.parquet)."""
 
     pool_rows: int = Field(default=400, ge=0)
     """Pool samples embedded again as image only, text only, grey, ... for the audits; 0 leaves the audits out."""
 
     robot_rows: int = Field(default=200, ge=2)
-    """Robot frames embedded again, in equal parts of each set."""
+    """Robot frames embedded again, in equal parts of each set (at least 16 a set, spread over its episodes)."""
 
     jpeg_quality: int = Field(default=50, ge=1, le=95)
     """Style audit: every image through JPEG of this quality."""
 
-    side: int = Field(default=112, ge=8)
-    """Style audit: every image scaled to this many pixels on both sides."""
+    side: int | None = Field(default=None, ge=8)
+    """Style audit, `one size`: every image is scaled down to this many pixels on both sides and up to twice that. None:
+    half of the encoder's own input size (56 for the tiny VLM, 224 for InternVL3.5's 448), or 224 where it keeps an
+    image's own size. At the encoder's own size or above nothing would change: it scales to that anyway."""
 
     planted_meta: str = "content"
     """Key of the samples' own facts that says what is near in truth (the demo's is `content`)."""

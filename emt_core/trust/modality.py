@@ -1,205 +1,149 @@
 """Modality and style audits: which part of a sample tells robot from pool, and does the ranking survive without style?
 
-Each variant's features get an estimator of their own, cross-fitted: a row is scored by one that saw neither it nor its
-episode. On top of that the *shipped* estimator scores the restyled samples as they are.
+On each variant's features the measure is fitted anew, cross-fitted: a row is scored by a fit that saw neither it nor
+its episode. On top of that the score *as it is* ranks the restyled samples. A score that is no function of these
+features (words, perplexity, a file) is not audited; a linear estimator stands in, and the sections say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from emt_core.errors import EmtError
 from emt_core.index import Index
 from emt_core.metrics.rank_agreement import overlap_at, spearman
 from emt_core.metrics.ranking import auroc, balanced_weights
-from emt_core.proximity.learned import Examples, scaling, train
+from emt_core.proximity.base import Inputs
 from emt_core.proximity.split import seeded_hash
-from emt_core.stage_config import EstimatorConfig
+from emt_core.trust.audit_sections import NAMES, modality_section, skipped_sections, style_section
 from emt_core.trust.config import TrustConfig
-from emt_core.trust.number import numbered
+from emt_core.trust.refit import FewerSets, InMemory, Measure, ScoreOf, fit_again
+from emt_core.trust.variants import Variants
 
 FOLDS = 4
 MODALITIES = ("joint", "image", "text")
-NAMES = {
-    "joint": "image and text",
-    "image": "image only",
-    "text": "text only",
-    "one_size": "one size",
-    "jpeg": "strong JPEG",
-    "grey": "greyscale",
-}
+AUDIT_SPLIT = {"validation_share": 0.25, "test_share": 1e-6}
+"""Of a few hundred rows a tenth would stop a training by chance; nothing is tested on the fit's own test part."""
+
+FEW_EPISODES = "fewer than {least} episodes with a vector among the audited frames"
+TOO_FEW = "The audits need a robot set with at least {least} episodes that can be embedded again, and pool samples."
 
 
-def cross_fitted(
-    x: np.ndarray, robot: np.ndarray, stratum: np.ndarray, fold: np.ndarray, config: EstimatorConfig
-) -> np.ndarray:
-    """float32 [n]: each row's logit from an estimator trained on the other folds (one of them stops the training)."""
-    found = np.full(len(x), np.nan, np.float32)
-    for held in range(FOLDS):
-        stop = (held + 1) % FOLDS
-        inside = (fold != held) & (fold != stop)
-        if min(_classes(robot[inside]), _classes(robot[fold == stop])) < 2:
-            continue
-        batches = _balanced(x[inside].astype(np.float64), robot[inside], stratum[inside], config)
-        part = fold == stop
-        stopping = Examples(
-            x=x[part].astype(np.float64), robot=robot[part], stratum=stratum[part], rows=np.flatnonzero(part)
-        )
-        weights = balanced_weights(robot[inside], stratum[inside])
-        mean, scale = scaling(x[inside].astype(np.float64), weights, standardize=config.standardize)
-        estimator = train(config, batches, stopping, mean=mean, scale=scale)
-        found[fold == held] = estimator.logits(x[fold == held])
+def cross_fitted(rows: np.ndarray, x: np.ndarray, fold: np.ndarray, measure: Measure, inputs: Inputs) -> np.ndarray:
+    """float32 [n]: each row's score by the measure fitted without that row's fold.
+
+    rows: int64 index rows, rising; x: float32 [n, dim]; fold: int [n]. Raises EmtError where what is left of the other
+    folds is too little to fit on.
+    """
+    measure = measure.model_copy(update=AUDIT_SPLIT)
+    found = np.full(len(rows), np.nan, np.float32)
+    for held in np.unique(fold):
+        shown = np.zeros(inputs.index.rows, bool)
+        shown[rows[fold != held]] = True
+        seen = InMemory(inputs.features.table, shown, rows, x)
+        found[fold == held] = fit_again(measure, replace(inputs, features=seen))(x[fold == held])
     return found
 
 
-def _classes(robot: np.ndarray) -> int:
-    return len(np.unique(robot))
-
-
-def _balanced(x: np.ndarray, robot: np.ndarray, stratum: np.ndarray, config: EstimatorConfig):
-    """Half robot (each set equally likely), half pool, as the estimator draws them."""
-    rng = np.random.default_rng([config.seed, 3])
-    sets = [np.flatnonzero(stratum == place) for place in np.unique(stratum[robot])]
-    pool = np.flatnonzero(~robot)
-    half = config.batch_size // 2
-    for _ in range(config.max_steps):
-        which = rng.integers(len(sets), size=half)
-        place = rng.random(half)
-        near = np.array([sets[w][int(p * len(sets[w]))] for w, p in zip(which, place, strict=True)])
-        yield x[np.concatenate([near, pool[rng.integers(len(pool), size=config.batch_size - half)]])]
+def even_folds(group: np.ndarray, unit: np.ndarray, folds: int, salt: str) -> np.ndarray:
+    """int64 [n]: a fold a row. Rows of one group and unit (a robot set's episode) stay together; the units of each
+    group are spread evenly, in seeded order."""
+    keys, of_row = np.unique(np.stack([group, unit]), axis=1, return_inverse=True)
+    place = np.empty(keys.shape[1], np.int64)
+    place[np.lexsort((seeded_hash(keys[1], salt), keys[0]))] = np.arange(keys.shape[1])
+    return (place % folds)[of_row.reshape(-1)]
 
 
 def audits(
-    index: Index,
-    variants: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    estimator: EstimatorConfig,
+    variants: Variants,
+    measure: Measure,
+    inputs: Inputs,
     config: TrustConfig,
-    shipped: tuple[np.ndarray, float] | None,
+    *,
+    shipped: ScoreOf | None,
+    notes: list[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(modality section, style section). variants: from `embed_variants`; shipped: weight and bias of the estimator."""
-    logits, facts = {}, {}
-    for name, (rows, x) in variants.items():
-        robot = ~index.is_pool()[rows]
-        stratum = np.where(robot, 1 + index.codes()[rows].astype(np.int64), 0)
-        episode = index.table.take(rows, ["episode"]).column(0).to_numpy()
-        unit = np.where(robot, episode + 1_000_003 * stratum, rows)  # frames of one episode stay together
-        fold = (seeded_hash(unit, f"trust:{config.seed}") % np.uint64(FOLDS)).astype(np.int64)
-        found = cross_fitted(x, robot, stratum, fold, estimator)
-        there = np.isfinite(found)
-        logits[name] = dict(zip(rows[there & ~robot].tolist(), found[there & ~robot].tolist(), strict=True))
-        facts[name] = {
-            "name": NAMES[name],
-            "auroc": auroc(robot[there], found[there], balanced_weights(robot[there], stratum[there])),
-            "rows": len(rows),
-        }
-    for name, mine in logits.items():
-        both = sorted(set(mine) & set(logits["joint"]))
-        a, b = np.array([logits["joint"][r] for r in both]), np.array([mine[r] for r in both])
-        facts[name]["spearman"] = spearman(a, b)
-        facts[name]["overlap"] = overlap_at(a, b, max(1, round(config.top_share * len(both))))
+    """(modality section, style section).
+
+    measure: one of refit.ON_FEATURES; shipped: the score as it is, None where `measure` only stands in for it; notes:
+    sentences that both sections start with.
+    """
+    index = inputs.index
+    notes = list(notes)
+    rows = np.unique(np.concatenate([rows for rows, _ in variants.vectors.values()]))
+    robot = ~index.is_pool()[rows]
+    group = np.where(robot, 1 + index.codes()[rows].astype(np.int64), 0)
+    episode = index.table.take(rows, ["episode"]).column(0).to_numpy() if len(rows) else rows
+    sources = index.sources
+    small = [g for g in np.unique(group[robot]) if len(np.unique(episode[group == g])) < FOLDS]
+    gone = {s.name for s in index.of_role("robot")} - {sources[g - 1].name for g in group[robot]}
+    names = sorted(gone | {sources[g - 1].name for g in small})
+    if names:
+        notes.append(f"Left out of the audits: {', '.join(names)}, {FEW_EPISODES.format(least=FOLDS)}.")
+    kept = ~np.isin(group, small)
+    rows, robot, group, episode = rows[kept], robot[kept], group[kept], episode[kept]
+    if not robot.any() or robot.all():
+        return skipped_sections(TOO_FEW.format(least=FOLDS))
+    inputs = replace(inputs, index=FewerSets(index, names))
+    fold = even_folds(group, np.where(robot, episode, rows), FOLDS, f"trust:{config.seed}")
+    scores: dict[str, dict[int, float]] = {}
+    facts: dict[str, Any] = {}
+    for name, (mine, x) in variants.vectors.items():
+        there = np.isin(mine, rows)
+        at = np.searchsorted(rows, mine[there])
+        try:
+            found = cross_fitted(rows[at], x[there], fold[at], measure, inputs)
+        except EmtError as error:
+            if name == "joint":
+                return skipped_sections(f"The audits cannot be made: {error.what}.")
+            notes.append(f"{NAMES[name].capitalize()} is left out: {error.what}.")
+            continue
+        weights = balanced_weights(robot[at], group[at])
+        facts[name] = {"name": NAMES[name], "auroc": auroc(robot[at], found, weights), "rows": len(at)}
+        pool = ~robot[at]
+        scores[name] = dict(zip(rows[at][pool].tolist(), found[pool].tolist(), strict=True))
+    for name in facts:
+        facts[name] |= _compared(scores["joint"], scores[name], config.top_share)
     if shipped is not None:
-        _fixed(index, variants, facts, shipped, config)
-    modality = {name: facts[name] for name in MODALITIES if name in facts}
+        said = {name: _as_it_is(index, variants, shipped, name) for name in facts if name not in ("image", "text")}
+        for name, mine in said.items():
+            moved = _compared(said["joint"], mine, config.top_share)
+            facts[name] |= {f"fixed_{key}": value for key, value in moved.items()}
+    between = [name for name in MODALITIES if name in facts]
+    common = sorted(set.intersection(*(set(scores[name]) for name in between)))
+    columns = [np.array([scores[name][row] for row in common]) for name in between]
+    matrix = [[spearman(a, b) for b in columns] for a in columns]
+    modality = {name: facts[name] for name in between}
     style = {name: facts[name] for name in facts if name not in MODALITIES}
-    return _modality_section(modality), _style_section(style)
+    left_out = [*notes, *(sentence for name, sentence in variants.left_out.items() if name in MODALITIES)]
+    return (
+        modality_section(modality, matrix, config.top_share, left_out),
+        style_section(style, modality["joint"], config.top_share, [*notes, *_size_note(variants)], variants.side),
+    )
 
 
-def _fixed(
-    index: Index,
-    variants: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    facts: dict[str, Any],
-    shipped: tuple[np.ndarray, float],
-    config: TrustConfig,
-) -> None:
-    """What the estimator, as it is, says of the restyled pool samples."""
-    weight, bias = shipped
-    scored = {
-        name: dict(zip(rows.tolist(), (x.astype(np.float64) @ weight + bias).tolist(), strict=True))
-        for name, (rows, x) in variants.items()
-        if name not in ("image", "text")
-    }
-    pool = index.is_pool()
-    for name, mine in scored.items():
-        both = [row for row in sorted(set(mine) & set(scored["joint"])) if pool[row]]
-        a, b = np.array([scored["joint"][r] for r in both]), np.array([mine[r] for r in both])
-        facts[name]["fixed_spearman"] = spearman(a, b)
-        facts[name]["fixed_overlap"] = overlap_at(a, b, max(1, round(config.top_share * len(both))))
-        facts[name]["fixed_shift"] = float((b - a).mean())
+def _compared(before: Mapping[int, float], after: Mapping[int, float], top_share: float) -> dict[str, float]:
+    """Rank correlation, and overlap of the best share, over the rows that both have."""
+    both = sorted(set(before) & set(after))
+    a, b = np.array([before[row] for row in both]), np.array([after[row] for row in both])
+    return {"spearman": spearman(a, b), "overlap": overlap_at(a, b, max(1, round(top_share * len(both))))}
 
 
-def _modality_section(facts: dict[str, Any]) -> dict[str, Any]:
-    numbers = []
-    if "text" in facts:
-        numbers.append(
-            numbered(
-                "AUROC of the text alone",
-                facts["text"]["auroc"],
-                "0.5 means that words tell nothing; near 1 the wording alone gives robots away (instructions sound "
-                "like "
-                "nothing in the pool), so compare with robot_text: none.",
-                good=0.75,
-                bad=0.97,
-            )
-        )
-    if "image" in facts:
-        numbers.append(
-            numbered(
-                "AUROC of the image alone",
-                facts["image"]["auroc"],
-                "Pictures should tell robots apart, yet not perfectly; near 1 together with a style audit that "
-                "moves the "
-                "ranking, the estimator reads how pictures were made.",
-                good=0.95,
-                bad=0.999,
-            )
-        )
-        numbers.append(
-            numbered(
-                "Selection that the image alone would keep",
-                facts["image"]["overlap"],
-                "Share of the joint selection that an image-only estimator would take as well; in the middle both "
-                "parts "
-                "count, near 1 the conversation plays no role: give the encoder the text, or pool its last token.",
-                form="share",
-            )
-        )
-    return {
-        "title": "Modality audit",
-        "question": "Is it the picture, the words, or both that make a sample near?",
-        "numbers": numbers,
-        "variants": facts,
-    }
+def _as_it_is(index: Index, variants: Variants, shipped: ScoreOf, name: str) -> dict[int, float]:
+    """Pool row -> what the score, as it is, says of this variant of it."""
+    rows, x = variants.vectors[name]
+    mine = index.is_pool()[rows]
+    return dict(zip(rows[mine].tolist(), shipped(x[mine]).tolist(), strict=True))
 
 
-def _style_section(facts: dict[str, Any]) -> dict[str, Any]:
-    moved = [f.get("fixed_spearman", f["spearman"]) for f in facts.values()]
-    kept = [f.get("fixed_overlap", f["overlap"]) for f in facts.values()]
-    numbers = [
-        numbered(
-            "Ranking that survives restyling",
-            min(moved) if moved else None,
-            "Lowest rank correlation of the pool before and after all images were brought to one size, strong JPEG "
-            "or grey; "
-            "above 0.9 style decides little, and below 0.7 restyle before you embed.",
-            good=0.9,
-            bad=0.7,
-        ),
-        numbered(
-            "Selection that survives restyling",
-            min(kept) if kept else None,
-            "Lowest share of the best samples that stay among the best; above 85 % is good, and below 60 % the cut "
-            "depends on "
-            "how pictures were stored.",
-            good=0.85,
-            bad=0.6,
-            form="share",
-        ),
+def _size_note(variants: Variants) -> list[str]:
+    if variants.own_side is None or variants.side < variants.own_side:
+        return []
+    return [
+        f"One size says nothing here: the encoder scales every image to {variants.own_side} px anyway, and the audit "
+        f"to {variants.side} px. Set `side` below {variants.own_side}."
     ]
-    return {
-        "title": "Style audit",
-        "question": "How far does the ranking move when only the looks of the images change?",
-        "numbers": numbers,
-        "variants": facts,
-    }

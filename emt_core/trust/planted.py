@@ -63,21 +63,24 @@ def planted(
         }
     first = section["measures"][next(iter(scores))]
     within = [found["auroc"] for found in first["within"].values()]
+    chance = float(near.mean())
+    most = min(1.0, near.sum() / _best_of(top_share, len(near)))  # where near samples are rare, 1 is out of reach
     section["numbers"] = [
         numbered(
             "Precision of the best share",
             first["precision"],
-            f"Share of near content among the best {top_share:.0%}; chance gives {near.mean():.0%}, so clearly more "
-            f"is good, "
-            "and if it is not, the features or the robot data do not show the content you want.",
-            good=min(near.mean() + 0.5 * (1 - near.mean()), 0.95),
-            bad=near.mean() + 0.1 * (1 - near.mean()),
+            f"Share of near content among the best {top_share:.0%}: chance gives {chance:.1%} and a perfect score "
+            f"{most:.1%}; half of the way is good, and near chance the features or the robot data do not show the "
+            "content you want, so try another encoder, pooling or measure.",
+            good=chance + 0.5 * (most - chance),
+            bad=chance + 0.1 * (most - chance),
             form="share",
         ),
         numbered(
             "AUROC, near against far content",
             first["auroc"],
-            "1 is perfect and 0.5 chance; below 0.6 the score does not order by content at all.",
+            "1 is perfect and 0.5 chance; above 0.75 is good, and below 0.6 the score hardly orders by content: look "
+            "which measure of the table below does better, or try another encoder or pooling.",
             good=0.75,
             bad=0.6,
         ),
@@ -108,11 +111,14 @@ def planted(
     return section
 
 
+def _best_of(top_share: float, rows: int) -> int:
+    return max(1, round(top_share * rows))
+
+
 def _ranking(values: np.ndarray, near: np.ndarray, top_share: float) -> dict[str, Any]:
-    k = max(1, round(top_share * len(values)))
     return {
         "auroc": auroc(near, values),
-        "precision": float(near[best(values, k)].mean()),
+        "precision": float(near[best(values, _best_of(top_share, len(values)))].mean()),
         "base_rate": float(near.mean()),
         "rows": len(values),
     }

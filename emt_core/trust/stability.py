@@ -1,130 +1,214 @@
 """Stability: would another seed, another stop, one robot set less, or other negatives have chosen the same samples?
 
-The linear estimator is trained again and again (a tenth of a second each); rankings are compared with its own on a
-seeded subsample of the pool.
+The measure is fitted again and again (a linear one in a tenth of a second); rankings are compared with its own on a
+seeded subsample of the pool. What a measure does not have (a perplexity has no negatives) is said, not made up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from emt_core.index import Index
+from emt_core.errors import EmtError
 from emt_core.metrics.rank_agreement import overlap_at, spearman
-from emt_core.proximity.learned import LinearEstimator, train
-from emt_core.proximity.prepared import Prepared, prepare
-from emt_core.stage_config import EstimatorConfig
+from emt_core.proximity.base import Inputs
+from emt_core.proximity.split import TRAIN, seeded_hash, split_rows
 from emt_core.store import Features
 from emt_core.trust.config import TrustConfig
 from emt_core.trust.number import numbered
+from emt_core.trust.refit import IN_STEPS, ON_FEATURES, FewerSets, Measure, ScoreOf, Shown, fit_again, scored_again
+
+Table = dict[str, list[Any]]
+
+WHY_NOT = {
+    "random": "A random score learns nothing, so there is nothing that another training could change.",
+    "clip": "This score is read off a ready CLIP model: nothing is learned from your data, so nothing can be repeated.",
+    "imported": "This score was made elsewhere, so it cannot be made again here: import a second one, made with "
+    "another seed or less robot data, and name it in `compare`.",
+    "perplexity": "This score comes from a VLM fine-tuned on robot data, and tuning it again and reading the whole "
+    "pool takes too long to do many times here: add a second measure with another seed and name its score in "
+    "`compare`.",
+}
+WHY_NOT["delta_perplexity"] = WHY_NOT["perplexity"]
+
+NOT_IN_STEPS = (
+    "This measure is not trained in steps and learns from no negatives: other stops and out-of-fold scores do not "
+    "exist for it."
+)
+NOT_BY_SEED = (
+    "Other seeds are left out: they would change only which texts are counted, and counting all of them takes as long "
+    "as the measure itself."
+)
+ONE_SET = "There is one robot set, so none can be left out: whether it stands for your robot the figures cannot say."
 
 
-def fit(data: Prepared, config: EstimatorConfig, steps: int | None = None) -> LinearEstimator:
-    """The estimator as its stage trains it; steps: exactly so many, whatever the accuracy."""
-    if steps is not None:
-        config = config.model_copy(update={"max_steps": steps, "stop_accuracy": 1.01})
-    batches = data.draws.batches(config.batch_size, config.max_steps)
-    return train(config, batches, data.validation, mean=data.mean, scale=data.scale)
+def repeats(kind: str, config: TrustConfig, robot_sets: int) -> int:
+    """How many fits `stability` makes for a measure of this kind."""
+    if kind in WHY_NOT:
+        return 0
+    seeds = config.seeds if kind in ON_FEATURES else 0
+    in_steps = len(config.stop_points) + config.folds if kind in IN_STEPS else 0
+    return seeds + in_steps + (robot_sets if robot_sets > 1 else 0)
 
 
 def stability(
-    index: Index,
-    features: Features,
+    measure: Measure,
+    inputs: Inputs,
     rows: np.ndarray,
-    logit: np.ndarray,
-    estimator: EstimatorConfig,
+    score: np.ndarray,
     config: TrustConfig,
     *,
     on_fit: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """(section, table: kind name spearman overlap). rows: index rows of the subsample; logit: their scores."""
-    x = features.take(rows)
-    k = max(1, round(config.top_share * len(rows)))
-    table: dict[str, list[Any]] = {"kind": [], "name": [], "spearman": [], "overlap": []}
-    data = prepare(index, features, estimator)
+) -> tuple[dict[str, Any], Table, np.ndarray | None]:
+    """(section, table: kind name spearman overlap, out-of-fold scores float32 [rows of the index] or None).
 
-    def compare(kind: str, name: str, other: np.ndarray, against: np.ndarray = logit, size: int = k) -> None:
+    rows: index rows of the subsample; score: theirs, by the measure in question.
+    """
+    section: dict[str, Any] = {
+        "title": "Stability",
+        "question": "Would another training have chosen the same samples?",
+        "numbers": [],
+        "notes": [],
+    }
+    table: Table = {"kind": [], "name": [], "spearman": [], "overlap": []}
+    if measure.kind in WHY_NOT:
+        return section | {"skipped": WHY_NOT[measure.kind]}, table, None
+    x = inputs.features.take(rows).astype(np.float32)
+    notes: list[str] = section["notes"]
+
+    def compare(kind: str, name: str, other: np.ndarray, among: np.ndarray | slice = slice(None)) -> None:
+        mine, its = score[among], other[among]
         table["kind"].append(kind)
         table["name"].append(name)
-        table["spearman"].append(spearman(against, other))
-        table["overlap"].append(overlap_at(against, other, size))
+        table["spearman"].append(spearman(mine, its))
+        table["overlap"].append(overlap_at(mine, its, max(1, round(config.top_share * len(mine)))))
+
+    def again(changed: Measure, given: Inputs) -> np.ndarray:
+        found = scored_again(changed, given, rows, x)
         on_fit()
+        return found
 
-    for seed in range(config.seeds):
-        again = estimator.model_copy(update={"seed": estimator.seed + seed + 1})
-        compare("seed", str(again.seed), fit(prepare(index, features, again), again).logits(x))
-    for steps in config.stop_points:
-        compare("steps", str(steps), fit(data, estimator, steps).logits(x))
-    names, robots = [s.name for s in index.of_role("robot")], list(data.draws.robots)
-    if len(robots) > 1:
-        for place, name in enumerate(names):
-            rest = replace(data, draws=replace(data.draws, robots=robots[:place] + robots[place + 1 :]))
-            compare("without robot set", name, fit(rest, estimator).logits(x))
-    out = out_of_fold(data, estimator, rows, x, config.folds, on_fit)
-    negatives = np.isin(rows, data.draws.pool)
-    compare(
-        "out of fold",
-        f"{config.folds} folds",
-        out[negatives],
-        logit[negatives],
-        max(1, round(config.top_share * int(negatives.sum()))),
-    )
-    return _section(table), table
+    if measure.kind in ON_FEATURES:
+        for seed in range(measure.seed + 1, measure.seed + 1 + config.seeds):
+            compare("seed", str(seed), again(measure.model_copy(update={"seed": seed}), inputs))
+    else:
+        notes.append(NOT_BY_SEED)
+    if measure.kind in IN_STEPS:
+        for steps in config.stop_points:
+            stopped = measure.model_copy(update={"max_steps": steps, "stop_accuracy": 1.01})  # whatever the accuracy
+            compare("steps", str(steps), again(stopped, inputs))
+    else:
+        notes.append(NOT_IN_STEPS)
+    sets = [source.name for source in inputs.index.of_role("robot")]
+    for name in sets if len(sets) > 1 else ():
+        try:
+            compare("without robot set", name, again(measure, replace(inputs, index=FewerSets(inputs.index, (name,)))))
+        except EmtError as error:  # knn: too few frames are left
+            notes.append(f"Without {name} the measure cannot be fitted: {error.what}.")
+    if len(sets) == 1:
+        notes.append(ONE_SET)
+    out = None
+    if measure.kind in IN_STEPS:
+        ok = inputs.features.ok()
+        fold = folds_of_rows(inputs.index.rows, config)
+        out = out_of_fold(inputs.features, ok, fold, fold_scores(measure, inputs, ok, fold, config, on_fit))
+        part = split_rows(
+            inputs.index, ok, validation=measure.validation_share, test=measure.test_share, seed=measure.seed
+        )
+        negatives = part[rows] == TRAIN
+        if negatives.any():
+            compare("out of fold", f"{config.folds} folds", out[rows], negatives)
+    section["numbers"] = _numbers(table, config.top_share)
+    return section, table, out
 
 
-def out_of_fold(
-    data: Prepared,
-    estimator: EstimatorConfig,
-    rows: np.ndarray,
-    x: np.ndarray,
-    folds: int,
+def folds_of_rows(rows: int, config: TrustConfig) -> np.ndarray:
+    """int64 [rows]: each row's fold, by seeded hash: sources with a period (every fifth a duplicate) stay mixed."""
+    salt = f"trust folds:{config.seed}"
+    return (seeded_hash(np.arange(rows), salt) % np.uint64(config.folds)).astype(np.int64)
+
+
+def fold_scores(
+    measure: Measure,
+    inputs: Inputs,
+    ok: np.ndarray,
+    fold: np.ndarray,
+    config: TrustConfig,
     on_fit: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """float32 [n]: each row's logit from an estimator that did not have it as a negative (fold: row mod folds)."""
-    found = np.empty(len(rows), np.float32)
-    pool = data.draws.pool
-    for fold in range(folds):
-        rest = replace(data, draws=replace(data.draws, pool=pool[pool % folds != fold]))
-        mine = rows % folds == fold
-        found[mine] = fit(rest, estimator).logits(x[mine])
+) -> list[ScoreOf]:
+    """A score a fold, learned as if the pool rows of that fold did not exist."""
+    pool = inputs.index.is_pool()
+    found = []
+    for held in range(config.folds):
+        shown = Shown(inputs.features.table, ok & ~(pool & (fold == held)))
+        found.append(fit_again(measure, replace(inputs, features=shown)))
         on_fit()
     return found
 
 
-ADVICE = {
-    "seed": "Lowest rank correlation with the same estimator trained on another seed; above 0.95 the ranking does "
-    "not hang on "
-    "chance, and below 0.8 train longer or add robot episodes.",
-    "steps": "Lowest rank correlation with the ranking at other stops; above 0.9 the early stop hardly matters, and "
-    "below 0.7 "
-    "compare selections of several stops before you commit.",
-    "without robot set": "Lowest rank correlation when one robot set is left out; above 0.9 no set decides alone, "
-    "and below "
-    "0.7 the selection serves that set: say so, or give it a selection of its own.",
-    "out of fold": "Rank correlation with scores of samples that never served as negatives; above 0.95 having been "
-    "a negative "
-    "costs a sample nothing, and below 0.85 select by out-of-fold scores.",
-}
+def out_of_fold(features: Features, ok: np.ndarray, fold: np.ndarray, scores: Sequence[ScoreOf]) -> np.ndarray:
+    """float32 [rows]: each row by the score that was learned without its fold's pool rows; NaN without a vector."""
+    found = np.full(len(fold), np.nan, np.float32)
+    for rows, x in _blocks(features, ok):
+        for held, score in enumerate(scores):
+            mine = fold[rows] == held
+            if mine.any():
+                found[rows[mine]] = score(x[mine])
+    return found
+
+
+def _blocks(features: Features, ok: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for at, vectors in features.batches(batch_rows=4096):
+        there = ok[at : at + len(vectors)]
+        yield at + np.flatnonzero(there), vectors[there].astype(np.float32)
+
+
 BOUNDS = {"seed": (0.95, 0.8), "steps": (0.9, 0.7), "without robot set": (0.9, 0.7), "out of fold": (0.95, 0.85)}
 LABEL = {
     "seed": "Another seed",
     "steps": "Another stop",
     "without robot set": "One robot set less",
-    "out of fold": "Never a negative",
+    "out of fold": "Not met in training",
+}
+ADVICE = {
+    "seed": "Lowest rank correlation with the same measure fitted with another seed; above 0.95 the ranking does not "
+    "hang on chance, and below 0.8 add robot episodes (or train longer).",
+    "steps": "Lowest rank correlation with the ranking at other stops; above 0.9 the early stop hardly matters, and "
+    "below 0.7 compare selections of several stops before you commit.",
+    "without robot set": "Lowest rank correlation when one robot set is left out; above 0.9 no set decides alone, and "
+    "below 0.7 the selection serves that set: say so, or give it a selection of its own.",
+    "out of fold": "Rank correlation with scores by an estimator that had not met the sample; above 0.95 having served "
+    "as a negative costs a sample nothing, and below 0.85 select by the out-of-fold scores of this report (below).",
+}
+WORST = {
+    "seed": "another seed",
+    "steps": "another stop",
+    "without robot set": "one robot set less",
+    "out of fold": "an estimator that had not met the sample",
 }
 
 
-def _section(table: dict[str, list[Any]]) -> dict[str, Any]:
+def _numbers(table: Table, top_share: float) -> list[dict[str, Any]]:
     numbers = []
     for kind, (good, bad) in BOUNDS.items():
         found = [value for name, value in zip(table["kind"], table["spearman"], strict=True) if name == kind]
         if found:
             numbers.append(numbered(LABEL[kind], float(np.min(found)), ADVICE[kind], good=good, bad=bad))
-    return {
-        "title": "Stability",
-        "question": "Would another training have chosen the same samples?",
-        "numbers": numbers,
-    }
+    if table["overlap"]:
+        place = int(np.argmin(table["overlap"]))
+        numbers.append(
+            numbered(
+                "Selection that stays",
+                table["overlap"][place],
+                f"Lowest share of the best {top_share:.0%} that stay among the best (here with "
+                f"{WORST[table['kind'][place]]}); above 85 % the selection is settled, and below 60 % follow what the "
+                "figure of that repetition says, or select more samples than you need.",
+                good=0.85,
+                bad=0.6,
+                form="share",
+            )
+        )
+    return numbers

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,24 +26,78 @@ if TYPE_CHECKING:
 
 Restyle = Callable[["Image.Image"], "Image.Image"]
 BATCH = 16
+SIDE_WITHOUT_OWN = 224
+"""Pixels that `one_size` scales to where the encoder has no size of its own: half of the 448 that VLMs often see."""
 
 
-def restylings(config: TrustConfig) -> dict[str, Restyle]:
+def restylings(side: int, jpeg_quality: int) -> dict[str, Restyle]:
     """What the style audit does to every image, pool and robot alike."""
     from PIL import Image
 
     def one_size(image: Image.Image) -> Image.Image:
-        return image.resize((config.side, config.side), Image.Resampling.BICUBIC)
+        # down, so that all have the same little detail; up again, because that size and not this is what is looked at
+        small = image.resize((side, side), Image.Resampling.BICUBIC)
+        return small.resize((2 * side, 2 * side), Image.Resampling.BICUBIC)
 
     def compressed(image: Image.Image) -> Image.Image:
         held = io.BytesIO()
-        image.save(held, "JPEG", quality=config.jpeg_quality)
+        image.save(held, "JPEG", quality=jpeg_quality)
         return Image.open(held).convert("RGB")
 
     def grey(image: Image.Image) -> Image.Image:
         return image.convert("L").convert("RGB")
 
     return {"one_size": one_size, "jpeg": compressed, "grey": grey}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    vectors: dict[str, tuple[np.ndarray, np.ndarray]]
+    """Variant -> (int64 rows, rising; float32 [n, dim])."""
+
+    left_out: dict[str, str]
+    """Variant that these features do not have -> why, in a sentence."""
+
+    side: int
+    """Pixels that the variant `one_size` scales every image down to."""
+
+    own_side: int | None
+    """Pixels that the encoder scales every image to anyway; None where it keeps an image's own size."""
+
+
+def own_side(encoder: Encoder) -> int | None:
+    """Pixels on a side of the one size that the encoder's processor brings every image to; None: it has none."""
+    images = getattr(getattr(encoder, "processor", None), "image_processor", None)
+    if images is None:  # open_clip's settings, or no processor at all
+        size = getattr(encoder, "preprocess", {}).get("size")
+        return int(size) if isinstance(size, int) else max(size) if size else None
+    if hasattr(images, "merge_size"):  # Qwen: keeps an image's own size
+        return None
+    for name in ("crop_size", "size"):
+        height = (getattr(images, name, None) or {}).get("height")
+        if height:
+            return int(height)
+    return None
+
+
+def _plans(embed: EmbedConfig, encoder: Encoder) -> tuple[dict[str, tuple[bool, bool]], dict[str, str]]:
+    """(modality -> image and text seen or not, modality left out -> why)."""
+    plans = {"joint": (True, True), "image": (True, False), "text": (False, True)}
+    why: dict[str, str] = {}
+    silent = [role for role, text in (("robots", embed.robot_text), ("the pool", embed.pool_text)) if text == "none"]
+    if embed.encoder == "clip" or len(silent) == 2:
+        why["image"] = "Image only is left out: these features are of the image alone as they are."
+        why["text"] = "Text only is left out: these features hold no text."
+    elif silent:
+        field = "robot_text" if silent[0] == "robots" else "pool_text"
+        why["text"] = (
+            f"Text only is left out: {silent[0]} have no text in these features ({field}: none), so words cannot be "
+            "compared. Text that only one side has gives that side away by being there: set pool_text and robot_text "
+            "both to none, or neither."
+        )
+    elif not encoder.takes_text_only:
+        why["text"] = "Text only is left out: this encoder takes no sample without an image."
+    return {name: seen for name, seen in plans.items() if name not in why}, why
 
 
 def embed_variants(
@@ -56,17 +111,16 @@ def embed_variants(
     out: Path,
     runtime: Runtime,
     progress: Progress,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Variant -> (int64 rows, float32 [n, dim]). What an interrupted run has embedded is found, not embedded again."""
+) -> Variants:
+    """rows: int64, rising. What an interrupted run has embedded is found, not embedded again."""
     from safetensors.numpy import load_file, save_file
 
     encoder = build_encoder(embed, base, revision)
-    plans: dict[str, tuple[bool, bool, Restyle | None]] = {"joint": (True, True, None), "image": (True, False, None)}
-    if embed.encoder == "clip":  # its features are of the image alone
-        plans.pop("image")
-    elif encoder.takes_text_only:
-        plans["text"] = (False, True, None)
-    plans |= {name: (True, True, restyle) for name, restyle in restylings(config).items()}
+    own = own_side(encoder)
+    side = config.side or (own // 2 if own else SIDE_WITHOUT_OWN)
+    modalities, left_out = _plans(embed, encoder)
+    plans: dict[str, tuple[bool, bool, Restyle | None]] = {name: (*seen, None) for name, seen in modalities.items()}
+    plans |= {name: (True, True, restyle) for name, restyle in restylings(side, config.jpeg_quality).items()}
     out.mkdir(parents=True, exist_ok=True)
     left = [name for name in plans if not (out / f"{name}.safetensors").exists()]
     if left:
@@ -79,7 +133,8 @@ def embed_variants(
             save_file({"rows": kept, "vectors": vectors}, aside)
             aside.replace(out / f"{name}.safetensors")
     stored = {name: load_file(out / f"{name}.safetensors") for name in plans}
-    return {name: (found["rows"], found["vectors"]) for name, found in stored.items()}
+    vectors = {name: (found["rows"], found["vectors"]) for name, found in stored.items()}
+    return Variants(vectors=vectors, left_out=left_out, side=side, own_side=own)
 
 
 def _embed(
