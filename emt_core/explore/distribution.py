@@ -13,8 +13,8 @@ Scale = Literal["logit", "probability", "score"]
 
 BINS = 160
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-MIDDLE = (0.005, 0.995)
-"""What an axis has to show well; values further out than half its width beyond are counted at the ends."""
+MIDDLE = (0.05, 0.95)
+"""What an axis has to show well. Wider, and one value far out would be part of it in a pool of a hundred rows."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ def _ends_of(values: np.ndarray, scale: Scale) -> tuple[float, float]:
 
 def readable_ends(lowest: float, first: float, last: float, highest: float) -> tuple[float, float]:
     """Ends of an axis or a slider on which the middle of the values (`first` to `last`, the quantiles MIDDLE) takes at
-    least half the length: no further out than half its width, nor than the values go."""
-    margin = (last - first) / 2
-    return (max(lowest, first - margin), min(highest, last + margin)) if margin > 0 else (lowest, highest)
+    least a third of the length: no further out than its own width, nor than the values go. Normal values reach these
+    ends at 4.9 standard deviations."""
+    width = last - first
+    return (max(lowest, first - width), min(highest, last + width)) if width > 0 else (lowest, highest)
 
 
 def beyond(values: np.ndarray, edges: np.ndarray) -> int:

@@ -60,7 +60,7 @@ OF_KIND = {
         ),
     ),
     "knn": ScoreScale(
-        name="− distance to k-th robot frame",
+        name="− k-th distance",
         help=(
             "Minus the L2 distance to the k-th nearest robot frame in the encoder's feature space. Higher, so closer "
             "to 0, is nearer to robot data."

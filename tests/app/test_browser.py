@@ -20,7 +20,14 @@ def metric(page: Page, label: str):
 
 @pytest.mark.parametrize(
     ("path", "title", "figures"),
-    [("", "Overview", 1), ("map", "Map", 3), ("scores", "Scores", 4), ("select", "Select", 2), ("browse", "Browse", 0)],
+    [
+        ("", "Overview", 1),
+        ("overview", "Overview", 1),
+        ("map", "Map", 3),
+        ("scores", "Scores", 4),
+        ("select", "Select", 2),
+        ("browse", "Browse", 0),
+    ],
 )
 def test_every_page_opens_by_its_address(page: Page, server: Server, path, title, figures):
     visit(page, f"{server.address}/{path}", title)
