@@ -264,7 +264,11 @@ class SelectConfig(StageConfig):
 
 
 class Runtime(Frozen):
-    """How and where to run; changes no result (a test says so) and enters no key."""
+    """How and where to run; changes no result (a test says so) and enters no key.
+
+    To the last bit, but for measures that run a model: perplexities and CLIP scores of another batch size agree to
+    rounding, and so do those of a GPU in its own precision.
+    """
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from encoders.test_clip import CONFIG
 from encoders.tiny_models import save_internvl
-from small_world import small_world
+from PIL import Image
+from pyarrow import parquet
+from small_world import picture, small_world, write_robot
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.errors import EmtError
+from emt_core.images import open_images
 from emt_core.index import Index
 from emt_core.measure_config import MeasureConfig
+from emt_core.plan import make_plan
 from emt_core.progress import Progress
 from emt_core.proximity import measure_of
 from emt_core.proximity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.perplexity import delta
 from emt_core.proximity.token_loss import Reader, load_for_loss
-from emt_core.recipe import load_recipe
+from emt_core.recipe import build_recipe, load_recipe
 from emt_core.runner import run_plan
 from emt_core.stage_config import Runtime
 from emt_core.store import Features
@@ -31,8 +38,6 @@ from emt_core.store import Features
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Inputs:
-    from emt_core.plan import make_plan
-
     base = tmp_path_factory.mktemp("models")
     small_world(base / "world", pool_rows=24, episodes=4)
     save_internvl(base / "vlm")
@@ -49,7 +54,7 @@ def inputs(tmp_path_factory) -> Inputs:
     )
 
 
-CONFIG_OF = {"model": "vlm", "tune_steps": 6, "tune_batch": 4, "action_bins": 16, "tune_rate": 1e-3}
+CONFIG_OF: dict[str, Any] = {"model": "vlm", "tune_steps": 6, "tune_batch": 4, "action_bins": 16, "tune_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +76,9 @@ def plain_loss(vlm, reader: Reader, sample, root) -> float:
     """One sample alone, all logits, a loop over its labels."""
     import torch
 
-    item = reader.item(sample, root, 10**8)
-    assert item is not None
+    images = open_images(sample.images, root, 10**8)
+    assert not any(isinstance(image, Exception) for image in images)
+    item = reader.item(sample, images)  # pyright: ignore[reportArgumentType]
     ids = torch.from_numpy(item.tokens["input_ids"])[None]
     vision = {name: torch.from_numpy(value) for name, value in item.vision.items()}
     with torch.no_grad():
@@ -89,7 +95,7 @@ def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
     config = MeasureConfig(kind="perplexity", **CONFIG_OF)
     found = all_scores(config, inputs, fitted)
     differ = all_scores(MeasureConfig(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
-    reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens, max_images=config.max_images)
+    reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens)
     tuned, origin = (load_for_loss(str(f), None, "cpu") for f in (fitted / "tuned", inputs.base / "vlm"))
     source = inputs.index.sources[0]
     for row in (0, 1, 5, 7, 9):  # plain, far, text only, three images, twenty turns
@@ -153,13 +159,13 @@ def test_delta_stays_finite_where_perplexity_would_not():
     assert np.isfinite(found).all() and found[0] < 0 < found[1]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
+def save_clip(folder: Path) -> Path:
+    """A tiny CLIP model with random weights, as open_clip reads it from a folder."""
     import open_clip
     import torch
     from safetensors.torch import save_file
 
-    folder = tmp_path_factory.mktemp("clip")
+    folder.mkdir()
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CONFIG)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
@@ -167,21 +173,116 @@ def clip(tmp_path_factory) -> Path:
     return folder
 
 
-def test_clip_score_is_the_cosine_of_image_and_words(inputs, clip, tmp_path):
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return save_clip(tmp_path_factory.mktemp("clip") / "model")
+
+
+def test_clip_score_is_the_cosine_of_images_and_words(inputs, clip, tmp_path):
     import open_clip
     import torch
-    from PIL import Image
 
-    config = MeasureConfig(kind="clip", model=str(clip))
+    config = MeasureConfig(kind="clip", model=str(clip), max_images=2)
     measure_of("clip").fit(config, inputs, tmp_path)
-    found = all_scores(config, inputs, tmp_path)
-    assert np.isnan(found[5]) and np.isfinite(np.delete(found, 5)).all()
+    missing: dict[int, str] = {}
+    found = all_scores(config, replace(inputs, no_score=missing.__setitem__), tmp_path)
+    assert np.isnan(found[5]) and np.isfinite(np.delete(found, 5)).all() and missing == {5: "text_only"}
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{clip}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{clip}")
-    image = Image.open(inputs.index.sources[0].root / "0000.png").convert("RGB")
-    with torch.no_grad():
-        seen = model.eval().encode_image(transform(image)[None], normalize=True)
-        said = model.encode_text(tokenizer(["Point to the red block. (0.41, 0.62)"]), normalize=True)
-    assert found[0] == pytest.approx(float(seen @ said.T), abs=1e-5)
+    root = inputs.index.sources[0].root
+    for row, files in ((0, ["0000.png"]), (7, ["0001.png", "0002.png"])):  # row 7 has a third, beyond max_images
+        sample = inputs.index.samples([row])[0]
+        said_text = " ".join(turn.text.replace("<image>", " ").strip() for turn in sample.turns)
+        with torch.no_grad():
+            seen = torch.zeros(1, CONFIG["embed_dim"])
+            for name in files:
+                vector = model.eval().encode_image(transform(Image.open(root / name).convert("RGB"))[None])
+                seen += vector / vector.norm() / len(files)
+            said = model.encode_text(tokenizer([said_text]))
+            cosine = float((seen * said).sum() / seen.norm() / said.norm())
+        assert found[row] == pytest.approx(cosine, abs=1e-5)
     later = all_scores(config, inputs, tmp_path, start=8)
+    wide = all_scores(MeasureConfig(kind="clip", model=str(clip)), inputs, tmp_path, start=0)
+    assert wide[7] != pytest.approx(found[7], abs=1e-6)  # the third image counts
     assert np.array_equal(later, found[8:], equal_nan=True)
+
+
+def starved(work, most: int, seen: list[int]):
+    """The same work on a device that holds `most` samples."""
+
+    def run(*args):
+        items = args[1] if len(args) > 1 else args[0]
+        seen.append(len(items))
+        if len(items) > most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return work(*args)
+
+    return run
+
+
+def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(inputs, fitted, clip, monkeypatch):
+    from emt_core.encoders.clip import ClipEncoder
+    from emt_core.proximity import token_loss
+
+    roomy = replace(inputs, runtime=Runtime(workers=0, batch_size=8))
+    configs = [MeasureConfig(kind="perplexity", **CONFIG_OF), MeasureConfig(kind="clip", model=str(clip))]
+    whole = [all_scores(config, roomy, fitted) for config in configs]
+    seen: list[int] = []
+    monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 3, seen))
+    monkeypatch.setattr(ClipEncoder, "encode", starved(ClipEncoder.encode, 3, seen))
+    for config, want in zip(configs, whole, strict=True):
+        seen.clear()
+        assert all_scores(config, roomy, fitted) == pytest.approx(want, rel=1e-4, abs=1e-6, nan_ok=True)
+        assert seen[0] >= 7 and max(seen[2:]) <= 3 and len(seen) > 20  # halved for the rest of the run
+    monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 0, seen))
+    with pytest.raises(EmtError, match="out of memory with a single sample"):
+        all_scores(configs[0], roomy, fitted)
+
+
+def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_path):
+    """The same rows as a table and as a stream; one image cut short, one row without words of the assistant."""
+    rng = np.random.default_rng(0)
+    cells = []
+    for _ in range(20):
+        encoded = io.BytesIO()
+        Image.fromarray(picture(rng, near=True)).save(encoded, "PNG")
+        cells.append({"bytes": encoded.getvalue(), "path": None})
+    cells[3]["bytes"] = cells[3]["bytes"][:-60]
+    (tmp_path / "rows").mkdir()
+    columns = {"image": cells, "question": [f"Row {row}?" for row in range(20)], "answer": ["yes, it is"] * 20}
+    parquet.write_table(pa.table(columns), tmp_path / "rows" / "part.parquet")
+    write_robot(tmp_path / "arm", episodes=3, seed=0)
+    read = {"role": "pool", "path": "rows", "images": "image", "question": "question", "answer": "answer"}
+    arm = {"name": "arm", "role": "robot", "format": "lerobot", "path": "arm", "camera": "observation.images.front"}
+    workspace = Workspace.open(tmp_path / "ws", create=True)
+    found, missing = {}, {}
+    for form, more in {"parquet": {}, "hf": {"streaming": True}}.items():
+        recipe = build_recipe(
+            {
+                "name": form,
+                "base": str(tmp_path),
+                "runtime": {"workers": 0, "batch_size": 2},
+                "sources": [{"name": "web", "format": form} | read | more, arm | {"frames_per_episode": 2}],
+                "embed": {"encoder": "fake"},
+            }
+        )
+        made = run_plan(make_plan(recipe), workspace, quiet=True)
+        for kind, settings in (("perplexity", CONFIG_OF), ("clip", {"model": str(clip)})):
+            reasons: dict[int, str] = {}
+            given = Inputs(
+                index=Index(made["sources"]),
+                features=Features.at(made["embed"].data / "features.lance"),
+                embed=made["embed"],
+                base=tmp_path,
+                runtime=recipe.runtime,
+                progress=Progress(label="test", quiet=True),
+                no_score=reasons.__setitem__,
+            )
+            found[form, kind] = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted)
+            missing[form, kind] = reasons
+            later = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted, start=8)
+            assert np.array_equal(later, found[form, kind][8:], equal_nan=True)
+    for kind in ("perplexity", "clip"):
+        assert np.array_equal(found["hf", kind], found["parquet", kind], equal_nan=True)
+        assert np.flatnonzero(np.isnan(found["hf", kind])).tolist() == [3]
+        assert missing["hf", kind] == missing["parquet", kind] == {3: "undecodable_image"}

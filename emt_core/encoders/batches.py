@@ -7,9 +7,9 @@ resumes at a window's start, or one that has another source before this one, mak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ BATCHES_PER_WINDOW = 4
 """More sort better by length; fewer lose less to a kill (a window is the smallest commit)."""
 
 CHARACTERS_A_TOKEN = 4
+T = TypeVar("T")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
@@ -57,39 +58,60 @@ def expected_length(sample: Sample, text: TextMode, max_images: int, max_text_to
     return min(len(sample.images), max_images), min(characters // CHARACTERS_A_TOKEN, max_text_tokens)
 
 
-class HalvingEncoder:
-    """Runs batches through an encoder; where memory runs out, halves the batch for the rest of the run and goes on."""
+class Halving(Generic[T]):
+    """Runs batches through a model; where memory runs out, halves the batch for the rest of the run and goes on."""
 
-    def __init__(self, encoder: Encoder, progress: Progress, batch_size: int) -> None:
-        self.encoder, self.progress, self.limit = encoder, progress, batch_size
+    def __init__(
+        self,
+        work: Callable[[Sequence[T]], np.ndarray],
+        progress: Progress,
+        batch_size: int,
+        *,
+        what: str = "the model",
+        remedy: str = "use a device with more memory",
+    ) -> None:
+        """work: items -> one entry (or row) each; it raises the device's out-of-memory error."""
+        self.work, self.progress, self.limit = work, progress, batch_size
+        self.what, self.remedy = what, remedy
         self.halvings = 0
 
-    def encode(self, prepared: Sequence[Prepared]) -> np.ndarray:
-        """float32 [n, dim]. Raises EmtError where not even one sample fits."""
-        parts, at = [], 0
-        while at < len(prepared):
-            part = prepared[at : at + self.limit]
+    def parts(self, items: Sequence[T]) -> list[np.ndarray]:
+        """What `work` gave, piece by piece. Raises EmtError where not even one item fits."""
+        found, at = [], 0
+        while at < len(items):
+            part = items[at : at + self.limit]
             try:
-                vectors = self.encoder.encode(part)
+                result = self.work(part)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(len(part), error)
                 continue
-            parts.append(vectors)
+            found.append(result)
             at += len(part)
-        return np.concatenate(parts) if parts else np.empty((0, self.encoder.dim), np.float32)
+        return found
 
     def _halve(self, tried: int, error: BaseException) -> None:
         if tried == 1:
-            raise EmtError(
-                "the encoder runs out of memory with a single sample",
-                remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
-            ) from error
+            raise EmtError(f"{self.what} runs out of memory with a single sample", remedy=self.remedy) from error
         self.limit = max(tried // 2, 1)
         self.halvings += 1
         _free_device_memory()
         self.progress.say(f"out of memory with {tried} samples at once; going on with {self.limit}")
+
+
+class HalvingEncoder(Halving[Prepared]):
+    """Halving over an encoder's batches."""
+
+    def __init__(self, encoder: Encoder, progress: Progress, batch_size: int) -> None:
+        remedy = "use a device with more memory, fewer embed.max_images or precision bfloat16"
+        super().__init__(encoder.encode, progress, batch_size, what="the encoder", remedy=remedy)
+        self.encoder = encoder
+
+    def encode(self, prepared: Sequence[Prepared]) -> np.ndarray:
+        """float32 [n, dim]. Raises EmtError where not even one sample fits."""
+        found = self.parts(prepared)
+        return np.concatenate(found) if found else np.empty((0, self.encoder.dim), np.float32)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

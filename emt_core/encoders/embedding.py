@@ -15,6 +15,7 @@ from emt_core.encoders.batches import HalvingEncoder, Window, expected_length, w
 from emt_core.encoders.feature_writer import FeatureWriter, webp_thumbnail
 from emt_core.encoders.prefetch import Job, Preparer, Ready
 from emt_core.encoders.reuse import source_config
+from emt_core.encoders.streamed import StreamedImages
 from emt_core.errors import EmtError
 from emt_core.index import Index, SourceRange
 from emt_core.progress import Progress, Tracker
@@ -65,7 +66,7 @@ class Embedding:
         first = self.writer.rows
         for source in sources:
             samples = (sample for _, sample in self.index.iterate(max(first, source.start), source.stop))
-            streamed = _StreamedImages(self.index, source)
+            streamed = StreamedImages(self.index, source)
             for window in windows(source, first, self.batch_size):
                 filling = _Filling(window, self.dim)
                 jobs = [
@@ -78,7 +79,7 @@ class Embedding:
                     owners.append(filling)
                     yield jobs[at : at + self.batch_size]
 
-    def _job(self, row: int, sample: Sample, source: SourceRange, streamed: _StreamedImages) -> Job:
+    def _job(self, row: int, sample: Sample, source: SourceRange, streamed: StreamedImages) -> Job:
         return Job(
             row=row,
             sample=sample,
@@ -164,29 +165,3 @@ class _Filling:
             first = job.images[0] if job.images else None
             if first is not None and not isinstance(first, Exception):
                 self.thumbs.append((job.row, webp_thumbnail(first)))
-
-
-class _StreamedImages:
-    """Images of a source without random access, met in step with its samples; of any other source, None."""
-
-    def __init__(self, index: Index, source: SourceRange) -> None:
-        self._index, self._source = index, source
-        self._images: Iterator[tuple[int, list[Any]]] | None = None
-
-    def of(self, sample: Sample) -> list[Any] | None:
-        if not sample.images or sample.images[0].kind != "stream":
-            return None
-        if self._images is None:
-            from emt_core.images import iter_stream_images
-            from emt_core.source_config import HFSource
-
-            config = HFSource.model_validate(source_config(self._index, self._source))
-            self._images = iter_stream_images(config, self._source.root)
-        for row, images in self._images:
-            if row == sample.row:
-                return images
-        raise EmtError(
-            "the stream ends before the row that the index has",
-            where=sample.id,
-            remedy="the data set changed since `sources` read it: run again with a pinned revision",
-        )

@@ -7,7 +7,9 @@
     scores(config, inputs, fitted, start) -> Iterator[(first row, float32 scores)]
                                        rows [start, end) of the index in order; NaN where a row has no score
 
-A row's score depends on the row and on what was fitted, never on how rows are cut into batches or commits.
+A row's score depends on the row and on what was fitted, never on how rows are cut into batches or commits: to the last
+bit for measures on features and words; to rounding for those that run a model (perplexities, CLIP), whose padding and
+products follow the batch size, or the smaller batch that memory allowed. A resumed run gives the same bits.
 The learned linear estimator (method section 4, `learned.py`) is a stage of its own: `estimator`.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,12 @@ class Inputs:
 
     runtime: Runtime
     progress: Progress
+
+    twin: Artifact | None = None
+    """What the measure's twin left in this stage (see twin.py): work that need not be done again."""
+
+    no_score: Callable[[int, str], None] = lambda row, reason: None
+    """Told the index row and the reason where a measure that runs a model has no score for a row."""
 
 
 class Measure(Protocol):

@@ -1,24 +1,27 @@
 """CLIP image-text score: the cosine of image and conversation under a CLIP model (DataComp's filter, Gadre 2023).
 
 It knows nothing of robots: it asks whether the words belong to the picture. A baseline of data *quality*, so that what
-nearness adds can be told. NaN for a row without an image or whose image cannot be read.
+nearness adds can be told. The vector of several images is the direction of the mean of theirs. NaN for a row without
+an image or whose image cannot be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emt_core.encoders.base import ImageRefused
-from emt_core.encoders.reuse import source_config
+from emt_core.encoders.base import ImageRefused, Prepared
 from emt_core.index import SourceRange
 from emt_core.measure_config import MeasureConfig
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.windows import score_windows
+from emt_core.proximity.windows import NoScore, score_windows
 from emt_core.sample import Sample
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LOGIT = False
 
@@ -33,37 +36,23 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
     from emt_core.encoders.clip import ClipEncoder
-    from emt_core.images import ImageProblem, open_images
 
     encoder = ClipEncoder(config.model, inputs.base)
     encoder.load(inputs.runtime.device, "auto")
 
-    def score(source: SourceRange, samples: Sequence[Sample]) -> np.ndarray:
-        bound = source_config(inputs.index, source)["max_pixels"]
-        found = np.full(len(samples), np.nan, np.float32)
-        good, prepared = [], []
-        for place, sample in enumerate(samples):
-            images: list[Any] = open_images(sample.images[: config.max_images], source.root, bound)
-            if not images or any(isinstance(image, ImageProblem) for image in images):
-                continue
-            try:
-                prepared.append(encoder.prepare(sample, images, "none"))
-            except ImageRefused:
-                continue
-            good.append(place)
-        if good:
-            texts = encoder.encode_text([words(samples[place]) for place in good])
-            found[good] = np.einsum("nd,nd->n", encoder.encode(prepared), texts)
-        return found
+    def prepare(source: SourceRange, sample: Sample, images: list[Image.Image]) -> tuple[Prepared, str]:
+        if not images:
+            raise NoScore("text_only")
+        try:
+            return encoder.prepare(sample, images, "none"), words(sample)
+        except ImageRefused as refused:
+            raise NoScore("image_refused") from refused
 
-    return score_windows(
-        inputs.index,
-        score,
-        start=start,
-        batch_size=inputs.runtime.batch_size,
-        max_images=config.max_images,
-        max_text_tokens=77,
-    )
+    def cosines(items: Sequence[tuple[Prepared, str]]) -> np.ndarray:
+        seen = encoder.encode([prepared for prepared, _ in items])
+        return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
+
+    return score_windows(inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77)
 
 
 def words(sample: Sample) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emt_core.encoders.base import choose_device, choose_dtype
+from emt_core.proximity.windows import NoScore
 from emt_core.training.conversations import IGNORE, ConversationPreparer, Refused, TrainingItem
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from emt_core.sample import Sample
 
@@ -22,24 +23,18 @@ CHUNK = 1024
 class Reader:
     """Samples -> items with their assistant's tokens marked."""
 
-    def __init__(self, model: str, revision: str | None, *, cutoff: int, max_images: int) -> None:
+    def __init__(self, model: str, revision: str | None, *, cutoff: int) -> None:
         from emt_core.policies.backbone import load_processor
 
         self.preparer = ConversationPreparer(load_processor(model, revision), cutoff=cutoff)
-        self.max_images = max_images
         self.pad = self.preparer.tokenizer.pad_token_id or 0
 
-    def item(self, sample: Sample, root: Path, max_pixels: int) -> TrainingItem | None:
-        """None where an image cannot be read or the assistant says nothing."""
-        from emt_core.images import ImageProblem, open_images
-
-        images: list[Any] = open_images(sample.images[: self.max_images], root, max_pixels)
-        if any(isinstance(image, ImageProblem) for image in images):
-            return None
+    def item(self, sample: Sample, images: Sequence[Image.Image]) -> TrainingItem:
+        """Raises NoScore where nothing of it can be scored: the assistant says nothing, the images fill the cutoff."""
         try:
             return self.preparer.prepare(sample, images)
-        except Refused:
-            return None
+        except Refused as refused:
+            raise NoScore(refused.reason) from refused
 
 
 def load_for_loss(model: str, revision: str | None, device: str) -> torch.nn.Module:

@@ -13,11 +13,13 @@ from emt_core.index import Index
 from emt_core.measure_config import MeasureConfig
 from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs
+from emt_core.proximity.twin import IDENTITY_REPLACES, twin_key
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features
 
+__all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
+
 VERSION = 2
-IDENTITY_REPLACES = ("model", "revision", "path")
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
@@ -41,6 +43,12 @@ def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, MeasureConfig)
     index = Index(context.parents["sources"])
+    twin = twin_key(
+        version=VERSION,
+        config=config.model_dump(mode="json"),
+        identity=context.identity,
+        parents={name: parent.key for name, parent in context.parents.items()},
+    )
     inputs = Inputs(
         index=index,
         features=Features.at(context.parents["embed"].data / "features.lance"),
@@ -48,6 +56,7 @@ def run(context: Context) -> Outcome:
         base=context.base,
         runtime=context.runtime,
         progress=context.progress,
+        twin=context.workspace.find("measure", twin) if twin else None,
     )
     module = measure_of(config.kind)
     facts = module.fit(config, inputs, context.out)

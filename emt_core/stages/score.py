@@ -1,16 +1,20 @@
 """score: a proximity score for every row of the index, from an estimator or another measure, in one streaming pass.
 
 scores.lance        logit float32, row i = index row i; NaN without a score. Higher is nearer. The log odds of robot
-                    against pool where the measure is a classifier, else the measure's own number (see proximity/)
+                    against pool where the measure is a classifier, else the measure's own number (see proximity/).
+                    Of a measure also `reason` string: why there is no score, empty where there is one
 histogram.parquet   source, bin_left, bin_right, count: the same bins for every source, robot sources too
 sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of the pool in falling order; the last two
                     as they would be of everything down to that row (see sweep.py)
 
-The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one commit.
+The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one commit: commit_rows
+rows, or COMMIT_SECONDS of work where a model makes them dear.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emt_core.artifact import Artifact
+from emt_core.artifact import Artifact, make_key
 from emt_core.errors import EmtError
 from emt_core.index import Index, SourceRange
 from emt_core.measure_config import MeasureConfig
@@ -28,6 +32,7 @@ from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs, rows_of_part
 from emt_core.proximity.draws import bounded
 from emt_core.proximity.split import TEST, split_rows
+from emt_core.proximity.twin import taken_over, twin_key
 from emt_core.scoring import stream_logits
 from emt_core.selection.order import Purpose, falling_keys, ordered_rows, random_keys
 from emt_core.stage_config import ScoreConfig
@@ -40,6 +45,13 @@ BINS = 120
 HELDOUT_ROWS = 10_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SCHEMA = pa.schema([("logit", pa.float32())])
+MEASURE_SCHEMA = pa.schema([("logit", pa.float32()), ("reason", pa.string())])
+COMMIT_SECONDS = 30.0
+"""As in embed: work that a kill may cost."""
+
+RUNS_MODEL = ("perplexity", "delta_perplexity", "clip")
+"""Kinds that say nothing on the held-out split. Perplexity of a robot frame is that of the action text, on which the
+VLM was tuned: against a pool sample's answer it would measure the format. CLIP asks for no robot."""
 
 
 def run(context: Context) -> Outcome:
@@ -54,11 +66,13 @@ def run(context: Context) -> Outcome:
             remedy="delete this embed artifact and run embed again",
         )
     table = Table(context.out / "scores.lance")
-    _score_rows(context, table, features, index)
+    twin = _twin(context) if "measure" in context.parents else None
+    _score_rows(context, table, features, index, twin)
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
     if "measure" in context.parents:
         metrics = of_measure(metrics, context.parents["measure"], logit, index, features)
+        metrics |= {"missing_by_reason": reasons(table)} | _arithmetic(context) | (taken_over(twin) if twin else {})
     if not metrics["pool"]["scored"]:
         raise EmtError("no pool row has a score", where="score", remedy="look at the status counts of embed")
     pq.write_table(histogram(logit, index.sources), context.out / "histogram.parquet")
@@ -94,7 +108,9 @@ def of_measure(
     if not is_logit:  # a mean of sigmoids is the paper's mean score only of log odds
         for facts in (*metrics["sources"].values(), metrics["pool"], metrics["robot"]):
             facts["mean_score"] = None
-    heldout = heldout_ranking(logit, index, features.ok() & np.isfinite(logit), config)
+    heldout = None
+    if config.kind not in RUNS_MODEL:
+        heldout = heldout_ranking(logit, index, features.ok() & np.isfinite(logit), config)
     return {**metrics, "kind": config.kind, "is_logit": is_logit, "heldout": heldout}
 
 
@@ -115,8 +131,10 @@ def heldout_ranking(logit: np.ndarray, index: Index, ok: np.ndarray, config: Mea
     }
 
 
-def _parts(context: Context, features: Features, index: Index, start: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 scores) from row `start` on."""
+def _parts(
+    context: Context, features: Features, index: Index, start: int, missing: dict[int, str], twin: Artifact | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, float32 scores) from row `start` on. missing: gets row -> reason where a model has no score."""
     if "estimator" in context.parents:
         weight, bias = load_weights(context.parents["estimator"], features.dim)
         return stream_logits(features, weight, bias, start=start)
@@ -128,35 +146,90 @@ def _parts(context: Context, features: Features, index: Index, start: int) -> It
         base=context.base,
         runtime=context.runtime,
         progress=context.progress,
+        twin=twin,
+        no_score=missing.__setitem__,
     )
     config = MeasureConfig.model_validate(measure.config)
-    return _with_vector(measure_of(config.kind).scores(config, inputs, measure.data, start), features)
+    return _with_vector(measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing)
 
 
-def _with_vector(parts: Iterator[tuple[int, np.ndarray]], features: Features) -> Iterator[tuple[int, np.ndarray]]:
+def _with_vector(
+    parts: Iterator[tuple[int, np.ndarray]], features: Features, missing: dict[int, str]
+) -> Iterator[tuple[int, np.ndarray]]:
     """A row without a vector is no candidate whatever measures it: NaN, as with the estimator."""
     for at, found in parts:
-        yield at, np.where(features.ok(start=at, stop=at + len(found)), found, np.float32(np.nan))
+        ok = features.ok(start=at, stop=at + len(found))
+        missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
+        yield at, np.where(ok, found, np.float32(np.nan))
 
 
-def _score_rows(context: Context, table: Table, features: Features, index: Index) -> None:
-    done, commit = table.rows, context.runtime.commit_rows
+def _twin(context: Context) -> Artifact | None:
+    """The finished score of perplexity whose losses of the tuned VLM delta perplexity needs too (proximity/twin.py)."""
+    measure = context.parents["measure"].manifest
+    if measure["config"]["kind"] != "delta_perplexity":
+        return None
+    names = ("version", "config", "identity", "parents")
+    keys = {name: parent.key for name, parent in context.parents.items()}
+    keys["measure"] = str(twin_key(**{name: measure[name] for name in names}))
+    config = context.config.model_dump(mode="json")
+    found = context.workspace.find(
+        "score", make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys)
+    )
+    same = found is not None and found.metrics.get("dtype") == _arithmetic(context)["dtype"]
+    return found if same else None
+
+
+def _arithmetic(context: Context) -> dict[str, str]:
+    """Of a measure that runs a model (as token_loss.py and the CLIP encoder choose it); empty for all others."""
+    if context.parents["measure"].config["kind"] not in RUNS_MODEL:
+        return {}
+    from emt_core.encoders.base import choose_device, choose_dtype
+
+    dtype = choose_dtype("auto", choose_device(context.runtime.device))
+    return {"dtype": str(dtype).removeprefix("torch.")}
+
+
+def _score_rows(context: Context, table: Table, features: Features, index: Index, twin: Artifact | None) -> None:
+    at, of_measure = table.rows, "measure" in context.parents
+    missing: dict[int, str] = {}
     waiting: list[np.ndarray] = []
-    with context.progress.track("scoring", features.rows, done=done) as tracker:
+    since = time.monotonic()
+    with context.progress.track("scoring", features.rows, done=at) as tracker:
 
         def flush() -> None:
-            if waiting:
-                logit = np.concatenate(waiting)
-                waiting.clear()
-                table.append(pa.table({"logit": logit}, schema=SCHEMA))
-                tracker.advance(len(logit))
+            nonlocal at, since
+            since = time.monotonic()
+            if not waiting:
+                return
+            logit = np.concatenate(waiting)
+            waiting.clear()
+            columns: dict[str, Any] = {"logit": logit}
+            if of_measure:
+                reason = np.full(len(logit), "", object)
+                for place in np.flatnonzero(np.isnan(logit)).tolist():
+                    reason[place] = missing.get(at + place, "no_score")
+                columns["reason"] = reason
+                missing.clear()
+            table.append(pa.table(columns, schema=MEASURE_SCHEMA if of_measure else SCHEMA))
+            at += len(logit)
 
-        for _, logit in _parts(context, features, index, done):
+        for _, logit in _parts(context, features, index, at, missing, twin):
             if len(logit):
                 waiting.append(logit)
-            if sum(map(len, waiting)) >= commit:
+                tracker.advance(len(logit))
+            full = sum(map(len, waiting)) >= context.runtime.commit_rows
+            if full or time.monotonic() - since >= COMMIT_SECONDS:
                 flush()
         flush()
+
+
+def reasons(table: Table) -> dict[str, int]:
+    """Why rows of a measure's score have none, counted."""
+    found = Counter[str]()
+    for batch in table.scan(["reason"]):
+        for item in batch.column(0).value_counts().to_pylist():
+            found[item["values"]] += item["counts"]
+    return {reason: count for reason, count in sorted(found.items()) if reason}
 
 
 def score_metrics(logit: np.ndarray, sources: list[SourceRange]) -> dict[str, Any]:
