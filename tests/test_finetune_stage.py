@@ -18,24 +18,19 @@ import pytest
 import torch
 import yaml
 from encoders.tiny_models import save_internvl
-from filelock import FileLock
 from safetensors.torch import load_file
 from small_world import write_robot
+from test_frame_cache import Said, cache_of
 
 from emt_core.artifact import Artifact, Workspace, read_json
 from emt_core.errors import EmtError
 from emt_core.plan import make_plan
 from emt_core.policies import finetuning
 from emt_core.policies.policy import Policy
-from emt_core.readers.lerobot import episode_frames
-from emt_core.readers.lerobot_meta import load_meta
 from emt_core.recipe import build_recipe
 from emt_core.robot_data import frame_cache as cache_module
-from emt_core.robot_data.frame_cache import CacheNeed, frame_caches
-from emt_core.robot_data.frames import square_frame, square_frames
 from emt_core.robot_data.training_frames import FrameOrder, join_frames, open_set
 from emt_core.runner import run_plan
-from emt_core.source_config import LeRobotSource
 from emt_core.training.steps_log import iterate_steps
 from emt_core.vla_config import ActionConfig, FinetuneConfig, RobotData
 
@@ -239,92 +234,7 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
         torch.testing.assert_close(value, weights(both)[name], rtol=1e-2, atol=2e-4)
 
 
-# ---- the frame cache
-
-
-def cache_of(world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2):
-    meta = load_meta(world / "arm")
-    source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
-    episodes = list(meta.episodes(CAMERA))
-    need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
-    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
-
-
-class Said:
-    """A progress that remembers what was announced."""
-
-    def __init__(self) -> None:
-        from emt_core.progress import Progress
-
-        self.lines: list[str] = []
-        self.quiet = Progress(label="x", quiet=True)
-        self.track = self.quiet.track
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_path: Path):
-    from emt_core.images import open_image
-
-    said = Said()
-    source, cache = cache_of(world, tmp_path, said)
-    assert cache.frames.shape == (40, 32, 32, 3) and cache.problems == {}
-    assert "GB" in said.lines[0] and "safe to delete" in said.lines[0]
-    for episode in (0, 3):
-        for number, ref in enumerate(episode_frames(source, world / "arm", episode)):
-            image = open_image(ref, world / "arm", source.max_pixels)
-            expected = square_frame(image, 32)
-            np.testing.assert_array_equal(cache.frames[cache.first[episode] + number], expected)
-            # what a policy sees when acting goes the same way
-            np.testing.assert_array_equal(square_frames(np.asarray(image)[None], 32)[0], expected)
-    again = Said()
-    cache_of(world, tmp_path, again)
-    assert again.lines == []  # found, not filled
-    shutil.rmtree(cache.folder)
-    _, made = cache_of(world, tmp_path, Said(), workers=1)  # deleted: filled again, the same
-    np.testing.assert_array_equal(made.frames, cache.frames)
-
-
-def test_a_killed_filling_goes_on(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real, filled = cache_module._fill_episode, []
-
-    def dies(episode, **options):
-        if len(filled) == 2:
-            raise KeyboardInterrupt
-        filled.append(episode.index)
-        return real(episode, **options)
-
-    monkeypatch.setattr(cache_module, "_fill_episode", dies)
-    with pytest.raises(KeyboardInterrupt):
-        cache_of(world, tmp_path, Said(), workers=1)
-    with (tmp_path / "k" / "filled.jsonl").open("a") as file:
-        file.write('{"epis')  # cut short
-    monkeypatch.setattr(
-        cache_module, "_fill_episode", lambda episode, **o: filled.append(episode.index) or real(episode, **o)
-    )
-    _, cache = cache_of(world, tmp_path, Said(), workers=1)
-    assert sorted(filled) == [0, 1, 2, 3]  # none twice
-    _, fresh = cache_of(world, tmp_path / "fresh", Said())
-    np.testing.assert_array_equal(cache.frames, fresh.frames)
-
-
-def test_the_cache_is_bounded(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    need = 40 * 32 * 32 * 3
-    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(2.5 * need / 1e9))
-    for age, key in enumerate(("oldest", "older", "new")):
-        _, cache = cache_of(world, tmp_path, Said(), key=key)
-        os.utime(cache.folder / "cache.json", (age, age))
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["new", "older"]
-    with pytest.raises(EmtError, match="its bound is"):
-        cache_of(world, tmp_path, Said(), key="large", size=64)
-    # a cache that another process is filling is not dropped
-    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(1.5 * need / 1e9))
-    with FileLock(tmp_path / "older.lock"), pytest.raises(EmtError, match="other runs are filling"):
-        cache_of(world, tmp_path, Said(), key="newest")
-    assert (tmp_path / "older" / "cache.json").exists()
-    cache_of(world, tmp_path, Said(), key="newest")
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["newest"]
+# ---- the data sets
 
 
 def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -362,24 +272,6 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     frames, rejects = join_frames([opened], [cache])
     assert len(frames) == 30 and [line["episode"] for line in rejects] == [1]
     np.testing.assert_array_equal(frames.pixels(np.array([10])), cache.frames[20:21])  # episode 2 is the second now
-
-
-def test_chunks_stop_at_the_episodes_end(world: Path, tmp_path: Path):
-    opened = open_set(RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig())
-    _, cache = cache_of(world, tmp_path, Said())
-    frames, _ = join_frames([opened], [cache])
-    actions, valid, reference = frames.chunks(np.array([0, 8, 9]), 3)
-    assert valid.tolist() == [[True] * 3, [True, True, False], [True, False, False]] and reference is None
-    np.testing.assert_array_equal(actions[0], opened.episodes[0].actions[:3])
-    np.testing.assert_array_equal(actions[2], np.repeat(opened.episodes[0].actions[9:], 3, axis=0))
-
-
-def test_every_frame_once_an_epoch_in_a_seeded_order():
-    order = FrameOrder(10, 4, seed=3)
-    seen = np.concatenate([order.rows(step) for step in range(5)])
-    assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10)) and list(seen[:10]) != list(seen[10:20])
-    np.testing.assert_array_equal(FrameOrder(10, 4, seed=3).rows(2), order.rows(2))  # any step at once
-    assert len(FrameOrder(3, 8, seed=0).rows(1)) == 8
 
 
 # ---- configuration
