@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -80,6 +81,36 @@ def test_a_second_environment_shows_what_a_first_one_shows():
         for one, other in zip(first, second, strict=True):
             assert one.std() > 20
             np.testing.assert_array_equal(one, other)
+
+
+def test_the_state_is_the_hands():
+    """A policy of kind delta is told where the hand is: it rises while the action lifts it, over its place."""
+
+    class Lifts:
+        spec = SimpleNamespace(
+            action_map=SimpleNamespace(
+                delta=True,
+                reference=(0, 1, 2),
+                reference_column="observation.state",
+                reference_names=("x", "y", "z", "axis_angle1", "axis_angle2", "axis_angle3"),
+            )
+        )
+
+        def __init__(self) -> None:
+            self.states: list[np.ndarray] = []
+
+        def act(self, images, instructions, reference):
+            self.states.append(reference[0])
+            return np.tile(np.array([0, 0, 1, 0, 0, 0, -1], np.float32), (1, 5, 1))
+
+    chosen, policy = benchmark(suite="libero_object", tasks=[0], size=64, max_steps=20), Lifts()
+    with Simulators(chosen, environments=1, python=PYTHON) as simulators:
+        simulators.play(episodes_of(chosen, 1, 0), policy, on_end=lambda played: None)
+    states = np.stack(policy.states)
+    assert states.shape == (4, 6)
+    assert states[:, :2].all()
+    assert (np.diff(states[:, 2]) > 0.01).all(), states  # metres
+    assert np.abs(np.diff(states[:, :2], axis=0)).max() < 0.02, states
 
 
 def saved_vla(folder: Path) -> None:
