@@ -48,7 +48,7 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
         finally:
             close_accelerator()
         if first:
-            print(f"{', '.join(labels)}: {config.model}, nothing was run or written")
+            print(f"{', '.join(labels)}: {config.model} (a dry run: no data read, nothing written)")
             print(describe(result))
         del session, preparer
 
