@@ -8,7 +8,7 @@ whole    until nothing runs and nothing changes any more: the end of the last ch
 cold     the first visit to a server that was just started: nothing is cached; one fresh server a page
 warm     a new session on a server that has shown the page before; median of the repeats
 
-The browser's own clock takes every time; a MutationObserver notes what changes. Goals (issue 3): paint 2 s warm and 5 s
+The browser's own clock takes every time; a MutationObserver notes what changes. Goals: paint 2 s warm and 5 s
 cold, slider to figures 300 ms, lasso to gallery 500 ms.
 """
 

@@ -175,4 +175,4 @@ class MeasureConfig(StageConfig):
         return path
 
     def left_out(self) -> set[str]:
-        return super().left_out() | (set(type(self).model_fields) - {"kind", "seed", *USED[self.kind]})
+        return set(type(self).model_fields) - {"kind", "seed", *USED[self.kind]}

@@ -5,7 +5,7 @@ Device, worker count, batch size in memory and the like live in `Runtime`, which
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -13,10 +13,6 @@ from emt_core.source_config import Frozen, SourceConfig
 
 
 class StageConfig(Frozen):
-    ADDED: ClassVar[tuple[str, ...]] = ()
-    """Fields that artifacts of this stage's VERSION once did without. At their default they change nothing and are
-    left out of what is written and hashed: a key from before the field is the key of today."""
-
     def uses(self) -> tuple[str, ...]:
         """Optional parents (Stage.may_use) that this configuration asks for."""
         return ()
@@ -26,12 +22,11 @@ class StageConfig(Frozen):
         return ()
 
     def left_out(self) -> set[str]:
-        """Fields that say nothing about the output as things stand."""
-        fields = type(self).model_fields
-        return {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        """Fields that say nothing about the output as things stand: neither written nor hashed."""
+        return set()
 
     @model_serializer(mode="wrap")
-    def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_left_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain = self.left_out()
         return {name: value for name, value in serialize(self).items() if name not in plain}
 
@@ -195,8 +190,6 @@ class Clusters(Frozen):
 
 
 class SelectConfig(StageConfig):
-    ADDED: ClassVar[tuple[str, ...]] = ("temperature", "random_share", "clusters")
-
     strategy: Literal["top", "random", "all", "gumbel"] = "top"
     """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool. `gumbel`: a seeded
     draw without replacement in which a row weighs exp(score / temperature) (Gumbel top-K, Kool et al. 2019)."""

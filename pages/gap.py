@@ -147,10 +147,8 @@ def _selected_diversity(view: View) -> float | None:
     score, select = view.chain.score, view.chain.select
     if score is None or select is None or not _cut_by_score(select):
         return None
-    chosen = view.logits[view.reasons.codes == 0]
-    if not len(chosen):
-        return None
-    return at_threshold(cached.parquet(str(score.path), "sweep.parquet"), float(np.nanmin(chosen)))["diversity"]
+    cut = select.metrics.get("cut_logit")
+    return None if cut is None else at_threshold(cached.parquet(str(score.path), "sweep.parquet"), cut)["diversity"]
 
 
 def _cut_by_score(select: Artifact) -> bool:

@@ -155,10 +155,9 @@ def _cut(view: View, look: Look) -> float | None:
     """The selection's lowest score, on the scale shown; at the end of the axis where it lies beyond."""
     if not view.chain.has("select"):
         return None
-    chosen = view.logits[view.reasons.codes == 0] if view.chain.select.config.get("strategy") == "top" else []
-    if not len(chosen):
+    cut = view.chain.select.metrics.get("cut_logit")
+    if cut is None:
         return None
-    cut = float(np.nanmin(chosen))
     if look.scale == "probability":
         return numbers.probability(cut)
     edges, _ = _edges(str(view.chain.score.path), look.scale, _view=view)

@@ -45,10 +45,9 @@ def test_tiles_do_not_change_the_sum(rng, monkeypatch):
     assert mmd.mmd2(x, y, 1.5) == pytest.approx(whole, abs=1e-6)
 
 
-def test_kernel_matrix_is_the_plain_formula(rng):
+def test_kernel_means_are_the_plain_formula(rng):
     x, y = rng.normal(size=(9, 4)), rng.normal(size=(6, 4))
     wanted = np.exp(-0.3 * ((x[:, None] - y[None]) ** 2).sum(-1))
-    np.testing.assert_allclose(kernel.kernel_matrix(x, y, 0.3), wanted, atol=1e-6)
     assert kernel.kernel_means([x, y], 0.3)[0, 1] == pytest.approx(wanted.mean(), abs=1e-6)
 
 

@@ -224,10 +224,3 @@ def test_settings_that_contradict_each_other(config, message):
         SelectConfig(**config)
 
 
-def test_keys_from_before_the_strategies_are_the_keys_of_today():
-    """Artifacts of earlier versions stay current: fields at their default are not written."""
-    before = {"strategy", "k", "fraction", "threshold", "include_text_only", "caps", "quotas", "exclude", "seed"}
-    assert set(SelectConfig(k=5).model_dump()) == before
-    changed = set(SelectConfig(strategy="gumbel", k=5, temperature=0.5, clusters=Clusters()).model_dump()) - before
-    assert changed == {"temperature", "clusters"}
-    assert SelectConfig.model_validate(SelectConfig(k=5).model_dump()) == SelectConfig(k=5)

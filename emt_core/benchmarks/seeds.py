@@ -1,7 +1,7 @@
 """Which layout seeds belong to training and which to evaluation. A simulator draws object and goal places from one.
 
 Demonstrations are recorded from TRAIN_SEEDS alone, episodes are evaluated on EVAL_SEEDS alone, so no evaluated layout
-has been seen in training (issue 4, item 3). Plain Python: the recorder, the evaluator and their tests all import it.
+has been seen in training. Plain Python: the recorder, the evaluator and their tests all import it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ MARKUP = re.compile(
     r"<points?[\s>]|<box>|<\|box_start\|>|</?(?:quad|ref)>|<loc_?\d|<bin_\d|<\d{1,4}>\s?<\d{1,4}>|\"?(?:bbox"
     r"|point)_2d\"?\s?:|\bx1?\s?[=:]\s?\"?\d"
 )
-BARE_PAIR = re.compile(r"^\W{0,3}-?\d{0,4}\.?\d{1,5}\s?(?:px)?\s?[,;x]\s?-?\d{0,4}\.?\d{1,5}\s?(?:px)?\W{0,2}$")
 _OPENING = re.compile(r"[(\[{<=:]")
 _YEARS = re.compile(r"^\W{0,2}(?:(?:19|20)\d\d\W{0,3}){2,16}$")
 _WORD = re.compile(r"[a-z]{3,}")

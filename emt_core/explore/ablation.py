@@ -68,7 +68,7 @@ class AblationRow:
     """Measure, score and selection together."""
 
     memory_added_mb: int | None
-    """The most that measuring, scoring or selecting added to the process; None where an earlier version did not say."""
+    """The most that measuring, scoring or selecting added to the process; None where the manifest does not say."""
 
     peak_memory_mb: int
     """The whole process at its highest, with its libraries and what stages before left behind: it follows run order."""

@@ -1,7 +1,7 @@
 """A map of millions of points as a grid of cells, and a drawn region back as rows.
 
-A browser cannot hold 1M points (design.md: 16 s, 930 MB), so the page draws a raster and a sparse grid of decoy markers
-that make box and lasso selections fire; only the polygon comes back and the points inside are found here.
+A browser cannot hold 1M points (scattergl: 16 s, 930 MB of heap), so the page draws a raster and a sparse grid of decoy
+markers that make box and lasso selections fire; only the polygon comes back and the points inside are found here.
 """
 
 from __future__ import annotations

@@ -86,22 +86,6 @@ def reliability(bins: Mapping[str, Sequence[float]]) -> go.Figure:
     return _unit_square(figure, "probability said", "share that is robot data")
 
 
-def roc(false_rate: Sequence[float], true_rate: Sequence[float]) -> go.Figure:
-    """Receiver operating characteristic on the test split."""
-    figure = go.Figure()
-    figure.add_trace(_diagonal())
-    figure.add_trace(
-        go.Scatter(
-            x=false_rate,
-            y=true_rate,
-            mode="lines",
-            line={"color": ROBOT, "width": 2},
-            hovertemplate="%{y:.1%} of robot frames at %{x:.1%} of the pool<extra></extra>",
-        )
-    )
-    return _unit_square(figure, "pool samples passed", "robot frames passed")
-
-
 def _diagonal() -> go.Scatter:
     return go.Scatter(
         x=[0, 1], y=[0, 1], mode="lines", line={"color": LEFT_OUT, "width": 1, "dash": "dot"}, hoverinfo="skip"

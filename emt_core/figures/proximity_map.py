@@ -35,7 +35,7 @@ class PointGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Raster:
-    """A picture over the bounds, with decoys: invisible markers, without which no box or lasso fires (design.md)."""
+    """A picture over the bounds, with decoys: invisible markers, without which no box or lasso fires."""
 
     uri: str
     decoy_x: np.ndarray

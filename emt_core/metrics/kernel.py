@@ -48,16 +48,6 @@ def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
     return means
 
 
-def kernel_matrix(x: np.ndarray, y: np.ndarray, gamma: float) -> np.ndarray:
-    """exp(-gamma |x_i - y_j|^2): float32 [n, m] for float [n, dim] and float [m, dim]. For samples, not for pools."""
-    import torch
-
-    centre = np.mean(x, axis=0, dtype=np.float64).astype(np.float32)
-    a, _ = _exponent_factors(torch.from_numpy(np.asarray(x, np.float32) - centre), gamma)
-    _, b = _exponent_factors(torch.from_numpy(np.asarray(y, np.float32) - centre), gamma)
-    return (a @ b.T).clamp_(max=0).exp_().numpy()
-
-
 def _exponent_factors(rows: torch.Tensor, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
     """A, B with A @ B.T = -gamma |x - y|^2: the norms ride along as two more columns, so it is one GEMM."""
     import torch

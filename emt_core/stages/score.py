@@ -3,7 +3,6 @@
 scores.lance        logit float32, row i = index row i; NaN without a score. Higher is nearer. The log odds of robot
                     against pool where the measure is a classifier, else the measure's own number (see proximity/).
                     Of a measure also `reason` string: why there is no score, empty where there is one
-histogram.parquet   source, bin_left, bin_right, count: the same bins for every source, robot sources too
 sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of the pool in falling order; the last two
                     as they would be of everything down to that row (see sweep.py)
 
@@ -41,7 +40,6 @@ from emt_core.store import Features, Table
 from emt_core.sweep import diversity_sweep, mmd2_sweep
 
 VERSION = 2
-BINS = 120
 HELDOUT_ROWS = 10_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SCHEMA = pa.schema([("logit", pa.float32())])
@@ -75,7 +73,6 @@ def run(context: Context) -> Outcome:
         metrics |= {"missing_by_reason": reasons(table)} | _arithmetic(context) | (taken_over(twin) if twin else {})
     if not metrics["pool"]["scored"]:
         raise EmtError("no pool row has a score", where="score", remedy="look at the status counts of embed")
-    pq.write_table(histogram(logit, index.sources), context.out / "histogram.parquet")
     sweep, facts = sweep_table(logit, index, features, config)
     pq.write_table(sweep, context.out / "sweep.parquet")
     return Outcome(rows=len(logit), metrics={**metrics, "sweep": facts})
@@ -259,22 +256,6 @@ def distribution(logit: np.ndarray) -> dict[str, Any]:
     facts.update(zip(names, (float(value) for value in values), strict=True))
     cuts = np.quantile(there, QUANTILES)
     return {**facts, "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=True)}}
-
-
-def histogram(logit: np.ndarray, sources: list[SourceRange]) -> pa.Table:
-    """Counts in BINS equal bins over the range of all finite logits."""
-    there = logit[np.isfinite(logit)]
-    low, high = float(there.min()), float(there.max())
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    columns: dict[str, list[Any]] = {"source": [], "bin_left": [], "bin_right": [], "count": []}
-    for source in sources:
-        part = logit[source.start : source.stop]
-        counts, _ = np.histogram(part[np.isfinite(part)].astype(np.float64), edges)
-        columns["source"] += [source.name] * BINS
-        columns["bin_left"] += edges[:-1].tolist()
-        columns["bin_right"] += edges[1:].tolist()
-        columns["count"] += counts.tolist()
-    return pa.table(columns)
 
 
 def sweep_table(

@@ -25,7 +25,6 @@ from pages.parts.view import View
 OWN_LOCATE = ("hf", "webdataset")
 """Formats whose path may be a hub name or a pattern."""
 
-ROLE_WORDS = {"pool": "pool: candidates for mid-training", "robot": "robot: the data to be near to"}
 BOUNDS = ("limit", "max_pixels")
 
 
