@@ -214,7 +214,6 @@ def test_a_loss_that_is_bad_from_the_start_loses_nothing(world: Path, tmp_path: 
     assert "no step was taken before it" in caught.value.remedy
 
 
-@pytest.mark.slow
 def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_path: Path):
     recipe = tmp_path / "vla.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(world)))

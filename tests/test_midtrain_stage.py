@@ -269,12 +269,11 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
         selected_rows(SimpleNamespace(parents={**parents, "sources": foreign}))  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_two_ranks_train_one_model(world: Path, trained: Artifact):
     import torch
 
     other = Workspace.open(world / "ranks", create=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29641"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "emt_core.cli", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, "--set", "runtime.device=cpu"], env=environment, capture_output=True, text=True)
