@@ -58,9 +58,14 @@ def _comparable(runs: list[Run]) -> list[Run]:
     if st.session_state.get("benchmark") not in (None, *names):
         st.session_state.pop("benchmark")
     chosen = st.segmented_control(
-        "Benchmark", names, default=names[0], required=True, key="benchmark", bind="query-params", format_func=escape
+        "Benchmark", names, default=names[0], required=True, key="benchmark", bind="query-params", format_func=_plain
     )
     return groups[chosen or names[0]]
+
+
+def _plain(name: str) -> str:
+    """A link holds an option as it is shown: `libero_10`, not `libero\\_10`. Only an odd name is escaped."""
+    return name if name.replace("_", "").replace(" ", "").isalnum() else escape(name)
 
 
 def _chosen_arms(runs: list[Run]) -> list[Arm]:
