@@ -143,6 +143,11 @@ class Workspace:
                 raise EmtError(
                     "no permission to write the workspace", where=root, remedy="name another folder"
                 ) from error
+            except OSError as error:  # a file where a folder should be, a name too long, a full or read-only disk
+                reason = error.strerror or type(error).__name__
+                raise EmtError(
+                    f"no workspace can be made here: {reason}", where=root, remedy="name another folder"
+                ) from error
         found = read_json(mark).get("format")
         if found != FORMAT:
             raise EmtError(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from emt_core import __version__
-from emt_core.artifact import VIEW_ONLY, Workspace
+from emt_core.artifact import Workspace
 from emt_core.commands.ablation import ablation
+from emt_core.commands.app import checkout_file, open_app
 from emt_core.commands.check_benchmark import check_benchmark
 from emt_core.commands.check_model import check_model
 from emt_core.commands.report import report
 from emt_core.commands.serve import serve
 from emt_core.commands.verify import verify
-from emt_core.errors import EmtError
+from emt_core.errors import EmtError, Stopped
 from emt_core.flow import FLOW, Stage
 
 app = typer.Typer(
@@ -50,7 +49,9 @@ WorkspaceOpt = Annotated[
 ]
 SetOpt = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting of the recipe, e.g. --set select.top.k=500. May be repeated."),
+    typer.Option(
+        "--set", help="Change a setting of the recipe, e.g. --set select.quarter.fraction=0.5. May be repeated."
+    ),
 ]
 out = Console()
 
@@ -60,7 +61,7 @@ def run(
     recipe: RecipeArg,
     workspace: WorkspaceOpt,
     until: Annotated[
-        str | None, typer.Option(help="Stop after this stage (or one instance, e.g. select.top) and what it needs.")
+        str | None, typer.Option(help="Stop after this stage (or one instance, e.g. select.quarter) and what it needs.")
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Begin at this stage: everything before it must be there already.")
@@ -76,9 +77,10 @@ def _run(
 ) -> dict[str, Any]:
     from emt_core.job_record import asked_for, enlisted
     from emt_core.plan import make_plan
-    from emt_core.recipe import load_recipe
+    from emt_core.recipe import find_recipe, load_recipe
     from emt_core.runner import run_plan
 
+    recipe = find_recipe(recipe)
     plan = make_plan(load_recipe(recipe, set_ or ()))
     space = Workspace.open(workspace, create=True)
     asked = asked_for(space, recipe, until=until, start=start, overrides=set_ or ())
@@ -92,7 +94,8 @@ def _add_stage_verb(stage: Stage) -> None:
 
     parents = [*stage.needs, *([" or ".join(stage.one_of)] if stage.one_of else [])]
     needs = f" Needs: {', '.join(parents)} (run first where missing)." if parents else ""
-    verb.__doc__ = f"{stage.does[0].upper()}{stage.does[1:]}.{needs}"
+    asks = f" Where the recipe's settings ask for it, also: {', '.join(stage.may_use)}." if stage.may_use else ""
+    verb.__doc__ = f"{stage.sentence}{needs}{asks}"
     app.command(stage.name, rich_help_panel="Stages")(verb)
 
 
@@ -109,17 +112,19 @@ def sources(
     set_: SetOpt = None,
 ) -> None:
     """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few thumbnails."""
-    from emt_core.plan import make_plan
-    from emt_core.preflight import preflight, render
+    from emt_core.preflight import check, preflight, render
     from emt_core.recipe import load_recipe
-    from emt_core.runner import run_plan
 
     loaded = load_recipe(recipe, set_ or ())
+    reports = []
     for instance in loaded.instances:
         if instance.stage == "sources":
-            out.print(render(preflight(instance.config, loaded.base, thumbnails=thumbnails, limit=limit)))  # type: ignore[arg-type]
+            found = preflight(instance.config, loaded.base, thumbnails=thumbnails, limit=limit)  # type: ignore[arg-type]
+            out.print(render(found))
+            reports += found
+    check(reports, loaded.base)
     if workspace is not None:
-        run_plan(make_plan(loaded), Workspace.open(workspace, create=True), until="sources")
+        _run(recipe, workspace, set_, until="sources")
 
 
 def midtrain(
@@ -149,6 +154,7 @@ for _stage in FLOW:
     elif _stage.name != "sources":
         _add_stage_verb(_stage)
 
+app.command("app", rich_help_panel="Look")(open_app)
 app.command(rich_help_panel="Look")(verify)
 app.command(rich_help_panel="Look")(ablation)
 app.command(rich_help_panel="Use")(report)
@@ -213,18 +219,21 @@ def _status_table(name: str, states: Sequence[Any]) -> Table:
 @app.command(rich_help_panel="Use")
 def export(
     workspace: WorkspaceOpt,
-    to: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be empty or new.")],
+    to: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: new or empty (but see --overwrite).")],
     format_: Annotated[
         str, typer.Option("--format", "-f", help="llamafactory, llava, hf, parquet or webdataset.")
     ] = "llamafactory",
     selection: Annotated[
-        str | None, typer.Option("--selection", "-s", help="Label (select.top) or key; default: the only one there.")
+        str | None,
+        typer.Option("--selection", "-s", help="Label (select.quarter) or key; default: the only one there."),
     ] = None,
     images: Annotated[str, typer.Option(help="copy, link or embed.")] = "copy",
     backbone: Annotated[
         str | None, typer.Option(help="Model that the training file is for; default: the recipe's backbone.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export in the folder; anything else is refused.")
+    ] = False,
 ) -> None:
     """Write a selection in a trainer's format, with a provenance file beside it."""
     from emt_core.export import export_selection, find_selection
@@ -242,51 +251,13 @@ def export(
     out.print(report.summary())
 
 
-def checkout_file(name: str) -> Path:
-    """A file of the repository beside the package: the app, the demo's recipe and assets live there."""
-    path = Path(__file__).parents[1] / name
-    if not path.exists():
-        raise EmtError(
-            f"{name} is not beside the installed package", where=path, remedy="run from a checkout: make setup"
-        )
-    return path
-
-
-@app.command("app", rich_help_panel="Look")
-def open_app(
-    workspace: WorkspaceOpt,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
-    address: Annotated[str, typer.Option(help="Address to listen on; the default is reachable from here only.")] = (
-        "127.0.0.1"
-    ),
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
-    view_only: Annotated[
-        bool, typer.Option("--view-only", help="For showing: nothing can be launched or changed, by page or request.")
-    ] = False,
-) -> None:
-    """Open the explorer in a browser."""
-    space = Workspace.open(workspace, create=True, read_only=view_only)
-    command = [sys.executable, "-m", "streamlit", "run", str(checkout_file("app.py"))]
-    command += ["--server.port", str(port), "--server.address", address]
-    command += ["--server.headless", str(not browser or not _has_display()).lower()]
-    command += ["--server.maxUploadSize", "0"] if view_only else []
-    command += ["--", "--workspace", str(space.path)]
-    environment = os.environ | ({VIEW_ONLY: "1"} if view_only else {})
-    # the app's own folder holds .streamlit/config.toml: theme, XSRF and CORS protection
-    raise typer.Exit(subprocess.run(command, cwd=checkout_file("app.py").parent, env=environment).returncode)
-
-
-def _has_display() -> bool:
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 @app.command(rich_help_panel="Use")
 def demo(
     workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Where the demo's results go.")] = Path(
         "workspace-demo"
     ),
     show: Annotated[bool, typer.Option("--app/--no-app", help="Open the app when the stages are done.")] = True,
-    port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the app.")] = 8501,
 ) -> None:
     """Run the embedded demo from sources to select, then open the app. Needs no download and no GPU."""
     from emt_core.demo.findings import findings, render_findings
@@ -313,10 +284,6 @@ def _root(
     pass
 
 
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, to which typer gives an exit code of its own."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 done, 2 a problem the user can mend, 130 stopped."""
     earlier = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -327,8 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EmtError as error:
         print(f"error: {error.message()}", file=sys.stderr)
         return 2
-    except Stopped:
-        print("stopped; what was committed is kept, and the same command goes on from there", file=sys.stderr)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
         return 130
     finally:
         for number, handler in earlier.items():

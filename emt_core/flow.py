@@ -28,6 +28,11 @@ class Stage:
     one_of: tuple[str, ...] = ()
     seeded: bool = False
 
+    @property
+    def sentence(self) -> str:
+        """What it does, with a capital and a stop."""
+        return self.does[0].upper() + self.does[1:] + ("" if self.does.endswith(("?", "...")) else ".")
+
 
 FLOW: tuple[Stage, ...] = (
     Stage(name="demos", does="record robot demonstrations from a simulator's experts", seeded=True),

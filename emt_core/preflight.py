@@ -7,6 +7,7 @@ that are asked for.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -149,6 +150,17 @@ def _contact_sheet(refs: list[ImageRef], root: Path, source: SourceConfig, folde
     path = folder / f"{source.name}.webp"
     sheet.save(path, "WEBP", quality=80)
     return path
+
+
+def check(reports: Sequence[SourceReport], base: Path) -> None:
+    """Raises EmtError where the sources stage would refuse one: it cannot be read (on), or no row survives."""
+    bad = [r.name for r in reports if r.error or (r.complete and not r.kept)]
+    if bad:
+        raise EmtError(
+            f"{len(bad)} of {len(reports)} sources cannot be used as they are: {', '.join(bad)}",
+            where=f"the list above; paths start from the recipe's base, {base}",
+            remedy="mend `base` or the `path`s in the recipe, or try with --set sources.NAME.path=...",
+        )
 
 
 def render(reports: list[SourceReport]) -> RenderableType:

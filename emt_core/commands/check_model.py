@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +24,15 @@ def check_model(
     from rich.table import Table
 
     from emt_core.errors import EmtError
-    from emt_core.training.model_check import ModelCheck
+    from emt_core.model_identity import locate_model, model_identity
+    from emt_core.training.model_check import ModelCheck, repository_hint
 
+    try:  # a name that nobody answers for is told at once, not after a minute of the hub client's retries
+        if isinstance(locate_model(name, Path.cwd()), str):
+            model_identity(name, revision, Path.cwd())
+    except EmtError as error:
+        hint = repository_hint(name, revision)
+        raise EmtError(error.what, where=error.where, remedy=hint or error.remedy) from error
     found = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch).run()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for finding in found:
