@@ -115,6 +115,14 @@ def new_job(workspace: Workspace, asked: dict[str, Any]) -> Path:
     return folder
 
 
+def forget(folder: Path) -> None:
+    """Take a job's folder away: by one rename, so that nobody who looks meanwhile finds half of one."""
+    aside = folder.with_name(f".removed-{folder.name}")
+    with suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def asked_for(
     workspace: Workspace,
     recipe: Path,
@@ -133,7 +141,7 @@ def asked_for(
     for item in overrides:
         command += ["--set", item]
     return {
-        "title": title or f"Run {until or 'all stages'}",
+        "title": title or f"{recipe.stem}: {f'up to {until}' if until else 'all stages'}",
         "command": command,
         "recipe": str(recipe),
         "until": until,
@@ -172,4 +180,4 @@ def enlisted(workspace: Workspace, asked: dict[str, Any]) -> Iterator[None]:
     finally:
         record.end(code)
         if code == 0 and all(entry["state"] == "found" for entry in record.instances):
-            shutil.rmtree(record.folder, ignore_errors=True)
+            forget(record.folder)

@@ -7,7 +7,6 @@ cancelled or lost job again resumes the stage at its last commit. Runs started i
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import psutil
 from emt_core import process_mark
 from emt_core.artifact import Workspace, read_json, write_json
 from emt_core.errors import EmtError
-from emt_core.job_record import HEARTBEAT_S, JobRecord, asked_for, new_job
+from emt_core.job_record import HEARTBEAT_S, JobRecord, asked_for, forget, new_job
 
 JobState = Literal["starting", "running", "stopping", "done", "failed", "cancelled", "lost"]
 ACTIVE: tuple[JobState, ...] = ("starting", "running", "stopping")
@@ -48,8 +47,11 @@ class Job:
 
     @cached_property
     def asked(self) -> dict[str, Any]:
-        """`title command launched` (seconds since the epoch); of a run also `recipe until start overrides origin`."""
-        return read_json(self.path / "job.json")
+        """`title command launched` (seconds since the epoch); of a run also `recipe until start overrides origin`.
+
+        A stand-in where the job was removed meanwhile: whoever holds one may look at it once more.
+        """
+        return _read_if_there(self.path / "job.json") or {"title": "a removed job", "command": [], "launched": 0.0}
 
     @property
     def state(self) -> JobState:
@@ -86,7 +88,7 @@ class Job:
         elif self.active:
             until = time.time()
         else:
-            until = max(path.stat().st_mtime for path in self.path.iterdir())
+            until = max((_modified(path) for path in self.path.glob("*")), default=0.0)
         return max(until - self.asked["launched"], 0.0)
 
     @property
@@ -235,7 +237,7 @@ def remove(job: Job) -> None:
     job.workspace.check_writable()
     if job.active:
         raise EmtError("the job is still running", where=f"job {job.id}", remedy="cancel it first")
-    shutil.rmtree(job.path, ignore_errors=True)
+    forget(job.path)
 
 
 def remove_finished(workspace: Workspace) -> int:
@@ -249,7 +251,7 @@ def remove_finished(workspace: Workspace) -> int:
 
 def list_jobs(workspace: Workspace) -> list[Job]:
     """All jobs, newest first. Reads one folder's names; what a job holds is read when asked for."""
-    names = (path.parent.name for path in workspace.path.glob("jobs/*/job.json"))
+    names = (path.parent.name for path in workspace.path.glob("jobs/[!.]*/job.json"))
     return [Job(workspace, name) for name in sorted(names, reverse=True)]
 
 
@@ -281,6 +283,13 @@ def _read_if_there(path: Path) -> Any:
         return read_json(path)
     except FileNotFoundError:
         return None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _run(folder: Path) -> int:

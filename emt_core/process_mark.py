@@ -33,7 +33,7 @@ def find(mark: dict[str, Any]) -> psutil.Process | None:
         process = psutil.Process(mark["pid"])
         if abs(_started(mark["pid"]) - mark["started"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
             return None
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return None
     return process
 
@@ -72,7 +72,7 @@ def _boot() -> str:
 def _started(pid: int) -> float:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # no /proc on this system, or it died between opening and reading
         return psutil.Process(pid).create_time()
     # the name of the program, in brackets, may hold blanks and brackets itself; field 22 counts from the pid
     return float(stat.rpartition(")")[2].split()[19])

@@ -235,6 +235,56 @@ def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
     assert len(list_jobs(workspace)) == 1  # it could not even be planned
 
 
+def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_path):
+    """From any folder: the record names the file, not the name as it was typed."""
+    from emt_core import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emt_core.runner.run_plan", lambda *_, **__: {})
+    cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
+    assert list_jobs(workspace) == []  # nothing was made: put away
+    asked: list[dict] = []
+    monkeypatch.setattr("emt_core.job_record.new_job", lambda _, found: asked.append(found) or tmp_path / "job")
+    cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
+    [found] = asked
+    assert Path(found["recipe"]).is_file() and found["recipe"].endswith("recipes/demo_train.yaml")
+    assert found["title"] == "demo_train: up to sources"
+
+
+def test_sources_with_a_workspace_is_a_job_too(world, workspace):
+    from emt_core.cli import main
+
+    assert main(["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]) == 0
+    [job] = list_jobs(workspace)
+    assert job.asked["until"] == "sources" and job.state == "done"
+
+
+def test_a_job_that_is_removed_meanwhile_is_lost_and_listed_no_more(workspace):
+    job = old_job(workspace, pid=2**22 - 1)
+    held = Job(workspace, job.id)
+    remove(job)
+    assert held.state == "lost" and not held.active and held.seconds == 0.0
+    assert held.asked["title"] == "a removed job" and held.log_tail() == "" and held.instances == []
+    assert list_jobs(workspace) == [] and active_jobs(workspace) == []
+    assert not list((workspace.path / "jobs").iterdir())
+    half = workspace.path / "jobs" / ".removed-x"
+    half.mkdir()
+    (half / "job.json").write_text("{}")
+    assert list_jobs(workspace) == []  # one whose files are still being deleted
+
+
+def test_a_process_that_dies_while_it_is_looked_at_is_gone(monkeypatch):
+    mark = process_mark.mark_of(os.getpid())
+
+    def died(*_: object, **__: object) -> str:
+        raise ProcessLookupError
+
+    process_mark._boot()
+    monkeypatch.setattr(Path, "read_text", died)
+    monkeypatch.setattr(psutil, "Process", died)
+    assert process_mark.find(mark) is None
+
+
 def test_the_log_is_bounded(workspace, monkeypatch):
     job = old_job(workspace)
     (job.path / "log.txt").write_text("line\n" * 100_000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -37,7 +39,7 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
         name, bar, act = st.columns([4, 4, 4], vertical_alignment="center")
         at_work = f"{state}, {duration(job.seconds)}"
         name.markdown(
-            f"{ICON[state]} **{escape(job.asked['title'])}**  \n:gray[{at_work}]",
+            f"{ICON[state]} **{escape(title_of(job))}**  \n:gray[{at_work}]",
             help=f"{MEANING[state].capitalize()}. Job `{job.id}`.",
         )
         with bar:
@@ -49,6 +51,16 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
         with act, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
             _actions(job, state, place, close)
         _log(job, state, place)
+
+
+def title_of(job: Job) -> str:
+    """`demo_train: all stages · 22:51`: the recipe, what of it, when it was launched (with the day if not today)."""
+    asked = job.asked
+    recipe, launched = Path(asked.get("recipe") or "").stem, time.localtime(asked["launched"])
+    named = asked["title"] if recipe in asked["title"] else f"{recipe}: {asked['title']}"
+    today = time.localtime()[:3] == launched[:3]
+    when = time.strftime("%H:%M" if today else "%d\u00a0%b\u00a0%H:%M", launched)  # not broken over two lines
+    return f"{named} · {when}"
 
 
 def what_now(job: Job, state: str) -> tuple[float, str]:
@@ -72,7 +84,7 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
     words = now["label"] if len(instances) == 1 else f"{now['label']} ({number} of {len(instances)})"
     if now["state"] == "waiting":
         other = jobs.builder_of(job.workspace, now["stage"], now["key"], but=job)
-        words += f": waits for {other.asked['title']!r}, which makes it" if other else ": waits for another process"
+        words += f": waits for {title_of(other)!r}, which makes it" if other else ": waits for another process"
     progress = job.progress
     if progress is None:
         return 0.0, words
