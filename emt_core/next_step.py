@@ -16,7 +16,7 @@ class NextStep:
 
     kind: Literal["wait", "mend", "resume", "renew", "run", "look"]
     label: str
-    """The instance it is about; empty where all is done."""
+    """The instance it is about; empty where all is done and nothing was evaluated."""
 
     sentence: str
     button: str = ""
@@ -78,8 +78,15 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
             kind="run",
             label=first.label,
             sentence=("Nothing has run yet: start with" if nothing_yet else "Next comes")
-            + f" {first.label}: {STAGES[first.stage].does}.",
+            + f" {first.label}: {_first_line(STAGES[first.stage].does)}",
             button="Run all stages" if nothing_yet else "Run what is missing",
+        )
+    evaluated = next((s.label for s in states if s.stage == "evaluate"), "")
+    if evaluated:
+        return NextStep(
+            kind="look",
+            label=evaluated,
+            sentence="Everything is up to date. See how the policies did, or put the story together for others.",
         )
     return NextStep(
         kind="look",
@@ -90,7 +97,7 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
 
 def _first_line(message: str) -> str:
     line = (message.splitlines() or [""])[0].strip()
-    return line if line.endswith(".") or not line else line + "."
+    return line if line.endswith((".", "?")) or not line else line + "."
 
 
 def _and(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from pages.parts.empty import first_steps
 from pages.parts.links import followed, kept
 from pages.parts.plain import escape, show_problem
 from pages.parts.recipes import add_recipe_popover
+from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, live_jobs, start
 from pages.parts.stage_detail import detail
 from pages.parts.states import ICON, headlines_of, look_again, states_of
@@ -115,8 +116,8 @@ def _next(view: View, step: NextStep) -> None:
                 key="run-next",
             )
         if step.kind == "look":
-            st.page_link("pages/select.py", label="Select", icon=":material/tune:")
-            st.page_link("pages/browse.py", label="Browse", icon=":material/photo_library:")
+            for name in ("results", "present") if step.label else ("select", "browse"):
+                link_to(name)
 
 
 def _picture(folds: list[Fold], states: list[InstanceStatus], chosen: str | None, headlines: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from emt_core.explore.flow_boxes import boxes_of, edges_of, folds_of, stage_colu
 from emt_core.explore.headline import headline
 from emt_core.explore.plan_cache import PlanCache
 from emt_core.explore.recipe_editing import add_recipe, add_stage, change_settings, settings_of
-from emt_core.figures.flow_picture import HEIGHT, WIDTH, flow_picture
+from emt_core.figures.flow_picture import HEIGHT, STATE_COLOUR, WIDTH, Box, flow_picture
+from emt_core.figures.palette import INK, rgb
 from emt_core.flow import FLOW, STAGES
 from emt_core.next_step import next_step
-from emt_core.plan import make_plan
+from emt_core.plan import Plan, make_plan
 from emt_core.recent_workspaces import note_workspace, recent_workspaces, short_id
 from emt_core.recipe import load_recipe
+from emt_core.report.html import figure_json
 from emt_core.runner import run_plan
 from emt_core.status import InstanceStatus, plan_status
 
@@ -111,6 +115,8 @@ def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box()
             "1 later stage",
         ),
         ([state("sources"), state("embed")], "look", "", "up to date"),
+        ([state("select"), state("evaluate.sim")], "look", "evaluate.sim", "how the policies did"),
+        ([state("score"), state("trust", "missing")], "run", "trust", "what it seems to mean?"),
         (
             [state("embed", "interrupted", progress={"done": 1200, "total": 5000, "unit": "samples"})],
             "resume",
@@ -244,6 +250,72 @@ def test_recent_workspaces_are_those_that_are_there(tmp_path, monkeypatch):
     assert recent_workspaces() == []
 
 
-def test_headlines_never_fail():
+def test_a_plan_whose_renewal_fails_is_renewed_later(workspace, monkeypatch):
+    path = workspace.path / "recipes" / "small.yaml"
+    plans = PlanCache()
+    first = plans.plan(path)
+    tried = []
+
+    def broken(_: object) -> Plan:
+        tried.append(threading.current_thread())
+        raise MemoryError
+
+    monkeypatch.setattr("emt_core.explore.plan_cache.make_plan", broken)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    for times in (1, 2):
+        monkeypatch.setattr("emt_core.explore.plan_cache.FRESH_S", -1.0)
+        assert plans.plan(path) is first  # the old one is still good
+        monkeypatch.setattr("emt_core.explore.plan_cache.FRESH_S", 1e6)
+        deadline = time.monotonic() + 30
+        while (len(tried) < times or tried[-1].is_alive()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(tried) == times
+
+
+def test_headlines_are_of_the_metrics_that_stages_write():
+    from emt_core.stages.midtrain import _metrics
+
+    step = {"step": 1, "loss": 1.25, "samples": 16, "tokens": 900, "supervised": 300, "seconds": 2.0, "memory_mb": 10}
+    assert headline("midtrain", _metrics([step], 100, {})) == "loss 1.250"
     assert headline("estimator", {"auroc": 0.98}) == "AUROC 0.980"
-    assert headline("estimator", {}) == "" and headline("nothing", {"x": 1}) == ""
+    assert headline("estimator", {"auroc": None}) == "" and headline("nothing", {"x": 1}) == ""
+
+
+def test_every_finished_stage_of_a_run_has_its_headline(world, workspace):
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, until="select.top", quiet=True)
+    for stage in ("sources", "embed", "estimator", "select"):
+        found = headline(stage, workspace.artifacts(stage)[0].metrics)
+        assert any(sign.isdigit() for sign in found), stage
+
+
+def test_the_words_in_the_boxes_can_be_read():
+    """WCAG's contrast, 4.5:1 for small text, on a box's ground over the page's: Streamlit's inks are by theme."""
+    from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
+
+    assert INK == GRAY_90  # Streamlit's frontend replaces this by #262730 on light ground, #fafafa on dark
+    boxes = [Box(id=name, title=name, state=name, column=0, lines=("words",)) for name in STATE_COLOUR]
+    figure = flow_picture(boxes, [], chosen="done")
+    assert all("color" not in note.text.partition("</span>")[2] for note in figure.layout.annotations)
+    assert INK not in figure_json(figure)  # a report has its own theme
+    fills = [shape.fillcolor for shape in figure.layout.shapes if shape.type == "rect"]
+    for page, ink in (("#FFFFFF", "#262730"), ("#12151C", "#fafafa")):
+        for note, fill in zip(figure.layout.annotations, fills, strict=True):
+            assert note.font.color == INK
+            red, green, blue, alpha = (float(part) for part in fill[5:-1].split(","))
+            ground = mixed((red, green, blue), rgb(page), alpha)
+            assert contrast(mixed(rgb(ink), ground, note.opacity), ground) >= 4.5
+
+
+def mixed(over: tuple[float, ...], under: tuple[float, ...], alpha: float) -> tuple[float, ...]:
+    return tuple(alpha * a + (1 - alpha) * b for a, b in zip(over, under, strict=True))
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio, of two colours of 0 to 255."""
+
+    def luminance(colour: tuple[float, ...]) -> float:
+        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

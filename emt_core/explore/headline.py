@@ -9,22 +9,23 @@ from emt_core.figures import numbers
 
 Metrics = Mapping[str, Any]
 
-HEADLINES: dict[str, Callable[[Metrics], str]] = {
-    "sources": lambda m: f"{numbers.short(m['pool'])} pool, {numbers.short(m['robot'])} robot",
-    "embed": lambda m: f"{m['dim']} dimensions",
-    "gap": lambda m: f"MMD² {numbers.decimal(m['pool_to_robot'])}",
-    "estimator": lambda m: f"AUROC {numbers.decimal(m['auroc'])}",
-    "measure": lambda m: f"AUROC {numbers.decimal(m['auroc'])}",
-    "select": lambda m: f"{numbers.short(m['selected'])} selected",
-    "midtrain": lambda m: f"loss {numbers.decimal(m['loss'])}",
-    "finetune": lambda m: f"loss {numbers.decimal(m['loss'])}",
-    "evaluate": lambda m: f"{numbers.share(m['success'])} success",
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "embed": ("dim", lambda dim: f"{dim} dimensions"),
+    "gap": ("pool_to_robot", lambda mmd2: f"MMD² {numbers.decimal(mmd2)}"),
+    "estimator": ("auroc", lambda auroc: f"AUROC {numbers.decimal(auroc)}"),
+    "measure": ("auroc", lambda auroc: f"AUROC {numbers.decimal(auroc)}"),
+    "select": ("selected", lambda count: f"{numbers.short(count)} selected"),
+    "midtrain": ("last_loss", lambda loss: f"loss {numbers.decimal(loss)}"),
+    "finetune": ("loss", lambda loss: f"loss {numbers.decimal(loss)}"),
+    "evaluate": ("success", lambda rate: f"{numbers.share(rate)} success"),
 }
+"""Stage -> (metric, its words)."""
 
 
 def headline(stage: str, metrics: Metrics) -> str:
-    """Empty for a stage without one, or where an earlier version of it did not measure it."""
-    try:
-        return HEADLINES[stage](metrics)
-    except (KeyError, TypeError, ValueError):
-        return ""
+    """Empty for a stage without one, or where it was not measured (a measure without held-out samples has no AUROC)."""
+    if stage == "sources":
+        return f"{numbers.short(metrics['pool'])} pool, {numbers.short(metrics['robot'])} robot"
+    metric, words = FIGURES.get(stage, ("", str))
+    value = metrics.get(metric)
+    return words(value) if value is not None else ""

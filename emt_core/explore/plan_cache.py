@@ -47,7 +47,7 @@ class PlanCache:
             if renew:
                 known.renewing = True  # type: ignore[union-attr]
         if renew:
-            threading.Thread(target=self._make, args=(recipe_file, text), daemon=True).start()
+            threading.Thread(target=self._renew, args=(known, recipe_file, text), daemon=True).start()
         if not same:
             known = self._make(recipe_file, text)
         assert known is not None
@@ -60,6 +60,12 @@ class PlanCache:
     def forget(self, recipe_file: Path) -> None:
         with self._lock:
             self._known.pop(recipe_file, None)
+
+    def _renew(self, known: _Known, recipe_file: Path, text: str) -> None:
+        try:
+            self._make(recipe_file, text)
+        finally:  # replaced, unless that failed in a way of its own: then the old plan has another term
+            known.renewing, known.at = False, time.monotonic()
 
     def _make(self, recipe_file: Path, text: str) -> _Known:
         plan, problem = None, None

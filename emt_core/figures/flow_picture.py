@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from emt_core.figures.palette import CATEGORY, LEFT_OUT, SELECTED, fade
+from emt_core.figures.palette import CATEGORY, INK, LEFT_OUT, SELECTED, fade
 
 STATE_COLOUR = {
     "done": CATEGORY["spatial"],
@@ -24,6 +24,9 @@ STATE_COLOUR = {
 
 STATE_SIGN = {"done": "✓", "running": "▶", "stale": "↻", "interrupted": "‖", "failed": "✕", "missing": "○"}
 """Beside the colour: no state is told by colour alone."""
+
+FAINT = 0.75
+"""Opacity of the words of a stage that the recipe lacks: still 4.5:1 on white and on dark ground."""
 
 ROW_PX = 74
 WIDTH, HEIGHT = 0.86, 0.80
@@ -55,9 +58,10 @@ def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chos
     solid = {box.id for box in boxes if box.state != "absent"}
     shapes = [_arrow(_way(place[a], place[b], place.values()), faint=not {a, b} <= solid) for a, b in edges]
     shapes += [_frame(box, place[box.id], chosen=box.id == chosen) for box in boxes]
+    plain = {"showarrow": False, "align": "center", "font": {"size": 12, "color": INK}}
     for box in boxes:
         x, y = place[box.id]
-        figure.add_annotation(x=x, y=y, text=_words(box), showarrow=False, align="center", font={"size": 12})
+        figure.add_annotation(x=x, y=y, text=_words(box), opacity=FAINT if box.state == "absent" else 1, **plain)
     spots = [(box, place[box.id], spot) for box in boxes for spot in range(CLICK_SPOTS)]
     figure.add_scatter(
         x=[x + WIDTH * ((spot + 0.5) / CLICK_SPOTS - 0.5) for _, (x, _), spot in spots],
@@ -109,12 +113,10 @@ def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 def _words(box: Box) -> str:
     colour = STATE_COLOUR[box.state]
-    faint = box.state == "absent"
     sign = f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> ' if box.state in STATE_SIGN else ""
     title = escape(box.title)
-    title = f'<span style="color:{colour}">{title}</span>' if faint else f"<b>{title}</b>"
-    tint = f";color:{colour}" if box.state != "done" else ""
-    small = [f'<span style="font-size:10.5px{tint}">{escape(line)}</span>' for line in box.lines]
+    title = title if box.state == "absent" else f"<b>{title}</b>"
+    small = [f'<span style="font-size:11px">{escape(line)}</span>' for line in box.lines]
     return "<br>".join([sign + title, *small])
 
 

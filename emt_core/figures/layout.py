@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from emt_core.figures.palette import MARK
+from emt_core.figures.palette import INK, MARK
 
 
 def plain(figure: go.Figure, *, height: int, x: str = "", y: str = "", legend: bool = True) -> go.Figure:
@@ -23,9 +23,11 @@ def plain(figure: go.Figure, *, height: int, x: str = "", y: str = "", legend: b
             "itemsizing": "constant",
         },
         hoverlabel={"align": "left"},
+        font={"color": INK},
     )
-    figure.update_xaxes(title_text=x, automargin=True, zeroline=False)
-    figure.update_yaxes(title_text=y, automargin=True, zeroline=False)
+    words = {"automargin": True, "zeroline": False, "tickfont": {"color": INK}, "title_font": {"color": INK}}
+    figure.update_xaxes(title_text=x, **words)
+    figure.update_yaxes(title_text=y, **words)
     return figure
 
 

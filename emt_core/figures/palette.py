@@ -13,6 +13,11 @@ ROBOT = "#D55E00"
 POOL = "#3A6EA5"
 SELECTED = "#7C5CD6"
 LEFT_OUT = "#A3ABB8"
+INK = "#000037"
+"""Words in figures. Not a colour but Streamlit's name for its darkest grey, which its frontend replaces by the theme's
+own (near black on light, near white on dark ground): its default for axes is too faint on white (3.7:1). The report
+leaves it out and has its reader's theme decide."""
+
 MARK = "#DB3A75"
 """Lines that mark a place in a figure: the cut, the stop."""
 

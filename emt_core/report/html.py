@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 
 from emt_core import __version__
 from emt_core.artifact import Artifact
+from emt_core.figures.palette import INK
 from emt_core.flow import STAGES
 from emt_core.progress import duration
 from emt_core.report.content import Figure, Gallery, Item, Numbers, Picture, Table, Told
@@ -133,9 +134,9 @@ def figure_json(figure: go.Figure) -> str:
     """Data and layout as JSON that may stand inside a script element; WebGL traces become SVG ones.
 
     WebGL compiles functions from text, which the policy forbids, and does not print. The colours of ground, grid and
-    font are the reader's theme's (page.js): plotly's own template is left out.
+    font are the reader's theme's (page.js): plotly's own template and the app's ink are left out.
     """
-    told = json.loads(str(figure.to_json()))
+    told = json.loads(str(figure.to_json()), object_hook=lambda found: {k: v for k, v in found.items() if v != INK})
     told["layout"].pop("template", None)
     for trace in told["data"]:
         trace["type"] = trace["type"].replace("scattergl", "scatter")

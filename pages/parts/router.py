@@ -25,9 +25,15 @@ PAGES = {
 """Group -> (title, file of pages/ and address, icon). The first page is the one that opens."""
 
 
-def page_of(name: str) -> tuple[str, str] | None:
-    """Title and icon of a page by its file's name; None where there is no such page yet."""
-    return next(((title, icon) for group in PAGES.values() for title, file, icon in group if file == name), None)
+def page_of(name: str) -> tuple[str, str]:
+    """Title and icon of a page by its file's name."""
+    return next((title, icon) for group in PAGES.values() for title, file, icon in group if file == name)
+
+
+def link_to(name: str) -> None:
+    """A link with the page's title and icon."""
+    title, icon = page_of(name)
+    st.page_link(f"pages/{name}.py", label=title, icon=f":material/{icon}:")
 
 
 def navigation() -> st.Page:
@@ -48,7 +54,7 @@ def navigation() -> st.Page:
     with st.sidebar:
         with st.container(gap="small"):
             for group, pages in groups.items():
-                with st.container(gap=None):
+                with st.container(gap="xsmall"):  # a row is as high as its highlight: none reaches into the next
                     st.caption(group)
                     for place in pages:
                         st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")

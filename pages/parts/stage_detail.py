@@ -18,7 +18,7 @@ from emt_core.progress import duration
 from emt_core.status import MEANING, InstanceStatus
 from pages.parts.job_card import attempt
 from pages.parts.plain import escape
-from pages.parts.router import page_of
+from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, start
 from pages.parts.settings_form import change_dialog
 from pages.parts.states import ICON, plan_of
@@ -38,7 +38,6 @@ STAGE_PAGES = {
     "finetune": ("train",),
     "retain": ("train",),
     "evaluate": ("results",),
-    "report": ("present",),
 }
 """Where the artifacts of a stage are looked at."""
 
@@ -63,7 +62,7 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
     left, right = st.columns([5, 4], vertical_alignment="center")
     with left, st.container(gap="xsmall"):
         st.subheader(f"{ICON[state.state]} {escape(state.label)}", anchor=False)
-        st.caption(f"{STAGES[state.stage].does[0].upper()}{escape(STAGES[state.stage].does[1:])}.")
+        st.caption(escape(STAGES[state.stage].sentence))
     with (
         right,
         st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"),
@@ -86,11 +85,8 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
 
 
 def _buttons(view: View, state: InstanceStatus) -> None:
-    for name in STAGE_PAGES.get(state.stage, ()):
-        page = page_of(name)
-        if page is not None and state.state == "done":
-            title, icon = page
-            st.page_link(f"pages/{name}.py", label=title, icon=f":material/{icon}:")
+    for name in STAGE_PAGES.get(state.stage, ()) if state.state == "done" else ():
+        link_to(name)
     if view.workspace.read_only:
         return
     if state.stage != "sources":
@@ -249,9 +245,8 @@ def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
 
 
 def _absent(view: View, stage: str) -> None:
-    known = STAGES[stage]
     st.subheader(f"{ICON['absent']} {escape(stage)}", anchor=False)
-    st.caption(f"{known.does[0].upper()}{escape(known.does[1:])}.")
+    st.caption(escape(STAGES[stage].sentence))
     st.markdown("The recipe does not have this stage. Add it with its defaults, or with settings of your own:")
     st.code(f"{stage}: {{}}", language="yaml")
     if not view.workspace.read_only and view.recipe is not None:
