@@ -65,7 +65,7 @@ class AblationRow:
     diversity: float | None
     mmd2: float | None
     seconds: float
-    """Measure, score and selection together."""
+    """Measure, score and selection together, what a twin measure had done for them included (proximity/twin.py)."""
 
     memory_added_mb: int | None
     """The most that measuring, scoring or selecting added to the process; None where the manifest does not say."""
@@ -116,7 +116,7 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 chance=chances[sources.key],
                 diversity=metrics["diversity"].get("after"),
                 mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
-                seconds=sum(a.manifest["seconds"] for a in took),
+                seconds=sum(a.manifest["seconds"] + (a.metrics.get("shared") or {}).get("seconds", 0.0) for a in took),
                 memory_added_mb=max(added) if len(added) == len(took) else None,
                 peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
                 success={name: v for name, v in success.get(select.key, {}).items() if name not in length},

@@ -26,7 +26,7 @@ def needs(view: View, *stages: str, shows: str) -> None:
     with st.container(border=True):
         last = missing[-1]
         st.subheader(f"{last.capitalize()} has not run yet", anchor=False)
-        st.markdown(f"{shows} For this, **{last}** has to run: {STAGES[last].does}.")
+        st.markdown(f"{shows} For this, **{last}** has to run: {STAGES[last].sentence}")
         if not view.workspace.read_only:
             st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {last}", language="bash")
             st.button(

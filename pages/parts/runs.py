@@ -56,7 +56,7 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
             facts.append(duration(state.seconds))
         name.markdown(
             f"{ICON[state.state]} **{escape(state.label)}**  \n:gray[{escape(', '.join(facts))}]",
-            help=f"{STAGES[state.stage].does}. {MEANING[state.state].capitalize()}. Key `{state.key}`.",
+            help=f"{STAGES[state.stage].sentence} {MEANING[state.state].capitalize()}. Key `{state.key}`.",
         )
         if state.state not in ("done", "running"):
             button.button("Run", key=f"run-{state.label}", on_click=start, args=(view, state.label), width="stretch")
