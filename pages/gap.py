@@ -27,6 +27,7 @@ from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.links import followed, kept
 from pages.parts.neighbour_pairs import pairs
+from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
@@ -46,7 +47,7 @@ def main() -> None:
     view = _chosen(view)
     facts = _facts(str(view.chain.gap.path))
     _summary(facts)
-    st.caption(reading(facts))
+    st.caption(escape(reading(facts)))
     left, right = st.columns([6, 4], gap="large")
     with left:
         _matrix(facts)

@@ -83,11 +83,35 @@ def test_nearest_sources_are_ranked_for_each_robot_set():
         ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.65}, "1.3 times as far across"),
         ({"within_pool": 0.5, "within_robot": 0.4, "across": 0.3}, "do not lie apart"),
         ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.3}, "no single cloud"),
+        ({"within_pool": 0.1, "within_robot": 0.5, "across": 0.3}, "robot data is no single cloud"),
         ({"within_pool": None, "within_robot": None, "across": 0.3}, "too few sources"),
     ],
 )
 def test_the_gap_in_a_sentence(groups, says):
-    assert says in reading({"groups": groups})
+    assert says in reading({**FACTS, "groups": groups})
+
+
+@pytest.mark.parametrize(
+    ("distances", "says"),
+    [
+        ([0.9, 0.8], None),
+        ([0.9, 0.2], "But p1 lies nearer to the robot sets than these lie to one another."),
+        ([0.2, 0.9, 0.1], "But p2 and p0 lie nearer"),
+        ([0.9, 0.1, 0.15, 0.2, 0.25, 0.28, 0.29], "But p1, p2, p3, p4 and 2 more lie nearer"),
+    ],
+)
+def test_the_sentence_names_pool_sources_that_lie_among_the_robot_sets(distances, says):
+    count = len(distances)
+    values = np.zeros((count + 2, count + 2))
+    values[:count, count:] = np.array(distances)[:, None] + [0.05, -0.05]
+    facts = {
+        "sources": [f"p{place}" for place in range(count)] + ["arm", "hand"],
+        "roles": ["pool"] * count + ["robot"] * 2,
+        "mmd2": values.tolist(),
+        "groups": {"within_pool": 0.2, "within_robot": 0.3, "across": 0.5},
+    }
+    assert (" But " in reading(facts)) == (says is not None)
+    assert (says or "") in reading(facts)
 
 
 def test_pool_bank_is_exact_when_small_and_bounded_when_not(index, features):

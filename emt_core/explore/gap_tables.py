@@ -18,6 +18,8 @@ PAPER_DIVERSITY = {
 """arXiv 2604.20012, InternVL3.5-1B features of the paper's own data: a reference, not a target."""
 
 ALL_ROBOTS = "all robot data"
+NAMED = 4
+"""Sources that a sentence names at the most."""
 
 
 def cluster_order(distances: np.ndarray) -> list[int]:
@@ -72,6 +74,32 @@ def reading(facts: Mapping[str, Any]) -> str:
         ratio = across / max(known) if max(known) > 0 else float("inf")
         return (
             f"Pool and robot sources lie apart: on average {ratio:.1f} times as far across the groups as inside the "
-            "looser one, as the paper finds for its data."
+            f"looser one, as the paper finds for its data.{_exceptions(facts)}"
         )
-    return "Some pool sources lie further from one another than from the robot data: the pool is no single cloud."
+    if groups.get("within_robot") == max(known):
+        return "Some robot sets lie further from one another than from the pool: robot data is no single cloud."
+    return (
+        "Some pool sources lie further from one another than from the robot data: the pool is no single cloud."
+        f"{_exceptions(facts)}"
+    )
+
+
+def _exceptions(facts: Mapping[str, Any]) -> str:
+    """Pool sources nearer to the robot sets than these are to one another, both on average; "" without any."""
+    within = facts["groups"].get("within_robot")
+    if within is None:
+        return ""
+    robots = [place for place, role in enumerate(facts["roles"]) if role == "robot"]
+    means = {
+        name: float(np.mean([facts["mmd2"][place][robot] for robot in robots]))
+        for place, (name, role) in enumerate(zip(facts["sources"], facts["roles"], strict=True))
+        if role == "pool"
+    }
+    near = sorted((name for name in means if means[name] < within), key=means.__getitem__)
+    if not near:
+        return ""
+    if len(near) == 1:
+        return f" But {near[0]} lies nearer to the robot sets than these lie to one another."
+    more = len(near) - NAMED
+    listed = [*near[:NAMED], f"{more} more"] if more > 0 else near
+    return f" But {', '.join(listed[:-1])} and {listed[-1]} lie nearer to the robot sets than these lie to one another."
