@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emt_core.category.evaluate import Labelled, accuracy, judge, report, wilson
+from emt_core.category.evaluate import Labelled, accuracy, judge, report
 from emt_core.errors import EmtError
 
 ROOT = Path(__file__).parents[1]
@@ -51,13 +51,22 @@ def test_unsure_is_wrong_and_sides_are_counted_together():
     assert "| **text** |  |  |  |  |  |  |  |  | 1 |" in text
 
 
-def test_wilson_interval():
-    """Published values: 0 of 10, 10 of 10, 81 of 263 (Newcombe 1998, table I, method 3)."""
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
-    assert wilson(0, 0) == (0, 1)
+def test_no_rows_have_no_accuracy():
     assert accuracy([]).startswith("nan%")
+
+
+@pytest.mark.parametrize("between", ["\u2028", "\u0085"])
+def test_a_conversation_may_hold_what_python_takes_for_the_end_of_a_line(tmp_path, between):
+    row = {
+        "id": "c0001",
+        "category": "text",
+        "hard": False,
+        "split": "tune",
+        "conversations": [{"from": "human", "value": f"one{between}two"}, {"from": "gpt", "value": "three"}],
+    }
+    file = tmp_path / "rows.jsonl"
+    file.write_text((json.dumps(row, ensure_ascii=False) + "\n") * 2, encoding="utf-8")
+    assert [judged.id for judged in judge(file)] == ["c0001", "c0001"]
 
 
 def test_a_bad_file_is_one_clear_message(tmp_path):

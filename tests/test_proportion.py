@@ -13,6 +13,7 @@ def test_wilson_intervals():
     assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
     assert wilson(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
     assert wilson(81, 263) == pytest.approx((0.25530, 0.36620), abs=1e-4)  # Newcombe 1998, table I
+    assert wilson(150, 300) == pytest.approx((0.4438, 0.5562), abs=1e-4)
     assert wilson(50, 50)[1] == 1.0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from pathlib import Path
 from emt_core.category import CATEGORIES, Side, of_side
 from emt_core.category.rules import classify
 from emt_core.errors import EmtError
+from emt_core.metrics.proportion import wilson
 from emt_core.sample import Turn
 
-Z95 = 1.959964
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -42,7 +41,7 @@ def judge(file: Path) -> list[Labelled]:
     """Classify every row of a labelled JSON-lines file (format: tests/data/categories/GUIDE.md)."""
     judged = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_bytes().splitlines()  # of bytes: a str would also be cut at U+2028, which JSON lets stand
     except OSError as error:
         raise EmtError("the labelled file cannot be read", where=file) from error
     for number, line in enumerate(lines, 1):
@@ -65,16 +64,6 @@ def judge(file: Path) -> list[Labelled]:
                 f"a row is not in the labelled format ({error!r})", where=f"{file}, line {number}"
             ) from error
     return judged
-
-
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """95 % score interval of a proportion (Wilson 1927); (0, 1) for no trials."""
-    if total == 0:
-        return 0.0, 1.0
-    share, z2 = right / total, Z95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return centre - half, centre + half
 
 
 def accuracy(rows: Sequence[Labelled]) -> str:

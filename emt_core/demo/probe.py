@@ -30,6 +30,7 @@ from emt_core.demo.general import FAMILIES, draw
 from emt_core.demo.phrasing import plural
 from emt_core.demo.sample import DemoSample
 from emt_core.demo.scenes import HUES, SHAPES
+from emt_core.metrics.proportion import wilson
 
 KINDS = ("caption", "count", "colour", "read", "chart", "spatial", "point")
 #: A point is right within this distance of the truth, as a fraction of the image's width.
@@ -89,16 +90,6 @@ def correct(sample: DemoSample, text: str) -> bool:
     if sample.kind == "caption":
         return named(text, _vocabulary(sample)) == set(sample.meta["names"])
     return text.strip() == sample.answer
-
-
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % Wilson score interval of a share."""
-    if n == 0:
-        return (0.0, 1.0)
-    share, spread = hits / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + spread)
-    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
 class Answerer:
