@@ -14,6 +14,7 @@ from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header
 from pages.parts.sample_detail import detail
+from pages.parts.text_search import search_on
 from pages.parts.view import View, current
 
 PAGE_SIZES = (24, 48, 96)
@@ -74,7 +75,10 @@ def _gallery(view: View, found: Found) -> None:
         st.markdown(f"**{numbers.counted(total, 'sample')}**")
         tools = st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small")
     if found.note:
-        st.caption(f":material/info: {escape(found.note)}")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f":material/info: {escape(found.note)}", width="content")
+            if found.unsearched:
+                search_on()
     if not total:
         with st.container(border=True):
             st.markdown(

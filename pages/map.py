@@ -16,6 +16,7 @@ from pages.parts.map_region import make_up, region_gallery
 from pages.parts.map_views import another_map, encoder_name, map_name, saved_views
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
+from pages.parts.text_search import search_on
 from pages.parts.view import View, current
 
 
@@ -84,9 +85,11 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
             bind="query-params",
             help="Draw cells instead of points, as happens by itself where there are too many points.",
         )
-    marked, words = found_rows(view, asked or st.query_params.get("mark", ""))
+    marked, words, whole = found_rows(view, asked or st.query_params.get("mark", ""))
     if asked:
         st.caption(f":material/adjust: {escape(words)}")
+    if not whole:
+        search_on()
     return colour or "role", view, marked
 
 

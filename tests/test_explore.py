@@ -170,6 +170,29 @@ def test_text_search_stops_at_its_bounds(made, monkeypatch):
     assert found.scanned < made.index.rows
 
 
+def test_a_text_search_that_stopped_goes_on_to_the_same_answer(made, monkeypatch):
+    whole = find_text(made.index, "handle")
+    monkeypatch.setattr("emt_core.explore.search.BATCH_ROWS", 64)
+    part, answers = None, 0
+    while part is None or not part.complete:
+        part, answers = find_text(made.index, "handle", after=part, max_seconds=0), answers + 1
+    assert part.rows.tolist() == whole.rows.tolist()
+    assert answers == sum(-(-source.rows // 64) for source in made.index.sources)
+
+
+def test_a_text_search_looks_through_the_asked_sources_alone(made, monkeypatch):
+    monkeypatch.setattr("emt_core.explore.search.BATCH_ROWS", 64)
+    _, near, arm = made.index.sources
+    found = find_text(made.index, "a", sources=["arm"], max_seconds=0)
+    assert (found.scanned, found.total) == (64, 160)
+    assert set(found.rows) <= set(range(arm.start, arm.start + 64))
+    whole = find_text(made.index, "handle")
+    found = find_text(made.index, "handle", sources=["arm", "web"])
+    assert found.rows.tolist() == [row for row in whole.rows if not near.start <= row < near.stop]
+    assert found.complete
+    assert find_text(made.index, "a", sources=[]).complete
+
+
 def test_threshold_fraction_and_k_agree(made):
     preview = Preview(candidates_of(*(made.artifacts[s] for s in ("sources", "embed", "category", "score"))))
     k = from_fraction(preview, 0.25)

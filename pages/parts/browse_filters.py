@@ -13,13 +13,13 @@ from emt_core.explore.density import Region, rows_in
 from emt_core.explore.filtering import NOTED, Facts, Wanted, arranged, passing
 from emt_core.explore.flags import FLAGS
 from emt_core.explore.nearness import clip_features
-from emt_core.explore.search import Matches, find_text
 from emt_core.explore.views import SavedView
 from emt_core.figures import numbers
 from pages.parts import flagging, glossary
 from pages.parts import view as reading
 from pages.parts.choice import choice
 from pages.parts.score_slider import score_slider
+from pages.parts.text_search import search
 from pages.parts.view import View
 
 SHOW = {
@@ -43,6 +43,8 @@ class Found:
     """What they are ordered by where that is not the score: `distance` or `match`."""
     values: np.ndarray | None = None
     """float32 [index rows] of that measure."""
+    unsearched: int = 0
+    """Rows that the search in conversations has not come to."""
 
     def notes(self, rows: np.ndarray) -> list[str]:
         """A line a card."""
@@ -166,34 +168,42 @@ def matching(view: View, asked: dict) -> Found:
         flags=tuple(asked["flag"]),
         scores=asked.get("range"),
     )
-    note = ""
+    notes, unsearched = [], 0
     if asked["text"]:
-        matches = _search(str(view.chain.sources.path), asked["text"])
+        matches = search(str(view.chain.sources.path), asked["text"], _searched(view, wanted))
         wanted.only.append(matches.rows)
-        if not matches.complete:
+        unsearched = matches.total - matches.scanned
+        if unsearched:
             seen, total = numbers.whole(matches.scanned), numbers.whole(matches.total)
-            note = f"The search looked at the first {seen} of {total} samples."
+            notes.append(f"The search has looked at the first {seen} of {total} samples so far.")
     saved: SavedView | None = asked.get("saved")
     if saved is not None and saved.region is not None:
         drawn_on = view.workspace.find("gap", saved.gap)
         if drawn_on is None:
-            note = "The map that this region was drawn on is gone, so the region is not applied."
+            notes.append("The map that this region was drawn on is gone, so the region is not applied.")
         else:
             wanted.only.append(rows_in(saved.region, *reading.map_points(str(drawn_on.path))))
     drawn = region_in_link(view)
     if drawn is not None:
         region, gap = drawn
         wanted.only.append(rows_in(region, *reading.map_points(str(gap.path))))
-    keep = passing(_facts(view), wanted)
+    keep, note = passing(_facts(view), wanted), " ".join(notes)
     clip = clip_features(view.done, view.chain.sources)
     like = st.query_params.get("like", "")
     if asked["words"] and clip is not None:
         values, order = reading.alike(str(clip.path), asked["words"])
-        return Found(arranged(keep, "near", order), note, "match", values)
+        return Found(arranged(keep, "near", order), note, "match", values, unsearched)
     if like and view.chain.has("embed"):
         values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
-        return Found(arranged(keep, "near", order), note, "distance", values)
-    return Found(arranged(keep, asked["sort"], view.order if view.chain.has("score") else None), note)
+        return Found(arranged(keep, "near", order), note, "distance", values, unsearched)
+    order = view.order if view.chain.has("score") else None
+    return Found(arranged(keep, asked["sort"], order), note, unsearched=unsearched)
+
+
+def _searched(view: View, wanted: Wanted) -> list[str]:
+    """Names of the sources of which a sample can pass: a search spends its time on no other."""
+    role = "robot" if wanted.show == "robot" else "pool"
+    return [s.name for s in view.index.of_role(role) if not wanted.sources or s.name in wanted.sources]
 
 
 def region_in_link(view: View) -> tuple[Region, Artifact] | None:
@@ -216,8 +226,3 @@ def _facts(view: View) -> Facts:
         logit=view.logits if chain.has("score") else None,
         order=view.order if chain.has("score") else None,
     )
-
-
-@st.cache_data(max_entries=32, show_spinner="Searching conversations")
-def _search(sources: str, text: str) -> Matches:
-    return find_text(reading.index(sources), text)

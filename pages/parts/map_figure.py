@@ -11,10 +11,10 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.explore.density import Bounds, Region, bounds_of
 from emt_core.explore.flags import FLAGS
-from emt_core.explore.search import find_text
 from emt_core.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
 from emt_core.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
 from pages.parts import view as reading
+from pages.parts.text_search import search
 from pages.parts.view import View
 
 COLOURS = {
@@ -56,26 +56,21 @@ def points_of(view: View) -> MapPoints:
     )
 
 
-def found_rows(view: View, asked: str) -> tuple[np.ndarray, str]:
-    """(int64 rows, a line about them) for a sample id or words of a conversation."""
+def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
+    """(int64 rows, a line about them, whether all were looked at) for a sample id or words of a conversation."""
     if not asked:
-        return np.empty(0, np.int64), ""
+        return np.empty(0, np.int64), "", True
     try:
-        return np.array([view.index.row_of(asked)]), "found by its id"
+        return np.array([view.index.row_of(asked)]), "found by its id", True
     except EmtError:
-        matches = _search(str(view.chain.sources.path), asked)
-    if not len(matches.rows):
-        return matches.rows, "no sample has this id or says this"
-    rows = matches.rows
-    words = f"{len(rows):,} samples say this" + ("" if matches.complete else f" (in the first {matches.scanned:,})")
+        matches = search(str(view.chain.sources.path), asked, view.source_names)
+    rows, seen = matches.rows, "" if matches.complete else f" (in the first {matches.scanned:,})"
+    if not len(rows):
+        return rows, f"no sample has this id or says this{seen}", matches.complete
+    words = f"{len(rows):,} samples say this{seen}"
     if len(rows) > MARKS:
         rows, words = rows[:: -(-len(rows) // MARKS)], f"{words}; {MARKS} of them are circled"
-    return rows, words
-
-
-@st.cache_data(max_entries=16, show_spinner="Searching conversations")
-def _search(sources: str, text: str) -> Any:
-    return find_text(reading.index(sources), text)
+    return rows, words, matches.complete
 
 
 def figure(view: View, colour: str, points: MapPoints, bounds: Bounds, marked: np.ndarray) -> Region | None:
