@@ -22,6 +22,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -80,19 +81,34 @@ def server(workspace: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
     command += ["--server.headless", "true", "--", "--workspace", str(workspace)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-                break
-            except OSError:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + PATIENCE_MS / 1000
+            while not answers(address):
+                ended = process.poll()
+                if ended is not None or time.monotonic() > until:
+                    what = f"ended with {ended}" if ended is not None else "does not answer"
+                    log.seek(0)
+                    sys.exit(f"the server {what}:\n{log.read().decode(errors='replace')[-3000:]}")
                 time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,23 +58,52 @@ class Server:
     log: Path
 
 
-def serve(workspace: Path, log: Path) -> Iterator[Server]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def serve(workspace: Path, log: Path) -> Iterator[Server]:
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
     command += ["--server.headless", "true", "--logger.enableRich", "false", "--", "--workspace", str(workspace)]
+    yield from running(command, port, workspace, log)
+
+
+def running(
+    command: Sequence[str], port: int, workspace: Path, log: Path, *, patience: float = PATIENCE_MS / 1000
+) -> Iterator[Server]:
+    """The server that the command starts, once it answers at the port; afterwards it and its children are gone.
+
+    Fails with the end of the log where it ends early or does not answer for so many seconds.
+    """
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"NO_COLOR": "1"})
-    address = f"http://127.0.0.1:{port}"
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"NO_COLOR": "1"}, start_new_session=True
+        )
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
+        address = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + patience
+        while not answers(address):
+            ended = process.poll()
+            if ended is not None or time.monotonic() > until:
+                what = f"ended with {ended}" if ended is not None else f"did not answer for {patience:.0f} s"
+                raise AssertionError(f"the server {what}:\n{log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.2)
         yield Server(address, workspace, log)
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
+    except OSError:
+        return False
+    return True

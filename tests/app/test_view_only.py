@@ -7,16 +7,14 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from app_world import PATIENCE_MS, Server
+from app_world import PATIENCE_MS, Server, free_port, running
 from page_runner import page_runner, words
 from playwright.sync_api import Page, expect
 from snapshot import snapshot
@@ -51,24 +49,9 @@ def viewed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The command that people type, over a copy of the complete workspace."""
     base = tmp_path_factory.mktemp("viewed")
     workspace = shutil.copytree(complete, base / "ws")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "emt_core.cli", "app", "--view-only", "--no-browser", "--port", str(port)]
-    with (base / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--workspace", str(workspace)], cwd=ROOT, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield Server(address, workspace, base / "log")
-    finally:
-        process.terminate()
-        process.wait(30)
+    yield from running([*command, "--workspace", str(workspace)], port, workspace, base / "log")
 
 
 @pytest.fixture
