@@ -3,25 +3,29 @@
 Functions that write ask `Workspace.check_writable` and refuse in their own words. This guard stands behind them in a
 server for viewers (`emt app --view-only`): an audit hook (PEP 578) sees every file that Python opens, makes, renames or
 removes, from any library, and refuses what would change the workspace. It does not see native writers (Lance); those
-are reached through stages alone, which need a lock file first, and that is seen.
+are reached through stages alone, which need a lock file first, and that is seen. Nor does Python tell it the folder of
+`os.open(name, flags, dir_fd=...)`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from emt_core.errors import EmtError
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGED = {
-    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "os.chmod", "os.chown"), (0,)),
-    **dict.fromkeys(("os.setxattr", "os.removexattr", "sqlite3.connect"), (0,)),
-    **dict.fromkeys(("os.rename", "os.link"), (0, 1)),
-    "os.symlink": (1,),
+CHANGED: dict[str, tuple[tuple[int, int | None], ...]] = {
+    **dict.fromkeys(("os.remove", "os.rmdir", "shutil.rmtree"), ((0, 1),)),
+    **dict.fromkeys(("os.mkdir", "os.chmod"), ((0, 2),)),
+    **dict.fromkeys(("os.chown", "os.utime"), ((0, 3),)),
+    **dict.fromkeys(("os.rename", "os.link"), ((0, 2), (1, 3))),
+    "os.symlink": ((1, 2),),
+    **dict.fromkeys(("os.truncate", "os.setxattr", "os.removexattr", "sqlite3.connect"), ((0, None),)),
 }
-"""Audit event -> places of the arguments that are paths it may change."""
+"""Audit event -> for each path that it may change, the places of the path and of its `dir_fd` in the arguments."""
 
 _guarded: set[str] = set()
 _installed = False
@@ -42,14 +46,18 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         if isinstance(flags, int) and flags & WRITING:
             _refuse_below(path)
     else:
-        for place in CHANGED.get(event, ()):
-            _refuse_below(arguments[place])
+        for place, folder in CHANGED.get(event, ()):
+            _refuse_below(arguments[place], None if folder is None else arguments[folder])
 
 
-def _refuse_below(path: Any) -> None:
+def _refuse_below(path: Any, dir_fd: int | None = None) -> None:
+    """dir_fd: the open folder that `path` starts from, as shutil.rmtree names files; None or -1: the working folder."""
     if not isinstance(path, str | bytes | os.PathLike):
         return  # an open descriptor, or a database in memory
     name = os.fsdecode(path)
+    if dir_fd is not None and dir_fd >= 0:
+        with suppress(OSError):  # no /proc on this system
+            name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name)  # noqa: PTH115, PTH118
     # the last part is not resolved: a link in the workspace is the workspace's, wherever it points
     folder, last = os.path.split(os.path.abspath(name))  # noqa: PTH100 (runs for every file opened)
     whole = os.path.join(os.path.realpath(folder), last)  # noqa: PTH118

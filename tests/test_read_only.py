@@ -132,7 +132,8 @@ home = pathlib.Path(sys.argv[1])
 assert Workspace.open(home, create=True).read_only
 link = pathlib.Path(sys.argv[2]) / "link"
 link.symlink_to(home)
-os.chdir(home)
+os.chdir("/")  # a name that starts from an open folder must not be taken from here
+fd = os.open(home, os.O_RDONLY)
 acts = [
     lambda: (home / "new").write_text("x"), lambda: (home / "workspace.json").open("a"),
     lambda: os.open(home / "workspace.json", os.O_RDWR), lambda: (home / "d").mkdir(),
@@ -140,9 +141,15 @@ acts = [
     lambda: shutil.move(home / "recipes", sys.argv[2]), lambda: shutil.rmtree(home / "recipes"),
     lambda: os.utime(home / "workspace.json"), lambda: os.chmod(home / "workspace.json", 0o777),
     lambda: os.link(home / "workspace.json", home / "w"), lambda: os.symlink("/", home / "w"),
-    lambda: (link / "new").write_text("x"), lambda: open("new", "w"), lambda: open(b"new", "wb"),
-    lambda: os.truncate("workspace.json", 0), lambda: sqlite3.connect(home / "x.db"),
+    lambda: (link / "new").write_text("x"), lambda: sqlite3.connect(home / "x.db"),
     lambda: tempfile.NamedTemporaryFile(dir=home), lambda: (home.parent / home.name / "recipes" / ".." / "n").touch(),
+    lambda: shutil.rmtree("recipes", dir_fd=fd), lambda: shutil.rmtree(home / "embed", ignore_errors=True),
+    lambda: os.remove("workspace.json", dir_fd=fd), lambda: os.rmdir("recipes", dir_fd=fd),
+    lambda: os.mkdir("d", dir_fd=fd), lambda: os.rename("recipes", "/tmp/r", src_dir_fd=fd),
+    lambda: os.rename(sys.argv[2], "r", dst_dir_fd=fd), lambda: os.link("workspace.json", "/tmp/w", src_dir_fd=fd),
+    lambda: os.symlink("/", "w", dir_fd=fd), lambda: os.utime("workspace.json", dir_fd=fd),
+    lambda: os.chmod("workspace.json", 0o777, dir_fd=fd), lambda: os.chown("workspace.json", 0, 0, dir_fd=fd),
+    lambda: os.chdir(home) or open("new", "w"), lambda: open(b"new", "wb"), lambda: os.truncate("workspace.json", 0),
 ]
 refused = 0
 for act in acts:
