@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from filelock import Timeout
+
 from emt_core.artifact import Artifact, Workspace, write_text
+from emt_core.errors import EmtError
 from emt_core.index import Index, SourceRange
 from emt_core.progress import Progress
 from emt_core.readers import locate, reader_of
@@ -41,11 +44,20 @@ class Verdict:
 def verify(workspace: Workspace, sources: Artifact, progress: Progress) -> Verdict:
     """Hash every file that a `sources` artifact was read from. Streams; holds the list of changes only.
 
-    Raises EmtError in a workspace opened for viewing, and where a source is not at its place any more.
+    Raises EmtError in a workspace opened for viewing, where a source is not at its place any more, and while another
+    process is at it.
     """
-    workspace.check_writable()
     record = workspace.path / "verified" / f"{sources.key}.jsonl"
-    record.parent.mkdir(exist_ok=True)
+    try:
+        with workspace.lock("verified", sources.key, wait=False):
+            return _verify(record, sources, progress)
+    except Timeout as error:
+        raise EmtError(
+            "another process is hashing these inputs", where=record, remedy="wait until it has finished"
+        ) from error
+
+
+def _verify(record: Path, sources: Artifact, progress: Progress) -> Verdict:
     known = _known(record)
     if known.complete:
         return _compare(record, known, progress)

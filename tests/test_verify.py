@@ -11,6 +11,7 @@ from small_world import small_world
 
 from emt_core.artifact import Workspace
 from emt_core.cli import main
+from emt_core.errors import EmtError
 from emt_core.plan import make_plan
 from emt_core.progress import Progress
 from emt_core.recipe import load_recipe
@@ -55,6 +56,16 @@ def test_a_change_that_size_and_time_hide_is_found_and_named(world: Path, capsys
     assert [line["is"] for line in verify(space, sources, QUIET).changed] == [""]
     victim.write_bytes(kept)
     assert main(["verify", "--workspace", str(space.path)]) == 0
+
+
+def test_a_second_pass_at_the_same_time_is_refused_and_changes_nothing(world: Path):
+    space = Workspace.open(world / "ws")
+    sources = space.artifacts("sources")[0]
+    record = verify(space, sources, QUIET).record
+    before = record.read_bytes()
+    with space.lock("verified", sources.key), pytest.raises(EmtError, match="another process"):
+        verify(space, sources, QUIET)
+    assert record.read_bytes() == before
 
 
 def test_an_interrupted_record_goes_on_and_is_the_same(world: Path):
