@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,11 @@ def kept_states(run: TrainingRun) -> list[Kept]:
 
 
 class GrowingSteps:
-    """steps.jsonl of a run that may still be training: each look reads only what was added."""
+    """steps.jsonl of a run that may still be training: each look reads only what was added. Viewers may share one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._reading = Lock()
         self._clear()
 
     def _clear(self) -> None:
@@ -145,6 +147,10 @@ class GrowingSteps:
     def read(self) -> pd.DataFrame:
         """A row a step: step, loss, learning_rate, grad_norm, samples, tokens, seconds, memory_mb, ... (NaN where
         unknown), steps rising. Empty where there is no file yet."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> pd.DataFrame:
         try:
             with self.path.open("rb") as file:
                 facts = self._facts(file)

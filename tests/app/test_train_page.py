@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,21 @@ def test_growing_steps_reads_what_was_added_and_sees_a_resumed_run(tmp_path: Pat
     aside.write_text(lines(3))
     aside.replace(path)  # as StepsLog does on resuming
     assert steps.read()["step"].tolist() == [1, 2, 3]
+
+
+def test_growing_steps_are_shared_by_viewers_who_look_at_once(tmp_path: Path):
+    path = tmp_path / "steps.jsonl"
+    path.write_text(lines(2_000))
+    for _ in range(10):
+        steps, together = GrowingSteps(path), threading.Barrier(8)
+
+        def look(steps: GrowingSteps = steps, together: threading.Barrier = together) -> list[int]:
+            together.wait()
+            return steps.read()["step"].tolist()
+
+        with ThreadPoolExecutor(8) as viewers:
+            for seen in [viewers.submit(look) for _ in range(8)]:
+                assert seen.result() == list(range(1, 2_001))
 
 
 def test_smoothing_and_rates():
