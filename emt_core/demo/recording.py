@@ -23,6 +23,7 @@ from emt_core.benchmarks.seeds import TRAIN_SEEDS
 from emt_core.demo.mujoco_scene import CameraPose
 from emt_core.demo.robots import ROBOT_SETS, RobotSet, RobotTask
 from emt_core.errors import EmtError
+from emt_core.json_lines import whole_lines
 from emt_core.vla_config import DemosConfig
 
 
@@ -172,11 +173,7 @@ def episode_path(folder: Path, task: str, seed: int) -> Path:
 
 def _read_tries(path: Path) -> dict[tuple[str, int], Try]:
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            done = Try(**json.loads(line))
-        except (ValueError, TypeError):  # a kill cut the last line
-            continue
+    for done in (Try(**line) for line in whole_lines(path)):
         if not done.success or episode_path(path.parent, done.task, done.seed).exists():
             found[done.task, done.seed] = done
     return found

@@ -31,6 +31,7 @@ from emt_core.artifact import read_json, write_json
 from emt_core.errors import EmtError
 from emt_core.image_handles import ImageProblem
 from emt_core.images import open_image
+from emt_core.json_lines import whole_lines
 from emt_core.progress import Progress
 from emt_core.readers.lerobot import episode_frames
 from emt_core.readers.lerobot_meta import Episode
@@ -198,7 +199,7 @@ def _allocated(path: Path) -> int:
 def _fill(
     folder: Path, need: CacheNeed, first: dict[int, int], workers: int, progress: Progress
 ) -> dict[int, tuple[str, str]]:
-    done = {int(line["episode"]): line for line in _whole_lines(folder / "filled.jsonl")}
+    done = {int(line["episode"]): line for line in whole_lines(folder / "filled.jsonl")}
     left = [episode for episode in need.episodes if episode.index not in done]
     started = need.frames - sum(episode.length for episode in left)
     file = os.open(folder / "frames.u8", os.O_RDWR)
@@ -213,7 +214,7 @@ def _fill(
                 tracker.advance(length)
     finally:
         os.close(file)
-    lines = _whole_lines(folder / "filled.jsonl")
+    lines = whole_lines(folder / "filled.jsonl")
     return {int(line["episode"]): tuple(line["problem"]) for line in lines if line.get("problem")}
 
 
@@ -239,16 +240,3 @@ def _fill_episode(episode: Episode, *, file: int, need: CacheNeed, first: dict[i
         problem = (found.reason, found.detail)
     log.add({"episode": episode.index, "problem": problem})
     return episode.length
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Lines that were written whole; a kill may have cut the last one."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
