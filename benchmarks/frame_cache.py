@@ -105,13 +105,13 @@ def loop_against_bare(root: Path, model: Path, cache: FrameCache, size: int, ste
         whole, bare = [], []
         for step in range(1, steps + 1):
             with Clock() as clock:  # read, map actions, tokens, processor, loss, clip, AdamW
-                trainer._step(step, trainer._read(step), 1e-4, 0)
+                trainer._step(step, trainer._read(step), 1e-4)
             whole.append(clock.cpu)
             trainer.optimizer.zero_grad()
             with Clock() as clock:  # the passes alone, on inputs that are ready
                 for part, ready in zip(parts, inputs, strict=True):
                     loss = action_loss(
-                        trainer.vla(ready), fixed.targets[part], steps=batch, binary=False, gripper_weight=1
+                        trainer.vla(ready), fixed.targets[part], steps=fixed.steps, binary=False, gripper_weight=1
                     )
                     loss.total.backward()
             bare.append(clock.cpu)
