@@ -3,7 +3,8 @@
 <workspace>/workspace.json                       marks the folder; format number
 <workspace>/<stage>/<key>/manifest.json          written last: a folder without `.building` is complete
 <workspace>/<stage>/<key>/data/...               what the stage made; paths inside are relative
-<workspace>/<stage>/<key>.building/              work in progress; survives a kill, resumed by the next run
+<workspace>/<stage>/<key>.building/              work in progress; survives a kill, resumed by the next run; where it
+                                                 holds a manifest.json, the next run only finishes its commit
 <workspace>/<stage>/<key>.lock                   held by the process that builds; freed by the kernel when it dies
 <workspace>/recipes/<name>.yaml                  recipes that ran here, with absolute `base`
 <workspace>/state/<recipe>.json                  which key each instance had when it last ran (shows what is stale)
@@ -21,7 +22,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -46,27 +47,49 @@ def canonical_json(value: Any) -> str:
 
 
 def make_key(*, stage: str, version: int, config: Mapping[str, Any], identity: Any, parents: Mapping[str, str]) -> str:
-    """Hash of everything that determines the stage's output (style.md, rule 5)."""
+    """Hash of everything that determines the stage's output."""
     facts = {"stage": stage, "version": version, "config": config, "identity": identity, "parents": dict(parents)}
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False), durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never half of one."""
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never half of one.
+
+    durable: False where the file may be lost when the power goes: the flush is what takes long.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with aside.open("w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def flush(path: Path, leave_out: Collection[Path] = ()) -> None:
+    """Whatever a file, or a folder with all below it, holds reaches the disk; links are not followed."""
+    if path in leave_out or path.is_symlink():
+        return
+    if path.is_dir():
+        for entry in path.iterdir():
+            flush(entry, leave_out)
+    _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:
@@ -223,19 +246,39 @@ class Workspace:
             os.close(file)
         return False
 
-    def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
-        """Turn the building folder into the artifact: manifest last, then one rename."""
+    def commit(self, stage: str, key: str, manifest: Mapping[str, Any], scratch: Collection[str] = ()) -> Artifact:
+        """Turn the building folder into the artifact: data, then manifest to disk, scratch away, one rename.
+
+        scratch: names in data/ that only an interrupted run needs. They go once the manifest is on disk: a commit that
+        fails before (full disk, kill) costs no work, and one that fails behind it is finished by `finish_commit`.
+        """
+        self.check_writable()
+        building = self.building(stage, key)
+        if (building / "data").is_dir():
+            flush(building / "data", leave_out={building / "data" / name for name in scratch})
+        write_json(building / "scratch.json", list(scratch))
+        write_json(building / "manifest.json", dict(manifest))
+        committed = self.finish_commit(stage, key)
+        assert committed is not None
+        return committed
+
+    def finish_commit(self, stage: str, key: str) -> Artifact | None:
+        """The artifact of a building folder whose manifest is written; None where there is no such folder."""
         self.check_writable()
         building, final = self.building(stage, key), self.folder(stage, key)
-        for leftover in ("progress.json", "failure.json", "elapsed.json"):
+        if not (building / "manifest.json").exists():
+            return None
+        noted = building / "scratch.json"
+        for name in read_json(noted) if noted.exists() else ():
+            left = building / "data" / name
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
+        for leftover in ("progress.json", "failure.json", "elapsed.json", "scratch.json"):
             (building / leftover).unlink(missing_ok=True)
-        write_json(building / "manifest.json", dict(manifest))
         building.rename(final)
-        directory = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _flush_one(final.parent)
         return Artifact(final)
 
     def discard_building(self, stage: str, key: str) -> None:

@@ -114,7 +114,7 @@ class Tracker:
                 "seconds_left": self.seconds_left,
                 "at": time.time(),
             }
-            write_json(self.progress.folder / "progress.json", state)
+            write_json(self.progress.folder / "progress.json", state, durable=False)
         if not self.progress.quiet and not self.progress.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
             if self._line_at:
                 of = f"/{self.total:,}" if self.total is not None else ""

@@ -41,14 +41,16 @@ def follow(instance: Instance, workspace: Workspace, plan: Plan) -> Artifact:
     module = stage_module(instance.stage)
     helped = not getattr(module, "DISTRIBUTED", False)
     while (found := workspace.find(instance.stage, instance.key)) is None:
-        if not helped and (workspace.building(instance.stage, instance.key) / "data").is_dir():
+        building = workspace.building(instance.stage, instance.key)
+        # with a manifest there is nothing to help with: rank 0 only finishes an interrupted commit
+        if not helped and (building / "data").is_dir() and not (building / "manifest.json").exists():
             module.run(
                 Context(
                     config=instance.config,
                     identity=instance.identity,
                     base=plan.recipe.base,
                     parents={name: _parent(workspace, parent) for name, parent in instance.parents.items()},
-                    out=workspace.building(instance.stage, instance.key) / "data",
+                    out=building / "data",
                     runtime=plan.recipe.runtime,
                     progress=Progress(label=instance.label, quiet=True),
                     workspace=workspace,

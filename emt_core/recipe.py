@@ -72,6 +72,12 @@ class Recipe(Frozen):
     raw: dict[str, Any] = Field(default={}, repr=False)
     """The YAML as read, overrides applied: what arms are laid over and what the workspace keeps."""
 
+    file: Path | None = Field(default=None, repr=False)
+    """Absolute path of the file it was read from."""
+
+    overrides: tuple[str, ...] = Field(default=(), repr=False)
+    """The `--set` items that were laid over the file."""
+
 
 TRAINS_BACKBONE = ("midtrain", "finetune", "retain")
 """Stages whose `model` is the recipe's backbone where they name none."""
@@ -86,7 +92,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path, items = find_recipe(path), list(overrides)
     raw = _read(path)
     try:
-        return build_recipe(apply_overrides(raw, parse_overrides(items)), where=path)
+        recipe = build_recipe(apply_overrides(raw, parse_overrides(items)), where=path)
+        return recipe.model_copy(update={"file": path.resolve(), "overrides": tuple(items)})
     except EmtError as error:
         if not items or error.where != str(path):
             raise

@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 from filelock import Timeout
 
 from emt_core import ranks
 from emt_core.artifact import Artifact, Workspace, read_json, write_json, write_text
 from emt_core.errors import EmtError
+from emt_core.explore.lineage import recipe_path
+from emt_core.explore.saving import with_saved
 from emt_core.flow import FLOW, STAGES
 from emt_core.job_record import WorkState
 from emt_core.job_record import current as current_job
 from emt_core.plan import Instance, Plan, stage_module
 from emt_core.progress import Progress
-from emt_core.recipe import Recipe, dump_recipe
+from emt_core.recipe import dump_recipe, load_recipe
 from emt_core.stages import Context
+from emt_core.store import Table
 
 RECORDED_PACKAGES = ("embodied-midtrain", "torch", "transformers", "open_clip_torch", "pylance", "umap-learn", "numpy")
 
@@ -82,15 +84,15 @@ def remember(plan: Plan, workspace: Workspace) -> None:
     workspace.check_writable()
     if ranks.rank():
         return  # rank 0 keeps the books
-    recipe = workspace.path / "recipes" / f"{plan.recipe.name}.yaml"
-    write_text(recipe, dump_recipe(_with_saved_selections(plan.recipe, recipe)))
-
-
-def _with_saved_selections(recipe: Recipe, kept: Path) -> Recipe:
-    """Selections saved in the app live in the workspace's copy alone: running the original again keeps them."""
-    before = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    saved = {name: body for name, body in before.items() if name.startswith("select.") and name not in recipe.raw}
-    return recipe.model_copy(update={"raw": {**recipe.raw, **saved}})
+    name = plan.recipe.name
+    with workspace.lock("state", f"recipe-{name}"):  # the app may change the copy at any time, also since it was read
+        kept = recipe_path(workspace, name)
+        if plan.recipe.file != kept:
+            write_text(kept, dump_recipe(with_saved(plan.recipe, workspace)))
+        elif plan.recipe.overrides:
+            write_text(kept, dump_recipe(load_recipe(kept, plan.recipe.overrides)))
+        else:
+            kept.touch()  # the recipe that ran last leads the app's list
 
 
 def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:
@@ -158,7 +160,14 @@ def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress
 
 
 def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Artifact:
-    building = workspace.building(instance.stage, instance.key)
+    building, final = (find(instance.stage, instance.key) for find in (workspace.building, workspace.folder))
+    if final.exists():  # the rename at the end would fail, after all the work
+        raise EmtError(
+            "this folder has an artifact's name and no manifest", where=final, remedy="move it away and run again"
+        )
+    if (committed := workspace.finish_commit(instance.stage, instance.key)) is not None:
+        progress.say(f"was made before; its interrupted commit is finished -> {instance.key}")
+        return committed
     (building / "data").mkdir(parents=True, exist_ok=True)
     (building / "failure.json").unlink(missing_ok=True)
     parents = {}
@@ -183,6 +192,8 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
     with _Meter(building / "elapsed.json") as meter:
         try:
             outcome = stage_module(instance.stage).run(context)
+            for table in context.out.glob("*.lance"):
+                Table(table).finish()
         except Exception as error:
             _note(instance, "failed")
             with suppress(OSError):  # a full disk: the error itself is what counts
@@ -210,7 +221,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "rows": outcome.rows,
         "metrics": dict(outcome.metrics),
     }
-    artifact = workspace.commit(instance.stage, instance.key, manifest)
+    artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
     progress.say(
         f"done: {outcome.rows:,} rows, {meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most -> {instance.key}"
     )
@@ -224,7 +235,9 @@ class _Meter:
     what it costs.
     """
 
-    EVERY_S = 0.25
+    EVERY_S = 1.0
+    NOTED_EVERY_S = 5.0
+    """How much of the time spent a kill may lose."""
 
     def __init__(self, elapsed: Path) -> None:
         self.elapsed = elapsed
@@ -249,14 +262,21 @@ class _Meter:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._note()
 
     def _watch(self) -> None:
+        noted = 0.0
         while True:
             self.peak_mb = max(self.peak_mb, _resident_mb())
-            with suppress(OSError):  # a full disk is reported by the stage itself
-                write_json(self.elapsed, {"seconds": self.seconds})
+            if time.monotonic() - noted >= self.NOTED_EVERY_S:
+                noted = time.monotonic()
+                self._note()
             if self._stop.wait(self.EVERY_S):
                 return
+
+    def _note(self) -> None:
+        with suppress(OSError):  # a full disk is reported by the stage itself
+            write_json(self.elapsed, {"seconds": self.seconds}, durable=False)
 
 
 def _resident_mb() -> float:

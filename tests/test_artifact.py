@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -57,6 +58,70 @@ def test_a_manifest_written_but_not_renamed_is_still_work_in_progress(workspace:
     assert workspace.artifacts("embed") == []
 
 
+def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(workspace: Workspace, monkeypatch):
+    building = workspace.building("embed", "k")
+    (building / "data" / "checkpoints").mkdir(parents=True)
+    for name in ("kept", "checkpoints/one", "lines"):
+        (building / "data" / name).write_text("1")
+    scratch = ("checkpoints", "lines", "never_made")
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        if path.name == "manifest.json":
+            raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr("emt_core.artifact.write_text", full)
+        workspace.commit("embed", "k", MANIFEST, scratch)
+    assert workspace.finish_commit("embed", "k") is None
+    assert len(list((building / "data").rglob("*"))) == 4
+    artifact = workspace.commit("embed", "k", MANIFEST, scratch)
+    assert [p.name for p in artifact.data.iterdir()] == ["kept"]
+    assert sorted(p.name for p in artifact.path.iterdir()) == ["data", "manifest.json"]
+
+
+@pytest.mark.parametrize("stop", ["rmtree", "unlink", "rename"])
+def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Workspace, monkeypatch, stop):
+    building = workspace.building("embed", "k")
+    (building / "data" / "checkpoints").mkdir(parents=True)
+    (building / "data" / "kept").write_text("1")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        if stop == "unlink":
+            write_json(building / "progress.json", {})
+            patched.setattr("emt_core.artifact.write_text", lambda path, text, durable: path.write_text(text))
+        patched.setattr(*(("shutil.rmtree", killed) if stop == "rmtree" else (Path, stop, killed)))
+        workspace.commit("embed", "k", MANIFEST, ("checkpoints",))
+    assert workspace.find("embed", "k") is None
+    artifact = workspace.finish_commit("embed", "k")
+    assert artifact is not None and artifact == workspace.find("embed", "k")
+    assert [p.name for p in artifact.data.iterdir()] == ["kept"]
+    assert sorted(p.name for p in artifact.path.iterdir()) == ["data", "manifest.json"]
+
+
+def test_data_reaches_the_disk_before_the_manifest_and_scratch_is_not_waited_for(workspace: Workspace, monkeypatch):
+    data = workspace.building("embed", "k") / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "checkpoints").mkdir()
+    for name in ("deep/file", "checkpoints/one"):
+        (data / name).write_text("1")
+    (data / "link").symlink_to("/nowhere")
+    seen: list[str] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        seen.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", noted)
+    workspace.commit("embed", "k", MANIFEST, ("checkpoints",))
+    manifest = next(place for place, name in enumerate(seen) if "manifest.json" in name)
+    assert seen[:3] == ["file", "deep", "data"] and manifest > 2
+    assert not {"checkpoints", "one"} & set(seen)
+
+
 def test_write_json_leaves_the_old_file_when_writing_fails(tmp_path: Path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
@@ -98,7 +163,7 @@ def test_opening_what_is_no_workspace_says_what_to_do(tmp_path: Path):
 
 
 def test_a_lost_parent_is_named(workspace: Workspace):
-    workspace.building("embed", "k").mkdir(parents=True)
+    (workspace.building("embed", "k") / "data").mkdir(parents=True)
     artifact = workspace.commit("embed", "k", {**MANIFEST, "parents": {"sources": "gone"}})
     with pytest.raises(EmtError, match="sources gone"):
         workspace.parents(artifact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +131,19 @@ def test_an_interrupted_recording_goes_on_and_gives_the_same_data(
     assert shown.shape == expected.shape
     # not the bytes: swscale takes another path for memory that is aligned otherwise, which rounds by a grey level
     assert np.abs(shown.astype(int) - expected).max() <= 2
+
+
+def test_a_commit_that_fails_costs_no_episode(tmp_path: Path, fake_expert: list[int], monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(EmtError, match="the disk is full"):
+        patched.setattr(Workspace, "commit", full)
+        run(tmp_path)
+    tried = len(fake_expert)
+    artifact = run(tmp_path)
+    assert len(fake_expert) == tried > 0
+    assert sorted(path.name for path in artifact.data.iterdir()) == ["episodes.parquet", "lerobot", "recording.json"]
 
 
 def decoded(path: Path) -> np.ndarray:

@@ -66,6 +66,7 @@ def run_stage(base: Path, finetune: Artifact | None, **settings) -> tuple[Path, 
         workspace=Workspace.open(base / "ws", create=True),
     )
     outcome = evaluate.run(context)
+    assert all((out / name).exists() for name in outcome.scratch), "the commit throws away what resumes, not the stage"
     assert outcome.rows == pq.read_table(out / "episodes.parquet").num_rows
     return out, dict(outcome.metrics)
 

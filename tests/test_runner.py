@@ -14,6 +14,10 @@ from small_world import small_world
 
 from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
+from emt_core.explore import lineage
+from emt_core.explore.lineage import Lineage
+from emt_core.explore.recipe_editing import change_settings
+from emt_core.explore.saving import add_map, add_selection
 from emt_core.plan import make_plan
 from emt_core.recipe import load_recipe
 from emt_core.runner import _Meter, run_plan
@@ -79,11 +83,36 @@ def test_from_refuses_where_something_before_is_missing(world, tmp_path):
         run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="scoer", quiet=True)
 
 
-def test_a_selection_saved_in_the_workspace_outlives_a_run_of_the_original(world, finished):
+def test_what_was_saved_in_the_app_outlives_a_run_of_the_original_and_nothing_else_does(world, finished):
     kept = finished.path / "recipes" / "small.yaml"
-    kept.write_text(kept.read_text() + "select.mine: {k: 4}\n")
-    run_plan(make_plan(load_recipe(world / "recipe.yaml")), finished, until="sources", quiet=True)
-    assert load_recipe(kept).instances[-1].label == "select.mine"
+    done = lineage.finished(finished, "small")
+    chain = Lineage(**{stage: done[stage] for stage in ("sources", "embed", "category", "score")})
+    add_selection(finished, "small", "mine", {"k": 4}, chain, done)
+    add_map(finished, "small", "near", {"sample_per_source": 50}, done["embed"], done["sources"], done)
+    kept.write_text(kept.read_text() + "select.once: {k: 3}\n")  # was in the original, and its owner took it out
+    plan = make_plan(load_recipe(world / "recipe.yaml"))
+    for _ in range(2):
+        run_plan(plan, finished, until="sources", quiet=True)
+        labels = [instance.label for instance in load_recipe(kept).instances]
+        assert set(labels) - set(load_recipe(world / "recipe.yaml").raw) == {"select.mine", "gap.near"}
+    make_plan(load_recipe(kept))
+
+
+def test_what_the_app_changes_while_a_job_starts_stays(world, tmp_path):
+    workspace = Workspace.open(tmp_path / "w", create=True)
+    run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, until="sources", quiet=True)
+    kept = workspace.path / "recipes" / "small.yaml"
+    planned = make_plan(load_recipe(kept))
+    change_settings(workspace, "small", "estimator", {"max_steps": 9})
+    os.utime(kept, (1, 1))
+    run_plan(planned, workspace, until="sources", quiet=True)
+    assert load_recipe(kept).raw["estimator"]["max_steps"] == 9
+    assert kept.stat().st_mtime > 1, "the recipe that ran last leads the app's list"
+    planned = make_plan(load_recipe(kept, ["select.top.k=6"]))
+    change_settings(workspace, "small", "estimator", {"max_steps": 8})
+    run_plan(planned, workspace, until="sources", quiet=True)
+    raw = load_recipe(kept).raw
+    assert (raw["estimator"]["max_steps"], raw["select.top"]["k"]) == (8, 6)
 
 
 def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
@@ -99,6 +128,27 @@ def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
     assert failed.state == "failed" and "nobody" in failed.message
     run_plan(make_plan(load_recipe(world / "recipe.yaml")), finished, quiet=True)
     assert states(finished, world / "recipe.yaml")["select.top"] == "done"
+
+
+def test_a_commit_that_was_cut_off_is_finished_and_nothing_is_made_again(world, tmp_path, monkeypatch):
+    workspace = Workspace.open(tmp_path / "w", create=True)
+    plan = make_plan(load_recipe(world / "recipe.yaml"))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_plan(plan, workspace, until="sources", quiet=True)
+    assert not workspace.artifacts("sources")
+    monkeypatch.setattr("emt_core.stages.sources.run", None)
+    assert run_plan(plan, workspace, until="sources", quiet=True)["sources"].rows > 0
+
+
+def test_a_folder_in_the_artifacts_place_is_refused_before_any_work(world, tmp_path, monkeypatch):
+    workspace = Workspace.open(tmp_path / "w", create=True)
+    plan = make_plan(load_recipe(world / "recipe.yaml"))
+    (workspace.folder("sources", plan.get("sources").key) / "data").mkdir(parents=True)
+    monkeypatch.setattr("emt_core.stages.sources.run", None)
+    with pytest.raises(EmtError, match="no manifest") as caught:
+        run_plan(plan, workspace, until="sources", quiet=True)
+    assert "move it away" in caught.value.remedy
 
 
 def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -88,7 +89,9 @@ def test_workers_and_commit_size_change_nothing(tmp_path, monkeypatch):
         (tmp_path / "b" / name).symlink_to(tmp_path / name)
     monkeypatch.setattr("emt_core.image_check.INLINE_ROWS", 0)
     monkeypatch.setattr("emt_core.image_check.BATCH_ROWS", 64)
-    table, rejects, facts = contents(run(tmp_path / "b", WEB, workers=2, commit_rows=50))
+    artifact = run(tmp_path / "b", WEB, workers=2, commit_rows=50)
+    assert len(list(artifact.data.glob("index.lance/data/*"))) == 1, "what many commits left is gathered"
+    table, rejects, facts = contents(artifact)
     assert table == expected[0] and rejects == expected[1]
     same = {"root", "bytes", "digest"}
     assert {k: v for k, v in facts[0].items() if k not in same} == {
@@ -123,6 +126,26 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path, monkeypatch, stop_at):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, *two, commit_rows=60)
     assert contents(run(tmp_path, *two, commit_rows=60)) == expected
+
+
+def test_a_disk_that_is_full_at_the_commit_costs_no_row_and_doubles_none(tmp_path, monkeypatch):
+    write_pool(tmp_path, 30)
+    lerobot_folder(tmp_path / "set")
+    two = ({**WEB, "name": "first"}, WEB, ARM)
+    expected = contents(run(tmp_path, *two))
+    (tmp_path / "ws").rename(tmp_path / "done")
+    written = Workspace.commit
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Workspace, "commit", full)
+    with pytest.raises(EmtError, match="the disk is full"):
+        run(tmp_path, *two)
+    monkeypatch.setattr(Workspace, "commit", written)
+    artifact = run(tmp_path, *two)
+    assert contents(artifact) == expected
+    assert sorted(path.name for path in artifact.data.iterdir()) == ["index.lance", "rejects.jsonl", "sources.json"]
 
 
 def test_kill_9_and_resume(tmp_path):

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emt_core.benchmarks.rollout import Played
+from emt_core.json_lines import whole_lines
 
 SCHEMA = pa.schema(
     [
@@ -49,7 +50,7 @@ class EpisodeLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "episodes.jsonl"
-        self.rows: list[dict[str, Any]] = _whole_lines(self.path)
+        self.rows: list[dict[str, Any]] = whole_lines(self.path)
 
     def done(self, checkpoint: int) -> set[tuple[str, int]]:
         """(task, episode) that have been played at a checkpoint."""
@@ -90,12 +91,11 @@ class EpisodeLog:
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     def finish(self) -> pa.Table:
-        """Write episodes.parquet; the lines are not needed any more."""
+        """Write episodes.parquet. The lines are needed until the artifact is committed, no longer."""
         table = self.table()
         aside = self.folder / "episodes.parquet.partial"
         pq.write_table(table, aside)
         aside.replace(self.folder / "episodes.parquet")
-        self.path.unlink(missing_ok=True)
         return table
 
 
@@ -119,24 +119,3 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 def _plain(name: str) -> str:
     """A task's name in a file's name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80]
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; what follows a line that was cut short is dropped from the file as well."""
-    if not path.exists():
-        return []
-    rows, good = [], 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                rows.pop()
-                break
-            good += len(line)
-    if good < path.stat().st_size:
-        with path.open("r+b") as file:
-            file.truncate(good)
-    return rows

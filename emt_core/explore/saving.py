@@ -1,6 +1,7 @@
 """Keep what was tuned on a page: one more named instance in the workspace's copy of the recipe, and a note on it.
 
 <workspace>/recipes/<recipe>.yaml           gets `select.<name>` or `gap.<name>`; all that determines it stands there
+<workspace>/curation/saved/<recipe>.json    the labels that were added so: a run of the original keeps these, no others
 <workspace>/curation/notes/<recipe>.json    {label: {"note", "at"}}: words for people, which determine nothing
 """
 
@@ -18,7 +19,7 @@ from emt_core.artifact import Artifact, Workspace, read_json, write_json, write_
 from emt_core.errors import EmtError
 from emt_core.explore.lineage import Lineage, recipe_path
 from emt_core.flow import STAGES
-from emt_core.recipe import build_recipe
+from emt_core.recipe import Recipe, build_recipe
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 PARENT_STAGES = {"select": ("sources", "embed", "category", "score"), "gap": ("sources", "embed")}
@@ -99,8 +100,32 @@ def _add(
         _tie_children(raw, stage)
         raw[label] = {**config, **({"parents": named} if named else {})}
         build_recipe(raw, where=path)
+        write_json(_saved_path(workspace, recipe), [*_saved(workspace, recipe), label])
         write_text(path, yaml.safe_dump(raw, sort_keys=False, allow_unicode=True))
     return label
+
+
+def with_saved(recipe: Recipe, workspace: Workspace) -> Recipe:
+    """A recipe from elsewhere with the instances that were saved into the workspace's copy of it and still stand there.
+
+    Hold the lock of the copy. An instance that the recipe itself names is the recipe's.
+    """
+    path, raw = recipe_path(workspace, recipe.name), dict(recipe.raw)
+    kept = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for label in _saved(workspace, recipe.name):
+        if label in kept and label not in raw:
+            _tie_children(raw, label.partition(".")[0])
+            raw[label] = kept[label]
+    return recipe.model_copy(update={"raw": raw})
+
+
+def _saved_path(workspace: Workspace, recipe: str) -> Path:
+    return workspace.path / "curation" / "saved" / f"{recipe}.json"
+
+
+def _saved(workspace: Workspace, recipe: str) -> list[str]:
+    path = _saved_path(workspace, recipe)
+    return read_json(path) if path.exists() else []
 
 
 def _named(raw: Mapping[str, Any], parents: Mapping[str, Artifact], done: Mapping[str, Artifact]) -> dict[str, str]:

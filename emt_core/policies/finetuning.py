@@ -125,10 +125,6 @@ class Finetuner:
                 _report(tracker, facts)
         return log.last if log else {}
 
-    def discard_checkpoints(self) -> None:
-        if self.peers.first:
-            shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
-
     def _resume(self) -> int:
         """Step of the checkpoint that training goes on from; policies of later steps are made again."""
         found = self.checkpoints.latest()

@@ -45,3 +45,7 @@ class Outcome:
     rows: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """JSON; small (a page reads it whole)."""
+
+    scratch: tuple[str, ...] = ()
+    """Files and folders of `out` that only an interrupted run needs. The commit takes them away, never the stage: what
+    a stage threw away itself would be missing where its commit fails."""

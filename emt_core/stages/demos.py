@@ -52,10 +52,9 @@ def run(context: Context) -> Outcome:
     columns["kept"] = [(done.task, done.seed) in kept for done in tries]
     parquet.write_table(pa.table(columns), context.out / "episodes.parquet")
     write_json(context.out / "recording.json", recording_facts(config, robot_set))
-    shutil.rmtree(context.out / "episodes")
-    (context.out / "tries.jsonl").unlink()
     failed = sum(not done.success for done in tries)
-    return Outcome(rows=wanted, metrics={"episodes": wanted, "frames": frames, "failed": failed, "tries": len(tries)})
+    metrics = {"episodes": wanted, "frames": frames, "failed": failed, "tries": len(tries)}
+    return Outcome(rows=wanted, metrics=metrics, scratch=("episodes", "tries.jsonl"))
 
 
 def recording_facts(config: DemosConfig, robot_set: RobotSet) -> dict[str, Any]:

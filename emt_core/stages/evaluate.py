@@ -78,7 +78,7 @@ def run(context: Context) -> Outcome:
     rows = log.finish().to_pylist()
     results = summarize(rows, benchmark=benchmark.name, rule=config.choose)
     write_json(context.out / "results.json", {**results, "simulator": versions})
-    return Outcome(rows=len(rows), metrics=_metrics(results, rows))
+    return Outcome(rows=len(rows), metrics=_metrics(results, rows), scratch=(log.path.name,))
 
 
 def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:

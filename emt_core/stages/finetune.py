@@ -104,7 +104,6 @@ def run(context: Context) -> Outcome:
         part=context.runtime.batch_size,
     )
     last = trainer.run(context.progress)
-    trainer.discard_checkpoints()
     episodes = sum(len(opened.episodes) - len(cache.problems) for opened, cache in zip(sets, caches, strict=True))
     return Outcome(
         rows=len(frames),
@@ -122,6 +121,7 @@ def run(context: Context) -> Outcome:
             "loss_arm": last.get("loss_arm"),
             "loss_gripper": last.get("loss_gripper"),
         },
+        scratch=("checkpoints",),
     )
 
 

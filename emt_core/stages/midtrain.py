@@ -10,7 +10,6 @@ Under torchrun the ranks of a launch train one model together; rank 0 writes (em
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +77,11 @@ def run(context: Context) -> Outcome:
         }
     finally:
         close_accelerator()
-    if accelerator.is_main_process:
-        shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
     steps = list(iterate_steps(context.out / "steps.jsonl")) if accelerator.is_main_process else []
     return Outcome(
-        rows=len(rows), metrics=facts | _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
+        rows=len(rows),
+        metrics=facts | _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl")),
+        scratch=("checkpoints",),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.artifact import canonical_json
 from emt_core.errors import EmtError
+from emt_core.json_lines import whole_lines
 from emt_core.stages import Context, Outcome
 from emt_core.train_config import RetainConfig
 
@@ -89,13 +90,11 @@ def run(context: Context) -> Outcome:
                     done.update({(suite, q.id): text for q, text in zip(batch, found, strict=True)})
                     tracker.advance(len(batch))
     results = _write(context.out, suites, answers)
-    for side in SIDES:
-        (context.out / f"{side}.jsonl").unlink()
     rates = {
         suite: {side: facts["all"][side]["rate"] for side in SIDES} | {"n": facts["all"]["n"]}
         for suite, facts in results.items()
     }
-    return Outcome(rows=total, metrics={"suites": rates})
+    return Outcome(rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES))
 
 
 def load_suites(config: RetainConfig, base: Path) -> dict[str, list[Question]]:
@@ -127,23 +126,8 @@ def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:
 
 
 def read_answers(path: Path) -> dict[tuple[str, str], str]:
-    """(suite, id) -> answer, as far as an interrupted run came; a line cut short is dropped from the file."""
-    done: dict[tuple[str, str], str] = {}
-    if not path.exists():
-        return done
-    kept = []
-    with path.open("rb") as file:  # bytes: an answer may hold what str.splitlines takes for a line's end
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            kept.append(line)
-            done[entry["suite"], entry["id"]] = entry["answer"]
-    path.write_bytes(b"".join(kept))
-    return done
+    """(suite, id) -> answer, as far as an interrupted run came."""
+    return {(entry["suite"], entry["id"]): entry["answer"] for entry in whole_lines(path)}
 
 
 def _keep(path: Path, suite: str, questions: Sequence[Question], answers: Sequence[str]) -> None:

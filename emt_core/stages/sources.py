@@ -55,8 +55,7 @@ def run(context: Context) -> Outcome:
             facts.append(_read_source(context, source, writer, checker, expected))
             write_json(context.out / FINISHED, facts)
     write_json(context.out / "sources.json", facts)
-    (context.out / FINISHED).unlink()
-    return Outcome(rows=writer.rows, metrics=_metrics(facts))
+    return Outcome(rows=writer.rows, metrics=_metrics(facts), scratch=(FINISHED,))
 
 
 def _read_source(

@@ -1,0 +1,58 @@
+"""A Lance table of many appends ends as one of few files: the same rows, in the same order, whatever was cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emt_core.store import Features, Table, feature_table
+
+
+@pytest.fixture
+def appended(tmp_path: Path) -> tuple[Table, np.ndarray]:
+    table, rng = Table(tmp_path / "features.lance"), np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 7, 16)).astype(np.float16)
+    for number, part in enumerate(vectors):
+        table.append(feature_table(part, [str(number)] * 7))
+    return table, vectors.reshape(-1, 16)
+
+
+def read(table: Table) -> tuple[np.ndarray, list[str]]:
+    features = Features(table)
+    return np.concatenate([part for _, part in features.batches()]), list(table.column("status"))
+
+
+def versions(table: Table) -> int:
+    return len(list((table.path / "_versions").glob("*.manifest")))
+
+
+def test_finishing_keeps_rows_and_order_and_drops_the_rest(appended):
+    table, vectors = appended
+    files = [path for path in table.path.rglob("*") if path.is_file()]
+    assert versions(table) == 40 and len(files) >= 80
+    table.finish()
+    assert versions(table) == 1 and len([path for path in table.path.rglob("*") if path.is_file()]) < 6
+    for one in (table, Table(table.path)):
+        found, status = read(one)
+        assert (found == vectors).all() and status == [str(row // 7) for row in range(280)]
+        assert (Features(one).take([279, 0, 100, 0]) == vectors[[279, 0, 100, 0]]).all()
+    table.finish()
+    assert versions(table) == 1 and (read(table)[0] == vectors).all()
+
+
+def test_finishing_that_was_cut_off_is_done_again(appended):
+    table, vectors = appended
+    table._dataset.optimize.compact_files()  # and killed before the old files went
+    table.__dict__.pop("_dataset")
+    assert versions(table) > 40 and table.rows == 280
+    (table.path / "data" / "left-by-a-kill.lance").write_bytes(b"half")
+    table.finish()
+    assert versions(table) == 1 and (read(table)[0] == vectors).all()
+    assert len(list((table.path / "data").iterdir())) == 1
+
+
+def test_a_table_that_is_not_there_needs_no_finish(tmp_path: Path):
+    Table(tmp_path / "none.lance").finish()
+    assert not list(tmp_path.iterdir())
