@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from emt_core.artifact import write_text
+from emt_core.json_lines import whole_lines
 from emt_core.store import Table, feature_table
 
 if TYPE_CHECKING:
     from PIL import Image
+
+PATIENT_FOR_S = 1500.0
+"""From here on the time between commits grows with the time spent: commits every 30 s become a fiftieth of it."""
 
 THUMBNAIL_PX = 160
 THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
@@ -30,6 +35,7 @@ THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
 class FeatureWriter:
     def __init__(self, out: Path, *, commit_rows: int, commit_seconds: float) -> None:
         self.out, self.commit_rows, self.commit_seconds = out, commit_rows, commit_seconds
+        self._begun = time.monotonic()
         self.features = Table(out / "features.lance")
         self.thumbs = Table(out / "thumbs.lance")
         self.problems = out / "problems.jsonl"
@@ -55,8 +61,14 @@ class FeatureWriter:
         self._thumbs.extend(thumb for thumb in thumbs if thumb[0] > self._thumbs_until)
         self.rows += len(status)
         full = len(self._status) >= self.commit_rows
-        if full or time.monotonic() - self._since >= self.commit_seconds:
+        if full or time.monotonic() - self._since >= self._patience:
             self.commit()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds of work that a kill may cost. It grows: a commit lists all files of those before it; one every 30 s
+        for eleven days would leave 40 GB of lists."""
+        return self.commit_seconds * max(1.0, (time.monotonic() - self._begun) / PATIENT_FOR_S)
 
     def commit(self) -> None:
         if not self._status:
@@ -67,7 +79,7 @@ class FeatureWriter:
             self._thumbs_until = rows[-1]
         if self._problems:
             with self.problems.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(problem, ensure_ascii=False) + "\n" for problem in self._problems)
+                file.writelines(map(_line, self._problems))
                 file.flush()
                 os.fsync(file.fileno())
         self.features.append(feature_table(np.concatenate(self._vectors), self._status))
@@ -91,24 +103,18 @@ class FeatureWriter:
         return self.thumbs.take([rows - 1], ["row"]).column(0)[0].as_py() if rows else -1
 
     def _drop_later_problems(self) -> None:
-        if not self.problems.exists():
-            return
-        aside = self.problems.with_suffix(".tmp")
-        with aside.open("w", encoding="utf-8") as kept:
-            kept.writelines(line for line in _lines(self.problems) if json.loads(line)["row"] < self.rows)
-        aside.replace(self.problems)
+        if self.problems.exists():
+            kept = [problem for problem in whole_lines(self.problems) if problem["row"] < self.rows]
+            write_text(self.problems, "".join(map(_line, kept)))
 
 
 def read_problems(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
     """Problems of index rows [start, stop)."""
-    found = (json.loads(line) for line in _lines(path)) if path.exists() else ()
-    return [problem for problem in found if start <= problem["row"] < stop]
+    return [problem for problem in whole_lines(path) if start <= problem["row"] < stop]
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines only: a kill may have cut the last one."""
-    with path.open(encoding="utf-8") as file:
-        return [line for line in file if line.endswith("\n")]
+def _line(problem: Mapping[str, Any]) -> str:
+    return json.dumps(problem, ensure_ascii=False) + "\n"
 
 
 def webp_thumbnail(image: Image.Image) -> bytes:
