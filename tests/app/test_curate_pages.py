@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from page_runner import OpenPage, button, metrics, words
 from streamlit.testing.v1 import AppTest
 
 from emt_core.artifact import Workspace
+from emt_core.explore import search
 from emt_core.explore.flags import FlagBook
 from emt_core.explore.lineage import finished
 from emt_core.explore.saving import notes
@@ -91,6 +93,24 @@ def test_more_like_this_orders_by_distance(open_page: OpenPage, complete: Path):
     values = [float(card.split("**")[1]) for card in cards]
     assert values == sorted(values)
     assert values[0] == 0
+
+
+def test_a_search_that_stopped_goes_on(open_page: OpenPage, complete: Path, monkeypatch: pytest.MonkeyPatch):
+    """Bounded to no time: each press looks through one batch more, of the pool's 96 rows alone."""
+    monkeypatch.setattr(search, "BATCH_ROWS", 40)
+    monkeypatch.setitem(search.find_text.__kwdefaults__, "max_seconds", 0.0)
+    app = open_page("browse", complete, set="Whole pool", text="a")
+    found = [_shown(app)]
+    while [b for b in app.button if b.label == "Search on"]:
+        button(app, "Search on").click().run()
+        assert not app.exception
+        found.append(_shown(app))
+    assert len(found) > 2
+    assert found == sorted(set(found))
+
+
+def _shown(app: AppTest) -> int:
+    return next(int(found[1]) for m in app.markdown if (found := re.fullmatch(r"\*\*(\d+) samples\*\*", m.value)))
 
 
 def test_search_by_meaning_says_what_it_needs(open_page: OpenPage, complete: Path):
