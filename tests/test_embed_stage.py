@@ -308,18 +308,6 @@ def test_commit_waits_for_rows_or_seconds(tmp_path):
     assert hasty.features.rows == 4
 
 
-def test_in_a_long_run_commits_come_at_a_fiftieth_of_its_time(tmp_path):
-    vectors = np.ones((4, 3), np.float16)
-    writer = FeatureWriter(tmp_path, commit_rows=10**6, commit_seconds=30)
-    writer._begun -= 1_000_000
-    writer._since -= 19_000
-    writer.add(vectors, [""] * 4)
-    assert writer.features.rows == 0
-    writer._since -= 2_000
-    writer.add(vectors, [""] * 4)
-    assert writer.features.rows == 8
-
-
 def test_two_runs_at_once_build_one_artifact(workspace, roots, tmp_path):
     """In threads of one process; test_embed_kill.py has two processes."""
     sources = write_sources(workspace, roots)

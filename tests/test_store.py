@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emt_core.encoders.feature_writer import FeatureWriter
 from emt_core.store import Features, Table, feature_table
 
 
@@ -56,3 +57,15 @@ def test_finishing_that_was_cut_off_is_done_again(appended):
 def test_a_table_that_is_not_there_needs_no_finish(tmp_path: Path):
     Table(tmp_path / "none.lance").finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_in_a_long_run_commits_come_at_a_fiftieth_of_its_time(tmp_path: Path):
+    vectors = np.ones((4, 3), np.float16)
+    writer = FeatureWriter(tmp_path, commit_rows=10**6, commit_seconds=30)
+    writer._begun -= 1_000_000
+    writer._since -= 19_000
+    writer.add(vectors, [""] * 4)
+    assert writer.features.rows == 0
+    writer._since -= 2_000
+    writer.add(vectors, [""] * 4)
+    assert writer.features.rows == 8
