@@ -222,5 +222,3 @@ def test_near_duplicates_leave_with_their_reason(made):
 def test_settings_that_contradict_each_other(config, message):
     with pytest.raises(ValidationError, match=message):
         SelectConfig(**config)
-
-
