@@ -30,7 +30,10 @@ def main() -> None:
         needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
     keys = tuple(sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust")))
     rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
-    shown = pd.DataFrame(table(rows))
+    shown = pd.DataFrame(table(rows)).drop(columns="peak memory, MB", errors="ignore")  # it follows run order
+    shown = shown.rename(columns={"memory added, MB": "MB added"})
+    shares = [name for name in shown.columns if name == "near content" or name.endswith(", success")]
+    shown[shares] = shown[shares].astype(float) * 100
     st.dataframe(shown, hide_index=True, column_config=_columns(shown), height="content", placeholder="–")
     known = [row for row in rows if row.planted is not None]
     if known:
@@ -62,7 +65,6 @@ ADDED = (
     "The most that fitting the measure, scoring or selecting added to what the process held when that step began. "
     "Libraries that a step was the first to load count. – where the run was made before this was recorded."
 )
-PEAK = "The whole process at its highest, with libraries and what earlier steps left behind: it follows run order."
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading selections")
@@ -75,16 +77,15 @@ def _columns(shown: pd.DataFrame) -> dict:
     column = st.column_config
     found = {
         "selected": column.NumberColumn(format="localized"),
-        "near content": column.NumberColumn(format="percent", help=glossary.PLANTED),
+        "near content": column.NumberColumn(format="%.1f %%", help=glossary.PLANTED),
         "diversity": column.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
         "MMD² after": column.NumberColumn(format="%.3f", help=glossary.MMD),
         "seconds": column.NumberColumn(format="%.1f", help="Fitting the measure, scoring the pool, selecting."),
-        "memory added, MB": column.NumberColumn(format="localized", help=ADDED),
-        "peak memory, MB": column.NumberColumn(format="localized", help=PEAK),
+        "MB added": column.NumberColumn(format="localized", help=ADDED),
     }
     for name in shown.columns:
         if name.endswith(", success"):
-            found[name] = column.NumberColumn(format="percent", help="Mean over the policies trained on the selection.")
+            found[name] = column.NumberColumn(format="%.1f %%", help="Mean over the policies trained on the selection.")
         if name.endswith(", average length"):
             found[name] = column.NumberColumn(format="%.2f", help=glossary.AVERAGE_LENGTH)
     return found

@@ -182,7 +182,10 @@ def _numbers(found: list[dict[str, Any]]) -> None:
     with st.grid(min(len(found), 4), min_column_width=185, gap="small"):
         for number in found:
             with st.container(border=True, height="stretch", gap="xsmall"):
-                st.metric(number["label"], _written(number))
+                st.markdown(
+                    f":small[{escape(number['label'])}]"
+                )  # above the metric, where it wraps; a metric's own is cut off
+                st.metric(number["label"], _written(number), label_visibility="collapsed")
                 st.markdown(VERDICT[number["verdict"]])
                 st.caption(number["sentence"])
 

@@ -31,9 +31,9 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
         done = finished(workspace, recipe) if recipe else {}
         score = _choose(
             "Score",
-            labels_of(done, "score")[::-1],
+            _learned_first(done, labels_of(done, "score")),
             key="score",
-            help_text="Which measure's scores the pages show. Newest first.",
+            help_text="Which measure's scores the pages show. The learned estimator's first, then the newest.",
         )
         select = _choose(
             "Selection",
@@ -61,6 +61,13 @@ def _choose(label: str, options: list[str], *, key: str, help_text: str, always:
         choice = st.selectbox(label, options, key=key, help=help_text, format_func=short_label)
     kept(key, choice, short_label)
     return choice
+
+
+def _learned_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
+    """Newest first; scores of the learned estimator, the method's own, before those of other measures."""
+    found = labels[::-1]
+    found.sort(key=lambda label: "estimator" not in done[label].manifest["parents"])
+    return found
 
 
 def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ def test_the_ablation_has_a_row_for_every_selection_and_the_papers_beside_it(ope
     ours, papers = app.dataframe[0].value, app.dataframe[1].value
     assert ours["selection"].tolist() == ["top"] and ours["selected"].tolist() == [20]
     assert ours["measure"].tolist() == ["learned estimator"] and ours["near content"].isna().all()
-    assert 0 <= ours["memory added, MB"].item() < ours["peak memory, MB"].item()
+    assert ours["MB added"].item() >= 0 and "peak memory, MB" not in ours
     assert papers.shape == (5, 4)
     said = words(app).replace("\\", "")
     assert "Not ours" in said and "near_ids" in said
