@@ -147,7 +147,7 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_spac
 
     with running_app(own_space.path, tmp_path / "second.log") as server, clean_tab(window, server.log) as page:
         page.goto(f"{server.address}/jobs")
-        expect(page.get_by_text("small: all stages", exact=True)).to_be_visible()
+        expect(page.get_by_text(re.compile(r"^small: all stages · \d\d:\d\d$"))).to_be_visible()
         assert first.active
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("button", name="Stopping")).to_be_visible()
