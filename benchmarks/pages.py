@@ -18,13 +18,10 @@ import argparse
 import os
 import platform
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,39 +73,11 @@ WATCH = """() => {
 @contextmanager
 def server(workspace: Path) -> Iterator[str]:
     """A fresh app over the workspace; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
-    command += ["--server.headless", "true", "--", "--workspace", str(workspace)]
-    address = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            until = time.monotonic() + PATIENCE_MS / 1000
-            while not answers(address):
-                ended = process.poll()
-                if ended is not None or time.monotonic() > until:
-                    what = f"ended with {ended}" if ended is not None else "does not answer"
-                    log.seek(0)
-                    sys.exit(f"the server {what}:\n{log.read().decode(errors='replace')[-3000:]}")
-                time.sleep(0.1)
-            yield address
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    sys.path.insert(0, str(ROOT / "tests"))
+    from app_world import serve
 
-
-def answers(address: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
+    with tempfile.TemporaryDirectory() as aside, contextmanager(serve)(workspace, Path(aside) / "server.log") as app:
+        yield app.address
 
 
 @contextmanager

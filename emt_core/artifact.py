@@ -81,10 +81,11 @@ def flush(path: Path, leave_out: Collection[Path] = ()) -> None:
     if path.is_dir():
         for entry in path.iterdir():
             flush(entry, leave_out)
-    _flush_one(path)
+    flush_one(path)
 
 
-def _flush_one(path: Path) -> None:
+def flush_one(path: Path) -> None:
+    """The bytes of a file, or which names a folder holds, reach the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -278,7 +279,7 @@ class Workspace:
         for leftover in ("progress.json", "failure.json", "elapsed.json", "scratch.json"):
             (building / leftover).unlink(missing_ok=True)
         building.rename(final)
-        _flush_one(final.parent)
+        flush_one(final.parent)
         return Artifact(final)
 
     def discard_building(self, stage: str, key: str) -> None:

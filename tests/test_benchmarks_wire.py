@@ -241,16 +241,9 @@ def test_a_policy_that_fails_says_so_and_the_connection_stays(placed_server, cap
         assert ask("hello")[0] == "policy"
 
 
-def test_the_example_client_sends_the_state(placed_server):
-    host, port = placed_server.server_address[:2]
-    command = [sys.executable, str(ROOT / "examples" / "policy_client.py"), host, str(port), "open the drawer"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("(3, 2)") == 3
-
-
-def test_the_example_client_runs_by_itself(server):
-    host, port = server.server_address[:2]
+@pytest.mark.parametrize("served", ["server", "placed_server"])  # the second wants the robot's state as well
+def test_the_example_client_runs_by_itself(request, served):
+    host, port = request.getfixturevalue(served).server_address[:2]
     command = [sys.executable, str(ROOT / "examples" / "policy_client.py"), host, str(port), "open the drawer"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

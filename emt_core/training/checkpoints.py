@@ -12,7 +12,6 @@ No pickle: tensors as safetensors, everything else as JSON.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.artifact import write_json
+from emt_core.artifact import flush, flush_one, write_json
 from emt_core.errors import EmtError
 
 if TYPE_CHECKING:
@@ -58,8 +57,9 @@ class Checkpoints:
         aside.mkdir(parents=True)
         try:
             write(aside)
-            files = {path.relative_to(aside).as_posix(): _flushed(path) for path in sorted(aside.rglob("*"))}
-            sizes = {name: size for name, size in files.items() if size is not None}
+            flush(aside)
+            files = (path for path in sorted(aside.rglob("*")) if not path.is_dir())
+            sizes = {path.relative_to(aside).as_posix(): path.stat().st_size for path in files}
             write_json(aside / "checkpoint.json", {"step": step, "files": sizes, "facts": dict(facts or {})})
             if final.exists():  # the same step again: a run that resumed below it
                 shutil.rmtree(final)
@@ -67,7 +67,7 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _sync_folder(self.folder)
+        flush_one(self.folder)
         whole = self.all()
         if self.keep is not None:
             for old in whole[: -self.keep]:
@@ -98,23 +98,6 @@ def _read(path: Path) -> Checkpoint | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Checkpoint(path, step, facts, sum(files.values())) if whole else None
-
-
-def _flushed(path: Path) -> int | None:
-    """Size of a file after it reached the disk; None for a folder."""
-    if path.is_dir():
-        return None
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return path.stat().st_size
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- what is in one: model and optimiser
