@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -65,14 +65,34 @@ def make_plan(recipe: Recipe) -> Plan:
     """Resolve a recipe. Reads fingerprints of the inputs, so a missing file shows here as EmtError."""
     merged: dict[tuple[str, str], Instance] = {}
     identities: dict[str, Any] = {}
+    order = {stage.name: place for place, stage in enumerate(FLOW)}
+    idle: dict[str, list[str]] = {}
     for suffix, variant in _variants(recipe):
-        for label, instance in _resolve(variant, merged, identities).items():
-            instance.labels.append(label + suffix)
+        done = _resolve(variant, merged, identities)
+        leading = _leading(done.values(), order)
+        for label, instance in done.items():
+            names = instance.labels if instance.key in leading else idle.setdefault(instance.key, [])
+            names.append(label + suffix)
     variants = max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
     for instance in merged.values():
-        instance.labels[:] = _tidy_labels(instance.labels, variants)
-    order = {stage.name: place for place, stage in enumerate(FLOW)}
+        instance.labels[:] = _tidy_labels(instance.labels + idle.get(instance.key, []), variants)
     return Plan(recipe, tuple(sorted(merged.values(), key=lambda i: order[i.stage])))
+
+
+def _leading(instances: Collection[Instance], order: Mapping[str, int]) -> set[str]:
+    """Keys of what an arm's last stage hangs on, itself included.
+
+    A shared instance goes first by the name of an arm that needs it: the mid-training of `learned` is part of the arm
+    `none` as well, where nothing starts from it.
+    """
+    last = max((order[i.stage] for i in instances), default=0)
+    open_, found = [i for i in instances if order[i.stage] == last], set[str]()
+    while open_:
+        instance = open_.pop()
+        if instance.key not in found:
+            found.add(instance.key)
+            open_ += instance.parents.values()
+    return found
 
 
 def _tidy_labels(labels: list[str], variants: int) -> list[str]:

@@ -106,6 +106,15 @@ def test_arms_and_seeds_expand_and_share_what_is_equal(world):
     assert found.get("estimator@learned/0") is found.get("estimator@random/1")
 
 
+def test_what_arms_share_goes_by_the_name_of_one_that_needs_it(world):
+    changes = "arms={chance: {select.top.strategy: random}, short: {estimator.max_steps: 5}, full: {}}"
+    found = plan(world, changes)
+    assert [i.label for i in found.of_stage("score")] == ["score@full", "score@short"]
+    assert found.get("estimator@chance") is found.get("estimator@full")
+    assert found.get("estimator@chance").label == "estimator@full", "a random draw hangs on no estimator"
+    assert found.get("select.top@chance").label == "select.top@chance"
+
+
 def test_vary_names_the_stages_whose_seed_moves(world):
     found = plan(world, "arms={a: {}}", "seeds=[0, 1, 2]", "vary=[estimator]")
     assert len(found.of_stage("estimator")) == 3
