@@ -59,7 +59,6 @@ def stand_in(family: str, index: int) -> list[DemoSample]:
             answer=str(n),
             kind=kind,
             style="sim",
-            content="embodied" if kind in ("point", "spatial", "robot", "affordance") else "general",
         )
         for n, kind in enumerate(kinds)
     ]

@@ -9,10 +9,9 @@ from PIL import Image, ImageDraw
 
 from emt_core.demo.drawing import Mark, as_meta, fitted_text, font, pick, random_font, shade, write
 from emt_core.demo.phrasing import ask
-from emt_core.demo.sample import IMAGE_SIZE, DemoSample
+from emt_core.demo.sample import IMAGE_SIZE, Answered, DemoSample, samples_of
 from emt_core.demo.words import Split, number, word
 
-Answered = list[tuple[str, str, str, dict]]
 _HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 _AXIS = (60, 60, 60)
 
@@ -168,16 +167,5 @@ def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> li
         found.append(
             ("caption", ask(rng, "caption"), f"The image shows a {name} drawn on light paper.", {"names": [name]})
         )
-    return [
-        DemoSample(
-            image=image,
-            image_key=key,
-            question=q,
-            answer=a,
-            kind=kind,  # type: ignore[arg-type]
-            style="plain",
-            content="general",
-            meta={"family": "charts", "chart": name, "marks": as_meta(marks), **m},
-        )
-        for kind, q, a, m in found
-    ]
+    meta = {"family": "charts", "chart": name, "marks": as_meta(marks)}
+    return samples_of(image, key, found, style="plain", meta=meta)

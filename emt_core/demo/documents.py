@@ -20,10 +20,9 @@ from emt_core.demo.drawing import (
     write,
 )
 from emt_core.demo.phrasing import ask
-from emt_core.demo.sample import IMAGE_SIZE, DemoSample
+from emt_core.demo.sample import IMAGE_SIZE, Answered, DemoSample, samples_of
 from emt_core.demo.words import Split, number, plate, word
 
-Answered = list[tuple[str, str, str, dict]]
 _Layout = Callable[[np.random.Generator, Image.Image, Split, list[Mark]], Answered]
 _PAPER = ("white", "yellow", "pink", "grey")
 
@@ -133,8 +132,9 @@ def _lines(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
         _centred(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
     nth = ("first", "second", "third")
     return [
-        ("read", ask(rng, "read_line", nth=nth[i], surface=surface), w, {"text": w}) for i, w in enumerate(words)
-    ] + [("count", ask(rng, "count_one", things="lines of text"), str(rows), {"of": "lines"})]
+        *(("read", ask(rng, "read_line", nth=nth[i], surface=surface), w, {"text": w}) for i, w in enumerate(words)),
+        ("count", ask(rng, "count_one", things="lines of text"), str(rows), {"of": "lines"}),
+    ]
 
 
 def _ticket(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
@@ -206,22 +206,5 @@ def draw_document(rng: np.random.Generator, key: str, split: Split = "train") ->
                 {"names": [_NAMES[layout]]},
             )
         )
-    return [
-        DemoSample(
-            image=image,
-            image_key=key,
-            question=q,
-            answer=a,
-            kind=kind,  # type: ignore[arg-type]
-            style="plain",
-            content="general",
-            meta={
-                "family": "documents",
-                "layout": layout.__name__.strip("_"),
-                "shown": shown,
-                "marks": as_meta(marks),
-                **m,
-            },
-        )
-        for kind, q, a, m in found
-    ]
+    meta = {"family": "documents", "layout": layout.__name__.strip("_"), "shown": shown, "marks": as_meta(marks)}
+    return samples_of(image, key, found, style="plain", meta=meta)

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from emt_core.demo.drawing import COLOURS, as_meta, background, font, pick, place
 from emt_core.demo.layout_questions import Placed, pointing, relations
 from emt_core.demo.phrasing import article, ask, listing, plural
-from emt_core.demo.sample import EMBODIED_KINDS, IMAGE_SIZE, DemoSample
+from emt_core.demo.sample import IMAGE_SIZE, Answered, DemoSample, Kind, samples_of
 
 EMOJI_FONT = "truetype/noto/NotoColorEmoji.ttf"
 #: The only size this bitmap font has.
@@ -174,9 +174,9 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
     placed = [_paste(rng, image, n, c, s) for n, c, s in zip(drawn, centres, sizes, strict=True)]
     once = [p for p in placed if drawn.count(p.name) == 1]
 
-    found: list[tuple[str, str, str, dict]] = []
+    found: Answered = []
 
-    def add(kind: str, question: str, answer: str, meta: dict | None = None) -> None:
+    def add(kind: Kind, question: str, answer: str, meta: dict | None = None) -> None:
         found.append((kind, question, answer, meta or {}))
 
     order = sorted(names, key=lambda n: min(p.x for p in placed if p.name == n))
@@ -200,20 +200,8 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
         add("colour", ask(rng, "colour_of", thing=n), str(glyph_colour(n)), {"of": n})
     if colour and rng.random() < 0.6:
         add("colour", ask(rng, "colour_background"), colour, {"of": "background"})
-    common = {"family": "things", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
-    return [
-        DemoSample(
-            image=image,
-            image_key=key,
-            question=q,
-            answer=a,
-            kind=kind,  # type: ignore[arg-type]
-            style="plain",
-            content="embodied" if kind in EMBODIED_KINDS else "general",
-            meta={**common, **m},
-        )
-        for kind, q, a, m in found
-    ]
+    meta = {"family": "things", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
+    return samples_of(image, key, found, style="plain", meta=meta)
 
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}

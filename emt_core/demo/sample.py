@@ -12,6 +12,9 @@ Kind = Literal["caption", "count", "colour", "read", "chart", "spatial", "point"
 Style = Literal["plain", "sim"]
 Content = Literal["embodied", "general"]
 
+Answered = list[tuple[Kind, str, str, dict[str, Any]]]
+"""(kind, question, exact answer, meta) of each question about one image."""
+
 #: Side of every demo image in pixels (square, RGB).
 IMAGE_SIZE = 112
 
@@ -37,15 +40,32 @@ class DemoSample:
     """Ground truth. Points are "(x, y)": fractions of width and height in [0, 1], two decimals, origin top left."""
     kind: Kind
     style: Style
-    content: Content
     meta: dict[str, Any] = field(default_factory=dict)
     """Plain JSON values that tests and the probe need (what was drawn where, family name, further turns)."""
 
-    def __post_init__(self) -> None:
-        if (self.kind in EMBODIED_KINDS) != (self.content == "embodied"):
-            raise ValueError(f"kind {self.kind!r} does not belong to content {self.content!r}")
+    @property
+    def content(self) -> Content:
+        return "embodied" if self.kind in EMBODIED_KINDS else "general"
 
     @property
     def turns(self) -> list[tuple[str, str]]:
         """All (question, answer) pairs of the conversation, the first one included."""
         return [(self.question, self.answer), *((q, a) for q, a in self.meta.get("more_turns", []))]
+
+
+def samples_of(
+    image: Image.Image, image_key: str, found: Answered, *, style: Style, meta: dict[str, Any]
+) -> list[DemoSample]:
+    """A sample a question, all of one image and with the image's own meta (a question's entries stand over it)."""
+    return [
+        DemoSample(
+            image=image,
+            image_key=image_key,
+            question=question,
+            answer=answer,
+            kind=kind,
+            style=style,
+            meta={**meta, **more},
+        )
+        for kind, question, answer, more in found
+    ]

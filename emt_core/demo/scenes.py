@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from emt_core.demo.drawing import as_meta, background, contrast, pick, place, shade
 from emt_core.demo.layout_questions import Placed, pointing, relations
 from emt_core.demo.phrasing import article, ask, listing, plural
-from emt_core.demo.sample import EMBODIED_KINDS, IMAGE_SIZE, DemoSample
+from emt_core.demo.sample import IMAGE_SIZE, Answered, DemoSample, Kind, samples_of
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon")
 HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
@@ -91,12 +91,12 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
     labels = [p.name for p in placed]
     once = [p for p in placed if labels.count(p.name) == 1]
 
-    found: list[tuple[str, str, str, dict]] = []
+    found: Answered = []
 
-    def add(kind: str, question: str, answer: str, meta: dict | None = None) -> None:
+    def add(kind: Kind, question: str, answer: str, meta: dict | None = None) -> None:
         found.append((kind, question, answer, meta or {}))
 
-    order = sorted(set(labels), key=lambda k: min(p.x for p in placed if p.name == k))
+    order = sorted(dict.fromkeys(labels), key=lambda k: min(p.x for p in placed if p.name == k))
     phrases = [article(k) if (c := labels.count(k)) == 1 else f"{_NUMERALS[c]} {plural(k)}" for k in order]
     tail = f" on a {ground} background" if ground else ""
     add("caption", ask(rng, "caption"), f"The image shows {listing(phrases)}{tail}.", {"names": sorted(order)})
@@ -120,20 +120,8 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
         add("colour", ask(rng, "colour_of", thing=shape), hue, {"of": shape})
     if ground and rng.random() < 0.5:
         add("colour", ask(rng, "colour_background"), ground, {"of": "background"})
-    common = {"family": "scenes", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
-    return [
-        DemoSample(
-            image=image,
-            image_key=key,
-            question=q,
-            answer=a,
-            kind=kind,  # type: ignore[arg-type]
-            style="plain",
-            content="embodied" if kind in EMBODIED_KINDS else "general",
-            meta={**common, **m},
-        )
-        for kind, q, a, m in found
-    ]
+    meta = {"family": "scenes", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
+    return samples_of(image, key, found, style="plain", meta=meta)
 
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}

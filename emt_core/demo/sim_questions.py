@@ -11,7 +11,7 @@ from PIL import Image
 from emt_core.demo.drawing import pick
 from emt_core.demo.layout_questions import CLEAR, pointing, relations
 from emt_core.demo.phrasing import article, ask, listing, plural, point
-from emt_core.demo.sample import EMBODIED_KINDS, DemoSample
+from emt_core.demo.sample import Answered, DemoSample, Kind, samples_of
 from emt_core.demo.sim_view import View, clearance, interior_point
 
 Found = tuple[str, str, dict]  # question, answer, meta
@@ -117,21 +117,9 @@ def _ask(rng: np.random.Generator, intent: str, **slots: str) -> str:
 
 def questions(rng: np.random.Generator, view: View, image_key: str) -> list[DemoSample]:
     """Every question we can answer exactly about `view`, a few of each kind; all share one image object."""
-    found = [(kind, *one) for kind, make in _MAKERS for one in make(rng, view)]
+    found: Answered = [(kind, *one) for kind, make in _MAKERS for one in make(rng, view)]
     image = Image.fromarray(view.image)
-    return [
-        DemoSample(
-            image=image,
-            image_key=image_key,
-            question=question,
-            answer=answer,
-            kind=kind,  # type: ignore[arg-type]
-            style="sim",
-            content="embodied" if kind in EMBODIED_KINDS else "general",
-            meta={**view.meta, **meta},
-        )
-        for kind, question, answer, meta in found
-    ]
+    return samples_of(image, image_key, found, style="sim", meta=view.meta)
 
 
 def _points(rng: np.random.Generator, view: View) -> list[Found]:
@@ -286,7 +274,7 @@ def _caption(rng: np.random.Generator, view: View) -> list[Found]:
     return [(ask(rng, "caption"), text[0].upper() + text[1:], {})]
 
 
-_MAKERS: tuple[tuple[str, Callable[[np.random.Generator, View], list[Found]]], ...] = (
+_MAKERS: tuple[tuple[Kind, Callable[[np.random.Generator, View], list[Found]]], ...] = (
     ("point", _points),
     ("spatial", _spatial),
     ("robot", _robot),
