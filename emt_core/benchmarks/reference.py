@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emt_core.benchmarks.base import Benchmark
 from emt_core.errors import EmtError
+
+if TYPE_CHECKING:
+    from emt_core.robot_data.actions import ActionMap
 
 STATE_COLUMN = "observation.state"
 """LeRobot's word for the robot's state: the one column that a simulator can stand in for."""
@@ -41,13 +44,19 @@ class Reference:
         return found
 
 
+def delta_map(policy: Any) -> ActionMap | None:
+    """The action map of a policy whose actions are measured from a state; None where they are measured from nothing."""
+    action_map = getattr(getattr(policy, "spec", None), "action_map", None)
+    return action_map if action_map is not None and action_map.delta else None
+
+
 def reference_for(policy: Any, benchmark: Benchmark) -> Reference | None:
     """None where the policy's actions are measured from nothing.
 
     Raises EmtError, before any simulator is started, where they are measured from what the benchmark does not tell.
     """
-    action_map = getattr(getattr(policy, "spec", None), "action_map", None)
-    if action_map is None or not action_map.delta:
+    action_map = delta_map(policy)
+    if action_map is None:
         return None
     names = action_map.reference_names
     used = [names[place] if names else f"dimension {place}" for place in action_map.reference]

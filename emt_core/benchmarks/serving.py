@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from emt_core.benchmarks.reference import delta_map
 from emt_core.benchmarks.simulators import wire
 from emt_core.errors import EmtError
 
@@ -48,21 +49,15 @@ class PolicyServer(socketserver.ThreadingTCPServer):
             ) from error
 
     def facts(self) -> dict[str, Any]:
-        spec = getattr(self.policy, "spec", None)
+        spec, measured = getattr(self.policy, "spec", None), delta_map(self.policy)
+        reference = {"column": measured.reference_column, "names": list(measured.reference_names)} if measured else None
         return {
             "chunk": getattr(self.policy, "chunk", None),
             "action_dim": getattr(self.policy, "action_dim", None),
             "names": list(spec.action_map.names) if spec is not None else None,
             "step": spec.step if spec is not None else None,
-            "reference": self._reference(),
+            "reference": reference,
         }
-
-    def _reference(self) -> dict[str, Any] | None:
-        """What actions of kind delta are measured from."""
-        spec = getattr(self.policy, "spec", None)
-        if spec is None or not spec.action_map.delta:
-            return None
-        return {"column": spec.action_map.reference_column, "names": list(spec.action_map.reference_names)}
 
     def act(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
         """float32 [n, chunk, A]. Raises EmtError for an observation that the policy cannot use."""
@@ -73,8 +68,8 @@ class PolicyServer(socketserver.ThreadingTCPServer):
         if not isinstance(words, list) or not all(isinstance(text, str) for text in words):
             raise EmtError("an observation holds `instruction`, a text, or `instructions`, one for each image")
         more = {}
-        if self._reference() is not None:
-            self.policy.spec.action_map.check_reference(arrays.get("reference"), len(images))
+        if (measured := delta_map(self.policy)) is not None:
+            measured.check_reference(arrays.get("reference"), len(images))
             more["reference"] = arrays["reference"]
         with self.turn:
             return np.asarray(self.policy.act(images, words, **more), np.float32)
