@@ -11,7 +11,7 @@ from typing import Any
 
 from emt_core.benchmark_config import MetaWorldConfig
 from emt_core.benchmarks.base import Benchmark, Task
-from emt_core.demo.robots import ROBOT_SETS
+from emt_core.demo.robots import ROBOT_SETS, STATE_NAMES
 from emt_core.errors import EmtError
 from emt_core.vla_config import DemosConfig, check_control_steps
 
@@ -51,7 +51,7 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
         tasks=tuple(_task(name, config, recorded) for name in config.tasks or recorded.tasks),
         episodes=50,
         layouts="drawn",
-        state=("hand_x", "hand_y", "hand_z", "gripper_opening"),
+        state=STATE_NAMES,
         fps=CONTROL_HZ / repeat,
         timeout_s=config.timeout_s,
         install=INSTALL,

@@ -28,6 +28,7 @@ from emt_core.demo.robots import (
     FRAMES_AFTER_SUCCESS,
     MAX_ACTIONS,
     ROBOT_SETS,
+    STATE_NAMES,
     RobotSet,
     RobotTask,
 )
@@ -35,7 +36,6 @@ from emt_core.demo.sample import IMAGE_SIZE
 from emt_core.errors import EmtError
 
 CAMERA = "observation.images.front"
-STATE_NAMES = ("hand_x", "hand_y", "hand_z", "gripper_opening")
 ACTION_NAMES = ("delta_x", "delta_y", "delta_z", "gripper_closing")
 #: The camera of Meta-World's models that we move to the robot set's pose.
 _MODEL_CAMERA = "corner2"

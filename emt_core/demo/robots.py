@@ -20,6 +20,9 @@ EVALUATION_SEED_START = EVAL_SEEDS.start
 ACTION_REPEAT = 2
 FPS = 40
 
+#: The robot's state, first in each observation: hand position in metres, gripper opening in [0, 1].
+STATE_NAMES = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+
 #: Standard deviation of the Gaussian noise on executed actions. The *noise-free* expert action is what is recorded, so
 #: a policy sees how to recover (DART, Laskey et al. 2017).
 ACTION_NOISE = 0.1

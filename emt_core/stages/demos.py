@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from emt_core.artifact import write_json
 from emt_core.demo.recording import Recorder, robot_set_of
-from emt_core.demo.robots import RobotSet
+from emt_core.demo.robots import STATE_NAMES, RobotSet
 from emt_core.stages import Context, Outcome
 from emt_core.vla_config import DemosConfig
 
@@ -73,7 +73,7 @@ def recording_facts(config: DemosConfig, robot_set: RobotSet) -> dict[str, Any]:
 
 def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: DemosConfig) -> int:
     """Episodes with tasks in turn, so that the first ones of a limited reading hold every task. Returns frames."""
-    from emt_core.demo.demonstrations import ACTION_NAMES, CAMERA, STATE_NAMES
+    from emt_core.demo.demonstrations import ACTION_NAMES, CAMERA
     from emt_core.demo.lerobot_writer import LeRobotWriter
 
     shutil.rmtree(root, ignore_errors=True)  # of a run that was killed right behind it
