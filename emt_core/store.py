@@ -10,6 +10,7 @@ so row i of the index, of the features, of the scores and of the selection are t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,9 @@ from emt_core.errors import EmtError
 SCAN_ROWS = 16_384
 READAHEAD_BATCHES = 4
 ROWS_PER_FILE = 1_048_576
+
+PATIENT_FOR_S = 1500.0
+"""From here on the time between commits grows with the time spent: commits every 30 s become a fiftieth of it."""
 
 
 class Table:
@@ -107,6 +111,28 @@ class Table:
         """One narrow column of rows [start, stop) as an array (never call it on vectors or text)."""
         parts = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.scan([name], start=start, stop=stop)]
         return np.concatenate(parts) if parts else np.empty(0)
+
+
+class CommitClock:
+    """When rows that wait are worth an append: `rows` of them, or `seconds` of work since the last one.
+
+    The seconds are what a kill may cost. They grow with the run: an append lists all files of those before it; one
+    every 30 s for eleven days would leave 40 GB of lists.
+    """
+
+    def __init__(self, rows: int, seconds: float) -> None:
+        self.rows, self.seconds = rows, seconds
+        self._begun = self._since = time.monotonic()
+
+    def due(self, waiting: int) -> bool:
+        """waiting: rows that are not committed yet."""
+        now = time.monotonic()
+        patience = self.seconds * max(1.0, (now - self._begun) / PATIENT_FOR_S)
+        return waiting >= self.rows or now - self._since >= patience
+
+    def restart(self) -> None:
+        """A commit has just been made."""
+        self._since = time.monotonic()
 
 
 @dataclass

@@ -62,10 +62,10 @@ def test_a_table_that_is_not_there_needs_no_finish(tmp_path: Path):
 def test_in_a_long_run_commits_come_at_a_fiftieth_of_its_time(tmp_path: Path):
     vectors = np.ones((4, 3), np.float16)
     writer = FeatureWriter(tmp_path, commit_rows=10**6, commit_seconds=30)
-    writer._begun -= 1_000_000
-    writer._since -= 19_000
+    writer.clock._begun -= 1_000_000
+    writer.clock._since -= 19_000
     writer.add(vectors, [""] * 4)
     assert writer.features.rows == 0
-    writer._since -= 2_000
+    writer.clock._since -= 2_000
     writer.add(vectors, [""] * 4)
     assert writer.features.rows == 8

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,10 @@ import pyarrow as pa
 
 from emt_core.artifact import write_text
 from emt_core.json_lines import whole_lines
-from emt_core.store import Table, feature_table
+from emt_core.store import CommitClock, Table, feature_table
 
 if TYPE_CHECKING:
     from PIL import Image
-
-PATIENT_FOR_S = 1500.0
-"""From here on the time between commits grows with the time spent: commits every 30 s become a fiftieth of it."""
 
 THUMBNAIL_PX = 160
 THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
@@ -34,8 +30,7 @@ THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
 
 class FeatureWriter:
     def __init__(self, out: Path, *, commit_rows: int, commit_seconds: float) -> None:
-        self.out, self.commit_rows, self.commit_seconds = out, commit_rows, commit_seconds
-        self._begun = time.monotonic()
+        self.out, self.clock = out, CommitClock(commit_rows, commit_seconds)
         self.features = Table(out / "features.lance")
         self.thumbs = Table(out / "thumbs.lance")
         self.problems = out / "problems.jsonl"
@@ -60,15 +55,8 @@ class FeatureWriter:
         self._problems.extend(problems)
         self._thumbs.extend(thumb for thumb in thumbs if thumb[0] > self._thumbs_until)
         self.rows += len(status)
-        full = len(self._status) >= self.commit_rows
-        if full or time.monotonic() - self._since >= self._patience:
+        if self.clock.due(len(self._status)):
             self.commit()
-
-    @property
-    def _patience(self) -> float:
-        """Seconds of work that a kill may cost. It grows: a commit lists all files of those before it; one every 30 s
-        for eleven days would leave 40 GB of lists."""
-        return self.commit_seconds * max(1.0, (time.monotonic() - self._begun) / PATIENT_FOR_S)
 
     def commit(self) -> None:
         if not self._status:
@@ -96,7 +84,7 @@ class FeatureWriter:
         self._status: list[str] = []
         self._problems: list[Mapping[str, Any]] = []
         self._thumbs: list[tuple[int, bytes]] = []
-        self._since = time.monotonic()
+        self.clock.restart()
 
     def _last_thumb(self) -> int:
         rows = self.thumbs.rows

@@ -36,7 +36,7 @@ VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
 
 COMMIT_SECONDS = 30.0
-"""Work that a kill may cost, where a window is shorter; it grows with the run (feature_writer.PATIENT_FOR_S)."""
+"""Work that a kill may cost, where a window is shorter; it grows with the run (store.PATIENT_FOR_S)."""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
 """Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU seconds; beside a

@@ -7,12 +7,11 @@ sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of 
                     as they would be of everything down to that row (see sweep.py)
 
 The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one commit: commit_rows
-rows, or COMMIT_SECONDS of work where a model makes them dear.
+rows, or COMMIT_SECONDS of work (more in a long run) where a model makes them dear.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +35,7 @@ from emt_core.scoring import stream_logits
 from emt_core.selection.order import Purpose, falling_keys, ordered_rows, random_keys
 from emt_core.stage_config import ScoreConfig
 from emt_core.stages import Context, Outcome
-from emt_core.store import Features, Table
+from emt_core.store import CommitClock, Features, Table
 from emt_core.sweep import diversity_sweep, mmd2_sweep
 
 VERSION = 2
@@ -45,7 +44,7 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SCHEMA = pa.schema([("logit", pa.float32())])
 MEASURE_SCHEMA = pa.schema([("logit", pa.float32()), ("reason", pa.string())])
 COMMIT_SECONDS = 30.0
-"""As in embed: work that a kill may cost."""
+"""As in embed: work that a kill may cost; it grows with the run (store.PATIENT_FOR_S)."""
 
 RUNS_MODEL = ("perplexity", "delta_perplexity", "clip")
 """Kinds that say nothing on the held-out split. Perplexity of a robot frame is that of the action text, on which the
@@ -190,12 +189,11 @@ def _score_rows(context: Context, table: Table, features: Features, index: Index
     at, of_measure = table.rows, "measure" in context.parents
     missing: dict[int, str] = {}
     waiting: list[np.ndarray] = []
-    since = time.monotonic()
+    clock = CommitClock(context.runtime.commit_rows, COMMIT_SECONDS)
     with context.progress.track("scoring", features.rows, done=at) as tracker:
 
         def flush() -> None:
-            nonlocal at, since
-            since = time.monotonic()
+            nonlocal at
             if not waiting:
                 return
             logit = np.concatenate(waiting)
@@ -209,13 +207,13 @@ def _score_rows(context: Context, table: Table, features: Features, index: Index
                 missing.clear()
             table.append(pa.table(columns, schema=MEASURE_SCHEMA if of_measure else SCHEMA))
             at += len(logit)
+            clock.restart()
 
         for _, logit in _parts(context, features, index, at, missing, twin):
             if len(logit):
                 waiting.append(logit)
                 tracker.advance(len(logit))
-            full = sum(map(len, waiting)) >= context.runtime.commit_rows
-            if full or time.monotonic() - since >= COMMIT_SECONDS:
+            if clock.due(sum(map(len, waiting))):
                 flush()
         flush()
 
