@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from dot_policy import DotPolicy
+from dot_policy import DotPolicy, delta_map
 from pydantic import TypeAdapter, ValidationError
 
 from emt_core.benchmark_config import BenchmarkConfig, RehearsalConfig
@@ -18,7 +18,6 @@ from emt_core.benchmarks.rollout import Played, Simulators
 from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS
 from emt_core.demo.robots import DEMONSTRATION_SEEDS
 from emt_core.errors import EmtError
-from emt_core.robot_data.actions import ActionMap
 from emt_core.vla_config import DemosConfig
 
 
@@ -246,26 +245,6 @@ def test_actions_of_another_robot_are_refused():
         played(rehearsal(), Arm())
     with pytest.raises(EmtError, match="more than the policy's chunk of 3"):
         played(rehearsal(), DotPolicy(), execute=4)
-
-
-def delta_map(**changes) -> ActionMap:
-    facts = {
-        "names": ("x", "y"),
-        "arm": (0, 1),
-        "gripper": (),
-        "delta": True,
-        "reference": (2, 1),
-        "reference_column": "observation.state",
-        "reference_names": ("pad", "dot_y", "dot_x"),
-        "arm_low": (-1.0, -1.0),
-        "arm_high": (1.0, 1.0),
-        "binary": False,
-        "gripper_threshold": 0.5,
-        "gripper_low": (),
-        "gripper_high": (),
-        "mean": (0.0, 0.0),
-    }
-    return ActionMap(**{**facts, **changes})
 
 
 class DeltaPolicy(DotPolicy):

@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dot_policy import delta_map
 
 from emt_core.benchmarks.serving import PolicyServer
 from emt_core.benchmarks.simulators import wire
 from emt_core.errors import EmtError
-from emt_core.robot_data.actions import ActionMap
 
 ROOT = Path(__file__).parents[1]
 SIMULATORS = ROOT / "emt_core" / "benchmarks" / "simulators"
@@ -189,22 +189,7 @@ class Placed(Pointer):
 
     spec = SimpleNamespace(
         step=5,
-        action_map=ActionMap(
-            names=("x", "y"),
-            arm=(0, 1),
-            gripper=(),
-            delta=True,
-            reference=(0, 1),
-            reference_column="observation.state",
-            reference_names=("hand_x", "hand_y"),
-            arm_low=(-1.0, -1.0),
-            arm_high=(1.0, 1.0),
-            binary=False,
-            gripper_threshold=0.5,
-            gripper_low=(),
-            gripper_high=(),
-            mean=(0.0, 0.0),
-        ),
+        action_map=delta_map(reference=(0, 1), reference_names=("hand_x", "hand_y")),
     )
 
     def act(self, images, instructions, reference):
