@@ -281,13 +281,6 @@ def test_headlines_are_of_the_metrics_that_stages_write():
     assert headline("estimator", {"auroc": None}) == "" and headline("nothing", {"x": 1}) == ""
 
 
-def test_every_finished_stage_of_a_run_has_its_headline(world, workspace):
-    run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, until="select.top", quiet=True)
-    for stage in ("sources", "embed", "estimator", "select"):
-        found = headline(stage, workspace.artifacts(stage)[0].metrics)
-        assert any(sign.isdigit() for sign in found), stage
-
-
 def test_the_words_in_the_boxes_can_be_read():
     """WCAG's contrast, 4.5:1 for small text, on a box's ground over the page's: Streamlit's inks are by theme."""
     from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90

@@ -15,6 +15,7 @@ from small_world import small_world
 from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
 from emt_core.explore import lineage
+from emt_core.explore.headline import headline
 from emt_core.explore.lineage import Lineage
 from emt_core.explore.recipe_editing import change_settings
 from emt_core.explore.saving import add_map, add_selection
@@ -50,6 +51,12 @@ def test_a_recipe_runs_from_sources_to_select(world, finished):
     assert manifest["rows"] == 20 or manifest["metrics"]["selected"] == 20
     assert manifest["peak_memory_mb"] > manifest["memory_added_mb"] >= 0 and manifest["seconds"] > 0
     assert set(manifest["parents"]) == {"sources", "embed", "category", "score"}
+
+
+def test_every_finished_stage_has_its_headline(finished):
+    for stage in ("sources", "embed", "estimator", "select"):
+        found = headline(stage, finished.artifacts(stage)[0].metrics)
+        assert any(sign.isdigit() for sign in found), stage
 
 
 def test_running_again_makes_nothing(world, finished):
