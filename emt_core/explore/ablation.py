@@ -87,7 +87,7 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
     """A row a finished selection, measures in the paper's order. done: label -> artifact (`lineage.finished`)."""
     truth = next((a for a in done.values() if a.stage == "trust"), None)
     config = TrustConfig.model_validate(truth.config) if truth is not None else TrustConfig()
-    success, lengths = (_figures(workspace, done, name) for name in ("success", "average_length"))
+    success, lengths = _figures(workspace, done)
     rows, chances = [], {}
     for label in (label for label, artifact in done.items() if artifact.stage == "select"):
         select = done[label]
@@ -173,16 +173,25 @@ def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
     return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
 
 
-def _figures(workspace: Workspace, done: Mapping[str, Artifact], figure: str) -> dict[str, dict[str, float]]:
-    """Selection key -> benchmark -> mean of an evaluation's figure over the runs (seeds) whose policy comes from it."""
-    found: dict[str, dict[str, list[float]]] = {}
+FIGURES = ("success", "average_length")
+
+
+def _figures(workspace: Workspace, done: Mapping[str, Artifact]) -> list[dict[str, dict[str, float]]]:
+    """For each of FIGURES: selection key -> benchmark -> mean over the runs (seeds) whose policy comes from it."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {figure: {} for figure in FIGURES}
     for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
         select = _ancestor(workspace, artifact, "select")
-        value = artifact.metrics.get(figure)
-        if select is not None and isinstance(value, int | float):
-            name = str(artifact.metrics["benchmark"])
-            found.setdefault(select.key, {}).setdefault(name, []).append(float(value))
-    return {key: {name: float(np.mean(v)) for name, v in by.items()} for key, by in found.items()}
+        if select is None:
+            continue
+        for figure, by_selection in found.items():
+            value = artifact.metrics.get(figure)
+            if isinstance(value, int | float):
+                name = str(artifact.metrics["benchmark"])
+                by_selection.setdefault(select.key, {}).setdefault(name, []).append(float(value))
+    return [
+        {key: {name: float(np.mean(v)) for name, v in by.items()} for key, by in by_selection.items()}
+        for by_selection in found.values()
+    ]
 
 
 def _ancestor(workspace: Workspace, artifact: Artifact, stage: str) -> Artifact | None:
