@@ -185,8 +185,10 @@ def test_a_policy_is_its_files_and_where_it_runs_enters_no_key(tmp_path: Path):
     assert key(first) != key(first, "evaluate.seed=1")
     write_json(tmp_path / "two" / "elsewhere" / "policy.json", {"step": 11})
     assert key(first) != key(moved)
-    with pytest.raises(EmtError, match=r"policy\.json is missing"):
+    with pytest.raises(EmtError, match="there is no such folder"):
         key(first, "evaluate.policy=nowhere")
+    with pytest.raises(EmtError, match=r"policy\.json is missing"):
+        key(first, "evaluate.policy=.")
     with pytest.raises(EmtError, match="chooses among those of a finetune artifact"):
         key(first, "evaluate.checkpoints=all")
 

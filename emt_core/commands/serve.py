@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from emt_core.errors import EmtError, Stopped
+from emt_core.errors import Stopped
 
 
 def serve(
@@ -20,15 +20,6 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
 ) -> None:
     """Serve a policy to a robot or a foreign evaluator; examples/policy_client.py shows the other side."""
-    if not (policy / "policy.json").is_file():
-        below = sorted(policy.glob("**/policies/step-*")) if policy.is_dir() else []
-        raise EmtError(
-            "this is no policy folder: policy.json is missing" if policy.is_dir() else "there is no such folder",
-            where=policy.absolute(),
-            remedy=f"name one of {', '.join(map(str, below[-5:]))}"
-            if below
-            else "name the folder policies/step-N in the data of a finetune artifact: WORKSPACE/finetune/KEY/data",
-        )
     from emt_core.benchmarks.serving import PolicyServer
     from emt_core.policies.policy import Policy
 

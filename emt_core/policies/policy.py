@@ -65,8 +65,7 @@ class PolicySpec:
     @classmethod
     def read(cls, path: Path) -> PolicySpec:
         """Raises EmtError where the file is missing, of another format or incomplete."""
-        if not path.is_file():
-            raise EmtError("this is no policy folder: policy.json is missing", where=path.parent)
+        check_policy_folder(path.parent)
         found = read_json(path)
         if found.pop("format", None) != FORMAT:
             raise EmtError(f"policy.json is not of format {FORMAT}", where=path, remedy="use the version that wrote it")
@@ -90,10 +89,10 @@ class Policy:
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Policy:
         """device: `auto`, `cpu`, `cuda`, `cuda:1`. Raises EmtError where the folder is not a whole policy."""
-        from safetensors.torch import load_file
-
         folder = Path(folder)
         spec = PolicySpec.read(folder / "policy.json")
+        from safetensors.torch import load_file  # brings torch: a mistaken folder is told before
+
         place = choose_device(device)
         vla = build_vla(load_vlm(folder), spec)
         if not (folder / "head.safetensors").is_file():
@@ -135,6 +134,25 @@ class Policy:
         from emt_core.policies.augment import centre_crop
 
         return centre_crop(pixels, AugmentConfig(crop=self.spec.crop))
+
+
+POLICIES_BELOW = ("policies", "data/policies", "*/data/policies", "finetune/*/data/policies")
+"""Where a folder that was named too high up may hold policies. Never all that is below: planning asks too, and a recipe
+may have named the folder that holds the data sets."""
+
+
+def check_policy_folder(folder: Path) -> None:
+    """Raises EmtError where it holds no policy.json, naming the policies that lie below. Loads no torch."""
+    if (folder / "policy.json").is_file():
+        return
+    below = sorted(path for place in POLICIES_BELOW for path in folder.glob(f"{place}/step-*"))
+    raise EmtError(
+        "this is no policy folder: policy.json is missing" if folder.is_dir() else "there is no such folder",
+        where=folder.absolute(),
+        remedy=f"name one of {', '.join(map(str, below[-5:]))}"
+        if below
+        else "name the folder policies/step-N in the data of a finetune artifact: WORKSPACE/finetune/KEY/data",
+    )
 
 
 def save_policy(folder: Path, vla: VLA, processor: Any, spec: PolicySpec) -> None:

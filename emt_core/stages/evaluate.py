@@ -127,13 +127,10 @@ def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
 
 
 def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
+    from emt_core.policies.policy import check_policy_folder
+
     folder = (base / Path(config.policy).expanduser()).resolve()
-    if not (folder / "policy.json").is_file():
-        raise EmtError(
-            "this is no policy folder: policy.json is missing",
-            where=folder,
-            remedy="name a folder policies/step-N of a finetune artifact",
-        )
+    check_policy_folder(folder)
     return folder
 
 
