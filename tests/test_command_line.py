@@ -80,6 +80,12 @@ def test_a_model_that_nobody_answers_for_is_told_before_it_is_loaded(capfd, monk
     assert "nobody/no-such-model-at-all" in said and "remedy:" in said and "Traceback" not in said
 
 
+@pytest.mark.parametrize(("wrong", "words"), [("tasks=[0", "not valid YAML"), ("taks=[0]", "benchmark 'metaworld'")])
+def test_a_wrong_setting_of_a_benchmark_is_told_before_a_simulator_starts(capfd, wrong: str, words: str):
+    assert main(["check-benchmark", "metaworld", "--set", wrong]) == 2
+    assert words in (said := capfd.readouterr().err) and "Traceback" not in said
+
+
 def test_a_folder_that_is_no_policy_is_told_which_is(tmp_path, capfd):
     step = tmp_path / "data" / "policies" / "step-5"
     step.mkdir(parents=True)

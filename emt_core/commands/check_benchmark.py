@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -73,8 +72,7 @@ def _config(name: str, settings: list[str] | tuple[str, ...]) -> Any:
     from emt_core.recipe import parse_overrides
 
     try:
-        fields = {"name": name, **parse_overrides(settings)}
-        return TypeAdapter(BenchmarkConfig).validate_python(fields)
-    except (ValidationError, yaml.YAMLError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return TypeAdapter(BenchmarkConfig).validate_python({"name": name, **parse_overrides(settings)})
+    except ValidationError as error:
+        first = error.errors()[0]["msg"]
         raise EmtError(f"benchmark {name!r}: {first}", remedy="emt check-benchmark --help") from error
