@@ -257,7 +257,10 @@ class Workspace:
         building = self.building(stage, key)
         if (building / "data").is_dir():
             flush(building / "data", leave_out={building / "data" / name for name in scratch})
-        write_json(building / "scratch.json", list(scratch))
+        if scratch:
+            write_json(building / "scratch.json", list(scratch))
+        else:  # nor what a commit that failed before its manifest had noted
+            (building / "scratch.json").unlink(missing_ok=True)
         write_json(building / "manifest.json", dict(manifest))
         committed = self.finish_commit(stage, key)
         assert committed is not None

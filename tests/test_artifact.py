@@ -101,6 +101,22 @@ def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Worksp
     assert sorted(p.name for p in artifact.path.iterdir()) == ["data", "manifest.json"]
 
 
+def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted(workspace: Workspace, monkeypatch):
+    building = workspace.building("embed", "k")
+    (building / "data").mkdir(parents=True)
+    (building / "data" / "kept").write_text("1")
+    write_json(building / "scratch.json", ["kept"])
+    written: list[str] = []
+
+    def noted(path: Path, text: str, **_: object) -> None:
+        written.append(path.name)
+        path.write_text(text)
+
+    monkeypatch.setattr("emt_core.artifact.write_text", noted)
+    artifact = workspace.commit("embed", "k", MANIFEST)
+    assert [p.name for p in artifact.data.iterdir()] == ["kept"] and written == ["manifest.json"]
+
+
 def test_data_reaches_the_disk_before_the_manifest_and_scratch_is_not_waited_for(workspace: Workspace, monkeypatch):
     data = workspace.building("embed", "k") / "data"
     (data / "deep").mkdir(parents=True)
