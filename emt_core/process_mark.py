@@ -33,7 +33,7 @@ def find(mark: dict[str, Any]) -> psutil.Process | None:
         process = psutil.Process(mark["pid"])
         if abs(_started(mark["pid"]) - mark["started"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
             return None
-    except (psutil.NoSuchProcess, ProcessLookupError):
+    except psutil.NoSuchProcess:
         return None
     return process
 

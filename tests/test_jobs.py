@@ -279,10 +279,18 @@ def test_a_process_that_dies_while_it_is_looked_at_is_gone(monkeypatch):
     def died(*_: object, **__: object) -> str:
         raise ProcessLookupError
 
+    looks = iter((psutil.Process(),))
+
+    def look(pid: int) -> psutil.Process:
+        process = next(looks, None)
+        if process is None:
+            raise psutil.NoSuchProcess(pid)
+        return process
+
     process_mark._boot()
     monkeypatch.setattr(Path, "read_text", died)
-    monkeypatch.setattr(psutil, "Process", died)
-    assert process_mark.find(mark) is None
+    monkeypatch.setattr(psutil, "Process", look)
+    assert process_mark.find(mark) is None and next(looks, None) is None
 
 
 def test_the_log_is_bounded(workspace, monkeypatch):
