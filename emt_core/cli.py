@@ -77,13 +77,14 @@ def _run(
 ) -> dict[str, Any]:
     from emt_core.job_record import asked_for, enlisted
     from emt_core.plan import make_plan
-    from emt_core.recipe import find_recipe, load_recipe
+    from emt_core.recipe import load_recipe
     from emt_core.runner import run_plan
 
-    recipe = find_recipe(recipe)
-    plan = make_plan(load_recipe(recipe, set_ or ()))
+    loaded = load_recipe(recipe, set_ or ())
+    assert loaded.file is not None
+    plan = make_plan(loaded)
     space = Workspace.open(workspace, create=True)
-    asked = asked_for(space, recipe, until=until, start=start, overrides=set_ or ())
+    asked = asked_for(space, loaded.file, until=until, start=start, overrides=set_ or ())
     with enlisted(space, asked):
         return run_plan(plan, space, until=until, start=start)
 

@@ -78,11 +78,6 @@ class Preview:
         """int64 [sources, categories] of all eligible rows."""
         return self.at_k(self.eligible).counts
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Lowest and highest eligible logit (NaN where nothing is eligible)."""
-        return (float(-self.rising[-1]), float(-self.rising[0])) if self.eligible else (np.nan, np.nan)
-
     def k_of(self, threshold: float) -> int:
         """Rows with a logit of at least the threshold."""
         return int(np.searchsorted(self.rising, -at_least(threshold), side="right"))
