@@ -13,7 +13,7 @@ from synthetic import make_workspace, pool, robot, run_stage
 
 from emt_core.errors import EmtError
 from emt_core.proximity import draws as draws_module
-from emt_core.proximity.draws import Draws
+from emt_core.proximity.draws import Draws, robot_rows
 from emt_core.proximity.learned import scaling
 from emt_core.proximity.split import TEST, TRAIN, VALIDATION, seeded_hash, split_by_hash, split_rows
 from emt_core.stage_config import EstimatorConfig
@@ -123,7 +123,8 @@ def test_the_number_of_threads_changes_no_weight(made, trained):
 def test_robot_sets_are_balanced_whatever_their_size_and_blocks_change_nothing(made):
     arm, hand = (np.arange(s.start, s.stop) for s in made.index.of_role("robot"))
     draws = Draws(made.features, np.arange(1500, 2000), [arm, hand], 7)
-    rows = np.concatenate([draws._robot_rows(np.random.default_rng(i), 100) for i in range(40)])
+    which, rows = np.hstack([robot_rows([arm, hand], np.random.default_rng(i), 100) for i in range(40)])
+    np.testing.assert_array_equal(which == 1, rows >= hand[0])
     assert np.mean(rows >= hand[0]) == pytest.approx(0.5, abs=0.03)
     one, other = (list(draws.batches(8, 20, block_steps=size)) for size in (3, 20))
     np.testing.assert_array_equal(one, other)

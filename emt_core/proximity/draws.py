@@ -33,17 +33,22 @@ class Draws:
         for start in range(0, steps, block_steps):
             rows = np.empty((min(block_steps, steps - start), batch_size), np.int64)
             for step in rows:
-                step[:n_robot] = self._robot_rows(robot_stream, n_robot)
+                _, step[:n_robot] = robot_rows(self.robots, robot_stream, n_robot)
                 step[n_robot:] = self.pool[pool_stream.integers(len(self.pool), size=batch_size - n_robot)]
             block = take_finite(self.features, rows.reshape(-1), np.float64)
             yield from block.reshape(*rows.shape, -1)
 
-    def _robot_rows(self, stream: np.random.Generator, count: int) -> np.ndarray:
-        which = stream.integers(len(self.robots), size=count)
-        place = stream.random(count)
-        sizes = np.array([len(rows) for rows in self.robots])[which]
-        places = (place * sizes).astype(np.int64)
-        return np.array([self.robots[w][p] for w, p in zip(which, places, strict=True)], np.int64)
+
+def robot_rows(robots: Sequence[np.ndarray], stream: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(place of the robot set, its row), each int64 [count]: every set equally likely, then each of its rows.
+
+    robots: row numbers of each set (none empty).
+    """
+    which = stream.integers(len(robots), size=count)
+    place = stream.random(count)
+    sizes = np.array([len(rows) for rows in robots])[which]
+    places = (place * sizes).astype(np.int64)
+    return which, np.array([robots[w][p] for w, p in zip(which, places, strict=True)], np.int64)
 
 
 def bounded(rows: Sequence[np.ndarray], most: int, seed: int) -> list[np.ndarray]:
