@@ -38,13 +38,18 @@ def experiment(
             key = f"{arm}{seed}"
             evaluated(workspace, key, skill, seed=seed, episodes=episodes, checkpoints=checkpoints, videos=videos)
             state[f"evaluate.metaworld@{arm}/{seed}"] = key
-    write_json(workspace.path / "state" / f"{recipe}.json", state)
-    path = workspace.path / "recipes" / f"{recipe}.yaml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        f"name: {recipe}\nbase: {folder}\nsources: [{{name: w, role: pool, format: llava, path: w.json}}]\n"
-    )
+    body = f"base: {folder}\nsources: [{{name: w, role: pool, format: llava, path: w.json}}]\n"
+    recorded(workspace, state, recipe, body)
     return workspace
+
+
+def recorded(workspace: Workspace, state: dict[str, str], name: str = "r", body: str = "sources: []\n") -> None:
+    """What a run of the recipe `name` leaves beside the artifacts: their keys by label, and the recipe (body: all but
+    its name)."""
+    write_json(workspace.path / "state" / f"{name}.json", state)
+    path = workspace.path / "recipes" / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"name: {name}\n{body}")
 
 
 def evaluated(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dot_policy import DotPolicy
-from evaluate_world import evaluated, experiment
+from evaluate_world import evaluated, experiment, recorded
 from page_runner import metrics, words
 
 from emt_core.artifact import Workspace, write_json
@@ -88,9 +88,7 @@ def test_a_short_training_is_said_beside_the_papers(open_page, tmp_path: Path):
     manifest = {"stage": "finetune", "key": "f", "labels": ["finetune"], "config": {"steps": 150, "batch": 32}}
     space.commit("finetune", "f", manifest | {"parents": {}, "finished": 1.0, "rows": 1, "metrics": {}})
     evaluated(space, "e", 0.5, episodes=4, checkpoints=(100,), videos=0, parents={"finetune": "f"})
-    write_json(space.path / "state" / "r.json", {"evaluate": "e"})
-    (space.path / "recipes").mkdir()
-    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    recorded(space, {"evaluate": "e"})
     app = open_page("results", space.path)
     assert not app.exception
     (run,) = runs_of(finished(space, "r"))
@@ -105,9 +103,7 @@ def test_two_evaluations_of_one_benchmark_are_shown_one_at_a_time(open_page, tmp
     state = {f"evaluate.{name}@{arm}/0": f"{name}{arm}" for name in ("near", "far") for arm in ("none", "learned")}
     for key, episodes in zip(state.values(), (2, 2, 5, 5), strict=True):
         evaluated(space, key, 0.5, episodes=episodes, checkpoints=(7,), videos=0)
-    write_json(space.path / "state" / "r.json", state)
-    (space.path / "recipes").mkdir()
-    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    recorded(space, state)
     app = open_page("results", space.path)
     assert not app.exception
     assert metrics(app)["Episodes"] == str(2 * 3 * 2)
@@ -156,9 +152,7 @@ def test_a_benchmark_of_the_paper_stands_beside_its_figures(open_page, tmp_path:
     evaluated(
         space, "b", 0.6, benchmark="calvin_abcd", goals=5, tasks=("chain",), episodes=9, checkpoints=(5,), videos=0
     )
-    write_json(space.path / "state" / "r.json", {"evaluate.libero": "a", "evaluate.calvin": "b"})
-    (space.path / "recipes").mkdir()
-    (space.path / "recipes" / "r.yaml").write_text("name: r\nsources: []\n")
+    recorded(space, {"evaluate.libero": "a", "evaluate.calvin": "b"})
     app = open_page("results", space.path)
     assert not app.exception
     assert "Other backbones, data and compute" in words(app)
