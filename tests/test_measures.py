@@ -18,7 +18,7 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.errors import EmtError
 from emt_core.measure_config import MeasureConfig
-from emt_core.proximity import MODULES, measure_of
+from emt_core.proximity import MODULES, dsir, measure_of
 from emt_core.proximity.bank import Bank
 from emt_core.proximity.blocks import score_blocks
 from emt_core.proximity.distance import mean_distance
@@ -209,7 +209,8 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
 
 @pytest.mark.parametrize("per_token", [False, True])
 def test_dsir_is_the_log_ratio_of_hashed_ngrams(made, per_token):
-    found, _ = scored(made, MeasureConfig(kind="dsir", buckets=50, ngrams=2, text="user", per_token=per_token))
+    config = MeasureConfig(kind="dsir", buckets=50, ngrams=2, text="user", per_token=per_token)
+    found, _ = scored(made, config)
     index = made.index
     texts = [" ".join(t.text for t in s.turns if t.role == "user") for _, s in index.iterate()]
 
@@ -235,6 +236,10 @@ def test_dsir_is_the_log_ratio_of_hashed_ngrams(made, per_token):
         hashed = ngrams(texts[row])
         weight = sum(math.log(sum(r[b] for r in robots) / len(robots) / web[b]) for b in hashed)
         assert found[row] == pytest.approx(weight / len(hashed) if per_token else weight, rel=1e-4, abs=1e-4)
+    rows = np.tile(np.flatnonzero(np.isfinite(found))[::-1], 5)
+    assert len(rows) > dsir.SCAN_ROWS
+    of_rows = dsir.scores_of(config, index, rows, made.artifacts["measure"].data)
+    np.testing.assert_array_equal(of_rows, found[rows])
 
 
 def test_random_is_uniform_seeded_and_knows_nothing(made):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,36 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
     """float32 log weights; NaN for a row without any word."""
+    ratio = _log_ratio(fitted)
+    for at, texts in conversations(inputs.index, config.text, start=start):
+        yield at, log_weights(config, ratio, texts)
+
+
+def scores_of(config: MeasureConfig, index: Index, rows: np.ndarray, fitted: Path) -> np.ndarray:
+    """float32 [n]: what `scores` gives these rows (int64 [n], any order)."""
+    ratio, found = _log_ratio(fitted), np.empty(len(rows), np.float32)
+    for at in range(0, len(rows), SCAN_ROWS):
+        part = slice(at, at + SCAN_ROWS)
+        turns = index.table.take(rows[part], ["turns"]).column(0).to_pylist()
+        found[part] = log_weights(config, ratio, texts_of(turns, config.text))
+    return found
+
+
+def log_weights(config: MeasureConfig, ratio: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """float32 [n]; NaN for a text without any word. ratio: float64 [buckets]."""
+    found = np.full(len(texts), np.nan, np.float32)
+    for place, text in enumerate(texts):
+        hashed = buckets_of(text, config.ngrams, config.buckets)
+        if len(hashed):
+            total = ratio[hashed].sum()
+            found[place] = total / len(hashed) if config.per_token else total
+    return found
+
+
+def _log_ratio(fitted: Path) -> np.ndarray:
     from safetensors.numpy import load_file
 
-    ratio = load_file(fitted / FILE)["log_ratio"].astype(np.float64)
-    for at, texts in conversations(inputs.index, config.text, start=start):
-        found = np.full(len(texts), np.nan, np.float32)
-        for place, text in enumerate(texts):
-            hashed = buckets_of(text, config.ngrams, config.buckets)
-            if len(hashed):
-                total = ratio[hashed].sum()
-                found[place] = total / len(hashed) if config.per_token else total
-        yield at, found
+    return load_file(fitted / FILE)["log_ratio"].astype(np.float64)
 
 
 def buckets_of(text: str, ngrams: int, buckets: int) -> np.ndarray:
@@ -86,13 +105,17 @@ def buckets_of(text: str, ngrams: int, buckets: int) -> np.ndarray:
 
 
 def conversations(index: Index, text: str, *, start: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """(first row, one text a row): the user turns (`user`) or all turns, without image placeholders."""
+    """(first row, one text a row) for rows [start, end) in order: see texts_of."""
     at = start
     for batch in index.table.scan(["turns"], start=start, batch_rows=SCAN_ROWS):
-        rows = batch.column(0).to_pylist()
-        chosen = [
-            " ".join(t["text"] for t in turns if text == "full" or t["role"] == "user").replace("<image>", " ")
-            for turns in rows
-        ]
-        yield at, chosen
-        at += len(rows)
+        texts = texts_of(batch.column(0).to_pylist(), text)
+        yield at, texts
+        at += len(texts)
+
+
+def texts_of(rows: Sequence[Sequence[Mapping[str, str]]], text: str) -> list[str]:
+    """One text a row of the index's `turns`: the user turns (`user`) or all (`full`), without image placeholders."""
+    return [
+        " ".join(t["text"] for t in turns if text == "full" or t["role"] == "user").replace("<image>", " ")
+        for turns in rows
+    ]

@@ -6,24 +6,22 @@ split, the early stop, the scaling, the frames it keeps) then comes from what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import numpy as np
-import pyarrow as pa
 
 from emt_core.index import Index, SourceRange
 from emt_core.measure_config import MeasureConfig
 from emt_core.progress import Progress
-from emt_core.proximity import measure_of
+from emt_core.proximity import dsir, measure_of
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.learned import train
 from emt_core.proximity.prepared import prepare
 from emt_core.stage_config import EstimatorConfig
-from emt_core.store import Features, Table
+from emt_core.store import Features
 
 Measure = EstimatorConfig | MeasureConfig
 ScoreOf = Callable[[np.ndarray], np.ndarray]
@@ -109,29 +107,9 @@ def scored_again(measure: Measure, inputs: Inputs, rows: np.ndarray, x: np.ndarr
     """float32 [n]: scores of these rows (x: their float32 features) by the measure fitted again; dsir reads texts."""
     if not isinstance(measure, MeasureConfig) or measure.kind != "dsir":
         return fit_again(measure, inputs)(x)
-    module = measure_of(measure.kind)
     with TemporaryDirectory(prefix="emt-trust-") as folder:
-        module.fit(measure, _quiet(inputs), Path(folder))
-        of_rows = replace(inputs, index=_Rows(inputs.index, rows))
-        return np.concatenate([part for _, part in module.scores(measure, of_rows, Path(folder), 0)])
-
-
-class _Rows(Index):
-    """An index whose table holds some rows only, for a measure that reads what it scores from the table."""
-
-    def __init__(self, index: Index, rows: np.ndarray) -> None:
-        super().__init__(index.artifact)
-        self.table = cast(Table, _Taken(index.table, rows))
-
-
-@dataclass(frozen=True)
-class _Taken:
-    table: Table
-    taken: np.ndarray
-
-    def scan(self, columns: Sequence[str], *, start: int = 0, batch_rows: int = 4096) -> Iterator[pa.RecordBatch]:
-        for at in range(start, len(self.taken), batch_rows):
-            yield from self.table.take(self.taken[at : at + batch_rows], columns).combine_chunks().to_batches()
+        dsir.fit(measure, _quiet(inputs), Path(folder))
+        return dsir.scores_of(measure, inputs.index, rows, Path(folder))
 
 
 def _quiet(inputs: Inputs) -> Inputs:
