@@ -25,6 +25,16 @@ def best(values: np.ndarray, k: int) -> np.ndarray:
     return np.lexsort((np.arange(len(values)), -np.asarray(values, np.float64)))[:k]
 
 
+def share_of(top_share: float, rows: int) -> int:
+    """How many of `rows` are their best share: rounded, at least one."""
+    return max(1, round(top_share * rows))
+
+
 def overlap_at(a: np.ndarray, b: np.ndarray, k: int) -> float:
     """Share of the k best of `a` that are among the k best of `b`; k / n is what chance gives."""
     return len(np.intersect1d(best(a, k), best(b, k))) / max(k, 1)
+
+
+def compared(a: np.ndarray, b: np.ndarray, top_share: float) -> dict[str, float]:
+    """`spearman` of two scores of the same rows, and the `overlap` of their best share."""
+    return {"spearman": spearman(a, b), "overlap": overlap_at(a, b, share_of(top_share, len(a)))}

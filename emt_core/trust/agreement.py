@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.metrics.rank_agreement import mean_ranks, overlap_at, spearman
+from emt_core.metrics.rank_agreement import mean_ranks, overlap_at, share_of, spearman
 from emt_core.trust.number import numbered
 
 
@@ -19,7 +19,7 @@ def agreement(
     scores: name -> float32 [rows], the score in question first; rows: their index rows. All finite.
     """
     names = list(scores)
-    k = max(1, round(top_share * len(rows)))
+    k = share_of(top_share, len(rows))
     rank = [[spearman(scores[a], scores[b]) for b in names] for a in names]
     overlap = [[overlap_at(scores[a], scores[b], k) for b in names] for a in names]
     percentile = {name: mean_ranks(values) / max(len(rows) - 1, 1) for name, values in scores.items()}

@@ -15,7 +15,7 @@ import numpy as np
 
 from emt_core.errors import EmtError
 from emt_core.index import Index
-from emt_core.metrics.rank_agreement import overlap_at, spearman
+from emt_core.metrics.rank_agreement import compared, spearman
 from emt_core.metrics.ranking import auroc, balanced_weights
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.split import seeded_hash
@@ -107,11 +107,11 @@ def audits(
         pool = ~robot[at]
         scores[name] = dict(zip(rows[at][pool].tolist(), found[pool].tolist(), strict=True))
     for name in facts:
-        facts[name] |= _compared(scores["joint"], scores[name], config.top_share)
+        facts[name] |= _on_common_rows(scores["joint"], scores[name], config.top_share)
     if shipped is not None:
         said = {name: _as_it_is(index, variants, shipped, name) for name in facts if name not in ("image", "text")}
         for name, mine in said.items():
-            moved = _compared(said["joint"], mine, config.top_share)
+            moved = _on_common_rows(said["joint"], mine, config.top_share)
             facts[name] |= {f"fixed_{key}": value for key, value in moved.items()}
     between = [name for name in MODALITIES if name in facts]
     common = sorted(set.intersection(*(set(scores[name]) for name in between)))
@@ -126,11 +126,11 @@ def audits(
     )
 
 
-def _compared(before: Mapping[int, float], after: Mapping[int, float], top_share: float) -> dict[str, float]:
+def _on_common_rows(before: Mapping[int, float], after: Mapping[int, float], top_share: float) -> dict[str, float]:
     """Rank correlation, and overlap of the best share, over the rows that both have."""
     both = sorted(set(before) & set(after))
     a, b = np.array([before[row] for row in both]), np.array([after[row] for row in both])
-    return {"spearman": spearman(a, b), "overlap": overlap_at(a, b, max(1, round(top_share * len(both))))}
+    return compared(a, b, top_share)
 
 
 def _as_it_is(index: Index, variants: Variants, shipped: ScoreOf, name: str) -> dict[int, float]:

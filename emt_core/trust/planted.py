@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.index import Index
-from emt_core.metrics.rank_agreement import best
+from emt_core.metrics.rank_agreement import best, share_of
 from emt_core.metrics.ranking import auroc
 from emt_core.trust.config import TrustConfig
 from emt_core.trust.number import numbered
@@ -64,7 +64,7 @@ def planted(
     first = section["measures"][next(iter(scores))]
     within = [found["auroc"] for found in first["within"].values()]
     chance = float(near.mean())
-    most = min(1.0, near.sum() / _best_of(top_share, len(near)))  # where near samples are rare, 1 is out of reach
+    most = min(1.0, near.sum() / share_of(top_share, len(near)))  # where near samples are rare, 1 is out of reach
     section["numbers"] = [
         numbered(
             "Precision of the best share",
@@ -111,14 +111,10 @@ def planted(
     return section
 
 
-def _best_of(top_share: float, rows: int) -> int:
-    return max(1, round(top_share * rows))
-
-
 def _ranking(values: np.ndarray, near: np.ndarray, top_share: float) -> dict[str, Any]:
     return {
         "auroc": auroc(near, values),
-        "precision": float(near[best(values, _best_of(top_share, len(values)))].mean()),
+        "precision": float(near[best(values, share_of(top_share, len(values)))].mean()),
         "base_rate": float(near.mean()),
         "rows": len(values),
     }
