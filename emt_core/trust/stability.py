@@ -6,15 +6,16 @@ seeded subsample of the pool. What a measure does not have (a perplexity has no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.metrics.rank_agreement import overlap_at, spearman
+from emt_core.metrics.rank_agreement import compared
 from emt_core.proximity.base import Inputs
+from emt_core.proximity.blocks import feature_blocks
 from emt_core.proximity.split import TRAIN, seeded_hash, split_rows
 from emt_core.store import Features
 from emt_core.trust.config import TrustConfig
@@ -22,6 +23,8 @@ from emt_core.trust.number import numbered
 from emt_core.trust.refit import IN_STEPS, ON_FEATURES, FewerSets, Measure, ScoreOf, Shown, fit_again, scored_again
 
 Table = dict[str, list[Any]]
+WITHOUT_A_SET = "without robot set"
+BLOCK_ROWS = 4096
 
 WHY_NOT = {
     "random": "A random score learns nothing, so there is nothing that another training could change.",
@@ -45,13 +48,38 @@ NOT_BY_SEED = (
 ONE_SET = "There is one robot set, so none can be left out: whether it stands for your robot the figures cannot say."
 
 
-def repeats(kind: str, config: TrustConfig, robot_sets: int) -> int:
-    """How many fits `stability` makes for a measure of this kind."""
-    if kind in WHY_NOT:
-        return 0
-    seeds = config.seeds if kind in ON_FEATURES else 0
-    in_steps = len(config.stop_points) + config.folds if kind in IN_STEPS else 0
-    return seeds + in_steps + (robot_sets if robot_sets > 1 else 0)
+@dataclass(frozen=True)
+class Repetition:
+    """One row of the table: the measure as it is fitted again, and the data it is then given."""
+
+    kind: str
+    name: str
+    measure: Measure
+    inputs: Inputs
+
+
+def repetitions(measure: Measure, inputs: Inputs, config: TrustConfig) -> tuple[list[Repetition], list[str]]:
+    """(what to fit again, in the table's order; sentences on what this measure does not have). Folds come after."""
+    plan, notes = list[Repetition](), list[str]()
+    if measure.kind in ON_FEATURES:
+        for seed in range(measure.seed + 1, measure.seed + 1 + config.seeds):
+            plan.append(Repetition("seed", str(seed), measure.model_copy(update={"seed": seed}), inputs))
+    else:
+        notes.append(NOT_BY_SEED)
+    if measure.kind in IN_STEPS:
+        for steps in config.stop_points:
+            stopped = measure.model_copy(update={"max_steps": steps, "stop_accuracy": 1.01})  # whatever the accuracy
+            plan.append(Repetition("steps", str(steps), stopped, inputs))
+    else:
+        notes.append(NOT_IN_STEPS)
+    sets = [source.name for source in inputs.index.of_role("robot")]
+    if len(sets) == 1:
+        notes.append(ONE_SET)
+    else:
+        for name in sets:
+            fewer = replace(inputs, index=FewerSets(inputs.index, (name,)))
+            plan.append(Repetition(WITHOUT_A_SET, name, measure, fewer))
+    return plan, notes
 
 
 def stability(
@@ -60,8 +88,6 @@ def stability(
     rows: np.ndarray,
     score: np.ndarray,
     config: TrustConfig,
-    *,
-    on_fit: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Table, np.ndarray | None]:
     """(section, table: kind name spearman overlap, out-of-fold scores float32 [rows of the index] or None).
 
@@ -77,50 +103,40 @@ def stability(
     if measure.kind in WHY_NOT:
         return section | {"skipped": WHY_NOT[measure.kind]}, table, None
     x = inputs.features.take(rows).astype(np.float32)
-    notes: list[str] = section["notes"]
+    plan, notes = repetitions(measure, inputs, config)
+    section["notes"] = notes
 
-    def compare(kind: str, name: str, other: np.ndarray, among: np.ndarray | slice = slice(None)) -> None:
-        mine, its = score[among], other[among]
-        table["kind"].append(kind)
-        table["name"].append(name)
-        table["spearman"].append(spearman(mine, its))
-        table["overlap"].append(overlap_at(mine, its, max(1, round(config.top_share * len(mine)))))
+    def add(kind: str, name: str, mine: np.ndarray, its: np.ndarray) -> None:
+        for column, value in {"kind": kind, "name": name, **compared(mine, its, config.top_share)}.items():
+            table[column].append(value)
 
-    def again(changed: Measure, given: Inputs) -> np.ndarray:
-        found = scored_again(changed, given, rows, x)
-        on_fit()
-        return found
-
-    if measure.kind in ON_FEATURES:
-        for seed in range(measure.seed + 1, measure.seed + 1 + config.seeds):
-            compare("seed", str(seed), again(measure.model_copy(update={"seed": seed}), inputs))
-    else:
-        notes.append(NOT_BY_SEED)
-    if measure.kind in IN_STEPS:
-        for steps in config.stop_points:
-            stopped = measure.model_copy(update={"max_steps": steps, "stop_accuracy": 1.01})  # whatever the accuracy
-            compare("steps", str(steps), again(stopped, inputs))
-    else:
-        notes.append(NOT_IN_STEPS)
-    sets = [source.name for source in inputs.index.of_role("robot")]
-    for name in sets if len(sets) > 1 else ():
-        try:
-            compare("without robot set", name, again(measure, replace(inputs, index=FewerSets(inputs.index, (name,)))))
-        except EmtError as error:  # knn: too few frames are left
-            notes.append(f"Without {name} the measure cannot be fitted: {error.what}.")
-    if len(sets) == 1:
-        notes.append(ONE_SET)
+    folds = config.folds if measure.kind in IN_STEPS else 0
     out = None
-    if measure.kind in IN_STEPS:
-        ok = inputs.features.ok()
-        fold = folds_of_rows(inputs.index.rows, config)
-        out = out_of_fold(inputs.features, ok, fold, fold_scores(measure, inputs, ok, fold, config, on_fit))
-        part = split_rows(
-            inputs.index, ok, validation=measure.validation_share, test=measure.test_share, seed=measure.seed
-        )
-        negatives = part[rows] == TRAIN
-        if negatives.any():
-            compare("out of fold", f"{config.folds} folds", out[rows], negatives)
+    with inputs.progress.track("fitting again", len(plan) + folds, unit="fits") as tracker:
+        for again in plan:
+            try:
+                add(again.kind, again.name, score, scored_again(again.measure, again.inputs, rows, x))
+            except EmtError as error:  # knn: too few frames are left
+                if again.kind != WITHOUT_A_SET:
+                    raise
+                notes.append(f"Without {again.name} the measure cannot be fitted: {error.what}.")
+            tracker.advance()
+        if folds:
+            fold, fitted = folds_of_rows(inputs.index.rows, config), list[ScoreOf]()
+            for one in fold_scores(measure, inputs, fold, config):
+                fitted.append(one)
+                tracker.advance()
+            out = out_of_fold(inputs.features, fold, fitted)
+            part = split_rows(
+                inputs.index,
+                inputs.features.ok(),
+                validation=measure.validation_share,
+                test=measure.test_share,
+                seed=measure.seed,
+            )
+            negatives = part[rows] == TRAIN
+            if negatives.any():
+                add("out of fold", f"{config.folds} folds", score[negatives], out[rows][negatives])
     section["numbers"] = _numbers(table, config.top_share)
     return section, table, out
 
@@ -131,46 +147,31 @@ def folds_of_rows(rows: int, config: TrustConfig) -> np.ndarray:
     return (seeded_hash(np.arange(rows), salt) % np.uint64(config.folds)).astype(np.int64)
 
 
-def fold_scores(
-    measure: Measure,
-    inputs: Inputs,
-    ok: np.ndarray,
-    fold: np.ndarray,
-    config: TrustConfig,
-    on_fit: Callable[[], None] = lambda: None,
-) -> list[ScoreOf]:
+def fold_scores(measure: Measure, inputs: Inputs, fold: np.ndarray, config: TrustConfig) -> Iterator[ScoreOf]:
     """A score a fold, learned as if the pool rows of that fold did not exist."""
-    pool = inputs.index.is_pool()
-    found = []
+    ok, pool = inputs.features.ok(), inputs.index.is_pool()
     for held in range(config.folds):
         shown = Shown(inputs.features.table, ok & ~(pool & (fold == held)))
-        found.append(fit_again(measure, replace(inputs, features=shown)))
-        on_fit()
-    return found
+        yield fit_again(measure, replace(inputs, features=shown))
 
 
-def out_of_fold(features: Features, ok: np.ndarray, fold: np.ndarray, scores: Sequence[ScoreOf]) -> np.ndarray:
+def out_of_fold(features: Features, fold: np.ndarray, scores: Sequence[ScoreOf]) -> np.ndarray:
     """float32 [rows]: each row by the score that was learned without its fold's pool rows; NaN without a vector."""
     found = np.full(len(fold), np.nan, np.float32)
-    for rows, x in _blocks(features, ok):
+    for block in feature_blocks(features, BLOCK_ROWS):
+        of_block = fold[block.first : block.first + len(block.ok)]
         for held, score in enumerate(scores):
-            mine = fold[rows] == held
-            if mine.any():
-                found[rows[mine]] = score(x[mine])
+            mine = np.flatnonzero(block.ok & (of_block == held))
+            if len(mine):
+                found[block.first + mine] = score(block.x[mine])
     return found
 
 
-def _blocks(features: Features, ok: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for at, vectors in features.batches(batch_rows=4096):
-        there = ok[at : at + len(vectors)]
-        yield at + np.flatnonzero(there), vectors[there].astype(np.float32)
-
-
-BOUNDS = {"seed": (0.95, 0.8), "steps": (0.9, 0.7), "without robot set": (0.9, 0.7), "out of fold": (0.95, 0.85)}
+BOUNDS = {"seed": (0.95, 0.8), "steps": (0.9, 0.7), WITHOUT_A_SET: (0.9, 0.7), "out of fold": (0.95, 0.85)}
 LABEL = {
     "seed": "Another seed",
     "steps": "Another stop",
-    "without robot set": "One robot set less",
+    WITHOUT_A_SET: "One robot set less",
     "out of fold": "Not met in training",
 }
 ADVICE = {
@@ -178,7 +179,7 @@ ADVICE = {
     "hang on chance, and below 0.8 add robot episodes (or train longer).",
     "steps": "Lowest rank correlation with the ranking at other stops; above 0.9 the early stop hardly matters, and "
     "below 0.7 compare selections of several stops before you commit.",
-    "without robot set": "Lowest rank correlation when one robot set is left out; above 0.9 no set decides alone, and "
+    WITHOUT_A_SET: "Lowest rank correlation when one robot set is left out; above 0.9 no set decides alone, and "
     "below 0.7 the selection serves that set: say so, or give it a selection of its own.",
     "out of fold": "Rank correlation with scores by an estimator that had not met the sample; above 0.95 having served "
     "as a negative costs a sample nothing, and below 0.85 select by the out-of-fold scores of this report (below).",
@@ -186,7 +187,7 @@ ADVICE = {
 WORST = {
     "seed": "another seed",
     "steps": "another stop",
-    "without robot set": "one robot set less",
+    WITHOUT_A_SET: "one robot set less",
     "out of fold": "an estimator that had not met the sample",
 }
 
