@@ -1,7 +1,8 @@
-"""What lies near a sample or near words, over all rows of a feature store, in one streaming pass.
+"""What lies near a sample or near words, over all rows of a feature store, in one streaming pass at its reading speed.
 
 Distances are worked out as differences, not through the expanded square: that would lose its digits exactly where it
-matters, among near duplicates.
+matters, among near duplicates. Each small block stays in a core's cache from the cast to the sum, so that the exact way
+costs less than reading the store.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import pyarrow.compute as pc
 
 from emt_core.artifact import Artifact
 from emt_core.errors import EmtError
+from emt_core.selection.order import falling_keys, ordered_rows
 from emt_core.store import Features, as_matrix
 
-BLOCK_ROWS = 2048
-"""Rows worked on at once: 8 MB of float32 at 1024 dimensions."""
+BLOCK_ROWS = 256
+"""Rows worked on at once: 1 MB of float32 at 1024 dimensions."""
+SCAN_ROWS = 4096
+"""Rows read at once: 8 MB."""
 
 
 def distances(features: Features, vector: np.ndarray) -> np.ndarray:
@@ -25,13 +29,17 @@ def distances(features: Features, vector: np.ndarray) -> np.ndarray:
     query = np.asarray(vector, np.float32)
     found = np.empty(features.rows, np.float32)
     at = 0
-    for batch in features.table.scan(["vector", "status"], batch_rows=BLOCK_ROWS):
-        block = as_matrix(batch.column(0)).astype(np.float32)  # NumPy: a page's first answer would wait for torch
-        block -= query
+    for batch in features.table.scan(["vector", "status"], batch_rows=SCAN_ROWS):
+        vectors = as_matrix(batch.column(0))
+        squared = found[at : at + len(vectors)]
+        for first in range(0, len(vectors), BLOCK_ROWS):
+            block = vectors[first : first + BLOCK_ROWS].astype(np.float32)  # NumPy: a first answer would wait for torch
+            block -= query
+            np.einsum("nd,nd->n", block, block, out=squared[first : first + BLOCK_ROWS])
         ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
-        found[at : at + len(block)] = np.where(ok, np.sqrt(np.einsum("nd,nd->n", block, block)), np.nan)
-        at += len(block)
-    return found
+        squared[~ok] = np.nan
+        at += len(vectors)
+    return np.sqrt(found, out=found)
 
 
 def similarities(features: Features, direction: np.ndarray) -> np.ndarray:
@@ -45,9 +53,12 @@ def similarities(features: Features, direction: np.ndarray) -> np.ndarray:
 
 
 def ranked(values: np.ndarray, *, largest: bool) -> np.ndarray:
-    """int64: rows with a finite value, nearest first (`largest`: the largest value is the nearest), ties by row."""
+    """int64: rows with a finite value, nearest first (`largest`: the largest value is the nearest), ties by row.
+
+    values: float32 [rows].
+    """
     rows = np.flatnonzero(np.isfinite(values))
-    return rows[np.argsort(-values[rows] if largest else values[rows], kind="stable")]
+    return ordered_rows(falling_keys(values[rows] if largest else -values[rows], rows))
 
 
 def clip_features(done: Mapping[str, Artifact], sources: Artifact) -> Artifact | None:
