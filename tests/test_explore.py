@@ -16,11 +16,11 @@ from emt_core.errors import EmtError
 from emt_core.explore import columns
 from emt_core.explore.cutting import Cut, at_threshold, embodied_share, from_fraction, from_threshold
 from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
-from emt_core.explore.pool import candidates_of
 from emt_core.explore.saving import add_selection
 from emt_core.explore.search import find_text
 from emt_core.neighbors import robot_bank
 from emt_core.selection import Preview, decide
+from emt_core.selection.scored_pool import candidates_of
 from emt_core.stage_config import CategoryConfig, EstimatorConfig, ScoreConfig, SelectConfig
 from emt_core.store import Table
 

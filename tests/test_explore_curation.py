@@ -24,11 +24,11 @@ from emt_core.explore.columns import Coded
 from emt_core.explore.compare import Comparison, examples
 from emt_core.explore.cutting import Cut
 from emt_core.explore.flags import FlagBook
-from emt_core.explore.pool import candidates_of
 from emt_core.explore.region_table import rows_as_file
 from emt_core.explore.saving import _tie_children
 from emt_core.explore.views import SavedView, ViewBook
 from emt_core.selection import Preview, decide
+from emt_core.selection.scored_pool import candidates_of
 from emt_core.stage_config import CategoryConfig, EstimatorConfig, ScoreConfig, SelectConfig
 
 SOURCES = [pool("=web", 300, text_only=0.1, no_vector=0.05), pool("near", 200, mean=2.0), robot("arm", 160, mean=3.0)]

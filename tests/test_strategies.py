@@ -16,11 +16,12 @@ from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.measure_config import MeasureConfig
 from emt_core.proximity.chance import scores as random_scores
-from emt_core.selection import Candidates, decide
-from emt_core.selection.clusters import assign_cells, fit_cells, near_duplicates
+from emt_core.selection import Candidates, clusters, decide
+from emt_core.selection.clusters import CELL_ROWS, assign_cells, fit_cells, near_duplicates
 from emt_core.selection.order import Purpose, gumbel_scores, ordered_rows, random_keys
 from emt_core.selection.report import SAMPLE_ROWS, selection_report
 from emt_core.stage_config import Clusters, EstimatorConfig, ScoreConfig, SelectConfig
+from emt_core.stages import select
 from emt_core.store import Features, Table, feature_table
 
 
@@ -193,12 +194,57 @@ def test_near_duplicates_are_what_the_double_loop_finds(tmp_path):
     table.append(feature_table(x, [""] * 90))
     order = rng.permutation(90)[:80]
     cell = (np.arange(90) % 3).astype(np.int32)
-    found = near_duplicates(Features(table), order, cell, cosine=0.98)
+    found, split = near_duplicates(Features(table), order, cell, cosine=0.98, seed=0, cell_rows=30)
     unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
     for place, row in enumerate(order):
         better = [other for other in order[:place] if cell[other] == cell[row]]
         assert found[row] == any(unit[row] @ unit[other] >= 0.98 for other in better)
     assert not found[np.setdiff1d(np.arange(90), order)].any() and 3 < found.sum() < 40
+    assert not split
+
+
+def store(folder: Path, x: np.ndarray, commit_rows: int) -> Features:
+    table = Table(folder)
+    for at in range(0, len(x), commit_rows):
+        part = x[at : at + commit_rows].astype(np.float16)
+        table.append(feature_table(part, [""] * len(part)))
+    return Features(table)
+
+
+def test_a_cell_too_large_is_compared_in_parts_that_k_means_makes(tmp_path, monkeypatch):
+    """200 directions with 30 near copies of each, all in one cell: the parts find what the whole cell has."""
+    rng = np.random.default_rng(1)
+    base = np.repeat(rng.standard_normal((200, 16)), 30, axis=0)
+    x = rng.permutation(base + rng.normal(0, 0.02, base.shape))
+    features, order, cell = store(tmp_path / "f", x, 6000), rng.permutation(6000), np.zeros(6000, np.int32)
+    whole, unsplit = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=6000)
+    assert 5500 < whole.sum() < 5900 and not unsplit
+
+    read, take = [], Features.take
+    monkeypatch.setattr(Features, "take", lambda self, rows: read.append(len(rows)) or take(self, rows))
+    monkeypatch.setattr(clusters, "READ_ROWS", 500)
+    done = []
+    found, split = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=700, advance=done.append)
+    assert not (found & ~whole).any() and found.sum() > 0.99 * whole.sum()
+    assert [(s.cell, s.rows, s.best_only) for s in split] == [(0, 6000, 0)] and split[0].parts > 9
+    assert max(read) == 500 and sum(done) == 6000
+
+    monkeypatch.setattr(clusters, "READ_ROWS", 4096)
+    other = store(tmp_path / "g", x, 777)
+    again, same = near_duplicates(other, order, cell, cosine=0.99, seed=0, cell_rows=700)
+    assert (again == found).all() and same == split
+
+
+def test_copies_that_no_k_means_takes_apart_are_compared_with_the_best(tmp_path):
+    x = np.random.default_rng(2).standard_normal((3000, 8))
+    x[100:] = x[0]
+    order = np.random.default_rng(3).permutation(3000)
+    found, split = near_duplicates(
+        store(tmp_path / "f", x, 3000), order, np.zeros(3000, np.int32), cosine=0.9999, seed=0, cell_rows=64
+    )
+    copies = [row for row in order if row == 0 or row >= 100]
+    assert found[copies].tolist() == [False] + [True] * (len(copies) - 1)
+    assert split[0].best_only > 2000
 
 
 def test_near_duplicates_leave_with_their_reason(made):
@@ -206,6 +252,22 @@ def test_near_duplicates_leave_with_their_reason(made):
     assert (reason == "near_duplicate").sum() == report["reasons"]["near_duplicate"] > 0
     best, _, _ = selected(made, k=1)
     assert rows[0] == best[0] and report["eligible"] == selected(made, k=1)[2]["eligible"]
+    assert report["near_duplicates"] == {"cell_rows": CELL_ROWS, "split_cells": []}
+
+
+def test_the_report_names_the_cells_that_were_split(made, monkeypatch):
+    monkeypatch.setattr(select, "CELL_ROWS", 100)
+    _, _, report = selected(made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95})
+    said = report["near_duplicates"]
+    assert said["cell_rows"] == 100 and all(s["rows"] > 100 and s["parts"] > 1 for s in said["split_cells"])
+    assert len(said["split_cells"]) >= 2
+
+
+def test_selections_that_keep_near_duplicates_keep_their_keys():
+    keep, leave = ({"cells": 4, "duplicate_cosine": cosine} for cosine in (None, 0.9))
+    for config in ({"k": 1}, {"k": 1, "clusters": keep}):
+        assert select.identity(SelectConfig(**config), Path()) is None
+    assert select.identity(SelectConfig(k=1, clusters=leave), Path()) == {"cell_rows": CELL_ROWS}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ Ten bytes or so a sample: a pool of 10 M takes about 0.2 GB with everything load
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +12,8 @@ import pyarrow as pa
 
 from emt_core.artifact import Artifact
 from emt_core.category import CATEGORIES
+from emt_core.coded import Coded, coded_column
 from emt_core.store import Table
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A text column of few different values: int16 [rows] places in `names`, -1 where null."""
-
-    codes: np.ndarray
-    names: list[str]
-
-    def code(self, name: str) -> int:
-        """Place of a name; -2 (matches nothing) where it does not occur."""
-        return self.names.index(name) if name in self.names else -2
-
-
-def coded_column(table: Table, name: str, first: Sequence[str] = ()) -> Coded:
-    """Read a text column by batches, without a Python string for every row. `first`: names that lead the list."""
-    names = list(first)
-    places = {value: place for place, value in enumerate(names)}
-    parts = []
-    for batch in table.scan([name], batch_rows=262_144):
-        encoded = batch.column(0).dictionary_encode()
-        here = []
-        for value in encoded.dictionary.to_pylist():
-            if value not in places:
-                places[value] = len(names)
-                names.append(value)
-            here.append(places[value])
-        lookup = np.array([*here, -1], np.int16)
-        indices = encoded.indices.fill_null(len(here)) if encoded.indices.null_count else encoded.indices
-        parts.append(lookup[np.asarray(indices)])
-    return Coded(np.concatenate(parts) if parts else np.empty(0, np.int16), names)
 
 
 def logits(score: Artifact) -> np.ndarray:

@@ -2,31 +2,34 @@
 
 selection.lance     reason string ("" = selected), rank int64 (0 = best, -1 = not selected): row i = index row i
 selected.parquet    row, rank, logit, id, source, category, in rank order (logit NaN where nothing was ranked)
-report.json         counts by reason; composition, diversity, distance to robot data and scores before and after
+report.json         counts by reason; composition, diversity, distance to robot data and scores before and after; with
+                    duplicate_cosine also the cells that were too large to compare whole
 
-Takes seconds (the features are only sampled for the report), so an interrupted run starts again.
+Takes seconds (the features are only sampled for the report), so an interrupted run starts again; only `clusters` reads
+all features, and near-duplicates take minutes a million rows.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emt_core.artifact import write_json
-from emt_core.category import CATEGORIES
 from emt_core.errors import EmtError
 from emt_core.index import Index
+from emt_core.progress import Progress
 from emt_core.selection import Candidates, Decision, decide
-from emt_core.selection.clusters import assign_cells, fit_cells, near_duplicates
+from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cells, near_duplicates
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
+from emt_core.selection.scored_pool import candidates_of
 from emt_core.stage_config import SelectConfig
 from emt_core.stages import Context, Outcome
 from emt_core.store import Features, Table
@@ -46,78 +49,67 @@ SELECTED_SCHEMA = pa.schema(
 )
 
 
+def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
+    """What near-duplicates also depend on; selections that keep them have the keys that they always had."""
+    return {"cell_rows": CELL_ROWS} if config.clusters and config.clusters.duplicate_cosine is not None else None
+
+
 def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, SelectConfig)
     index = Index(context.parents["sources"])
     features = Features.at(context.parents["embed"].data / "features.lance")
-    candidates = spread(gather(context, index, features, config), features, config)
+    parents = context.parents
+    candidates = candidates_of(
+        parents["sources"],
+        parents["embed"],
+        parents["category"],
+        parents["score"] if config.uses() else None,
+        exclude=config.exclude,
+    )
+    candidates, said = spread(candidates, features, config, context.progress)
     decision = decide(candidates, config)
     require_rows(decision, candidates, config)
     if decision.asked is not None and len(decision.rows) < decision.asked:
         context.progress.say(f"asked for {decision.asked:,}, found {len(decision.rows):,}: see report.json")
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
-    report = selection_report(decision, candidates, features, config)
+    report = selection_report(decision, candidates, features, config) | said
     write_json(context.out / "report.json", report)
     return Outcome(rows=candidates.rows, metrics=summary(report))
 
 
-def gather(context: Context, index: Index, features: Features, config: SelectConfig) -> Candidates:
-    """One entry a row from the parents' narrow columns; about 12 bytes a row."""
-    category, found = encoded(Table(context.parents["category"].data / "category.lance"), "category")
-    categories = tuple(dict.fromkeys((*CATEGORIES, *found)))  # a cap may name a category that this pool has none of
-    category = np.array([categories.index(name) for name in found], np.int16)[category]
-    status, statuses = encoded(features.table, "status")
-    logit = Table(context.parents["score"].data / "scores.lance").column("logit") if config.uses() else None
-    rows = {"category": len(category), "embed": len(status), "score": index.rows if logit is None else len(logit)}
-    wrong = {stage: count for stage, count in rows.items() if count != index.rows}
-    if wrong:
-        raise EmtError(
-            f"the index has {index.rows:,} rows, but {wrong}", where="select", remedy="delete these and run them again"
-        )
-    return Candidates(
-        source=index.codes(),
-        sources=tuple(source.name for source in index.sources),
-        pool=np.array([source.role == "pool" for source in index.sources]),
-        category=category,
-        categories=categories,
-        logit=logit,
-        status=status,
-        statuses=statuses,
-        text_only=index.table.column("n_images") == 0,
-        excluded=index.rows_of(config.exclude),
-    )
-
-
-def spread(candidates: Candidates, features: Features, config: SelectConfig) -> Candidates:
-    """With the cells and near-duplicates that the configuration asks for."""
+def spread(
+    candidates: Candidates, features: Features, config: SelectConfig, progress: Progress
+) -> tuple[Candidates, dict[str, Any]]:
+    """With the cells and near-duplicates that the configuration asks for, and what the report says of them."""
     if config.clusters is None:
-        return candidates
+        return candidates, {}
     code, _ = candidates.not_eligible(include_text_only=config.include_text_only)
     free = code == 0
     if not free.any():
-        return candidates
-    cell = assign_cells(features, fit_cells(features, np.flatnonzero(free), config.clusters, seed=config.seed))
-    duplicate = None
-    if config.clusters.duplicate_cosine is not None:
-        order = ordered(candidates, config, free)
-        duplicate = near_duplicates(features, order, cell, cosine=config.clusters.duplicate_cosine)
-    return replace(candidates, cell=cell, duplicate=duplicate)
-
-
-def encoded(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(int16 codes [rows], the distinct values sorted) of a string column, streaming."""
-    seen: dict[str, int] = {}
-    parts = []
-    for batch in table.scan([name]):
-        column = pc.fill_null(batch.column(0), "").dictionary_encode()
-        places = np.array([seen.setdefault(value, len(seen)) for value in column.dictionary.to_pylist()], np.int16)
-        parts.append(places[column.indices.to_numpy()])
-    names = sorted(seen)
-    place = np.zeros(max(len(names), 1), np.int16)
-    place[[seen[value] for value in names]] = np.arange(len(names))
-    return place[np.concatenate(parts)] if parts else np.empty(0, np.int16), tuple(names)
+        return candidates, {}
+    with progress.track("fitting cells", ROUNDS, unit="rounds") as tracker:
+        centres = fit_cells(features, np.flatnonzero(free), config.clusters, seed=config.seed, advance=tracker.advance)
+    with progress.track("finding cells", features.rows) as tracker:
+        cell = assign_cells(features, centres, advance=tracker.advance)
+    if config.clusters.duplicate_cosine is None:
+        return replace(candidates, cell=cell), {}
+    order = ordered(candidates, config, free)
+    with progress.track("comparing", len(order)) as tracker:
+        duplicate, split = near_duplicates(
+            features,
+            order,
+            cell,
+            cosine=config.clusters.duplicate_cosine,
+            seed=config.seed,
+            cell_rows=CELL_ROWS,
+            advance=tracker.advance,
+        )
+    if split:
+        progress.say(f"{len(split)} cells of more than {CELL_ROWS:,} rows were split: see report.json")
+    said = {"cell_rows": CELL_ROWS, "split_cells": [asdict(one) for one in split]}
+    return replace(candidates, cell=cell, duplicate=duplicate), {"near_duplicates": said}
 
 
 def require_rows(decision: Decision, candidates: Candidates, config: SelectConfig) -> None:

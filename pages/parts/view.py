@@ -17,7 +17,7 @@ import streamlit as st
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.category import CATEGORIES, of_side
-from emt_core.explore import columns, pool
+from emt_core.explore import columns
 from emt_core.explore.flags import FLAGS, FlagBook, Flags
 from emt_core.explore.lineage import Lineage, recipe_path
 from emt_core.explore.nearness import WordSearch, distances, ranked
@@ -28,6 +28,7 @@ from emt_core.index import Index
 from emt_core.neighbors import FeatureBank, robot_bank
 from emt_core.selection import Candidates, Preview
 from emt_core.selection.report import side_in_pool
+from emt_core.selection.scored_pool import candidates_of
 from emt_core.store import Features
 from pages.parts.router import navigation
 
@@ -212,7 +213,7 @@ def reasons(path: str) -> columns.Coded:
 @st.cache_resource(max_entries=3, show_spinner="Ranking the pool")
 def preview(sources: str, embed: str, category: str, score: str) -> Preview:
     artifacts = (Artifact(Path(path)) for path in (sources, embed, category, score))
-    return Preview(pool.candidates_of(*artifacts))
+    return Preview(candidates_of(*artifacts))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Ranking the pool without what is left out")

@@ -1,0 +1,49 @@
+"""What selection needs of a pool, read once from its artifacts: by the select stage and by the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emt_core.artifact import Artifact
+from emt_core.category import CATEGORIES
+from emt_core.coded import coded_column
+from emt_core.errors import EmtError
+from emt_core.index import Index
+from emt_core.selection.candidates import Candidates
+from emt_core.store import Table
+
+
+def candidates_of(
+    sources: Artifact, embed: Artifact, category: Artifact, score: Artifact | None, *, exclude: Sequence[str] = ()
+) -> Candidates:
+    """One entry a row from the narrow columns, about 12 bytes a row. exclude: ids, as `Index.rows_of` reads them.
+
+    Raises EmtError where the artifacts are not of one index, or an excluded id is not in it.
+    """
+    index = Index(sources)
+    # a cap may name a category that this pool has none of
+    kinds = coded_column(Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES), null="")
+    status = coded_column(Table(embed.data / "features.lance"), "status", first=("",), null="")
+    logit = None if score is None else Table(score.data / "scores.lance").column("logit")
+    rows = {"category": len(kinds.codes), "embed": len(status.codes)}
+    if logit is not None:
+        rows["score"] = len(logit)
+    wrong = {stage: count for stage, count in rows.items() if count != index.rows}
+    if wrong:
+        raise EmtError(
+            f"the index has {index.rows:,} rows, but {wrong}", where="select", remedy="delete these and run them again"
+        )
+    return Candidates(
+        source=index.codes(),
+        sources=tuple(source.name for source in index.sources),
+        pool=np.array([source.role == "pool" for source in index.sources]),
+        category=kinds.codes,
+        categories=tuple(kinds.names),
+        logit=logit,
+        status=status.codes,
+        statuses=tuple(status.names),
+        text_only=index.table.column("n_images") == 0,
+        excluded=index.rows_of(exclude),
+    )
