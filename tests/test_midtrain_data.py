@@ -12,7 +12,7 @@ from PIL import Image
 
 from emt_core.policies.backbone import load_processor, load_vlm
 from emt_core.sample import Sample, Turn
-from emt_core.training.batches import Plan, collate, empty_batch
+from emt_core.training.batches import Plan, collate, with_unlearned
 from emt_core.training.conversations import IGNORE, ConversationPreparer, Refused
 from emt_core.training.order import ShuffledStream
 from emt_core.training.parts import count_parameters, freeze, part_of
@@ -120,7 +120,7 @@ def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(folder
 def test_an_empty_pass_teaches_nothing(folder: Path, processor: Any):
     from emt_core.training.loss import SupervisedLoss
 
-    batch = empty_batch(ConversationPreparer(processor, cutoff=64), 0)
+    batch = with_unlearned([], ConversationPreparer(processor, cutoff=16), 0, image=False)  # no sample fits
     vlm = load_vlm(folder)
     loss = SupervisedLoss(vlm)(batch.inputs, batch.labels)
     loss.backward()
@@ -132,12 +132,11 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
     """What FSDP needs: the vision encoder takes part in every pass."""
     import torch
 
-    from emt_core.training.batches import with_blank_image
     from emt_core.training.loss import SupervisedLoss
 
     preparer = ConversationPreparer(processor, cutoff=256)
     items, pad = [preparer.prepare(sample(SYSTEM), [])], processor.tokenizer.pad_token_id
-    plain, blank = collate(items, pad), with_blank_image(items, preparer, pad)
+    plain, blank = collate(items, pad), with_unlearned(items, preparer, pad, image=True)
     assert (blank.ids, blank.tokens, blank.supervised) == (plain.ids, plain.tokens, plain.supervised)
     vlm = load_vlm(folder).train()
     losses, gradients = [], []
@@ -155,7 +154,7 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
         expected = without.get(name)
         expected = torch.zeros_like(gradient) if expected is None else expected
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
-    assert with_blank_image([], preparer, pad).ids == []
+    assert with_unlearned([], preparer, pad, image=True).ids == []
 
 
 def test_an_odd_sample_is_refused_by_name(processor: Any, monkeypatch: pytest.MonkeyPatch):

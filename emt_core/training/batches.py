@@ -8,7 +8,9 @@ ranks; the number of workers changes nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,7 @@ class Selection:
         always_image: bool = False,
     ) -> None:
         """rows: int64 [n] index rows, in any order; 8 bytes a sample are all that is held. always_image: passes of
-        text alone get a blank image (`with_blank_image`)."""
+        text alone get a blank image (`with_unlearned`)."""
         self.sources, self.rows, self.preparer, self.max_images = sources, rows, preparer, max_images
         self.always_image = always_image
         self._index: Index | None = None
@@ -224,29 +226,18 @@ class _Chunks:
                 rejected.append({"id": sample_id, "reason": refused.reason, "detail": refused.detail})
         preparer = self.selection.preparer
         pad = preparer.tokenizer.pad_token_id or 0
-        if self.selection.always_image and not any(item.vision for item in items):
-            batch = with_blank_image(items, preparer, pad)
-        else:
-            batch = collate(items, pad) if items else empty_batch(preparer, pad)
+        blank = self.selection.always_image and not any(item.vision for item in items)
+        batch = with_unlearned(items, preparer, pad, image=blank) if blank or not items else collate(items, pad)
         batch.rejected = rejected
         return batch
 
 
-def empty_batch(preparer: ConversationPreparer, pad: int) -> MicroBatch:
-    """A pass without anything to learn: every rank has to take part in every pass."""
-    from emt_core.sample import Sample, Turn
+def with_unlearned(
+    items: Sequence[TrainingItem], preparer: ConversationPreparer, pad: int, *, image: bool
+) -> MicroBatch:
+    """The items (none, or text alone) and one more row that is neither learned from nor counted.
 
-    turns = (Turn(role="user", text="."), Turn(role="assistant", text="."))
-    item = preparer.prepare(Sample(source="", row=0, role="pool", turns=turns), [])
-    batch = collate([item], pad)
-    batch.labels.fill_(IGNORE)
-    batch.ids, batch.tokens, batch.supervised = [], 0, 0
-    return batch
-
-
-def with_blank_image(items: Sequence[TrainingItem], preparer: ConversationPreparer, pad: int) -> MicroBatch:
-    """Text alone, and one more row with a blank image that is neither learned from nor counted.
-
+    Every rank has to take part in every pass, so one without items cannot be left out. image: the row has a blank one.
     FSDP gathers the vision encoder's weights on all ranks at once: a rank whose pass left it out would be waited for
     without end. The row's own gradient is zero, because no label looks at it.
     """
@@ -254,11 +245,13 @@ def with_blank_image(items: Sequence[TrainingItem], preparer: ConversationPrepar
 
     from emt_core.sample import Sample, Turn
 
-    turns = (Turn(role="user", text="<image>\n."), Turn(role="assistant", text="."))
+    turns = (Turn(role="user", text="<image>\n." if image else "."), Turn(role="assistant", text="."))
     sample = Sample(source="", row=0, role="pool", turns=turns)
-    blank = preparer.prepare(sample, [Image.new("RGB", (32, 32))])
-    blank.labels.fill(IGNORE)
-    batch = collate([*items, blank], pad)
+    unbound = copy(preparer)
+    unbound.cutoff = sys.maxsize  # a cutoff that every sample exceeds must not stop the pass that makes up for them
+    row = unbound.prepare(sample, [Image.new("RGB", (32, 32))] if image else [])
+    row.labels.fill(IGNORE)
+    batch = collate([*items, row], pad)
     batch.ids.pop()
-    batch.tokens -= blank.length
+    batch.tokens -= row.length
     return batch
