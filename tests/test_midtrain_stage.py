@@ -213,6 +213,10 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: 
     assert len(taken) == 2 and min(taken) > 0
     assert list(tmp_path.iterdir()) == []
     assert main(["midtrain", recipe]) == 2  # a run needs a folder
+    capsys.readouterr()
+    assert main(["midtrain", recipe, "--dry-run", "--set", "midtrain.cutoff=16"]) == 2
+    said = capsys.readouterr().err
+    assert "midtrain.cutoff" in said and "no word of the assistant" in said and "larger cutoff" in said
 
 
 def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(

@@ -10,6 +10,7 @@ import numpy as np
 from emt_core.encoders.batches import is_out_of_memory
 from emt_core.errors import EmtError
 from emt_core.training.batches import Plan
+from emt_core.training.conversations import REASONS, Refused
 from emt_core.training.memory import Expected, release_memory
 from emt_core.training.memory_probe import measure_step
 from emt_core.training.micro_batch import fit_of, is_given, plan_of
@@ -51,11 +52,19 @@ class DryRun:
 def dry_run(session: Session, preparer: ConversationPreparer, runtime: Runtime, *, before: int) -> DryRun:
     """Two steps on the largest sample that the settings allow; the session's moments are spoilt by it.
 
-    before: resident bytes of this process before the model was loaded. Raises EmtError where not even one sample fits.
+    before: resident bytes of this process before the model was loaded. Raises EmtError where not even one sample fits,
+    or the cutoff has no room for any.
     """
     accelerator, config = session.accelerator, session.config
-    fit = fit_of(session, preparer)
-    plan = plan_of(session, preparer, runtime)
+    try:
+        fit = fit_of(session, preparer)
+    except Refused as refused:
+        raise EmtError(
+            f"no sample can be made to measure with: {REASONS[refused.reason]} ({refused.detail})",
+            where="midtrain.cutoff",
+            remedy="set a larger cutoff; `emt check-model` shows what the model's template writes",
+        ) from refused
+    plan = plan_of(session, preparer, runtime, fit=fit)
     while True:
         try:
             peak = measure_step(session, fit.item, plan.micro)

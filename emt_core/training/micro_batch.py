@@ -29,8 +29,8 @@ class Fit:
         return max(self.expected.largest_micro(self.available, bound), 1)
 
 
-def plan_of(session: Session, preparer: ConversationPreparer, runtime: Runtime) -> Plan:
-    """How a step is cut up on this rank; the same on all ranks.
+def plan_of(session: Session, preparer: ConversationPreparer, runtime: Runtime, *, fit: Fit | None = None) -> Plan:
+    """How a step is cut up on this rank; the same on all ranks. fit: where it is measured already.
 
     `runtime.batch_size` where the recipe gives it. Else what a resumed run began with, because another micro-batch
     rounds otherwise. Else the largest that is expected to fit, up to `runtime.batch_size`'s default.
@@ -44,7 +44,7 @@ def plan_of(session: Session, preparer: ConversationPreparer, runtime: Runtime) 
         micro = min(int(session.found.facts["micro"]), bound)
     else:
         try:
-            micro = fit_of(session, preparer).largest(bound)
+            micro = (fit or fit_of(session, preparer)).largest(bound)
         except Refused:  # a cutoff that no example of ours fits
             micro = bound
         if world > 1:
