@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emt_core.artifact import write_text
 from emt_core.errors import EmtError
+from emt_core.json_lines import whole_lines
 
 if TYPE_CHECKING:
     from emt_core.training.loop import StepResult
@@ -24,32 +26,20 @@ class RejectLog:
 
     def __init__(self, path: Path, *, after: int) -> None:
         self.path = path
-        kept = []
-        if path.exists():
-            # not str.splitlines: it also splits at U+2028, which JSON lets stand in a string
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break  # the end, or cut short by a kill: what follows is beyond the checkpoint
-                if entry["step"] <= after:
-                    kept.append(entry)
-        self.counts: dict[str, int] = {}
-        self._seen = set()
-        path.write_text("")
-        for entry in kept:
-            self._add(entry)
+        kept = [entry for entry in whole_lines(path) if entry["step"] <= after]
+        write_text(path, "".join(map(_line, kept)))
+        self._seen = {entry["id"] for entry in kept}
 
     def write(self, step: int, rejected: list[dict[str, str]]) -> None:
         for entry in rejected:
             if entry["id"] not in self._seen:
-                self._add({**entry, "step": step})
+                self._seen.add(entry["id"])
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(_line({**entry, "step": step}))
 
-    def _add(self, entry: dict[str, Any]) -> None:
-        self._seen.add(entry["id"])
-        self.counts[entry["reason"]] = self.counts.get(entry["reason"], 0) + 1
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def count_rejects(path: Path) -> dict[str, int]:
