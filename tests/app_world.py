@@ -71,13 +71,12 @@ def serve(workspace: Path, log: Path) -> Iterator[Server]:
     yield from running(command, port, workspace, log)
 
 
-def running(
-    command: Sequence[str], port: int, workspace: Path, log: Path, *, patience: float = PATIENCE_MS / 1000
-) -> Iterator[Server]:
+def running(command: Sequence[str], port: int, workspace: Path, log: Path) -> Iterator[Server]:
     """The server that the command starts, once it answers at the port; afterwards it and its children are gone.
 
-    Fails with the end of the log where it ends early or does not answer for so many seconds.
+    Fails with the end of the log where it ends early or does not answer for PATIENCE_MS.
     """
+    patience = PATIENCE_MS / 1000
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"NO_COLOR": "1"}, start_new_session=True

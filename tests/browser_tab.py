@@ -3,13 +3,14 @@ what every journey does with it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 BROKEN_PICTURES = """() => [...document.images]
     .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
@@ -51,6 +52,12 @@ def settled(page: Page) -> None:
     """Nothing runs and nothing is left to load."""
     page.wait_for_function(f"() => !document.querySelector('{BUSY}')")
     assert page.locator('[data-testid="stException"]').count() == 0
+
+
+def metric(page: Page, label: str) -> Locator:
+    """The value on the card that this label begins."""
+    card = page.locator('[data-testid="stMetric"]').filter(has_text=re.compile(f"^{re.escape(label)}"))
+    return card.locator('[data-testid="stMetricValue"]')
 
 
 def _is_problem(message) -> bool:

@@ -6,16 +6,11 @@ import re
 
 import pytest
 from app_world import HOSTILE, PATIENCE_MS, Server
-from browser_tab import settled, visit
+from browser_tab import metric, settled, visit
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def metric(page: Page, label: str):
-    card = page.locator('[data-testid="stMetric"]').filter(has_text=re.compile(f"^{re.escape(label)}"))
-    return card.locator('[data-testid="stMetricValue"]')
 
 
 @pytest.mark.parametrize(

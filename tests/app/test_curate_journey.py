@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from app_world import PATIENCE_MS, Server, serve
+from browser_tab import metric, settled, visit
 from playwright.sync_api import Page, expect
 from pydantic import TypeAdapter
-from test_browser import metric, settled, visit
 
 from emt_core.artifact import Workspace
 from emt_core.explore.flags import FlagBook

@@ -131,9 +131,8 @@ def own_space(half_done: Path) -> Iterator[Workspace]:
 @pytest.mark.timeout(900)  # two servers, four jobs and the grace before a kill
 def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_space: Workspace, tmp_path: Path):
     """The app restarts in between: what runs goes on, and the page finds it again."""
-    from browser_tab import clean_tab
+    from browser_tab import clean_tab, settled
     from playwright.sync_api import expect
-    from test_browser import settled
 
     expect.set_options(timeout=PATIENCE_MS)
 
