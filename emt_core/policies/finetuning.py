@@ -11,7 +11,6 @@ passes a share of the batch (peers.py); rank 0 keeps the books.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from emt_core.policies.vla import VLA
 from emt_core.progress import Progress, Tracker
 from emt_core.robot_data.training_frames import FrameOrder, TrainingFrames
 from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
-from emt_core.training.optimizer import build_optimizer, check_finite
+from emt_core.training.optimizer import build_optimizer, check_finite, finite
 from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate
 from emt_core.training.steps_log import StepsLog
 from emt_core.vla_config import FinetuneConfig
@@ -201,7 +200,7 @@ class Finetuner:
                     raise
                 self.part = max(self.part // 2, 1)
                 torch.cuda.empty_cache()
-        if not (math.isfinite(facts.loss) and math.isfinite(facts.grad_norm)):
+        if not finite(facts.loss, facts.grad_norm):
             self._stop(step, batch, facts)
         set_rate(self.optimizer, rate)
         self.optimizer.step()

@@ -15,7 +15,7 @@ from emt_core.encoders.batches import is_out_of_memory
 from emt_core.errors import EmtError
 from emt_core.training.batches import Feed, MicroBatch, Plan
 from emt_core.training.memory import peak_memory_mb, release_memory
-from emt_core.training.optimizer import check_finite
+from emt_core.training.optimizer import check_finite, finite
 from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Trainer:
     plan: Plan
     say: Callable[[str], None] = print
 
-    def run(self, after: int, *, before_failure: Callable[[int], int]) -> Iterator[StepResult]:
-        """Steps after+1..config.steps. before_failure(step): keeps the state of the last good step, returns which (0:
+    def run(self, after: int, *, before_failure: Callable[[int], None]) -> Iterator[StepResult]:
+        """Steps after+1..config.steps. before_failure(step): keeps the state, which is that of the last good step (0:
         training has not begun).
 
         Raises EmtError where loss or gradient are not finite (the step is not taken), or one sample does not fit.
@@ -72,7 +72,7 @@ class Trainer:
             finally:
                 passes.close()  # type: ignore[attr-defined]  # ends the workers
 
-    def _step(self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], int]) -> StepResult:
+    def _step(self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], None]) -> StepResult:
         import torch
 
         rank, device = self.accelerator.process_index, self.accelerator.device
@@ -104,10 +104,10 @@ class Trainer:
             mean = self._sum(total).item() / supervised
             clipped: Any = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
             norm = float(clipped)
-            if not _finite(mean, norm):
+            if not finite(mean, norm):
                 ids = self._gathered([sample for batch in batches for sample in batch.ids])
-                kept = before_failure(step - 1)
-                check_finite(step, loss=mean, grad_norm=norm, samples=ids, kept=kept)
+                before_failure(step - 1)
+                check_finite(step, loss=mean, grad_norm=norm, samples=ids, kept=step - 1)
             set_rate(self.optimizer, rate)
             self.optimizer.step()
         return StepResult(
@@ -160,12 +160,6 @@ def _sync(accelerator: Accelerator, module: torch.nn.Module, last: bool) -> Any:
     from contextlib import nullcontext
 
     return nullcontext() if last else accelerator.no_sync(module)
-
-
-def _finite(loss: float, norm: float) -> bool:
-    import math
-
-    return math.isfinite(loss) and math.isfinite(norm)
 
 
 @dataclass

@@ -50,12 +50,17 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPSILON, fused=device.type == "cuda")
 
 
+def finite(loss: float, grad_norm: float) -> bool:
+    """Whether a step may be taken."""
+    return math.isfinite(loss) and math.isfinite(grad_norm)
+
+
 def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int) -> None:
     """Raises EmtError where loss or gradient of a step is not a finite number: the step must not be taken.
 
     samples: ids of the step's batch. kept: step whose state is in the newest checkpoint; 0: no step was taken.
     """
-    if math.isfinite(loss) and math.isfinite(grad_norm):
+    if finite(loss, grad_norm):
         return
     what = "loss" if not math.isfinite(loss) else "gradient"
     shown = ", ".join(samples[:8]) + (f" and {len(samples) - 8} more" if len(samples) > 8 else "")

@@ -169,12 +169,11 @@ class Session:
             self._save(step, {**facts, "micro": trainer.plan.micro})
             saved = step
 
-        def keep_last_good(step: int) -> int:
+        def keep_last_good(step: int) -> None:
             # the step that failed was not taken: the weights are those of `step`
             if step != saved:
                 save(step)
                 self.accelerator.wait_for_everyone()  # torchrun ends all ranks when the first one fails
-            return step
 
         trainer = Trainer(
             accelerator=self.accelerator,
