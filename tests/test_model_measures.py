@@ -14,17 +14,16 @@ import pyarrow as pa
 import pytest
 from encoders.test_clip import CONFIG
 from encoders.tiny_models import save_internvl
+from measure_inputs import measure_inputs
 from PIL import Image
 from pyarrow import parquet
 from small_world import picture, small_world, write_robot
 
-from emt_core.artifact import Artifact, Workspace
+from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
 from emt_core.images import open_images
-from emt_core.index import Index
 from emt_core.measure_config import MeasureConfig
 from emt_core.plan import make_plan
-from emt_core.progress import Progress
 from emt_core.proximity import measure_of
 from emt_core.proximity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.base import Inputs
@@ -33,7 +32,6 @@ from emt_core.proximity.token_loss import Reader, load_for_loss
 from emt_core.recipe import build_recipe, load_recipe
 from emt_core.runner import run_plan
 from emt_core.stage_config import Runtime
-from emt_core.store import Features
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +41,7 @@ def inputs(tmp_path_factory) -> Inputs:
     save_internvl(base / "vlm")
     plan = make_plan(load_recipe(base / "world" / "recipe.yaml"))
     made = run_plan(plan, Workspace.open(base / "ws", create=True), until="embed", quiet=True)
-    sources: Artifact = made["sources"]
-    return Inputs(
-        index=Index(sources),
-        features=Features.at(made["embed"].data / "features.lance"),
-        embed=made["embed"],
-        base=base,
-        runtime=Runtime(workers=0, batch_size=2),
-        progress=Progress(label="test", quiet=True),
-    )
+    return measure_inputs(made, base)
 
 
 CONFIG_OF: dict[str, Any] = {"model": "vlm", "tune_steps": 6, "tune_batch": 4, "action_bins": 16, "tune_rate": 1e-3}
@@ -269,15 +259,7 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
         made = run_plan(make_plan(recipe), workspace, quiet=True)
         for kind, settings in (("perplexity", CONFIG_OF), ("clip", {"model": str(clip)})):
             reasons: dict[int, str] = {}
-            given = Inputs(
-                index=Index(made["sources"]),
-                features=Features.at(made["embed"].data / "features.lance"),
-                embed=made["embed"],
-                base=tmp_path,
-                runtime=recipe.runtime,
-                progress=Progress(label="test", quiet=True),
-                no_score=reasons.__setitem__,
-            )
+            given = measure_inputs(made, tmp_path, no_score=reasons.__setitem__)
             found[form, kind] = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted)
             missing[form, kind] = reasons
             later = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted, start=8)

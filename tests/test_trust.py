@@ -10,25 +10,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from app_world import emt
+from measure_inputs import measure_inputs
 from PIL import Image
 from small_world import small_world
 
 from emt_core.artifact import Artifact, Workspace
 from emt_core.encoders.fake import FakeEncoder
 from emt_core.errors import EmtError
-from emt_core.index import Index
 from emt_core.measure_config import MeasureConfig
 from emt_core.metrics.rank_agreement import overlap_at, spearman
 from emt_core.metrics.ranking import balanced_weights
-from emt_core.progress import Progress
 from emt_core.proximity import imported
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.draws import Draws
 from emt_core.proximity.learned import Examples, scaling, train
 from emt_core.proximity.split import TRAIN, VALIDATION, seeded_hash, split_rows
 from emt_core.recipe import build_recipe
-from emt_core.stage_config import EmbedConfig, EstimatorConfig, Runtime
-from emt_core.store import Features, Table
+from emt_core.stage_config import EmbedConfig, EstimatorConfig
+from emt_core.store import Table
 from emt_core.trust.agreement import agreement
 from emt_core.trust.calibration import calibration, effective_share
 from emt_core.trust.config import TrustConfig
@@ -97,15 +96,7 @@ def inputs_of(workspace: Path, report: Path) -> tuple[Inputs, Artifact]:
     space = Workspace.open(workspace)
     parents = json.loads((report.parent / "manifest.json").read_text())["parents"]
     found = {name: space.find(name, parents[name]) for name in ("sources", "embed", "score")}
-    inputs = Inputs(
-        index=Index(found["sources"]),
-        features=Features.at(found["embed"].data / "features.lance"),
-        embed=found["embed"],
-        base=workspace,
-        runtime=Runtime(),
-        progress=Progress(label="test", quiet=True),
-    )
-    return inputs, found["score"]
+    return measure_inputs(found, workspace), found["score"]
 
 
 def test_stability_against_trainings_written_plainly(workspace):
