@@ -141,8 +141,10 @@ def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch
 
     tuned, tune = [], perplexity.tune
     monkeypatch.setattr(perplexity, "tune", lambda *a: tuned.append(a) or tune(*a))
+    space = Workspace.open(base / "both", create=True)
+    building = space.building("measure", whole["delta_perplexity measure"].key)
+    (building / "data" / "checkpoints" / "step-00000001").mkdir(parents=True)  # of a tuning of its own that was killed
     work(str(base), str(base / "both"), ("perplexity", "delta_perplexity"), 1e9)
-    space = Workspace.open(base / "both")
     rows = space.artifacts("sources")[0].rows
     assert len(tuned) == 1 and passed(base / "both") == 2 * rows
     made = {f"{a.config['kind']} measure": a for a in space.artifacts("measure")}
@@ -155,6 +157,7 @@ def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch
             else weights(artifact) == weights(made[name])
         )
         assert same, name
+        assert not (made[name].data / "checkpoints").exists()
     for stage in ("measure", "score"):
         one, other = made[f"perplexity {stage}"], made[f"delta_perplexity {stage}"]
         assert "shared" not in one.metrics

@@ -1,6 +1,6 @@
 """The brief fine-tuning of a VLM on robot samples with actions as text that perplexities need (method section 5).
 
-checkpoints/    one, while it runs: a kill costs at most SAVE_SECONDS
+checkpoints/    one, until the commit: a kill costs at most SAVE_SECONDS
 tuned/          the fine-tuned VLM (`from_pretrained`)
 actions.json    source -> inner edges of the bins of each action dimension
 steps.jsonl     step, loss (nats a token), learning_rate
@@ -101,7 +101,6 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
     write_json(out / "actions.json", {name: found.tolist() for name, found in edges.items()})
     log = [{"step": s, "loss": v, "learning_rate": r} for s, (v, r) in enumerate(zip(losses, rates, strict=True), 1)]
     write_text(out / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in log))
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return {"steps": len(losses), "loss_first": losses[0], "loss_last": float(np.mean(losses[-5:]))}
 
 

@@ -60,4 +60,5 @@ def run(context: Context) -> Outcome:
     )
     module = measure_of(config.kind)
     facts = module.fit(config, inputs, context.out)
-    return Outcome(rows=index.rows, metrics={"kind": config.kind, "is_logit": module.LOGIT, **facts})
+    metrics = {"kind": config.kind, "is_logit": module.LOGIT, **facts}
+    return Outcome(rows=index.rows, metrics=metrics, scratch=("checkpoints",))
