@@ -225,6 +225,12 @@ def test_distances_to_a_sample_are_exact(made):
     assert len(order) == ok.sum()
 
 
+def test_rows_as_near_as_each_other_stand_by_row():
+    values = np.array([2, np.nan, 0.0, 2, -0.0, np.inf, 1], np.float32)
+    assert nearness.ranked(values, largest=False).tolist() == [2, 4, 6, 0, 3]
+    assert nearness.ranked(values, largest=True).tolist() == [0, 3, 6, 2, 4]
+
+
 @pytest.mark.parametrize("format", ["csv", "parquet"])
 def test_a_region_as_a_file(made, format):
     source = made.index.codes()

@@ -13,6 +13,7 @@ import pyarrow as pa
 from emt_core.artifact import Artifact
 from emt_core.category import CATEGORIES
 from emt_core.coded import Coded, coded_column
+from emt_core.selection.order import falling_keys, ordered_rows
 from emt_core.store import Table
 
 
@@ -24,7 +25,7 @@ def logits(score: Artifact) -> np.ndarray:
 def rank_order(logit: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """int64: rows of finite logit among `candidates` (bool [rows]), best first, ties by row (as `select` ranks)."""
     rows = np.flatnonzero(candidates & np.isfinite(logit))
-    return rows[np.argsort(-logit[rows], kind="stable")]
+    return ordered_rows(falling_keys(logit[rows], rows))
 
 
 def categories(category: Artifact) -> Coded:
