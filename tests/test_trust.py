@@ -20,7 +20,8 @@ from emt_core.errors import EmtError
 from emt_core.measure_config import MeasureConfig
 from emt_core.metrics.rank_agreement import overlap_at, spearman
 from emt_core.metrics.ranking import balanced_weights
-from emt_core.proximity import imported
+from emt_core.progress import Progress
+from emt_core.proximity import dsir, imported
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.draws import Draws
 from emt_core.proximity.learned import Examples, scaling, train
@@ -34,6 +35,8 @@ from emt_core.trust.config import TrustConfig
 from emt_core.trust.modality import audits, cross_fitted, even_folds
 from emt_core.trust.number import numbered
 from emt_core.trust.planted import FAR, NEAR, UNKNOWN, planted
+from emt_core.trust.refit import FewerSets
+from emt_core.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
 from emt_core.trust.variants import Variants, _plans, own_side, restylings
 
 MORE = """
@@ -172,6 +175,25 @@ def test_a_distance_is_repeated_by_itself_and_says_what_it_does_not_have(workspa
     third = [-np.sort(np.sqrt(((bank - x) ** 2).sum(axis=1)))[2] for x in inputs.features.take(rows).astype(float)]
     without_hand = table.set_index("name").loc["hand"].spearman
     assert without_hand == pytest.approx(spearman(logit[rows], np.array(third)), abs=1e-3)
+
+
+def test_words_are_counted_again_without_each_robot_set(workspace, tmp_path):
+    """DSIR reads texts, not features: each repetition against its own scores of the whole index."""
+    inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
+    inputs = replace(inputs, progress=Progress(label="test", folder=tmp_path, quiet=True))
+    index, measure = inputs.index, MeasureConfig(kind="dsir", buckets=50, text="full")
+    rows = np.flatnonzero(index.is_pool() & inputs.features.ok())[::3]
+    score = np.random.default_rng(0).random(len(rows))
+    section, table, out = stability(measure, inputs, rows, score, TrustConfig(top_share=0.2))
+    progress = json.loads((tmp_path / "progress.json").read_text())
+    assert progress["done"] == progress["total"] == 2
+    assert out is None and section["notes"] == [NOT_BY_SEED, NOT_IN_STEPS]
+    assert table["kind"] == ["without robot set"] * 2 and table["name"] == ["arm", "hand"]
+    for place, name in enumerate(table["name"]):
+        dsir.fit(measure, replace(inputs, index=FewerSets(index, (name,))), tmp_path)
+        whole = np.concatenate([part for _, part in dsir.scores(measure, inputs, tmp_path, 0)])
+        assert table["spearman"][place] == spearman(score, whole[rows])
+        assert table["overlap"][place] == overlap_at(score, whole[rows], round(0.2 * len(rows)))
 
 
 def test_a_score_without_training_says_so(workspace):
