@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from emt_core.errors import EmtError
 from emt_core.selection import Candidates, Preview, decide
-from emt_core.selection.limits import largest_remainder
+from emt_core.selection.limits import largest_remainder, members_of
 from emt_core.selection.order import (
     Purpose,
     at_least,
@@ -308,6 +308,13 @@ def test_largest_remainder_keeps_the_sum():
     assert largest_remainder([1 / 3, 1 / 3, 1 / 3], 100) == [34, 33, 33]
     assert largest_remainder([0.5, 0.3, 0.2], 10) == [5, 3, 2]
     assert sum(largest_remainder([0.101, 0.299, 0.6], 1_200_000)) == 1_200_000
+
+
+@pytest.mark.parametrize("groups", [[2, 0, 7], list(range(60, 20, -1)), list(range(10_000))])
+def test_members_of_few_and_of_many_groups(groups):
+    code = np.random.default_rng(0).integers(-1, 50, 3000).astype(np.int32)
+    found = members_of(code, groups)
+    assert [rows.tolist() for rows in found] == [np.flatnonzero(code == group).tolist() for group in groups]
 
 
 def test_quota_that_cannot_be_filled_is_a_shortfall_and_k_beyond_the_pool_takes_all():

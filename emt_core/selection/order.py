@@ -14,6 +14,7 @@ import numpy as np
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_BLOCK = 65_536
 
 
 class Purpose(IntEnum):
@@ -91,8 +92,12 @@ def gumbel_scores(logit: np.ndarray, rows: np.ndarray, *, temperature: float, se
     The K largest are a draw of K rows without replacement in which a row weighs exp(logit / temperature). A row's noise
     depends on the seed and the row alone. logit: float32 [n]; rows: their numbers.
     """
-    uniform = ((_hashed(seed, rows, Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
-    return (logit.astype(np.float64) / temperature - np.log(-np.log(uniform))).astype(np.float32)
+    found = np.empty(len(rows), np.float32)
+    for at in range(0, len(rows), _BLOCK):  # the float64 between stay in the cache
+        part = slice(at, at + _BLOCK)
+        uniform = ((_hashed(seed, rows[part], Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
+        found[part] = logit[part].astype(np.float64) / temperature - np.log(-np.log(uniform))
+    return found
 
 
 def _hashed(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
