@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -89,9 +90,15 @@ def picture(view: View, sample: Sample, row: int, *, size: int = 256) -> None:
     if not sample.images:
         st.caption(":material/notes: text only")
         return
-    st.image(image_bytes(view, row, sample.images[0], size), width="stretch", alt="")
+    st.image(webp_uri(image_bytes(view, row, sample.images[0], size)), width="stretch", alt="")
 
 
 def image_bytes(view: View, row: int, ref: ImageRef, size: int) -> bytes:
     source: SourceRange = view.index.source_of(row)
     return thumbnail(view.workspace, source, ref, size=size, embed=view.chain.embed, row=row)
+
+
+def webp_uri(content: bytes) -> str:
+    """A picture as an address that holds it: given its bytes, st.image makes a PNG or JPEG of it at every draw, and the
+    browser then asks the server for each picture by itself."""
+    return "data:image/webp;base64," + base64.b64encode(content).decode()

@@ -11,7 +11,7 @@ from emt_core.figures import numbers
 from emt_core.neighbors import FeatureBank, pool_bank
 from pages.parts import glossary
 from pages.parts import view as reading
-from pages.parts.cards import first_words, gallery, image_bytes, link
+from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
 from pages.parts.plain import shorten, show_problem
 from pages.parts.view import View
 
@@ -120,7 +120,7 @@ def _picked(view: View, row: int) -> None:
     sample = view.index.samples([row])[0]
     with st.container(border=True, horizontal=True, vertical_alignment="top"):
         if sample.images:
-            st.image(image_bytes(view, row, sample.images[0], 256), width=150, alt="")
+            st.image(webp_uri(image_bytes(view, row, sample.images[0], 256)), width=150, alt="")
         with st.container(gap="xsmall", width="stretch"):
             st.text(shorten(first_words(sample), 160) or "(no text)")
             st.page_link(

@@ -10,7 +10,7 @@ import streamlit as st
 from emt_core.figures import numbers
 from emt_core.sample import ImageRef, Sample
 from pages.parts import flagging, glossary
-from pages.parts.cards import gallery, image_bytes
+from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
 from pages.parts.view import View
 
@@ -52,7 +52,7 @@ def _images(view: View, row: int, sample: Sample) -> None:
         last = min(first + IMAGES_AT_ONCE, len(sample.images))
         st.caption(f"Images {first + 1} to {last} of {len(sample.images)}")
     for ref in sample.images[first : first + IMAGES_AT_ONCE]:
-        st.image(image_bytes(view, row, ref, DETAIL_PIXELS), width="stretch", alt="")
+        st.image(webp_uri(image_bytes(view, row, ref, DETAIL_PIXELS)), width="stretch", alt="")
 
 
 def _numbers(view: View, row: int, sample: Sample) -> None:
@@ -61,10 +61,8 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
             value = float(view.logits[row])
             st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
             if np.isfinite(value):
-                share = np.searchsorted(-view.logits[view.order], -value, side="right") / max(len(view.order), 1)
-                st.metric(
-                    "Rank", f"top {numbers.share(float(share))}", help="Among all scored samples.", width="content"
-                )
+                share = np.count_nonzero(view.logits >= value) / max(len(view.order), 1)
+                st.metric("Rank", f"top {numbers.share(share)}", help="Among all scored samples.", width="content")
         if view.chain.has("category") and sample.role == "pool":
             name = view.categories.names[view.categories.codes[row]]
             st.metric("Category", name, help=glossary.CATEGORY, width="content")
