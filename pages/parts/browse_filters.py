@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -168,36 +169,55 @@ def matching(view: View, asked: dict) -> Found:
         flags=tuple(asked["flag"]),
         scores=asked.get("range"),
     )
-    notes, unsearched = [], 0
+    notes, unsearched, said = [], 0, None
     if asked["text"]:
-        matches = search(str(view.chain.sources.path), asked["text"], _searched(view, wanted))
-        wanted.only.append(matches.rows)
-        unsearched = matches.total - matches.scanned
+        said = search(str(view.chain.sources.path), asked["text"], _searched(view, wanted))
+        unsearched = said.total - said.scanned
         if unsearched:
-            seen, total = numbers.whole(matches.scanned), numbers.whole(matches.total)
+            seen, total = numbers.whole(said.scanned), numbers.whole(said.total)
             notes.append(f"The search has looked at the first {seen} of {total} samples so far.")
+    regions = []
     saved: SavedView | None = asked.get("saved")
     if saved is not None and saved.region is not None:
         drawn_on = view.workspace.find("gap", saved.gap)
         if drawn_on is None:
             notes.append("The map that this region was drawn on is gone, so the region is not applied.")
         else:
-            wanted.only.append(rows_in(saved.region, *reading.map_points(str(drawn_on.path))))
+            regions.append((saved.region, drawn_on))
     drawn = region_in_link(view)
     if drawn is not None:
-        region, gap = drawn
-        wanted.only.append(rows_in(region, *reading.map_points(str(gap.path))))
-    keep, note = passing(_facts(view), wanted), " ".join(notes)
+        regions.append(drawn)
+    sort, by, measure, values = asked["sort"], "", "", None
+    order = view.order if view.chain.has("score") else None
     clip = clip_features(view.done, view.chain.sources)
     like = st.query_params.get("like", "")
     if asked["words"] and clip is not None:
+        sort, by, measure = "near", f"{clip.path} {asked['words']}", "match"
         values, order = reading.alike(str(clip.path), asked["words"])
-        return Found(arranged(keep, "near", order), note, "match", values, unsearched)
-    if like and view.chain.has("embed"):
+    elif like and view.chain.has("embed"):
+        sort, by, measure = "near", f"{view.chain.embed.path} {like}", "distance"
         values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
-        return Found(arranged(keep, "near", order), note, "distance", values, unsearched)
-    order = view.order if view.chain.has("score") else None
-    return Found(arranged(keep, asked["sort"], order), note, unsearched=unsearched)
+    chain = view.chain
+    question = (
+        *(str(a.path) for a in (chain.sources, chain.category, chain.score, chain.select) if a is not None),
+        (wanted, view.flag_book.version if wanted.flags else None),
+        (asked["text"], said.scanned if said else 0),
+        [(region, str(gap.path)) for region, gap in regions],
+        (sort, by),
+    )
+
+    def rows() -> np.ndarray:
+        only = [rows_in(region, *reading.map_points(str(gap.path))) for region, gap in regions]
+        only += [said.rows] if said else []
+        return arranged(passing(_facts(view), replace(wanted, only=only)), sort, order)
+
+    return Found(_answer(repr(question), _rows=rows), " ".join(notes), measure, values, unsearched)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _answer(question: str, *, _rows: Callable[[], np.ndarray]) -> np.ndarray:
+    """int64: the rows of a question, in order. Turning a page asks it again."""
+    return _rows()
 
 
 def _searched(view: View, wanted: Wanted) -> list[str]:

@@ -25,7 +25,12 @@ from pages.parts.view import View
 
 def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
     """scope: names the preview, for the cache of its running sums."""
-    with st.expander("Training budget: tokens and GPU-hours", icon=":material/payments:"):
+    box = st.expander(
+        "Training budget: tokens and GPU-hours", icon=":material/payments:", on_change="rerun", key="budget"
+    )
+    if not box.open:  # a closed box draws nothing: each slider would pay for it
+        return
+    with box:
         known = _known(view)
         costs, passes, rate = _settings(known)
         tokens_at, hours_at, text_at = st.columns([2, 2, 5], gap="medium", vertical_alignment="center")
@@ -46,19 +51,36 @@ def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
 def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]:
     columns = st.columns(5, gap="medium", vertical_alignment="bottom")
     ratio = columns[0].number_input(
-        "Characters a token", 0.5, 20.0, round(known.characters_per_token or RULE_OF_THUMB, 2), step=0.1, key="cpt"
+        "Characters a token",
+        0.5,
+        20.0,
+        round(known.characters_per_token or RULE_OF_THUMB, 2),
+        step=0.1,
+        key="cpt",
+        persist_state="page",
     )
-    image = columns[1].number_input("Tokens an image", 0, 100_000, known.image_tokens, key="image_tokens")
+    image = columns[1].number_input(
+        "Tokens an image", 0, 100_000, known.image_tokens, key="image_tokens", persist_state="page"
+    )
     length = columns[2].number_input(
-        "Sequence length", 1, 1_000_000, SEQUENCE_LENGTH, key="sequence_length", help="Longer samples are cut there."
+        "Sequence length",
+        1,
+        1_000_000,
+        SEQUENCE_LENGTH,
+        key="sequence_length",
+        persist_state="page",
+        help="Longer samples are cut there.",
     )
-    passes = columns[3].number_input("Passes", 0.01, 1000.0, 1.0, key="passes", help="Epochs over the selection.")
+    passes = columns[3].number_input(
+        "Passes", 0.01, 1000.0, 1.0, key="passes", persist_state="page", help="Epochs over the selection."
+    )
     rate = columns[4].number_input(
         "Tokens/s and GPU",
         1.0,
         1e9,
         None,
         key="tokens_per_second",
+        persist_state="page",
         placeholder="yours",
         help="Of one GPU in training, as you measured it. Nothing is assumed here.",
     )

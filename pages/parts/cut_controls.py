@@ -125,8 +125,14 @@ def _set_all(preview: Preview, k: int, *, but: str = "") -> None:
 def caps(preview: Preview, k: int) -> Cut:
     """Optional caps in two small tables."""
     found: dict[str, dict[str, int]] = {}
-    known = preview.candidates
-    with st.expander("Caps by source and category", icon=":material/vertical_align_top:"):
+    known, state = preview.candidates, st.session_state
+    keys = {by: f"caps_{by}_{state['_cut_scope']}" for by in ("source", "category")}
+    box = st.expander(
+        "Caps by source and category", icon=":material/vertical_align_top:", on_change="rerun", key="caps"
+    )
+    if not box.open and not any(state[key]["edited_rows"] for key in keys.values() if key in state):
+        return Cut(k=k)  # a closed box draws nothing, unless it holds caps: tables forget them when they are not drawn
+    with box:
         st.caption(glossary.CAPS)
         for column, by, names, totals in zip(
             st.columns(2, gap="large"),
@@ -147,7 +153,7 @@ def caps(preview: Preview, k: int) -> Cut:
                 table,
                 hide_index=True,
                 disabled=[by, "in the pool"],
-                key=f"caps_{by}_{st.session_state['_cut_scope']}",
+                key=keys[by],
                 column_config={
                     "in the pool": st.column_config.NumberColumn(format="localized"),
                     "cap": st.column_config.NumberColumn("cap", min_value=0, step=1, format="localized"),

@@ -18,6 +18,7 @@ from emt_core.explore.flags import FlagBook
 from emt_core.explore.lineage import finished
 from emt_core.explore.saving import notes
 from emt_core.explore.views import ViewBook
+from pages.parts import browse_filters
 
 WIDE = "-9999,-9999;9999,9999"
 
@@ -53,6 +54,22 @@ def test_a_sample_is_flagged_noted_and_unflagged(open_page: OpenPage, complete_c
     assert HOSTILE not in "".join(str(m.value) for m in app.markdown)
     button(app, "Wrong").click().run()
     assert book.read().rows(["wrong"]).tolist() == []
+
+
+def test_turning_a_page_sorts_nothing_anew(
+    open_page: OpenPage, complete_copy: Path, monkeypatch: pytest.MonkeyPatch, book: FlagBook
+):
+    asked, arrange = [], browse_filters.arranged
+    monkeypatch.setattr(browse_filters, "arranged", lambda *given: asked.append(given) or arrange(*given))
+    app = open_page("browse", complete_copy, set="Whole pool", sort="random")
+    first = words(app)
+    button(app, "Next").click().run()
+    assert words(app) != first
+    assert len(asked) == 1
+    app.multiselect(key="flag").set_value(["wrong"]).run()
+    assert "**0 samples**" in words(app)
+    book.set([3], "wrong")
+    assert "**1 sample**" in words(app.run())
 
 
 def test_flags_filter_the_gallery(open_page: OpenPage, complete_copy: Path, book: FlagBook):
@@ -182,6 +199,9 @@ def test_flagged_samples_are_left_out_by_the_recipe(
 
 def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Path):
     app = open_page("select", complete)
+    assert "Tokens a pass" not in metrics(app)  # closed, the box draws nothing
+    app.session_state["budget"] = True
+    app.run()
     assert metrics(app)["Tokens a pass"] == "–"  # the backbone is not on this machine: nothing is made up
     app.number_input(key="image_tokens").set_value(256).run()
     assert metrics(app)["Tokens a pass"] != "–"
@@ -189,6 +209,10 @@ def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Pat
     assert "rule of thumb" in words(app)
     app.number_input(key="tokens_per_second").set_value(10_000.0).run()
     assert metrics(app)["GPU-hours"] != "–"
+    for opened in (False, True):
+        app.session_state["budget"] = opened
+        app.run()
+    assert metrics(app)["GPU-hours"] != "–"  # what was told is kept while the box is closed
 
 
 def test_two_selections_are_compared(open_page: OpenPage, two_selections: Path):
