@@ -11,8 +11,9 @@ from emt_core.explore.density import rows_in
 from emt_core.explore.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
-from pages.parts.map_figure import COLOURS, bounds_shown, figure, found_rows, points_of, usable_colours
-from pages.parts.map_region import make_up, region_gallery
+from pages.parts.first_paint import top_first
+from pages.parts.map_figure import COLOURS, figure, found_rows, points_of, region_shown, usable_colours
+from pages.parts.map_region import counts, make_up, region_gallery
 from pages.parts.map_views import another_map, encoder_name, map_name, saved_views
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
@@ -29,19 +30,25 @@ def main() -> None:
 
 @st.fragment
 def _explore(view: View) -> None:
-    """Controls, map and region: a lasso redraws this and nothing else."""
+    """Controls, map and region: a lasso redraws this and nothing else. What was asked for comes before the figures."""
     colour, view, marked = _controls(view)
     points = points_of(view)
-    figure_at, side_at = st.columns([7, 3], gap="medium")
-    with figure_at:
-        region = figure(view, colour, points, bounds_shown(view), marked)
+    region = region_shown(view, colour)
     rows = rows_in(region, points.x, points.y) if region else None
+    figure_at, side_at = st.columns([7, 3], gap="medium")
+    below = st.container()
+    with side_at:
+        counts(view, rows)
+    with below:
+        if region is not None and rows is not None and len(rows):
+            region_gallery(view, rows, region)
+        else:
+            flagging.last_change(view, "map")
+    top_first()
+    with figure_at:
+        figure(view, colour, points, marked, region)
     with side_at:
         make_up(view, rows)
-    if region is not None and rows is not None and len(rows):
-        region_gallery(view, rows, region)
-    else:
-        flagging.last_change(view, "map")
 
 
 def _controls(view: View) -> tuple[str, View, np.ndarray]:

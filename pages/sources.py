@@ -20,8 +20,9 @@ from emt_core.recipe import Recipe, load_recipe
 from emt_core.source_config import SourceConfig
 from emt_core.stage_config import SourcesConfig
 from pages.parts import glossary
-from pages.parts.cards import image_bytes
+from pages.parts.cards import image_bytes, webp_uri
 from pages.parts.empty import needs
+from pages.parts.first_paint import top_first
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header, start
 from pages.parts.source_detail import detail
@@ -156,6 +157,7 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
                 else:
                     _unread_card(view, configs[name])
     if view.chain.has("sources"):
+        top_first()
         _mix(view)
         _table(view)
     for name, slot in slots.items():
@@ -202,7 +204,7 @@ def _card(view: View, source: SourceRange, *, removed: bool) -> DeltaGenerator |
         st.image(_strip(str(view.chain.sources.path), source.name, _view=view), width="stretch", alt="")
     else:
         slot = st.empty()
-        slot.image(contact_strip([], columns=TILES), width="stretch", alt="")
+        slot.image(webp_uri(contact_strip([], columns=TILES)), width="stretch", alt="")
     rejected = sum(facts["rejects"].values())
     said = [f"**{numbers.whole(facts['kept'])}** kept"]
     if rejected:
@@ -232,13 +234,13 @@ def _open(name: str) -> None:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _strip(artifact: str, name: str, *, _view: View) -> bytes:
-    """A seeded handful of the source's images; the same each time, so that cards do not jump."""
+def _strip(artifact: str, name: str, *, _view: View) -> str:
+    """The address of a seeded handful of the source's images; the same each time, so that cards do not jump."""
     source = next(s for s in _view.index.sources if s.name == name)
     thumbs = [
         image_bytes(_view, row, sample.images[0], 2 * TILE_PX) for row, sample in handful(_view.index, source, TILES)
     ]
-    return contact_strip(thumbs, columns=TILES)
+    return webp_uri(contact_strip(thumbs, columns=TILES))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -265,7 +267,10 @@ def _mix(view: View) -> None:
 
 
 def _table(view: View) -> None:
-    with st.expander("All counts as a table", icon=":material/table:"):
+    box = st.expander("All counts as a table", icon=":material/table:", on_change="rerun", key="counts")
+    if not box.open:  # a closed box draws nothing: the browser would load what tables need
+        return
+    with box:
         configs = SourcesConfig.model_validate(view.chain.sources.config).sources
         paths = {config.name: config.path for config in configs}
         rows = [

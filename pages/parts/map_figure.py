@@ -40,7 +40,7 @@ def _extent(gap: str) -> Bounds:
     return bounds_of(*reading.map_points(gap))
 
 
-def bounds_shown(view: View) -> Bounds:
+def _bounds(view: View) -> Bounds:
     return Bounds.parse(st.query_params.get("zoom", "")) or _extent(str(view.chain.gap.path))
 
 
@@ -73,9 +73,20 @@ def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
     return rows, words, matches.complete
 
 
-def figure(view: View, colour: str, points: MapPoints, bounds: Bounds, marked: np.ndarray) -> Region | None:
-    """Draw, and read the drawn region back; one from the link holds until another is drawn."""
-    shown = tuple(st.session_state.get("show") or ())
+def _key(view: View, colour: str) -> str:
+    shown, dense = st.session_state.get("show") or (), st.session_state.get("density")
+    parts = [view.chain.gap.key[:6], colour, _bounds(view).text(), *shown, "dense" if dense else ""]
+    return FIGURE_KEY + "-".join(parts)
+
+
+def region_shown(view: View, colour: str) -> Region | None:
+    """The region drawn on the figure; one from the link holds until another is drawn."""
+    return _region_of(st.session_state.get(_key(view, colour))) or Region.parse(st.query_params.get("region", ""))
+
+
+def figure(view: View, colour: str, points: MapPoints, marked: np.ndarray, region: Region | None) -> None:
+    """Draw the map, and what can be done with the region shown on it."""
+    bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
     dense = bool(st.session_state.get("density"))
     chain = view.chain
     keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
@@ -89,15 +100,13 @@ def figure(view: View, colour: str, points: MapPoints, bounds: Bounds, marked: n
         st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
     outline = st.session_state["_outline"]
     drawn = _drawn(tuple(keys), colour, bounds, shown, outline, shows[-1], dense, _view=view, _points=points)
-    key = FIGURE_KEY + "-".join([chain.gap.key[:6], colour, bounds.text(), *shown, "dense" if dense else ""])
-    event = st.container(border=True).plotly_chart(
+    st.container(border=True).plotly_chart(
         drawn,
-        key=key,
+        key=_key(view, colour),
         on_select="rerun",
         selection_mode=("box", "lasso"),
         config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
     )
-    region = _region_of(event) or from_link
     with st.container(horizontal=True):
         if region is not None:
             st.query_params["region"] = region.text()
@@ -107,7 +116,6 @@ def figure(view: View, colour: str, points: MapPoints, bounds: Bounds, marked: n
             st.button("Whole map", icon=":material/zoom_out_map:", on_click=_zoom, args=(None,))
         if region is None:
             st.caption(":material/select: Drag over the map to look at a region; the lasso is in the bar above it.")
-    return region
 
 
 @st.cache_resource(max_entries=24, show_spinner="Drawing the map")

@@ -21,11 +21,11 @@ SHOWN = 24
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
-def make_up(view: View, rows: np.ndarray | None) -> None:
-    """Counts and composition of the region, or of everything (None)."""
+def counts(view: View, rows: np.ndarray | None) -> None:
+    """How much lies in the region, or in everything (None)."""
     everything = rows is None
     st.subheader("Whole map" if everything else "Region", anchor=False, help=glossary.MAP)
-    chosen = np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
+    chosen = _on_map(view, rows)
     in_pool = chosen[view.is_pool[chosen]]
     left, right = st.columns(2)
     left.metric("Pool samples", numbers.short(len(in_pool)), help=glossary.POOL)
@@ -40,19 +40,30 @@ def make_up(view: View, rows: np.ndarray | None) -> None:
         right.metric("Selected", numbers.share(share), help="Share of these pool samples that the selection takes.")
     if not len(in_pool):
         st.caption("No pool sample lies here.")
+
+
+def make_up(view: View, rows: np.ndarray | None) -> None:
+    """Categories and sources of the pool samples in the region, or in everything (None)."""
+    in_pool = _on_map(view, rows)
+    in_pool = in_pool[view.is_pool[in_pool]]
+    if not len(in_pool):
         return
     if view.chain.has("category"):
         st.markdown("**By category**")
         kinds = view.categories
-        counts = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
+        found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
         st.plotly_chart(
-            composition.shares_bar(kinds.names, counts, view.category_colours), config={"displayModeBar": False}
+            composition.shares_bar(kinds.names, found, view.category_colours), config={"displayModeBar": False}
         )
     st.markdown("**By source**")
-    counts = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
+    found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
     st.plotly_chart(
-        composition.shares_bar(view.source_names, counts, view.source_colours), config={"displayModeBar": False}
+        composition.shares_bar(view.source_names, found, view.source_colours), config={"displayModeBar": False}
     )
+
+
+def _on_map(view: View, rows: np.ndarray | None) -> np.ndarray:
+    return np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
 
 
 def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:

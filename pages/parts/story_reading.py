@@ -13,6 +13,8 @@ from emt_core.report.content import Content, Figure, Gallery, Item, Numbers, Tab
 from emt_core.report.material import Material, gather
 from emt_core.report.story import Story
 from emt_core.report.write import report_html, save_report
+from pages.parts.cards import webp_uri
+from pages.parts.first_paint import top_first
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
 
@@ -48,6 +50,7 @@ def read(view: View, name: str, story: Story, material: Material) -> None:
                 heading = block.heading or KINDS[block.kind].heading
                 told = Told(kind=block.kind, heading=heading, caption=block.caption, content=content, missing=missing)
                 _block(view, told)
+                top_first()
 
 
 def _take_away(view: View, name: str, story: Story, material: Material) -> None:
@@ -123,7 +126,7 @@ def _item(item: Item, key: str) -> None:
                     if picture.image is None:
                         st.caption(":material/notes: text only")
                     else:
-                        st.image(picture.image, width="stretch", alt="")
+                        st.image(webp_uri(picture.image), width="stretch", alt="")
                     st.caption(escape(picture.note))
                     st.text(shorten(picture.text, CARD_TEXT) or "(no text)")
 
