@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from emt_core.errors import EmtError
 from emt_core.measure_config import MeasureConfig
 from emt_core.proximity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.base import Inputs, training_rows
+from emt_core.proximity.draws import robot_rows
 from emt_core.proximity.windows import NoScore, decoded
 
 WARMUP = 0.1
@@ -69,7 +69,7 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
     with inputs.progress.track("tuning on robot data", config.tune_steps, done=len(losses), unit="steps") as tracker:
         for step in range(len(losses) + 1, config.tune_steps + 1):
             seed_step(config.seed, step)
-            which, rows = _drawn(robots, config, step)
+            which, rows = robot_rows(robots, np.random.default_rng([config.seed, 7, step]), config.tune_batch)
             items = []
             for place, sample in zip(which, inputs.index.samples(rows), strict=True):
                 answered = with_answer(sample, spoken(actions.of(sample), edges[sample.source]))
@@ -102,14 +102,6 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
     log = [{"step": s, "loss": v, "learning_rate": r} for s, (v, r) in enumerate(zip(losses, rates, strict=True), 1)]
     write_text(out / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     return {"steps": len(losses), "loss_first": losses[0], "loss_last": float(np.mean(losses[-5:]))}
-
-
-def _drawn(robots: Sequence[np.ndarray], config: MeasureConfig, step: int) -> tuple[list[int], list[int]]:
-    """(place of the robot set, index row) of each sample of a step."""
-    stream = np.random.default_rng([config.seed, 7, step])
-    which = stream.integers(len(robots), size=config.tune_batch).tolist()
-    share = stream.random(config.tune_batch)
-    return which, [int(robots[w][int(p * len(robots[w]))]) for w, p in zip(which, share, strict=True)]
 
 
 def take_over(tuned: Path, out: Path) -> None:
