@@ -10,13 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from emt_core.artifact import Artifact, read_json
-from emt_core.explore.distribution import bin_edges, bins_for, distribution, to_scale
+from emt_core.explore.distribution import Scale, bin_edges, bins_for, distribution, to_scale
 from emt_core.explore.estimator_reading import comparable, confusion, remarks
 from emt_core.explore.score_scale import LEARNED, PROBABILITY
 from emt_core.figures import distributions, estimator, estimators, numbers
 from emt_core.figures.palette import ROLE
 from pages.parts import glossary
 from pages.parts import view as reading
+from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
@@ -171,13 +172,11 @@ def _separation(runs: dict[str, Artifact]) -> str:
     with st.container(horizontal=True):
         if len(runs) > 1:
             label = st.segmented_control("Estimator", list(runs), default=first, required=True, key="separation")
-        scale = st.segmented_control(
-            "Score as", ["logit", "probability"], default="logit", required=True, key="scale", bind="query-params"
-        )
+        scale: Scale = choice("Score as", ["logit", "probability"], key="scale")  # type: ignore[assignment]
     label = label if label in runs else first
     logit, robot = _held_out(str(runs[label].path))
-    edges = bin_edges(logit, scale or "logit", bins_for(len(logit)))
-    data = distribution(to_scale(logit, scale or "logit"), robot, ("pool", "robot"), edges)
+    edges = bin_edges(logit, scale, bins_for(len(logit)))
+    data = distribution(to_scale(logit, scale), robot, ("pool", "robot"), edges)
     st.plotly_chart(
         distributions.histogram(
             data,

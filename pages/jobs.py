@@ -9,6 +9,7 @@ import streamlit as st
 from emt_core import jobs
 from emt_core.figures import numbers
 from emt_core.jobs import Job
+from pages.parts.choice import choice
 from pages.parts.job_card import attempt, job_card
 from pages.parts.runs import launch_problem, rerun_when_ended
 from pages.parts.view import View, current
@@ -42,10 +43,8 @@ def main() -> None:
                 help="Forgets every job that has ended, and its log; what they made stays.",
             )
     launch_problem()
-    show = st.segmented_control(
-        "Show", list(SHOW), default="all", required=True, format_func=SHOW.get, key="jobs", bind="query-params"
-    )
-    shown = _filtered(everything, active, show or "all")
+    show = choice("Show", list(SHOW), key="jobs", format_func=SHOW.__getitem__)
+    shown = _filtered(everything, active, show)
     pages = max(math.ceil(len(shown) / PER_PAGE), 1)
     at = 1
     if pages > 1:

@@ -9,6 +9,7 @@ from emt_core.comparison.runs import Run, comparable, runs_of
 from emt_core.figures import numbers
 from emt_core.figures import results as figures
 from pages.parts import glossary
+from pages.parts.choice import choice
 from pages.parts.empty import first_steps
 from pages.parts.how_sure import how_sure
 from pages.parts.paper_results import paper_section
@@ -57,10 +58,7 @@ def _comparable(runs: list[Run]) -> list[Run]:
         return runs
     if st.session_state.get("benchmark") not in (None, *names):
         st.session_state.pop("benchmark")
-    chosen = st.segmented_control(
-        "Benchmark", names, default=names[0], required=True, key="benchmark", bind="query-params", format_func=_plain
-    )
-    return groups[chosen or names[0]]
+    return groups[choice("Benchmark", names, key="benchmark", format_func=_plain)]
 
 
 def _plain(name: str) -> str:

@@ -22,6 +22,7 @@ from emt_core.progress import duration
 from emt_core.recipe import load_recipe
 from emt_core.vla_config import FinetuneConfig
 from pages.parts import glossary
+from pages.parts.choice import choice
 from pages.parts.empty import first_steps
 from pages.parts.plain import escape
 from pages.parts.retained import retained_section
@@ -135,7 +136,7 @@ def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
 
 def _controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.segmented_control("Over", list(AXES), default="Steps", required=True, key="over", bind="query-params")
+        choice("Over", list(AXES), key="over")
         st.slider(
             "Smoothing", 0.0, 0.99, 0.6, 0.01, key="smoothing", width=260, help=glossary.SMOOTHING, bind="query-params"
         )
@@ -151,7 +152,7 @@ def _gripper_loss(view: View, chosen: list[TrainingRun]) -> str:
     """What the gripper's loss is in all of them; a run under way has its recipe's setting."""
     configs = [run.artifact.config for run in chosen if run.artifact and run.stage == "finetune"]
     kinds = {config.get("action", {}).get("gripper_kind") for config in configs}
-    if view.recipe_file is not None and any(run.building for run in chosen):
+    if view.recipe_file is not None and any(run.building and run.stage == "finetune" for run in chosen):
         try:
             instances = load_recipe(view.recipe_file).instances
         except EmtError:

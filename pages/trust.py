@@ -14,6 +14,7 @@ from emt_core.explore.lineage import labels_of
 from emt_core.figures import estimator, numbers, trust
 from pages.parts import view as reading
 from pages.parts.cards import gallery
+from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
@@ -261,14 +262,7 @@ def _agreement(view: View, artifact: Artifact, section: dict[str, Any]) -> None:
         )
     table = reading.parquet(str(artifact.path), "disagreements.parquet").to_pandas()
     st.markdown("**Where they disagree most**")
-    other = st.segmented_control(
-        "Compared with",
-        section["measures"][1:],
-        default=section["measures"][1],
-        required=True,
-        key="compared",
-        bind="query-params",
-    )
+    other = choice("Compared with", section["measures"][1:], key="compared")
     mine = table[table["measure"] == other]
     for higher, words in ((True, "ranked higher here"), (False, "ranked higher there")):
         part = mine[mine["higher"] == higher]

@@ -48,7 +48,7 @@ def finished(space: Workspace, stage: str, key: str, label: str, steps: str, **f
 
 
 def being_built(space: Workspace, key: str, label: str, steps: str, *, at: float) -> Path:
-    folder = space.building("midtrain", key)
+    folder = space.building(label.partition(".")[0], key)
     checkpoint = folder / "data" / "checkpoints" / "step-00000010"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"x" * 3_000_000)
@@ -131,6 +131,21 @@ def test_fine_tuning_shows_its_two_losses_by_name(open_page, space: Workspace, k
     assert not app.exception
     titles = [header.value for header in app.subheader]
     assert "Arm loss (Huber)" in titles and f"Gripper loss{loss}" in titles
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)")])
+def test_a_fine_tuning_at_work_has_the_gripper_of_its_recipe(open_page, space: Workspace, kind: str, loss: str):
+    (space.path / "recipes" / "r.yaml").write_text(
+        "name: r\nbackbone: some/vlm\nfinetune:\n"
+        "  data: [{name: arm, path: nowhere, camera: observation.images.front}]\n"
+        f"  action: {{gripper_kind: {kind}}}\n"
+    )
+    being_built(space, "e" * 16, "finetune.long", lines(20, loss_arm=0.2, loss_gripper=0.6), at=time.time())
+    app = open_page("train", space.path)
+    app.segmented_control(key="training-stage").set_value("finetune").run()
+    app.multiselect(key="runs").set_value(["finetune.long"]).run()
+    assert not app.exception
+    assert f"Gripper loss{loss}" in [header.value for header in app.subheader]
 
 
 def test_growing_steps_reads_what_was_added_and_sees_a_resumed_run(tmp_path: Path):
