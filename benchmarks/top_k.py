@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from emt_core.selection import Candidates, decide
 from emt_core.selection.order import best_rows
-from emt_core.stage_config import SelectConfig
+from emt_core.stage_config import Clusters, SelectConfig
+
+CELLS = 10_000
 
 
 def candidates(rows: int, sources: int = 12, categories: int = 9) -> Candidates:
@@ -66,6 +69,9 @@ def main() -> None:
     measure("decide, random K", lambda: decide(c, SelectConfig(strategy="random", k=args.k)), args.repeats)
     measure("decide, top K, 12 caps", lambda: decide(c, SelectConfig(k=args.k, caps=caps)), 3)
     measure("decide, top K, 10 quotas", lambda: decide(c, SelectConfig(k=args.k, quotas={"source": shares})), 3)
+    spread = replace(c, cell=np.random.default_rng(1).integers(0, CELLS, args.rows, np.int32))
+    cells = Clusters(cells=CELLS, most=0.9)
+    measure(f"decide, top K, {CELLS:,} cells", lambda: decide(spread, SelectConfig(k=args.k, clusters=cells)), 3)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def _write_selected(context: Context, decision: Decision, candidates: Candidates
                 pa.array(rows),
                 pa.array(np.arange(start, start + len(rows))),
                 pa.array(logit),
-                ids.take(pa.array(place[start : start + len(rows)])),
+                ids.take(pa.array(place[start : start + len(rows)])).cast(pa.string()),
                 sources.take(pa.array(candidates.source[rows])),
                 categories.take(pa.array(candidates.category[rows])),
             ]
@@ -168,7 +168,8 @@ def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
     def kept() -> Iterator[pa.Array]:
         at = 0
         for batch in index.table.scan(["id"]):
-            yield batch.column(0).filter(pa.array(chosen[at : at + batch.num_rows]))
+            # a `string` array ends at 2 GB, about 10^8 ids
+            yield batch.column(0).filter(pa.array(chosen[at : at + batch.num_rows])).cast(pa.large_string())
             at += batch.num_rows
 
     return pa.concat_arrays(list(kept())), np.cumsum(chosen)[rows] - 1
