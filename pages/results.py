@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from emt_core.comparison.arms import Arm, Difference, arms_of, by_task, differences, dynamics, reference_of
+from emt_core.comparison.arms import (
+    FEWEST_SEEDS,
+    Arm,
+    Difference,
+    arms_of,
+    by_task,
+    differences,
+    dynamics,
+    reference_of,
+)
 from emt_core.comparison.runs import Run, comparable, runs_of
 from emt_core.figures import numbers
 from emt_core.figures import results as figures
@@ -176,11 +185,13 @@ def _comparison(arms: list[Arm], colours: dict[str, str]) -> None:
         for difference in found
     ]
     st.plotly_chart(figures.differences(rows, colours, reference), config=BARE, key="differences")
+    st.markdown("\n".join(f"- {_said(difference)}" for difference in found))
     tests_used = " and ".join(sorted({difference.paired.test for difference in found}))
     st.caption(
         f"Paired over episodes with the same training seed, task and layout: {tests_used}; p adjusted by Holm for "
-        f"{numbers.counted(len(found), 'comparison')}; interval from a paired bootstrap. It says whether these trained "
-        "policies differ, not what another training run would give: that shows in the spread over seeds."
+        f"{numbers.counted(len(found), 'comparison')}; drawn interval from a paired bootstrap. They say whether these "
+        "trained policies differ. What another training run would give is in the interval over seeds: Student's t of "
+        f"the differences seed by seed, from {FEWEST_SEEDS} seeds on."
     )
 
 
@@ -200,16 +211,37 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
         row["average length"] = f"{arm.average_length:.2f}"
     if seeds:
         row["by seed"] = ", ".join(f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds)
-        row["95 % over seeds"] = _interval(*arm.seed_interval) if arm.seed_interval else "needs 3 seeds"
-    row |= {f"minus {reference}": numbers.MISSING, "better / worse": numbers.MISSING, "p": numbers.MISSING}
+    row |= {f"minus {reference}": numbers.MISSING}
+    row |= {"95 % over seeds": numbers.MISSING} if seeds else {}
+    row |= {"better / worse": numbers.MISSING, "p": numbers.MISSING}
     if test is not None:
         pair = test.paired
         row[f"minus {reference}"] = f"{100 * pair.difference:+.1f} points"
+        if seeds:
+            row["95 % over seeds"] = _points(*test.seed_interval) if test.seed_interval else "needs 3 seeds"
         row["better / worse"] = f"{pair.better} / {pair.worse} of {pair.cases}"
         row["p"] = f"{test.p_adjusted:.2g}"
     elif arm.name != reference:
         row[f"minus {reference}"] = "no common episodes"
     return row
+
+
+def _said(difference: Difference) -> str:
+    """What a comparison says in one sentence: of the way of training, of these runs, or nothing."""
+    arm, reference, points = escape(difference.arm), escape(difference.reference), 100 * difference.paired.difference
+    apart = f"**{arm}** is {abs(points):.1f} points {'above' if points >= 0 else 'below'} **{reference}**"
+    over = difference.seed_interval
+    if difference.shown_by == "seeds" and over is not None:
+        return f"{apart}, and the seeds agree: {_points(*over)}."
+    these = "more than" if difference.shown_by == "runs" else "no more than"
+    chance = f"{apart} in these runs, {these} chance explains between layouts"
+    if over is None:
+        return f"{chance}. What another training run would give needs {FEWEST_SEEDS} seeds."
+    return f"{chance}; seeds differ by more ({_points(*over)}), so no difference between the arms is shown."
+
+
+def _points(low: float, high: float) -> str:
+    return f"{100 * low:+.0f} to {100 * high:+.0f} points"
 
 
 def _interval(low: float, high: float) -> str:

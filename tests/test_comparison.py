@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -88,7 +89,6 @@ def test_an_arms_figure_is_the_mean_of_its_seeds(arms):
         assert arm.rate == pytest.approx(sum(rates) / 3)
         assert arm.episodes == 3 * 60
         assert arm.low < arm.rate < arm.high
-        assert arm.seed_interval == pytest.approx(t_interval(rates))
         assert arm.average_length is None
     assert arms[2].rate > arms[0].rate
 
@@ -106,9 +106,38 @@ def test_arms_are_paired_by_seed_task_and_layout(arms):
         assert difference.paired.cases == 180
         assert difference.paired.difference == pytest.approx(rates[name] - rates["none"])
         assert difference.p_adjusted >= difference.paired.p
+        theirs = {arm.name: dict(arm.seeds) for arm in arms}
+        apart = [theirs[name][seed] - theirs["none"][seed] for seed in ("0", "1", "2")]
+        assert [value for _, value in difference.seeds] == pytest.approx(apart)
+        assert difference.seed_interval == pytest.approx(t_interval(apart))
     assert found["learned"].p_adjusted < 0.001
     assert reference_of([arm.name for arm in arms]) == "none"
     assert reference_of(["learned", "mine"]) == "learned"
+
+
+def test_what_a_difference_is_shown_by(arms):
+    (found,) = (d for d in differences(arms, "none") if d.arm == "learned")
+    said = {
+        ((0.1, 0.4), 0.9): "seeds",
+        ((-0.4, -0.1), 0.9): "seeds",
+        ((-0.3, 0.6), 1e-9): "runs",
+        ((-0.3, 0.6), 0.2): "nothing",
+        (None, 0.01): "runs",
+        (None, 0.05): "nothing",
+    }
+    for (interval, p), shown in said.items():
+        assert replace(found, seed_interval=interval, p_adjusted=p).shown_by == shown
+
+
+def test_an_interval_over_seeds_stays_among_shares(arms):
+    two = [
+        replace(arm, seeds=(("0", rate), ("1", 1 - rate), ("2", rate)))
+        for arm, rate in zip(arms[:2], (0.0, 1.0), strict=True)
+    ]
+    (found,) = differences(two, arms[0].name)
+    assert found.seeds == (("0", 1.0), ("1", -1.0), ("2", 1.0)) and found.seed_interval == (-1.0, 1.0)
+    (found,) = differences([replace(arm, seeds=arm.seeds[:2]) for arm in two], arms[0].name)
+    assert found.seed_interval is None
 
 
 def test_other_layouts_are_not_paired(workspace: Workspace, arms):

@@ -1,15 +1,15 @@
 """Arms against each other: means with intervals, success over checkpoints, and paired tests on the same layouts.
 
 Two sources of chance are kept apart. The interval of an arm and the paired test are over episodes: they say what these
-trained policies would do on further layouts. What another training run would do shows in the spread over seeds alone,
-and with three or more seeds as a t interval of their means.
+trained policies would do on further layouts. What another training run would do shows in the spread over seeds alone:
+with three or more seeds as a t interval of the differences seed by seed (seeds share data order and layouts).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from emt_core.metrics.proportion import Paired, holm, paired, wilson
 
 FEWEST_SEEDS = 3
 """Seeds from which an interval over seeds is worth its name (with two, t is 12.7)."""
+
+SMALL_P = 0.05
 
 REFERENCES = ("none", "random")
 """Arms that others are compared with, where there are any of that name."""
@@ -38,9 +40,6 @@ class Arm:
 
     seeds: tuple[tuple[str, float], ...]
     """(seed, mean success) of each run."""
-
-    seed_interval: tuple[float, float] | None
-    """95 % t interval of the mean over seeds; None below FEWEST_SEEDS."""
 
     average_length: float | None
     """Chains: goals completed, on average."""
@@ -80,7 +79,6 @@ def _arm(name: str, runs: Sequence[Run]) -> Arm:
         low=low,
         high=high,
         seeds=tuple((run.seed, rate) for run, rate in zip(runs, rates, strict=True)),
-        seed_interval=t_interval(rates) if len(rates) >= FEWEST_SEEDS else None,
         average_length=float(np.mean(lengths)) if len(lengths) == len(runs) else None,
         checkpoints=tuple(run.results["chosen"] for run in runs),
     )
@@ -103,7 +101,20 @@ class Difference:
     reference: str
     paired: Paired
     p_adjusted: float
-    """Holm, over the arms that were compared."""
+    """Holm, over the arms that were compared. Of these trained policies, not of the way they were made."""
+
+    seeds: tuple[tuple[str, float], ...]
+    """(seed, difference of mean success) of the seeds that both have."""
+
+    seed_interval: tuple[float, float] | None
+    """95 % t interval of the mean of these, within [-1, 1]; None below FEWEST_SEEDS."""
+
+    @property
+    def shown_by(self) -> Literal["seeds", "runs", "nothing"]:
+        """The most that carries the difference: the interval over seeds leaves out 0; these runs differ; neither."""
+        if self.seed_interval is not None and (self.seed_interval[0] > 0 or self.seed_interval[1] < 0):
+            return "seeds"
+        return "runs" if self.p_adjusted < SMALL_P else "nothing"
 
 
 def reference_of(names: Sequence[str]) -> str:
@@ -121,10 +132,18 @@ def differences(arms: Sequence[Arm], reference: str) -> list[Difference]:
             mine, theirs = ([side[case] for case in common] for side in (outcomes[arm.name], base))
             found.append((arm.name, paired(mine, theirs)))
     adjusted = holm([result.p for _, result in found])
-    return [
-        Difference(arm=name, reference=reference, paired=result, p_adjusted=p)
-        for (name, result), p in zip(found, adjusted, strict=True)
-    ]
+    rates = {arm.name: dict(arm.seeds) for arm in arms}
+    return [_difference(name, reference, result, p, rates) for (name, result), p in zip(found, adjusted, strict=True)]
+
+
+def _difference(name: str, reference: str, result: Paired, p: float, rates: dict[str, dict[str, float]]) -> Difference:
+    theirs = rates[reference]
+    seeds = tuple((seed, rate - theirs[seed]) for seed, rate in rates[name].items() if seed in theirs)
+    interval = None
+    if len(seeds) >= FEWEST_SEEDS:
+        low, high = t_interval([value for _, value in seeds])
+        interval = max(low, -1.0), min(high, 1.0)
+    return Difference(arm=name, reference=reference, paired=result, p_adjusted=p, seeds=seeds, seed_interval=interval)
 
 
 def _outcomes(arm: Arm) -> dict[tuple[str, str, int], float]:

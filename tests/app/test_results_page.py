@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert compared.loc["learned", "success"] == numbers.share(rates["learned"])
     assert compared.loc["learned", "95 % over seeds"] == "needs 3 seeds"
     assert "McNemar, exact" in words(app)
+    assert re.search(
+        r"\*\*learned\*\* is \d+\.\d points above \*\*none\*\* in these runs, more than chance", words(app)
+    )
+    assert "What another training run would give needs 3 seeds" in words(app)
     assert "Success over fine-tuning" in words(app)
     assert PAPER in words(app)
     widest = max(arms_of(runs), key=lambda arm: arm.high - arm.low)
