@@ -229,7 +229,11 @@ def test_a_cell_too_large_is_compared_in_parts_that_k_means_makes(tmp_path, monk
     assert [(s.cell, s.rows, s.best_only) for s in split] == [(0, 6000, 0)] and split[0].parts > 9
     assert max(read) == 500 and sum(done) == 6000
 
-    monkeypatch.setattr(clusters, "READ_ROWS", 4096)
+    monkeypatch.setattr(clusters, "PARTS", 3)  # too few for one split
+    _, (twice,) = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=1500)
+    assert twice.parts > 3 and twice.best_only == 0
+
+    monkeypatch.undo()
     other = store(tmp_path / "g", x, 777)
     again, same = near_duplicates(other, order, cell, cosine=0.99, seed=0, cell_rows=700)
     assert (again == found).all() and same == split
