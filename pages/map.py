@@ -11,7 +11,6 @@ from emt_core.explore.density import rows_in
 from emt_core.explore.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
-from pages.parts.first_paint import top_first
 from pages.parts.map_figure import COLOURS, figure, found_rows, points_of, region_shown, usable_colours
 from pages.parts.map_region import counts, make_up, region_gallery
 from pages.parts.map_views import another_map, encoder_name, map_name, saved_views
@@ -44,7 +43,6 @@ def _explore(view: View) -> None:
             region_gallery(view, rows, region)
         else:
             flagging.last_change(view, "map")
-    top_first()
     with figure_at:
         figure(view, colour, points, marked, region)
     with side_at:

@@ -12,7 +12,6 @@ from pages.parts.cut_export import export
 from pages.parts.cut_figures import border, make_up, measures, price_of_tightening
 from pages.parts.cut_saving import save, saved
 from pages.parts.empty import needs
-from pages.parts.first_paint import top_first
 from pages.parts.runs import page_header
 from pages.parts.view import View, current
 
@@ -41,7 +40,6 @@ def _tune(view: View) -> None:
     cut = caps(preview, k)
     made = preview.composition(cut.config())
     measures(view, preview, cut, made)
-    top_first()
     make_up(view, preview, made)
     budget(view, preview, f"{view.chain.score.key}-{view.flag_book.version}-{out}", made)
     price_of_tightening(view, preview, made)

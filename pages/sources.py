@@ -22,7 +22,6 @@ from emt_core.stage_config import SourcesConfig
 from pages.parts import glossary
 from pages.parts.cards import image_bytes, webp_uri
 from pages.parts.empty import needs
-from pages.parts.first_paint import top_first
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header, start
 from pages.parts.source_detail import detail
@@ -157,7 +156,6 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
                 else:
                     _unread_card(view, configs[name])
     if view.chain.has("sources"):
-        top_first()
         _mix(view)
         _table(view)
     for name, slot in slots.items():

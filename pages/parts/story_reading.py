@@ -14,7 +14,6 @@ from emt_core.report.material import Material, gather
 from emt_core.report.story import Story
 from emt_core.report.write import report_html, save_report
 from pages.parts.cards import webp_uri
-from pages.parts.first_paint import top_first
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
 
@@ -50,7 +49,6 @@ def read(view: View, name: str, story: Story, material: Material) -> None:
                 heading = block.heading or KINDS[block.kind].heading
                 told = Told(kind=block.kind, heading=heading, caption=block.caption, content=content, missing=missing)
                 _block(view, told)
-                top_first()
 
 
 def _take_away(view: View, name: str, story: Story, material: Material) -> None:
