@@ -26,6 +26,7 @@ from emt_core.index import Index, SourceRange
 from emt_core.plan import Instance, make_plan
 from emt_core.recipe import load_recipe
 from emt_core.runner import run_plan
+from emt_core.stages.sources import totals
 from emt_core.store import Features, Table, feature_table
 
 BLOCK_ROWS = 100_000
@@ -53,7 +54,8 @@ def originals(source: SourceRange, row: np.ndarray, count: int) -> np.ndarray:
     return row * source.rows // count if source.role == "robot" else row % source.rows
 
 
-def write_sources(out: Path, index: Index, counts: list[int]) -> None:
+def write_sources(out: Path, index: Index, counts: list[int]) -> dict[str, Any]:
+    """Writes the index; returns the manifest's metrics."""
     table, at, facts = Table(out / "index.lance"), 0, []
     for source, count in zip(index.sources, counts, strict=True):
         held = index.table.take(np.arange(source.start, source.stop))
@@ -70,6 +72,7 @@ def write_sources(out: Path, index: Index, counts: list[int]) -> None:
         at += count
     write_json(out / "sources.json", facts)
     (out / "rejects.jsonl").touch()
+    return totals(facts)
 
 
 def write_features(out: Path, index: Index, features: Features, counts: list[int], seed: int) -> None:
@@ -87,7 +90,9 @@ def write_features(out: Path, index: Index, features: Features, counts: list[int
             table.append(feature_table(made.astype(np.float16), status[pick].tolist()))
 
 
-def commit(workspace: Workspace, instance: Instance, model: Artifact, rows: int, started: float) -> None:
+def commit(
+    workspace: Workspace, instance: Instance, model: Artifact, rows: int, started: float, metrics: dict[str, Any]
+) -> None:
     """The artifact under the plan's key, with the demo's manifest made true for it."""
     facts: dict[str, Any] = {
         **model.manifest,
@@ -100,7 +105,7 @@ def commit(workspace: Workspace, instance: Instance, model: Artifact, rows: int,
         "finished": time.time(),
         "seconds": round(time.time() - started, 3),
         "rows": rows,
-        "metrics": {**model.metrics, "scaled_from": model.key},
+        "metrics": {**model.metrics, **metrics, "scaled_from": model.key},
     }
     workspace.commit(instance.stage, instance.key, facts)
 
@@ -130,12 +135,13 @@ def main() -> None:
         workspace.discard_building(stage, instance.key)
         data = workspace.building(stage, instance.key) / "data"
         data.mkdir(parents=True)
+        metrics: dict[str, Any] = {}
         if stage == "sources":
-            write_sources(data, index, counts)
+            metrics = write_sources(data, index, counts)
         else:
             features = Features.at(done["embed"].data / "features.lance")
             write_features(data, index, features, counts, asked.seed)
-        commit(workspace, instance, done[stage], asked.rows, started)
+        commit(workspace, instance, done[stage], asked.rows, started, metrics)
         print(f"{stage}: {asked.rows:,} rows in {time.time() - started:.1f} s", flush=True)
     run_plan(plan, workspace)
     held = sum(f.stat().st_size for f in workspace.path.rglob("*") if f.is_file())

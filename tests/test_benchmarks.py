@@ -289,12 +289,6 @@ def test_a_state_that_the_simulator_does_not_tell_is_refused_before_it_starts(ch
     assert "dot_x, dot_y" in error.value.remedy
 
 
-def test_meta_world_tells_the_state_that_demonstrations_hold():
-    from emt_core.demo.demonstrations import STATE_NAMES
-
-    assert made(name="metaworld").state == STATE_NAMES
-
-
 def test_a_simulator_that_is_missing_says_how_to_have_it():
     missing = made(name="simpler_bridge")
     with pytest.raises(EmtError, match="not installed") as error:

@@ -55,7 +55,7 @@ def run(context: Context) -> Outcome:
             facts.append(_read_source(context, source, writer, checker, expected))
             write_json(context.out / FINISHED, facts)
     write_json(context.out / "sources.json", facts)
-    return Outcome(rows=writer.rows, metrics=_metrics(facts), scratch=(FINISHED,))
+    return Outcome(rows=writer.rows, metrics=totals(facts), scratch=(FINISHED,))
 
 
 def _read_source(
@@ -106,7 +106,8 @@ def _check_survivors(source: SourceConfig, data: Path, tally: Tally, rejects: Pa
         )
 
 
-def _metrics(facts: list[dict[str, Any]]) -> dict[str, Any]:
+def totals(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The manifest's metrics: counts over all sources' facts."""
     rejects: Counter[str] = Counter()
     for source in facts:
         rejects.update(source["rejects"])
