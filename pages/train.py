@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -109,6 +110,17 @@ def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:
     return run.label if len(twins) == 1 else f"{run.label} {run.key[:6]}"
 
 
+def _shown_first(runs: Mapping[str, TrainingRun]) -> list[str]:
+    """Of runs by name, newest first: the newest of each arm in the first one's recipe; without arms three."""
+    recipe = next(iter(runs.values())).recipe
+    by_arm: dict[str, str] = {}
+    for name, run in runs.items():
+        arm = run.label.partition("@")[2].partition("/")[0]
+        if arm and run.recipe == recipe:
+            by_arm.setdefault(arm, name)
+    return list(by_arm.values())[:MOST_RUNS] if len(by_arm) > 1 else list(runs)[:3]
+
+
 def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
     """At first the run that leads and what is of its stage; mid-training and fine-tuning have other losses."""
     by_name = {_name(run, runs): run for run in runs}
@@ -127,8 +139,9 @@ def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
         )
     names = [name for name, run in by_name.items() if run.stage == stage]
     if len(names) > 1:
-        kept = [name for name in st.session_state.get("runs", names[:3]) if name in names]
-        st.session_state["runs"] = kept or names[:3]
+        first = _shown_first({name: by_name[name] for name in names})
+        kept = [name for name in st.session_state.get("runs", first) if name in names]
+        st.session_state["runs"] = kept or first
         picked = st.multiselect("Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first; up to eight.")
         names = picked or names[:1]
     return [by_name[name] for name in names]

@@ -106,6 +106,17 @@ def test_finished_runs_are_compared(open_page, space: Workspace):
     assert not app.exception
 
 
+def test_an_experiment_begins_with_the_newest_run_of_each_arm(open_page, space: Workspace):
+    labels = [f"finetune@{arm}/{seed}" for arm in ("none", "random", "learned") for seed in (0, 1)]
+    for number, label in enumerate(labels):
+        finished(space, "finetune", f"{number}" * 16, label, lines(30))
+    write_json(space.path / "state" / "r.json", {label: f"{number}" * 16 for number, label in enumerate(labels)})
+    app = open_page("train", space.path)
+    assert not app.exception
+    assert app.multiselect(key="runs").value == ["finetune@learned/1", "finetune@random/1", "finetune@none/1"]
+    assert set(app.multiselect(key="runs").options) == {*labels, "finetune"}
+
+
 def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
     folder = being_built(space, "e" * 16, "midtrain.long", lines(20) + '{"step": 21, "lo', at=time.time())
     runs = training_runs(space, {})
