@@ -5,8 +5,8 @@
     problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images that have no vector
 
 Commits happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work have
-gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so the store is equal bit by
-bit; only where memory ran out and batches were halved it is equal to rounding.
+gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so on one torch thread the
+store is equal bit by bit; on several, or where memory ran out and batches were halved, it is equal to rounding.
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ def _start(
 @contextmanager
 def _model_threads(workers: int) -> Iterator[None]:
     """The model computes on the cores that decoding leaves: two threads on two cores with two decoding workers took
-    1.6 times the CPU time of one and were no quicker. By the setting, not by the workers at work: how products are
-    split decides their rounding, and a resumed run has to give the same bits."""
+    1.6 times the CPU time of one and were no quicker. Never on more than torch was given (OMP_NUM_THREADS). By the
+    settings, not by the workers at work: how products are split decides their rounding."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(max((os.cpu_count() or 1) - workers, 1))
+    torch.set_num_threads(max(min(before, (os.cpu_count() or 1) - workers), 1))
     try:
         yield
     finally:
