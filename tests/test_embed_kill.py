@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from encoders.tiny_models import save_internvl
 
 from emt_core.artifact import Artifact, Workspace
+from emt_core.stages import embed as stage
 from emt_core.store import Features
 
 # 91 CPU seconds together, most of them imports of two dozen processes: a busy machine stretches them many times over
@@ -145,3 +147,17 @@ def test_a_dead_worker_is_one_clear_message_and_loses_nothing(tmp_path, workers)
     before = commits(tmp_path / "ws")
     finish(start(tmp_path / "ws", tmp_path / "images", **order))
     assert before >= 3 and only_artifact(tmp_path / "ws").metrics["embedded_rows"] < 1750 - 16 * 2
+
+
+def test_the_model_keeps_to_the_threads_that_torch_was_given():
+    before = torch.get_num_threads()
+    try:
+        for given, workers, cores, used in ((1, 0, 8, 1), (4, 0, 8, 4), (8, 3, 8, 5), (8, 9, 8, 1)):
+            torch.set_num_threads(given)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(stage.os, "cpu_count", lambda cores=cores: cores)
+                with stage._model_threads(workers):
+                    assert torch.get_num_threads() == used
+            assert torch.get_num_threads() == given
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from encoders.tiny_index import embed_plan, make_samples, write_sources
 from encoders.tiny_models import save_internvl
 from PIL import Image
@@ -395,17 +394,3 @@ def test_reuse_takes_a_streams_thumbnails_along(workspace, roots, tmp_path):
     moved = Table(again.data / "thumbs.lance")
     assert moved.column("row").tolist() == [5, 41]
     assert moved.take([0, 1], ["webp"]).column(0).to_pylist() == [b"b", b"a"]
-
-
-def test_the_model_keeps_to_the_threads_that_torch_was_given():
-    before = torch.get_num_threads()
-    try:
-        for given, workers, cores, used in ((1, 0, 8, 1), (4, 0, 8, 4), (8, 3, 8, 5), (8, 9, 8, 1)):
-            torch.set_num_threads(given)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(stage.os, "cpu_count", lambda cores=cores: cores)
-                with stage._model_threads(workers):
-                    assert torch.get_num_threads() == used
-            assert torch.get_num_threads() == given
-    finally:
-        torch.set_num_threads(before)
