@@ -37,7 +37,7 @@ def _explore(view: View) -> None:
     figure_at, side_at = st.columns([7, 3], gap="medium")
     below = st.container()
     with side_at:
-        counts(view, rows)
+        in_pool = counts(view, rows)
     with below:
         if region is not None and rows is not None and len(rows):
             region_gallery(view, rows, region)
@@ -46,7 +46,7 @@ def _explore(view: View) -> None:
     with figure_at:
         figure(view, colour, points, marked, region)
     with side_at:
-        make_up(view, rows)
+        make_up(view, in_pool)
 
 
 def _controls(view: View) -> tuple[str, View, np.ndarray]:

@@ -211,14 +211,15 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
         row["average length"] = f"{arm.average_length:.2f}"
     if seeds:
         row["by seed"] = ", ".join(f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds)
-    row |= {f"minus {reference}": numbers.MISSING}
-    row |= {"95 % over seeds": numbers.MISSING} if seeds else {}
-    row |= {"better / worse": numbers.MISSING, "p": numbers.MISSING}
+    over_seeds = ("95 % over seeds",) if seeds else ()
+    row |= dict.fromkeys((f"minus {reference}", *over_seeds, "better / worse", "p"), numbers.MISSING)
     if test is not None:
         pair = test.paired
         row[f"minus {reference}"] = f"{100 * pair.difference:+.1f} points"
         if seeds:
-            row["95 % over seeds"] = _points(*test.seed_interval) if test.seed_interval else "needs 3 seeds"
+            row["95 % over seeds"] = (
+                _points(*test.seed_interval) if test.seed_interval else f"needs {FEWEST_SEEDS} seeds"
+            )
         row["better / worse"] = f"{pair.better} / {pair.worse} of {pair.cases}"
         row["p"] = f"{test.p_adjusted:.2g}"
     elif arm.name != reference:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from emt_core.comparison.runs import arm_and_seed
 from emt_core.errors import EmtError
 from emt_core.explore.training_runs import (
     GrowingSteps,
@@ -115,7 +116,7 @@ def _shown_first(runs: Mapping[str, TrainingRun]) -> list[str]:
     recipe = next(iter(runs.values())).recipe
     by_arm: dict[str, str] = {}
     for name, run in runs.items():
-        arm = run.label.partition("@")[2].partition("/")[0]
+        arm, _ = arm_and_seed(run.label)
         if arm and run.recipe == recipe:
             by_arm.setdefault(arm, name)
     return list(by_arm.values())[:MOST_RUNS] if len(by_arm) > 1 else list(runs)[:3]

@@ -73,13 +73,18 @@ def comparable(runs: Sequence[Run]) -> dict[str, list[Run]]:
     }
 
 
+def arm_and_seed(label: str) -> tuple[str, str]:
+    """Of a label `stage.name@arm/seed`; empty where it has none."""
+    arm, _, seed = label.partition("@")[2].partition("/")
+    return arm, seed
+
+
 def _run(label: str, artifact: Artifact) -> Run:
-    plain, _, variant = label.partition("@")
-    arm, _, seed = variant.partition("/")
+    arm, seed = arm_and_seed(label)
     results = read_json(artifact.data / "results.json")
     return Run(
         label=label,
-        instance=plain.partition(".")[2],
+        instance=label.partition("@")[0].partition(".")[2],
         arm=arm or ALL,
         seed=seed,
         benchmark=results["benchmark"],

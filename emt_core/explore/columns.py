@@ -22,8 +22,11 @@ def logits(score: Artifact) -> np.ndarray:
     return Table(score.data / "scores.lance").column("logit").astype(np.float32, copy=False)
 
 
-def rank_order(logit: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """int64: rows of finite logit among `candidates` (bool [rows]), best first, ties by row (as `select` ranks)."""
+def rank_order(logit: np.ndarray, candidates: np.ndarray | bool = True) -> np.ndarray:
+    """int64: rows of finite logit among `candidates` (bool [rows]), best first, ties by row (as `select` ranks).
+
+    logit: float32 [rows].
+    """
     rows = np.flatnonzero(candidates & np.isfinite(logit))
     return ordered_rows(falling_keys(logit[rows], rows))
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from emt_core.artifact import Artifact
 from emt_core.errors import EmtError
-from emt_core.selection.order import falling_keys, ordered_rows
+from emt_core.explore.columns import rank_order
 from emt_core.store import Features, as_matrix
 
 BLOCK_ROWS = 256
@@ -57,8 +57,7 @@ def ranked(values: np.ndarray, *, largest: bool) -> np.ndarray:
 
     values: float32 [rows].
     """
-    rows = np.flatnonzero(np.isfinite(values))
-    return ordered_rows(falling_keys(values[rows] if largest else -values[rows], rows))
+    return rank_order(values if largest else -values)
 
 
 def clip_features(done: Mapping[str, Artifact], sources: Artifact) -> Artifact | None:

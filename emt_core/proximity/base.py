@@ -13,7 +13,7 @@ from emt_core.artifact import Artifact
 from emt_core.index import Index
 from emt_core.measure_config import MeasureConfig
 from emt_core.progress import Progress
-from emt_core.proximity.split import TRAIN, split_rows
+from emt_core.proximity.split import TRAIN, split_of
 from emt_core.stage_config import Runtime
 from emt_core.store import Features
 
@@ -55,14 +55,7 @@ def training_rows(config: MeasureConfig, inputs: Inputs) -> tuple[np.ndarray, li
 
     Raises EmtError where a robot set has fewer than three episodes, or there is no pool or no robot data.
     """
-    part = split_rows(
-        inputs.index,
-        inputs.features.ok(),
-        validation=config.validation_share,
-        test=config.test_share,
-        seed=config.seed,
-    )
-    return rows_of_part(inputs.index, part, TRAIN)
+    return rows_of_part(inputs.index, split_of(config, inputs.index, inputs.features.ok()), TRAIN)
 
 
 def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray, list[np.ndarray]]:

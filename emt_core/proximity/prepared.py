@@ -15,7 +15,7 @@ from emt_core.progress import Progress
 from emt_core.proximity.base import rows_of_part
 from emt_core.proximity.draws import Draws, bounded
 from emt_core.proximity.learned import Examples, History, Training, scaling
-from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, split_rows
+from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, split_of
 from emt_core.store import Features
 
 VALIDATION_ROWS = 2048  # of each class at the most: accuracy is then known to +-1.3 % (95 %)
@@ -61,9 +61,7 @@ class Prepared:
 
 def prepare(index: Index, features: Features, config: SplitTraining) -> Prepared:
     """Split and read. Raises EmtError where a part would be empty (see split_rows)."""
-    part = split_rows(
-        index, features.ok(), validation=config.validation_share, test=config.test_share, seed=config.seed
-    )
+    part = split_of(config, index, features.ok())
     rows = {name: rows_of_part(index, part, value) for name, value in PARTS.items()}
     training = read_examples(features, rows["train"], SCALING_ROWS, config.seed)
     mean, scale = scaling(training.x, training.weights, standardize=config.standardize)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emt_core.errors import EmtError
 from emt_core.index import Index, SourceRange
+
+if TYPE_CHECKING:
+    from emt_core.proximity.prepared import SplitTraining
 
 TRAIN, VALIDATION, TEST, NO_VECTOR = 0, 1, 2, 255
 PARTS = 3
@@ -37,6 +41,11 @@ def split_by_hash(hashes: np.ndarray, *, validation: float, test: float) -> np.n
         [n_test - 1, n_test + n_validation - 1]
     ]
     return np.where(hashes <= first, TEST, np.where(hashes <= second, VALIDATION, TRAIN)).astype(np.uint8)
+
+
+def split_of(config: SplitTraining, index: Index, ok: np.ndarray) -> np.ndarray:
+    """The split that these settings ask for: see split_rows."""
+    return split_rows(index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed)
 
 
 def split_rows(index: Index, ok: np.ndarray, *, validation: float, test: float, seed: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from emt_core.metrics.mmd import median_sigma
 from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs, rows_of_part
 from emt_core.proximity.draws import bounded
-from emt_core.proximity.split import TEST, split_rows
+from emt_core.proximity.split import TEST, split_of
 from emt_core.proximity.twin import taken_over, twin_key
 from emt_core.scoring import stream_logits
 from emt_core.selection.order import Purpose, falling_keys, ordered_rows, random_keys
@@ -113,7 +113,7 @@ def of_measure(
 def heldout_ranking(logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureConfig) -> dict[str, Any] | None:
     """AUROC and average precision on the test split (robot sets in equal parts); None where there is no such split."""
     try:
-        part = split_rows(index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed)
+        part = split_of(config, index, ok)
     except EmtError:  # too few robot episodes, or no pool: a random draw or an imported column needs neither
         return None
     pool, robots = rows_of_part(index, part, TEST)

@@ -16,7 +16,7 @@ from emt_core.errors import EmtError
 from emt_core.metrics.rank_agreement import compared
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.blocks import feature_blocks
-from emt_core.proximity.split import TRAIN, seeded_hash, split_rows
+from emt_core.proximity.split import TRAIN, seeded_hash, split_of
 from emt_core.store import Features
 from emt_core.trust.config import TrustConfig
 from emt_core.trust.number import numbered
@@ -127,14 +127,7 @@ def stability(
                 fitted.append(one)
                 tracker.advance()
             out = out_of_fold(inputs.features, fold, fitted)
-            part = split_rows(
-                inputs.index,
-                inputs.features.ok(),
-                validation=measure.validation_share,
-                test=measure.test_share,
-                seed=measure.seed,
-            )
-            negatives = part[rows] == TRAIN
+            negatives = split_of(measure, inputs.index, inputs.features.ok())[rows] == TRAIN
             if negatives.any():
                 add("out of fold", f"{config.folds} folds", score[negatives], out[rows][negatives])
     section["numbers"] = _numbers(table, config.top_share)

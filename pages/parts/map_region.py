@@ -21,11 +21,11 @@ SHOWN = 24
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
-def counts(view: View, rows: np.ndarray | None) -> None:
-    """How much lies in the region, or in everything (None)."""
+def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
+    """How much lies in the region, or in everything (None); returns the pool samples of it (int64)."""
     everything = rows is None
     st.subheader("Whole map" if everything else "Region", anchor=False, help=glossary.MAP)
-    chosen = _on_map(view, rows)
+    chosen = np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
     in_pool = chosen[view.is_pool[chosen]]
     left, right = st.columns(2)
     left.metric("Pool samples", numbers.short(len(in_pool)), help=glossary.POOL)
@@ -40,12 +40,11 @@ def counts(view: View, rows: np.ndarray | None) -> None:
         right.metric("Selected", numbers.share(share), help="Share of these pool samples that the selection takes.")
     if not len(in_pool):
         st.caption("No pool sample lies here.")
+    return in_pool
 
 
-def make_up(view: View, rows: np.ndarray | None) -> None:
-    """Categories and sources of the pool samples in the region, or in everything (None)."""
-    in_pool = _on_map(view, rows)
-    in_pool = in_pool[view.is_pool[in_pool]]
+def make_up(view: View, in_pool: np.ndarray) -> None:
+    """Categories and sources of these pool samples."""
     if not len(in_pool):
         return
     if view.chain.has("category"):
@@ -60,10 +59,6 @@ def make_up(view: View, rows: np.ndarray | None) -> None:
     st.plotly_chart(
         composition.shares_bar(view.source_names, found, view.source_colours), config={"displayModeBar": False}
     )
-
-
-def _on_map(view: View, rows: np.ndarray | None) -> np.ndarray:
-    return np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
 
 
 def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:

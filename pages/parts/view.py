@@ -196,8 +196,7 @@ def logits(path: str) -> np.ndarray:
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Ranking samples")
 def order(path: str) -> np.ndarray:
-    found = logits(path)
-    return columns.rank_order(found, np.ones(len(found), bool))
+    return columns.rank_order(logits(path))
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Reading categories")
