@@ -53,13 +53,13 @@ lock:
 	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 ## bench      all speed and memory measurements, printed; one that fails does not stop the others (an hour; leave the machine alone)
-BENCHMARKS := $(filter-out benchmarks/million.py benchmarks/pages.py benchmarks/training_start.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out speed/million.py speed/pages.py speed/training_start.py,$(wildcard benchmarks/*.py))
 bench: setup
 	@failed=""; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	$(BIN)/emt run demo --workspace workspace-demo && rm -rf workspace-million && \
-	$(BIN)/python benchmarks/million.py --demo workspace-demo --out workspace-million && \
-	$(BIN)/python benchmarks/training_start.py --workspace workspace-million && \
-	$(BIN)/python benchmarks/pages.py --workspace workspace-million || failed="$$failed a-million-samples"; \
+	$(BIN)/python speed/million.py --demo workspace-demo --out workspace-million && \
+	$(BIN)/python speed/training_start.py --workspace workspace-million && \
+	$(BIN)/python speed/pages.py --workspace workspace-million || failed="$$failed a-million-samples"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 ## clean      remove the environment and caches (never a workspace)

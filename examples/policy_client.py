@@ -3,7 +3,7 @@
     emt serve WORKSPACE/finetune/KEY/data/policies/step-1000 --port 8700
     python examples/policy_client.py 127.0.0.1 8700 "open the drawer"
 
-Copy this file and emt_core/benchmarks/simulators/wire.py side by side to the robot's machine; nothing else is needed.
+Copy this file and emt_core/evaluation/simulators/wire.py side by side to the robot's machine; nothing else is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "benchmarks" / "simulators"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "evaluation" / "simulators"))
 
 import wire  # pyright: ignore[reportMissingImports]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from emt_core.artifact import Workspace
-from emt_core.explore.ablation import PAPER, AblationRow, ablation, table
-from emt_core.figures.ablation import planted_bars
+from emt_core.explore.figures.ablation import planted_bars
+from emt_core.explore.tables.ablation import PAPER, AblationRow, ablation, table
+from emt_core.workspace.artifact import Workspace
 from pages.parts import glossary
 from pages.parts.empty import needs
 from pages.parts.plain import escape

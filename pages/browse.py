@@ -6,14 +6,14 @@ import numpy as np
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.figures import numbers
+from emt_core.explore import numbers
 from pages.parts import flagging, glossary
-from pages.parts.browse_filters import SHOW, Found, controls, matching, region_in_link
+from pages.parts.browse.filters import SHOW, Found, controls, matching, region_in_link
+from pages.parts.browse.sample_detail import detail
 from pages.parts.cards import gallery
 from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header
-from pages.parts.sample_detail import detail
 from pages.parts.text_search import search_on
 from pages.parts.view import View, current
 

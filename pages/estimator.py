@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from emt_core.artifact import Artifact, read_json
-from emt_core.explore.distribution import Scale, bin_edges, bins_for, distribution, to_scale
-from emt_core.explore.estimator_reading import comparable, confusion, remarks
-from emt_core.explore.score_scale import LEARNED, PROBABILITY
-from emt_core.figures import distributions, estimator, estimators, numbers
-from emt_core.figures.palette import ROLE
+from emt_core.explore import numbers
+from emt_core.explore.figures import estimator
+from emt_core.explore.figures import estimator as estimators
+from emt_core.explore.figures import scores as distributions
+from emt_core.explore.figures.palette import ROLE
+from emt_core.explore.tables.estimator import comparable, confusion, remarks
+from emt_core.explore.tables.score_scale import LEARNED, PROBABILITY
+from emt_core.explore.tables.scores import Scale, bin_edges, bins_for, distribution, to_scale
+from emt_core.workspace.artifact import Artifact, read_json
 from pages.parts import glossary
 from pages.parts import view as reading
 from pages.parts.choice import choice

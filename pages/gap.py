@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from emt_core.artifact import Artifact, read_json
-from emt_core.explore.cutting import at_threshold
-from emt_core.explore.gap_tables import (
+from emt_core.explore import numbers
+from emt_core.explore.figures import gap
+from emt_core.explore.tables.gap import (
     ALL_ROBOTS,
     PAPER_DIVERSITY,
     cluster_order,
@@ -19,14 +19,15 @@ from emt_core.explore.gap_tables import (
     nearest_sources,
     reading,
 )
-from emt_core.explore.lineage import labels_of
-from emt_core.figures import gap, numbers
+from emt_core.explore.tables.select import at_threshold
+from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.lineage import labels_of
 from pages.parts import glossary
 from pages.parts import view as cached
 from pages.parts.choice import choice
 from pages.parts.empty import needs
+from pages.parts.gap.neighbor_pairs import pairs
 from pages.parts.links import followed, kept
-from pages.parts.neighbour_pairs import pairs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label

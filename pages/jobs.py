@@ -6,9 +6,9 @@ import math
 
 import streamlit as st
 
-from emt_core import jobs
-from emt_core.figures import numbers
-from emt_core.jobs import Job
+from emt_core.explore import numbers
+from emt_core.run import jobs
+from emt_core.run.jobs import Job
 from pages.parts.choice import choice
 from pages.parts.job_card import attempt, job_card
 from pages.parts.runs import launch_problem, rerun_when_ended

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from emt_core.explore.density import rows_in
-from emt_core.explore.lineage import labels_of
+from emt_core.explore.tables.map import rows_in
+from emt_core.workspace.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
-from pages.parts.map_figure import COLOURS, figure, found_rows, points_of, region_shown, usable_colours
-from pages.parts.map_region import counts, make_up, region_gallery
-from pages.parts.map_views import another_map, encoder_name, map_name, saved_views
+from pages.parts.map.figure import COLOURS, figure, found_rows, points_of, region_shown, usable_colours
+from pages.parts.map.region import counts, make_up, region_gallery
+from pages.parts.map.views import another_map, encoder_name, map_name, saved_views
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.text_search import search_on

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from emt_core import jobs
 from emt_core.errors import EmtError
-from emt_core.explore.flow_boxes import Fold, boxes_of, edges_of, folds_of
-from emt_core.figures.flow_picture import flow_picture
-from emt_core.next_step import NextStep, next_step
-from emt_core.status import MEANING, InstanceStatus
+from emt_core.explore.figures.flow import flow_picture
+from emt_core.explore.tables.flow import Fold, boxes_of, edges_of, folds_of
+from emt_core.run import jobs
+from emt_core.run.status import MEANING, InstanceStatus, NextStep, next_step
 from pages.parts.empty import first_steps
 from pages.parts.links import followed, kept
+from pages.parts.overview.stage_detail import detail
 from pages.parts.plain import escape, show_problem
 from pages.parts.recipes import add_recipe_popover
 from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, live_jobs, start
-from pages.parts.stage_detail import detail
 from pages.parts.states import ICON, headlines_of, look_again, states_of
 from pages.parts.view import View, current
 

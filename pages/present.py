@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from emt_core.report.blocks import first_story
-from emt_core.report.story import DEFAULT, Story, load_story, story_names
+from emt_core.explore.report.blocks import first_story
+from emt_core.explore.report.story import DEFAULT, Story, load_story, story_names
 from pages.parts.empty import needs
 from pages.parts.plain import escape
+from pages.parts.present.story_editor import edit
+from pages.parts.present.story_reading import material_of, read
 from pages.parts.runs import page_header
-from pages.parts.story_editor import edit
-from pages.parts.story_reading import material_of, read
 from pages.parts.view import View, current
 
 MODES = {"read": "Read", "edit": "Edit"}

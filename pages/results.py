@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from emt_core.comparison.arms import (
+from emt_core.evaluation.comparison.arms import (
     FEWEST_SEEDS,
     Arm,
     Difference,
@@ -14,16 +14,16 @@ from emt_core.comparison.arms import (
     dynamics,
     reference_of,
 )
-from emt_core.comparison.runs import Run, comparable, runs_of
-from emt_core.figures import numbers
-from emt_core.figures import results as figures
+from emt_core.evaluation.comparison.runs import Run, comparable, runs_of
+from emt_core.explore import numbers
+from emt_core.explore.figures import results as figures
 from pages.parts import glossary
 from pages.parts.choice import choice
 from pages.parts.empty import first_steps
-from pages.parts.how_sure import how_sure
-from pages.parts.paper_results import paper_section
 from pages.parts.plain import escape
-from pages.parts.rollouts import rollouts
+from pages.parts.results.how_sure import how_sure
+from pages.parts.results.paper import paper_section
+from pages.parts.results.rollouts import rollouts
 from pages.parts.runs import launch_problem, page_header, start
 from pages.parts.view import View, current
 
@@ -287,7 +287,7 @@ def _empty(view: View) -> None:
 
 
 def _planned(view: View) -> bool:
-    from emt_core.recipe import load_recipe
+    from emt_core.recipe.recipe import load_recipe
 
     return view.recipe_file is not None and any(i.stage == "evaluate" for i in load_recipe(view.recipe_file).instances)
 

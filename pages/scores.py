@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from emt_core.explore.distribution import (
+from emt_core.explore import numbers
+from emt_core.explore.figures import scores as distributions
+from emt_core.explore.figures.palette import CATEGORY, ROLE, SELECTED
+from emt_core.explore.tables.score_scale import PROBABILITY
+from emt_core.explore.tables.scores import (
     Distribution,
     Scale,
     beyond,
@@ -19,9 +23,6 @@ from emt_core.explore.distribution import (
     superiority,
     to_scale,
 )
-from emt_core.explore.score_scale import PROBABILITY
-from emt_core.figures import distributions, numbers
-from emt_core.figures.palette import CATEGORY, ROLE, SELECTED
 from pages.parts import glossary
 from pages.parts import view as reading
 from pages.parts.choice import choice

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from pages.parts.cut_budget import budget
-from pages.parts.cut_comparison import compare
-from pages.parts.cut_controls import caps, leave_out, sliders
-from pages.parts.cut_export import export
-from pages.parts.cut_figures import border, make_up, measures, price_of_tightening
-from pages.parts.cut_saving import save, saved
 from pages.parts.empty import needs
 from pages.parts.runs import page_header
+from pages.parts.select.budget import budget
+from pages.parts.select.comparison import compare
+from pages.parts.select.controls import caps, leave_out, sliders
+from pages.parts.select.export import export
+from pages.parts.select.figures import border, make_up, measures, price_of_tightening
+from pages.parts.select.saving import save, saved
 from pages.parts.view import View, current
 
 

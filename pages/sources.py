@@ -8,24 +8,23 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from emt_core.artifact import read_json
+from emt_core.data.index import SourceRange
 from emt_core.errors import EmtError
-from emt_core.explore.contact_strip import TILE_PX, contact_strip, handful
-from emt_core.explore.lineage import after_reading, labels_of
-from emt_core.explore.source_editing import Changes, changes, recipe_sources
-from emt_core.figures import numbers
-from emt_core.figures.source_mix import source_mix
-from emt_core.index import SourceRange
-from emt_core.recipe import Recipe, load_recipe
-from emt_core.source_config import SourceConfig
-from emt_core.stage_config import SourcesConfig
+from emt_core.explore import numbers
+from emt_core.explore.figures.sources import source_mix
+from emt_core.explore.tables.contact_strip import TILE_PX, contact_strip, handful
+from emt_core.recipe.recipe import Recipe, load_recipe
+from emt_core.recipe.sources import SourceConfig, SourcesConfig
+from emt_core.run.edits import Changes, changes, recipe_sources
+from emt_core.workspace.artifact import read_json
+from emt_core.workspace.lineage import after_reading, labels_of
 from pages.parts import glossary
 from pages.parts.cards import image_bytes, webp_uri
 from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import page_header, start
-from pages.parts.source_detail import detail
-from pages.parts.source_editor import editor
+from pages.parts.sources.detail import detail
+from pages.parts.sources.editor import editor
 from pages.parts.view import View, current
 
 CARDS = 12

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from emt_core.comparison.runs import arm_and_seed
 from emt_core.errors import EmtError
-from emt_core.explore.training_runs import (
+from emt_core.evaluation.comparison.runs import arm_and_seed
+from emt_core.explore import numbers
+from emt_core.explore.figures import curves
+from emt_core.explore.tables.train import (
     GrowingSteps,
     TrainingRun,
     at_work,
@@ -19,16 +21,15 @@ from emt_core.explore.training_runs import (
     training_runs,
     with_rates,
 )
-from emt_core.figures import curves, numbers
-from emt_core.progress import duration
-from emt_core.recipe import load_recipe
-from emt_core.vla_config import FinetuneConfig
+from emt_core.recipe.finetune import FinetuneConfig
+from emt_core.recipe.recipe import load_recipe
+from emt_core.workspace.progress import duration
 from pages.parts import glossary
 from pages.parts.choice import choice
 from pages.parts.empty import first_steps
 from pages.parts.plain import escape
-from pages.parts.retained import retained_section
 from pages.parts.runs import launch_problem, page_header, start
+from pages.parts.train.retained import retained_section
 from pages.parts.view import View, current
 
 BARE = {"displayModeBar": False}

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from emt_core.artifact import Artifact, read_json
-from emt_core.explore.lineage import labels_of
-from emt_core.figures import estimator, numbers, trust
+from emt_core.explore import numbers
+from emt_core.explore.figures import estimator, trust
+from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.lineage import labels_of
 from pages.parts import view as reading
 from pages.parts.cards import gallery
 from pages.parts.choice import choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emt_core.robot_data.actions import ActionMap
+from emt_core.data.robot.actions import ActionMap
 
 
 class DotPolicy:

@@ -6,11 +6,11 @@ import sys
 
 from dot_policy import DotPolicy
 
-from emt_core.artifact import Workspace
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
 from emt_core.stages import evaluate
+from emt_core.workspace.artifact import Workspace
 
 
 def main(recipe: str, workspace: str) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emt_core.artifact import Workspace, write_json
-from emt_core.benchmarks.base import Episode
-from emt_core.benchmarks.episodes import EpisodeLog
-from emt_core.benchmarks.results import summarize
-from emt_core.benchmarks.rollout import Played
-from emt_core.benchmarks.seeds import EVAL_SEEDS
+from emt_core.evaluation.benchmarks.base import Episode
+from emt_core.evaluation.closed_loop.episodes import EpisodeLog
+from emt_core.evaluation.closed_loop.results import summarize
+from emt_core.evaluation.closed_loop.rollout import Played
+from emt_core.evaluation.seeds import EVAL_SEEDS
+from emt_core.workspace.artifact import Workspace, write_json
 
 TASKS = ("door-open-v3", "drawer-open-v3", "reach-v3")
 WORDS = {"door-open-v3": "open the door", "drawer-open-v3": "open the drawer", "reach-v3": "reach the red ball"}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emt_core.artifact import Artifact
-from emt_core.index import Index
-from emt_core.progress import Progress
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.proximity.base import Inputs
-from emt_core.stage_config import Runtime
-from emt_core.store import Features
+from emt_core.recipe.base import Runtime
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.progress import Progress
 
 
 def measure_inputs(made: Mapping[str, Artifact], base: Path, **more: Any) -> Inputs:

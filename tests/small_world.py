@@ -74,7 +74,7 @@ def picture(rng: np.random.Generator, *, near: bool, side: int = 48) -> np.ndarr
 
 
 def write_robot(folder: Path, *, episodes: int, seed: int, frames: int = 10) -> None:
-    from emt_core.demo.lerobot_writer import LeRobotWriter
+    from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     rng = np.random.default_rng(seed)
     camera = "observation.images.front"

@@ -64,7 +64,7 @@ def lerobot_folder(
     root: Path, *, version: str = "v3.0", storage: str = "video", episodes: int = 3, length: int = 12, **options: Any
 ) -> Path:
     """A set whose frames tell episode and frame by their colour: red = 20 + 60 * episode, green = 10 * frame."""
-    from emt_core.demo.lerobot_writer import LeRobotWriter
+    from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     camera = "observation.images.front"
     with LeRobotWriter(

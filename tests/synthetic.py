@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from emt_core.artifact import Artifact, Workspace, make_key, write_json
-from emt_core.index import IMAGE_TYPE, SCHEMA, Index
-from emt_core.plan import stage_module
-from emt_core.progress import Progress
-from emt_core.sample import Role
-from emt_core.stage_config import Runtime, StageConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features, Table, feature_table
+from emt_core.data.features import Features, feature_table
+from emt_core.data.index import IMAGE_TYPE, SCHEMA, Index
+from emt_core.recipe.base import Role, Runtime, StageConfig
+from emt_core.run.plan import stage_module
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import Artifact, Workspace, make_key, write_json
+from emt_core.workspace.progress import Progress
+from emt_core.workspace.table import Table
 
 BLOCK_ROWS = 100_000
 IMAGE_SIDE = 32

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
-from emt_core.artifact import write_json
-from emt_core.explore import ablation as module
-from emt_core.explore.ablation import ablation, markdown, near_share, strategy_words, table
-from emt_core.explore.lineage import finished
-from emt_core.figures.ablation import planted_bars
-from emt_core.selection.order import gumbel_scores
-from emt_core.stage_config import SelectConfig
-from emt_core.trust.config import TrustConfig
+from emt_core.data.draws import gumbel_scores
+from emt_core.explore.figures.ablation import planted_bars
+from emt_core.explore.tables import ablation as module
+from emt_core.explore.tables.ablation import ablation, markdown, near_share, strategy_words, table
+from emt_core.recipe.selection import SelectConfig
+from emt_core.recipe.trust import TrustConfig
+from emt_core.workspace.artifact import write_json
+from emt_core.workspace.lineage import finished
 
 
 def index_of(metas: list[dict | None]) -> SimpleNamespace:

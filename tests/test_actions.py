@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from emt_core.demo.lerobot_writer import LeRobotWriter
+from emt_core.data.robot.actions import ActionMap, fit_action_map
+from emt_core.data.robot.episodes import read_episodes
+from emt_core.data.robot.lerobot_writer import LeRobotWriter
+from emt_core.data.robot.statistics import stream_statistics
+from emt_core.data.robot.training_frames import fit_map, open_set
 from emt_core.errors import EmtError
-from emt_core.robot_data.actions import ActionMap, fit_action_map
-from emt_core.robot_data.episodes import read_episodes
-from emt_core.robot_data.statistics import stream_statistics
-from emt_core.robot_data.training_frames import fit_map, open_set
-from emt_core.vla_config import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig, RobotData
 
 HAND = ("x", "y", "z", "grip")
 SINGLE = ("x", "y", "z", "roll", "pitch", "yaw", "grip")

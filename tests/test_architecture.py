@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -10,31 +10,75 @@ from pathlib import Path
 
 import pytest
 import yaml
+from import_graph import ROOT, circles, floors, import_graph, imported, module_name, python_files
 
-from emt_core.configs import CONFIGS
 from emt_core.flow import FLOW, STAGES
+from emt_core.recipe.recipe import CONFIGS
 
-ROOT = Path(__file__).parents[1]
 CORE = ROOT / "emt_core"
 HEAVY = {"torch", "transformers", "open_clip", "umap", "pacmap", "sklearn", "lance", "datasets", "streamlit"}
 
+ROOMS = (
+    "cli",
+    "stages",
+    "explore",
+    "selection",
+    "proximity",
+    "training",
+    "evaluation",
+    "models",
+    "data",
+    "run",
+    "recipe",
+    "workspace",
+    "flow",
+    "errors",
+)
+"""The rooms of emt_core, top first: each imports only what stands below it (docs/architecture.md)."""
 
-def python_files(*folders: str) -> list[Path]:
-    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / name for name in tracked.splitlines() if name.startswith(folders) and (ROOT / name).exists()]
+MOST_FLOORS = 15
 
 
-def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Full names of the modules that a file imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    files = [path for path in python_files("emt_core/") if path != CORE / "__init__.py"]
+    return import_graph(files)
+
+
+def test_emt_core_holds_its_rooms_and_nothing_else():
+    names = {path.relative_to(CORE).parts[0].removesuffix(".py") for path in python_files("emt_core/")}
+    assert names - {"__init__"} == set(ROOMS)
+
+
+def test_no_import_runs_up(graph: dict[str, set[str]]):
+    order = {name: place for place, name in enumerate(ROOMS)}
+    up = [f"{m} imports {n}" for m in graph for n in graph[m] if order[room(n)] < order[room(m)]]
+    assert not up
+
+
+def test_no_import_runs_in_a_circle():
+    assert not circles(import_graph(python_files("emt_core/", "pages/", "demo/", "app.py")))
+
+
+def test_emt_core_has_few_floors(graph: dict[str, set[str]]):
+    high = {module: floor for module, floor in floors(graph).items() if floor > MOST_FLOORS}
+    assert not high
+
+
+def test_circles_and_floors_are_found_where_they_are():
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": {"e"}, "e": {"f"}, "f": {"d"}}
+    assert circles(graph) == [["d", "e", "f"]]
+    assert floors({m: graph[m] for m in "abc"}) == {"a": 3, "b": 2, "c": 1}
+
+
+def test_builders_stay_outside_of_the_product():
+    for path in python_files("emt_core/", "pages/", "app.py"):
+        outside = {name for name in imported(path) if name.split(".")[0] in ("demo", "speed", "tests")}
+        assert not outside, f"{path.relative_to(ROOT)} imports {outside}"
 
 
 def test_core_never_imports_streamlit_or_the_pages():
@@ -45,25 +89,17 @@ def test_core_never_imports_streamlit_or_the_pages():
 
 def test_stages_never_import_each_other():
     for path in python_files("emt_core/stages/"):
-        others = [n for n in imported(path) if n.startswith("emt_core.stages.") and path.stem != "__init__"]
+        others = [n for n in imported(path) if n.startswith("emt_core.run.stage.") and path.stem != "__init__"]
         names = {name.split(".")[2] for name in others}
         assert not names & set(STAGES), f"{path.name} imports stage(s) {names & set(STAGES)}"
 
 
-@pytest.mark.parametrize("below", ["figures", "readers", "encoders", "proximity", "metrics", "exporters", "category"])
-def test_lower_layers_do_not_import_upper_ones(below: str):
-    for path in python_files(f"emt_core/{below}/"):
-        for name in imported(path):
-            upper = name.startswith(("emt_core.stages.", "emt_core.jobs", "emt_core.cli", "emt_core.runner"))
-            assert not upper, f"{path.relative_to(ROOT)} imports {name}"
-
-
 def test_figures_are_pure():
-    for path in python_files("emt_core/figures/"):
+    for path in python_files("emt_core/explore/figures/"):
         for name in imported(path):
-            assert not name.startswith(("emt_core.artifact", "emt_core.store", "emt_core.index")), (
-                f"{path.name}: {name}"
-            )
+            assert not name.startswith(
+                ("emt_core.workspace.artifact", "emt_core.workspace.table", "emt_core.data.index")
+            ), f"{path.name}: {name}"
 
 
 def test_every_stage_has_its_file_config_and_version():
@@ -91,12 +127,12 @@ def test_every_stage_module_is_light_at_the_top():
 
 def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
     script = (
-        "import sys, emt_core, emt_core.cli, emt_core.plan, emt_core.status, emt_core.jobs\n"
-        "from emt_core.plan import stage_module\n"
+        "import sys, emt_core, emt_core.cli.main, emt_core.run.plan, emt_core.run.status, emt_core.run.jobs\n"
+        "from emt_core.run.plan import stage_module\n"
         "from emt_core.flow import FLOW\n"
         "[stage_module(s.name) for s in FLOW]\n"
         "sys.argv = ['emt', '--help']\n"
-        "code = emt_core.cli.main(['--help'])\n"
+        "code = emt_core.cli.main.main(['--help'])\n"
         f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -125,23 +161,19 @@ def test_no_pickle_and_no_remote_code():
 
 
 def test_config_fields_are_documented_below_themselves():
-    from emt_core import recipe, source_config, stage_config
+    from emt_core.recipe.base import Frozen
 
-    configs = {model.__module__ for model in CONFIGS.values()}
     obvious = {"seed", "stage", "name", "config", "instances", "caps", "quotas", "weight_decay", "conversations"}
-    for module in (source_config, stage_config, recipe, *(sys.modules[name] for name in configs)):
+    for path in python_files("emt_core/recipe/"):
+        module = importlib.import_module(module_name(path))
         for name, model in vars(module).items():
-            if (
-                isinstance(model, type)
-                and issubclass(model, source_config.Frozen)
-                and model.__module__ == module.__name__
-            ):
+            if isinstance(model, type) and issubclass(model, Frozen) and model.__module__ == module.__name__:
                 for field, info in model.model_fields.items():
                     assert info.description or field in obvious, f"{name}.{field} has no docstring"
 
 
 def test_recipes_in_the_repository_are_valid():
-    from emt_core.recipe import load_recipe
+    from emt_core.recipe.recipe import load_recipe
 
     found = sorted((ROOT / "recipes").glob("*.yaml"))
     assert found

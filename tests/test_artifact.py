@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from emt_core.artifact import Workspace, make_key, write_json
 from emt_core.errors import EmtError
+from emt_core.workspace.artifact import Workspace, make_key, write_json
 
 FACTS = {"stage": "embed", "version": 1, "config": {"a": 1}, "identity": None, "parents": {"sources": "k"}}
 MANIFEST = {"stage": "embed", "key": "k", "rows": 1, "metrics": {}, "parents": {}, "config": {}, "finished": 1.0}
@@ -32,7 +32,7 @@ def test_key_depends_on_every_fact_and_not_on_order():
 
 
 def test_key_is_the_same_in_every_process():
-    script = f"from emt_core.artifact import make_key; print(make_key(**{FACTS!r}))"
+    script = f"from emt_core.workspace.artifact import make_key; print(make_key(**{FACTS!r}))"
     seeds = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in (1, 2)]
     keys = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e).stdout for e in seeds}
     assert keys == {make_key(**FACTS) + "\n"}
@@ -70,7 +70,7 @@ def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(workspace:
             raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
-        patched.setattr("emt_core.artifact.write_text", full)
+        patched.setattr("emt_core.workspace.artifact.write_text", full)
         workspace.commit("embed", "k", MANIFEST, scratch)
     assert workspace.finish_commit("embed", "k") is None
     assert len(list((building / "data").rglob("*"))) == 4
@@ -91,7 +91,7 @@ def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Worksp
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         if stop == "unlink":
             write_json(building / "progress.json", {})
-            patched.setattr("emt_core.artifact.write_text", lambda path, text, durable: path.write_text(text))
+            patched.setattr("emt_core.workspace.artifact.write_text", lambda path, text, durable: path.write_text(text))
         patched.setattr(*(("shutil.rmtree", killed) if stop == "rmtree" else (Path, stop, killed)))
         workspace.commit("embed", "k", MANIFEST, ("checkpoints",))
     assert workspace.find("embed", "k") is None
@@ -112,7 +112,7 @@ def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted
         written.append(path.name)
         path.write_text(text)
 
-    monkeypatch.setattr("emt_core.artifact.write_text", noted)
+    monkeypatch.setattr("emt_core.workspace.artifact.write_text", noted)
     artifact = workspace.commit("embed", "k", MANIFEST)
     assert [p.name for p in artifact.data.iterdir()] == ["kept"] and written == ["manifest.json"]
 
@@ -149,7 +149,7 @@ def test_write_json_leaves_the_old_file_when_writing_fails(tmp_path: Path):
 
 def test_only_one_process_builds_and_a_killed_one_frees_the_lock(workspace: Workspace):
     script = (
-        "import sys, time\nfrom emt_core.artifact import Workspace\n"
+        "import sys, time\nfrom emt_core.workspace.artifact import Workspace\n"
         f"with Workspace.open({str(workspace.path)!r}).lock('embed', 'k'):\n"
         "    print('held', flush=True)\n    time.sleep(60)"
     )

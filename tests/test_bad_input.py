@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from small_world import picture, small_world, turns, write_robot
 
-from emt_core.artifact import Workspace
-from emt_core.cli import main
+from emt_core.cli.main import main
+from emt_core.workspace.artifact import Workspace
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import pytest
 from dot_policy import DotPolicy, delta_map
 from pydantic import TypeAdapter, ValidationError
 
-from emt_core.benchmark_config import BenchmarkConfig, RehearsalConfig
-from emt_core.benchmarks.base import FAILURES, MOST_EPISODES, Benchmark, Task, episodes_of, layout_seed
-from emt_core.benchmarks.launching import Worker
-from emt_core.benchmarks.registry import resolve
-from emt_core.benchmarks.rollout import Played, Simulators
-from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS
-from emt_core.demo.robots import DEMONSTRATION_SEEDS
 from emt_core.errors import EmtError
-from emt_core.vla_config import DemosConfig
+from emt_core.evaluation.benchmarks.base import FAILURES, MOST_EPISODES, Benchmark, Task, episodes_of, layout_seed
+from emt_core.evaluation.benchmarks.registry import resolve
+from emt_core.evaluation.closed_loop.launching import Worker
+from emt_core.evaluation.closed_loop.rollout import Played, Simulators
+from emt_core.evaluation.recording.tasks import DEMONSTRATION_SEEDS
+from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS
+from emt_core.recipe.evaluate import BenchmarkConfig, RehearsalConfig
+from emt_core.recipe.finetune import DemosConfig
 
 
 def made(base: Path = Path(), demos: dict | None = None, **fields) -> Benchmark:
@@ -317,12 +317,12 @@ def _with(benchmark: Benchmark, settings: dict) -> Benchmark:
 
 
 def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
-    from emt_core.demo.mujoco_scene import CameraPose, SceneRenderer, use_headless_gl
+    from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, use_headless_gl
 
     use_headless_gl()
     pytest.importorskip("metaworld")
-    from emt_core.demo.demonstrations import make_env
-    from emt_core.demo.robots import RobotSet, RobotTask
+    from emt_core.evaluation.recording.demonstrations import make_env
+    from emt_core.evaluation.recording.tasks import RobotSet, RobotTask
 
     class Camera:
         spec = SimpleNamespace(

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from dot_policy import delta_map
 
-from emt_core.benchmarks.serving import PolicyServer
-from emt_core.benchmarks.simulators import wire
 from emt_core.errors import EmtError
+from emt_core.evaluation.closed_loop.serving import PolicyServer
+from emt_core.evaluation.simulators import wire
 
 ROOT = Path(__file__).parents[1]
-SIMULATORS = ROOT / "emt_core" / "benchmarks" / "simulators"
+SIMULATORS = ROOT / "emt_core" / "evaluation" / "simulators"
 OWN = {
     "worker": set(),
     "wire": set(),

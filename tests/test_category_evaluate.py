@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from emt_core.category.evaluate import Labelled, accuracy, judge, report
 from emt_core.errors import EmtError
+from speed.category_accuracy import Labelled, accuracy, judge, report
 
 ROOT = Path(__file__).parents[1]
 LABELLED = ROOT / "tests" / "data" / "categories" / "labelled.jsonl"
@@ -29,11 +29,11 @@ def test_the_page_holds_what_a_fresh_run_gives(judged, split, rows):
     chosen = [row for row in judged if row.split == split]
     same = block == report(chosen)
     assert len(chosen) == rows
-    assert same, f"docs/categories.md is out of date: put in `python -m emt_core.category.evaluate --split {split}`"
+    assert same, f"docs/categories.md is out of date: put in `python -m speed.category_accuracy --split {split}`"
 
 
 def test_the_command_prints_the_report(judged):
-    command = [sys.executable, "-m", "emt_core.category.evaluate", "--file", str(LABELLED), "--split", "tune"]
+    command = [sys.executable, "-m", "speed.category_accuracy", "--file", str(LABELLED), "--split", "tune"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     assert printed == report([row for row in judged if row.split == "tune"]) + "\n"
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emt_core.category import CATEGORIES, agents, charts, demands, of_side, reading, relations, side_of
-from emt_core.category.cue import Rule, Rules
-from emt_core.category.evaluate import judge
-from emt_core.category.rules import classify
-from emt_core.category.turn import exchange
-from emt_core.sample import Turn
+from emt_core.data.sample import Turn
+from emt_core.selection.category import CATEGORIES, agents, charts, demands, of_side, reading, relations, side_of
+from emt_core.selection.category.cue import Rule, Rules
+from emt_core.selection.category.rules import classify
+from emt_core.selection.category.turn import exchange
+from speed.category_accuracy import judge
 
 DATA = Path(__file__).parent / "data"
 LABELLED = DATA / "categories" / "labelled.jsonl"

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage, stage_context
 
-from emt_core.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
+from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
-from emt_core.stage_config import CategoryConfig, Runtime
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.selection import CategoryConfig
+from emt_core.selection.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
 from emt_core.stages import category as stage
-from emt_core.store import Table, feature_table
+from emt_core.workspace.table import Table
 
 CLIP_CONFIG = {
     "embed_dim": 24,
@@ -72,7 +74,7 @@ def put_same_sources(made):
     """The same sources artifact under another key, so that the stage's own result is not found."""
     import shutil
 
-    from emt_core.artifact import Artifact
+    from emt_core.workspace.artifact import Artifact
 
     path = made.artifacts["sources"].path
     copy = path.with_name("0" * 16)
@@ -100,21 +102,21 @@ def clip_folder(tmp_path_factory):
 
 def clip_embed(made, folder, vectors, status):
     """A hand-made embed artifact that says it comes from this CLIP folder."""
-    from emt_core.encoders.clip import clip_identity
+    from emt_core.models.encoders.clip import clip_identity
 
     artifact = put_artifact(made, "embed", {"features.lance": feature_table(vectors.astype(np.float16), status)})
     path = artifact.path / "manifest.json"
     facts = {"config": {"encoder": "clip", "model": str(folder)}, "base": str(folder)}
     facts["identity"] = clip_identity(str(folder), folder)
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
-    from emt_core.artifact import Artifact
+    from emt_core.workspace.artifact import Artifact
 
     return Artifact(artifact.path)
 
 
 def test_image_labels_name_the_prompts_own_category(made, clip_folder):
     """Features that are the text directions themselves must get their own labels; between two of them is unsure."""
-    from emt_core.encoders.clip import ClipEncoder
+    from emt_core.models.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(str(clip_folder), clip_folder)
     encoder.load("cpu", "float32")
@@ -159,7 +161,7 @@ def test_features_of_another_encoder_or_other_weights_are_one_clear_message(made
     artifact = clip_embed(made, clip_folder, vectors, [""] * made.index.rows)
     path = artifact.path / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"identity": {"hash": "of other weights"}}))
-    from emt_core.artifact import Artifact
+    from emt_core.workspace.artifact import Artifact
 
     with pytest.raises(EmtError, match="not those that made the features"):
         of_embed_artifact(Artifact(artifact.path), device="cpu")

@@ -9,7 +9,7 @@ import pytest
 from small_world import small_world
 from typer.testing import CliRunner
 
-from emt_core.cli import app, main
+from emt_core.cli.main import app, main
 from emt_core.errors import Stopped
 from emt_core.flow import FLOW
 
@@ -73,7 +73,7 @@ def test_help_says_what_a_stage_needs_and_names_instances_that_there_are():
 def test_a_model_that_nobody_answers_for_is_told_before_it_is_loaded(capfd, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(
-        "emt_core.training.model_check.ModelCheck", lambda *_, **__: pytest.fail("it was tried to load it")
+        "emt_core.training.midtrain.model_check.ModelCheck", lambda *_, **__: pytest.fail("it was tried to load it")
     )
     assert main(["check-model", "nobody/no-such-model-at-all"]) == 2
     said = capfd.readouterr().err

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from evaluate_world import TASKS, evaluated, experiment
 
-from emt_core.artifact import Workspace, write_json
-from emt_core.comparison.arms import arms_of, by_task, differences, dynamics, reference_of, t_interval
-from emt_core.comparison.paper import PAPERS_OWN, figures_for, paper_results
-from emt_core.comparison.runs import ALL, comparable, runs_of
-from emt_core.comparison.training import trained
 from emt_core.errors import EmtError
-from emt_core.explore.lineage import finished
-from emt_core.figures import results as figures
+from emt_core.evaluation.comparison.arms import arms_of, by_task, differences, dynamics, reference_of, t_interval
+from emt_core.evaluation.comparison.paper import PAPERS_OWN, figures_for, paper_results
+from emt_core.evaluation.comparison.runs import ALL, comparable, runs_of
+from emt_core.evaluation.comparison.training import trained
+from emt_core.explore.figures import results as figures
+from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.lineage import finished
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from emt_core.demo import general
-from emt_core.demo.build import build_pool
-from emt_core.demo.drawing import fonts_available
-from emt_core.demo.pool import PLANS, POOL_SEED, compose
-from emt_core.demo.sample import IMAGE_SIZE, DemoSample
+from demo import general
+from demo.build import build_pool
+from demo.drawing import fonts_available
+from demo.pool import PLANS, POOL_SEED, compose
+from demo.sample import DemoSample
 from emt_core.errors import EmtError
+from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 ASSETS = Path(__file__).parents[1] / "assets" / "demo"
 PLAIN = [plan for plan in PLANS if plan.style == "plain"]
@@ -28,7 +29,7 @@ needs_fonts = pytest.mark.skipif(not fonts_available(), reason="build-time fonts
 
 
 def gl_works() -> bool:
-    from emt_core.demo.mujoco_scene import use_headless_gl
+    from emt_core.evaluation.recording.mujoco_scene import use_headless_gl
 
     use_headless_gl()
     try:
@@ -192,7 +193,7 @@ class TestShipped:
                 assert all(0 <= float(v) <= 1 for v in match.groups())
 
     def test_robot_sets(self):
-        from emt_core.demo.robots import DEMONSTRATION_SEEDS, ROBOT_SETS
+        from emt_core.evaluation.recording.tasks import DEMONSTRATION_SEEDS, ROBOT_SETS
 
         for robot_set in ROBOT_SETS:
             root = ASSETS / "robots" / robot_set.name
@@ -214,7 +215,7 @@ class TestShipped:
 def test_projection_agrees_with_segmentation():
     import mujoco
 
-    from emt_core.demo.mujoco_scene import CameraPose, SceneRenderer, point_camera, project
+    from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, point_camera, project
 
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><camera name='c'/><geom name='ball' type='sphere' size='.03' pos='.2 .1 .15'/>"
@@ -238,8 +239,8 @@ def test_tabletop_answers_lie_on_what_they_name():
     pytest.importorskip("gymnasium_robotics")
     if not fonts_available():
         pytest.skip("build-time fonts are not installed")
-    from emt_core.demo.sim_questions import questions
-    from emt_core.demo.tabletop import tabletop_views
+    from demo.sim_questions import questions
+    from demo.tabletop import tabletop_views
 
     checked: Counter[str] = Counter()
     for index in range(6):
@@ -274,8 +275,8 @@ def eval_point(answer: str) -> tuple[int, int]:
 @needs_gl
 def test_an_expert_episode_records_and_the_seed_decides_it():
     pytest.importorskip("metaworld")
-    from emt_core.demo.demonstrations import record_episode
-    from emt_core.demo.robots import EVALUATION_SEED_START, ROBOT_SETS
+    from emt_core.evaluation.recording.demonstrations import record_episode
+    from emt_core.evaluation.recording.tasks import EVALUATION_SEED_START, ROBOT_SETS
 
     robot_set = ROBOT_SETS[1]
     task = robot_set.tasks[1]

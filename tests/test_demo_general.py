@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emt_core.demo import words
-from emt_core.demo.drawing import COLOURS, fonts_available
-from emt_core.demo.general import FAMILIES, draw, general_samples
-from emt_core.demo.layout_questions import CLEAR, Placed, relations
-from emt_core.demo.phrasing import QUESTIONS, article, plural, point
-from emt_core.demo.sample import EMBODIED_KINDS, IMAGE_SIZE, DemoSample
+from demo import words
+from demo.drawing import COLOURS, fonts_available
+from demo.general import FAMILIES, draw, general_samples
+from demo.layout_questions import CLEAR, Placed, relations
+from demo.phrasing import QUESTIONS, article, plural, point
+from demo.sample import EMBODIED_KINDS, DemoSample
+from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 pytestmark = pytest.mark.skipif(not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md")
 
@@ -42,7 +43,7 @@ def test_an_image_depends_on_its_seed_and_index_only(family: str) -> None:
 
 def test_drawing_is_the_same_in_every_process() -> None:
     script = (
-        "from emt_core.demo.general import FAMILIES, draw; from hashlib import sha256; print(sha256(repr("
+        "from demo.general import FAMILIES, draw; from hashlib import sha256; print(sha256(repr("
         "[(s.image.tobytes(), s.turns, s.meta) for f in FAMILIES for i in range(10 if f != 'scenes' else 300)"
         " for s in draw(f, 3, i)]"
         ").encode()).hexdigest())"
@@ -82,7 +83,7 @@ def test_points_are_on_the_shape_they_name() -> None:
 
 
 def test_points_are_on_the_ink_of_the_glyph() -> None:
-    from emt_core.demo.emoji import CONCEPTS, _paste
+    from demo.emoji import CONCEPTS, _paste
 
     key = (255, 0, 255)
     for i, name in enumerate(list(CONCEPTS)[::6]):

@@ -11,12 +11,12 @@ import yaml
 from pyarrow import parquet
 from test_model_measures import save_clip
 
-from emt_core.artifact import Artifact, Workspace
-from emt_core.explore.ablation import MEASURES, AblationRow, ablation
-from emt_core.index import Index
-from emt_core.plan import make_plan
-from emt_core.recipe import SHIPPED, build_recipe
-from emt_core.runner import run_plan
+from emt_core.data.index import Index
+from emt_core.explore.tables.ablation import MEASURES, AblationRow, ablation
+from emt_core.recipe.recipe import SHIPPED, build_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Artifact, Workspace
 
 POOL_ROWS, EPISODES = 8, 4
 TINY = {"tune_steps": 2, "tune_batch": 2}

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from emt_core.artifact import Workspace, read_json
-from emt_core.benchmarks.seeds import EVAL_SEEDS, TRAIN_SEEDS, check_eval_seed, check_train_seed
-from emt_core.demo import recording
-from emt_core.demo.demonstrations import Episode
-from emt_core.demo.recording import Recorder, robot_set_of
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.robot.episodes import read_episodes
 from emt_core.errors import EmtError
-from emt_core.plan import make_plan
-from emt_core.readers.lerobot_meta import load_meta
-from emt_core.recipe import build_recipe
-from emt_core.robot_data.episodes import read_episodes
-from emt_core.runner import run_plan
-from emt_core.vla_config import DemosConfig
+from emt_core.evaluation.recording import recorder as recording
+from emt_core.evaluation.recording.demonstrations import Episode
+from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
+from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS, check_eval_seed, check_train_seed
+from emt_core.recipe.finetune import DemosConfig
+from emt_core.recipe.recipe import build_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Workspace, read_json
 
 TASKS = ("reach-v3", "push-v3")
 
@@ -44,7 +44,7 @@ def fake_expert(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         recorded.append(seed)
         return fake_record(task, robot_set, seed, **settings)
 
-    monkeypatch.setattr("emt_core.demo.demonstrations.record_episode", record)
+    monkeypatch.setattr("emt_core.evaluation.recording.demonstrations.record_episode", record)
     monkeypatch.setattr(recording, "_results", here)
     return recorded
 
@@ -176,7 +176,7 @@ def test_bad_recordings_say_so(tmp_path: Path, fake_expert: list[int], monkeypat
         episode = fake_record(task, robot_set, seed, **settings)
         return Episode(frames=episode.frames, state=episode.state, action=episode.action, success=False)
 
-    monkeypatch.setattr("emt_core.demo.demonstrations.record_episode", fails)
+    monkeypatch.setattr("emt_core.evaluation.recording.demonstrations.record_episode", fails)
     with pytest.raises(EmtError, match="fails too often: 0 successes in 15 tries"):
         run(tmp_path)
 

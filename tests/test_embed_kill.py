@@ -18,9 +18,9 @@ import pytest
 import torch
 from encoders.tiny_models import save_internvl
 
-from emt_core.artifact import Artifact, Workspace
+from emt_core.data.features import Features
 from emt_core.stages import embed as stage
-from emt_core.store import Features
+from emt_core.workspace.artifact import Artifact, Workspace
 
 # 91 CPU seconds together, most of them imports of two dozen processes: a busy machine stretches them many times over
 pytestmark = pytest.mark.timeout(900)

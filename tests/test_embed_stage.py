@@ -14,18 +14,19 @@ from encoders.tiny_index import embed_plan, make_samples, write_sources
 from encoders.tiny_models import save_internvl
 from PIL import Image
 
-from emt_core.artifact import Workspace
-from emt_core.encoders import embedding
-from emt_core.encoders.batches import BATCHES_PER_WINDOW, windows
-from emt_core.encoders.fake import FakeEncoder
-from emt_core.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
+from emt_core.data.features import Features
+from emt_core.data.index import SourceRange
 from emt_core.errors import EmtError
-from emt_core.index import SourceRange
-from emt_core.plan import make_plan
-from emt_core.recipe import build_recipe
-from emt_core.runner import run_plan
+from emt_core.models.encoders import embedding
+from emt_core.models.encoders.batches import BATCHES_PER_WINDOW, windows
+from emt_core.models.encoders.fake import FakeEncoder
+from emt_core.models.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
+from emt_core.recipe.recipe import build_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
 from emt_core.stages import embed as stage
-from emt_core.store import Features, Table
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.table import Table
 
 RUNTIME = {"workers": 0, "batch_size": 8, "commit_rows": 32}
 
@@ -59,7 +60,7 @@ def test_one_row_for_each_index_row_in_its_order(workspace, roots, tmp_path):
     vectors, status = table(artifact)
     assert artifact.rows == len(vectors) == 130 and (status == "").all()
     encoder = FakeEncoder()
-    from emt_core.images import open_image
+    from emt_core.data.images.decode import open_image
 
     for row in (0, 2, 3, 89, 90, 129):
         root, samples = roots["pool"] if row < 90 else roots["arm"]

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from emt_core.artifact import Workspace
-from emt_core.demo.lerobot_writer import LeRobotWriter
+from emt_core.data.index import SourceRange
+from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
-from emt_core.explore import episodes as reading
-from emt_core.explore.episodes import cameras, curve_names, dimension_names, list_episodes, open_episode, strip
-from emt_core.figures.episodes import player
-from emt_core.index import SourceRange
-from emt_core.source_config import LeRobotSource
+from emt_core.explore.figures.episodes import player
+from emt_core.explore.tables import episodes as reading
+from emt_core.explore.tables.episodes import cameras, curve_names, dimension_names, list_episodes, open_episode, strip
+from emt_core.recipe.sources import LeRobotSource
+from emt_core.workspace.artifact import Workspace
 
 CAMERA = "observation.images.front"
 FRAMES = 24

@@ -11,13 +11,14 @@ from pyarrow import parquet
 from safetensors.numpy import load_file
 from synthetic import make_workspace, pool, robot, run_stage
 
+from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
-from emt_core.proximity import draws as draws_module
-from emt_core.proximity.draws import Draws, robot_rows
-from emt_core.proximity.learned import scaling
+from emt_core.proximity import batches as draws_module
+from emt_core.proximity.batches import Draws, robot_rows
+from emt_core.proximity.classifier import scaling
 from emt_core.proximity.split import TEST, TRAIN, VALIDATION, seeded_hash, split_by_hash, split_rows
-from emt_core.stage_config import EstimatorConfig
-from emt_core.store import Table, feature_table
+from emt_core.recipe.proximity import EstimatorConfig
+from emt_core.workspace.table import Table
 
 SOURCES = [
     pool("web", 1500, no_vector=0.05),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from emt_core.benchmark_config import BenchmarkConfig
-from emt_core.benchmarks.base import episodes_of
-from emt_core.benchmarks.registry import resolve
-from emt_core.benchmarks.rollout import Played, Simulators
+from emt_core.evaluation.benchmarks.base import episodes_of
+from emt_core.evaluation.benchmarks.registry import resolve
+from emt_core.evaluation.closed_loop.rollout import Played, Simulators
+from emt_core.recipe.evaluate import BenchmarkConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -14,19 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 from dot_policy import DotPolicy
 
-from emt_core.artifact import Artifact, Workspace, read_json, write_json
-from emt_core.benchmark_config import EvaluateConfig
-from emt_core.benchmarks.base import FAILURES
-from emt_core.benchmarks.episodes import SCHEMA
-from emt_core.benchmarks.results import summarize
-from emt_core.benchmarks.seeds import EVAL_SEEDS
 from emt_core.errors import EmtError
-from emt_core.plan import make_plan
-from emt_core.progress import Progress
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
-from emt_core.stage_config import Runtime
-from emt_core.stages import Context, evaluate
+from emt_core.evaluation.benchmarks.base import FAILURES
+from emt_core.evaluation.closed_loop.episodes import SCHEMA
+from emt_core.evaluation.closed_loop.results import summarize
+from emt_core.evaluation.seeds import EVAL_SEEDS
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.evaluate import EvaluateConfig
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.run.stage import Context
+from emt_core.stages import evaluate
+from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.progress import Progress
 
 TESTS = Path(__file__).parent
 DOT = {"name": "rehearsal", "tasks": ["reach", "chain"], "max_steps": 8}

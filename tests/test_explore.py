@@ -10,19 +10,20 @@ import pytest
 import yaml
 from synthetic import make_workspace, pool, robot, run_stage
 
-from emt_core.artifact import Workspace, write_json
-from emt_core.category import CATEGORIES
 from emt_core.errors import EmtError
-from emt_core.explore import columns
-from emt_core.explore.cutting import Cut, at_threshold, embodied_share, from_fraction, from_threshold
-from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
-from emt_core.explore.saving import add_selection
-from emt_core.explore.search import find_text
-from emt_core.neighbors import robot_bank
+from emt_core.explore.tables import columns
+from emt_core.explore.tables.search import find_text
+from emt_core.explore.tables.select import Cut, at_threshold, embodied_share, from_fraction, from_threshold
+from emt_core.proximity.neighbours import robot_bank
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.recipe.selection import CategoryConfig, SelectConfig
+from emt_core.run.edits import add_selection
 from emt_core.selection import Preview, decide
+from emt_core.selection.category import CATEGORIES
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.stage_config import CategoryConfig, EstimatorConfig, ScoreConfig, SelectConfig
-from emt_core.store import Table
+from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from emt_core.workspace.table import Table
 
 SOURCES = [pool("web", 300, text_only=0.1, no_vector=0.05), pool("near", 200, mean=2.0), robot("arm", 160, mean=3.0)]
 
@@ -164,7 +165,7 @@ def test_text_search_finds_every_row_whatever_its_case(made):
 
 
 def test_text_search_stops_at_its_bounds(made, monkeypatch):
-    monkeypatch.setattr("emt_core.explore.search.BATCH_ROWS", 64)
+    monkeypatch.setattr("emt_core.explore.tables.search.BATCH_ROWS", 64)
     found = find_text(made.index, "a", max_matches=10)
     assert not found.complete
     assert found.scanned < made.index.rows
@@ -172,7 +173,7 @@ def test_text_search_stops_at_its_bounds(made, monkeypatch):
 
 def test_a_text_search_that_stopped_goes_on_to_the_same_answer(made, monkeypatch):
     whole = find_text(made.index, "handle")
-    monkeypatch.setattr("emt_core.explore.search.BATCH_ROWS", 64)
+    monkeypatch.setattr("emt_core.explore.tables.search.BATCH_ROWS", 64)
     part, answers = None, 0
     while part is None or not part.complete:
         part, answers = find_text(made.index, "handle", after=part, max_seconds=0), answers + 1
@@ -181,7 +182,7 @@ def test_a_text_search_that_stopped_goes_on_to_the_same_answer(made, monkeypatch
 
 
 def test_a_text_search_looks_through_the_asked_sources_alone(made, monkeypatch):
-    monkeypatch.setattr("emt_core.explore.search.BATCH_ROWS", 64)
+    monkeypatch.setattr("emt_core.explore.tables.search.BATCH_ROWS", 64)
     _, near, arm = made.index.sources
     found = find_text(made.index, "a", sources=["arm"], max_seconds=0)
     assert (found.scanned, found.total) == (64, 160)

@@ -16,20 +16,21 @@ import pytest
 import yaml
 from synthetic import make_workspace, pool, robot, run_stage
 
-from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
-from emt_core.explore import columns, nearness
-from emt_core.explore.budget import TokenBudget, TokenCosts, costs_of_backbone, gpu_hours
-from emt_core.explore.columns import Coded
-from emt_core.explore.compare import Comparison, examples
-from emt_core.explore.cutting import Cut
-from emt_core.explore.flags import FlagBook
-from emt_core.explore.region_table import rows_as_file
-from emt_core.explore.saving import _tie_children
-from emt_core.explore.views import SavedView, ViewBook
+from emt_core.explore.curation.flags import FlagBook
+from emt_core.explore.curation.views import SavedView, ViewBook
+from emt_core.explore.tables import columns, nearness
+from emt_core.explore.tables.budget import TokenBudget, TokenCosts, costs_of_backbone, gpu_hours
+from emt_core.explore.tables.columns import Coded
+from emt_core.explore.tables.compare import Comparison, examples
+from emt_core.explore.tables.region_table import rows_as_file
+from emt_core.explore.tables.select import Cut
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.recipe.selection import CategoryConfig, SelectConfig
+from emt_core.run.recipes import _tie_children
 from emt_core.selection import Preview, decide
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.stage_config import CategoryConfig, EstimatorConfig, ScoreConfig, SelectConfig
+from emt_core.workspace.artifact import Workspace
 
 SOURCES = [pool("=web", 300, text_only=0.1, no_vector=0.05), pool("near", 200, mean=2.0), robot("arm", 160, mean=3.0)]
 HOSTILE = "<b>x</b> **y** $z$ \u2028 \ud800"
@@ -147,7 +148,7 @@ def test_two_processes_lose_nothing(book):
 def test_a_killed_writer_loses_nothing_it_was_told(book):
     script = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from emt_core.artifact import Artifact, Workspace\nfrom emt_core.explore.flags import FlagBook\n"
+        "from emt_core.workspace.artifact import Artifact, Workspace\nfrom emt_core.explore.curation.flags import FlagBook\n"
         "book = FlagBook(Workspace.open(sys.argv[1]), Artifact(Path(sys.argv[2])))\n"
         "for row in range(5):\n    book.set([row], 'wrong')\n    print(row, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"

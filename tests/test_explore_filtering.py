@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from synthetic import make_workspace, pool, put_artifact, robot
 
-from emt_core.artifact import Artifact
+from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
-from emt_core.explore.columns import Coded
-from emt_core.explore.filtering import NOTED, Facts, Wanted, arranged, near_cut, passing
-from emt_core.explore.nearness import WordSearch, clip_features, ranked
-from emt_core.store import feature_table
+from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, near_cut, passing
+from emt_core.explore.tables.columns import Coded
+from emt_core.explore.tables.nearness import WordSearch, clip_features, ranked
+from emt_core.workspace.artifact import Artifact
 
 CLIP = {
     "embed_dim": 24,
@@ -98,7 +98,7 @@ def clip(tmp_path_factory):
     import torch
     from safetensors.torch import save_file
 
-    from emt_core.encoders.clip import clip_identity
+    from emt_core.models.encoders.clip import clip_identity
 
     base = tmp_path_factory.mktemp("meaning")
     folder = base / "tiny"
@@ -121,8 +121,8 @@ def clip(tmp_path_factory):
 
 
 def test_words_rank_every_row_by_cosine(clip):
-    from emt_core.encoders.clip import ClipEncoder
-    from emt_core.store import Features
+    from emt_core.data.features import Features
+    from emt_core.models.encoders.clip import ClipEncoder
 
     artifact, _, folder = clip
     found = WordSearch(artifact).cosines("a robot arm over a table")

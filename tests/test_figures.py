@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emt_core.explore.density import Bounds, Region, bounds_of, cells, count_grid, leading_grid, mean_grid, rows_in
-from emt_core.explore.density import spread_sample as spread
-from emt_core.explore.distribution import beyond, bin_edges, bins_for, distribution, superiority, to_scale
-from emt_core.figures import composition, distributions, estimator, numbers, palette
-from emt_core.figures.comparison import in_and_out
-from emt_core.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
-from emt_core.figures.raster import opacity, paint_groups, paint_values, png_uri
-from emt_core.figures.sweep import FIRST_ROWS, sweep
+from emt_core.explore import numbers
+from emt_core.explore.figures import estimator, palette
+from emt_core.explore.figures import scores as distributions
+from emt_core.explore.figures import select as composition
+from emt_core.explore.figures.comparison import in_and_out
+from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
+from emt_core.explore.figures.raster import opacity, paint_groups, paint_values, png_uri
+from emt_core.explore.figures.sweep import FIRST_ROWS, sweep
+from emt_core.explore.tables.map import Bounds, Region, bounds_of, cells, count_grid, leading_grid, mean_grid, rows_in
+from emt_core.explore.tables.map import spread_sample as spread
+from emt_core.explore.tables.scores import beyond, bin_edges, bins_for, distribution, superiority, to_scale
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +70,7 @@ def test_a_source_keeps_its_colour_and_robots_are_orange():
 
 
 def test_every_category_has_a_colour_of_its_own():
-    from emt_core.category import CATEGORIES
+    from emt_core.selection.category import CATEGORIES
 
     assert set(CATEGORIES) == set(palette.CATEGORY)
     assert len(set(palette.CATEGORY.values())) == len(palette.CATEGORY)
@@ -149,9 +152,9 @@ def test_a_score_slider_reaches_what_can_be_told_apart():
 def test_every_kind_of_measure_says_what_its_score_is():
     from typing import get_args
 
-    from emt_core.explore.score_scale import OF_KIND
-    from emt_core.measure_config import Kind
+    from emt_core.explore.tables.score_scale import OF_KIND
     from emt_core.proximity import measure_of
+    from emt_core.recipe.proximity import Kind
 
     assert set(OF_KIND) == set(get_args(Kind))
     for kind, scale in OF_KIND.items():
@@ -168,7 +171,7 @@ def test_probability_scale_keeps_the_order():
 
 
 def test_superiority_is_the_area_under_the_curve():
-    from emt_core.metrics.ranking import auroc
+    from emt_core.proximity.metrics.ranking import auroc
 
     rng = np.random.default_rng(1)
     a, b = rng.normal(1, 1, 3000).astype(np.float32), rng.normal(0, 1, 3000).astype(np.float32)

@@ -22,17 +22,17 @@ from safetensors.torch import load_file
 from small_world import write_robot
 from test_frame_cache import Said, cache_of
 
-from emt_core.artifact import Artifact, Workspace, read_json
+from emt_core.data.robot import frame_cache as cache_module
+from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.plan import make_plan
-from emt_core.policies import finetuning
-from emt_core.policies.policy import Policy
-from emt_core.recipe import build_recipe
-from emt_core.robot_data import frame_cache as cache_module
-from emt_core.robot_data.training_frames import FrameOrder, join_frames, open_set
-from emt_core.runner import run_plan
+from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, RobotData
+from emt_core.recipe.recipe import build_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.training.policy import finetuning
+from emt_core.training.policy.policy import Policy
 from emt_core.training.steps_log import iterate_steps
-from emt_core.vla_config import ActionConfig, FinetuneConfig, RobotData
+from emt_core.workspace.artifact import Artifact, Workspace, read_json
 
 CAMERA = "observation.images.front"
 STEPS = 6
@@ -107,7 +107,7 @@ def test_what_a_run_leaves_behind(whole: Artifact, world: Path):
 
 def test_it_learns_a_movement_that_an_instruction_decides(world: Path, tmp_path: Path):
     """Two instructions, two opposite movements, the same pictures: after 60 steps the policy tells them apart."""
-    from emt_core.demo.lerobot_writer import LeRobotWriter
+    from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     rng = np.random.default_rng(0)
     with LeRobotWriter(
@@ -218,7 +218,7 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
     recipe = tmp_path / "vla.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(world)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["emt_core.cli", "run", str(recipe), "--workspace", str(tmp_path / "w")]
+    command += ["emt_core.cli.main", "run", str(recipe), "--workspace", str(tmp_path / "w")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     both = Workspace.open(tmp_path / "w").find("finetune", whole.key)

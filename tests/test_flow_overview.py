@@ -10,22 +10,23 @@ import pytest
 import yaml
 from small_world import small_world
 
-from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
-from emt_core.explore.flow_boxes import boxes_of, edges_of, folds_of, stage_columns
-from emt_core.explore.headline import headline
-from emt_core.explore.plan_cache import PlanCache
-from emt_core.explore.recipe_editing import add_recipe, add_stage, change_settings, settings_of
-from emt_core.figures.flow_picture import HEIGHT, STATE_COLOUR, WIDTH, Box, flow_picture
-from emt_core.figures.palette import INK, rgb
+from emt_core.explore.figures.flow import HEIGHT, STATE_COLOUR, WIDTH, flow_picture
+from emt_core.explore.figures.palette import INK, rgb
+from emt_core.explore.report.html import figure_json
+from emt_core.explore.tables.flow import Box, boxes_of, edges_of, folds_of, stage_columns
+from emt_core.explore.tables.headline import headline
 from emt_core.flow import FLOW, STAGES
-from emt_core.next_step import next_step
-from emt_core.plan import Plan, make_plan
-from emt_core.recent_workspaces import note_workspace, recent_workspaces, short_id
-from emt_core.recipe import load_recipe
-from emt_core.report.html import figure_json
-from emt_core.runner import run_plan
-from emt_core.status import InstanceStatus, plan_status
+from emt_core.recipe.form import settings_of
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.edits import add_stage, change_settings
+from emt_core.run.plan import Plan, make_plan
+from emt_core.run.plan_cache import PlanCache
+from emt_core.run.recipes import add_recipe
+from emt_core.run.runner import run_plan
+from emt_core.run.status import InstanceStatus, next_step, plan_status
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.recent import note_workspace, recent_workspaces, short_id
 
 
 @pytest.fixture(scope="module")
@@ -260,12 +261,12 @@ def test_a_plan_whose_renewal_fails_is_renewed_later(workspace, monkeypatch):
         tried.append(threading.current_thread())
         raise MemoryError
 
-    monkeypatch.setattr("emt_core.explore.plan_cache.make_plan", broken)
+    monkeypatch.setattr("emt_core.run.plan_cache.make_plan", broken)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     for times in (1, 2):
-        monkeypatch.setattr("emt_core.explore.plan_cache.FRESH_S", -1.0)
+        monkeypatch.setattr("emt_core.run.plan_cache.FRESH_S", -1.0)
         assert plans.plan(path) is first  # the old one is still good
-        monkeypatch.setattr("emt_core.explore.plan_cache.FRESH_S", 1e6)
+        monkeypatch.setattr("emt_core.run.plan_cache.FRESH_S", 1e6)
         deadline = time.monotonic() + 30
         while (len(tried) < times or tried[-1].is_alive()) and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -12,15 +12,15 @@ import pytest
 from filelock import FileLock
 from small_world import write_robot
 
+from emt_core.data.readers.lerobot import episode_frames
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.robot import frame_cache as cache_module
+from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
+from emt_core.data.robot.frames import square_frame, square_frames
+from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.readers.lerobot import episode_frames
-from emt_core.readers.lerobot_meta import load_meta
-from emt_core.robot_data import frame_cache as cache_module
-from emt_core.robot_data.frame_cache import CacheNeed, frame_caches
-from emt_core.robot_data.frames import square_frame, square_frames
-from emt_core.robot_data.training_frames import FrameOrder, join_frames, open_set
-from emt_core.source_config import LeRobotSource
-from emt_core.vla_config import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.sources import LeRobotSource
 
 CAMERA = "observation.images.front"
 
@@ -44,7 +44,7 @@ class Said:
     """A progress that remembers what was announced."""
 
     def __init__(self) -> None:
-        from emt_core.progress import Progress
+        from emt_core.workspace.progress import Progress
 
         self.lines: list[str] = []
         self.quiet = Progress(label="x", quiet=True)
@@ -55,7 +55,7 @@ class Said:
 
 
 def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_path: Path):
-    from emt_core.images import open_image
+    from emt_core.data.images.decode import open_image
 
     said = Said()
     source, cache = cache_of(world, tmp_path, said)

@@ -7,19 +7,22 @@ import pandas as pd
 import pytest
 from synthetic import make_workspace, pool, robot
 
-from emt_core.artifact import Workspace
+from emt_core.data.features import Features
+from emt_core.data.images.thumbnails import placeholder
+from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.explore.contact_strip import contact_strip, handful
-from emt_core.explore.distribution import bin_edges, distribution, joined, to_scale
-from emt_core.explore.estimator_reading import confusion, remarks
-from emt_core.explore.gap_tables import ALL_ROBOTS, cluster_order, matrix_table, nearest_sources, reading
-from emt_core.explore.lineage import after_reading
-from emt_core.explore.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
-from emt_core.figures import distributions, estimators, gap, source_mix
-from emt_core.index import Index
-from emt_core.neighbors import pool_bank
-from emt_core.store import Features
-from emt_core.thumbnails import placeholder
+from emt_core.explore.figures import estimator as estimators
+from emt_core.explore.figures import gap
+from emt_core.explore.figures import scores as distributions
+from emt_core.explore.figures import sources as source_mix
+from emt_core.explore.tables.contact_strip import contact_strip, handful
+from emt_core.explore.tables.estimator import confusion, remarks
+from emt_core.explore.tables.gap import ALL_ROBOTS, cluster_order, matrix_table, nearest_sources, reading
+from emt_core.explore.tables.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
+from emt_core.explore.tables.scores import bin_edges, distribution, joined, to_scale
+from emt_core.proximity.neighbours import pool_bank
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import after_reading
 
 SOURCES = [pool("web", 300, text_only=0.1, no_vector=0.05), pool("near", 40, mean=2.0), robot("arm", 96, mean=3.0)]
 FACTS = {

@@ -9,12 +9,13 @@ import pytest
 from synthetic import make_workspace, pool, robot, run_stage, stage_context
 
 from emt_core.errors import EmtError
-from emt_core.metrics.diversity import diversity
-from emt_core.metrics.mmd import mmd2
-from emt_core.projection import fitted as fitted_module
-from emt_core.stage_config import GapConfig, Runtime
+from emt_core.proximity.map import fitted as fitted_module
+from emt_core.proximity.metrics.diversity import diversity
+from emt_core.proximity.metrics.mmd import mmd2
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.embed import GapConfig
 from emt_core.stages import gap
-from emt_core.store import Table
+from emt_core.workspace.table import Table
 
 CONFIG = GapConfig(sample_per_source=150, projection_fit=300, seed=2)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synthetic import make_workspace, pool, robot
 
 from emt_core.errors import EmtError
-from emt_core.id_ranges import format_ids, parse_ids
+from emt_core.recipe.ids import format_ids, parse_ids
 
 
 @pytest.fixture(scope="module")

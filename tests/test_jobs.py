@@ -15,10 +15,8 @@ import psutil
 import pytest
 from small_world import small_world
 
-from emt_core import job_record, process_mark
-from emt_core.artifact import Workspace, read_json, write_json
 from emt_core.errors import EmtError
-from emt_core.jobs import (
+from emt_core.run.jobs import (
     Job,
     active_jobs,
     builder_of,
@@ -30,6 +28,9 @@ from emt_core.jobs import (
     remove_finished,
     run_again,
 )
+from emt_core.workspace import job_record
+from emt_core.workspace import process as process_mark
+from emt_core.workspace.artifact import Workspace, read_json, write_json
 
 SLOW = ["estimator.max_steps=1000000", "estimator.stop_accuracy=1.0", "estimator.learning_rate=1e-9"]
 
@@ -170,9 +171,9 @@ def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
     children = read_json(folder / "children.json")
     job.cancel()
     assert job.state == "stopping" and job.active
-    monkeypatch.setattr("emt_core.jobs.GRACE_S", 1e6)
+    monkeypatch.setattr("emt_core.run.jobs.GRACE_S", 1e6)
     assert not job.can_be_killed
-    monkeypatch.setattr("emt_core.jobs.GRACE_S", 0.0)
+    monkeypatch.setattr("emt_core.run.jobs.GRACE_S", 0.0)
     assert job.can_be_killed
     job.cancel(hard=True)
     wait(job, ended, 20)
@@ -222,7 +223,7 @@ def test_viewers_change_nothing(world, workspace):
 
 
 def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
-    from emt_core.cli import main
+    from emt_core.cli.main import main
 
     command = ["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]
     assert main(["run", *command[1:], "--until", "sources"]) == 0
@@ -237,14 +238,16 @@ def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
 
 def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_path):
     """From any folder: the record names the file, not the name as it was typed."""
-    from emt_core import cli
+    from emt_core.cli import main as cli
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emt_core.runner.run_plan", lambda *_, **__: {})
+    monkeypatch.setattr("emt_core.run.runner.run_plan", lambda *_, **__: {})
     cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
     assert list_jobs(workspace) == []  # nothing was made: put away
     asked: list[dict] = []
-    monkeypatch.setattr("emt_core.job_record.new_job", lambda _, found: asked.append(found) or tmp_path / "job")
+    monkeypatch.setattr(
+        "emt_core.workspace.job_record.new_job", lambda _, found: asked.append(found) or tmp_path / "job"
+    )
     cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
     [found] = asked
     assert Path(found["recipe"]).is_file() and found["recipe"].endswith("recipes/demo_train.yaml")
@@ -252,7 +255,7 @@ def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_
 
 
 def test_sources_with_a_workspace_is_a_job_too(world, workspace):
-    from emt_core.cli import main
+    from emt_core.cli.main import main
 
     assert main(["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]) == 0
     [job] = list_jobs(workspace)
@@ -299,5 +302,5 @@ def test_the_log_is_bounded(workspace, monkeypatch):
     assert len(job.log_tail(50).splitlines()) == 50
     assert len(job.log_tail(10**9)) <= 64 * 1024
     assert len(job.whole_log()) == 500_000
-    monkeypatch.setattr("emt_core.jobs.LOG_MOST_BYTES", 1000)
+    monkeypatch.setattr("emt_core.run.jobs.LOG_MOST_BYTES", 1000)
     assert len(job.whole_log()) == 1000

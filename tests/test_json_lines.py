@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emt_core.json_lines import whole_lines
+from emt_core.workspace.lines import whole_lines
 
 
 @pytest.mark.parametrize("cut", ['{"n": 3', '{"n": 3}', '{"n": 3}\n{"n"', "\x00\x00\x00", 'nonsense\n{"n": 4}\n'])

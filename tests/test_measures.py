@@ -16,17 +16,19 @@ from pyarrow import csv, parquet
 from safetensors.numpy import load_file
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
+from emt_core.data.features import Features, feature_table
 from emt_core.errors import EmtError
-from emt_core.measure_config import MeasureConfig
-from emt_core.proximity import MODULES, dsir, measure_of
-from emt_core.proximity.bank import Bank
-from emt_core.proximity.blocks import score_blocks
-from emt_core.proximity.distance import mean_distance
-from emt_core.proximity.knn import kth_distance
-from emt_core.proximity.learned import Examples, train_classifier
-from emt_core.recipe import build_recipe
-from emt_core.stage_config import Runtime, ScoreConfig
-from emt_core.store import Features, Table, feature_table
+from emt_core.proximity import measure_of
+from emt_core.proximity.classifier import Examples, train_classifier
+from emt_core.proximity.measures import dsir
+from emt_core.proximity.measures.bank import Bank
+from emt_core.proximity.measures.distance import mean_distance
+from emt_core.proximity.measures.knn import kth_distance
+from emt_core.proximity.stream import score_blocks
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.proximity import USED, MeasureConfig, ScoreConfig
+from emt_core.recipe.recipe import build_recipe
+from emt_core.workspace.table import Table
 
 SOURCES = [
     pool("web", 700, no_vector=0.1, text_only=0.1),
@@ -55,7 +57,7 @@ def fitted_bank(made: Made) -> dict[str, np.ndarray]:
 
 
 def test_every_kind_has_a_module_of_the_protocol():
-    for kind in MODULES:
+    for kind in USED:
         module = measure_of(kind)
         assert isinstance(module.LOGIT, bool) and callable(module.fit) and callable(module.scores)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emt_core.errors import EmtError
-from emt_core.metrics import calibration, diversity, kernel, mmd, ranking
+from emt_core.proximity.metrics import calibration, diversity, kernel, mmd, ranking
 
 
 def slow_mmd2(x, y, sigma, unbiased):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from encoders.tiny_models import save_internvl, save_qwen3_vl
 
-from emt_core.cli import main
-from emt_core.training.memory import available_memory, expected_memory, held_memory
-from emt_core.training.model_check import ModelCheck, repository_hint
+from emt_core.cli.main import main
+from emt_core.training.midtrain.memory import available_memory, expected_memory, held_memory
+from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
 
 
 @pytest.mark.parametrize("save", [save_internvl, save_qwen3_vl])
@@ -92,10 +92,10 @@ def test_what_the_allocator_holds_back_is_free_and_the_weights_are_not(monkeypat
 def test_the_largest_sample_is_as_large_as_the_settings_allow(tmp_path: Path, save):
     from PIL import Image
 
-    from emt_core.policies.backbone import load_processor
-    from emt_core.sample import Sample, Turn
-    from emt_core.training.conversations import ConversationPreparer
-    from emt_core.training.memory_probe import largest_item
+    from emt_core.data.sample import Sample, Turn
+    from emt_core.models.vlm.load import load_processor
+    from emt_core.training.midtrain.conversations import ConversationPreparer
+    from emt_core.training.midtrain.memory_probe import largest_item
 
     processor = load_processor(save(tmp_path / "model"))
     preparer = ConversationPreparer(processor, cutoff=160, max_image_pixels=4096)

@@ -10,12 +10,12 @@ import pytest
 from encoders.tiny_models import save_internvl, save_qwen3_vl
 from PIL import Image
 
-from emt_core.policies.backbone import load_processor, load_vlm
-from emt_core.sample import Sample, Turn
-from emt_core.training.batches import Plan, collate, with_unlearned
-from emt_core.training.conversations import IGNORE, ConversationPreparer, Refused
-from emt_core.training.order import ShuffledStream
-from emt_core.training.parts import count_parameters, freeze, part_of
+from emt_core.data.sample import Sample, Turn
+from emt_core.models.vlm.load import load_processor, load_vlm
+from emt_core.training.midtrain.batches import Plan, collate, with_unlearned
+from emt_core.training.midtrain.conversations import IGNORE, ConversationPreparer, Refused
+from emt_core.training.midtrain.order import ShuffledStream
+from emt_core.training.midtrain.parts import count_parameters, freeze, part_of
 
 IMAGES = [Image.new("RGB", (50 + 30 * i, 60), (200, 40 * i, 10)) for i in range(3)]
 MULTI_TURN = (
@@ -92,7 +92,7 @@ def test_text_is_cut_at_the_end_and_images_never(processor: Any):
 def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(folder: Path, processor: Any):
     import torch
 
-    from emt_core.training.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss
 
     preparer = ConversationPreparer(processor, cutoff=1024)
     items = [
@@ -118,7 +118,7 @@ def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(folder
 
 
 def test_an_empty_pass_teaches_nothing(folder: Path, processor: Any):
-    from emt_core.training.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss
 
     batch = with_unlearned([], ConversationPreparer(processor, cutoff=16), 0, image=False)  # no sample fits
     vlm = load_vlm(folder)
@@ -132,7 +132,7 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
     """What FSDP needs: the vision encoder takes part in every pass."""
     import torch
 
-    from emt_core.training.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss
 
     preparer = ConversationPreparer(processor, cutoff=256)
     items, pad = [preparer.prepare(sample(SYSTEM), [])], processor.tokenizer.pad_token_id

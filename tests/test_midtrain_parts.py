@@ -8,9 +8,9 @@ import pytest
 
 from emt_core.errors import EmtError
 from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
-from emt_core.training.loop import StepResult
+from emt_core.training.midtrain.loop import StepResult
+from emt_core.training.midtrain.rejects import RejectLog, Usable, count_rejects
 from emt_core.training.optimizer import build_optimizer, check_finite
-from emt_core.training.rejects import RejectLog, Usable, count_rejects
 from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate, warmup_steps
 from emt_core.training.steps_log import StepsLog, iterate_steps
 

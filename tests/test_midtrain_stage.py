@@ -16,14 +16,14 @@ import pytest
 from encoders.tiny_models import save_internvl
 from small_world import small_world, turns
 
-from emt_core.artifact import Artifact, Workspace
 from emt_core.errors import EmtError
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
 from emt_core.training.checkpoints import Checkpoints
-from emt_core.training.loop import Trainer
+from emt_core.training.midtrain.loop import Trainer
 from emt_core.training.steps_log import iterate_steps
+from emt_core.workspace.artifact import Artifact, Workspace
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -48,7 +48,7 @@ def paced(self, number, *rest):
         time.sleep(600)  # killed here, with checkpoints behind it and a step under way
     return step(self, number, *rest)
 Trainer._step = paced
-from emt_core.cli import main
+from emt_core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -89,7 +89,7 @@ def trained(world: Path, ws: Workspace) -> Artifact:
 def test_what_it_leaves(trained: Artifact, world: Path):
     import torch
 
-    from emt_core.policies.backbone import load_processor, load_vlm
+    from emt_core.models.vlm.load import load_processor, load_vlm
 
     steps = list(iterate_steps(trained.data / "steps.jsonl"))
     assert [record["step"] for record in steps] == list(range(1, 8))
@@ -156,7 +156,7 @@ def test_frozen_parts_stay(world: Path, ws: Workspace):
 
 
 def test_what_becomes_nan_stops_with_step_and_batch(world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch):
-    from emt_core.training.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss
 
     forward = SupervisedLoss.forward
     calls = []
@@ -181,7 +181,7 @@ def test_what_becomes_nan_stops_with_step_and_batch(world: Path, ws: Workspace, 
 def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
     world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ):
-    from emt_core.training.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss
 
     forward = SupervisedLoss.forward
 
@@ -201,7 +201,7 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
 
 
 def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: Path, capsys, monkeypatch):
-    from emt_core.cli import main
+    from emt_core.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     recipe = str(world / "train.yaml")
@@ -222,7 +222,7 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: 
 def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
     world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ):
-    from emt_core.training import micro_batch
+    from emt_core.training.midtrain import micro_batch
 
     (world / "open.yaml").write_text(RECIPE.replace(", batch_size: 3", ""))
 
@@ -278,7 +278,7 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact):
 
     other = Workspace.open(world / "ranks", create=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "emt_core.cli", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
+    command += ["-m", "emt_core.cli.main", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, "--set", "runtime.device=cpu"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -19,19 +19,19 @@ from PIL import Image
 from pyarrow import parquet
 from small_world import picture, small_world, write_robot
 
-from emt_core.artifact import Workspace
+from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
-from emt_core.images import open_images
-from emt_core.measure_config import MeasureConfig
-from emt_core.plan import make_plan
 from emt_core.proximity import measure_of
-from emt_core.proximity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.perplexity import delta
-from emt_core.proximity.token_loss import Reader, load_for_loss
-from emt_core.recipe import build_recipe, load_recipe
-from emt_core.runner import run_plan
-from emt_core.stage_config import Runtime
+from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
+from emt_core.proximity.perplexity.perplexity import delta
+from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.recipe import build_recipe, load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def test_actions_as_text_are_bins_between_the_quantiles(inputs):
         assert spoken(action, edges) == " ".join(map(str, bins))
     answered = with_answer(samples[0], "1 2 3")
     assert [turn.role for turn in answered.turns] == ["user", "assistant"]
-    from emt_core.readers.lerobot import episode_table
-    from emt_core.source_config import LeRobotSource
+    from emt_core.data.readers.lerobot import episode_table
+    from emt_core.recipe.sources import LeRobotSource
 
     config = next(
         s
@@ -211,8 +211,8 @@ def starved(work, most: int, seen: list[int]):
 
 
 def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(inputs, fitted, clip, monkeypatch):
-    from emt_core.encoders.clip import ClipEncoder
-    from emt_core.proximity import token_loss
+    from emt_core.models.encoders.clip import ClipEncoder
+    from emt_core.proximity.perplexity import token_loss
 
     roomy = replace(inputs, runtime=Runtime(workers=0, batch_size=8))
     configs = [MeasureConfig(kind="perplexity", **CONFIG_OF), MeasureConfig(kind="clip", model=str(clip))]

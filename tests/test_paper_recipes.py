@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from small_world import write_robot
 
-from emt_core.plan import Plan, make_plan
-from emt_core.recipe import SHIPPED, Recipe, load_recipe
+from emt_core.recipe.recipe import SHIPPED, Recipe, load_recipe
+from emt_core.run.plan import Plan, make_plan
 
 PAPER = ("paper_internvl35_1b", "paper_qwen3vl_2b")
 ARMS = ("none", "random", "learned")

@@ -8,8 +8,8 @@ import pytest
 from small_world import small_world
 
 from emt_core.errors import EmtError
-from emt_core.plan import Plan, make_plan
-from emt_core.recipe import load_recipe
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import Plan, make_plan
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_an_unclear_parent_is_asked_for(world):
     recipe = load_recipe(world / "recipe.yaml")
     raw = {k: v for k, v in recipe.raw.items() if k != "estimator"}
     raw |= {"estimator.a": {}, "estimator.b": {}}
-    from emt_core.recipe import build_recipe
+    from emt_core.recipe.recipe import build_recipe
 
     with pytest.raises(EmtError, match="could take any of estimator"):
         make_plan(build_recipe(raw))

@@ -11,14 +11,14 @@ import pytest
 import torch
 from encoders.tiny_models import save_internvl, save_qwen3_vl
 
+from emt_core.data.robot.actions import ActionMap
 from emt_core.errors import EmtError
-from emt_core.policies.augment import augment, centre_crop, draws_of
-from emt_core.policies.backbone import decoder_of, load_processor, load_vlm
-from emt_core.policies.loss import ActionTargets, action_loss
-from emt_core.policies.policy import Policy, PolicySpec, build_vla, save_policy
-from emt_core.policies.vla import VLA, ActionHead, HeadOutput
-from emt_core.robot_data.actions import ActionMap
-from emt_core.vla_config import AugmentConfig, HeadConfig
+from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
+from emt_core.recipe.finetune import AugmentConfig, HeadConfig
+from emt_core.training.policy.augment import augment, centre_crop, draws_of
+from emt_core.training.policy.loss import ActionTargets, action_loss
+from emt_core.training.policy.policy import Policy, PolicySpec, build_vla, save_policy
+from emt_core.training.policy.vla import VLA, ActionHead, HeadOutput
 
 SAVE = {"internvl": save_internvl, "qwen3_vl": save_qwen3_vl}
 TEXTS = ["open the drawer", "go", "push the red block over to the green mark on the table"]

@@ -8,11 +8,11 @@ import sklearn.decomposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emt_core.projection.fitted import FittedMap
-from emt_core.projection.neighbors import GROUP, Nearest
-from emt_core.projection.pca import Pca
-from emt_core.projection.sample import FLOOR_SHARE, choose, spread
-from emt_core.stage_config import GapConfig
+from emt_core.data.draws import FLOOR_SHARE, choose, spread
+from emt_core.proximity.map.fitted import FittedMap
+from emt_core.proximity.map.nearest import GROUP, Nearest
+from emt_core.proximity.map.pca import Pca
+from emt_core.recipe.embed import GapConfig
 
 
 @pytest.fixture

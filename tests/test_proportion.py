@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emt_core.metrics.proportion import holm, mcnemar, paired, wilson
+from emt_core.evaluation.proportion import holm, mcnemar, paired, wilson
 
 
 def test_wilson_intervals():

@@ -12,19 +12,18 @@ import pytest
 from snapshot import snapshot
 from synthetic import make_workspace, pool, robot
 
-from emt_core import jobs
-from emt_core.artifact import VIEW_ONLY, Workspace, write_json
+from emt_core.data.images.thumbnails import thumbnail
 from emt_core.errors import EmtError
-from emt_core.explore.flags import FlagBook
-from emt_core.explore.recipe_editing import add_recipe, add_stage, change_settings
-from emt_core.explore.saving import add_selection
-from emt_core.explore.source_editing import remove_source
-from emt_core.explore.views import ViewBook
-from emt_core.report.blocks import first_story
-from emt_core.report.material import gather
-from emt_core.report.story import Story, delete_story, save_story
-from emt_core.report.write import save_report
-from emt_core.thumbnails import thumbnail
+from emt_core.explore.curation.flags import FlagBook
+from emt_core.explore.curation.views import ViewBook
+from emt_core.explore.report.blocks import first_story
+from emt_core.explore.report.material import gather
+from emt_core.explore.report.story import Story, delete_story, save_story
+from emt_core.explore.report.write import save_report
+from emt_core.run import jobs
+from emt_core.run.edits import add_selection, add_stage, change_settings, remove_source
+from emt_core.run.recipes import add_recipe
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace, write_json
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "emt_core"
@@ -86,9 +85,9 @@ def test_every_writer_refuses_a_viewer(held: Path, name: str):
 
 
 def test_the_stages_refuse_a_viewer(held: Path):
-    from emt_core.plan import Plan
-    from emt_core.recipe import build_recipe
-    from emt_core.runner import run_plan
+    from emt_core.recipe.recipe import build_recipe
+    from emt_core.run.plan import Plan
+    from emt_core.run.runner import run_plan
 
     plan = Plan(build_recipe({"name": "synthetic", "base": str(held)}), ())
     before = snapshot(held)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emt_core.errors import EmtError
-from emt_core.recipe import apply_overrides, dump_recipe, load_recipe, parse_overrides
+from emt_core.recipe.recipe import apply_overrides, dump_recipe, load_recipe, parse_overrides
 
 MINIMAL = """
 base: data

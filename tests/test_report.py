@@ -14,15 +14,17 @@ import pytest
 from app_world import HOSTILE
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
-from emt_core.artifact import Artifact, Workspace, write_json
-from emt_core.cli import main
+from emt_core.cli.main import main
 from emt_core.errors import EmtError
-from emt_core.report.blocks import KINDS, first_story, tell
-from emt_core.report.html import figure_json
-from emt_core.report.material import gather
-from emt_core.report.story import Story, StoryBlock, delete_story, load_story, save_story, story_names
-from emt_core.report.write import LARGEST_BYTES, report_html, save_report, write_report
-from emt_core.stage_config import CategoryConfig, EstimatorConfig, GapConfig, ScoreConfig, SelectConfig
+from emt_core.explore.report.blocks import KINDS, first_story, tell
+from emt_core.explore.report.html import figure_json
+from emt_core.explore.report.material import gather
+from emt_core.explore.report.story import Story, StoryBlock, delete_story, load_story, save_story, story_names
+from emt_core.explore.report.write import LARGEST_BYTES, report_html, save_report, write_report
+from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.recipe.selection import CategoryConfig, SelectConfig
+from emt_core.workspace.artifact import Artifact, Workspace, write_json
 
 BREAKOUT = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 TEXTS = (

@@ -15,10 +15,10 @@ from encoders.tiny_models import save_internvl, save_qwen3_vl
 from PIL import Image
 
 from emt_core.errors import EmtError
-from emt_core.questions.public import read_suite
-from emt_core.questions.question import Question
-from emt_core.questions.scoring import chosen_letter, is_right, yes_or_no
-from emt_core.train_config import QuestionFile, RetainConfig
+from emt_core.evaluation.questions.public import read_suite
+from emt_core.evaluation.questions.question import Question
+from emt_core.evaluation.questions.scoring import chosen_letter, is_right, yes_or_no
+from emt_core.recipe.midtrain import QuestionFile, RetainConfig
 
 
 def png(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -206,7 +206,7 @@ def test_a_suites_identity_knows_every_file_and_its_images(files: Path, tmp_path
 
 
 def test_answers_are_kept_up_to_the_line_that_was_cut(tmp_path: Path):
-    from emt_core.stages.retain import read_answers
+    from emt_core.evaluation.questions.retention import read_answers
 
     path, odd = tmp_path / "origin.jsonl", "one\u2028two\x85three"
     lines = [json.dumps({"suite": "s", "id": i, "answer": odd}, ensure_ascii=False).encode() + b"\n" for i in "123"]
@@ -219,7 +219,7 @@ def test_answers_are_kept_up_to_the_line_that_was_cut(tmp_path: Path):
 
 @pytest.mark.parametrize("save", [save_internvl, save_qwen3_vl])
 def test_an_answer_does_not_depend_on_its_batch(tmp_path: Path, save):
-    from emt_core.questions.answering import Answerer
+    from emt_core.evaluation.questions.answering import Answerer
 
     answerer = Answerer(str(save(tmp_path / "model")), device="cpu", max_new_tokens=6)
     questions = [
@@ -235,10 +235,11 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
     """retain between a tiny VLM and another, in place of a mid-trained one; the first run is cut off half way."""
     from types import SimpleNamespace
 
-    from emt_core.progress import Progress
-    from emt_core.questions.answering import Answerer
-    from emt_core.stage_config import Runtime
+    from emt_core.evaluation.questions.answering import Answerer
+    from emt_core.evaluation.questions.retention import read_answers
+    from emt_core.recipe.base import Runtime
     from emt_core.stages import retain
+    from emt_core.workspace.progress import Progress
 
     save_internvl(files / "origin")
     save_internvl(files / "mid" / "model", seed=1)
@@ -269,7 +270,7 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
         patch.setattr(Answerer, "answers", cut_off)
         with pytest.raises(KeyboardInterrupt):
             retain.run(context)  # type: ignore[arg-type]
-        kept = len(retain.read_answers(out / "origin.jsonl"))
+        kept = len(read_answers(out / "origin.jsonl"))
         calls[:] = [0] * 4  # from here on nothing is cut off
         outcome = retain.run(context)  # type: ignore[arg-type]
     return context, outcome, kept, sum(calls)

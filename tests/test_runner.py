@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from small_world import small_world
 
-from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
-from emt_core.explore import lineage
-from emt_core.explore.headline import headline
-from emt_core.explore.lineage import Lineage
-from emt_core.explore.recipe_editing import change_settings
-from emt_core.explore.saving import add_map, add_selection
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import _Meter, run_plan
-from emt_core.status import plan_status
+from emt_core.explore.tables.headline import headline
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.edits import add_map, add_selection, change_settings
+from emt_core.run.meter import Meter
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.run.status import plan_status
+from emt_core.workspace import lineage
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import Lineage
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_commit_that_was_cut_off_is_finished_and_nothing_is_made_again(world, 
         patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run_plan(plan, workspace, until="sources", quiet=True)
     assert not workspace.artifacts("sources")
-    monkeypatch.setattr("emt_core.stages.sources.run", None)
+    monkeypatch.setattr("emt_core.run.stage.sources.run", None)
     assert run_plan(plan, workspace, until="sources", quiet=True)["sources"].rows > 0
 
 
@@ -152,14 +152,14 @@ def test_a_folder_in_the_artifacts_place_is_refused_before_any_work(world, tmp_p
     workspace = Workspace.open(tmp_path / "w", create=True)
     plan = make_plan(load_recipe(world / "recipe.yaml"))
     (workspace.folder("sources", plan.get("sources").key) / "data").mkdir(parents=True)
-    monkeypatch.setattr("emt_core.stages.sources.run", None)
+    monkeypatch.setattr("emt_core.run.stage.sources.run", None)
     with pytest.raises(EmtError, match="no manifest") as caught:
         run_plan(plan, workspace, until="sources", quiet=True)
     assert "move it away" in caught.value.remedy
 
 
 def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
-    command = [sys.executable, "-m", "emt_core.cli", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    command = [sys.executable, "-m", "emt_core.cli.main", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -169,26 +169,26 @@ def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
 
 
 def test_command_line_ends_with_code_2_and_one_message(world, tmp_path):
-    command = [sys.executable, "-m", "emt_core.cli", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    command = [sys.executable, "-m", "emt_core.cli.main", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
     done = subprocess.run([*command, "--set", "select.top.kk=5"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "select.top.kk" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_status_prints_json_for_scripts(world, finished):
-    command = [sys.executable, "-m", "emt_core.cli", "status", "-w", str(finished.path), "--json"]
+    command = [sys.executable, "-m", "emt_core.cli.main", "status", "-w", str(finished.path), "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert {entry["label"] for entry in found["small"]} >= {"sources", "embed", "score"}
 
 
 def test_memory_added_is_the_stages_own_whatever_the_process_held_before(tmp_path):
     before = bytearray(os.urandom(1024) * 200 * 1024)  # 200 MB held from start to end
-    with _Meter(tmp_path / "elapsed.json") as meter:
+    with Meter(tmp_path / "elapsed.json") as meter:
         mine = bytearray(os.urandom(1024) * 120 * 1024)
-        time.sleep(3 * _Meter.EVERY_S)
+        time.sleep(3 * Meter.EVERY_S)
         del mine
     assert len(before) < meter.peak_mb * 2**20
     assert 100 < meter.added_mb < 300
-    with _Meter(tmp_path / "other.json") as idle:
+    with Meter(tmp_path / "other.json") as idle:
         pass
     assert 0 <= idle.added_mb < 50

@@ -14,9 +14,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 from synthetic import Made, make_workspace, pool, robot, run_stage, stage_key
 
-from emt_core.artifact import Workspace
-from emt_core.stage_config import EstimatorConfig, Runtime, ScoreConfig
-from emt_core.store import Table
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.table import Table
 
 KILLS, COMMIT = 10, 256
 CONFIG = ScoreConfig(sweep_sample=200)
@@ -34,7 +35,7 @@ def score(workspace: str) -> None:
 def test_ten_kills_leave_no_trace(tmp_path):
     # real processes, forked from one that has done the imports: ten times torch would take minutes
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "lance", "safetensors.numpy", "emt_core.stages.score"])
+    processes.set_forkserver_preload(["torch", "lance", "safetensors.numpy", "emt_core.run.stage.score"])
     made = make_workspace(tmp_path, SOURCES, dim=32)
     run_stage(made, "estimator", EstimatorConfig(max_steps=20))
     parents = {stage: made.artifacts[stage] for stage in ("sources", "embed", "estimator")}

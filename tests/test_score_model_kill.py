@@ -13,11 +13,11 @@ import pytest
 from encoders.tiny_models import save_internvl
 from small_world import small_world
 
-from emt_core.artifact import Artifact, Workspace
-from emt_core.plan import Plan, make_plan
-from emt_core.recipe import build_recipe
-from emt_core.runner import run_plan
-from emt_core.store import Table
+from emt_core.recipe.recipe import build_recipe
+from emt_core.run.plan import Plan, make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.table import Table
 
 pytestmark = pytest.mark.timeout(900)
 SETTINGS = {"model": "vlm", "tune_steps": 12, "tune_batch": 2, "action_bins": 16, "tune_rate": 1e-3}
@@ -46,7 +46,7 @@ def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> No
     """
     import torch
 
-    from emt_core.proximity import token_loss, tuning
+    from emt_core.proximity.perplexity import token_loss, tuning
     from emt_core.stages import score
 
     score.COMMIT_SECONDS = tuning.SAVE_SECONDS = commit
@@ -100,7 +100,7 @@ def weights(measure: Artifact) -> bytes:
 
 def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.stages.score"])
+    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.run.stage.score"])
     folder = base / "killed"
     seen = []
     for stage, pattern, target in (
@@ -137,7 +137,7 @@ def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
 
 
 def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch):
-    from emt_core.proximity import perplexity
+    from emt_core.proximity.perplexity import perplexity
 
     tuned, tune = [], perplexity.tune
     monkeypatch.setattr(perplexity, "tune", lambda *a: tuned.append(a) or tune(*a))

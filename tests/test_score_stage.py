@@ -11,13 +11,15 @@ import pytest
 from safetensors.numpy import save_file
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
+from emt_core.data.features import Features, feature_table
 from emt_core.errors import EmtError
-from emt_core.metrics.diversity import diversity
-from emt_core.metrics.mmd import mmd2
-from emt_core.scoring import BLOCK_ROWS, error_bound, stream_logits
-from emt_core.stage_config import EstimatorConfig, Runtime, ScoreConfig
-from emt_core.store import Features, Table, feature_table
-from emt_core.sweep import diversity_sweep, mmd2_sweep
+from emt_core.proximity.metrics.diversity import diversity
+from emt_core.proximity.metrics.mmd import mmd2
+from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
+from emt_core.proximity.stream import BLOCK_ROWS, error_bound, stream_logits
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.workspace.table import Table
 
 SOURCES = [
     pool("web", 900, no_vector=0.1, text_only=0.1),

@@ -12,9 +12,10 @@ import pytest
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.errors import EmtError
-from emt_core.metrics.mmd import mmd2
-from emt_core.stage_config import EstimatorConfig, ScoreConfig, SelectConfig
-from emt_core.store import Table
+from emt_core.proximity.metrics.mmd import mmd2
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
+from emt_core.recipe.selection import SelectConfig
+from emt_core.workspace.table import Table
 
 SOURCES = [
     pool("web", 900, no_vector=0.1, text_only=0.1),

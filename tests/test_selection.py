@@ -12,19 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from emt_core.data.draws import Purpose, at_least, best_rows, falling_keys, gumbel_scores, ordered_rows, random_keys
 from emt_core.errors import EmtError
+from emt_core.recipe.selection import SelectConfig
 from emt_core.selection import Candidates, Preview, decide
 from emt_core.selection.limits import largest_remainder, members_of
-from emt_core.selection.order import (
-    Purpose,
-    at_least,
-    best_rows,
-    falling_keys,
-    gumbel_scores,
-    ordered_rows,
-    random_keys,
-)
-from emt_core.stage_config import SelectConfig
 
 SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
 CELLS = 5

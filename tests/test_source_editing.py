@@ -9,15 +9,15 @@ import pytest
 import yaml
 from small_world import small_world
 
-from emt_core.artifact import Workspace
 from emt_core.errors import EmtError
-from emt_core.explore.rejects import read_rejects
-from emt_core.explore.source_editing import changes, put_source, recipe_sources, remove_source
-from emt_core.explore.source_form import build_source, fields_of, formats, parse_source, plain
-from emt_core.explore.source_look import look
-from emt_core.explore.source_suggestions import suggestions
-from emt_core.recipe import build_recipe
-from emt_core.source_config import LeRobotSource, LlavaSource
+from emt_core.explore.tables.rejects import read_rejects
+from emt_core.explore.tables.source_look import look
+from emt_core.explore.tables.source_suggestions import suggestions
+from emt_core.recipe.form import build_source, fields_of, formats, parse_source, plain
+from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.sources import LeRobotSource, LlavaSource
+from emt_core.run.edits import changes, put_source, recipe_sources, remove_source
+from emt_core.workspace.artifact import Workspace
 
 CAMERA = "observation.images.front"
 

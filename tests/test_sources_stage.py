@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from source_files import lerobot_folder, llava_row, save_pictures, write_json
 
-from emt_core.artifact import Workspace, read_json
+from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.index import Index
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Workspace, read_json
 
 ARM = {"name": "arm", "role": "robot", "format": "lerobot", "path": "set", "camera": "observation.images.front"}
 WEB = {"name": "web", "role": "pool", "format": "llava", "path": "web.json"}
@@ -87,8 +87,8 @@ def test_workers_and_commit_size_change_nothing(tmp_path, monkeypatch):
     (tmp_path / "b").mkdir()
     for name in ("web.json", *(f"{n}.png" for n in range(5))):
         (tmp_path / "b" / name).symlink_to(tmp_path / name)
-    monkeypatch.setattr("emt_core.image_check.INLINE_ROWS", 0)
-    monkeypatch.setattr("emt_core.image_check.BATCH_ROWS", 64)
+    monkeypatch.setattr("emt_core.data.images.check.INLINE_ROWS", 0)
+    monkeypatch.setattr("emt_core.data.images.check.BATCH_ROWS", 64)
     artifact = run(tmp_path / "b", WEB, workers=2, commit_rows=50)
     assert len(list(artifact.data.glob("index.lance/data/*"))) == 1, "what many commits left is gathered"
     table, rejects, facts = contents(artifact)
@@ -106,9 +106,9 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path, monkeypatch, stop_at):
     lerobot_folder(tmp_path / "set")
     two = ({**WEB, "name": "first"}, WEB, ARM)
     expected = contents(run(tmp_path, *two))
-    monkeypatch.setattr("emt_core.image_check.BATCH_ROWS", 32)
+    monkeypatch.setattr("emt_core.data.images.check.BATCH_ROWS", 32)
     calls = 0
-    from emt_core.store import Table
+    from emt_core.workspace.table import Table
 
     append = Table.append
 
@@ -152,7 +152,7 @@ def test_kill_9_and_resume(tmp_path):
     """A real process, killed with -9 while it reads; the second run's index equals an uninterrupted one's."""
     write_pool(tmp_path, 6_000)
     recipe = write_recipe(tmp_path, WEB, commit_rows=500)
-    start = "from emt_core.cli import entry; entry()"
+    start = "from emt_core.cli.main import entry; entry()"
     command = [sys.executable, "-c", start, "run", str(recipe), "--workspace", str(tmp_path / "ws")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200  # the machine may be busy

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emt_core.encoders.feature_writer import FeatureWriter
-from emt_core.store import Features, Table, feature_table
+from emt_core.data.features import Features, feature_table
+from emt_core.models.encoders.feature_writer import FeatureWriter
+from emt_core.workspace.table import Table
 
 
 @pytest.fixture

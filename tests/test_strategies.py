@@ -14,15 +14,16 @@ import pytest
 from pydantic import ValidationError
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
-from emt_core.measure_config import MeasureConfig
-from emt_core.proximity.chance import scores as random_scores
+from emt_core.data.draws import Purpose, gumbel_scores, ordered_rows, random_keys
+from emt_core.data.features import Features, feature_table
+from emt_core.proximity.measures.random import scores as random_scores
+from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig, ScoreConfig
+from emt_core.recipe.selection import Clusters, SelectConfig
 from emt_core.selection import Candidates, clusters, decide
 from emt_core.selection.clusters import CELL_ROWS, assign_cells, fit_cells, near_duplicates
-from emt_core.selection.order import Purpose, gumbel_scores, ordered_rows, random_keys
 from emt_core.selection.report import SAMPLE_ROWS, selection_report
-from emt_core.stage_config import Clusters, EstimatorConfig, ScoreConfig, SelectConfig
 from emt_core.stages import select
-from emt_core.store import Features, Table, feature_table
+from emt_core.workspace.table import Table
 
 
 @pytest.fixture(scope="module")

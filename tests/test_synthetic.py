@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from synthetic import make_workspace, pool, robot
 
-from emt_core.index import SCHEMA, to_record
+from emt_core.data.index import SCHEMA, to_record
 
 
 @pytest.fixture(scope="module")

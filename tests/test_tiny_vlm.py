@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from emt_core.demo import packing, tiny_vlm, tokenizer
-from emt_core.demo.drawing import fonts_available
-from emt_core.demo.gaze import HEAD, answer_gaze, gaze_loss
-from emt_core.demo.grounding_loss import LABELS, GroundingLoss, cell_targets
-from emt_core.demo.probe import KINDS, Answerer, correct, named, questions
+from demo import packing, tiny_vlm, tokenizer
+from demo.drawing import fonts_available
+from demo.gaze import HEAD, answer_gaze, gaze_loss
+from demo.grounding_loss import LABELS, GroundingLoss, cell_targets
+from demo.probe import KINDS, Answerer, correct, named, questions
 
 MODEL = Path(__file__).parents[1] / "assets" / "tiny_vlm"
 drawn = pytest.mark.skipif(not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md")
@@ -94,7 +94,8 @@ def test_text_to_read_and_coordinates_are_spelled(tok) -> None:
 
 def test_packing_equals_separate_sequences(tok) -> None:
     """Loss by loss: three packed questions against the processor's own single sequences through the whole model."""
-    from emt_core.demo.pretrain import Batch, answer_losses
+    from demo.packing import Batch
+    from demo.pretrain import answer_losses
 
     model = tiny_vlm.fresh_model(tok, seed=1).eval()
     processor = tiny_vlm.processor(tok)
@@ -184,7 +185,7 @@ def test_gaze_loss_is_the_attention_paid_by_the_head_in_charge() -> None:
 @drawn
 def test_training_goes_on_where_a_killed_run_stopped(tmp_path: Path) -> None:
     """Two real processes, a few steps of each phase; the second call resumes the first one's state."""
-    from emt_core.demo import pretrain, pretrain_data
+    from demo import pretrain, pretrain_data
 
     small = pretrain_data.SHARD_IMAGES
     pretrain_data.SHARD_IMAGES = 24

@@ -14,30 +14,31 @@ from measure_inputs import measure_inputs
 from PIL import Image
 from small_world import small_world
 
-from emt_core.artifact import Artifact, Workspace
-from emt_core.encoders.fake import FakeEncoder
 from emt_core.errors import EmtError
-from emt_core.measure_config import MeasureConfig
-from emt_core.metrics.rank_agreement import overlap_at, spearman
-from emt_core.metrics.ranking import balanced_weights
-from emt_core.progress import Progress
-from emt_core.proximity import dsir, imported
+from emt_core.models.encoders.fake import FakeEncoder
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.draws import Draws
-from emt_core.proximity.learned import Examples, scaling, train
+from emt_core.proximity.batches import Draws
+from emt_core.proximity.classifier import Examples, scaling
+from emt_core.proximity.measures import dsir, imported
+from emt_core.proximity.measures.linear import train
+from emt_core.proximity.metrics.rank_agreement import overlap_at, spearman
+from emt_core.proximity.metrics.ranking import balanced_weights
 from emt_core.proximity.split import TRAIN, VALIDATION, seeded_hash, split_rows
-from emt_core.recipe import build_recipe
-from emt_core.stage_config import EmbedConfig, EstimatorConfig
-from emt_core.store import Table
-from emt_core.trust.agreement import agreement
-from emt_core.trust.calibration import calibration, effective_share
-from emt_core.trust.config import TrustConfig
-from emt_core.trust.modality import audits, cross_fitted, even_folds
-from emt_core.trust.number import numbered
-from emt_core.trust.planted import FAR, NEAR, UNKNOWN, planted
-from emt_core.trust.refit import FewerSets
-from emt_core.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
-from emt_core.trust.variants import Variants, _plans, own_side, restylings
+from emt_core.proximity.trust.agreement import agreement
+from emt_core.proximity.trust.calibration import calibration, effective_share
+from emt_core.proximity.trust.modality import audits, cross_fitted, even_folds
+from emt_core.proximity.trust.number import numbered
+from emt_core.proximity.trust.planted import FAR, NEAR, UNKNOWN, planted
+from emt_core.proximity.trust.refit import FewerSets
+from emt_core.proximity.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
+from emt_core.proximity.trust.variants import Variants, _plans, own_side, restylings
+from emt_core.recipe.embed import EmbedConfig
+from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.trust import TrustConfig
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.progress import Progress
+from emt_core.workspace.table import Table
 
 MORE = """
 measure.knn: {kind: knn, neighbours: 3}
@@ -300,8 +301,8 @@ def test_keys_name_every_score_compared(workspace):
     manifest = json.loads((report_of(workspace, "learned")[1].parent / "manifest.json").read_text())
     assert set(manifest["parents"]) == {"sources", "embed", "score", "score.knn", "score.random"}
     with pytest.raises(EmtError, match=r"asks for 'score.nowhere'[\s\S]*score.learned"):
-        from emt_core.plan import make_plan
-        from emt_core.recipe import load_recipe
+        from emt_core.recipe.recipe import load_recipe
+        from emt_core.run.plan import make_plan
 
         make_plan(load_recipe(workspace.parent / "world" / "recipe.yaml", ["trust.learned.compare=[nowhere]"]))
 

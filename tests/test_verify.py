@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from small_world import small_world
 
-from emt_core.artifact import Workspace
-from emt_core.cli import main
+from emt_core.cli.main import main
+from emt_core.data.verify import verify
 from emt_core.errors import EmtError
-from emt_core.plan import make_plan
-from emt_core.progress import Progress
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
-from emt_core.verify import verify
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.progress import Progress
 
 QUIET = Progress(label="verify", quiet=True)
 

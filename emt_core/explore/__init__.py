@@ -1,1 +1,1 @@
-"""What the app looks at: finished artifacts as bounded tables. No Streamlit, no torch, nothing is fitted here."""
+"""What people look at, made from finished artifacts. It only reads: nothing is trained or written into an artifact."""

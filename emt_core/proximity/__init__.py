@@ -21,19 +21,11 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from emt_core.proximity.base import Measure
 
-MODULES = {
-    "random": "chance",
-    "distance": "distance",
-    "knn": "knn",
-    "mlp": "mlp",
-    "perplexity": "perplexity",
-    "delta_perplexity": "perplexity",
-    "dsir": "dsir",
-    "clip": "clip_match",
-    "imported": "imported",
-}
-
 
 def measure_of(kind: str) -> Measure:
     """The module of a measure. Importing it loads no torch."""
-    return cast("Measure", importlib.import_module(f"emt_core.proximity.{MODULES[kind]}"))
+    if kind in ("perplexity", "delta_perplexity"):
+        module = "emt_core.proximity.perplexity.perplexity"
+    else:
+        module = f"emt_core.proximity.measures.{kind}"
+    return cast("Measure", importlib.import_module(module))

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emt_core.artifact import Artifact
-from emt_core.index import Index
-from emt_core.measure_config import MeasureConfig
-from emt_core.progress import Progress
-from emt_core.proximity.split import TRAIN, split_of
-from emt_core.stage_config import Runtime
-from emt_core.store import Features
+from emt_core.data.features import Features
+from emt_core.data.index import Index
+from emt_core.proximity.split import TRAIN, rows_of_part, split_of
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.proximity import MeasureConfig
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,3 @@ def training_rows(config: MeasureConfig, inputs: Inputs) -> tuple[np.ndarray, li
     Raises EmtError where a robot set has fewer than three episodes, or there is no pool or no robot data.
     """
     return rows_of_part(inputs.index, split_of(config, inputs.index, inputs.features.ok()), TRAIN)
-
-
-def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(int64 pool rows, int64 rows of each robot set) whose part (uint8 [rows], see split.py) is `value`."""
-    member = part == value
-    pool = np.concatenate([np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("pool")])
-    robots = [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("robot")]
-    return pool, robots

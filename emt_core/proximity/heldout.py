@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emt_core.artifact import write_json
-from emt_core.index import Index
-from emt_core.metrics import calibration, ranking
-from emt_core.proximity.learned import Examples, History
+from emt_core.data.index import Index
+from emt_core.proximity.classifier import Examples, History
+from emt_core.proximity.metrics import calibration, ranking
+from emt_core.workspace.artifact import write_json
 
 
 def write_heldout(

@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from emt_core.finite import take_finite
-from emt_core.index import Index
-from emt_core.progress import Progress
-from emt_core.proximity.base import rows_of_part
-from emt_core.proximity.draws import Draws, bounded
-from emt_core.proximity.learned import Examples, History, Training, scaling
-from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, split_of
-from emt_core.store import Features
+from emt_core.data.features import Features, take_finite
+from emt_core.data.index import Index
+from emt_core.proximity.batches import Draws, bounded
+from emt_core.proximity.classifier import Examples, History, Training, scaling
+from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, SplitTraining, rows_of_part, split_of
+from emt_core.workspace.progress import Progress
 
 VALIDATION_ROWS = 2048  # of each class at the most: accuracy is then known to +-1.3 % (95 %)
 TEST_ROWS = 10_000
 SCALING_ROWS = 4096
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 Rows = tuple[np.ndarray, list[np.ndarray]]
-
-
-class SplitTraining(Training, Protocol):
-    @property
-    def standardize(self) -> bool: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def test_share(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)

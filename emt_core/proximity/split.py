@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
+from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.index import Index, SourceRange
-
-if TYPE_CHECKING:
-    from emt_core.proximity.prepared import SplitTraining
+from emt_core.proximity.classifier import Training
 
 TRAIN, VALIDATION, TEST, NO_VECTOR = 0, 1, 2, 255
 PARTS = 3
@@ -101,3 +99,22 @@ def _split_episodes(
         )
     salted = seeded_hash(episodes, f"{seed}:{source.name}")
     part[rows] = split_by_hash(salted, validation=validation, test=test)[of_row]
+
+
+def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(int64 pool rows, int64 rows of each robot set) whose part (uint8 [rows], see split.py) is `value`."""
+    member = part == value
+    pool = np.concatenate([np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("pool")])
+    robots = [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("robot")]
+    return pool, robots
+
+
+class SplitTraining(Training, Protocol):
+    @property
+    def standardize(self) -> bool: ...
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def test_share(self) -> float: ...
+    @property
+    def seed(self) -> int: ...

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from emt_core.encoders.batches import Halving, expected_length, windows
-from emt_core.encoders.reuse import source_config
-from emt_core.encoders.streamed import StreamedImages
-from emt_core.index import SourceRange
+from emt_core.data.index import SourceRange
+from emt_core.data.sample import Sample
+from emt_core.models.encoders.batches import Halving, expected_length, windows
+from emt_core.models.encoders.reuse import source_config
+from emt_core.models.encoders.streamed import StreamedImages
 from emt_core.proximity.base import Inputs
-from emt_core.sample import Sample
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,7 +81,7 @@ def decoded(
 
     streamed: the sample's images where its source is a stream, which `open_images` cannot read.
     """
-    from emt_core.images import ImageProblem, open_images
+    from emt_core.data.images.decode import ImageProblem, open_images
 
     if streamed is None:
         bound = source_config(inputs.index, source)["max_pixels"]

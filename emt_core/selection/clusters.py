@@ -16,13 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emt_core.finite import take_finite
-from emt_core.metrics.diversity import l2_normalise
-from emt_core.proximity.blocks import score_blocks
-from emt_core.scoring import one_thread
-from emt_core.selection.order import Purpose, ordered_rows, random_keys
-from emt_core.stage_config import Clusters
-from emt_core.store import Features
+from emt_core.data.draws import Purpose, ordered_rows, random_keys
+from emt_core.data.features import Features, take_finite
+from emt_core.proximity.metrics.diversity import l2_normalise
+from emt_core.proximity.stream import one_thread, score_blocks
+from emt_core.recipe.selection import Clusters
 
 ROUNDS = 25
 BLOCK_ROWS = 1024

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emt_core.data.draws import Purpose, at_least, best_rows, gumbel_scores, ordered_rows, random_keys
+from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.limits import QUOTA, Limit, fill, limits_of, what_is_left
-from emt_core.selection.order import Purpose, at_least, best_rows, gumbel_scores, ordered_rows, random_keys
-from emt_core.stage_config import SelectConfig
 
 BELOW_CUT, NOT_DRAWN, NEAR_DUPLICATE = "below_cut", "not_drawn", "near_duplicate"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates, named_codes
-from emt_core.stage_config import SelectConfig
 
 QUOTA, SOURCE_CAP, CATEGORY_CAP, CLUSTER_CAP = "quota", "source_cap", "category_cap", "cluster_cap"
 FEW_GROUPS = 16

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from emt_core.data.draws import at_least, falling_keys, ordered_rows
+from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.decide import asked_size
 from emt_core.selection.limits import fill, limits_of
-from emt_core.selection.order import at_least, falling_keys, ordered_rows
-from emt_core.stage_config import SelectConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.category import CATEGORIES, side_of
+from emt_core.data.draws import Purpose, ordered_rows, random_keys
+from emt_core.data.features import Features
 from emt_core.errors import EmtError
-from emt_core.metrics.diversity import diversity
-from emt_core.metrics.mmd import group_means, median_sigma, mixture_mmd2
+from emt_core.proximity.metrics.diversity import diversity
+from emt_core.proximity.metrics.mmd import group_means, median_sigma, mixture_mmd2
+from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates
+from emt_core.selection.category import CATEGORIES, side_of
 from emt_core.selection.decide import Decision
-from emt_core.selection.order import Purpose, ordered_rows, random_keys
-from emt_core.stage_config import SelectConfig
-from emt_core.store import Features
 
 SAMPLE_ROWS = 2000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emt_core.artifact import Artifact
-from emt_core.category import CATEGORIES
-from emt_core.coded import coded_column
+from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.index import Index
 from emt_core.selection.candidates import Candidates
-from emt_core.store import Table
+from emt_core.selection.category import CATEGORIES
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.table import Table, coded_column
 
 
 def candidates_of(

@@ -13,13 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from emt_core.category import CATEGORIES
-from emt_core.category.rules import classify
-from emt_core.index import Index
-from emt_core.sample import Turn
-from emt_core.stage_config import CategoryConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import SCAN_ROWS, Features, Table
+from emt_core.data.features import Features
+from emt_core.data.index import Index
+from emt_core.data.sample import Turn
+from emt_core.recipe.selection import CategoryConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.selection.category import CATEGORIES
+from emt_core.selection.category.rules import classify
+from emt_core.workspace.table import SCAN_ROWS, Table
 
 VERSION = 2
 SCHEMA = pa.schema([("category", pa.string()), ("rule", pa.string()), ("image_category", pa.string())])
@@ -66,7 +67,7 @@ def _block(
 
 def _image_labels(context: Context) -> ImageLabels:
     """Zero-shot labels from the CLIP features of the embed parent; the prompts pass the text tower once."""
-    from emt_core.category.image import of_embed_artifact
+    from emt_core.selection.category.image import of_embed_artifact
 
     embed = context.parents["embed"]
     zero_shot = of_embed_artifact(embed, device=context.runtime.device)
@@ -116,7 +117,7 @@ def _agreement(pairs: Counter[tuple[str, str]]) -> dict[str, Any]:
 
     Low agreement is no error: one asks what the user demands, the other what the picture looks like.
     """
-    from emt_core.category.image import IMAGE_CATEGORIES
+    from emt_core.selection.category.image import IMAGE_CATEGORIES
 
     judged = {p: n for p, n in pairs.items() if p[1] in IMAGE_CATEGORIES and p[0] != "unsure"}
     comparable = {p: n for p, n in judged.items() if p[0] in IMAGE_CATEGORIES}

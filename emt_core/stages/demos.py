@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from emt_core.artifact import write_json
-from emt_core.demo.recording import Recorder, robot_set_of
-from emt_core.demo.robots import STATE_NAMES, RobotSet
-from emt_core.stages import Context, Outcome
-from emt_core.vla_config import DemosConfig
+from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
+from emt_core.evaluation.recording.tasks import STATE_NAMES, RobotSet
+from emt_core.recipe.finetune import DemosConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import write_json
 
 VERSION = 1
 
@@ -73,8 +73,8 @@ def recording_facts(config: DemosConfig, robot_set: RobotSet) -> dict[str, Any]:
 
 def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: DemosConfig) -> int:
     """Episodes with tasks in turn, so that the first ones of a limited reading hold every task. Returns frames."""
-    from emt_core.demo.demonstrations import ACTION_NAMES, CAMERA
-    from emt_core.demo.lerobot_writer import LeRobotWriter
+    from emt_core.data.robot.lerobot_writer import LeRobotWriter
+    from emt_core.evaluation.recording.demonstrations import ACTION_NAMES, CAMERA
 
     shutil.rmtree(root, ignore_errors=True)  # of a run that was killed right behind it
     frames = 0

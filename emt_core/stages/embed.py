@@ -19,18 +19,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from emt_core.encoders import PRELOAD, build_encoder
-from emt_core.encoders.base import choose_device, choose_dtype
-from emt_core.encoders.embedding import Embedding
-from emt_core.encoders.feature_writer import FeatureWriter, read_problems
-from emt_core.encoders.prefetch import Preparer
-from emt_core.encoders.reuse import Earlier, find_earlier
+from emt_core.data.features import as_matrix
+from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.index import Index, SourceRange
-from emt_core.progress import Tracker
-from emt_core.stage_config import EmbedConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Table, as_matrix
+from emt_core.models.encoders import PRELOAD, build_encoder
+from emt_core.models.encoders.base import choose_device, choose_dtype
+from emt_core.models.encoders.embedding import Embedding
+from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
+from emt_core.models.encoders.prefetch import Preparer
+from emt_core.models.encoders.reuse import Earlier, find_earlier
+from emt_core.recipe.embed import EmbedConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.progress import Tracker
+from emt_core.workspace.table import Table
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
@@ -48,10 +49,10 @@ def identity(config: EmbedConfig, base: Path) -> dict[str, Any]:
     if config.encoder == "fake":
         return {}
     if config.encoder == "clip":
-        from emt_core.encoders.clip import clip_identity
+        from emt_core.models.encoders.clip import clip_identity
 
         return clip_identity(config.model, base)
-    from emt_core.model_identity import model_identity
+    from emt_core.models.identity import model_identity
 
     return model_identity(config.model, config.revision, base)
 

@@ -11,13 +11,13 @@ the size of the pool. Training takes seconds, so an interrupted run starts again
 
 from __future__ import annotations
 
-from emt_core.index import Index
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.proximity.heldout import write_heldout
-from emt_core.proximity.learned import train
+from emt_core.proximity.measures.linear import train
 from emt_core.proximity.prepared import prepare, training_progress
-from emt_core.stage_config import EstimatorConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features
+from emt_core.recipe.proximity import EstimatorConfig
+from emt_core.run.stage import Context, Outcome
 
 VERSION = 1
 

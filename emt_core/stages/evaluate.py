@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emt_core.artifact import Artifact, read_json, write_json
-from emt_core.benchmark_config import EvaluateConfig
-from emt_core.benchmarks.base import Benchmark, episodes_of
+from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
-from emt_core.readers.fingerprint import content_hash
-from emt_core.stages import Context, Outcome
+from emt_core.evaluation.benchmarks.base import Benchmark, episodes_of
+from emt_core.recipe.evaluate import EvaluateConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import Artifact, read_json, write_json
 
 VERSION = 1
 IDENTITY_REPLACES = ("policy", "python", "environments")
@@ -40,9 +40,9 @@ def identity(config: EvaluateConfig, base: Path) -> dict[str, Any] | None:
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.benchmarks.episodes import EpisodeLog
-    from emt_core.benchmarks.results import summarize
-    from emt_core.benchmarks.rollout import Simulators
+    from emt_core.evaluation.closed_loop.episodes import EpisodeLog
+    from emt_core.evaluation.closed_loop.results import summarize
+    from emt_core.evaluation.closed_loop.rollout import Simulators
 
     config = context.config
     assert isinstance(config, EvaluateConfig)
@@ -83,7 +83,7 @@ def run(context: Context) -> Outcome:
 
 def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
     """The benchmark, set up as the policy's demonstrations were recorded where its folder says how."""
-    from emt_core.benchmarks.registry import resolve
+    from emt_core.evaluation.benchmarks.registry import resolve
 
     spec = folder / "policy.json"
     recording = read_json(spec).get("recording") if spec.is_file() else None
@@ -92,7 +92,7 @@ def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
 
 def load_policy(folder: Path, device: str) -> Any:
     """Whatever has act(images, instructions); the tests put a fake here."""
-    from emt_core.policies.policy import Policy
+    from emt_core.training.policy.policy import Policy
 
     return Policy.load(folder, device=device)
 
@@ -127,7 +127,7 @@ def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
 
 
 def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
-    from emt_core.policies.policy import check_policy_folder
+    from emt_core.training.policy.policy import check_policy_folder
 
     folder = (base / Path(config.policy).expanduser()).resolve()
     check_policy_folder(folder)

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emt_core.artifact import canonical_json, read_json, write_text
+from emt_core.data.readers import fingerprint, locate
 from emt_core.errors import EmtError
-from emt_core.ranks import rank, world_size
-from emt_core.readers import fingerprint, locate
-from emt_core.source_config import LeRobotSource
-from emt_core.stages import Context, Outcome
-from emt_core.vla_config import FinetuneConfig, RobotData
+from emt_core.recipe.finetune import FinetuneConfig, RobotData
+from emt_core.recipe.sources import LeRobotSource
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import canonical_json, read_json, write_text
+from emt_core.workspace.process import rank, world_size
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
@@ -43,7 +43,7 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
 
 def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    from emt_core.model_identity import model_identity
+    from emt_core.models.identity import model_identity
 
     if not config.model:
         raise EmtError(
@@ -54,12 +54,12 @@ def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
 def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
-    from emt_core.encoders.base import choose_dtype
-    from emt_core.policies.backbone import load_processor, load_vlm
-    from emt_core.policies.finetuning import Finetuner
-    from emt_core.policies.policy import PolicySpec, build_vla
-    from emt_core.robot_data.frame_cache import frame_caches
-    from emt_core.robot_data.training_frames import fit_map, join_frames, open_set
+    from emt_core.data.robot.frame_cache import frame_caches
+    from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
+    from emt_core.models.encoders.base import choose_dtype
+    from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.policy.finetuning import Finetuner
+    from emt_core.training.policy.policy import PolicySpec, build_vla
 
     config = context.config
     assert isinstance(config, FinetuneConfig)
@@ -129,7 +129,7 @@ def _data(context: Context, config: FinetuneConfig) -> tuple[list[tuple[RobotDat
     """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
     if config.data:
         return [(data, locate(_source(data), context.base)) for data in config.data], {}
-    from emt_core.demo.demonstrations import CAMERA
+    from emt_core.evaluation.recording.demonstrations import CAMERA
 
     parent = context.parents["demos"].data
     recorded = RobotData(name="demos", path="lerobot", camera=CAMERA)
@@ -140,7 +140,7 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
     """(folder or hub name, revision) of the VLM that training starts from."""
     if config.start == "midtrain":
         return context.parents["midtrain"].data / "model", None
-    from emt_core.model_identity import locate_model
+    from emt_core.models.identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")
 
@@ -149,7 +149,7 @@ def _device(wanted: str) -> Any:
     """The runtime's device; under torchrun each rank's own GPU."""
     import torch
 
-    from emt_core.encoders.base import choose_device
+    from emt_core.models.encoders.base import choose_device
 
     device = choose_device(wanted)
     if device.type == "cuda" and world_size() > 1:
@@ -164,7 +164,7 @@ def _source(data: RobotData) -> LeRobotSource:
 
 
 def _cache_need(opened: Any, size: int) -> Any:
-    from emt_core.robot_data.frame_cache import CacheNeed
+    from emt_core.data.robot.frame_cache import CacheNeed
 
     source = _source(opened.data)
     episodes = [episode.episode for episode in opened.episodes]

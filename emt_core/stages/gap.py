@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emt_core.artifact import read_json, write_json
+from emt_core.data.draws import choose, spread
+from emt_core.data.features import Features, take_finite
+from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.finite import take_finite
-from emt_core.index import Index, SourceRange
-from emt_core.metrics import diversity, mmd
-from emt_core.projection.fitted import FittedMap
-from emt_core.projection.sample import choose, spread
-from emt_core.stage_config import GapConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features, Table
+from emt_core.proximity.map.fitted import FittedMap
+from emt_core.proximity.metrics import diversity, mmd
+from emt_core.recipe.embed import GapConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.table import Table
 
 VERSION = 2
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emt_core.index import Index
-from emt_core.measure_config import MeasureConfig
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.twin import IDENTITY_REPLACES, twin_key
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features
+from emt_core.proximity.perplexity.twin import IDENTITY_REPLACES, twin_key
+from emt_core.recipe.proximity import MeasureConfig
+from emt_core.run.stage import Context, Outcome
 
 __all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
 
@@ -25,15 +25,15 @@ VERSION = 2
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
     """What a model or file that the config names *is*: hashes, never paths. Empty where it names none."""
     if config.kind == "clip":
-        from emt_core.encoders.clip import clip_identity
+        from emt_core.models.encoders.clip import clip_identity
 
         return clip_identity(config.model, base)
     if config.model:
-        from emt_core.model_identity import model_identity
+        from emt_core.models.identity import model_identity
 
         return model_identity(config.model, config.revision, base)
     if config.path:
-        from emt_core.readers.fingerprint import content_hash
+        from emt_core.data.fingerprint import content_hash
 
         return {"file": content_hash(config.file(base))}
     return {}

@@ -5,7 +5,7 @@
     rejects.jsonl       selected samples that cannot be trained on: {"id", "reason", "detail", "step"}
     checkpoints/        while building only: the last two, atomic
 
-Under torchrun the ranks of a launch train one model together; rank 0 writes (emt_core/ranks.py).
+Under torchrun the ranks of a launch train one model together; rank 0 writes (emt_core/run/runner.py).
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.stage_config import Runtime
-from emt_core.stages import Context, Outcome
-from emt_core.train_config import MidtrainConfig
+from emt_core.recipe.midtrain import MidtrainConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.training.midtrain.session import open_session
 
 if TYPE_CHECKING:
-    from emt_core.training.conversations import ConversationPreparer
-    from emt_core.training.session import Session
+    from emt_core.training.midtrain.session import Session
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
@@ -32,7 +31,7 @@ INLINE_SAMPLES = 4_000
 
 def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
     """What the model is, whatever it is called."""
-    from emt_core.model_identity import model_identity
+    from emt_core.models.identity import model_identity
 
     if not config.model:
         raise EmtError(
@@ -42,9 +41,9 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.training.micro_batch import plan_of
-    from emt_core.training.rejects import count_rejects
-    from emt_core.training.session import close_accelerator
+    from emt_core.training.midtrain.micro_batch import plan_of
+    from emt_core.training.midtrain.rejects import count_rejects
+    from emt_core.training.midtrain.session import close_accelerator
     from emt_core.training.steps_log import iterate_steps
 
     config = context.config
@@ -85,38 +84,6 @@ def run(context: Context) -> Outcome:
     )
 
 
-def open_session(
-    config: MidtrainConfig, runtime: Runtime, base: Path, revision: str | None, out: Path
-) -> tuple[Session, ConversationPreparer]:
-    """Model, optimiser and devices as this recipe wants them, gone on from what `out` holds. Raises EmtError.
-
-    Ends with `close_accelerator()`, whether it succeeded or not.
-    """
-    from emt_core.model_identity import locate_model
-    from emt_core.policies.backbone import load_processor, load_vlm
-    from emt_core.training.conversations import ConversationPreparer
-    from emt_core.training.session import Session, dtype_of_origin, open_accelerator
-
-    model = str(locate_model(config.model, base))
-    processor = load_processor(model, revision)
-    preparer = ConversationPreparer(
-        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
-    )
-    accelerator = open_accelerator(runtime.device, config.precision)
-    world = accelerator.num_processes
-    if config.batch < world:
-        raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
-    session = Session.open(
-        load_vlm(model, revision),
-        config,
-        accelerator,
-        out,
-        recompute=runtime.gradient_checkpointing,
-        origin_dtype=dtype_of_origin(model, revision),
-    )
-    return session, preparer
-
-
 def selected_rows(context: Context) -> Any:
     """int64 [n]: index rows of the selection. Raises EmtError where it belongs to another pool, or is empty."""
     import numpy as np
@@ -145,7 +112,7 @@ def _leave_cores_to_decoding(workers: int) -> None:
 
 
 def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, session: Session) -> Any:
-    from emt_core.training.batches import Feed, Selection
+    from emt_core.training.midtrain.batches import Feed, Selection
 
     selection = Selection(
         context.parents["sources"], rows, preparer, max_images=config.max_images, always_image=session.sharded

@@ -8,30 +8,27 @@ origin.jsonl, midtrained.jsonl      {"suite", "id", "answer"} a line, while buil
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.artifact import canonical_json
 from emt_core.errors import EmtError
-from emt_core.json_lines import whole_lines
-from emt_core.stages import Context, Outcome
-from emt_core.train_config import RetainConfig
+from emt_core.evaluation.questions.retention import SIDES, _keep, _write, load_suites, read_answers
+from emt_core.recipe.midtrain import RetainConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import canonical_json
 
 if TYPE_CHECKING:
-    from emt_core.questions.question import Question
+    pass
 
 VERSION = 2
 IDENTITY_REPLACES = ("model", "revision", "files")
-SIDES = ("origin", "midtrained")
 
 
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
     """The origin's files, what each suite's files hold, and names and sizes of the images beside them."""
-    from emt_core.model_identity import model_identity
-    from emt_core.questions.public import images_beside
-    from emt_core.readers.fingerprint import content_hash
+    from emt_core.data.fingerprint import content_hash
+    from emt_core.evaluation.questions.public import images_beside
+    from emt_core.models.identity import model_identity
 
     if not config.model:
         raise EmtError(
@@ -54,8 +51,8 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.model_identity import locate_model
-    from emt_core.questions.answering import Answerer
+    from emt_core.evaluation.questions.answering import Answerer
+    from emt_core.models.identity import locate_model
 
     config = context.config
     assert isinstance(config, RetainConfig)
@@ -97,24 +94,6 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES))
 
 
-def load_suites(config: RetainConfig, base: Path) -> dict[str, list[Question]]:
-    """Questions by suite. Raises EmtError where two of a suite have the same id."""
-    from emt_core.questions.demo import demo_questions
-    from emt_core.questions.public import read_suite
-
-    suites = {"demo": demo_questions(config.demo, config.demo_seed)} if config.demo else {}
-    for name, suite in config.files.items():
-        suites[name] = read_suite(suite, base)
-    for name, questions in suites.items():
-        ids = [question.id for question in questions]
-        if len(set(ids)) < len(ids):
-            twice = next(sample for sample in ids if ids.count(sample) > 1)
-            raise EmtError(
-                f"two questions have the id {twice!r}", where=f"suite {name}", remedy="ids tell answers apart"
-            )
-    return suites
-
-
 def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:
     own = {name: value for name, value in context.identity.items() if name != "suites"}
     if own != trained_from:
@@ -123,65 +102,3 @@ def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:
             where="retain.model",
             remedy="leave `model` out: it is the recipe's backbone then",
         )
-
-
-def read_answers(path: Path) -> dict[tuple[str, str], str]:
-    """(suite, id) -> answer, as far as an interrupted run came."""
-    return {(entry["suite"], entry["id"]): entry["answer"] for entry in whole_lines(path)}
-
-
-def _keep(path: Path, suite: str, questions: Sequence[Question], answers: Sequence[str]) -> None:
-    lines = [
-        json.dumps({"suite": suite, "id": question.id, "answer": answer}, ensure_ascii=False) + "\n"
-        for question, answer in zip(questions, answers, strict=True)
-    ]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
-
-
-def _write(
-    out: Path, suites: dict[str, list[Question]], answers: dict[str, dict[tuple[str, str], str]]
-) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from emt_core.artifact import write_json
-    from emt_core.questions.scoring import is_right
-
-    rows = []
-    for suite, questions in suites.items():
-        for question in questions:
-            said = {side: answers[side][suite, question.id] for side in SIDES}
-            rows.append(
-                {
-                    "suite": suite,
-                    "category": question.category,
-                    "question": question.text,
-                    "answer": question.answer,
-                    **{f"{side}_answer": text for side, text in said.items()},
-                    **{f"{side}_correct": is_right(question, text) for side, text in said.items()},
-                }
-            )
-    pq.write_table(pa.Table.from_pylist(rows), out / "answers.parquet")
-    results = {suite: _rates([row for row in rows if row["suite"] == suite]) for suite in suites}
-    write_json(out / "results.json", results)
-    return results
-
-
-def _rates(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By category, `all` first; Wilson 95 % intervals."""
-    from emt_core.metrics.proportion import wilson
-
-    groups = {"all": rows}
-    for row in rows:
-        category = row["category"] if row["category"] != "all" else "all categories"
-        groups.setdefault(category, []).append(row)
-    found = {}
-    for name, mine in groups.items():
-        found[name] = {"n": len(mine)}
-        for side in SIDES:
-            right = sum(row[f"{side}_correct"] for row in mine)
-            low, high = wilson(right, len(mine))
-            rate = right / len(mine)  # rounding must not push an end past it
-            found[name][side] = {"rate": rate, "low": min(low, rate), "high": max(high, rate)}
-    return found

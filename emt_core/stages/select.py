@@ -21,18 +21,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emt_core.artifact import write_json
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.index import Index
-from emt_core.progress import Progress
+from emt_core.recipe.selection import SelectConfig
+from emt_core.run.stage import Context, Outcome
 from emt_core.selection import Candidates, Decision, decide
 from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cells, near_duplicates
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.stage_config import SelectConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features, Table
+from emt_core.workspace.artifact import write_json
+from emt_core.workspace.progress import Progress
+from emt_core.workspace.table import Table
 
 VERSION = 2
 WRITE_ROWS = 1_000_000

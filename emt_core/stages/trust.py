@@ -18,24 +18,25 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from emt_core.artifact import Artifact, read_json, write_json
-from emt_core.encoders.reuse import source_config
+from emt_core.data.draws import Purpose, ordered_rows, random_keys
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.index import Index
-from emt_core.measure_config import MeasureConfig
+from emt_core.models.encoders.reuse import source_config
 from emt_core.proximity.base import Inputs
-from emt_core.selection.order import Purpose, ordered_rows, random_keys
-from emt_core.stage_config import EmbedConfig, EstimatorConfig
-from emt_core.stages import Context, Outcome
-from emt_core.store import Features, Table
-from emt_core.trust.agreement import agreement
-from emt_core.trust.calibration import calibration
-from emt_core.trust.config import TrustConfig
-from emt_core.trust.modality import audits
-from emt_core.trust.planted import planted, planted_truth
-from emt_core.trust.refit import ON_FEATURES, Measure, Shown, as_fitted
-from emt_core.trust.stability import stability
-from emt_core.trust.variants import embed_variants
+from emt_core.proximity.trust.agreement import agreement
+from emt_core.proximity.trust.calibration import calibration
+from emt_core.proximity.trust.modality import audits
+from emt_core.proximity.trust.planted import planted, planted_truth
+from emt_core.proximity.trust.refit import ON_FEATURES, Measure, Shown, as_fitted
+from emt_core.proximity.trust.stability import stability
+from emt_core.proximity.trust.variants import embed_variants
+from emt_core.recipe.embed import EmbedConfig
+from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.recipe.trust import TrustConfig
+from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.artifact import Artifact, read_json, write_json
+from emt_core.workspace.table import Table
 
 VERSION = 2
 LEAST_OF_A_SET = 16

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.artifact import flush, flush_one, write_json
 from emt_core.errors import EmtError
+from emt_core.workspace.artifact import flush, flush_one, write_json
 
 if TYPE_CHECKING:
     import torch

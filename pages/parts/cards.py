@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import streamlit as st
 
-from emt_core.explore.flags import FLAGS
-from emt_core.figures import numbers
-from emt_core.index import SourceRange
-from emt_core.sample import ImageRef, Sample
-from emt_core.thumbnails import thumbnail
+from emt_core.data.images.thumbnails import thumbnail
+from emt_core.data.index import SourceRange
+from emt_core.data.sample import ImageRef, Sample
+from emt_core.explore import numbers
+from emt_core.explore.curation.flags import FLAGS
 from pages.parts import flagging
 from pages.parts.plain import escape, shorten
 from pages.parts.view import EMBODIED, TEXT_HEAVY, View

@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.explore.recipe_editing import add_recipe
 from emt_core.flow import STAGES
+from emt_core.run.recipes import add_recipe
 from pages.parts.plain import escape
 from pages.parts.recipes import product_recipes, show_recipe
 from pages.parts.runs import launch_problem, start

@@ -8,8 +8,8 @@ import numpy as np
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.explore.flags import FLAGS, NOTE_CHARS
-from emt_core.figures import numbers
+from emt_core.explore import numbers
+from emt_core.explore.curation.flags import FLAGS, NOTE_CHARS
 from pages.parts import glossary
 from pages.parts.plain import escape, show_problem
 from pages.parts.view import View

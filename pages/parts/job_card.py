@@ -10,11 +10,11 @@ from typing import Any
 
 import streamlit as st
 
-from emt_core import jobs
 from emt_core.errors import EmtError
-from emt_core.figures import numbers
-from emt_core.jobs import Job
-from emt_core.progress import duration
+from emt_core.explore import numbers
+from emt_core.run import jobs
+from emt_core.run.jobs import Job
+from emt_core.workspace.progress import duration
 from pages.parts.plain import escape
 from pages.parts.states import ICON
 

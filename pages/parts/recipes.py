@@ -7,15 +7,15 @@ from pathlib import Path
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.explore.recipe_editing import add_recipe
+from emt_core.recipe.shipped import ROOT
+from emt_core.run.recipes import add_recipe
 from pages.parts.plain import show_problem
-from pages.parts.runs import REPOSITORY
 from pages.parts.view import View
 
 
 def product_recipes() -> list[Path]:
     """Those beside the app, the demo first."""
-    found = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+    found = sorted((ROOT / "recipes").glob("*.yaml"))
     return sorted(found, key=lambda path: path.stem != "demo")
 
 

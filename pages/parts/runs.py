@@ -6,18 +6,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from emt_core import jobs
 from emt_core.errors import EmtError
-from emt_core.figures import numbers
+from emt_core.explore import numbers
 from emt_core.flow import STAGES
-from emt_core.progress import duration
-from emt_core.status import MEANING
+from emt_core.run import jobs
+from emt_core.run.status import MEANING
+from emt_core.workspace.progress import duration
 from pages.parts.job_card import job_card, what_now
 from pages.parts.plain import escape, show_problem
 from pages.parts.states import ICON, states_of
 from pages.parts.view import View
 
-REPOSITORY = Path(__file__).parents[2]
 LIVE_S = 1.0
 SHOWN_AT_ONCE = 4
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emt_core.explore.distribution import MIDDLE, readable_ends
-from emt_core.figures.numbers import LARGE
+from emt_core.explore.numbers import LARGE
+from emt_core.explore.tables.scores import MIDDLE, readable_ends
 
 STEPS = 300
 """At least; a power of ten as a step makes it up to ten times as many."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from emt_core.artifact import Artifact
-from emt_core.explore.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
 from pages.parts.links import followed, kept
 from pages.parts.runs import badge
 from pages.parts.switcher import open_workspace, workspace_switcher

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from emt_core.artifact import Workspace
-from emt_core.explore.headline import headline
-from emt_core.explore.plan_cache import PlanCache
-from emt_core.plan import Plan
-from emt_core.status import InstanceStatus, plan_status
+from emt_core.explore.tables.headline import headline
+from emt_core.run.plan import Plan
+from emt_core.run.plan_cache import PlanCache
+from emt_core.run.status import InstanceStatus, plan_status
+from emt_core.workspace.artifact import Workspace
 from pages.parts.view import View
 
 ICON = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from emt_core.artifact import VIEW_ONLY, Workspace
 from emt_core.errors import EmtError
-from emt_core.recent_workspaces import note_workspace, recent_workspaces, short_id
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
+from emt_core.workspace.recent import note_workspace, recent_workspaces, short_id
 from pages.parts.links import put
 from pages.parts.plain import escape, show_problem
 

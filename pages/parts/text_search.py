@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from emt_core.explore.search import Matches, find_text
+from emt_core.explore.tables.search import Matches, find_text
 from pages.parts import view as reading
 
 KEPT, ASKED = "_text_search", "_text_search_on"

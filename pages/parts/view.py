@@ -15,21 +15,21 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from emt_core.artifact import Artifact, Workspace
-from emt_core.category import CATEGORIES, of_side
-from emt_core.explore import columns
-from emt_core.explore.flags import FLAGS, FlagBook, Flags
-from emt_core.explore.lineage import Lineage, recipe_path
-from emt_core.explore.nearness import WordSearch, distances, ranked
-from emt_core.explore.score_scale import ScoreScale, score_scale
-from emt_core.explore.views import ViewBook
-from emt_core.figures.palette import category_colours, source_colours
-from emt_core.index import Index
-from emt_core.neighbors import FeatureBank, robot_bank
+from emt_core.data.features import Features
+from emt_core.data.index import Index
+from emt_core.explore.curation.flags import FLAGS, FlagBook, Flags
+from emt_core.explore.curation.views import ViewBook
+from emt_core.explore.figures.palette import category_colours, source_colours
+from emt_core.explore.tables import columns
+from emt_core.explore.tables.nearness import WordSearch, distances, ranked
+from emt_core.explore.tables.score_scale import ScoreScale, score_scale
+from emt_core.proximity.neighbours import FeatureBank, robot_bank
 from emt_core.selection import Candidates, Preview
+from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.store import Features
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.lineage import Lineage, recipe_path
 from pages.parts.router import navigation
 
 SPATIAL, TEXT_HEAVY = of_side("embodied"), of_side("reading")

@@ -14,7 +14,7 @@ from app_world import PATIENCE_MS, Server, emt, hostile_world, serve
 from browser_tab import clean_tab
 from page_runner import OpenPage, page_runner
 
-from emt_core import view_guard
+from emt_core.workspace import view_guard
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

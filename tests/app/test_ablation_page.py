@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from page_runner import words
 
-from emt_core.artifact import Workspace
-from emt_core.explore.ablation import ablation, markdown
-from emt_core.explore.lineage import finished
+from emt_core.explore.tables.ablation import ablation, markdown
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import finished
 
 
 def test_the_ablation_has_a_row_for_every_selection_and_the_papers_beside_it(open_page, complete):

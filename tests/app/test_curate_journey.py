@@ -14,12 +14,12 @@ from browser_tab import metric, settled, visit
 from playwright.sync_api import Page, expect
 from pydantic import TypeAdapter
 
-from emt_core.artifact import Workspace
-from emt_core.explore.flags import FlagBook
-from emt_core.explore.lineage import finished
-from emt_core.readers import locate, read
-from emt_core.sample import Sample
-from emt_core.source_config import SourceConfig
+from emt_core.data.readers import locate, read
+from emt_core.data.sample import Sample
+from emt_core.explore.curation.flags import FlagBook
+from emt_core.recipe.sources import SourceConfig
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import finished
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)

@@ -12,13 +12,13 @@ from app_world import HOSTILE, emt
 from page_runner import OpenPage, button, metrics, words
 from streamlit.testing.v1 import AppTest
 
-from emt_core.artifact import Workspace
-from emt_core.explore import search
-from emt_core.explore.flags import FlagBook
-from emt_core.explore.lineage import finished
-from emt_core.explore.saving import notes
-from emt_core.explore.views import ViewBook
-from pages.parts import browse_filters
+from emt_core.explore.curation.flags import FlagBook
+from emt_core.explore.curation.views import ViewBook
+from emt_core.explore.tables import search
+from emt_core.run.recipes import notes
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import finished
+from pages.parts.browse import filters as browse_filters
 
 WIDE = "-9999,-9999;9999,9999"
 
@@ -179,7 +179,7 @@ def test_flagged_samples_are_left_out_by_the_recipe(
     open_page: OpenPage, complete_copy: Path, book: FlagBook, monkeypatch: pytest.MonkeyPatch
 ):
     launched = []
-    monkeypatch.setattr("pages.parts.cut_saving.start", lambda view, label, **_: launched.append(label))
+    monkeypatch.setattr("pages.parts.select.saving.start", lambda view, label, **_: launched.append(label))
     book.set([0, 2, 3], "exclude")
     book.set([100], "exclude")  # a robot frame is no candidate: its id stays out of the recipe
     app = open_page("select", complete_copy)

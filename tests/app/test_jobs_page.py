@@ -14,11 +14,12 @@ import pytest
 from app_world import PATIENCE_MS, serve
 from page_runner import button, words
 
-from emt_core import jobs, process_mark
-from emt_core.artifact import VIEW_ONLY, Workspace, read_json, write_json
-from emt_core.explore.recipe_editing import change_settings
-from emt_core.job_record import new_job
-from emt_core.jobs import Job
+from emt_core.run import jobs
+from emt_core.run.edits import change_settings
+from emt_core.run.jobs import Job
+from emt_core.workspace import process as process_mark
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace, read_json, write_json
+from emt_core.workspace.job_record import new_job
 from pages.parts.job_card import what_now
 
 

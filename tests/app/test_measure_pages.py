@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from page_runner import metrics, words
 
-from emt_core.artifact import Workspace, make_key
-from emt_core.explore.columns import logits
-from emt_core.explore.score_scale import LEARNED, OF_KIND
-from emt_core.store import Table
+from emt_core.explore.tables.columns import logits
+from emt_core.explore.tables.score_scale import LEARNED, OF_KIND
+from emt_core.workspace.artifact import Workspace, make_key
+from emt_core.workspace.table import Table
 
 HELDOUT = {"auroc": 0.875, "average_precision": 0.75, "rows": {"pool": 8, "robot": 8}}
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from page_runner import button, metrics, words
 
-from emt_core.artifact import VIEW_ONLY, Workspace
-from emt_core.explore.recipe_editing import change_settings
+from emt_core.run.edits import change_settings
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 
 
 def param(app, name: str) -> str:
@@ -84,9 +84,9 @@ def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
 
 
 def test_a_failure_and_an_interruption_are_told_apart(open_page, half_done):
-    from emt_core.artifact import write_json
-    from emt_core.plan import make_plan
-    from emt_core.recipe import load_recipe
+    from emt_core.recipe.recipe import load_recipe
+    from emt_core.run.plan import make_plan
+    from emt_core.workspace.artifact import write_json
 
     plan = make_plan(load_recipe(half_done / "recipes" / "small.yaml"))
     space = Workspace.open(half_done)
@@ -135,7 +135,7 @@ def test_links_name_what_is_shown_also_where_it_is_the_default(open_page, comple
 
 
 def test_another_workspace_is_opened_and_named_by_the_link(open_page, complete, half_done, tmp_path):
-    from emt_core.recent_workspaces import note_workspace, short_id
+    from emt_core.workspace.recent import note_workspace, short_id
 
     note_workspace(half_done)
     app = open_page("overview", complete)

@@ -40,9 +40,9 @@ def test_a_complete_workspace_draws(open_page, complete, name):
 
 
 def test_scores_shows_the_estimators_held_out_figures(open_page, complete):
-    from emt_core.artifact import Workspace
-    from emt_core.explore.lineage import finished
-    from emt_core.figures import numbers
+    from emt_core.explore import numbers
+    from emt_core.workspace.artifact import Workspace
+    from emt_core.workspace.lineage import finished
 
     found = metrics(open_page("scores", complete))
     estimator = finished(Workspace.open(complete), "small")["estimator"].metrics

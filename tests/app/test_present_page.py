@@ -7,10 +7,10 @@ from app_world import HOSTILE, PATIENCE_MS, Server
 from page_runner import button, metrics, words
 from playwright.sync_api import Page, expect
 
-from emt_core.artifact import VIEW_ONLY, Workspace
-from emt_core.report.blocks import KINDS, first_story
-from emt_core.report.material import gather
-from emt_core.report.story import load_story, save_story
+from emt_core.explore.report.blocks import KINDS, first_story
+from emt_core.explore.report.material import gather
+from emt_core.explore.report.story import load_story, save_story
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -11,15 +11,15 @@ from dot_policy import DotPolicy
 from evaluate_world import evaluated, experiment, recorded
 from page_runner import metrics, words
 
-from emt_core.artifact import Workspace, write_json
-from emt_core.comparison.arms import arms_of
-from emt_core.comparison.runs import runs_of
-from emt_core.explore.lineage import finished
-from emt_core.figures import numbers
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.evaluation.comparison.arms import arms_of
+from emt_core.evaluation.comparison.runs import runs_of
+from emt_core.explore import numbers
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
 from emt_core.stages import evaluate
+from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.lineage import finished
 
 PAPER = "reported in the paper, not measured here"
 

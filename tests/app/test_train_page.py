@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from page_runner import metrics, words
 
-from emt_core.artifact import Workspace, write_json
-from emt_core.explore.training_runs import GrowingSteps, at_work, kept_states, smoothed, training_runs, with_rates
-from emt_core.figures import curves
+from emt_core.explore.figures import curves
+from emt_core.explore.tables.train import GrowingSteps, at_work, kept_states, smoothed, training_runs, with_rates
+from emt_core.workspace.artifact import Workspace, write_json
 
 
 def lines(steps: int, *, begin: int = 1, **more: float) -> str:

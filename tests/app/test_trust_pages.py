@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from page_runner import metrics, words
 
-from emt_core.artifact import Workspace, make_key, write_json
-from emt_core.trust.agreement import agreement
-from emt_core.trust.audit_sections import NAMES, modality_section, style_section
-from emt_core.trust.calibration import calibration
-from emt_core.trust.planted import planted
-from emt_core.trust.stability import _numbers
+from emt_core.proximity.trust.agreement import agreement
+from emt_core.proximity.trust.audit_sections import NAMES, modality_section, style_section
+from emt_core.proximity.trust.calibration import calibration
+from emt_core.proximity.trust.planted import planted
+from emt_core.proximity.trust.stability import _numbers
+from emt_core.workspace.artifact import Workspace, make_key, write_json
 
 PAGES = ["trust", "ablation"]
 

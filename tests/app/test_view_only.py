@@ -21,7 +21,7 @@ from snapshot import snapshot
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.testing.v1 import AppTest
 
-from emt_core.artifact import VIEW_ONLY
+from emt_core.workspace.artifact import VIEW_ONLY
 
 ROOT = Path(__file__).parents[2]
 WRITING = re.compile(
@@ -50,7 +50,7 @@ def viewed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     base = tmp_path_factory.mktemp("viewed")
     workspace = shutil.copytree(complete, base / "ws")
     port = free_port()
-    command = [sys.executable, "-m", "emt_core.cli", "app", "--view-only", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "emt_core.cli.main", "app", "--view-only", "--no-browser", "--port", str(port)]
     yield from running([*command, "--workspace", str(workspace)], port, workspace, base / "log")
 
 

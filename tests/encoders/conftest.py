@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emt_core.sample import ImageRef, Sample, Turn
+from emt_core.data.sample import ImageRef, Sample, Turn
 
 from . import tiny_models
 

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_index import embed_plan, make_samples, write_sources
 
-from emt_core.artifact import Artifact, Workspace
-from emt_core.runner import run_plan
+from emt_core.run.runner import run_plan
+from emt_core.workspace.artifact import Artifact, Workspace
 
 
 def write(workspace: Workspace, root: Path, rows: int) -> Artifact:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from emt_core.encoders.clip import ClipEncoder, clip_identity, parse_clip_name
 from emt_core.errors import EmtError
+from emt_core.models.encoders.clip import ClipEncoder, clip_identity, parse_clip_name
 
 from .conftest import conversation, picture
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from emt_core.errors import EmtError
-from emt_core.model_identity import locate_model, model_identity
+from emt_core.models.identity import locate_model, model_identity
 
 FILES = ("config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja", "model.safetensors")
 

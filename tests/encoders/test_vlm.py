@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from emt_core.encoders.base import ImageRefused
-from emt_core.encoders.vlm import VlmEncoder
 from emt_core.errors import EmtError
+from emt_core.models.encoders.base import ImageRefused
+from emt_core.models.encoders.vlm import VlmEncoder
 
 from .conftest import conversation, picture
 

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from emt_core.artifact import Artifact, Workspace, make_key, write_json
-from emt_core.index import SCHEMA, to_record
-from emt_core.plan import Instance, Plan, stage_module
-from emt_core.recipe import build_recipe
-from emt_core.sample import ImageRef, Sample, Turn
-from emt_core.stage_config import EmbedConfig, SourcesConfig
-from emt_core.store import Table
+from emt_core.data.index import SCHEMA, to_record
+from emt_core.data.sample import ImageRef, Sample, Turn
+from emt_core.recipe.embed import EmbedConfig
+from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.sources import SourcesConfig
+from emt_core.run.plan import Instance, Plan, stage_module
+from emt_core.workspace.artifact import Artifact, Workspace, make_key, write_json
+from emt_core.workspace.table import Table
 
 WORDS = "where is the red cup left of green box point at robot open drawer what does sign say count".split()
 

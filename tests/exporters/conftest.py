@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from small_world import small_world
 
-from emt_core.artifact import Workspace
-from emt_core.export import find_selection
-from emt_core.plan import make_plan
-from emt_core.recipe import load_recipe
-from emt_core.runner import run_plan
+from emt_core.recipe.recipe import load_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.selection.export.export import find_selection
+from emt_core.workspace.artifact import Workspace
 
 RECIPE = """
 name: exported

@@ -10,9 +10,9 @@ import shutil
 import pytest
 
 from emt_core.errors import EmtError
-from emt_core.export import export_selection, find_selection
-from emt_core.exporters import base
-from emt_core.exporters.parquet import ParquetExporter
+from emt_core.selection.export import base
+from emt_core.selection.export.export import export_selection, find_selection
+from emt_core.selection.export.parquet import ParquetExporter
 
 
 def export(workspace, selection, out, **settings):
@@ -105,8 +105,8 @@ def test_nothing_is_left_of_an_export_that_fails(workspace, selection, tmp_path,
 
 def test_memory_is_bounded_by_the_buffer(workspace, selection, tmp_path, monkeypatch):
     monkeypatch.setattr(base.TableBuffer, "BYTES", 4000)
-    monkeypatch.setattr("emt_core.exporters.parquet.SHARD_BYTES", 8000)
-    monkeypatch.setattr("emt_core.exporters.hf.SHARD_BYTES", 8000)
+    monkeypatch.setattr("emt_core.selection.export.parquet.SHARD_BYTES", 8000)
+    monkeypatch.setattr("emt_core.selection.export.hf.SHARD_BYTES", 8000)
     for name, pattern in (("parquet", "data/part-*.parquet"), ("hf", "data-*.arrow")):
         report = export(workspace, selection, tmp_path / name, format=name, images="embed")
         assert len(list((tmp_path / name).glob(pattern))) > 3
@@ -129,7 +129,7 @@ def test_selections_are_found_by_label_and_key(workspace, selection, tmp_path):
     shutil.copytree(copied, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps({**manifest, "key": "0123456789abcdef"}))
-    from emt_core.artifact import Workspace
+    from emt_core.workspace.artifact import Workspace
 
     with pytest.raises(EmtError, match=r"several selections[\s\S]*0123456789abcdef \(no label\)"):
         find_selection(Workspace.open(twin))

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from emt_core.errors import EmtError
-from emt_core.export import export_selection
-from emt_core.exporters.training_file import template_of, training_yaml
+from emt_core.selection.export.export import export_selection
+from emt_core.selection.export.training_file import template_of, training_yaml
 
 DEFAULT_TAGS = {
     "role_tag": "from",

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from emt_core.export import export_selection
-from emt_core.images import image_bytes
-from emt_core.index import Index
-from emt_core.readers import image_root, locate, read
-from emt_core.sample import Sample
-from emt_core.source_config import SourceConfig
+from emt_core.data.images.decode import image_bytes
+from emt_core.data.index import Index
+from emt_core.data.readers import image_root, locate, read
+from emt_core.data.sample import Sample
+from emt_core.recipe.sources import SourceConfig
+from emt_core.selection.export.export import export_selection
 
 SOURCES = {
     "llamafactory": {"format": "sharegpt", "path": ".", "dataset": "embodied_midtrain"},

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from emt_core.readers import locate, read
-from emt_core.sample import Reject, Sample
-from emt_core.source_config import SourceConfig
+from emt_core.data.readers import locate, read
+from emt_core.data.sample import Reject, Sample
+from emt_core.recipe.sources import SourceConfig
 
 Rows = tuple[list[Sample], list[Reject]]
 

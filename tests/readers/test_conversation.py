@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emt_core.index import SCHEMA, from_record, to_record
-from emt_core.readers.conversation import (
+from emt_core.data.index import SCHEMA, from_record, to_record
+from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.readers.conversation import (
     PLACEHOLDER,
     RowProblem,
     build_sample,
@@ -17,8 +18,7 @@ from emt_core.readers.conversation import (
     plain_meta,
     settle_turns,
 )
-from emt_core.readers.paths import PathLeavesRoot, relative_path
-from emt_core.sample import ImageRef
+from emt_core.data.sample import ImageRef
 
 texts = st.text(st.characters(exclude_categories=()), max_size=30).map(lambda text: text.replace(PLACEHOLDER, ""))
 spoken = st.text("abc é日", min_size=1, max_size=20).filter(lambda text: bool(text.strip()))

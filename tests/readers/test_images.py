@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from source_files import encoded, picture, write_tar
 
-from emt_core.image_check import check_batch
-from emt_core.images import ImageProblem, check_image, image_bytes, image_size, open_image, open_images
-from emt_core.sample import ImageRef
+from emt_core.data.images.check import check_batch
+from emt_core.data.images.decode import ImageProblem, check_image, image_bytes, image_size, open_image, open_images
+from emt_core.data.sample import ImageRef
 
 BOUND = 100_000
 
@@ -161,7 +161,7 @@ def test_many_at_once_keep_their_order_and_their_problems(tmp_path):
 
 
 def test_handles_are_bounded_and_notice_a_new_file(tmp_path):
-    from emt_core import image_handles
+    from emt_core.data.images import handles as image_handles
 
     for n in range(80):
         write_tar(tmp_path / f"{n}.tar", {"a.png": encoded(picture(n))})
@@ -204,7 +204,7 @@ def test_threads_share_no_handle(tmp_path):
 )
 def test_damaged_bytes_are_an_image_or_a_named_problem(place, junk, format):
     """No decoder's exception escapes, whatever a file holds."""
-    from emt_core.images import decode_image
+    from emt_core.data.images.decode import decode_image
 
     content = bytearray(encoded(picture(), format))
     content[place : place + len(junk)] = junk
@@ -218,7 +218,7 @@ def test_workers_die_with_a_killed_parent():
     """kill -9 of the stage must not leave worker processes behind."""
     code = (
         "from concurrent.futures import ProcessPoolExecutor; import multiprocessing, os, time\n"
-        "from emt_core.image_check import live_and_die_with_parent\n"
+        "from emt_core.data.images.check import live_and_die_with_parent\n"
         "if __name__ == '__main__':\n"
         "    spawn = multiprocessing.get_context('spawn')\n"
         "    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=live_and_die_with_parent)\n"

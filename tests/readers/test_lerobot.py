@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from source_files import lerobot_folder, robot_frame
 
+from emt_core.data.images.decode import ImageProblem, check_image, open_image, open_images
+from emt_core.data.images.video import Video
+from emt_core.data.readers import count, fingerprint, locate, read
+from emt_core.data.readers.lerobot import episode_frames, episode_table, evenly_spaced
+from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
-from emt_core.images import ImageProblem, check_image, open_image, open_images
-from emt_core.readers import count, fingerprint, locate, read
-from emt_core.readers.lerobot import episode_frames, episode_table, evenly_spaced
-from emt_core.sample import ImageRef
-from emt_core.source_config import LeRobotSource
-from emt_core.video_frames import Video
+from emt_core.recipe.sources import LeRobotSource
 
 LAYOUTS = [("v3.0", "video"), ("v3.0", "image"), ("v2.1", "video"), ("v2.1", "image")]
 

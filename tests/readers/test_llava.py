@@ -6,9 +6,9 @@ import tracemalloc
 import pytest
 from source_files import llava_row, save_pictures, write_json
 
+from emt_core.data.readers import locate, read
 from emt_core.errors import EmtError
-from emt_core.readers import locate, read
-from emt_core.source_config import LlavaSource
+from emt_core.recipe.sources import LlavaSource
 
 
 def source(**more) -> LlavaSource:

@@ -7,8 +7,8 @@ from PIL import Image
 from rich.console import Console
 from source_files import encoded, lerobot_folder, llava_row, picture, save_pictures, write_json
 
-from emt_core.preflight import preflight, render
-from emt_core.stage_config import SourcesConfig
+from emt_core.data.preflight import preflight, render
+from emt_core.recipe.sources import SourcesConfig
 
 
 def config(*sources) -> SourcesConfig:
@@ -70,8 +70,8 @@ def test_no_model_library_is_loaded(tmp_path):
     config = {"sources": [WEB, ARM]}
     code = (
         "import sys, pathlib\n"
-        "from emt_core.preflight import preflight\n"
-        "from emt_core.stage_config import SourcesConfig\n"
+        "from emt_core.data.preflight import preflight\n"
+        "from emt_core.recipe.sources import SourcesConfig\n"
         f"web, arm = preflight(SourcesConfig.model_validate({config!r}), pathlib.Path({str(tmp_path)!r}))\n"
         "assert web.kept == 3 and arm.kept == 24\n"
         "assert not {'torch', 'lance', 'transformers', 'datasets', 'streamlit'} & set(sys.modules)\n"

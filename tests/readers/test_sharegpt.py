@@ -5,10 +5,10 @@ import json
 import pytest
 from source_files import llava_row, save_pictures, write_json
 
+from emt_core.data.images.decode import check_image
+from emt_core.data.readers import fingerprint, image_root, locate
 from emt_core.errors import EmtError
-from emt_core.images import check_image
-from emt_core.readers import fingerprint, image_root, locate
-from emt_core.source_config import ShareGPTSource
+from emt_core.recipe.sources import ShareGPTSource
 
 COLUMNS = {"messages": "conversations", "images": "images"}
 

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from source_files import encoded, picture, save_pictures
 
+from emt_core.data.images.decode import ImageProblem, check_image, open_image
+from emt_core.data.readers import count, fingerprint, image_root, locate
+from emt_core.data.readers.hf_stream import iter_stream_images
 from emt_core.errors import EmtError
-from emt_core.images import ImageProblem, check_image, iter_stream_images, open_image
-from emt_core.readers import count, fingerprint, image_root, locate
-from emt_core.source_config import HFSource, ParquetSource
+from emt_core.recipe.sources import HFSource, ParquetSource
 
 EMBEDDED = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -232,6 +233,6 @@ def test_hub_that_cannot_be_reached_is_one_clear_error(tmp_path, monkeypatch):
     pinned = hf_source(path="nobody/nothing", revision="0" * 40)
     assert fingerprint(pinned, locate(pinned, tmp_path))["facts"] == ["0" * 40]
     with pytest.raises(EmtError, match="slice"):
-        from emt_core.readers import read
+        from emt_core.data.readers import read
 
         list(read(hf_source(path="nobody/nothing", split="train[:5]"), locate(pinned, tmp_path)))

@@ -9,12 +9,12 @@ import pyarrow as pa
 from PIL import Image
 from source_files import encoded, lerobot_folder, picture
 
-from emt_core import thumbnails
-from emt_core.artifact import Artifact, Workspace
-from emt_core.index import SourceRange
-from emt_core.sample import ImageRef
-from emt_core.store import Table
-from emt_core.thumbnails import evict, placeholder, stored_thumbnail, thumbnail
+from emt_core.data.images import thumbnails
+from emt_core.data.images.thumbnails import evict, placeholder, stored_thumbnail, thumbnail
+from emt_core.data.index import SourceRange
+from emt_core.data.sample import ImageRef
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.table import Table
 
 
 def source(root, **facts) -> SourceRange:

@@ -6,12 +6,12 @@ import tarfile
 import pytest
 from source_files import encoded, picture, write_tar
 
+from emt_core.data.images.decode import check_image, image_bytes, open_image
+from emt_core.data.readers import fingerprint, image_root, locate
+from emt_core.data.readers.webdataset import expand_braces
+from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
-from emt_core.images import check_image, image_bytes, open_image
-from emt_core.readers import fingerprint, image_root, locate
-from emt_core.readers.webdataset import expand_braces
-from emt_core.sample import ImageRef
-from emt_core.source_config import WebDatasetSource
+from emt_core.recipe.sources import WebDatasetSource
 
 TALK = [{"from": "human", "value": "<image>\nwhere?"}, {"from": "gpt", "value": "there"}]
 

@@ -1,0 +1,46 @@
+"""`emt check-model NAME`: can this VLM be mid-trained here, and is it understood rightly?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MARK = {"ok": "[green]ok[/]", "look": "[yellow]look[/]", "failed": "[red]failed[/]"}
+
+
+def check_model(
+    name: Annotated[str, typer.Argument(help="Hub name, or folder of a model.", metavar="NAME")],
+    revision: Annotated[str | None, typer.Option(help="Hub revision; default: the newest.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    cutoff: Annotated[int, typer.Option(min=64, help="Sequence length of the training that is meant.")] = 1024,
+    batch: Annotated[int, typer.Option(min=1, help="Its global batch, on this one device.")] = 256,
+) -> None:
+    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template, label mask, padding,
+    an answer, a training step, memory. Writes nothing; exit code 2 where something failed."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from emt_core.errors import EmtError
+    from emt_core.models.identity import locate_model, model_identity
+    from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
+
+    try:  # a name that nobody answers for is told at once, not after a minute of the hub client's retries
+        if isinstance(locate_model(name, Path.cwd()), str):
+            model_identity(name, revision, Path.cwd())
+    except EmtError as error:
+        hint = repository_hint(name, revision)
+        raise EmtError(error.what, where=error.where, remedy=hint or error.remedy) from error
+    found = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch).run()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for finding in found:
+        table.add_row(finding.question, MARK[finding.verdict], escape(finding.says))
+    Console().print(table)
+    failed = [finding.question for finding in found if finding.verdict == "failed"]
+    if failed:
+        raise EmtError(
+            f"{name} cannot be mid-trained as it is: {', '.join(failed)}",
+            remedy="the lines above say why; supported are InternVL- and Qwen3-VL-class models",
+        )

@@ -1,0 +1,38 @@
+"""`emt sources RECIPE`: the sources as their readers see them, before any model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emt_core.cli.options import RecipeArg, SetOpt, out
+from emt_core.cli.run import run_recipe
+
+
+def sources(
+    recipe: RecipeArg,
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", "-w", help="Also run the stage and keep its index here.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look only at the first rows of each source.")] = None,
+    thumbnails: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of a few images per source into this folder.")
+    ] = None,
+    set_: SetOpt = None,
+) -> None:
+    """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few thumbnails."""
+    from emt_core.data.preflight import check, preflight, render
+    from emt_core.recipe.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    reports = []
+    for instance in loaded.instances:
+        if instance.stage == "sources":
+            found = preflight(instance.config, loaded.base, thumbnails=thumbnails, limit=limit)  # type: ignore[arg-type]
+            out.print(render(found))
+            reports += found
+    check(reports, loaded.base)
+    if workspace is not None:
+        run_recipe(recipe, workspace, set_, until="sources")

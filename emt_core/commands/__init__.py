@@ -1,1 +1,0 @@
-"""Verbs of the command line that are not stages; cli.py registers them."""

@@ -1,0 +1,1 @@
+"""Pool and robot data as they lie on disk: rows, images, episodes and the readers of every format."""

@@ -1,0 +1,229 @@
+"""From an ImageRef to a bounded RGB image, or a named problem. Images come from outside: nothing about them is trusted.
+
+Bounds: it is a regular file inside its source's root (readers/paths.py says how links are treated); its format is one
+of FORMATS; its size is read from the header and held against `max_pixels` before anything is decoded. Pillow's own
+bound (about 179 million pixels) stays in force for every thread, so a `max_pixels` above it does not lift it.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageOps
+
+from emt_core.data.images.handles import (
+    ArrowHandle,
+    ImageProblem,
+    ParquetHandle,
+    TarHandle,
+    file_facts,
+    handle,
+    missing,
+)
+from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.sample import ImageRef
+
+__all__ = [
+    "ImageProblem",
+    "check_image",
+    "image_bytes",
+    "image_size",
+    "open_image",
+    "open_images",
+]
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
+# Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on purpose.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0) -> Image.Image:
+    """Decoded RGB image of a reference: upright (EXIF), transparency on white, first frame of an animation.
+
+    root: folder that the reference's path is relative to (SourceRange.root). at_least: for a preview, a JPEG may be
+    decoded at a fraction of its size with no side below this (0: whole). Raises ImageProblem.
+    """
+    with _named(ref):
+        if ref.kind == "video":
+            return _video(ref, root).image_at(ref.time, max_pixels)
+        with _encoded(ref, root) as file:
+            return decode_image(file, max_pixels, at_least=at_least)
+
+
+def open_images(refs: Sequence[ImageRef], root: Path, max_pixels: int) -> list[Image.Image | ImageProblem]:
+    """One result per reference, in the given order; files, archives and videos are each gone through once, in order."""
+    found: list[Image.Image | ImageProblem] = [ImageProblem("missing_image", "not read")] * len(refs)
+    for at in sorted(range(len(refs)), key=lambda i: (refs[i].kind, refs[i].path, refs[i].time, refs[i].index)):
+        try:
+            found[at] = open_image(refs[at], root, max_pixels)
+        except ImageProblem as problem:
+            found[at] = problem
+    return found
+
+
+def image_size(ref: ImageRef, root: Path, max_pixels: int) -> tuple[int, int]:
+    """(width, height) as the header says, nothing decoded. Raises ImageProblem."""
+    with _named(ref):
+        if ref.kind == "video":
+            video = _video(ref, root)
+            video.check(ref.time, max_pixels)
+            return video.size
+        with _encoded(ref, root) as file:
+            return _open(file, max_pixels).size
+
+
+def check_image(ref: ImageRef, root: Path, max_pixels: int) -> tuple[str, str] | None:
+    """None, or (reason, detail). By header only: cheap enough for every image of a pool."""
+    if ref.kind == "stream":
+        return None  # the reader has looked at the header as it went by
+    try:
+        image_size(ref, root, max_pixels)
+    except ImageProblem as problem:
+        return problem.reason, problem.detail
+    return None
+
+
+def image_bytes(ref: ImageRef, root: Path) -> tuple[bytes, str]:
+    """The encoded image as it lies on disk and the suffix of its format (`.jpg`): for exports.
+
+    A video frame has no file of its own and comes as PNG. Raises ImageProblem.
+    """
+    if ref.kind == "video":
+        encoded = io.BytesIO()
+        open_image(ref, root, 2**31).save(encoded, "PNG")
+        return encoded.getvalue(), ".png"
+    with _named(ref):
+        with _encoded(ref, root) as file:
+            content = file.read()
+        image = _open(io.BytesIO(content), 2**31)
+    return content, SUFFIXES.get(image.format or "", f".{(image.format or 'bin').lower()}")
+
+
+def check_bytes(content: bytes, max_pixels: int) -> tuple[str, str] | None:
+    """check_image for an image that is at hand, as in a stream."""
+    try:
+        _open(io.BytesIO(content), max_pixels)
+    except ImageProblem as problem:
+        return problem.reason, problem.detail
+    return None
+
+
+def decode_image(file: BinaryIO, max_pixels: int, *, at_least: int = 0) -> Image.Image:
+    """RGB image of an encoded one. Raises ImageProblem (`undecodable_image`, `pixel_bomb`)."""
+    image = _open(file, max_pixels)
+    try:
+        if at_least:
+            image.draft("RGB", (at_least, at_least))
+        image.load()
+        return _to_rgb(_upright(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of hostile files raise whatever they like
+        raise ImageProblem("undecodable_image", f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    Image.init()  # registers all formats, once
+    try:
+        image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageProblem("pixel_bomb", str(error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        text = "no image format that is read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise ImageProblem("undecodable_image", f"{type(error).__name__}: {text}"[:300]) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageProblem("pixel_bomb", f"{width} x {height} pixels, at most {max_pixels:,}")
+    if width < 1 or height < 1:
+        raise ImageProblem("undecodable_image", f"{width} x {height} pixels")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        return _from_integers(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_integers(image: Image.Image) -> Image.Image:
+    """16-bit greys: the upper byte. Pillow's own conversion clips everything above 255 to white."""
+    import numpy as np
+
+    values = np.asarray(image).astype(np.int64)
+    values = values >> 8 if values.max(initial=0) > 255 else values
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+@contextmanager
+def _named(ref: ImageRef) -> Iterator[None]:
+    """Puts the image's place in front of a problem's detail."""
+    try:
+        yield
+    except ImageProblem as problem:
+        raise ImageProblem(problem.reason, f"{ref.path}: {problem.detail}") from problem
+
+
+def _path(ref: ImageRef, root: Path) -> Path:
+    try:
+        return inside(root, ref.path)
+    except PathLeavesRoot as error:
+        raise ImageProblem("bad_path", str(error)) from error
+
+
+def _video(ref: ImageRef, root: Path) -> Any:
+    from emt_core.data.images.video import Video
+
+    return handle(Video, _path(ref, root))
+
+
+def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
+    """The encoded image as a file."""
+    if ref.kind == "stream":
+        raise ImageProblem("missing_image", "a stream has no random access: read it with iter_stream_images")
+    path = _path(ref, root)
+    if ref.kind == "file":
+        file_facts(path)
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise missing(error) from error
+    if ref.kind == "tar":
+        return handle(TarHandle, path).member(ref.index, ref.member)  # type: ignore[return-value]
+    table = handle(ParquetHandle, path) if ref.kind == "parquet" else handle(ArrowHandle, path)
+    return _cell(table.cell(ref.member, ref.index), ref, root)
+
+
+def _cell(value: Any, ref: ImageRef, root: Path) -> BinaryIO:
+    """A table's cell: bytes, {bytes, path}, a path, or a list of these."""
+    if isinstance(value, list):
+        value = value[ref.position] if ref.position < len(value) else None
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return io.BytesIO(value)
+    if isinstance(value, str):
+        return _encoded(ImageRef(kind="file", path=value), root)
+    raise ImageProblem("missing_image", f"column {ref.member!r}, row {ref.index} holds no image")

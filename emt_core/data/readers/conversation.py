@@ -1,0 +1,208 @@
+"""From a file's rows to turns: speakers, order and `<image>` placeholders, by the same rules for every format.
+
+Rules (docs/formats.md): an optional system turn, then user and assistant in turn; a pool conversation ends with an
+answer; as many placeholders as images. Where a format's convention writes none although the row has images, they are
+put in front of the first user turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
+from emt_core.recipe.base import Role
+
+PLACEHOLDER = "<image>"
+SPEAKERS: Mapping[str, Speaker] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "system": "system",
+}
+MAX_META_ITEMS = 32
+MAX_META_CHARS = 256
+Missing = Literal["lead", "reject", "none"]
+
+
+class RowProblem(Exception):
+    """The row is left out: a key of REJECT_REASONS and a detail that helps to mend it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def parse_turns(
+    raw: Any,
+    *,
+    role_tags: Sequence[str] = ("from", "role"),
+    content_tags: Sequence[str] = ("value", "content"),
+    speakers: Mapping[str, Speaker] = SPEAKERS,
+) -> tuple[Turn, ...]:
+    """A list of turns (or a JSON text of one) -> Turns. The first of the tags that a turn has is used.
+
+    Raises RowProblem: `unreadable_row` (not a list of objects with text), `unknown_role`.
+    """
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError as error:
+            raise RowProblem("unreadable_row", f"the conversation is text, but not JSON: {error}") from error
+    if not isinstance(raw, list | tuple) or not raw:
+        raise RowProblem("unreadable_row", f"no list of turns, but {_shown(raw)}")
+    turns = []
+    for number, item in enumerate(raw):
+        if not isinstance(item, Mapping):
+            raise RowProblem("unreadable_row", f"turn {number} is not an object, but {_shown(item)}")
+        role = next((item[tag] for tag in role_tags if item.get(tag) is not None), None)
+        content = next((item[tag] for tag in content_tags if item.get(tag) is not None), None)
+        speaker = speakers.get(role) or speakers.get(role.lower()) if isinstance(role, str) else None
+        if speaker is None:
+            raise RowProblem("unknown_role", f"turn {number} is spoken by {_shown(role)}")
+        turns.append(Turn(role=speaker, text=_text_of(content, number)))
+    return tuple(turns)
+
+
+def _text_of(content: Any, number: int) -> str:
+    """Plain text, or the parts of the messages format: [{"type": "image"}, {"type": "text", "text": ...}]."""
+    if isinstance(content, str):
+        return encodable(content)
+    if not isinstance(content, list | tuple):
+        raise RowProblem("unreadable_row", f"turn {number} has no text, but {_shown(content)}")
+    parts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in ("image", "image_url"):
+            parts.append(PLACEHOLDER)
+        elif kind == "text" and isinstance(part.get("text"), str):
+            parts.append(encodable(part["text"]))
+        else:
+            raise RowProblem(
+                "unreadable_row", f"turn {number} has a part that is neither text nor image: {_shown(part)}"
+            )
+    return "\n".join(parts)
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate (legal in JSON escapes) becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def placeholders(turns: Sequence[Turn]) -> int:
+    return sum(turn.text.count(PLACEHOLDER) for turn in turns)
+
+
+def settle_turns(turns: tuple[Turn, ...], *, images: int, role: Role, missing: Missing) -> tuple[Turn, ...]:
+    """Check a conversation and settle its placeholders.
+
+    missing: what to do with a row that has images but no placeholder at all: `lead` puts them in front of the first
+    user turn, `reject` leaves the row out, `none` holds no row to placeholders (a robot's frame and instruction).
+    Raises RowProblem: bad_turn_order, no_answer, empty_text, image_count_mismatch.
+    """
+    spoken = turns[1:] if turns and turns[0].role == "system" else turns
+    if not spoken:
+        raise RowProblem("empty_text", "there is no turn of the user")
+    for number, turn in enumerate(spoken):
+        wanted = "user" if number % 2 == 0 else "assistant"
+        if turn.role != wanted:
+            raise RowProblem("bad_turn_order", f"turn {number} is the {turn.role}'s and should be the {wanted}'s")
+    if not any(turn.text.replace(PLACEHOLDER, "").strip() for turn in spoken):
+        raise RowProblem("empty_text", "no turn carries any text")
+    if role == "pool":
+        if len(spoken) % 2:
+            raise RowProblem("no_answer", "the conversation ends with the user's turn")
+        if not any(turn.text.strip() for turn in spoken[1::2]):
+            raise RowProblem("no_answer", "every answer is empty")
+    found = placeholders(turns)
+    if found == 0 and images and missing == "lead":
+        at = len(turns) - len(spoken)
+        first = turns[at]
+        text = "\n".join([PLACEHOLDER] * images + ([first.text] if first.text else []))
+        return (*turns[:at], Turn(role="user", text=text), *turns[at + 1 :])
+    if found != images and missing != "none":
+        raise RowProblem("image_count_mismatch", f"{found} placeholders, {images} images")
+    return turns
+
+
+def qa_turns(question: Any, answer: Any) -> tuple[Turn, ...]:
+    """One question, and its answer where there is one (None: none)."""
+    for name, value in (("question", question), ("answer", answer)):
+        if value is not None and not isinstance(value, str):
+            raise RowProblem("unreadable_row", f"the {name} is not text, but {_shown(value)}")
+    turns = [Turn(role="user", text=encodable(question or ""))]
+    if answer is not None:
+        turns.append(Turn(role="assistant", text=encodable(answer)))
+    return tuple(turns)
+
+
+def build_sample(
+    *,
+    source: str,
+    row: int,
+    role: Role,
+    turns: tuple[Turn, ...],
+    images: Sequence[ImageRef],
+    missing: Missing,
+    own_id: Any = None,
+    meta: Mapping[str, Any] | None = None,
+    episode: int = -1,
+    frame: int = -1,
+) -> Sample:
+    """Settle the conversation and put the sample together. Raises RowProblem."""
+    return Sample(
+        source=source,
+        row=row,
+        role=role,
+        turns=settle_turns(turns, images=len(images), role=role, missing=missing),
+        images=tuple(images),
+        own_id=plain_id(own_id),
+        meta=plain_meta(meta or {}),
+        episode=episode,
+        frame=frame,
+    )
+
+
+def reject(source: str, row: int, problem: RowProblem, own_id: Any = None) -> Reject:
+    return Reject(
+        source=source, row=row, reason=problem.reason, detail=encodable(problem.detail), own_id=plain_id(own_id)
+    )
+
+
+def plain_id(value: Any) -> str:
+    """An id as text, exactly as the file writes it."""
+    return encodable(value) if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+
+
+def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is small and plain: text up to MAX_META_CHARS, finite numbers, booleans; one level of objects is flattened.
+
+    {"a": 1, "meta": {"b": 2}, "c": {"d": 3}} -> {"a": 1, "b": 2, "c.d": 3}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        items = value.items() if isinstance(value, Mapping) else [(None, value)]
+        for inner, item in items:
+            if len(found) >= MAX_META_ITEMS:
+                return found
+            plain = isinstance(item, bool | int) or (isinstance(item, float) and item - item == 0)
+            if plain or (isinstance(item, str) and len(item) <= MAX_META_CHARS):
+                label = str(name) if inner is None else str(inner) if name == "meta" else f"{name}.{inner}"
+                found[encodable(label)] = encodable(item) if isinstance(item, str) else item
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

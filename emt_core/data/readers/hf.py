@@ -1,0 +1,147 @@
+"""HF datasets: a folder written by `save_to_disk` (a set or a dict of splits), or a hub name; whole or as a stream.
+
+Saved folders and downloaded sets are read from their memory-mapped arrow shards, so an image is found by shard and row.
+
+    folder/dataset_dict.json + folder/<split>/...     or    folder/{state.json, dataset_info.json, data-*.arrow}
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from emt_core.data.fingerprint import FileSet
+from emt_core.data.images.handles import ImageProblem, open_arrow
+from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.readers import hf_stream
+from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
+from emt_core.data.sample import Reject, Sample
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import HFSource
+from emt_core.workspace.artifact import read_json
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def locate(source: HFSource, base: Path) -> Path:
+    """The folder, or the hub name as a relative path."""
+    data = base / Path(source.path).expanduser()
+    if data.exists():
+        return data
+    if not HUB_NAME.fullmatch(source.path):
+        raise EmtError(f"source {source.name!r}: there is no such folder", where=data, remedy="check `path`")
+    return Path(source.path)
+
+
+def on_hub(data: Path) -> bool:
+    return not data.is_absolute() and not data.exists()
+
+
+def loose_images(source: HFSource, data: Path) -> bool:
+    if source.streaming or on_hub(data):
+        return False
+    schema = _table(shards(source, data)[0]).schema
+    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+
+
+def image_root(source: HFSource, data: Path) -> Path:
+    if source.streaming:
+        return data
+    if on_hub(data):
+        return Path(os.path.commonpath([path.parent for path in shards(source, data)]))
+    return _split_folder(source, data).absolute()
+
+
+def files(source: HFSource, data: Path) -> FileSet:
+    if on_hub(data):
+        return FileSet(base=Path(), facts=(hf_stream.hub_commit(source),))
+    if source.streaming:
+        return FileSet(base=data, bulk=tuple(hf_stream.local_files(source, data)[1]))
+    folder = _split_folder(source, data)
+    index = tuple(folder / name for name in ("state.json", "dataset_info.json") if (folder / name).is_file())
+    return FileSet(base=folder, index=index, bulk=tuple(shards(source, data)))
+
+
+def count(source: HFSource, data: Path) -> int | None:
+    if source.streaming:
+        return None
+    return sum(_table(path).num_rows for path in shards(source, data))
+
+
+def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
+    if source.streaming:
+        yield from hf_stream.read(source, data)
+        return
+    root, row = image_root(source, data), 0
+    for path in shards(source, data):
+        table = _table(path)
+        texts = wanted_columns(source, table.column_names, path)
+        name, at = os.path.relpath(path, root).replace(os.sep, "/"), 0
+        for batch in table.to_batches(max_chunksize=1024):
+            images = batch.column(source.images) if source.images else None
+            yield from read_batch(source, batch.select(texts), images, row=row, place=("arrow", name, at), root=root)
+            row, at = row + batch.num_rows, at + batch.num_rows
+
+
+def shards(source: HFSource, data: Path) -> list[Path]:
+    """The arrow files, in row order. Raises EmtError where the folder is not a saved set or a shard is missing."""
+    if on_hub(data):
+        return _hub_shards(source.path, source.subset, _plain_split(source), source.revision)
+    folder = _split_folder(source, data)
+    state = read_json(folder / "state.json")
+    try:
+        found = [inside(folder, entry["filename"]) for entry in state["_data_files"]]
+    except (KeyError, TypeError, PathLeavesRoot) as error:
+        raise EmtError("state.json does not list the data files", where=folder / "state.json") from error
+    for path in found:
+        if not path.is_file():
+            raise EmtError("an arrow shard is missing", where=path, remedy="save_to_disk again")
+    return found
+
+
+def _split_folder(source: HFSource, data: Path) -> Path:
+    if (data / "state.json").is_file():
+        return data
+    if (data / "dataset_dict.json").is_file():
+        splits = read_json(data / "dataset_dict.json").get("splits", [])
+        if source.split in splits and (data / source.split / "state.json").is_file():
+            return data / source.split
+        raise EmtError(f"there is no split {source.split!r}", where=data, remedy=f"its splits are: {', '.join(splits)}")
+    raise EmtError(
+        "the folder was not written by save_to_disk",
+        where=data,
+        remedy="read a folder of .parquet files with format: parquet, or with streaming: true",
+    )
+
+
+def _plain_split(source: HFSource) -> str:
+    if not re.fullmatch(r"[\w.-]+", source.split):
+        raise EmtError(f"split {source.split!r} is a slice", where=source.path, remedy="name the split; use `limit`")
+    return source.split
+
+
+@lru_cache(maxsize=8)
+def _hub_shards(name: str, subset: str | None, split: str, revision: str | None) -> list[Path]:
+    import datasets
+
+    try:
+        loaded: Any = datasets.load_dataset(name, subset, split=split, revision=revision)
+    except Exception as error:  # the hub client raises dozens of types: unreachable, gated, misspelt, unknown split
+        raise EmtError(
+            f"the hub set {name!r} cannot be had: {type(error).__name__}: {str(error)[:300]}",
+            remedy="check name, subset, split and network; a set on this machine is given by its folder",
+        ) from error
+    return [Path(entry["filename"]) for entry in loaded.cache_files]
+
+
+def _table(path: Path) -> Any:
+    try:
+        return open_arrow(path)
+    except ImageProblem as problem:
+        raise EmtError(
+            f"an arrow shard cannot be read: {problem.detail}", where=path, remedy="it may be cut off: save it again"
+        ) from problem

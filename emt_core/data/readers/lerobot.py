@@ -1,0 +1,196 @@
+"""LeRobot data sets (v3.0, v2.1): one robot sample a frame, `frames_per_episode` evenly spaced over each episode.
+
+The instruction comes from the task table through the frame's `task_index`, so an episode may change its task. Frames
+are referred to by their time in the video, or by their row where the images lie in the data files. Nothing is decoded
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from emt_core.data.fingerprint import FileSet
+from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
+from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
+from emt_core.data.sample import ImageRef, Reject, Sample, Turn
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import LeRobotSource
+
+LIMIT_COUNTS = "episodes"
+
+
+def loose_images(source: LeRobotSource, data: Path) -> bool:
+    return False
+
+
+def image_root(source: LeRobotSource, data: Path) -> Path:
+    return data.absolute()
+
+
+def files(source: LeRobotSource, data: Path) -> FileSet:
+    meta = load_meta(data)
+    tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
+    bulk: dict[str, None] = {}
+    for episode in _limited(source, meta):
+        bulk[episode.data] = None
+        if episode.video and (data / episode.video).is_file():  # a missing video becomes counted rejects
+            bulk[episode.video] = None
+    return FileSet(
+        base=data,
+        index=(data / "meta" / "info.json", tasks, *meta.episode_files()),
+        bulk=tuple(data / name for name in bulk),
+    )
+
+
+def count(source: LeRobotSource, data: Path) -> int | None:
+    return sum(min(source.frames_per_episode, episode.length) for episode in _limited(source, load_meta(data)))
+
+
+def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
+    """Samples in order of episode and frame. Raises EmtError (no such camera, a table missing or broken)."""
+    meta = load_meta(data)
+    row = 0
+    for episode in _limited(source, meta):
+        frames = evenly_spaced(episode.length, source.frames_per_episode)
+        facts = _facts(data, meta, episode)
+        for frame in frames:
+            try:
+                yield _sample(source, meta, episode, facts, int(frame), row)
+            except RowProblem as problem:
+                yield reject(source.name, row, problem)
+            row += 1
+
+
+def _limited(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+    for number, episode in enumerate(meta.episodes(source.camera)):
+        if source.limit is not None and number >= source.limit:
+            return
+        yield episode
+
+
+def evenly_spaced(length: int, wanted: int) -> np.ndarray:
+    """int64 [min(length, wanted)]: frame numbers from the first to the last, both included."""
+    return (
+        np.unique(np.linspace(0, length - 1, min(length, wanted)).round().astype(np.int64))
+        if length > 0
+        else np.empty(0, np.int64)
+    )
+
+
+def _sample(
+    source: LeRobotSource, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int, row: int
+) -> Sample:
+    task = int(facts.task_index[frame])
+    text = encodable(meta.tasks.get(task, "")).strip()
+    if not text:
+        raise RowProblem("empty_text", f"episode {episode.index}: task {task} has no instruction in the task table")
+    return build_sample(
+        source=source.name,
+        row=row,
+        role=source.role,
+        turns=(Turn(role="user", text=text),),
+        images=(_ref(source.camera, meta, episode, facts, frame),),
+        missing="none",
+        meta={"timestamp": round(float(facts.timestamp[frame]), 6), "task_index": task},
+        episode=episode.index,
+        frame=frame,
+    )
+
+
+def _ref(camera: str, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int) -> ImageRef:
+    if not episode.video:
+        return ImageRef(kind="parquet", path=episode.data, member=camera, index=facts.first_row + frame)
+    time = episode.start + float(facts.timestamp[frame])
+    return ImageRef(kind="video", path=episode.video, member=camera, index=round(time * meta.fps), time=time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeFacts:
+    """An episode's frames in its data file. timestamp: float64 [length], seconds; task_index: int64 [length]."""
+
+    first_row: int
+    timestamp: np.ndarray
+    task_index: np.ndarray
+
+
+def _facts(root: Path, meta: LeRobotMeta, episode: Episode) -> EpisodeFacts:
+    path = root / episode.data
+    first, length = _rows_of(path, episode)
+    columns = _narrow_columns(path, path.stat().st_mtime_ns)
+    part = slice(first, first + length)
+    return EpisodeFacts(first_row=first, timestamp=columns["timestamp"][part], task_index=columns["task_index"][part])
+
+
+def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
+    """(first row in the data file, number of rows) of an episode. Raises EmtError where they are not as promised."""
+    if not path.is_file():
+        raise EmtError(f"the data file of episode {episode.index} is missing", where=path)
+    rows = np.flatnonzero(_narrow_columns(path, path.stat().st_mtime_ns)["episode_index"] == episode.index)
+    if len(rows) != episode.length or (len(rows) and rows[-1] - rows[0] + 1 != len(rows)):
+        raise EmtError(
+            f"episode {episode.index} has {len(rows)} rows in its data file and {episode.length} in the episodes table",
+            where=path,
+            remedy="the download may be incomplete",
+        )
+    return (int(rows[0]), len(rows)) if len(rows) else (0, 0)
+
+
+@lru_cache(maxsize=4)
+def _narrow_columns(path: Path, mtime_ns: int) -> dict[str, np.ndarray]:
+    """The three number columns of a data file; images and states stay unread."""
+    table = read_columns(path, ["episode_index", "timestamp", "task_index"])
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def read_columns(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a data file. Raises EmtError where it cannot be read or lacks one."""
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise EmtError(f"a data file cannot be read as parquet: {error}", where=path) from error
+    with file:
+        lacking = [name for name in columns if name not in file.schema_arrow.names]
+        if lacking:
+            raise EmtError(f"a data file lacks the columns {lacking}", where=path)
+        return file.read(columns=columns, use_threads=False)
+
+
+def find_episode(source: LeRobotSource, root: Path, episode: int) -> tuple[LeRobotMeta, Episode]:
+    """Raises EmtError where the set has no such episode."""
+    meta = load_meta(root)
+    found = _by_index(meta, source.camera).get(episode)
+    if found is None:
+        raise EmtError(f"there is no episode {episode}", where=root)
+    return meta, found
+
+
+@lru_cache(maxsize=4)
+def _by_index(meta: LeRobotMeta, camera: str) -> dict[int, Episode]:
+    return {episode.index: episode for episode in meta.episodes(camera)}
+
+
+def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[ImageRef]:
+    """References to all frames of an episode, in order: for playback (images.open_images decodes the video once)."""
+    meta, found = find_episode(source, root, episode)
+    facts = _facts(root, meta, found)
+    return [_ref(source.camera, meta, found, facts, frame) for frame in range(found.length)]
+
+
+def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:
+    """Everything of an episode but its images: states, actions, timestamp, frame_index, ...; one row a frame."""
+    from pyarrow import parquet
+
+    meta, found = find_episode(source, root, episode)
+    path = root / found.data
+    first, length = _rows_of(path, found)
+    columns: list[Any] = [name for name in parquet.read_schema(path).names if name not in meta.cameras]
+    return read_columns(path, columns).slice(first, length)

@@ -1,0 +1,80 @@
+"""Parquet: a file or a folder of them (in name order). Image bytes stay unread: of {bytes, path} only path is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from emt_core.data.fingerprint import FileSet
+from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
+from emt_core.data.sample import Reject, Sample
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import ParquetSource
+
+BATCH_ROWS = 1024
+BATCH_ROWS_WITH_BYTES = 64
+
+
+def shards(data: Path) -> list[Path]:
+    found = sorted(data.rglob("*.parquet")) if data.is_dir() else [data]
+    if not found:
+        raise EmtError("the folder holds no .parquet file", where=data)
+    return found
+
+
+def loose_images(source: ParquetSource, data: Path) -> bool:
+    schema = _open(shards(data)[0]).schema_arrow
+    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+
+
+def image_root(source: ParquetSource, data: Path) -> Path:
+    return (data if data.is_dir() else data.parent).absolute()
+
+
+def files(source: ParquetSource, data: Path) -> FileSet:
+    return FileSet(base=data if data.is_dir() else data.parent, bulk=tuple(shards(data)))
+
+
+def count(source: ParquetSource, data: Path) -> int | None:
+    return sum(_open(path).metadata.num_rows for path in shards(data))
+
+
+def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
+    root, row = image_root(source, data), 0
+    for path in shards(data):
+        file = _open(path)
+        texts = wanted_columns(source, file.schema_arrow.names, path)
+        leaves = _image_leaves(file, source.images) if source.images else []
+        heavy = bool(source.images) and not any(leaf.endswith(".path") for leaf in leaves)
+        name, at = str(path.relative_to(data)) if data.is_dir() else path.name, 0
+        try:
+            size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
+            for batch in file.iter_batches(size, columns=[*texts, *leaves], use_threads=False):
+                images = batch.column(source.images) if source.images else None
+                yield from read_batch(
+                    source, batch.select(texts), images, row=row, place=("parquet", name, at), root=root
+                )
+                row, at = row + batch.num_rows, at + batch.num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise EmtError(f"a parquet file breaks off after row {at}: {error}", where=path) from error
+        finally:
+            file.close()
+
+
+def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
+    """The stored columns under an image column to read: its paths alone where it has some, else all of it."""
+    under = [file.schema.column(i).path for i in range(len(file.schema))]
+    under = [path for path in under if path.startswith(column + ".")]
+    return [path for path in under if path.endswith(".path")] or [column]
+
+
+def _open(path: Path) -> parquet.ParquetFile:
+    try:
+        return parquet.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise EmtError(
+            "a file cannot be read as parquet", where=path, remedy="it may be cut off: fetch or write it again"
+        ) from error

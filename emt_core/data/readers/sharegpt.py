@@ -1,0 +1,168 @@
+"""LLaMA-Factory ShareGPT: rows named by an entry of `dataset_info.json`.
+
+    {"mine": {"file_name": "mine.json", "formatting": "sharegpt",
+              "columns": {"messages": "conversations", "images": "images", "system": "system"},
+              "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}}}
+
+As in LLaMA-Factory: an entry without `columns` has `conversations` alone; once `columns` is there, what it omits is
+*none*; relative image paths join `media_dir`; the number of `<image>` must equal the number of images.
+`file_name` may be a JSON array, JSON lines, or a folder of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emt_core.data.fingerprint import FileSet
+from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.readers.conversation import RowProblem, build_sample, parse_turns, reject
+from emt_core.data.readers.json_stream import BrokenLine, stream_rows
+from emt_core.data.readers.llava import file_refs
+from emt_core.data.sample import Reject, Sample, Speaker, Turn
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import ShareGPTSource
+from emt_core.workspace.artifact import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry of dataset_info.json, resolved; a column of None means that the data have none."""
+
+    rows: tuple[Path, ...]
+    messages: str
+    images: str | None
+    system: str | None
+    role_tag: str
+    content_tag: str
+    speakers: Mapping[str, Speaker]
+
+
+def load_entry(source: ShareGPTSource, data: Path) -> Entry:
+    """Raises EmtError that names what is missing or not supported."""
+    info_path = data / "dataset_info.json" if data.is_dir() else data
+    if not info_path.is_file():
+        raise EmtError(
+            "there is no dataset_info.json",
+            where=data,
+            remedy="`path` is the folder that LLaMA-Factory's --dataset_dir names",
+        )
+    info = read_json(info_path)
+    entry = info.get(source.dataset) if isinstance(info, dict) else None
+    if not isinstance(entry, dict):
+        known = ", ".join(sorted(info)[:20]) if isinstance(info, dict) else "none"
+        raise EmtError(f"dataset_info.json has no entry {source.dataset!r}", where=info_path, remedy=f"it has: {known}")
+    where = f"{info_path}, entry {source.dataset!r}"
+    if entry.get("formatting", "alpaca") not in ("sharegpt", "openai"):
+        raise EmtError(
+            f"formatting {entry.get('formatting', 'alpaca')!r} is not read",
+            where=where,
+            remedy="convert it to sharegpt",
+        )
+    if entry.get("ranking"):
+        raise EmtError("a preference set (ranking) is no mid-training data", where=where)
+    for unread in ("videos", "audios"):
+        if entry.get("columns", {}).get(unread):
+            raise EmtError(f"the column {unread!r} is not read", where=where, remedy="only images are supported")
+    columns = entry.get("columns") or {"messages": "conversations"}
+    if not columns.get("messages"):
+        raise EmtError("columns has no 'messages'", where=where, remedy="say which column holds the conversation")
+    tags = entry.get("tags", {})
+    openai = entry.get("formatting") == "openai"
+    speakers: dict[str, Speaker] = {
+        tags.get("user_tag", "user" if openai else "human"): "user",
+        tags.get("assistant_tag", "assistant" if openai else "gpt"): "assistant",
+        tags.get("system_tag", "system"): "system",
+    }
+    return Entry(
+        rows=_row_files(entry, info_path.parent, where),
+        messages=columns["messages"],
+        images=columns.get("images"),
+        system=columns.get("system"),
+        role_tag=tags.get("role_tag", "role" if openai else "from"),
+        content_tag=tags.get("content_tag", "content" if openai else "value"),
+        speakers=speakers,
+    )
+
+
+def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path, ...]:
+    name = entry.get("file_name")
+    if not isinstance(name, str):
+        raise EmtError("the entry names no local file", where=where, remedy="read hub sets with format: hf")
+    try:
+        path = inside(folder, name)
+    except PathLeavesRoot as error:
+        raise EmtError("file_name leaves the folder of dataset_info.json", where=where) from error
+    if path.is_dir():
+        found = tuple(sorted(p for p in path.iterdir() if p.suffix in (".json", ".jsonl")))
+        if not found:
+            raise EmtError("the folder holds no .json or .jsonl file", where=path)
+        return found
+    if not path.is_file():
+        raise EmtError("the data file is missing", where=path, remedy=f"it is named by {where}")
+    if path.suffix not in (".json", ".jsonl"):
+        raise EmtError(f"file type {path.suffix!r} is not read", where=path, remedy="use .json or .jsonl")
+    return (path,)
+
+
+def loose_images(source: ShareGPTSource, data: Path) -> bool:
+    return True
+
+
+def image_root(source: ShareGPTSource, data: Path) -> Path:
+    folder = data if data.is_dir() else data.parent
+    return (folder / source.media_dir).absolute()
+
+
+def files(source: ShareGPTSource, data: Path) -> FileSet:
+    folder = data if data.is_dir() else data.parent
+    info = data / "dataset_info.json" if data.is_dir() else data
+    return FileSet(base=folder, index=(info, *load_entry(source, data).rows))
+
+
+def count(source: ShareGPTSource, data: Path) -> int | None:
+    return None
+
+
+def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
+    entry, root = load_entry(source, data), image_root(source, data)
+    row = 0
+    for path in entry.rows:
+        for record in stream_rows(path):
+            own_id = record.get("id") if isinstance(record, Mapping) else None
+            try:
+                yield _sample(source, entry, root, row, record)
+            except RowProblem as problem:
+                yield reject(source.name, row, problem, own_id)
+            row += 1
+
+
+def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: Any) -> Sample:
+    if isinstance(record, BrokenLine):
+        raise RowProblem("unreadable_row", record.detail)
+    if not isinstance(record, Mapping):
+        raise RowProblem("unreadable_row", f"a row is an object, not {type(record).__name__}")
+    if entry.messages not in record:
+        raise RowProblem("unreadable_row", f"the row has no column {entry.messages!r}; it has {sorted(record)[:10]}")
+    turns = parse_turns(
+        record[entry.messages],
+        role_tags=(entry.role_tag,),
+        content_tags=(entry.content_tag,),
+        speakers=entry.speakers,
+    )
+    system = record.get(entry.system) if entry.system else None
+    if isinstance(system, str) and system and turns[0].role != "system":
+        turns = (Turn(role="system", text=system), *turns)
+    used = {"id", entry.messages, entry.images, entry.system}
+    return build_sample(
+        source=source.name,
+        row=row,
+        role=source.role,
+        turns=turns,
+        images=file_refs(record.get(entry.images), root) if entry.images else (),
+        missing="reject",
+        own_id=record.get("id"),
+        meta={name: value for name, value in record.items() if name not in used},
+    )

@@ -1,0 +1,203 @@
+"""All frames that a fine-tuning trains on: actions in memory (4 bytes a number), pixels in the frame cache."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.robot.actions import ActionMap, Block, fit_action_map
+from emt_core.data.robot.episodes import EpisodeActions, dimension_names, read_episodes
+from emt_core.data.robot.frame_cache import FrameCache
+from emt_core.errors import EmtError
+from emt_core.recipe.finetune import ActionConfig, RobotData
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSet:
+    """One data set's usable episodes, in order."""
+
+    data: RobotData
+    root: Path
+    names: tuple[str, ...]
+    reference_names: tuple[str, ...]
+    episodes: list[EpisodeActions]
+    rejects: list[dict[str, Any]]
+    """`{"set", "episode", "reason", "detail"}` of each episode that cannot be trained on."""
+
+
+def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
+    """Read every episode's actions. Raises EmtError where not one episode is usable or a column is missing."""
+    meta = load_meta(root)
+    meta.storage(data.camera)  # raises EmtError for a camera that is not there
+    names = dimension_names(meta, action.columns)
+    reference = action.reference_column if action.kind == "delta" else None
+    reference_names = dimension_names(meta, [reference]) if reference else ()
+    good, rejects = [], []
+    for episode in read_episodes(root, data.camera, action.columns, reference=reference, limit=data.limit):
+        if episode.problem is None:
+            good.append(episode)
+        else:
+            rejects.append(reject(data.name, episode.episode.index, *episode.problem))
+    _check_usable(data, root, good, rejects)
+    return OpenedSet(data=data, root=root, names=names, reference_names=reference_names, episodes=good, rejects=rejects)
+
+
+def reject(set_name: str, episode: int, reason: str, detail: str) -> dict[str, Any]:
+    return {"set": set_name, "episode": episode, "reason": reason, "detail": detail}
+
+
+def _check_usable(
+    data: RobotData, root: Path, good: Sequence[EpisodeActions], rejects: Sequence[dict[str, Any]]
+) -> None:
+    if not good:
+        reasons = Counter(entry["reason"] for entry in rejects).most_common(3)
+        told = ", ".join(f"{reason} {count:,}" for reason, count in reasons) or "it has none"
+        raise EmtError(f"no episode of {data.name!r} can be trained on ({told})", where=root)
+
+
+def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> ActionMap:
+    """One action map for all sets. Raises EmtError where their actions differ or a dimension is not there."""
+    first = sets[0]
+    for other in sets[1:]:
+        if (other.names, other.reference_names) != (first.names, first.reference_names):
+            raise EmtError(
+                f"{other.data.name!r} and {first.data.name!r} have different actions: "
+                f"{', '.join(other.names)} and {', '.join(first.names)}",
+                where=other.root,
+                remedy="fine-tune on sets of one robot",
+            )
+
+    def blocks() -> Iterator[Block]:
+        for opened in sets:
+            for episode in opened.episodes:
+                yield from _chunk_blocks(episode, chunk if action.kind == "delta" else 1)
+
+    return fit_action_map(action, first.names, first.reference_names, blocks, where=first.root)
+
+
+def _chunk_blocks(episode: EpisodeActions, chunk: int) -> Iterator[Block]:
+    """Every (action, reference) pair that a chunk can hold: as many blocks as the chunk has steps."""
+    for ahead in range(min(chunk, len(episode.actions))):
+        reference = episode.reference
+        yield episode.actions[ahead:], reference[: len(reference) - ahead] if reference is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFrames:
+    """N frames, set after set, episode after episode."""
+
+    actions: np.ndarray
+    """float32 [N, A], the data set's unit."""
+    reference: np.ndarray | None
+    """float32 [N, R]."""
+    stop: np.ndarray
+    """int64 [N]: the row behind the last one of the frame's episode."""
+    instruction: np.ndarray
+    """int32 [N]: place in `texts`."""
+    texts: tuple[str, ...]
+    place: np.ndarray
+    """int16 [N]: which cache."""
+    cache_row: np.ndarray
+    """int64 [N]: row in that cache."""
+    caches: tuple[FrameCache, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [n, size, size, 3]."""
+        found = np.empty((len(rows), *self.caches[0].frames.shape[1:]), np.uint8)
+        for number, cache in enumerate(self.caches):
+            here = np.flatnonzero(self.place[rows] == number)
+            found[here] = cache.frames[self.cache_row[rows[here]]]
+        return found
+
+    def valid_steps(self, rows: np.ndarray, chunk: int) -> int:
+        """How many of the rows' chunk steps lie inside their episodes."""
+        return int(np.minimum(self.stop[rows] - rows, chunk).sum())
+
+    def chunks(self, rows: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(actions float32 [n, chunk, A], valid bool [n, chunk], reference [n, R] or None).
+
+        Steps behind an episode's end repeat its last action and are not valid: nothing is learned from them.
+        """
+        ahead = rows[:, None] + np.arange(chunk)
+        valid = ahead < self.stop[rows][:, None]
+        actions = self.actions[np.minimum(ahead, self.stop[rows][:, None] - 1)]
+        return actions, valid, self.reference[rows] if self.reference is not None else None
+
+
+def join_frames(sets: Sequence[OpenedSet], caches: Sequence[FrameCache]) -> tuple[TrainingFrames, list[dict[str, Any]]]:
+    """Frames whose pixels are there, and the rejects of all sets, undecodable episodes among them.
+
+    Raises EmtError where a set has no decodable episode.
+    """
+    texts: dict[str, int] = {}
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("actions", "reference", "stop", "instruction", "place", "row")
+    }
+    rejects: list[dict[str, Any]] = []
+    total = 0
+    for number, (opened, cache) in enumerate(zip(sets, caches, strict=True)):
+        undecodable = [reject(opened.data.name, index, *problem) for index, problem in cache.problems.items()]
+        found = [*opened.rejects, *undecodable]
+        good = [episode for episode in opened.episodes if episode.episode.index not in cache.problems]
+        _check_usable(opened.data, opened.root, good, found)
+        rejects += found
+        for episode in good:
+            length = len(episode.actions)
+            known = np.array([texts.setdefault(text, len(texts)) for text in episode.instructions], np.int32)
+            parts["actions"].append(episode.actions)
+            if episode.reference is not None:
+                parts["reference"].append(episode.reference)
+            parts["stop"].append(np.full(length, total + length, np.int64))
+            parts["instruction"].append(known[episode.instruction])
+            parts["place"].append(np.full(length, number, np.int16))
+            parts["row"].append(cache.first[episode.episode.index] + np.arange(length, dtype=np.int64))
+            total += length
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
+    frames = TrainingFrames(
+        actions=joined["actions"],
+        reference=joined.get("reference"),
+        stop=joined["stop"],
+        instruction=joined["instruction"],
+        texts=tuple(texts),
+        place=joined["place"],
+        cache_row=joined["row"],
+        caches=tuple(caches),
+    )
+    return frames, rejects
+
+
+class FrameOrder:
+    """Which frames a step trains on: every frame once an epoch, in an order that the seed decides.
+
+    rows(step) depends on nothing else, so a resumed run goes on with the batch that comes next.
+    """
+
+    def __init__(self, frames: int, batch: int, seed: int) -> None:
+        self.frames, self.batch, self.seed = frames, batch, seed
+        self._epoch = -1
+        self._order = np.empty(0, np.int64)
+
+    def rows(self, step: int) -> np.ndarray:
+        """int64 [batch] of step 0, 1, ..."""
+        found, at, left = [], step * self.batch, self.batch
+        while left:
+            epoch, offset = divmod(at, self.frames)
+            part = self._of(epoch)[offset : offset + left]
+            found.append(part)
+            at, left = at + len(part), left - len(part)
+        return np.concatenate(found)
+
+    def _of(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.frames)
+        return self._order

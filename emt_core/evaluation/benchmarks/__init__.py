@@ -1,0 +1,1 @@
+"""Closed-loop benchmarks: base.py and one file for each benchmark."""

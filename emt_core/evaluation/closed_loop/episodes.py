@@ -1,0 +1,121 @@
+"""Finished episodes on disk: a line each as they end (so a kill costs only what was being played), a table at the end.
+
+episodes.jsonl     appended and flushed to disk an episode; the last line may be cut short by a kill and is then dropped
+episodes.parquet   the same rows, sorted by checkpoint, task and episode
+videos/            CHECKPOINT-TASK-EPISODE.mp4, written before the row that names it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emt_core.evaluation.closed_loop.rollout import Played
+from emt_core.workspace.lines import whole_lines
+
+SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("task", pa.string()),
+        ("instruction", pa.string()),
+        ("checkpoint", pa.int64()),
+        ("episode", pa.int64()),
+        ("seed", pa.int64()),
+        ("success", pa.bool_()),
+        ("steps", pa.int64()),
+        ("seconds", pa.float64()),
+        ("failure", pa.string()),
+        ("video", pa.string()),
+        ("completed", pa.int64()),
+        ("goals", pa.int64()),
+        ("detail", pa.string()),
+    ]
+)
+"""`checkpoint`: step, or -1 for a policy folder of no finetune artifact. `failure`: "" or one of base.FAILURES."""
+
+SIDE_LIMIT = 320
+"""Videos are thinned to about this many pixels a side."""
+
+
+class EpisodeLog:
+    """Rows of one evaluation under construction."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "episodes.jsonl"
+        self.rows: list[dict[str, Any]] = whole_lines(self.path)
+
+    def done(self, checkpoint: int) -> set[tuple[str, int]]:
+        """(task, episode) that have been played at a checkpoint."""
+        return {(row["task"], row["episode"]) for row in self.rows if row["checkpoint"] == checkpoint}
+
+    def add(self, played: Played, checkpoint: int, goals: int, fps: float) -> dict[str, Any]:
+        """Write the episode's video, where it has frames, then its row."""
+        episode = played.episode
+        video = ""
+        if played.frames:
+            video = f"videos/{checkpoint}-{_plain(episode.task)}-{episode.number}.mp4"
+            write_video(self.folder / video, played.frames, fps)
+        row = {
+            "benchmark": episode.benchmark,
+            "task": episode.task,
+            "instruction": played.instruction,
+            "checkpoint": checkpoint,
+            "episode": episode.number,
+            "seed": episode.seed,
+            "success": played.success,
+            "steps": played.steps,
+            "seconds": round(played.seconds, 3),
+            "failure": played.failure,
+            "video": video,
+            "completed": played.completed,
+            "goals": goals,
+            "detail": played.detail,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append(row)
+        return row
+
+    def table(self) -> pa.Table:
+        rows = sorted(self.rows, key=lambda row: (row["checkpoint"], row["task"], row["episode"]))
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    def finish(self) -> pa.Table:
+        """Write episodes.parquet. The lines are needed until the artifact is committed, no longer."""
+        table = self.table()
+        aside = self.folder / "episodes.parquet.partial"
+        pq.write_table(table, aside)
+        aside.replace(self.folder / "episodes.parquet")
+        return table
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
+    """frames: uint8 [H, W, 3], all of one size. Small enough for a page: thinned, H.264, even sides."""
+    from emt_core.data.robot.lerobot_video import VideoFile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape[:2]
+    step = max(1, round(max(height, width) / SIDE_LIMIT))
+    thin = [frame[::step, ::step] for frame in frames]
+    even = [frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in thin]
+    video = VideoFile(path, fps=max(1, round(fps)), size=even[0].shape[:2], crf=24)
+    try:
+        for frame in even:
+            video.add(frame)
+    finally:
+        video.close()
+
+
+def _plain(name: str) -> str:
+    """A task's name in a file's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80]

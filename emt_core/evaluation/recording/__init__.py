@@ -1,0 +1,1 @@
+"""Demonstrations recorded from a simulator's experts: tasks, camera, recorder."""

@@ -1,0 +1,1 @@
+"""What people add while they look: flags, notes, saved views."""

@@ -1,0 +1,46 @@
+"""What changes from one selection to another, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from emt_core.explore import numbers
+from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.palette import LEFT_OUT, fade
+
+
+def in_and_out(
+    names: Sequence[str], came_in: np.ndarray, went_out: np.ndarray, colours: Mapping[str, str]
+) -> go.Figure:
+    """A bar to the right for what came in (full), one to the left for what went out (pale); integer [groups] each.
+
+    The group that changes most stands on top; groups that do not change are left out.
+    """
+    moved = came_in + went_out
+    order = [int(i) for i in np.argsort(moved, kind="stable") if moved[i]]
+    figure = go.Figure()
+    for label, counts, sign, alpha in (("came in", came_in, 1, 1.0), ("went out", went_out, -1, 0.35)):
+        figure.add_trace(
+            go.Bar(
+                y=[names[i] for i in order],
+                x=[sign * int(counts[i]) for i in order],
+                orientation="h",
+                name=label,
+                marker={"color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order], "line": {"width": 0}},
+                text=[numbers.short(int(counts[i])) if counts[i] else "" for i in order],
+                textposition="outside",
+                textfont={"size": 11},
+                cliponaxis=False,
+                customdata=[int(counts[i]) for i in order],
+                hovertemplate="%{y}: %{customdata:,} " + label + "<extra></extra>",
+            )
+        )
+    plain(figure, height=56 + 28 * max(len(order), 2), legend=False)
+    most = max(int(came_in.max(initial=0)), int(went_out.max(initial=0)), 1) * 1.3
+    figure.update_xaxes(range=[-most, most], showticklabels=False, zeroline=True, zerolinewidth=1)
+    figure.update_yaxes(showgrid=False)
+    figure.update_layout(barmode="relative", bargap=0.3)
+    return figure

@@ -1,0 +1,273 @@
+"""How the proximity estimator learned and how far its scores can be trusted (method section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from emt_core.explore.figures.layout import mark_x, plain
+from emt_core.explore.figures.palette import LEFT_OUT, POOL, ROBOT, SOURCE_CYCLE, fade
+
+TRAIN, HELD = POOL, ROBOT
+MAX_POINTS = 600
+
+
+def training(steps: pd.DataFrame, *, stopped_at: int | None = None, target: float | None = None) -> go.Figure:
+    """Loss (left) and accuracy (right) a step, training and validation, with the stop and its target marked.
+
+    steps: columns step, loss, train_accuracy, val_loss, val_accuracy (NaN where not measured); thinned to MAX_POINTS.
+    """
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
+    thin = steps.iloc[:: max(1, -(-len(steps) // MAX_POINTS))]
+    measured = steps[steps["val_loss"].notna()]
+    measured = measured.iloc[:: max(1, -(-len(measured) // MAX_POINTS))]
+    for column, (train, held) in enumerate((("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1):
+        for frame, field, name, colour in (
+            (thin, train, "training batch", TRAIN),
+            (measured, held, "validation (held-out episodes)", HELD),
+        ):
+            figure.add_trace(
+                go.Scatter(
+                    x=frame["step"],
+                    y=frame[field],
+                    name=name,
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    mode="lines" if field == train else "lines+markers",
+                    line={"color": colour, "width": 1.2 if field == train else 2},
+                    marker={"size": 5},
+                    opacity=0.75 if field == train else 1,
+                    hovertemplate="step %{x}: %{y:.3f}<extra>" + name + "</extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    plain(figure, height=300, x="step")
+    figure.update_yaxes(title_text="loss (cross-entropy)", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=1, col=2)
+    figure.update_layout(margin_t=48)
+    if target is not None:
+        line = {"color": LEFT_OUT, "width": 1, "dash": "dot"}
+        # plotly's hints derive str from the default "all"; the documented type is int
+        figure.add_hline(y=target, line=line, row=1, col=2)  # pyright: ignore[reportArgumentType]
+    if stopped_at is not None:
+        mark_x(figure, stopped_at, "stop", row=1, col=2)
+        mark_x(figure, stopped_at, "stop", row=1, col=1)
+    return figure
+
+
+def reliability(bins: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Said probability against the share that really is robot data, a point a bin; the diagonal is perfect.
+
+    bins: `predicted`, `observed`, `weight` (share of all rows) of equal length.
+    """
+    figure = go.Figure()
+    figure.add_trace(_diagonal())
+    weight = np.asarray(bins["weight"], float)
+    figure.add_trace(
+        go.Scatter(
+            x=bins["predicted"],
+            y=bins["observed"],
+            mode="lines+markers",
+            line={"color": ROBOT, "width": 2},
+            marker={
+                "size": 6 + 14 * np.sqrt(weight / max(weight.max(initial=0), 1e-12)),
+                "color": ROBOT,
+                "opacity": 0.85,
+            },
+            customdata=weight,
+            hovertemplate="said %{x:.2f}, was %{y:.2f} (%{customdata:.1%} of the rows)<extra></extra>",
+        )
+    )
+    return _unit_square(figure, "probability said", "share that is robot data")
+
+
+def _diagonal() -> go.Scatter:
+    return go.Scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": LEFT_OUT, "width": 1, "dash": "dot"}, hoverinfo="skip"
+    )
+
+
+def _unit_square(figure: go.Figure, x: str, y: str) -> go.Figure:
+    plain(figure, height=300, x=x, y=y, legend=False)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.02])
+    return figure
+
+
+MAX_POINTS = 600
+
+
+HEIGHT = 320
+
+
+def run_colours(labels: Sequence[str]) -> dict[str, str]:
+    """The only one in the robots' orange, several each in a colour of its own."""
+    if len(labels) == 1:
+        return {labels[0]: ROBOT}
+    return {label: SOURCE_CYCLE[place % len(SOURCE_CYCLE)] for place, label in enumerate(labels)}
+
+
+def learning(runs: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> go.Figure:
+    """Validation loss (left) and accuracy (right) a step; the cross is where each run stopped.
+
+    runs: label -> columns step, val_loss, val_accuracy (NaN where not measured).
+    """
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
+    for label, steps in runs.items():
+        measured = steps[steps["val_loss"].notna()]
+        if measured.empty:
+            continue
+        thin = measured.iloc[:: max(1, -(-len(measured) // MAX_POINTS))]
+        thin = pd.concat([thin, measured.iloc[[-1]]]).drop_duplicates("step")
+        symbols = ["circle"] * (len(thin) - 1) + ["x"]
+        sizes = [5] * (len(thin) - 1) + [11]
+        for column, field in enumerate(("val_loss", "val_accuracy"), start=1):
+            figure.add_trace(
+                go.Scatter(
+                    x=thin["step"],
+                    y=thin[field],
+                    name=label,
+                    legendgroup=label,
+                    showlegend=column == 1,
+                    mode="lines+markers",
+                    line={"color": colours.get(label, LEFT_OUT), "width": 2},
+                    marker={"symbol": symbols, "size": sizes},
+                    hovertemplate="step %{x}: %{y:.3f}<extra>" + label + "</extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    plain(figure, height=HEIGHT, x="step")
+    figure.update_yaxes(title_text="validation loss", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="validation accuracy", tickformat=".0%", row=1, col=2)
+    return figure
+
+
+def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+    """runs: label -> `false_positive_rate`, `true_positive_rate` on held-out episodes."""
+    figure = go.Figure(_guide([0, 1], [0, 1]))
+    for label, curve in runs.items():
+        _line(
+            figure,
+            label,
+            curve["false_positive_rate"],
+            curve["true_positive_rate"],
+            colours,
+            hover="%{y:.1%} of robot frames at %{x:.1%} of the pool",
+        )
+    return _square(figure, "pool samples passed", "robot frames passed", several=len(runs) > 1)
+
+
+def precision_recalls(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+    """runs: label -> `recall`, `precision`; classes weigh half each, so a coin flip is the line at 50 %."""
+    figure = go.Figure(_guide([0, 1], [0.5, 0.5]))
+    for label, curve in runs.items():
+        _line(
+            figure,
+            label,
+            curve["recall"],
+            curve["precision"],
+            colours,
+            hover="%{x:.1%} of robot frames found at %{y:.1%} precision",
+        )
+    return _square(figure, "recall", "precision", several=len(runs) > 1)
+
+
+def reliabilities(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+    """runs: label -> `predicted`, `observed`, `weight` a bin; a point's area is its share of the rows."""
+    figure = go.Figure(_guide([0, 1], [0, 1]))
+    for label, bins in runs.items():
+        weight = np.asarray(bins["weight"], float)
+        size = 6 + 14 * np.sqrt(weight / max(weight.max(initial=0), 1e-12))
+        _line(
+            figure,
+            label,
+            bins["predicted"],
+            bins["observed"],
+            colours,
+            hover="said %{x:.2f}, was %{y:.2f} (%{customdata:.1%} of the rows)",
+            customdata=weight,
+            mode="lines+markers",
+            marker={"size": size, "opacity": 0.85},
+        )
+    return _square(figure, "probability said", "share that is robot data", several=len(runs) > 1)
+
+
+def confusion(counts: np.ndarray) -> go.Figure:
+    """int [2, 2]: rows robot, pool; columns said robot, said pool. Right cells in their class's colour."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names, said = ["robot frames", "pool samples"], ["said robot", "said pool"]
+    colours = [[ROBOT, LEFT_OUT], [LEFT_OUT, POOL]]
+    figure = go.Figure()
+    for row in range(2):
+        for column in range(2):
+            figure.add_shape(
+                type="rect",
+                x0=column - 0.48,
+                x1=column + 0.48,
+                y0=row - 0.46,
+                y1=row + 0.46,
+                line={"width": 0},
+                fillcolor=fade(colours[row][column], 0.08 + 0.32 * float(share[row, column])),
+            )
+    figure.add_trace(
+        go.Scatter(
+            x=[0, 1, 0, 1],
+            y=[0, 0, 1, 1],
+            mode="text",
+            text=[f"<b>{share[r, c]:.1%}</b><br>{counts[r, c]:,}" for r in range(2) for c in range(2)],
+            textfont={"size": 14},
+            hoverinfo="skip",
+        )
+    )
+    plain(figure, height=210, legend=False)
+    figure.update_xaxes(range=[-0.5, 1.5], tickvals=[0, 1], ticktext=said, showgrid=False)
+    figure.update_yaxes(range=[1.5, -0.5], tickvals=[0, 1], ticktext=names, showgrid=False)
+    return figure
+
+
+def _line(
+    figure: go.Figure,
+    label: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    colours: Mapping[str, str],
+    *,
+    hover: str,
+    **more: Any,
+) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            name=label,
+            line={"color": colours.get(label, LEFT_OUT), "width": 2},
+            hovertemplate=f"{hover}<extra>{label}</extra>",
+            **{"mode": "lines", **more},
+        )
+    )
+
+
+def _guide(x: list[float], y: list[float]) -> go.Scatter:
+    """What chance (or perfect calibration) would draw."""
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": LEFT_OUT, "width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _square(figure: go.Figure, x: str, y: str, *, several: bool) -> go.Figure:
+    plain(figure, height=HEIGHT, x=x, y=y, legend=several)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.02])
+    return figure

@@ -1,0 +1,205 @@
+"""Closed-loop success (method section 10): by task, over checkpoints, arms against each other, beside the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from emt_core.explore import numbers
+from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED, SOURCE_CYCLE, fade
+
+Row = Mapping[str, Any]
+KNOWN = {"none": LEFT_OUT, "random": POOL, "learned": SELECTED}
+"""Arms that keep their colour whatever else is compared: what a selection takes in is violet on every page."""
+
+LONGEST_NAME = 34
+ROW_HEIGHT = 26
+
+
+def arm_colours(names: Sequence[str]) -> dict[str, str]:
+    """Arm -> colour, by its place among those without one of their own."""
+    free = iter(colour for colour in SOURCE_CYCLE * 4 if colour not in KNOWN.values())
+    return {name: KNOWN.get(name) or next(free) for name in names}
+
+
+def short_task(name: str) -> str:
+    """`LIVING_ROOM_SCENE2_put_both_...` -> `put both ...`, cut; a version suffix (`-v3`) is dropped."""
+    words = name.split("_")
+    if "SCENE" in name:
+        words = words[next(n for n, word in enumerate(words) if word.startswith("SCENE")) + 1 :]
+    text = " ".join(words).removesuffix("-v3").removeprefix("widowx ")
+    return escape(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1].rstrip() + "…")
+
+
+def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
+    """Success of each task with its 95 % interval; one dot an arm, tasks from best to worst.
+
+    rows: arm, task, n, successes, rate, low, high (comparison/arms.py by_task).
+    """
+    tasks = _best_first(rows)
+    figure = go.Figure()
+    arms = [arm for arm in colours if any(row["arm"] == arm for row in rows)]
+    for place, arm in enumerate(arms):
+        mine = {row["task"]: row for row in rows if row["arm"] == arm}
+        shown = [(level, mine[task]) for level, task in enumerate(tasks) if task in mine]
+        figure.add_trace(
+            go.Scatter(
+                x=[row["rate"] for _, row in shown],
+                y=[level + _offset(place, len(arms)) for level, _ in shown],
+                error_x=_bars(row for _, row in shown),
+                mode="markers",
+                name=escape(arm),
+                marker={"color": colours[arm], "size": 9},
+                customdata=[
+                    [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]] for _, row in shown
+                ],
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} episodes: <b>%{x:.1%}</b>"
+                "<br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}<extra>" + escape(arm) + "</extra>",
+            )
+        )
+    plain(figure, height=_height(len(tasks), len(arms)), x="success", legend=len(arms) > 1)
+    figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_yaxes(
+        tickvals=list(range(len(tasks))),
+        ticktext=[short_task(task) for task in tasks],
+        range=[len(tasks) - 0.5, -0.5],
+        showgrid=False,
+    )
+    return figure
+
+
+def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
+    """Success over fine-tuning checkpoints with a 95 % band, an arm a line (paper, Fig. 3).
+
+    rows: arm, checkpoint, runs, n, rate, low, high (comparison/arms.py dynamics).
+    """
+    figure = go.Figure()
+    for arm, colour in colours.items():
+        mine = [row for row in rows if row["arm"] == arm]
+        if not mine:
+            continue
+        steps = [row["checkpoint"] for row in mine]
+        band = {"x": steps, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        figure.add_trace(go.Scatter(y=[row["low"] for row in mine], legendgroup=arm, **band))
+        filled = {"fill": "tonexty", "fillcolor": fade(colour, 0.16)}
+        figure.add_trace(go.Scatter(y=[row["high"] for row in mine], legendgroup=arm, **filled, **band))
+        figure.add_trace(
+            go.Scatter(
+                x=steps,
+                y=[row["rate"] for row in mine],
+                mode="lines+markers",
+                name=escape(arm),
+                legendgroup=arm,
+                line={"color": colour, "width": 2},
+                marker={"size": 7},
+                customdata=[[row["n"], row["low"], row["high"]] for row in mine],
+                hovertemplate="step %{x:,}: <b>%{y:.1%}</b> of %{customdata[0]} episodes"
+                "<br>95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra>" + escape(arm) + "</extra>",
+            )
+        )
+    plain(figure, height=340, x="fine-tuning step", y="mean success")
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_layout(hovermode="closest")
+    return figure
+
+
+def differences(rows: Sequence[Row], colours: Mapping[str, str], reference: str) -> go.Figure:
+    """Arm minus reference on the same episodes, with its 95 % interval.
+
+    rows: arm, difference, low, high, p (shares; not percent).
+    """
+    figure = go.Figure(
+        go.Scatter(
+            x=[row["difference"] for row in rows],
+            y=[escape(row["arm"]) for row in rows],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [row["high"] - row["difference"] for row in rows],
+                "arrayminus": [row["difference"] - row["low"] for row in rows],
+                "thickness": 1.5,
+                "color": LEFT_OUT,  # without it plotly draws black, which is lost on dark ground
+            },
+            mode="markers",
+            marker={"color": [colours[row["arm"]] for row in rows], "size": 10},
+            customdata=[[row["low"], row["high"], row["p"]] for row in rows],
+            hovertemplate="%{y}: <b>%{x:+.1%}</b><br>95 %: %{customdata[0]:+.1%} to %{customdata[1]:+.1%}"
+            "<br>p = %{customdata[2]:.3f}<extra></extra>",
+        )
+    )
+    figure.add_vline(x=0, line={"color": LEFT_OUT, "width": 1, "dash": "dot"})
+    plain(figure, height=_height(len(rows), 1), x=f"difference in success to {escape(reference)}", legend=False)
+    most = max(0.1, *(max(abs(row["low"]), abs(row["high"])) for row in rows)) * 1.1
+    figure.update_xaxes(range=[-most, most], tickformat="+.0%")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Figure:
+    """Bars: ours filled, the paper's in outline; every one says where it comes from.
+
+    ours and papers: name, value, from (who measured it).
+    """
+    rows = [*ours, *sorted(papers, key=lambda row: -row["value"])]
+    figure = go.Figure()
+    for group, name in ((ours, "measured here"), (papers, "reported in the paper")):
+        mine = [row for row in rows if row in group]
+        if not mine:
+            continue
+        filled = group is ours
+        figure.add_trace(
+            go.Bar(
+                x=[row["value"] for row in mine],
+                y=[escape(row["name"]) for row in mine],
+                orientation="h",
+                name=name,
+                marker={
+                    "color": SELECTED if filled else fade(LEFT_OUT, 0.25),
+                    "line": {"color": SELECTED if filled else LEFT_OUT, "width": 1},
+                },
+                text=[numbers.decimal(row["value"], 2 if unit != "%" else 1) for row in mine],
+                textposition="outside",
+                cliponaxis=False,
+                customdata=[row["from"] for row in mine],
+                hovertemplate="%{y}: <b>%{x}</b> " + unit + "<br>%{customdata}<extra></extra>",
+            )
+        )
+    plain(figure, height=_height(len(rows), 1), x="mean success, %" if unit == "%" else "goals completed of 5")
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[escape(row["name"]) for row in rows][::-1], showgrid=False
+    )
+    figure.update_layout(bargap=0.35)
+    return figure
+
+
+def _best_first(rows: Sequence[Row]) -> list[str]:
+    rates: dict[str, list[float]] = {}
+    for row in rows:
+        rates.setdefault(row["task"], []).append(row["rate"])
+    return sorted(rates, key=lambda task: (-sum(rates[task]) / len(rates[task]), task))
+
+
+def _offset(place: int, count: int) -> float:
+    """Arms side by side within a task's row."""
+    return 0.0 if count == 1 else (place - (count - 1) / 2) * min(0.16, 0.64 / count)
+
+
+def _bars(rows: Any) -> dict[str, Any]:
+    found = list(rows)
+    return {
+        "type": "data",
+        "symmetric": False,
+        # the mean of several seeds' rates may lie a little outside the pooled interval
+        "array": [max(row["high"] - row["rate"], 0) for row in found],
+        "arrayminus": [max(row["rate"] - row["low"], 0) for row in found],
+        "thickness": 1.5,
+        "width": 3,
+    }
+
+
+def _height(rows: int, arms: int) -> int:
+    return 96 + rows * (ROW_HEIGHT + 14 * (arms - 1))

@@ -1,0 +1,84 @@
+"""What a block of a story shows: figures, tables, numbers, pictures. Page and HTML file draw the same objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import plotly.graph_objects as go
+
+from emt_core.workspace.artifact import Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    title: str
+    """Also what a screen reader says instead of the picture."""
+
+    figure: go.Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """A row of headline figures: (label, value as written, explanation)."""
+
+    values: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as they are written; every column but the first `text_columns` is aligned right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    image: bytes | None
+    """WebP; None for a sample without an image."""
+
+    note: str
+    """Words of ours: score and category."""
+
+    text: str
+    """From the data: shown letter by letter."""
+
+    sample: str
+    """Sample id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Item = Figure | Numbers | Table | Gallery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A block with its figures in: nothing here is read or computed any more."""
+
+    sentences: tuple[str, ...]
+    """Plain words of ours; every number in them comes from an artifact."""
+
+    items: tuple[Item, ...]
+    artifacts: tuple[Artifact, ...]
+    """What the block was made from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One block of a story, ready to be shown."""
+
+    kind: str
+    heading: str
+    caption: str
+    """Words of the user's; paragraphs are set apart by empty lines."""
+
+    content: Content | None = None
+    missing: tuple[str, ...] = field(default=())
+    """Stages that have to run before there is any content."""

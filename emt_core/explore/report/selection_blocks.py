@@ -1,0 +1,225 @@
+"""Blocks on the scores, the selection and the samples themselves (method sections 4, 6 and 7)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emt_core.data.images.thumbnails import thumbnail
+from emt_core.explore import numbers
+from emt_core.explore.figures.palette import CATEGORY, ROLE
+from emt_core.explore.figures.scores import histogram, violins
+from emt_core.explore.figures.select import before_after
+from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Picture, Table
+from emt_core.explore.report.material import Material
+from emt_core.explore.tables.columns import rank_order
+from emt_core.explore.tables.map import spread_sample
+from emt_core.explore.tables.score_scale import ScoreScale, score_scale
+from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
+from emt_core.selection.category import of_side
+from emt_core.workspace.artifact import Artifact, read_json
+
+SIDES = ("spatial and grounding", "text-heavy")
+SIDE_COLOURS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}
+NEAREST, FARTHEST = 12, 6
+PICTURE_PIXELS = 224
+TEXT_CHARS = 220
+SEED = 0
+
+
+def scores(material: Material) -> Content:
+    """How the pool and the robot data score, by role, by source, spatial against text-heavy."""
+    logit, pool = material.logits, material.is_pool
+    scale = score_scale(material.need("score"))
+    edges = bin_edges(logit, "logit" if scale.is_logit else "score", bins_for(int(pool.sum())), apart=~pool)
+    cut = _cut(material, edges)
+    by_role = distribution(logit, (~pool).astype(np.int16), ("pool", "robot"), edges)
+    by_source = distribution(logit, material.codes, material.source_names, edges).by_median()
+    sentences, items = [], []
+    estimator = material.chain.estimator
+    if estimator is not None:
+        sentences.append(_estimator_words(estimator))
+    elif material.chain.measure is not None:
+        sentences += _measure_words(material.need("score"), scale)
+    in_pool = by_source.pick([n for n in by_source.names if n in {s.name for s in material.index.of_role("pool")}])
+    if len(in_pool.names) > 1:
+        first, last = (numbers.logit(float(in_pool.quantiles[place, 2])) for place in (0, -1))
+        sentences.append(
+            f"Of the pool's sources, {in_pool.names[0]} scores highest (median {first}) and {in_pool.names[-1]} lowest "
+            f"({last})."
+        )
+    items.append(
+        Figure(
+            title="Scores of pool and robot data",
+            figure=histogram(by_role, ROLE, axis=scale.title, cut=cut, labels={"robot": "robot data", "pool": "pool"}),
+        )
+    )
+    by_name = violins(by_source, material.source_colours, axis=scale.title, cut=cut)
+    items.append(Figure(title="Scores by source", figure=by_name))
+    if material.chain.category is not None:
+        sides = _sides(material, edges)
+        if sides.totals.all():
+            chance = superiority(sides.counts[0], sides.counts[1])
+            sentences.append(
+                f"A spatial or grounding sample scores above a text-heavy one {numbers.share(chance)} of the time "
+                "(50 % would mean no difference)."
+            )
+            two = histogram(sides, SIDE_COLOURS, axis=scale.title, cut=cut)
+            items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
+    used = (material.need("score"), *(a for a in (estimator, material.chain.category) if a is not None))
+    return Content(sentences=tuple(sentences), items=tuple(items), artifacts=used)
+
+
+def _estimator_words(estimator: Artifact) -> str:
+    found = estimator.metrics
+    words = (
+        "A linear estimator on frozen features told held-out robot frames from held-out pool samples with an AUROC of "
+        + numbers.decimal(found.get("auroc"))
+    )
+    if found.get("steps"):
+        words += f" after {numbers.counted(int(found['steps']), 'step')}"
+    if found.get("calibration_error") is not None:
+        words += f"; its expected calibration error is {numbers.decimal(found['calibration_error'])}"
+    return words + "."
+
+
+def _measure_words(score: Artifact, scale: ScoreScale) -> list[str]:
+    """What the numbers are, and how well they tell robots from pool where that says something."""
+    words = [scale.help]
+    found = score.metrics.get("heldout") if scale.compared else None
+    if found:
+        words.append(
+            "It told held-out robot frames from held-out pool samples with an AUROC of "
+            f"{numbers.decimal(found['auroc'])}."
+        )
+    return words
+
+
+def _sides(material: Material, edges: np.ndarray):
+    kinds = material.categories
+    lookup = np.full(len(kinds.names) + 1, -1, np.int16)
+    for place, side in enumerate(("embodied", "reading")):
+        for name in of_side(side):
+            if name in kinds.names:
+                lookup[kinds.names.index(name)] = place
+    return distribution(material.logits, lookup[kinds.codes], SIDES, edges, material.is_pool)
+
+
+def _cut(material: Material, edges: np.ndarray) -> float | None:
+    """The selection's lowest score; at the end of the axis where it lies beyond."""
+    select = material.chain.select
+    cut = None if select is None else select.metrics.get("cut_logit")
+    return None if cut is None else float(np.clip(cut, edges[0], edges[-1]))
+
+
+def selection(material: Material) -> Content:
+    """What the selection takes: size, composition before and after, diversity, distance to the robot data."""
+    artifact = material.need("select")
+    found = artifact.metrics
+    report = read_json(artifact.data / "report.json")
+    chosen, eligible = found["selected"], found["eligible"]
+    share = numbers.share(chosen / eligible) if eligible else numbers.MISSING
+    sentences = [
+        f"{numbers.counted(chosen, 'sample')} of {numbers.whole(eligible)} eligible ones are selected ({share})"
+        + (f", down to a score of {numbers.logit(found['cut_logit'])}." if found.get("cut_logit") is not None else "."),
+    ]
+    spread, near, embodied = found["diversity"], found["mmd2_to_robot"].get("all", {}), found["embodied_share"]
+    if near.get("before") is not None and near.get("after") is not None:
+        sentences.append(
+            f"Squared MMD to the robot data goes from {numbers.decimal(near['before'])} for everything eligible to "
+            f"{numbers.decimal(near['after'])} for the selection; diversity from "
+            f"{numbers.decimal(spread['before'], 2)} to {numbers.decimal(spread['after'], 2)}."
+        )
+    if embodied.get("before") is not None and embodied.get("after") is not None:
+        sentences.append(
+            f"The share of embodied-oriented samples (spatial, grounding, robot) goes from "
+            f"{numbers.share(embodied['before'])} to {numbers.share(embodied['after'])}."
+        )
+    values = (
+        ("Selected", numbers.whole(chosen), f"Of {numbers.whole(eligible)} eligible pool samples."),
+        ("Share of the pool", share, "Selected over eligible."),
+        ("Embodied", numbers.share(embodied.get("after")), "Share of spatial, grounding and robot questions."),
+        ("Diversity", numbers.decimal(spread.get("after"), 2), "S(D), method section 7."),
+        ("MMD² to robot data", numbers.decimal(near.get("after")), "Squared MMD, method section 3."),
+    )
+    items: list[Item] = [Numbers(values=values)]
+    for by, title, colours in (
+        ("category", "By category", material.category_colours if material.chain.category is not None else {}),
+        ("source", "By source", material.source_colours),
+    ):
+        before = report["composition"]["eligible"].get(by, {})
+        after = report["composition"]["selected"].get(by, {})
+        names = list(before)
+        figure = before_after(names, [before[n] for n in names], [after.get(n, 0) for n in names], colours)
+        items.append(Figure(title=f"{title}: share of the pool (pale) and of the selection (full)", figure=figure))
+    others = _other_selections(material, artifact)
+    if others is not None:
+        items.append(others)
+    return Content(sentences=tuple(sentences), items=tuple(items), artifacts=(artifact,))
+
+
+def _other_selections(material: Material, shown: Artifact) -> Table | None:
+    """The selections made from the same sources, side by side, where there are several."""
+    base = shown.manifest["parents"].get("sources")
+    mine = {n: a for n, a in material.of_stage("select").items() if a.manifest["parents"].get("sources") == base}
+    if len(mine) < 2:
+        return None
+    rows = tuple(
+        (
+            label.partition(".")[2] or label,
+            str(a.config.get("strategy", "")),
+            numbers.whole(a.metrics["selected"]),
+            numbers.share(a.metrics["embodied_share"]["after"]),
+            numbers.decimal(a.metrics["diversity"]["after"], 2),
+            numbers.decimal(a.metrics["mmd2_to_robot"].get("all", {}).get("after")),
+        )
+        for label, a in mine.items()
+    )
+    columns = ("selection", "strategy", "samples", "embodied", "diversity", "MMD² to robot data")
+    return Table(title="Selections side by side", columns=columns, rows=rows, text_columns=2)
+
+
+def examples(material: Material) -> Content:
+    """Samples from the top of the selection, spread over categories, and some from the pool's far end."""
+    select, score = material.need("select"), material.need("score")
+    order = rank_order(material.logits, material.is_pool)
+    chosen = order[material.selected[order]]
+    top = chosen[: max(len(chosen) // 10, 4 * NEAREST)]
+    left = order[~material.selected[order]]
+    last = left[-max(len(left) // 10, 4 * FARTHEST) :]
+    near, far = _spread(material, top, NEAREST), _spread(material, last, FARTHEST)
+    items = (
+        Gallery(title="Selected: among the nearest to the robot data", pictures=_pictures(material, near)),
+        Gallery(title="Left out: among the farthest", pictures=_pictures(material, far)),
+    )
+    groups = "categories" if material.chain.category is not None else "sources"
+    words = (
+        "Drawn with a fixed seed from the highest tenth of the selection and the lowest tenth of what it leaves out, "
+        f"spread over {groups}; not picked by hand."
+    )
+    return Content(sentences=(words,), items=tuple(item for item in items if item.pictures), artifacts=(select, score))
+
+
+def _spread(material: Material, rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows of all groups, highest score first. The draw keeps small groups, so it may exceed `size`: cut at random."""
+    group = material.categories.codes if material.chain.category is not None else material.codes
+    drawn = spread_sample(np.sort(rows), group[np.sort(rows)], size, seed=SEED)
+    drawn = np.random.default_rng(SEED).permutation(drawn)[:size]
+    return drawn[np.argsort(-material.logits[drawn], kind="stable")]
+
+
+def _pictures(material: Material, rows: np.ndarray) -> tuple[Picture, ...]:
+    found = []
+    for row, sample in zip(rows.tolist(), material.index.samples(rows), strict=True):
+        image = None
+        if sample.images:
+            source = material.index.source_of(row)
+            embed = material.chain.embed
+            image = thumbnail(material.workspace, source, sample.images[0], PICTURE_PIXELS, embed=embed, row=row)
+        note = [numbers.logit(float(material.logits[row]))]
+        if material.chain.category is not None:
+            note.append(material.categories.names[material.categories.codes[row]])
+        text = " ".join(turn.text.replace("<image>", " ") for turn in sample.turns[:2])
+        text = " ".join(text.split())
+        text = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1].rstrip() + "…"
+        found.append(Picture(image=image, note=" · ".join([*note, sample.source]), text=text, sample=sample.id))
+    return tuple(found)

@@ -1,0 +1,102 @@
+"""A story: which blocks, in which order, under which words. Kept in the workspace, edited on the Present page.
+
+<workspace>/stories/<recipe>/<name>.json
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from emt_core.errors import EmtError
+from emt_core.recipe.base import Frozen
+from emt_core.workspace.artifact import Workspace, read_json, write_json
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+DEFAULT = "story"
+HEADING_CHARS, CAPTION_CHARS, BLOCKS = 200, 4000, 100
+
+
+class StoryBlock(Frozen):
+    """One place in a story."""
+
+    kind: str = Field(pattern=r"^[a-z_]{1,40}$")
+    """Which block (KINDS in blocks.py); one that this version does not know is left out when the story is told."""
+
+    heading: str = Field(default="", max_length=HEADING_CHARS)
+    """Empty: the kind's own."""
+
+    caption: str = Field(default="", max_length=CAPTION_CHARS)
+    """Words before the figures; paragraphs are set apart by empty lines. Shown letter by letter."""
+
+    shown: bool = True
+    """False keeps the place and the words without telling the block."""
+
+
+class Story(Frozen):
+    """What the page and the HTML file tell."""
+
+    title: str = Field(default="What was selected, and what it changes", max_length=HEADING_CHARS)
+    """Stands on top."""
+
+    intro: str = Field(default="", max_length=CAPTION_CHARS)
+    """Words below the title."""
+
+    score: str | None = None
+    """Label of the score that the story follows; None: the newest."""
+
+    select: str | None = None
+    """Label of the selection that the story follows; None: the newest one made by score."""
+
+    blocks: tuple[StoryBlock, ...] = Field(default=(), max_length=BLOCKS)
+    """In the order in which they are told; each kind once."""
+
+
+def default_story(kinds: tuple[str, ...]) -> Story:
+    """Every block in the order of the flow, with the words that the measured sentences need no help from."""
+    return Story(blocks=tuple(StoryBlock(kind=kind) for kind in kinds))
+
+
+def story_names(workspace: Workspace, recipe: str) -> list[str]:
+    """Saved stories of a recipe, the latest first."""
+    found = (workspace.path / "stories" / recipe).glob("*.json")
+    return [path.stem for path in sorted(found, key=lambda path: (-path.stat().st_mtime, path.stem))]
+
+
+def story_path(workspace: Workspace, recipe: str, name: str) -> Path:
+    """Raises EmtError where the name is no name: it becomes a file's."""
+    for what, text in (("story", name), ("recipe", recipe)):
+        if not NAME.fullmatch(text):
+            raise EmtError(
+                f"{text!r} cannot be a {what}'s name", remedy="1-64 letters, digits, '-' or '_', starting with a letter"
+            )
+    return workspace.path / "stories" / recipe / f"{name}.json"
+
+
+def load_story(workspace: Workspace, recipe: str, name: str) -> Story:
+    """Raises EmtError where there is no such story, or its file does not hold one."""
+    path = story_path(workspace, recipe, name)
+    if not path.exists():
+        known = ", ".join(story_names(workspace, recipe)) or "none"
+        raise EmtError(f"there is no story {name!r}", where=path.parent, remedy=f"stories here: {known}")
+    try:
+        return Story.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise EmtError(f"the story's field {field}: {first['msg']}", where=path, remedy="mend or delete it") from error
+
+
+def save_story(workspace: Workspace, recipe: str, name: str, story: Story) -> Path:
+    """Write or replace; a reader sees the old story or the new one. Raises EmtError for viewers and for a bad name."""
+    workspace.check_writable()
+    path = story_path(workspace, recipe, name)
+    write_json(path, story.model_dump(mode="json"))
+    return path
+
+
+def delete_story(workspace: Workspace, recipe: str, name: str) -> None:
+    workspace.check_writable()
+    story_path(workspace, recipe, name).unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""The ablation: measure x strategy, one row for every selection that was made; nothing that was not run.
+
+In the shape of the paper's Table 2, with what can be said before any training: planted truth, diversity and distance to
+the robot data. Benchmark success is filled in where a policy was trained on the selection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from emt_core.data.draws import Purpose, ordered_rows, random_keys
+from emt_core.data.index import Index
+from emt_core.proximity.trust.planted import NEAR, UNKNOWN, planted_truth
+from emt_core.recipe.trust import TrustConfig
+from emt_core.workspace.artifact import Artifact, Workspace
+
+TRUTH_ROWS = 20_000
+"""Selected rows, and pool rows for the chance level, that planted truth is read of at the most (seeded)."""
+
+MEASURES = {
+    "random": "random",
+    "distance": "average feature distance",
+    "perplexity": "VLA-conditioned perplexity",
+    "delta_perplexity": "delta perplexity",
+    "linear": "learned estimator",
+    "knn": "k-th nearest frame",
+    "mlp": "learned estimator (MLP)",
+    "dsir": "DSIR on text",
+    "clip": "CLIP image-text",
+    "imported": "imported score",
+    "all": "whole pool",
+}
+
+PAPER = (
+    ("random", 3.398, 43.8, 48.4),
+    ("average feature distance", 3.126, 53.1, 51.2),
+    ("VLA-conditioned perplexity", 3.159, 55.2, 48.0),
+    ("delta perplexity", 1.527, 39.6, 54.2),
+    ("learned estimator", 3.714, 56.3, 54.2),
+)
+"""Table 2 of the paper (InternVL3.5-1B): measure, CALVIN average length, SimplerEnv-Bridge %, LIBERO-10 %."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    label: str
+    measure: str
+    kind: str
+    """Key of MEASURES."""
+
+    strategy: str
+    selected: int
+    planted: float | None
+    """Share of near content among the selected rows whose truth is known; None where no sample tells."""
+
+    planted_rows: int
+    chance: float | None
+    """The same share of all pool rows: what a blind choice gives."""
+
+    diversity: float | None
+    mmd2: float | None
+    seconds: float
+    """Measure, score and selection together, what a twin measure had done for them included (proximity/twin.py)."""
+
+    memory_added_mb: int | None
+    """The most that measuring, scoring or selecting added to the process; None where the manifest does not say."""
+
+    peak_memory_mb: int
+    """The whole process at its highest, with its libraries and what stages before left behind: it follows run order."""
+
+    success: dict[str, float]
+    """Benchmark -> mean success of policies trained on the selection; empty where none was."""
+
+    average_length: dict[str, float]
+    """The same for benchmarks that are chains of goals (CALVIN): goals completed a chain, as the paper counts."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[AblationRow]:
+    """A row a finished selection, measures in the paper's order. done: label -> artifact (`lineage.finished`)."""
+    truth = next((a for a in done.values() if a.stage == "trust"), None)
+    config = TrustConfig.model_validate(truth.config) if truth is not None else TrustConfig()
+    success, lengths = _figures(workspace, done)
+    rows, chances = [], {}
+    for label in (label for label, artifact in done.items() if artifact.stage == "select"):
+        select = done[label]
+        parents = workspace.parents(select)
+        sources = parents["sources"]
+        index = Index(sources)
+        if sources.key not in chances:
+            pool = np.flatnonzero(index.is_pool())
+            chances[sources.key] = near_share(index, pool, config)[0]
+        chosen = pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0).to_numpy()
+        planted, known = near_share(index, chosen, config)
+        made = _made_by(workspace, parents)
+        kind = _kind(select, made)
+        took = [select, *made]
+        metrics, length = select.metrics, lengths.get(select.key, {})
+        added = [a.manifest["memory_added_mb"] for a in took if "memory_added_mb" in a.manifest]
+        rows.append(
+            AblationRow(
+                label=label,
+                measure=_name(select, made, kind),
+                kind=kind,
+                strategy=strategy_words(select.config),
+                selected=metrics["selected"],
+                planted=planted,
+                planted_rows=known,
+                chance=chances[sources.key],
+                diversity=metrics["diversity"].get("after"),
+                mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
+                seconds=sum(a.manifest["seconds"] + (a.metrics.get("shared") or {}).get("seconds", 0.0) for a in took),
+                memory_added_mb=max(added) if len(added) == len(took) else None,
+                peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
+                success={name: v for name, v in success.get(select.key, {}).items() if name not in length},
+                average_length=length,
+            )
+        )
+    order = list(MEASURES)
+    return sorted(rows, key=lambda row: (order.index(row.kind), row.measure, row.strategy != "top", row.label))
+
+
+def near_share(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[float | None, int]:
+    """(share of near content, rows whose truth is known) of a seeded sample of these rows."""
+    drawn = np.sort(ordered_rows(random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION), TRUTH_ROWS))
+    truth, _ = planted_truth(index, drawn, config)
+    known = int((truth != UNKNOWN).sum())
+    return (float((truth == NEAR).sum() / known) if known else None), known
+
+
+def strategy_words(config: Mapping[str, Any]) -> str:
+    """`top`, `gumbel, T = 1`, `top, 20 % random`, ... as the selection was configured."""
+    words = [config["strategy"]]
+    if config["strategy"] == "gumbel":
+        words.append(f"T = {config.get('temperature', 1.0):g}")
+    if config.get("random_share"):
+        words.append(f"{config['random_share']:.0%} random")
+    if clusters := config.get("clusters"):
+        if clusters["most"] is not None:
+            words.append(f"{clusters['cells']} cells, cap {clusters['most']:g}x")
+        if clusters["duplicate_cosine"] is not None:
+            words.append(f"no duplicates at {clusters['duplicate_cosine']:g}")
+    for what in ("quotas", "caps"):
+        words += [f"{what} by {by}" for by, given in config.get(what, {}).items() if given]
+    return ", ".join(words)
+
+
+def _made_by(workspace: Workspace, parents: Mapping[str, Artifact]) -> list[Artifact]:
+    if "score" not in parents:
+        return []
+    score = parents["score"]
+    above = workspace.parents(score)
+    return [score, above["estimator"] if "estimator" in above else above["measure"]]
+
+
+def _kind(select: Artifact, made: list[Artifact]) -> str:
+    if not made:
+        return "all" if select.config["strategy"] == "all" else "random"
+    return made[1].config["kind"]
+
+
+def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
+    """The measure in words; the settings that tell two of a kind apart."""
+    config = made[1].config if made else {}
+    more = [words for name, words in (("per_token", "per n-gram"), ("normalise", "cosine")) if config.get(name)]
+    return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
+
+
+FIGURES = ("success", "average_length")
+
+
+def _figures(workspace: Workspace, done: Mapping[str, Artifact]) -> list[dict[str, dict[str, float]]]:
+    """For each of FIGURES: selection key -> benchmark -> mean over the runs (seeds) whose policy comes from it."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {figure: {} for figure in FIGURES}
+    for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
+        select = _ancestor(workspace, artifact, "select")
+        if select is None:
+            continue
+        for figure, by_selection in found.items():
+            value = artifact.metrics.get(figure)
+            if isinstance(value, int | float):
+                name = str(artifact.metrics["benchmark"])
+                by_selection.setdefault(select.key, {}).setdefault(name, []).append(float(value))
+    return [
+        {key: {name: float(np.mean(v)) for name, v in by.items()} for key, by in by_selection.items()}
+        for by_selection in found.values()
+    ]
+
+
+def _ancestor(workspace: Workspace, artifact: Artifact, stage: str) -> Artifact | None:
+    for parent in workspace.parents(artifact).values():
+        found = parent if parent.stage == stage else _ancestor(workspace, parent, stage)
+        if found is not None:
+            return found
+    return None
+
+
+def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
+    """A dict a row, columns in their order, the same in the app and in a terminal; None where nothing is known."""
+    rates = sorted({name for row in rows for name in row.success})
+    lengths = sorted({name for row in rows for name in row.average_length})
+    return [
+        {
+            "measure": row.measure,
+            "strategy": row.strategy,
+            "selection": row.label.partition(".")[2] or row.label,
+            "selected": row.selected,
+            "near content": row.planted,
+            "diversity": row.diversity,
+            "MMD² after": row.mmd2,
+            "seconds": row.seconds,
+            "memory added, MB": row.memory_added_mb,
+            "peak memory, MB": row.peak_memory_mb,
+            **{f"{name}, success": row.success.get(name) for name in rates},
+            **{f"{name}, average length": row.average_length.get(name) for name in lengths},
+        }
+        for row in rows
+    ]
+
+
+FORMATS = {
+    "selected": ",",
+    "near content": ".1%",
+    "diversity": ".3f",
+    "MMD² after": ".3f",
+    "seconds": ".1f",
+    "memory added, MB": ",",
+    "peak memory, MB": ",",
+}
+"""Of the columns with numbers; what a benchmark measured is told by the end of its column's name."""
+
+
+def markdown(rows: list[AblationRow]) -> str:
+    """The table as Markdown, for docs and terminals."""
+    written = [{name: _cell(name, value) for name, value in row.items()} for row in table(rows)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in ([*written[0]], *(row.values() for row in written))]
+    lines.insert(1, "|" + "|".join("---" if name in WORDS else "---:" for name in written[0]) + "|")
+    chance = next((row.chance for row in rows if row.chance is not None), None)
+    if chance is not None:
+        lines.append(f"\nNear content in the whole pool (chance): {chance:.1%}.")
+    return "\n".join(lines)
+
+
+WORDS = ("measure", "strategy", "selection")
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None or column in WORDS:
+        return value or "–"
+    return format(value, FORMATS.get(column, ".1%" if column.endswith("success") else ".2f"))

@@ -1,0 +1,188 @@
+"""Whole robot episodes for a page: which there are, what is said, what the camera saw, how the numbers moved.
+
+Everything is bounded: at most MAX_FRAMES frames of an episode are decoded, at FRAME_PX pixels a side, through the
+workspace's bounded thumbnail cache; a decoding that takes too long stops, and what it made is there the next time.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from emt_core.data.images.thumbnails import thumbnail
+from emt_core.data.index import SourceRange
+from emt_core.data.readers.lerobot import episode_frames, episode_table, evenly_spaced, find_episode
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import LeRobotSource
+from emt_core.workspace.artifact import Workspace
+
+MAX_FRAMES = 120
+FRAME_PX = 256
+DECODE_SECONDS = 20.0
+MAX_DIMENSIONS = 32
+BOOKKEEPING = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
+NUMBERS = ("float", "int", "uint", "bool")
+
+
+@dataclass(frozen=True)
+class EpisodeLine:
+    """One line of the episode list."""
+
+    index: int
+    length: int
+    """Frames."""
+
+    instruction: str
+
+
+def list_episodes(source: LeRobotSource, root: Path) -> list[EpisodeLine]:
+    """The episodes that the source reads (its `limit` honoured). Raises EmtError where the folder is not LeRobot's."""
+    return [
+        EpisodeLine(episode.index, episode.length, " / ".join(episode.tasks))
+        for episode in islice(load_meta(root).episodes(None), source.limit)
+    ]
+
+
+def cameras(root: Path) -> list[str]:
+    return list(load_meta(root).cameras)
+
+
+def curve_names(root: Path) -> list[str]:
+    """Features that hold numbers for each frame, `action` first."""
+    found = [
+        name
+        for name, feature in load_meta(root).info["features"].items()
+        if isinstance(feature, dict) and str(feature.get("dtype")).startswith(NUMBERS) and name not in BOOKKEEPING
+    ]
+    return sorted(found, key=lambda name: (name != "action", not name.startswith("action"), name))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A feature over the frames of an episode."""
+
+    name: str
+    dimensions: tuple[str, ...]
+    """As the data set names them, else `name[i]`."""
+
+    values: np.ndarray
+    """float64 [frames, dimensions]; NaN where missing."""
+
+    left_out: int = 0
+    """Dimensions beyond MAX_DIMENSIONS."""
+
+
+@dataclass(frozen=True)
+class Playback:
+    """An episode without its pixels."""
+
+    index: int
+    fps: float
+    seconds: np.ndarray
+    """float64 [frames]: time of each frame from the first on."""
+
+    shown: np.ndarray
+    """int64: the frames that are decoded, evenly spaced, first and last included."""
+
+    instructions: tuple[tuple[int, str], ...]
+    """(first frame, what is asked from there on)."""
+
+    table: pa.Table
+
+    @property
+    def frames(self) -> int:
+        return len(self.seconds)
+
+    def curves(self, name: str, features: Mapping[str, Any]) -> Curves:
+        """Raises EmtError where the data files lack the feature or it holds no numbers."""
+        if name not in self.table.column_names:
+            raise EmtError(f"the data files have no column {name!r}", remedy=f"they have: {self.table.column_names}")
+        values = _matrix(self.table.column(name), name)
+        names = dimension_names(name, features.get(name) or {}, values.shape[1])
+        kept = min(values.shape[1], MAX_DIMENSIONS)
+        return Curves(name, names[:kept], values[:, :kept], values.shape[1] - kept)
+
+
+def open_episode(source: LeRobotSource, root: Path, index: int, *, max_frames: int = MAX_FRAMES) -> Playback:
+    """Raises EmtError where there is no such episode, or its data file is missing or broken."""
+    meta, episode = find_episode(source, root, index)
+    table = episode_table(source, root, index)
+    stamps = table.column("timestamp").to_numpy().astype(np.float64)
+    tasks = table.column("task_index").to_numpy()
+    starts = np.flatnonzero(np.r_[True, tasks[1:] != tasks[:-1]]) if len(tasks) else np.empty(0, np.int64)
+    return Playback(
+        index=index,
+        fps=meta.fps,
+        seconds=stamps - (stamps[0] if len(stamps) else 0.0),
+        shown=evenly_spaced(episode.length, max_frames),
+        instructions=tuple((int(at), meta.tasks.get(int(tasks[at]), "")) for at in starts),
+        table=table,
+    )
+
+
+def strip(
+    workspace: Workspace,
+    place: SourceRange,
+    source: LeRobotSource,
+    playback: Playback,
+    *,
+    seconds: float = DECODE_SECONDS,
+    size: int = FRAME_PX,
+) -> list[bytes]:
+    """The shown frames as JPEG, in order; fewer than `playback.shown` where decoding took longer than `seconds`.
+
+    place: the source's range in the index, whose root and pixel bound hold. A frame that cannot be had is grey.
+    """
+    refs = episode_frames(source, place.root, playback.index)
+    found, began = [], time.monotonic()
+    for frame in playback.shown:
+        found.append(_jpeg(thumbnail(workspace, place, refs[int(frame)], size=size)))
+        if time.monotonic() - began > seconds:
+            break
+    return found
+
+
+def _jpeg(content: bytes) -> bytes:
+    encoded = io.BytesIO()
+    Image.open(io.BytesIO(content)).convert("RGB").save(encoded, "JPEG", quality=78)
+    return encoded.getvalue()
+
+
+def dimension_names(feature: str, entry: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    """info.json writes names as a list, as {"motors": [...]}, as {name: place}, or not at all."""
+    names = entry.get("names")
+    if isinstance(names, Mapping):
+        inner = next(iter(names.values()), None)
+        if isinstance(inner, Sequence) and not isinstance(inner, str):
+            names = list(inner)
+        else:
+            places = {k: v for k, v in names.items() if isinstance(v, int)}
+            names = sorted(places, key=places.__getitem__)
+    if isinstance(names, Sequence) and not isinstance(names, str) and len(names) == count:
+        return tuple(str(name) for name in names)
+    return (feature,) if count == 1 else tuple(f"{feature}[{i}]" for i in range(count))
+
+
+def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """A column of numbers or of equally long lists of numbers as float64 [rows, n]."""
+    values = column.combine_chunks()
+    rows = len(values)
+    while (
+        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
+    ):
+        values = values.flatten()
+    try:
+        flat = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return flat.reshape(rows, -1) if rows else np.empty((0, 1))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise EmtError(f"feature {name!r} is not a table of numbers", remedy="choose another feature") from error

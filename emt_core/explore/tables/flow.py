@@ -1,0 +1,157 @@
+"""From the state of a recipe's instances to the boxes and arrows of the flow's picture.
+
+Instances of an experiment (arms x seeds) fold into one box for each name they have in the recipe; a stage with more
+names than fit folds into one box. Stages that the recipe lacks are there too, dimmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from emt_core.explore import numbers
+from emt_core.flow import FLOW, STAGES, Stage
+from emt_core.run.status import MEANING, InstanceStatus
+from emt_core.workspace.progress import duration
+
+MOST_OF_A_STAGE = 5
+WORST_FIRST = ("failed", "running", "interrupted", "stale", "missing", "done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What one box stands for: one instance, or several of one name or stage; none where the recipe lacks the stage."""
+
+    id: str
+    stage: str
+    members: tuple[InstanceStatus, ...] = ()
+
+    @property
+    def state(self) -> str:
+        if not self.members:
+            return "absent"
+        found = {member.state for member in self.members}
+        return next(state for state in WORST_FIRST if state in found)
+
+
+def base_label(label: str) -> str:
+    """`finetune.demo@random/0` -> `finetune.demo`: the name in the recipe, without arm and seed."""
+    return label.partition("@")[0]
+
+
+def folds_of(states: Sequence[InstanceStatus]) -> list[Fold]:
+    """One for each box, in the order of the flow."""
+    found = []
+    for stage in FLOW:
+        mine = [state for state in states if state.stage == stage.name]
+        names: dict[str, list[InstanceStatus]] = {}
+        for state in mine:
+            names.setdefault(base_label(state.label), []).append(state)
+        if not mine:
+            found.append(Fold(id=stage.name, stage=stage.name))
+        elif len(names) > MOST_OF_A_STAGE:
+            found.append(Fold(id=f"{stage.name}@", stage=stage.name, members=tuple(mine)))
+        else:
+            found += [Fold(id=name, stage=stage.name, members=tuple(group)) for name, group in names.items()]
+    return found
+
+
+def boxes_of(folds: Iterable[Fold], headlines: Mapping[str, str]) -> list[Box]:
+    """headlines: instance label -> its one figure (headline.py)."""
+    columns = stage_columns()
+    return [
+        Box(
+            id=fold.id,
+            title=fold.stage,
+            state=fold.state,
+            column=columns[fold.stage],
+            lines=_lines(fold, headlines),
+            hover=_hover(fold, headlines),
+        )
+        for fold in folds
+    ]
+
+
+def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
+    """Arrows between boxes, less those that a longer way already shows (every stage needs sources: no need to say)."""
+    home = {label: fold.id for fold in folds for member in fold.members for label in (member.label, *member.labels)}
+    first_of = {stage: next((fold.id for fold in folds if fold.stage == stage), None) for stage in STAGES}
+    direct: dict[str, set[str]] = {}
+    for fold in folds:
+        parents = {home[p] for member in fold.members for p in member.parents if p in home}
+        if not fold.members:
+            parents = {found for stage in feeders(STAGES[fold.stage]) if (found := first_of[stage])}
+        direct[fold.id] = parents - {fold.id}
+    ancestors: dict[str, set[str]] = {}
+    for fold in folds:  # parents come first
+        ancestors[fold.id] = set().union(*({p} | ancestors.get(p, set()) for p in direct[fold.id]))
+    return [
+        (parent, box)
+        for box, parents in direct.items()
+        for parent in sorted(parents)
+        if not any(parent in ancestors.get(other, ()) for other in parents - {parent})
+    ]
+
+
+def feeders(stage: Stage) -> tuple[str, ...]:
+    """Every stage that can feed it."""
+    return (*stage.needs, *stage.may_use, *stage.one_of)
+
+
+def stage_columns() -> dict[str, int]:
+    """Stage -> column: the longest way to it; what nothing feeds stands just before the first that takes it."""
+    depth: dict[str, int] = {}
+    for stage in FLOW:
+        depth[stage.name] = 1 + max((depth[parent] for parent in feeders(stage)), default=-1)
+    for stage in FLOW:
+        takers = [depth[other.name] for other in FLOW if stage.name in feeders(other)]
+        if not feeders(stage) and takers:
+            depth[stage.name] = min(takers) - 1
+    return depth
+
+
+def _lines(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
+    if not fold.members:
+        return ("not in the recipe",)
+    name = fold.id.partition(".")[2]
+    named = (name,) if name else ()
+    if len(fold.members) > 1:
+        done = sum(member.state == "done" for member in fold.members)
+        return (*named, f"{done} of {len(fold.members)} done")
+    member = next(iter(fold.members))
+    if member.state == "done":
+        what = headlines.get(member.label) or f"{numbers.short(member.rows)} rows"
+        return (*named, *what.split(", "))
+    return (*named, member.state)
+
+
+def _hover(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
+    does = STAGES[fold.stage].does
+    if not fold.members:
+        return (does, "not in this recipe: click to see how to add it")
+    if len(fold.members) > 1:
+        counts = {state: sum(m.state == state for m in fold.members) for state in WORST_FIRST}
+        return (does, ", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    member = next(iter(fold.members))
+    facts = [does, f"{member.state}: {MEANING[member.state]}"]
+    if member.why:
+        facts.append(f"why: {member.why}")
+    if member.rows is not None and member.seconds is not None:
+        facts.append(f"{numbers.whole(member.rows)} rows in {duration(member.seconds)}")
+    if headlines.get(member.label):
+        facts.append(headlines[member.label])
+    if member.parents:
+        facts.append(f"from {', '.join(member.parents)}")
+    return (*facts, f"key {member.key}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """One box. `column` counts from the left; `lines` stand below the title; `hover` is plain text, a fact a line."""
+
+    id: str
+    title: str
+    state: str
+    column: int
+    lines: tuple[str, ...] = ()
+    hover: tuple[str, ...] = ()

@@ -1,0 +1,31 @@
+"""The one figure of an artifact that people ask for first, from its manifest's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from emt_core.explore import numbers
+
+Metrics = Mapping[str, Any]
+
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "embed": ("dim", lambda dim: f"{dim} dimensions"),
+    "gap": ("pool_to_robot", lambda mmd2: f"MMD² {numbers.decimal(mmd2)}"),
+    "estimator": ("auroc", lambda auroc: f"AUROC {numbers.decimal(auroc)}"),
+    "measure": ("auroc", lambda auroc: f"AUROC {numbers.decimal(auroc)}"),
+    "select": ("selected", lambda count: f"{numbers.short(count)} selected"),
+    "midtrain": ("last_loss", lambda loss: f"loss {numbers.decimal(loss)}"),
+    "finetune": ("loss", lambda loss: f"loss {numbers.decimal(loss)}"),
+    "evaluate": ("success", lambda rate: f"{numbers.share(rate)} success"),
+}
+"""Stage -> (metric, its words)."""
+
+
+def headline(stage: str, metrics: Metrics) -> str:
+    """Empty for a stage without one, or where it was not measured (a measure without held-out samples has no AUROC)."""
+    if stage == "sources":
+        return f"{numbers.short(metrics['pool'])} pool, {numbers.short(metrics['robot'])} robot"
+    metric, words = FIGURES.get(stage, ("", str))
+    value = metrics.get(metric)
+    return words(value) if value is not None else ""

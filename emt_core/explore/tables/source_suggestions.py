@@ -1,0 +1,33 @@
+"""What a source's own files offer for a setting: cameras, data sets, columns. Reads headers only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.errors import EmtError
+from emt_core.workspace.artifact import read_json
+
+COLUMN_FIELDS = ("conversations", "question", "answer", "text", "images", "own_id")
+
+
+def suggestions(format_: str, data: Path) -> dict[str, list[str]]:
+    """Field -> values that the files at `data` have; nothing where they are missing, broken or do not say."""
+    try:
+        if format_ == "lerobot":
+            return {"camera": list(load_meta(data).cameras)}
+        if format_ == "sharegpt":
+            found = read_json(data / "dataset_info.json")
+            return {"dataset": [str(name) for name in found] if isinstance(found, dict) else []}
+        if format_ == "parquet":
+            return dict.fromkeys(COLUMN_FIELDS, _columns(data))
+    except (EmtError, OSError, ValueError):
+        pass
+    return {}
+
+
+def _columns(data: Path) -> list[str]:
+    from pyarrow import parquet
+
+    path = next(iter(sorted(data.glob("*.parquet"))), None) if data.is_dir() else data
+    return list(parquet.read_schema(path).names) if path is not None else []

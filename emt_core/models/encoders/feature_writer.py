@@ -1,0 +1,115 @@
+"""The writing side of an embed artifact: rows gather, one commit makes them durable.
+
+Order inside a commit: thumbnails, problems, then features. Features decide what counts as done; after a kill between
+two of them, thumbnails and problem lines beyond the last feature row are passed over or dropped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from emt_core.data.features import feature_table
+from emt_core.workspace.artifact import write_text
+from emt_core.workspace.lines import whole_lines
+from emt_core.workspace.table import CommitClock, Table
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+THUMBNAIL_PX = 160
+THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
+
+
+class FeatureWriter:
+    def __init__(self, out: Path, *, commit_rows: int, commit_seconds: float) -> None:
+        self.out, self.clock = out, CommitClock(commit_rows, commit_seconds)
+        self.features = Table(out / "features.lance")
+        self.thumbs = Table(out / "thumbs.lance")
+        self.problems = out / "problems.jsonl"
+        self.rows = self.features.rows
+        """Rows handed over, committed or not. After the start: where an interrupted run left off."""
+
+        self._thumbs_until = self._last_thumb()
+        self._drop_later_problems()
+        self._clear()
+
+    def add(
+        self,
+        vectors: np.ndarray,
+        status: Sequence[str],
+        *,
+        problems: Sequence[Mapping[str, Any]] = (),
+        thumbs: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """The next rows in index order: float16 [n, dim] and n statuses. Commits where it is time to."""
+        self._vectors.append(vectors)
+        self._status.extend(status)
+        self._problems.extend(problems)
+        self._thumbs.extend(thumb for thumb in thumbs if thumb[0] > self._thumbs_until)
+        self.rows += len(status)
+        if self.clock.due(len(self._status)):
+            self.commit()
+
+    def commit(self) -> None:
+        if not self._status:
+            return
+        if self._thumbs:
+            rows, images = zip(*self._thumbs, strict=True)
+            self.thumbs.append(pa.table({"row": rows, "webp": images}, schema=THUMBS_SCHEMA))
+            self._thumbs_until = rows[-1]
+        if self._problems:
+            with self.problems.open("a", encoding="utf-8") as file:
+                file.writelines(map(_line, self._problems))
+                file.flush()
+                os.fsync(file.fileno())
+        self.features.append(feature_table(np.concatenate(self._vectors), self._status))
+        self._clear()
+
+    def discard(self) -> None:
+        """Throw everything away, so that the next run begins anew."""
+        for table in (self.features, self.thumbs):
+            shutil.rmtree(table.path, ignore_errors=True)
+        self.problems.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        self._vectors: list[np.ndarray] = []
+        self._status: list[str] = []
+        self._problems: list[Mapping[str, Any]] = []
+        self._thumbs: list[tuple[int, bytes]] = []
+        self.clock.restart()
+
+    def _last_thumb(self) -> int:
+        rows = self.thumbs.rows
+        return self.thumbs.take([rows - 1], ["row"]).column(0)[0].as_py() if rows else -1
+
+    def _drop_later_problems(self) -> None:
+        if self.problems.exists():
+            kept = [problem for problem in whole_lines(self.problems) if problem["row"] < self.rows]
+            write_text(self.problems, "".join(map(_line, kept)))
+
+
+def read_problems(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
+    """Problems of index rows [start, stop)."""
+    return [problem for problem in whole_lines(path) if start <= problem["row"] < stop]
+
+
+def _line(problem: Mapping[str, Any]) -> str:
+    return json.dumps(problem, ensure_ascii=False) + "\n"
+
+
+def webp_thumbnail(image: Image.Image) -> bytes:
+    """At most THUMBNAIL_PX a side."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    encoded = io.BytesIO()
+    small.save(encoded, "WEBP", quality=80)
+    return encoded.getvalue()

@@ -1,0 +1,124 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from emt_core.proximity.metrics.ranking import balanced_weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+TINY_DEVIATION = 1e-3  # of the median: a dimension that hardly moves would get a huge weight from its noise
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A split read into memory.
+
+    x: float64 [n, dim]; robot: bool [n]; stratum: int [n], 0 for pool, k for the k-th robot set; rows: int64 [n].
+    """
+
+    x: np.ndarray
+    robot: np.ndarray
+    stratum: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Half of the mass to the robots (each set equally), half to the pool."""
+        return balanced_weights(self.robot, self.stratum)
+
+
+@dataclass
+class History:
+    """One entry a step; val columns are NaN where not measured."""
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_accuracy: list[float] = field(default_factory=list)
+
+
+def scaling(x: np.ndarray, weights: np.ndarray, *, standardize: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, 1 / deviation), each float64 [dim], of the weighted rows; (0, 1) without standardisation."""
+    if not standardize:
+        return np.zeros(x.shape[1]), np.ones(x.shape[1])
+    mean = np.average(x, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    floor = TINY_DEVIATION * float(np.median(deviation))
+    moving = deviation > max(floor, 1e-12)
+    return mean, np.where(moving, 1 / np.where(moving, deviation, 1), 0.0)
+
+
+class Training(Protocol):
+    """The settings of the training loop; EstimatorConfig and MeasureConfig have them."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def stop_accuracy(self) -> float: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+
+
+def train_classifier(
+    config: Training,
+    batches: Iterable[np.ndarray],
+    validation: Examples,
+    parameters: Sequence[torch.Tensor],
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    on_step: Callable[[History], None] = lambda history: None,
+) -> tuple[History, str]:
+    """Logistic loss on balanced batches with an early stop, whatever the classifier; changes `parameters` in place.
+
+    logits_of: scaled features float64 [n, dim] -> float64 [n]. Returns the history and what ended the training.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    shift, factor = torch.from_numpy(mean), torch.from_numpy(scale)
+    target = torch.zeros(config.batch_size, dtype=torch.float64)
+    target[: config.batch_size // 2] = 1
+    val_x = (torch.from_numpy(validation.x) - shift) * factor
+    val_target = torch.from_numpy(validation.robot.astype(np.float64))
+    val_weights = torch.from_numpy(validation.weights)
+    history, stopped = History(), "max_steps"
+    for step, batch in enumerate(batches, start=1):
+        logits = logits_of((torch.from_numpy(batch) - shift) * factor)
+        loss = bce(logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        val_loss = val_accuracy = float("nan")
+        if step % config.eval_every == 0 or step == config.max_steps:
+            with torch.no_grad():
+                val_logits = logits_of(val_x)
+                val_loss = float(bce(val_logits, val_target, weight=val_weights, reduction="sum"))
+                val_accuracy = float(((val_logits > 0) == (val_target > 0.5)).to(torch.float64) @ val_weights)
+        history.step.append(step)
+        history.loss.append(loss.item())
+        history.train_accuracy.append(float(((logits > 0) == (target > 0.5)).double().mean()))
+        history.val_loss.append(val_loss)
+        history.val_accuracy.append(val_accuracy)
+        on_step(history)
+        if val_accuracy >= config.stop_accuracy:
+            stopped = "accuracy"
+            break
+    return history, stopped

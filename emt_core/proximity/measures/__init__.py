@@ -1,0 +1,1 @@
+"""Proximity measures, one file for each kind."""

@@ -1,0 +1,60 @@
+"""CLIP image-text score: the cosine of image and conversation under a CLIP model (DataComp's filter, Gadre 2023).
+
+It knows nothing of robots: it asks whether the words belong to the picture. A baseline of data *quality*, so that what
+nearness adds can be told. The vector of several images is the direction of the mean of theirs. NaN for a row without
+an image or whose image cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emt_core.data.index import SourceRange
+from emt_core.data.sample import Sample
+from emt_core.models.encoders.base import ImageRefused, Prepared
+from emt_core.proximity.base import Inputs
+from emt_core.proximity.windows import NoScore, score_windows
+from emt_core.recipe.proximity import MeasureConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOGIT = False
+
+
+def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Nothing to learn; the model is looked for now, before anything is scored."""
+    from emt_core.models.encoders.clip import parse_clip_name
+
+    parse_clip_name(config.model, inputs.base)
+    return {}
+
+
+def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    from emt_core.models.encoders.clip import ClipEncoder
+
+    encoder = ClipEncoder(config.model, inputs.base)
+    encoder.load(inputs.runtime.device, "auto")
+
+    def prepare(source: SourceRange, sample: Sample, images: list[Image.Image]) -> tuple[Prepared, str]:
+        if not images:
+            raise NoScore("text_only")
+        try:
+            return encoder.prepare(sample, images, "none"), words(sample)
+        except ImageRefused as refused:
+            raise NoScore("image_refused") from refused
+
+    def cosines(items: Sequence[tuple[Prepared, str]]) -> np.ndarray:
+        seen = encoder.encode([prepared for prepared, _ in items])
+        return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
+
+    return score_windows(inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77)
+
+
+def words(sample: Sample) -> str:
+    """The conversation without image placeholders; CLIP's tokenizer cuts it at its own context length."""
+    return " ".join(turn.text.replace("<image>", " ").strip() for turn in sample.turns).strip()

@@ -1,0 +1,81 @@
+"""Diversity and distance to the robot data for every possible cut, from one sorted subsample of the pool.
+
+With rows in falling order of score, "cut after n rows" is a prefix, and the kernel mean over a prefix is a prefix sum:
+
+    D_n = 2 * sum_{i < n} sum_{j < i} k(x_i, x_j) / (n (n - 1))        all pairs of the first n rows but i = j
+
+so one kernel matrix answers for all n cuts. Pairs of a row with itself are left out on all sides (the unbiased
+estimators): otherwise short prefixes would look different from long ones for their length alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emt_core.proximity.metrics.diversity import l2_normalise
+from emt_core.proximity.metrics.mmd import group_means
+
+if TYPE_CHECKING:
+    import torch
+
+KERNEL_ROWS = 1024
+
+
+def prefix_means(rows: np.ndarray, gamma: float) -> np.ndarray:
+    """float64 [n]: entry i is the mean of exp(-gamma |x - y|^2) over pairs of different rows among the first i + 1.
+
+    rows: float [n, dim]. NaN for the first entry (no pair). Memory: KERNEL_ROWS x n float32.
+    """
+    import torch
+
+    x = _centred(rows, rows)
+    norms = x.square().sum(dim=1)
+    before = np.empty(len(rows))
+    for start in range(0, len(rows), KERNEL_ROWS):
+        stop = min(start + KERNEL_ROWS, len(rows))
+        squared = norms[start:stop, None] + norms[None, :stop] - 2 * (x[start:stop] @ x[:stop].T)
+        kernel = torch.exp(-gamma * squared.clamp_(min=0)).tril(diagonal=start - 1)
+        before[start:stop] = kernel.sum(dim=1, dtype=torch.float64).numpy()
+    count = np.arange(1, len(rows) + 1, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 2 * np.cumsum(before) / (count * (count - 1))
+
+
+def cross_means(rows: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
+    """float64 [n]: mean of exp(-gamma |x - y|^2) over all y in `others` for each x in `rows`."""
+    import torch
+
+    x, y = _centred(rows, others), _centred(others, others)
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), KERNEL_ROWS):
+        part = x[start : start + KERNEL_ROWS]
+        squared = part.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :] - 2 * (part @ y.T)
+        found[start : start + len(part)] = torch.exp(-gamma * squared.clamp_(min=0)).mean(dim=1, dtype=torch.float64)
+    return found
+
+
+def _centred(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
+    """Distances do not change; |x|^2 + |y|^2 - 2 x.y then loses nothing to cancellation."""
+    import torch
+
+    mean = np.mean(around, axis=0, dtype=np.float64).astype(np.float32)
+    return torch.from_numpy(np.asarray(rows, np.float32) - mean)
+
+
+def diversity_sweep(rows: np.ndarray, *, t: float = 2.0) -> np.ndarray:
+    """float64 [n]: S(D) (method section 7) of the first i + 1 rows."""
+    return 1 / prefix_means(l2_normalise(rows), t)
+
+
+def mmd2_sweep(rows: np.ndarray, robots: Sequence[np.ndarray], sigma: float) -> np.ndarray:
+    """float64 [n]: unbiased squared MMD between the first i + 1 rows and the robot sets, each set of equal weight.
+
+    Equal weights because the estimator's positives are a balanced mixture over the sets (method section 4).
+    """
+    gamma = 1 / (2 * sigma**2)
+    among = group_means(robots, sigma, unbiased=True).mean()
+    each = np.mean([cross_means(rows, robot, gamma) for robot in robots], axis=0)
+    return prefix_means(rows, gamma) - 2 * np.cumsum(each) / np.arange(1, len(rows) + 1) + among

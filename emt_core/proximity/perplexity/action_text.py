@@ -1,0 +1,76 @@
+"""Robot actions written as text, as an assistant's answer to the instruction (RT-2, Brohan et al. 2023).
+
+Every dimension is cut into equal bins between its 1 % and 99 % quantiles, set by set; the answer is the bin numbers,
+`127 0 255 12`. What lies outside the quantiles falls into the end bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from emt_core.data.index import Index, SourceRange
+from emt_core.data.sample import Sample, Turn
+from emt_core.errors import EmtError
+from emt_core.models.encoders.reuse import source_config
+from emt_core.recipe.sources import LeRobotSource
+
+QUANTILES = (0.01, 0.99)
+BIN_ROWS = 2000
+"""Frames that a set's quantiles are taken from, at the most."""
+
+
+class Actions:
+    """Actions of robot frames by index row; an episode's table is read once and the last few are kept."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._tables: dict[tuple[str, int], np.ndarray] = {}
+
+    def of(self, sample: Sample) -> np.ndarray:
+        """float64 [dims]. Raises EmtError where the source has no actions."""
+        key = (sample.source, sample.episode)
+        if key not in self._tables:
+            if len(self._tables) > 64:
+                self._tables.pop(next(iter(self._tables)))
+            self._tables[key] = self._read(sample)
+        return self._tables[key][sample.frame]
+
+    def _read(self, sample: Sample) -> np.ndarray:
+        from emt_core.data.readers.lerobot import episode_table
+
+        source = next(s for s in self.index.sources if s.name == sample.source)
+        if source.facts["format"] != "lerobot":
+            raise EmtError(
+                f"robot source {source.name!r} is no LeRobot set, so its actions are not known",
+                where="measure",
+                remedy="perplexity needs actions: give the robot data in LeRobot format, or use another measure",
+            )
+        table = episode_table(
+            LeRobotSource.model_validate(source_config(self.index, source)), source.root, sample.episode
+        )
+        if "action" not in table.column_names:
+            raise EmtError(
+                f"robot source {source.name!r} has no column `action`",
+                where=source.root,
+                remedy=f"its columns are {', '.join(table.column_names)}",
+            )
+        return np.array(table.column("action").to_pylist(), np.float64)
+
+
+def bin_edges(actions: Actions, source: SourceRange, rows: np.ndarray, bins: int) -> np.ndarray:
+    """float64 [dims, bins - 1]: inner edges. rows: index rows of the set's training part."""
+    step = max(1, len(rows) // BIN_ROWS)
+    found = np.array([actions.of(sample) for sample in actions.index.samples(rows[::step])])
+    low, high = np.quantile(found, QUANTILES, axis=0)
+    return np.linspace(low, np.where(high > low, high, low + 1), bins + 1, axis=1)[:, 1:-1]
+
+
+def spoken(action: np.ndarray, edges: np.ndarray) -> str:
+    """`127 0 255`: the bin of each dimension, from 0. action [dims], edges [dims, bins - 1]."""
+    return " ".join(str(int(np.searchsorted(e, a, side="right"))) for a, e in zip(action, edges, strict=True))
+
+
+def with_answer(sample: Sample, text: str) -> Sample:
+    return replace(sample, turns=(*sample.turns, Turn(role="assistant", text=text)))

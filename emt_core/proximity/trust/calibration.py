@@ -1,0 +1,71 @@
+"""Calibration and saturation: are the probabilities true, and do the scores still tell samples apart at the ends?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emt_core.proximity.metrics.calibration import sigmoid
+from emt_core.proximity.trust.number import numbered
+
+NEAR_END = 1e-3
+
+
+def effective_share(logit: np.ndarray) -> float:
+    """Effective sample size over n of the importance weights w = exp(logit): (sum w)^2 / (n sum w^2) (Kong 1992).
+
+    1: all rows weigh the same; 1/n: one row has all the weight. The prior odds cancel.
+    """
+    log_w = np.asarray(logit, np.float64)
+    w = np.exp(log_w - log_w.max())
+    return float(w.sum() ** 2 / (len(w) * (w @ w)))
+
+
+def calibration(
+    pool_logit: np.ndarray, curves: Mapping[str, Any] | None, metrics: Mapping[str, Any], *, is_logit: bool
+) -> dict[str, Any]:
+    """Section. pool_logit: finite scores of the pool; curves, metrics: what the training left."""
+    section: dict[str, Any] = {
+        "title": "Calibration and saturation",
+        "question": "Do the probabilities mean what they say, and are the scores still graded?",
+        "numbers": [],
+    }
+    if not is_logit:
+        return section | {
+            "skipped": "This measure is no classifier: its score is no probability, only its order counts."
+        }
+    probability = sigmoid(pool_logit)
+    saturated = float(((probability < NEAR_END) | (probability > 1 - NEAR_END)).mean())
+    section["reliability"] = (curves or {}).get("calibration")
+    section["numbers"] = [
+        numbered(
+            "Expected calibration error",
+            metrics.get("calibration_error"),
+            "How far said and observed shares lie apart on held-out episodes; below 0.05 is good, and above 0.15 read "
+            "the score as an order only (an early stop leaves it timid, which harms no ranking).",
+            good=0.05,
+            bad=0.15,
+        ),
+        numbered(
+            "Saturated scores",
+            saturated,
+            "Share of the pool within 0.001 of probability 0 or 1; near 0 is good, and above a tenth the order at the "
+            "ends is noise, so stop the training earlier.",
+            good=0.01,
+            bad=0.1,
+            form="share",
+        ),
+        numbered(
+            "Effective sample size",
+            effective_share(pool_logit),
+            "Share of the pool that would carry the weight if samples were drawn by the density ratio; above 20 % is "
+            "good, and below 5 % a draw (strategy gumbel, temperature 1) comes from a small corner of the pool, so "
+            "raise the temperature.",
+            good=0.2,
+            bad=0.05,
+            form="share",
+        ),
+    ]
+    return section

@@ -1,0 +1,120 @@
+"""Planted truth: samples whose nearness in content is known beforehand, overall and among samples that look alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emt_core.data.index import Index
+from emt_core.proximity.metrics.rank_agreement import best, share_of
+from emt_core.proximity.metrics.ranking import auroc
+from emt_core.proximity.trust.number import numbered
+from emt_core.recipe.trust import TrustConfig
+
+UNKNOWN, FAR, NEAR = -1, 0, 1
+
+
+def planted_truth(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(int8 [n] of NEAR, FAR, UNKNOWN, object [n] style or "") of these rows: by marked ids, else by their meta."""
+    truth, style = np.full(len(rows), UNKNOWN, np.int8), np.full(len(rows), "", object)
+    metas = index.table.take(rows, ["meta"]).column(0).to_pylist()
+    for place, text in enumerate(metas):
+        facts = json.loads(text) if text else {}
+        if config.planted_meta in facts:
+            truth[place] = NEAR if facts[config.planted_meta] == config.planted_near else FAR
+        style[place] = str(facts.get(config.planted_style, ""))
+    if config.near_ids:
+        truth = np.isin(rows, index.rows_of(config.near_ids)).astype(np.int8)
+    return truth, style
+
+
+def planted(
+    scores: Mapping[str, np.ndarray], truth: np.ndarray, style: np.ndarray, *, top_share: float
+) -> dict[str, Any]:
+    """Section: AUROC and precision of the best share for each score, overall and within each style.
+
+    scores: name -> float [n], the score in question first; rows whose truth is unknown are left out.
+    """
+    section: dict[str, Any] = {
+        "title": "Planted truth",
+        "question": "Where we know which samples are near in content, does the score find them, and not just their "
+        "looks?",
+        "numbers": [],
+    }
+    known = truth != UNKNOWN
+    near = truth[known] == NEAR
+    if not near.any() or near.all():
+        return section | {
+            "skipped": "No sample says which content is near: set planted_meta and planted_near, or near_ids, to "
+            "use it."
+        }
+    style = style[known]
+    styles = sorted({name for name in style.tolist() if name and 0 < near[style == name].sum() < (style == name).sum()})
+    section |= {"base_rate": float(near.mean()), "rows": int(known.sum()), "styles": styles, "measures": {}}
+    for name, values in scores.items():
+        value = values[known]
+        section["measures"][name] = {
+            **_ranking(value, near, top_share),
+            "within": {s: _ranking(value[style == s], near[style == s], top_share) for s in styles},
+            "auroc_style": auroc(style == styles[-1], value) if len(styles) == 2 else None,
+        }
+    first = section["measures"][next(iter(scores))]
+    within = [found["auroc"] for found in first["within"].values()]
+    chance = float(near.mean())
+    most = min(1.0, near.sum() / share_of(top_share, len(near)))  # where near samples are rare, 1 is out of reach
+    section["numbers"] = [
+        numbered(
+            "Precision of the best share",
+            first["precision"],
+            f"Share of near content among the best {top_share:.0%}: chance gives {chance:.1%} and a perfect score "
+            f"{most:.1%}; half of the way is good, and near chance the features or the robot data do not show the "
+            "content you want, so try another encoder, pooling or measure.",
+            good=chance + 0.5 * (most - chance),
+            bad=chance + 0.1 * (most - chance),
+            form="share",
+        ),
+        numbered(
+            "AUROC, near against far content",
+            first["auroc"],
+            "1 is perfect and 0.5 chance; above 0.75 is good, and below 0.6 the score hardly orders by content: look "
+            "which measure of the table below does better, or try another encoder or pooling.",
+            good=0.75,
+            bad=0.6,
+        ),
+    ]
+    if within:
+        section["numbers"].append(
+            numbered(
+                "The same among samples that look alike",
+                min(within),
+                "The lowest AUROC within one style; well below the overall one means that the score partly reads "
+                "style, "
+                "so quotas by source, or features of text and image together, may help.",
+                good=0.7,
+                bad=0.55,
+            )
+        )
+    if first["auroc_style"] is not None:
+        section["numbers"].append(
+            numbered(
+                f"AUROC of style ({styles[-1]} against {styles[0]})",
+                first["auroc_style"],
+                "0.5 would be blind to style; far above the AUROC of content, the score is first of all a detector of "
+                "style, so compare within a style or restyle the images.",
+                good=0.65,
+                bad=0.85,
+            )
+        )
+    return section
+
+
+def _ranking(values: np.ndarray, near: np.ndarray, top_share: float) -> dict[str, Any]:
+    return {
+        "auroc": auroc(near, values),
+        "precision": float(near[best(values, share_of(top_share, len(values)))].mean()),
+        "base_rate": float(near.mean()),
+        "rows": len(values),
+    }

@@ -1,0 +1,65 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+Role = Literal["pool", "robot"]
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class StageConfig(Frozen):
+    def uses(self) -> tuple[str, ...]:
+        """Optional parents (Stage.may_use) that this configuration asks for."""
+        return ()
+
+    def further(self) -> tuple[str, ...]:
+        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
+        return ()
+
+    def left_out(self) -> set[str]:
+        """Fields that say nothing about the output as things stand: neither written nor hashed."""
+        return set()
+
+    @model_serializer(mode="wrap")
+    def _without_left_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain = self.left_out()
+        return {name: value for name, value in serialize(self).items() if name not in plain}
+
+
+class Runtime(Frozen):
+    """How and where to run; changes no result (a test says so) and enters no key.
+
+    To the last bit, but for measures that run a model: perplexities and CLIP scores of another batch size agree to
+    rounding, and so do those of a GPU in its own precision.
+    """
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+    workers: int = Field(default=2, ge=0)
+    """Processes that decode images."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe leaves it out,
+    mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE --dry-run`)."""
+
+    gradient_checkpointing: bool = False
+    """Training: work activations out again in the backward pass instead of keeping them (less memory, a third more
+    time)."""
+
+    commit_rows: int = Field(default=50_000, ge=1)
+    """Rows between two commits of a store under construction: what a kill can cost at the most."""

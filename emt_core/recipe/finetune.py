@@ -1,0 +1,275 @@
+"""What a recipe says about the VLA: recording demonstrations, mapping actions, fine-tuning (method section 9).
+
+Where a default departs from the paper or from VLM4VLA's public configurations, the field says so; docs/vla.md has the
+two beside each other.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from emt_core.recipe.base import Frozen, StageConfig
+
+Vec3 = tuple[float, float, float]
+Dimension = str | int
+
+CONTROL_STEPS = 500
+"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
+
+
+def check_control_steps(actions: int, repeat: int, field: str) -> None:
+    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
+    if actions * repeat > CONTROL_STEPS:
+        raise ValueError(
+            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
+            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
+        )
+
+
+class Camera(Frozen):
+    """A pinhole camera that looks at a point, upright."""
+
+    position: Vec3 = (0.75, 0.075, 0.7)
+    """Metres, world frame. Where people move Meta-World's far corner2 camera to."""
+
+    target: Vec3 = (0.0, 0.70, 0.12)
+    """The point in the centre of the image, metres."""
+
+    fovy: float = Field(default=40.0, gt=1, lt=170)
+    """Vertical field of view, degrees."""
+
+
+class DemosConfig(StageConfig):
+    tasks: tuple[str, ...] = Field(
+        default=(
+            "reach-v3",
+            "push-v3",
+            "door-open-v3",
+            "drawer-open-v3",
+            "button-press-topdown-v3",
+            "window-open-v3",
+        ),
+        min_length=1,
+    )
+    """Meta-World tasks whose scripted experts are recorded."""
+
+    instructions: dict[str, tuple[str, ...]] = {}
+    """Our words for a task, taken in turn; Meta-World has none. Tasks of the demo's robot sets have theirs already."""
+
+    show_goal: dict[str, bool] = {}
+    """Whether a task's goal ball is visible. Default: where the task's built-in instruction speaks of it, else not."""
+
+    episodes_per_task: int = Field(default=40, ge=1)
+    """Successful episodes kept of each task; failed ones are counted and not kept."""
+
+    tries_per_episode: float = Field(default=3.0, ge=1)
+    """Stop with an error where more tries than this, times episodes_per_task, did not give enough successes."""
+
+    camera: Camera = Camera()
+    """The one view that is recorded."""
+
+    size: int = Field(default=112, ge=32, le=1024, multiple_of=2)
+    """Side of the recorded image, pixels (H.264 wants even sizes)."""
+
+    noise: float = Field(default=0.1, ge=0)
+    """Deviation of the Gaussian noise on executed actions; the noise-free action is recorded (DART)."""
+
+    action_repeat: int = Field(default=2, ge=1)
+    """Control steps of 12.5 ms that one action is held for. Evaluation repeats likewise."""
+
+    max_actions: int = Field(default=120, ge=1)
+    """An episode without success by then has failed. Times action_repeat at most 500, an episode's control steps."""
+
+    frames_after_success: int = Field(default=4, ge=0)
+    """Recorded actions after the first success, so that the goal state is in the data."""
+
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _within_an_episode(self) -> DemosConfig:
+        check_control_steps(self.max_actions, self.action_repeat, "max_actions")
+        return self
+
+
+class RobotData(Frozen):
+    """One LeRobot data set to fine-tune on: every frame of its episodes."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    """Short name, for messages and rejects."""
+
+    path: str
+    """LeRobot v2.x or v3.0 folder, relative to the recipe's base folder."""
+
+    camera: str
+    """The one camera the policy sees, by feature name, e.g. `observation.images.front`."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first episodes."""
+
+
+class ActionConfig(Frozen):
+    """Which recorded dimensions the heads predict, in which scale. Saved with the policy, inverse included."""
+
+    columns: tuple[str, ...] = Field(default=("action",), min_length=1)
+    """Features of the data set that make up its action, side by side. A dimension is called by its name in
+    meta/info.json, by `column/name` where two columns share one, or by its number."""
+
+    arm: tuple[Dimension, ...] = ()
+    """Dimensions of the continuous branch, any number (paper: 6). () takes all that neither `gripper` nor `unused`
+    names."""
+
+    gripper: tuple[Dimension, ...] = ()
+    """Dimensions of the gripper branch, none or more."""
+
+    unused: tuple[Dimension, ...] = ()
+    """Dimensions that nothing predicts: an executed action has their mean. A dimension left out of all three lists
+    is an error."""
+
+    kind: Literal["recorded", "delta"] = "recorded"
+    """`recorded`: arm actions as the data set has them, absolute or relative. `delta`: arm actions minus
+    `reference` at the chunk's first frame; the caller of the policy then has to give that reference."""
+
+    reference: tuple[Dimension, ...] = ()
+    """kind delta: for each arm dimension the dimension of `reference_column` that it is measured from."""
+
+    reference_column: str = "observation.state"
+    """kind delta: feature that the reference is taken from."""
+
+    scale: Literal["q01_q99", "min_max", "clip"] = "q01_q99"
+    """What becomes [-1, 1]: 1st to 99th percentile (VLM4VLA on Bridge and LIBERO), the range, or +-`clip`
+    (VLM4VLA on CALVIN: 0.65). Values beyond are clipped."""
+
+    clip: float = Field(default=0.65, gt=0)
+    """Half the range of scale `clip`, in the data set's unit."""
+
+    gripper_kind: Literal["binary", "continuous"] = "binary"
+    """`binary`: above the threshold or not, cross-entropy (paper). `continuous`: scaled like the arm, Huber."""
+
+    gripper_threshold: float = 0.5
+    """kind binary: recorded values above this are class 1. What is executed for a class is the mean of its values."""
+
+    @model_validator(mode="after")
+    def _reference(self) -> ActionConfig:
+        if self.kind == "delta" and (not self.arm or len(self.reference) != len(self.arm)):
+            raise ValueError("kind 'delta' needs `arm` and, for each of its dimensions, one of `reference`")
+        return self
+
+
+class HeadConfig(Frozen):
+    """Widths of the action head (VLM4VLA); smaller only for tiny models."""
+
+    latent: int = Field(default=1024, ge=1)
+    """Width of the control feature: trunk H -> H/2 -> ReLU -> latent."""
+
+    widths: tuple[int, ...] = (1024, 512, 256)
+    """Hidden layers of the arm branch and of the gripper branch."""
+
+
+class AugmentConfig(Frozen):
+    """Changes of training images. What `crop` leaves out is left out when the policy acts as well."""
+
+    shift: int = Field(default=0, ge=0)
+    """Random shift by up to this many pixels of image_size, edges repeated (VLM4VLA on CALVIN: 10)."""
+
+    crop: float = Field(default=1.0, gt=0.2, le=1)
+    """Share of the area of a random square crop, scaled back; the centre when acting (Bridge, LIBERO: 0.9)."""
+
+    brightness: float = Field(default=0.0, ge=0, lt=1)
+    """Colour jitter: random factor within 1 +- this (Bridge, LIBERO: 0.2)."""
+
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    """Colour jitter: the same for contrast (0.2)."""
+
+    saturation: float = Field(default=0.0, ge=0, lt=1)
+    """Colour jitter: the same for saturation (0.2)."""
+
+
+class FinetuneConfig(StageConfig):
+    start: Literal["midtrain", "backbone"] = "midtrain"
+    """`midtrain`: the mid-trained VLM. `backbone`: the origin, `model`, as it is (the experiment's arm `none`)."""
+
+    model: str = ""
+    """start backbone: hub name or folder of the VLM. Default: the recipe's `backbone`."""
+
+    revision: str | None = None
+    """Hub revision of `model`; None takes the newest and records which commit that was."""
+
+    data: tuple[RobotData, ...] = ()
+    """Robot data sets with the same actions. (): the `demos` stage."""
+
+    action: ActionConfig = ActionConfig()
+    """How recorded actions become targets."""
+
+    chunk: int = Field(default=10, ge=1)
+    """Actions predicted at once (paper: 10 on CALVIN, 4 on Bridge and LIBERO-10)."""
+
+    head: HeadConfig = HeadConfig()
+    """Widths of the action head."""
+
+    gripper_weight: float = Field(default=0.01, ge=0)
+    """Weight of the binary gripper's cross-entropy beside the arm's Huber loss (VLM4VLA). A continuous gripper's
+    Huber loss has weight 1."""
+
+    system: str = "You are a helpful assistant."
+    """System message (VLM4VLA). "": none."""
+
+    prompt: str = "What action should the robotic arm take to {instruction}"
+    """User message after the image (VLM4VLA); {instruction} is the frame's."""
+
+    max_text_tokens: int = Field(default=128, ge=8)
+    """Longer instructions are cut at the end; image tokens never are."""
+
+    image_size: int = Field(default=224, ge=16, le=1024)
+    """Frames are brought to this square first (VLM4VLA), then to the backbone's own size by its processor."""
+
+    augment: AugmentConfig = AugmentConfig()
+    """Changes of training images."""
+
+    steps: int = Field(default=16_000, ge=1)
+    """Optimiser steps (paper)."""
+
+    batch: int = Field(default=256, ge=1)
+    """Frames a step, over all devices and accumulated passes (paper)."""
+
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """AdamW's peak rate (paper)."""
+
+    warmup_steps: int = Field(default=500, ge=0)
+    """Linear warm-up, then cosine to zero (paper)."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """VLM4VLA: 0. Norms, biases and the query never decay."""
+
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm (VLM4VLA); the query's apart from all others' (docs/vla.md)."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic (weights stay float32). auto: bfloat16 on a GPU that has it, else float32."""
+
+    keep: tuple[int, ...] = ()
+    """Steps whose policy is kept, for success over training; the last one always is."""
+
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FinetuneConfig:
+        if "{instruction}" not in self.prompt:
+            raise ValueError("prompt has to hold {instruction}")
+        beyond = [step for step in self.keep if not 1 <= step <= self.steps]
+        if beyond:
+            raise ValueError(f"keep names steps {beyond}, training has 1 to {self.steps}")
+        names = [data.name for data in self.data]
+        if len(set(names)) < len(names):
+            raise ValueError("two data sets have the same name")
+        return self
+
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """Rising, the last step included."""
+        return tuple(sorted({*self.keep, self.steps}))
+
+    def uses(self) -> tuple[str, ...]:
+        parents = ("midtrain",) if self.start == "midtrain" else ()
+        return parents if self.data else (*parents, "demos")

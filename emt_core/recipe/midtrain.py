@@ -1,0 +1,125 @@
+"""What a recipe says about mid-training the VLM and about what the VLM keeps (method section 8; Table 7)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from emt_core.recipe.base import Frozen, StageConfig
+
+Part = Literal["vision", "projector", "language"]
+
+
+class MidtrainConfig(StageConfig):
+    """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm `none` has no
+    mid-training at all: its finetune says `start: backbone`."""
+
+    model: str = ""
+    """Hub name or folder of the VLM. Default: the recipe's `backbone`."""
+
+    revision: str | None = None
+    """Hub revision of `model`; None takes the newest and records which commit that was."""
+
+    steps: int = Field(default=5_000, ge=1)
+    """Optimiser steps (paper)."""
+
+    batch: int = Field(default=256, ge=1)
+    """Samples a step, over all devices and accumulated passes (paper: 32 a device, accumulation 2)."""
+
+    cutoff: int = Field(default=1024, ge=16)
+    """Longest sequence, tokens (paper). Text beyond it is cut at the end; image tokens never are."""
+
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """AdamW's peak rate (paper)."""
+
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps with a linear warm-up; then half a cosine to zero (paper)."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """On matrices only. LLaMA-Factory's default; the paper gives none."""
+
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm (LLaMA-Factory's default)."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
+
+    freeze: tuple[Part, ...] = ()
+    """Parts that are not trained. Paper: none is frozen."""
+
+    max_images: int = Field(default=4, ge=1)
+    """Samples with more images are rejected as `too_many_images`."""
+
+    max_tiles: int = Field(default=1, ge=1)
+    """Tiles an image is cut into at the most by processors that tile (InternVL)."""
+
+    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
+
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
+
+    lora_rank: int = Field(default=0, ge=0)
+    """Above 0: train low-rank additions of this rank to the language model instead of the parameters themselves
+    (needs peft); they are merged into the result. Not the paper's method."""
+
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> MidtrainConfig:
+        if len(set(self.freeze)) == 3:
+            raise ValueError("vision, projector and language are all frozen: nothing is left to train")
+        if self.lora_rank and self.freeze:
+            raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
+        return self
+
+
+class QuestionFile(Frozen):
+    """A benchmark's own file, as it is distributed."""
+
+    format: Literal["pope", "blink", "visulogic", "3dsrbench", "spatialeval"]
+    """Which public layout it has (docs/training.md has them side by side)."""
+
+    path: str
+    """The file, or for `blink` and `spatialeval` also a folder of parquet files; relative to the recipe's base."""
+
+    images: str = ""
+    """Folder of the images that the file names, where they are not inside it; relative to the recipe's base."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first questions."""
+
+
+class RetainConfig(StageConfig):
+    model: str = ""
+    """The origin: what was mid-trained. Default: the recipe's `backbone`."""
+
+    revision: str | None = None
+    """Hub revision of `model`."""
+
+    demo: int = Field(default=100, ge=0)
+    """Held-out questions of each kind that the demo's generators draw (0: none)."""
+
+    demo_seed: int = 77
+    """Seed of those questions; images of their split are in no training data."""
+
+    files: dict[str, QuestionFile] = {}
+    """Benchmark files, by the suite's name."""
+
+    max_new_tokens: int = Field(default=32, ge=1)
+    """Longest answer; greedy."""
+
+    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Weights and arithmetic. auto: bfloat16 on a GPU that has it, else float32."""
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> RetainConfig:
+        if not self.demo and not self.files:
+            raise ValueError("no question is asked: give `demo` or `files`")
+        if "demo" in self.files:
+            raise ValueError("`demo` is the name of the generated suite: call the file otherwise")
+        return self

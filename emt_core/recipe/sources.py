@@ -1,0 +1,140 @@
+"""What a recipe says about each source: one frozen model a format. Every field changes what is read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from emt_core.recipe.base import Frozen, Role, StageConfig
+
+
+class SourceBase(Frozen):
+    name: str
+    """Short name, part of every sample id (`name:row`); letters, digits, `_`, `-`, `.`."""
+
+    role: Role
+    """`pool`: candidates for mid-training. `robot`: the data to be near to."""
+
+    path: str
+    """File or folder, relative to the recipe's base folder (or a hub name where the format allows one)."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Read only the first rows (samples, or episodes for robot data). None: all."""
+
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """Images with more pixels are rejected as `pixel_bomb` and never decoded."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            raise ValueError(
+                "a source's name is 1-64 letters, digits, '_', '-' or '.', starting with a letter or digit"
+            )
+        return name
+
+
+class LlavaSource(SourceBase):
+    format: Literal["llava"]
+    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none, "conversations": [...]}`."""
+
+    image_root: str = "."
+    """Folder that image paths are relative to, itself relative to the JSON file's folder."""
+
+
+class ShareGPTSource(SourceBase):
+    format: Literal["sharegpt"]
+    """LLaMA-Factory ShareGPT: `path` is the folder of `dataset_info.json`."""
+
+    dataset: str
+    """The entry of `dataset_info.json`."""
+
+    media_dir: str = "."
+    """Folder that relative image paths join, relative to `path` (LLaMA-Factory's `media_dir`)."""
+
+
+class ColumnsMixin(Frozen):
+    """Which columns hold what, for table formats. Give `conversations`, or `question` and `answer`, or `text`."""
+
+    conversations: str | None = None
+    """Column with a list of turns (`from`/`value` or `role`/`content`), or a JSON string of one."""
+
+    question: str | None = None
+    """Column with the user's text."""
+
+    answer: str | None = None
+    """Column with the assistant's text."""
+
+    text: str | None = None
+    """Column with a caption: becomes the assistant's only turn after an empty user turn with the image."""
+
+    images: str | None = None
+    """Column with the image or list of images (struct {bytes, path}, bytes, or path). None: text only."""
+
+    own_id: str | None = None
+    """Column with the row's own id."""
+
+    meta: tuple[str, ...] = ()
+    """Columns kept beside the sample."""
+
+    @model_validator(mode="after")
+    def _some_text(self) -> ColumnsMixin:
+        given = [self.conversations is not None, self.question is not None, self.text is not None]
+        if sum(given) > 1:
+            raise ValueError("give one of conversations, question (+ answer), text")
+        return self
+
+
+class HFSource(SourceBase, ColumnsMixin):
+    format: Literal["hf"]
+    """HF datasets: a folder written by `save_to_disk`, or a hub name."""
+
+    subset: str | None = None
+    """Configuration name on the hub."""
+
+    split: str = "train"
+    """Split to read."""
+
+    revision: str | None = None
+    """Hub revision (commit) to pin."""
+
+    streaming: bool = False
+    """Read a hub set as a stream: nothing is downloaded whole, thumbnails are stored while embedding."""
+
+
+class WebDatasetSource(SourceBase):
+    format: Literal["webdataset"]
+    """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a brace pattern."""
+
+
+class ParquetSource(SourceBase, ColumnsMixin):
+    format: Literal["parquet"]
+    """A parquet file, or a folder of them (read in name order)."""
+
+
+class LeRobotSource(SourceBase):
+    format: Literal["lerobot"]
+    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json)."""
+
+    camera: str
+    """Image or video feature, by name, e.g. `observation.images.front`."""
+
+    frames_per_episode: int = Field(default=8, ge=1)
+    """Frames taken from each episode, evenly spaced from first to last."""
+
+
+SourceConfig = Annotated[
+    LlavaSource | ShareGPTSource | HFSource | WebDatasetSource | ParquetSource | LeRobotSource,
+    Field(discriminator="format"),
+]
+
+
+class SourcesConfig(StageConfig):
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """All sources, pool and robot, in order. The order is the row order of everything that follows."""

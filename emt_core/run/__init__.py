@@ -1,0 +1,1 @@
+"""From a recipe to artifacts: plan, runner, jobs, status, edits of recipe files."""

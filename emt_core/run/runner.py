@@ -1,0 +1,262 @@
+"""Run what a plan still lacks: parents first, each artifact once, whoever asks and however often.
+
+Under torchrun (`torchrun --nproc-per-node 8 -m emt_core.cli midtrain RECIPE --workspace W`) every rank runs the same plan.
+Rank 0 locks, builds, commits and keeps the books. For a stage that trains on several devices (`DISTRIBUTED = True` in its
+file) the other ranks run the stage as well, beside rank 0's folder under construction and without ever writing there; for
+every other stage they wait until rank 0 has committed it.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import Timeout
+
+from emt_core.errors import EmtError
+from emt_core.flow import FLOW, STAGES
+from emt_core.recipe.recipe import dump_recipe, load_recipe
+from emt_core.run.meter import Meter, versions
+from emt_core.run.plan import Instance, Plan, stage_module
+from emt_core.run.recipes import with_saved
+from emt_core.run.stage import Context
+from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json, write_text
+from emt_core.workspace.job_record import WorkState
+from emt_core.workspace.job_record import current as current_job
+from emt_core.workspace.lineage import recipe_path
+from emt_core.workspace.process import rank
+from emt_core.workspace.progress import Progress
+from emt_core.workspace.table import Table
+
+LOOK_EVERY_S = 0.2
+"""How often a rank that waits looks whether rank 0 has committed."""
+
+
+def run_plan(
+    plan: Plan, workspace: Workspace, *, until: str | None = None, start: str | None = None, quiet: bool = False
+) -> dict[str, Artifact]:
+    """Make every missing artifact of the plan. Returns them by label.
+
+    until: a stage or an instance's label; nothing that it does not need is run.
+    start: a stage; everything before it has to be there already (EmtError if not).
+    """
+    wanted = _wanted(plan, until)
+    remember(plan, workspace)
+    if (job := current_job()) is not None:
+        job.planned(wanted)
+    made: dict[str, Artifact] = {}
+    for instance in wanted:
+        before_start = start is not None and _place(instance.stage) < _place(start)
+        if before_start and workspace.find(instance.stage, instance.key) is None:
+            raise EmtError(
+                f"--from {start}: {instance.label} is not there yet",
+                remedy=f"run without --from, or --from {instance.stage}",
+            )
+        artifact = run_instance(instance, workspace, plan, quiet=quiet)
+        made.update(dict.fromkeys(instance.labels, artifact))
+    return made
+
+
+def _place(stage: str) -> int:
+    if stage not in STAGES:
+        raise EmtError(f"there is no stage {stage!r}", remedy=f"stages: {', '.join(STAGES)}")
+    return [s.name for s in FLOW].index(stage)
+
+
+def _wanted(plan: Plan, until: str | None) -> list[Instance]:
+    """Instances to run: all, or those of a stage (or one label) with everything that feeds them."""
+    if until is None:
+        return list(plan.instances)
+    goals = [i for i in plan.instances if until in i.labels] or plan.of_stage(until)
+    if not goals:
+        goals = [plan.get(until)]
+    needed: set[tuple[str, str]] = set()
+    todo = list(goals)
+    while todo:
+        instance = todo.pop()
+        needed.add((instance.stage, instance.key))
+        todo.extend(instance.parents.values())
+    return [i for i in plan.instances if (i.stage, i.key) in needed]
+
+
+def remember(plan: Plan, workspace: Workspace) -> None:
+    """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
+    workspace.check_writable()
+    if rank():
+        return  # rank 0 keeps the books
+    name = plan.recipe.name
+    with workspace.lock("state", f"recipe-{name}"):  # the app may change the copy at any time, also since it was read
+        kept = recipe_path(workspace, name)
+        if plan.recipe.file != kept:
+            write_text(kept, dump_recipe(with_saved(plan.recipe, workspace)))
+        elif plan.recipe.overrides:
+            write_text(kept, dump_recipe(load_recipe(kept, plan.recipe.overrides)))
+        else:
+            kept.touch()  # the recipe that ran last leads the app's list
+
+
+def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:
+    """Note under which key an instance was last finished: a later, different key shows it as stale."""
+    path = workspace.path / "state" / f"{plan_name}.json"
+    with workspace.lock("state", plan_name):
+        state = read_json(path) if path.exists() else {}
+        state.update(dict.fromkeys(instance.labels, instance.key))
+        write_json(path, state)
+
+
+def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False) -> Artifact:
+    """One artifact: found, or waited for (another process builds it), or built and committed."""
+    workspace.check_writable()
+    if rank():
+        return follow(instance, workspace, plan)
+    found = workspace.find(instance.stage, instance.key)
+    if found is not None:
+        _note(instance, "found")
+        record_state(plan.recipe.name, instance, workspace)
+        return found
+    progress = Progress(label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet)
+    try:
+        with _announced_lock(instance, workspace, progress):
+            found = workspace.find(instance.stage, instance.key)
+            if found is None:
+                _note(instance, "building")
+                found = _build(instance, workspace, plan, progress)
+                _note(instance, "made")
+            else:
+                _note(instance, "found")
+    except OSError as error:
+        if disk_full(error):
+            raise EmtError(
+                "the disk is full",
+                where=workspace.path,
+                remedy="free some space and run the same command again: finished rows are kept",
+            ) from error
+        raise
+    record_state(plan.recipe.name, instance, workspace)
+    return found
+
+
+def _note(instance: Instance, state: WorkState) -> None:
+    if (job := current_job()) is not None:
+        job.note(instance, state)
+
+
+def disk_full(error: OSError) -> bool:
+    """Lance raises an OSError without an errno; its text carries the system's."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
+
+
+@contextmanager
+def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress) -> Iterator[None]:
+    try:
+        with workspace.lock(instance.stage, instance.key, wait=False):
+            yield
+            return
+    except Timeout:
+        progress.say("another process is building it; waiting")
+        _note(instance, "waiting")
+    with workspace.lock(instance.stage, instance.key):
+        yield
+
+
+def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Artifact:
+    building, final = (find(instance.stage, instance.key) for find in (workspace.building, workspace.folder))
+    if final.exists():  # the rename at the end would fail, after all the work
+        raise EmtError(
+            "this folder has an artifact's name and no manifest", where=final, remedy="move it away and run again"
+        )
+    if (committed := workspace.finish_commit(instance.stage, instance.key)) is not None:
+        progress.say(f"was made before; its interrupted commit is finished -> {instance.key}")
+        return committed
+    (building / "data").mkdir(parents=True, exist_ok=True)
+    (building / "failure.json").unlink(missing_ok=True)
+    parents = {}
+    for name, parent in instance.parents.items():
+        artifact = workspace.find(parent.stage, parent.key)
+        if artifact is None:
+            raise EmtError(
+                f"{instance.label} needs {parent.label}, which is not there", remedy=f"run `emt {parent.stage}` first"
+            )
+        parents[name] = artifact
+    context = Context(
+        config=instance.config,
+        identity=instance.identity,
+        base=plan.recipe.base,
+        parents=parents,
+        out=building / "data",
+        runtime=plan.recipe.runtime,
+        progress=progress,
+        workspace=workspace,
+    )
+    started = time.time()
+    with Meter(building / "elapsed.json") as meter:
+        try:
+            outcome = stage_module(instance.stage).run(context)
+            for table in context.out.glob("*.lance"):
+                Table(table).finish()
+        except Exception as error:
+            _note(instance, "failed")
+            with suppress(OSError):  # a full disk: the error itself is what counts
+                write_json(
+                    building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()}
+                )
+            raise
+    manifest = {
+        "stage": instance.stage,
+        "key": instance.key,
+        "version": stage_module(instance.stage).VERSION,
+        "recipe": plan.recipe.name,
+        "labels": instance.labels,
+        "config": instance.config.model_dump(mode="json"),
+        "identity": instance.identity,
+        "base": str(plan.recipe.base),
+        "parents": {name: parent.key for name, parent in instance.parents.items()},
+        "versions": versions(),
+        "seed": getattr(instance.config, "seed", None),
+        "started": started,
+        "finished": time.time(),
+        "seconds": round(meter.seconds, 3),
+        "peak_memory_mb": round(meter.peak_mb),
+        "memory_added_mb": round(meter.added_mb),
+        "rows": outcome.rows,
+        "metrics": dict(outcome.metrics),
+    }
+    artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
+    progress.say(
+        f"done: {outcome.rows:,} rows, {meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most -> {instance.key}"
+    )
+    return artifact
+
+
+def follow(instance: Instance, workspace: Workspace, plan: Plan) -> Artifact:
+    """On rank 1 and up: help to build one artifact, or wait for it. torchrun ends all ranks when one fails."""
+    module = stage_module(instance.stage)
+    helped = not getattr(module, "DISTRIBUTED", False)
+    while (found := workspace.find(instance.stage, instance.key)) is None:
+        building = workspace.building(instance.stage, instance.key)
+        # with a manifest there is nothing to help with: rank 0 only finishes an interrupted commit
+        if not helped and (building / "data").is_dir() and not (building / "manifest.json").exists():
+            module.run(
+                Context(
+                    config=instance.config,
+                    identity=instance.identity,
+                    base=plan.recipe.base,
+                    parents={name: _parent(workspace, parent) for name, parent in instance.parents.items()},
+                    out=building / "data",
+                    runtime=plan.recipe.runtime,
+                    progress=Progress(label=instance.label, quiet=True),
+                    workspace=workspace,
+                )
+            )
+            helped = True
+        time.sleep(LOOK_EVERY_S)
+    return found
+
+
+def _parent(workspace: Workspace, parent: Instance) -> Artifact:
+    found = workspace.find(parent.stage, parent.key)
+    if found is None:
+        raise EmtError(f"{parent.label} is not there", remedy=f"run `emt {parent.stage}` first")
+    return found

@@ -1,0 +1,51 @@
+"""One stage, one file. A stage file holds
+
+VERSION: int                            raised by hand when the stage's output would change
+identity(config, base) -> JSON          optional: facts beyond the config that determine the output
+IDENTITY_REPLACES: tuple[str, ...]      config fields that the identity stands for (a model's path, say)
+run(context) -> Outcome                 does the work inside context.out, which survives a kill and is resumed
+
+and imports torch, lance and the like only inside functions. No stage imports another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emt_core.recipe.base import Runtime, StageConfig
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a stage gets."""
+
+    config: StageConfig
+    identity: Any
+    base: Path
+    """Folder that relative paths of the recipe start from."""
+
+    parents: Mapping[str, Artifact]
+    out: Path
+    """The data folder under construction. What an interrupted run committed here is still here: continue from it."""
+
+    runtime: Runtime
+    progress: Progress
+    workspace: Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage says of its output: into the manifest."""
+
+    rows: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """JSON; small (a page reads it whole)."""
+
+    scratch: tuple[str, ...] = ()
+    """Files and folders of `out` that only an interrupted run needs. The commit takes them away, never the stage: what
+    a stage threw away itself would be missing where its commit fails."""

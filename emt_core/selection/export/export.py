@@ -1,0 +1,225 @@
+"""Write a selection in a trainer's format, with a file beside it that says where it comes from.
+
+<out>/provenance.json      selection, recipe, config, everything it was made from, counts, versions, command, date
+<out>/left_out.jsonl       selected rows that could not be written, with their reason (only where there are any)
+<out>/...                  the format's own files (exporters/<format>.py)
+
+Everything is written into a folder beside `out` and renamed at the end, so `out` is either complete or not there.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from emt_core.data.images.decode import ImageProblem
+from emt_core.data.index import Index
+from emt_core.errors import EmtError
+from emt_core.recipe.sources import HFSource
+from emt_core.selection.export import open_exporter
+from emt_core.selection.export.base import Exporter, Row
+from emt_core.selection.export.pictures import Pictures
+from emt_core.selection.export.provenance import backbone_of, label_of, provenance_of
+from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.progress import Progress, Tracker
+
+READ_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    out: Path
+    format: str
+    written: int
+    left_out: dict[str, int]
+    """Reason -> rows that were selected but could not be written."""
+    sources: dict[str, int]
+    categories: dict[str, int]
+    images: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        lines = [f"wrote {self.written:,} samples as {self.format} to {self.out}"]
+        if self.left_out:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
+            lines.append(f"left out: {reasons} (see left_out.jsonl)")
+        if self.images.get("copied_instead"):
+            lines.append(f"{self.images['copied_instead']:,} images have no file of their own: copied, not linked")
+        return "\n".join(lines + self.notes)
+
+
+def find_selection(workspace: Workspace, name: str | None = None) -> Artifact:
+    """A finished selection by label (`select.top`, `top`), key or start of a key; the only one where `name` is None."""
+    there = workspace.artifacts("select")
+    labels: dict[str, set[str]] = {}
+    for state in sorted((workspace.path / "state").glob("*.json")):
+        for label, key in read_json(state).items():
+            if workspace.find("select", key) is not None:
+                labels.setdefault(label, set()).add(key)
+    if not there:
+        raise EmtError(
+            "this workspace has no selection yet", where=workspace.path, remedy="emt run RECIPE, or emt select"
+        )
+    if name is None:
+        keys = {artifact.key for artifact in there}
+    else:
+        keys = labels.get(name) or labels.get(f"select.{name}") or {a.key for a in there if a.key.startswith(name)}
+    if len(keys) == 1:
+        found = workspace.find("select", keys.pop())
+        assert found is not None
+        return found
+    known = [f"{a.key} ({', '.join(n for n, k in labels.items() if a.key in k) or 'no label'})" for a in there]
+    problem = "there are several selections" if name is None else f"{name!r} names {len(keys)} selections"
+    raise EmtError(problem, where=workspace.path, remedy=f"name one of: {'; '.join(known)}")
+
+
+def export_selection(
+    workspace: Workspace,
+    selection: Artifact,
+    *,
+    format: str = "llamafactory",
+    out: Path,
+    images: str = "copy",
+    backbone: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> ExportReport:
+    """Stream a selection into `out`, rows in index order (archives and videos are then read forwards once).
+
+    images: `copy`, `link` (symbolic links to plain files, copies of what lies inside an archive) or `embed`.
+    backbone: model of the training file; None: the recipe's. overwrite: replace an earlier export in `out`.
+    Raises EmtError where `out` is not empty, the format or backbone is unknown, or nothing could be written.
+    """
+    out = Path(out).expanduser().absolute()
+    _check_out(out, overwrite)
+    backbone = backbone if backbone is not None else backbone_of(workspace, selection)
+    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        aside.mkdir(parents=True)
+        facts = {"backbone": backbone, "name": label_of(selection), "key": selection.key}
+        exporter = open_exporter(format, aside, images=images, facts=facts)
+        pictures = Pictures(aside, inside=exporter.inside, link=images == "link")
+        report = _write(workspace, selection, exporter, pictures, format=format, out=out, quiet=quiet)
+        counts = {name: getattr(report, name) for name in ("format", "written", "left_out", "sources", "categories")}
+        asked = {"images": {"asked": images, **report.images}, "backbone": backbone}
+        write_json(aside / "provenance.json", {**provenance_of(workspace, selection), **asked, **counts})
+        _put_in_place(aside, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EmtError("the disk is full", where=out, remedy="free some space, or use --images link") from error
+        if isinstance(error, PermissionError):
+            raise EmtError("no permission to write there", where=out, remedy="name another folder") from error
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return report
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise EmtError("the export folder is a file", where=out, remedy="name a folder")
+    if not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise EmtError("the export folder is not empty", where=out, remedy="name another one, or pass --overwrite")
+    if not (out / "provenance.json").is_file():
+        raise EmtError(
+            "the folder holds something that is not an export, so it is not overwritten",
+            where=out,
+            remedy="name another folder, or empty this one yourself",
+        )
+
+
+def _put_in_place(aside: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if out.exists():
+        out.rename(old)
+    aside.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(
+    workspace: Workspace,
+    selection: Artifact,
+    exporter: Exporter,
+    pictures: Pictures,
+    *,
+    format: str,
+    out: Path,
+    quiet: bool,
+) -> ExportReport:
+    index = Index(workspace.parents(selection)["sources"])
+    selected = pq.read_table(selection.data / "selected.parquet", columns=["row", "rank", "logit", "category"])
+    left_out: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    categories: Counter[str] = Counter()
+    rejects = exporter.folder / "left_out.jsonl"
+    with (
+        Progress(label="export", quiet=quiet).track(format, selected.num_rows) as tracker,
+        rejects.open("w", encoding="utf-8") as kept,
+    ):
+        for row in _rows(index, selected, pictures, tracker):
+            reason = detail = exporter.problem(row.sample)
+            if reason is None:
+                try:
+                    exporter.write(row, pictures.of(row))
+                except ImageProblem as problem:
+                    reason, detail = problem.reason, problem.detail
+            if reason is None:
+                sources[row.sample.source] += 1
+                categories[row.category] += 1
+            else:
+                left_out[reason] += 1
+                kept.write(
+                    json.dumps({"id": row.sample.id, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n"
+                )
+    if not left_out:
+        rejects.unlink()
+    if not sources:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
+        raise EmtError(f"no selected sample could be written: {reasons}", where="export")
+    notes = exporter.close()
+    return ExportReport(
+        out=out,
+        format=format,
+        written=sum(sources.values()),
+        left_out=dict(left_out.most_common()),
+        sources=dict(sources.most_common()),
+        categories=dict(categories.most_common()),
+        images={name: count for name, count in pictures.counts.items() if count},
+        notes=notes,
+    )
+
+
+def _rows(index: Index, selected: Any, pictures: Pictures, tracker: Tracker) -> Iterator[Row]:
+    """Selected rows in index order, READ_ROWS samples in memory at a time."""
+    row, rank, logit = (selected.column(name).to_numpy() for name in ("row", "rank", "logit"))
+    category = selected.column("category").combine_chunks()
+    order = np.argsort(row)
+    streams = {s["name"]: HFSource(**s) for s in index.artifact.config.get("sources", []) if s.get("streaming")}
+    for source in index.sources:
+        mine = order[np.searchsorted(row[order], source.start) : np.searchsorted(row[order], source.stop)]
+        pictures.begin(source, streams.get(source.name))
+        for start in range(0, len(mine), READ_ROWS):
+            block = mine[start : start + READ_ROWS]
+            for place, sample in zip(block.tolist(), index.samples(row[block]), strict=True):
+                yield Row(
+                    sample=sample,
+                    index_row=int(row[place]),
+                    rank=int(rank[place]),
+                    logit=float(logit[place]) if np.isfinite(logit[place]) else None,
+                    category=category[place].as_py(),
+                )
+                tracker.advance()

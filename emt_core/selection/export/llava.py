@@ -1,0 +1,38 @@
+"""LLaVA JSON: one array of {"id", "image", "conversations"}.
+
+<out>/llava.json      "image" is a path relative to <out> (a list where a row has several; absent without an image)
+<out>/images/...
+
+LLaVA's trainer knows the speakers human and gpt only: a system turn is put in front of the first question.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emt_core.selection.export.base import Exporter, JsonArray, Picture, Row, conversation, provenance_columns
+
+
+class LlavaExporter(Exporter):
+    modes = ("copy", "link")
+
+    def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
+        super().__init__(folder, images=images, facts=facts)
+        self.rows = JsonArray(folder / "llava.json")
+
+    def write(self, row: Row, pictures: list[Picture]) -> None:
+        turns = conversation(row.sample)
+        if turns[0]["from"] == "system":
+            system, first, *rest = turns
+            turns = [{"from": "human", "value": f"{system['value']}\n\n{first['value']}"}, *rest]
+        paths = [picture.path for picture in pictures]
+        image = {} if not paths else {"image": paths[0] if len(paths) == 1 else paths}
+        self.rows.write({**provenance_columns(row), **image, "conversations": turns})
+
+    def close(self) -> list[str]:
+        self.rows.close()
+        return ["image paths are relative to the folder: pass it as --image_folder"]
+
+
+EXPORTER = LlavaExporter

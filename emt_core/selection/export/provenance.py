@@ -1,0 +1,63 @@
+"""Where an export comes from: every artifact behind the selection, with its configuration."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emt_core.workspace.artifact import Artifact, Workspace
+
+KEPT = ("config", "identity", "parents", "seed", "version", "versions", "rows")
+
+
+def provenance_of(workspace: Workspace, selection: Artifact) -> dict[str, Any]:
+    """JSON: the selection, its recipe, config and metrics, its whole lineage, versions, command and date."""
+    lineage: dict[str, Any] = {}
+    todo = [selection]
+    while todo:
+        artifact = todo.pop()
+        name = f"{artifact.stage}/{artifact.key}"
+        if name not in lineage:
+            lineage[name] = {fact: artifact.manifest[fact] for fact in KEPT}
+            todo += workspace.parents(artifact).values()
+    return {
+        "selection": selection.key,
+        "label": label_of(selection),
+        "recipe": selection.manifest["recipe"],
+        "config": selection.config,
+        "parents": selection.manifest["parents"],
+        "metrics": selection.metrics,
+        "lineage": lineage,
+        "versions": {"python": platform.python_version(), "embodied-midtrain": _own_version()},
+        "command": sys.argv,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def label_of(selection: Artifact) -> str:
+    """The name under which its recipe knows it."""
+    return next(iter(selection.manifest["labels"]), selection.key)
+
+
+def backbone_of(workspace: Workspace, selection: Artifact) -> str:
+    """The recipe's backbone ("" without one); a folder is resolved against the recipe's base."""
+    recipe = workspace.path / "recipes" / f"{selection.manifest['recipe']}.yaml"
+    if not recipe.is_file():
+        return ""
+    raw = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    backbone = str(raw.get("backbone") or "")
+    folder = Path(str(raw.get("base") or ".")) / backbone
+    return str(folder) if backbone and folder.is_dir() else backbone
+
+
+def _own_version() -> str | None:
+    try:
+        return version("embodied-midtrain")
+    except PackageNotFoundError:
+        return None

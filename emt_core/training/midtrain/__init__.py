@@ -1,0 +1,1 @@
+"""Mid-training of a VLM on a selection (method section 8)."""

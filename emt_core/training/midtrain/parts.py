@@ -1,0 +1,91 @@
+"""The three parts of a VLM (vision encoder, projector, language model), freezing, and low-rank training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import EmtError
+from emt_core.recipe.midtrain import Part
+
+if TYPE_CHECKING:
+    import torch
+
+PARTS: dict[str, dict[Part, tuple[str, ...]]] = {
+    "internvl": {
+        "vision": ("model.vision_tower.",),
+        "projector": ("model.multi_modal_projector.",),
+        "language": ("model.language_model.", "lm_head."),
+    },
+    "qwen3_vl": {
+        "vision": ("model.visual.",),
+        # what maps image features to the language model's width; DeepStack's own mergers as well
+        "projector": ("model.visual.merger.", "model.visual.deepstack_merger_list."),
+        "language": ("model.language_model.", "lm_head."),
+    },
+}
+"""Model type -> names that a part's parameters begin with. The longest beginning decides."""
+
+
+def part_of(model_type: str, name: str) -> Part | None:
+    """Which part a parameter belongs to; None where the model type is not known."""
+    best: Part | None = None
+    longest = 0
+    for part, starts in PARTS.get(model_type, {}).items():
+        for start in starts:
+            if name.startswith(start) and len(start) > longest:
+                best, longest = part, len(start)
+    return best
+
+
+def parameters_of(vlm: Any) -> Iterator[tuple[Part | None, torch.nn.Parameter]]:
+    for name, parameter in vlm.named_parameters():
+        yield part_of(vlm.config.model_type, name), parameter
+
+
+def freeze(vlm: Any, parts: Sequence[Part]) -> None:
+    """Stop gradients of these parts. Raises EmtError for a model type whose parts are not known."""
+    if not parts:
+        return
+    if vlm.config.model_type not in PARTS:
+        raise EmtError(
+            f"the parts of a {vlm.config.model_type!r} model are not known",
+            where="midtrain.freeze",
+            remedy=f"leave freeze empty; parts are known for {', '.join(PARTS)}",
+        )
+    for part, parameter in parameters_of(vlm):
+        if part in parts:
+            parameter.requires_grad_(False)
+
+
+def count_parameters(vlm: Any) -> dict[str, int]:
+    """{"all", "trained", "vision", "projector", "language"}: numbers of parameters, tied ones once."""
+    counts = {"all": 0, "trained": 0, "vision": 0, "projector": 0, "language": 0}
+    for part, parameter in parameters_of(vlm):
+        counts["all"] += parameter.numel()
+        counts["trained"] += parameter.numel() if parameter.requires_grad else 0
+        if part is not None:
+            counts[part] += parameter.numel()
+    return counts
+
+
+def add_low_rank(vlm: Any, rank: int) -> Any:
+    """The model with trainable low-rank additions to the language model's linear layers; merge with `merge_low_rank`.
+
+    Raises EmtError where peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise EmtError(
+            "low-rank training needs peft, which is not installed",
+            where="midtrain.lora_rank",
+            remedy="pip install peft, or lora_rank: 0 for the paper's full training",
+        ) from error
+    layers = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
+
+
+def merge_low_rank(adapted: Any) -> Any:
+    """The plain VLM with the additions put into its weights."""
+    return adapted.merge_and_unload()

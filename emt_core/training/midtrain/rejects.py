@@ -1,0 +1,83 @@
+"""Samples of a selection that cannot be trained on: named, counted, and when they are too many."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import EmtError
+from emt_core.workspace.artifact import write_text
+from emt_core.workspace.lines import whole_lines
+
+if TYPE_CHECKING:
+    from emt_core.training.midtrain.loop import StepResult
+
+TEMPLATE_REASONS = ("template_refused", "template_not_understood")
+"""Reasons that speak of the model as much as of the sample."""
+
+JUDGED_FROM = 64
+"""Samples that are seen before a run is given up because of them."""
+
+
+class RejectLog:
+    """rejects.jsonl: {"id", "reason", "detail", "step"} a line, each sample once, however many epochs pass it."""
+
+    def __init__(self, path: Path, *, after: int) -> None:
+        self.path = path
+        kept = [entry for entry in whole_lines(path) if entry["step"] <= after]
+        write_text(path, "".join(map(_line, kept)))
+        self._seen = {entry["id"] for entry in kept}
+
+    def write(self, step: int, rejected: list[dict[str, str]]) -> None:
+        for entry in rejected:
+            if entry["id"] not in self._seen:
+                self._seen.add(entry["id"])
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(_line({**entry, "step": step}))
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def count_rejects(path: Path) -> dict[str, int]:
+    """Reason -> samples."""
+    counts: dict[str, int] = {}
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                reason = json.loads(line)["reason"]
+                counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+@dataclass
+class Usable:
+    """Whether it makes sense to go on: asked after every step, with figures that are the same on all ranks."""
+
+    seen: int = 0
+    trained: int = 0
+    by_template: int = 0
+
+    def check(self, result: StepResult, path: Path) -> None:
+        """Raises EmtError where of JUDGED_FROM samples or more none could be trained on, or where the model's
+        template failed on most."""
+        self.trained += result.samples
+        self.seen += result.samples + len(result.rejected)
+        self.by_template += sum(entry["reason"] in TEMPLATE_REASONS for entry in result.rejected)
+        if self.seen < JUDGED_FROM:
+            return
+        if 2 * self.by_template > self.seen:
+            raise EmtError(
+                f"the model's chat template failed on {self.by_template:,} of the first {self.seen:,} samples",
+                where=path,
+                remedy="use the model's instruct version; `emt check-model` shows what its template writes",
+            )
+        if not self.trained:
+            raise EmtError(
+                f"not one of the first {self.seen:,} samples can be trained on",
+                where=path,
+                remedy="the lines of this file say why; a larger cutoff or other images may help",
+            )

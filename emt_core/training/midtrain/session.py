@@ -1,0 +1,306 @@
+"""One mid-training run on whatever devices there are: model, optimiser and data put together, resumed, saved.
+
+session = Session.open(...)     loads the model, finds the last whole checkpoint
+session.train(...)              steps up to the last one; log, rejects and checkpoints as they come
+session.save_model(folder)      rank 0: `save_pretrained`, in the precision that the origin has
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emt_core.errors import EmtError
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.midtrain import MidtrainConfig
+
+if TYPE_CHECKING:
+    from emt_core.training.midtrain.conversations import ConversationPreparer
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emt_core.models.vlm.load import without_bars
+from emt_core.training.checkpoints import Checkpoint, Checkpoints, read_training_state, write_training_state
+from emt_core.training.midtrain.batches import Feed, Plan
+from emt_core.training.midtrain.loop import Cadence, StepResult, Trainer
+from emt_core.training.midtrain.loss import SupervisedLoss
+from emt_core.training.midtrain.parts import add_low_rank, count_parameters, freeze, merge_low_rank
+from emt_core.training.midtrain.rejects import RejectLog, Usable
+from emt_core.training.midtrain.sharded import gather_state, read_gathered, write_gathered
+from emt_core.training.optimizer import build_optimizer
+from emt_core.training.steps_log import StepsLog
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from emt_core.models.encoders.base import Precision
+    from emt_core.recipe.midtrain import MidtrainConfig
+
+SUMS = ("samples", "tokens", "supervised")
+"""What is added up over all steps, interrupted runs included."""
+
+CHECKPOINT_SECONDS = 600.0
+"""Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: more often would be felt."""
+
+
+def open_accelerator(device: str, precision: Precision) -> Accelerator:
+    """accelerate for this process: alone, or one of several that torchrun started. device: as in Runtime."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from emt_core.models.encoders.base import choose_device, choose_dtype
+
+    chosen = choose_device(device)
+    if chosen.type == "cuda" and chosen.index is not None:
+        import torch
+
+        torch.cuda.set_device(chosen)
+    mixed = "bf16" if str(choose_dtype(precision, chosen)).endswith("bfloat16") else "no"
+    # a pass of text alone leaves the vision encoder without gradient
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])
+
+
+def dtype_of_origin(model: str, revision: str | None = None) -> torch.dtype | None:
+    """The precision that a model's weights are stored in, as its config says."""
+    from transformers import AutoConfig
+
+    local = Path(model).is_dir()
+    config = AutoConfig.from_pretrained(
+        model, revision=None if local else revision, trust_remote_code=False, local_files_only=local
+    )
+    return getattr(config, "dtype", None)
+
+
+def close_accelerator() -> None:
+    """accelerate keeps one state a process: the next run in it may want another precision."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@dataclass(kw_only=True)
+class Session:
+    config: MidtrainConfig
+    accelerator: Accelerator
+    vlm: Any
+    """The bare model; with low-rank training, the one that the additions sit in."""
+
+    adapted: Any
+    """With low-rank training peft's wrapper, else None."""
+
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    checkpoints: Checkpoints
+    found: Checkpoint | None
+    origin_dtype: torch.dtype
+    parameters: dict[str, int]
+
+    @classmethod
+    def open(
+        cls,
+        vlm: Any,
+        config: MidtrainConfig,
+        accelerator: Accelerator,
+        out: Path,
+        *,
+        recompute: bool = False,
+        origin_dtype: torch.dtype | None = None,
+    ) -> Session:
+        """vlm: in float32, as `load_vlm` gives it. recompute: gradient checkpointing (less memory, a third more time).
+        origin_dtype: precision that the result is saved in (None: float32).
+
+        Goes on from the last whole checkpoint below `out`. Raises EmtError where that is of another model.
+        """
+        import torch
+
+        adapted = None
+        if config.lora_rank:
+            adapted = add_low_rank(vlm, config.lora_rank)
+            vlm = adapted.get_base_model()
+        freeze(vlm, config.freeze)
+        if recompute:
+            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        vlm.train()
+        parameters = count_parameters(vlm)
+        module = SupervisedLoss(vlm).to(accelerator.device)
+        optimizer = build_optimizer(module, weight_decay=config.weight_decay, kind=config.optimizer)
+        checkpoints = Checkpoints(out / "checkpoints")
+        found = checkpoints.latest()
+        prepared = accelerator.prepare(module, optimizer)
+        session = cls(
+            config=config,
+            accelerator=accelerator,
+            vlm=vlm,
+            adapted=adapted,
+            module=prepared[0],
+            optimizer=prepared[1],
+            checkpoints=checkpoints,
+            found=found,
+            origin_dtype=origin_dtype or torch.float32,
+            parameters=parameters,
+        )
+        if found is not None:
+            session._read(found)
+        accelerator.wait_for_everyone()  # nobody writes before everybody has read
+        return session
+
+    @property
+    def after(self) -> int:
+        """The step that training goes on from; 0 at the start."""
+        return self.found.step if self.found else 0
+
+    def train(
+        self,
+        feed: Feed,
+        plan: Plan,
+        out: Path,
+        *,
+        on_step: Callable[[StepResult], None] = lambda _: None,
+        say: Callable[[str], None] = print,
+    ) -> Trainer:
+        """Up to config.steps. Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints. Returns the trainer."""
+        first = self.accelerator.is_main_process
+        log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
+        rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
+        facts = {name: self.found.facts[name] if self.found else 0 for name in SUMS}
+        cadence, saved = Cadence(CHECKPOINT_SECONDS), self.after
+
+        def save(step: int) -> None:
+            nonlocal saved
+            self._save(step, {**facts, "micro": trainer.plan.micro})
+            saved = step
+
+        def keep_last_good(step: int) -> None:
+            # the step that failed was not taken: the weights are those of `step`
+            if step != saved:
+                save(step)
+                self.accelerator.wait_for_everyone()  # torchrun ends all ranks when the first one fails
+
+        trainer = Trainer(
+            accelerator=self.accelerator,
+            module=self.module,
+            optimizer=self.optimizer,
+            feed=feed,
+            config=self.config,
+            plan=plan,
+            say=say,
+        )
+        usable = Usable()
+        for result in trainer.run(self.after, before_failure=keep_last_good):
+            for name in SUMS:
+                facts[name] += getattr(result, name)
+            if log is not None and rejects is not None:
+                rejects.write(result.step, result.rejected)
+                log.write(
+                    result.step,
+                    {
+                        "loss": result.loss,
+                        "learning_rate": result.learning_rate,
+                        "grad_norm": result.grad_norm,
+                        "samples": facts["samples"],
+                        "tokens": facts["tokens"],
+                        "supervised": facts["supervised"],
+                        "memory_mb": round(result.memory_mb, 1),
+                    },
+                )
+            if self._agree(cadence.due()) and result.step < self.config.steps:
+                save(result.step)
+            usable.check(result, out / "rejects.jsonl")
+            on_step(result)
+        if self.after < self.config.steps:
+            save(self.config.steps)
+        if not facts["supervised"]:
+            raise EmtError(
+                "not one sample of the selection can be trained on",
+                where=out / "rejects.jsonl",
+                remedy="its lines say why; a larger cutoff or other images may help",
+            )
+        return trainer
+
+    def save_model(self, folder: Path, processor: Any) -> None:
+        """Weights, config, processor and template: what `from_pretrained` takes. All ranks call it."""
+        state = None
+        if self.sharded:
+            state, _ = gather_state(self.module, self.optimizer)
+            state = {name.removeprefix("vlm."): value for name, value in state.items()}
+        if not self.accelerator.is_main_process:
+            return
+        vlm = merge_low_rank(self.adapted) if self.adapted is not None else self.vlm
+        vlm.config.use_cache = True
+        aside = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        with without_bars():
+            if state is None:
+                vlm.to(self.origin_dtype).save_pretrained(aside)
+            else:
+                state = {name: value.to(self.origin_dtype) for name, value in state.items()}
+                vlm.save_pretrained(aside, state_dict=state)
+        processor.save_pretrained(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether FSDP has spread the weights over the ranks."""
+        return str(self.accelerator.distributed_type).endswith("FSDP")
+
+    def _agree(self, due: bool) -> bool:
+        """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
+        if self.accelerator.num_processes == 1:
+            return due
+        from accelerate.utils import broadcast_object_list
+
+        return bool(broadcast_object_list([due])[0])
+
+    def _save(self, step: int, facts: dict[str, Any]) -> None:
+        if self.sharded:
+            model, moments = gather_state(self.module, self.optimizer)
+            if self.accelerator.is_main_process:
+                self.checkpoints.save(step, lambda folder: write_gathered(folder, model, moments), facts)
+        elif self.accelerator.is_main_process:
+            bare = self.accelerator.unwrap_model(self.module)
+            self.checkpoints.save(step, lambda folder: write_training_state(folder, bare, self.optimizer), facts)
+
+    def _read(self, found: Checkpoint) -> None:
+        if self.sharded:
+            read_gathered(found.path, self.module, self.optimizer)
+        else:
+            read_training_state(found.path, self.accelerator.unwrap_model(self.module), self.optimizer)
+
+
+def open_session(
+    config: MidtrainConfig, runtime: Runtime, base: Path, revision: str | None, out: Path
+) -> tuple[Session, ConversationPreparer]:
+    """Model, optimiser and devices as this recipe wants them, gone on from what `out` holds. Raises EmtError.
+
+    Ends with `close_accelerator()`, whether it succeeded or not.
+    """
+    from emt_core.models.identity import locate_model
+    from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.midtrain.conversations import ConversationPreparer
+
+    model = str(locate_model(config.model, base))
+    processor = load_processor(model, revision)
+    preparer = ConversationPreparer(
+        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
+    )
+    accelerator = open_accelerator(runtime.device, config.precision)
+    world = accelerator.num_processes
+    if config.batch < world:
+        raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
+    session = Session.open(
+        load_vlm(model, revision),
+        config,
+        accelerator,
+        out,
+        recompute=runtime.gradient_checkpointing,
+        origin_dtype=dtype_of_origin(model, revision),
+    )
+    return session, preparer

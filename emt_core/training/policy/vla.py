@@ -1,0 +1,101 @@
+"""The VLA's network: a VLM, one learnable query at the end of the sequence, an action head on its last hidden state.
+
+The query gets into the sequence by a hook on the embedding layer that replaces the embedding of the last place. The
+VLM is called with token ids as always, so what each class derives from them stays its own business: where image
+features go (InternVL), position ids of rows and columns and DeepStack's features (Qwen3-VL). Feeding embeddings, as
+VLM4VLA does, means doing all of that again by hand, once for each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from emt_core.models.vlm.load import decoder_of, text_width
+from emt_core.training.policy.inputs import PolicyInputs
+
+
+class HeadOutput(NamedTuple):
+    arm: torch.Tensor
+    """float32 [n, chunk, D] in [-1, 1]."""
+    gripper: torch.Tensor
+    """float32 [n, chunk, G]: logits of class 1, or values in [-1, 1] (continuous)."""
+
+
+class Branch(nn.Sequential):
+    """latent -> widths, ReLU after each -> dims x chunk, no activation (VLM4VLA's FCDecoder)."""
+
+    def __init__(self, latent: int, widths: tuple[int, ...], outputs: int) -> None:
+        sizes = (latent, *widths)
+        hidden: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            hidden += [nn.Linear(before, after), nn.ReLU()]
+        super().__init__(*hidden, nn.Linear(sizes[-1], outputs))
+
+
+class ActionHead(nn.Module):
+    """Trunk H -> H/2 -> ReLU -> latent, then an arm branch and, where G > 0, a gripper branch of the same shape."""
+
+    def __init__(
+        self, width: int, *, arm: int, gripper: int, chunk: int, latent: int, widths: tuple[int, ...], binary: bool
+    ) -> None:
+        """width: the language model's H. binary: the gripper branch gives logits."""
+        super().__init__()
+        self.arm_dims, self.gripper_dims, self.chunk, self.binary = arm, gripper, chunk, binary
+        half = max(width // 2, 1)
+        self.trunk = nn.Sequential(nn.Linear(width, half), nn.ReLU(), nn.Linear(half, latent))
+        self.arm = Branch(latent, widths, arm * chunk)
+        self.gripper = Branch(latent, widths, gripper * chunk) if gripper else None
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, hidden: torch.Tensor) -> HeadOutput:
+        """hidden: [n, H]."""
+        latent = self.trunk(hidden)
+        arm = torch.tanh(self.arm(latent)).float().view(-1, self.chunk, self.arm_dims)
+        if self.gripper is None:
+            return HeadOutput(arm, arm.new_zeros(len(arm), self.chunk, 0))
+        gripper = self.gripper(latent).float().view(-1, self.chunk, self.gripper_dims)
+        return HeadOutput(arm, gripper if self.binary else torch.tanh(gripper))
+
+
+class VLA(nn.Module):
+    def __init__(self, vlm: Any, head: ActionHead) -> None:
+        super().__init__()
+        self.vlm, self.head = vlm, head
+        self.query = nn.Parameter(torch.zeros(text_width(vlm)))
+        for parameter in _unreached(vlm):
+            parameter.requires_grad_(False)  # the language head, where it is not tied: no loss reaches it
+
+    def forward(self, inputs: PolicyInputs) -> HeadOutput:
+        return self.head(self.control_feature(inputs))
+
+    def control_feature(self, inputs: PolicyInputs) -> torch.Tensor:
+        """[n, H]: the query's last hidden state."""
+        with self._query_at(inputs.query_at):
+            hidden = decoder_of(self.vlm)(**inputs.model, use_cache=False).last_hidden_state
+        return hidden[torch.arange(len(hidden), device=hidden.device), inputs.query_at]
+
+    @contextmanager
+    def _query_at(self, places: torch.Tensor) -> Iterator[None]:
+        def put(_module: nn.Module, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
+            here = torch.arange(embedded.shape[1], device=embedded.device) == places[:, None]
+            return torch.where(here[..., None], self.query.to(embedded.dtype), embedded)
+
+        hook = decoder_of(self.vlm).get_input_embeddings().register_forward_hook(put)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _unreached(vlm: Any) -> list[nn.Parameter]:
+    reached = {id(parameter) for parameter in decoder_of(vlm).parameters()}
+    return [parameter for parameter in vlm.parameters() if id(parameter) not in reached]

@@ -1,0 +1,1 @@
+"""What lies on disk in a workspace: artifacts, tables, locks, progress, jobs."""

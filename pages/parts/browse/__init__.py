@@ -1,0 +1,1 @@
+"""What the Browse page alone uses."""

@@ -1,0 +1,107 @@
+"""Everything about one sample: all images, the conversation, its numbers, where it comes from, what lies near it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+
+from emt_core.data.sample import ImageRef, Sample
+from emt_core.explore import numbers
+from pages.parts import flagging, glossary
+from pages.parts.cards import gallery, image_bytes, webp_uri
+from pages.parts.plain import shorten
+from pages.parts.view import View
+
+DETAIL_PIXELS = 512
+SPEAKER = {"user": "Question", "assistant": "Answer", "system": "System"}
+IMAGES_AT_ONCE = 8
+
+
+def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> None:
+    """Draw one index row. below: draws what one can do with it, under the images."""
+    sample = view.index.samples([row])[0]
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        _images(view, row, sample)
+        if below is not None:
+            below()
+    with right:
+        _numbers(view, row, sample)
+        flagging.buttons(view, row)
+        for turn in sample.turns:
+            st.caption(SPEAKER[turn.role] if sample.role == "pool" else "Instruction")
+            with st.container(border=True):
+                st.text(turn.text)
+        with st.expander("Origin", icon=":material/info:"):
+            _origin(view, row, sample)
+    if view.chain.has("embed"):
+        _neighbours(view, row)
+
+
+def _images(view: View, row: int, sample: Sample) -> None:
+    """One under the other; of many (a long video clip) the first ones and a slider of further groups."""
+    if not sample.images:
+        st.caption(":material/notes: text only")
+        return
+    groups = -(-len(sample.images) // IMAGES_AT_ONCE)
+    first = 0
+    if groups > 1:
+        first = (st.pagination(groups, key=f"images-{row}") - 1) * IMAGES_AT_ONCE
+        last = min(first + IMAGES_AT_ONCE, len(sample.images))
+        st.caption(f"Images {first + 1} to {last} of {len(sample.images)}")
+    for ref in sample.images[first : first + IMAGES_AT_ONCE]:
+        st.image(webp_uri(image_bytes(view, row, ref, DETAIL_PIXELS)), width="stretch", alt="")
+
+
+def _numbers(view: View, row: int, sample: Sample) -> None:
+    with st.container(horizontal=True):
+        if view.chain.has("score"):
+            value = float(view.logits[row])
+            st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
+            if np.isfinite(value):
+                share = np.count_nonzero(view.logits >= value) / max(len(view.order), 1)
+                st.metric("Rank", f"top {numbers.share(share)}", help="Among all scored samples.", width="content")
+        if view.chain.has("category") and sample.role == "pool":
+            name = view.categories.names[view.categories.codes[row]]
+            st.metric("Category", name, help=glossary.CATEGORY, width="content")
+        if view.chain.has("select"):
+            reason = view.reasons.names[view.reasons.codes[row]]
+            st.metric("In this selection", glossary.reason(reason), width="content")
+
+
+def _origin(view: View, row: int, sample: Sample) -> None:
+    facts = {"id": sample.id, "source": sample.source, "row in source": str(sample.row), "own id": sample.own_id}
+    if sample.role == "robot":
+        facts |= {"episode": str(sample.episode), "frame": str(sample.frame)}
+    facts |= {f"image {i + 1}": _where(ref) for i, ref in enumerate(sample.images)}
+    facts |= {name: str(value) for name, value in sample.meta.items()}
+    st.text("\n".join(f"{name}: {shorten(value, 300)}" for name, value in facts.items() if value))
+
+
+def _where(ref: ImageRef) -> str:
+    parts = [ref.path, ref.member]
+    if ref.kind == "video":
+        parts.append(f"at {ref.time:.2f} s")
+    elif ref.kind in ("parquet", "arrow", "stream"):
+        parts.append(f"row {ref.index}")
+    return " / ".join(part for part in parts if part)
+
+
+def _neighbours(view: View, row: int) -> None:
+    st.subheader("Nearest robot frames", anchor=False, help=glossary.NEAREST)
+    vector = view.features.take([row])[0]
+    if not np.any(vector):
+        st.caption("This sample has no feature, so nothing is near it.")
+        return
+    bank = view.bank
+    rows, distances = bank.nearest(vector, 9)
+    keep = rows != row
+    if not keep.any():
+        st.caption("There are no robot frames with a feature.")
+        return
+    notes = [f":gray[distance] **{numbers.decimal(float(d), 2)}**" for d in distances[keep][:8]]
+    gallery(view, rows[keep][:8], notes=notes)
+    if bank.total > len(bank.rows):
+        st.caption(f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} frames (seeded sample).")

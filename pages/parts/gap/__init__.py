@@ -1,0 +1,1 @@
+"""What the Gap page alone uses."""

@@ -1,0 +1,192 @@
+"""A robot frame beside its nearest pool samples, a pool sample beside its nearest robot frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore import numbers
+from emt_core.explore.tables.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
+from emt_core.proximity.neighbours import FeatureBank, pool_bank
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
+from pages.parts.plain import shorten, show_problem
+from pages.parts.view import View
+
+NEAREST = 6
+OTHER = {"robot": "pool", "pool": "robot"}
+ASKED = {"robot": "frame", "pool": "sample"}
+"""Query parameter that names the sample of each role."""
+
+
+def pairs(view: View) -> None:
+    st.subheader("Sample by sample", anchor=False, help=glossary.NEAREST_PAIRS)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _side(view, "robot", "Nearest pool samples of a robot frame")
+    with right:
+        _side(view, "pool", "Nearest robot frames of a pool sample")
+
+
+def _side(view: View, role: str, title: str) -> None:
+    st.markdown(f"**{title}**")
+    try:
+        row = _asked(view, role)
+        if row is None:
+            st.caption("There is no sample with a vector on this side.")
+            return
+        with st.container(height="content"):
+            row = _pick(view, role, row)
+        _picked(view, row)
+        _nearest(view, role, row)
+    except EmtError as error:
+        show_problem(error)
+
+
+def _asked(view: View, role: str) -> int | None:
+    """The sample that the link names; without one, a seeded one."""
+    asked = st.query_params.get(ASKED[role])
+    if asked:
+        try:
+            return row_in_role(view.index, asked, role)
+        except EmtError as error:
+            show_problem(error)
+    return drawn(view.index, view.features, role, 0)
+
+
+def _pick(view: View, role: str, row: int) -> int:
+    sample = view.index.samples([row])[0]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        key = f"gap-id-{role}-{row}"
+        st.text_input("Id", sample.id, key=key, on_change=_by_id, args=(role, key), width=190, help="`source:row`")
+        if role == "robot":
+            frames = _frames(str(view.chain.sources.path), sample.source)
+            episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
+            st.number_input(
+                "Episode",
+                int(frames.episode.min()),
+                int(frames.episode.max()),
+                sample.episode,
+                key=episode_key,
+                on_change=_by_episode,
+                args=(view, sample.source, episode_key),
+                width=120,
+            )
+            rows = frames.rows_of(sample.episode)
+            st.selectbox(
+                "Frame",
+                rows.tolist(),
+                index=int(np.flatnonzero(rows == row)[0]),
+                format_func=lambda r: str(frames.frame[r - frames.start]),
+                key=frame_key,
+                on_change=_by_row,
+                args=(view, role, frame_key),
+                width=100,
+            )
+        st.button("Random", icon=":material/shuffle:", key=f"gap-random-{role}", on_click=_random, args=(view, role))
+    return row
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _frames(sources: str, name: str) -> Frames:
+    index = reading.index(sources)
+    return Frames.of(index, next(source for source in index.sources if source.name == name))
+
+
+def _by_id(role: str, key: str) -> None:
+    st.query_params[ASKED[role]] = st.session_state[key].strip()
+
+
+def _by_row(view: View, role: str, key: str) -> None:
+    st.query_params[ASKED[role]] = view.index.samples([st.session_state[key]])[0].id
+
+
+def _by_episode(view: View, source: str, key: str) -> None:
+    frames = _frames(str(view.chain.sources.path), source)
+    rows = frames.rows_of(frames.nearest_episode(int(st.session_state[key])))
+    st.query_params[ASKED["robot"]] = view.index.samples([int(rows[0])])[0].id
+
+
+def _random(view: View, role: str) -> None:
+    seed = st.session_state["_gap_seed"] = st.session_state.get("_gap_seed", 0) + 1
+    row = drawn(view.index, view.features, role, seed)
+    if row is not None:
+        st.query_params[ASKED[role]] = view.index.samples([row])[0].id
+
+
+def _picked(view: View, row: int) -> None:
+    sample = view.index.samples([row])[0]
+    with st.container(border=True, horizontal=True, vertical_alignment="top"):
+        if sample.images:
+            st.image(webp_uri(image_bytes(view, row, sample.images[0], 256)), width=150, alt="")
+        with st.container(gap="xsmall", width="stretch"):
+            st.text(shorten(first_words(sample), 160) or "(no text)")
+            st.page_link(
+                "pages/browse.py", label="Open", icon=":material/open_in_full:", query_params=link(view, sample.id)
+            )
+
+
+def _nearest(view: View, role: str, row: int) -> None:
+    other = OTHER[role]
+    everything = f"_gap_all-{role}-{row}"
+    bank = view.bank if other == "robot" else _pool_bank(str(view.chain.sources.path), str(view.chain.embed.path))
+    if st.session_state.get(everything):
+        rows, found, searched = _exact(str(view.chain.sources.path), str(view.chain.embed.path), row, other)
+        _cards(view, rows, found)
+        st.caption(f"Searched all {numbers.whole(searched)} {_words(other)} with a vector.")
+        return
+    vector = view.features.take([row])[0]
+    if not np.any(vector):
+        st.caption("This sample has no feature, so nothing is near it.")
+        return
+    rows, found = bank.nearest(vector, NEAREST)
+    _cards(view, rows, found)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
+            + (" (a seeded sample)." if len(bank.rows) < bank.total and not _has_all(bank) else " (all with a vector).")
+        )
+        if not _has_all(bank):
+            st.button(
+                "Search all",
+                icon=":material/manage_search:",
+                key=f"gap-all-{role}",
+                on_click=_search_all,
+                args=(everything,),
+                help="One pass over the features of all samples; the answer is kept.",
+            )
+
+
+def _has_all(bank: FeatureBank) -> bool:
+    from emt_core.proximity.neighbours import BANK_ROWS
+
+    return bank.total <= BANK_ROWS
+
+
+def _search_all(name: str) -> None:
+    st.session_state[name] = True
+
+
+def _words(role: str) -> str:
+    return "robot frames" if role == "robot" else "pool samples"
+
+
+def _cards(view: View, rows: np.ndarray, distances: np.ndarray) -> None:
+    if not len(rows):
+        st.caption("There is nothing with a vector on the other side.")
+        return
+    notes = [f":gray[distance] **{numbers.decimal(float(value), 2)}**" for value in distances]
+    gallery(view, rows, notes=notes, width=120)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading pool features")
+def _pool_bank(sources: str, embed: str) -> FeatureBank:
+    return pool_bank(reading.index(sources), reading.features(embed))
+
+
+@st.cache_data(max_entries=256, show_spinner="Searching all features")
+def _exact(sources: str, embed: str, row: int, role: str) -> tuple[np.ndarray, np.ndarray, int]:
+    pool = reading.pool_rows(sources)
+    return nearest_of_all(reading.features(embed), row, pool if role == "pool" else ~pool, NEAREST)

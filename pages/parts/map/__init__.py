@@ -1,0 +1,1 @@
+"""What the Map page alone uses."""

@@ -1,0 +1,203 @@
+"""The map's figure: what it is coloured by, which samples are marked, and the drawn region read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore.curation.flags import FLAGS
+from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
+from emt_core.explore.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
+from emt_core.explore.tables.map import Bounds, Region, bounds_of
+from pages.parts import view as reading
+from pages.parts.text_search import search
+from pages.parts.view import View
+
+COLOURS = {
+    "role": "Role",
+    "source": "Source",
+    "category": "Category",
+    "score": "Score",
+    "selected": "Selected",
+    "flag": "Flag",
+}
+NEEDS = {"category": "category", "score": "score", "selected": "select"}
+MARKS = 400
+"""Circles drawn at the most; of more hits a spread sample."""
+FIGURE_KEY = "map-figure-"
+
+
+def usable_colours(view: View) -> list[str]:
+    return [name for name in COLOURS if name not in NEEDS or view.chain.has(NEEDS[name])]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _extent(gap: str) -> Bounds:
+    return bounds_of(*reading.map_points(gap))
+
+
+def _bounds(view: View) -> Bounds:
+    return Bounds.parse(st.query_params.get("zoom", "")) or _extent(str(view.chain.gap.path))
+
+
+def points_of(view: View) -> MapPoints:
+    x, y = view.map_points
+    return MapPoints(
+        x=x,
+        y=y,
+        robot=~view.is_pool,
+        source=view.codes,
+        sources=view.source_names,
+        logit=view.logits if view.chain.has("score") else None,
+    )
+
+
+def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
+    """(int64 rows, a line about them, whether all were looked at) for a sample id or words of a conversation."""
+    if not asked:
+        return np.empty(0, np.int64), "", True
+    try:
+        return np.array([view.index.row_of(asked)]), "found by its id", True
+    except EmtError:
+        matches = search(str(view.chain.sources.path), asked, view.source_names)
+    rows, seen = matches.rows, "" if matches.complete else f" (in the first {matches.scanned:,})"
+    if not len(rows):
+        return rows, f"no sample has this id or says this{seen}", matches.complete
+    words = f"{len(rows):,} samples say this{seen}"
+    if len(rows) > MARKS:
+        rows, words = rows[:: -(-len(rows) // MARKS)], f"{words}; {MARKS} of them are circled"
+    return rows, words, matches.complete
+
+
+def _key(view: View, colour: str) -> str:
+    shown, dense = st.session_state.get("show") or (), st.session_state.get("density")
+    parts = [view.chain.gap.key[:6], colour, _bounds(view).text(), *shown, "dense" if dense else ""]
+    return FIGURE_KEY + "-".join(parts)
+
+
+def region_shown(view: View, colour: str) -> Region | None:
+    """The region drawn on the figure; one from the link holds until another is drawn."""
+    return _region_of(st.session_state.get(_key(view, colour))) or Region.parse(st.query_params.get("region", ""))
+
+
+def figure(view: View, colour: str, points: MapPoints, marked: np.ndarray, region: Region | None) -> None:
+    """Draw the map, and what can be done with the region shown on it."""
+    bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
+    dense = bool(st.session_state.get("density"))
+    chain = view.chain
+    keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
+    if colour == "flag":
+        keys.append(str(view.flag_book.version))
+    from_link = Region.parse(st.query_params.get("region", ""))
+    shows = (*keys, colour, bounds, shown, dense, tuple(marked.tolist()))
+    # What the figure shows as drawn may not follow the drawing, or each drawing would reset itself. Another figure
+    # (a new colour, new marks) forgets what was drawn by hand, so it starts with the region that holds.
+    if st.session_state.get("_shows") != shows or "_outline" not in st.session_state:
+        st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
+    outline = st.session_state["_outline"]
+    drawn = _drawn(tuple(keys), colour, bounds, shown, outline, shows[-1], dense, _view=view, _points=points)
+    st.container(border=True).plotly_chart(
+        drawn,
+        key=_key(view, colour),
+        on_select="rerun",
+        selection_mode=("box", "lasso"),
+        config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
+    )
+    with st.container(horizontal=True):
+        if region is not None:
+            st.query_params["region"] = region.text()
+            st.button("Zoom to region", icon=":material/zoom_in:", on_click=_zoom, args=(region,))
+            st.button("Clear region", icon=":material/close:", on_click=clear)
+        if "zoom" in st.query_params:
+            st.button("Whole map", icon=":material/zoom_out_map:", on_click=_zoom, args=(None,))
+        if region is None:
+            st.caption(":material/select: Drag over the map to look at a region; the lasso is in the bar above it.")
+
+
+@st.cache_resource(max_entries=24, show_spinner="Drawing the map")
+def _drawn(
+    keys: tuple[str, ...],
+    colour: str,
+    bounds: Bounds,
+    shown: tuple[str, ...],
+    outline: Region | None,
+    marked: tuple[int, ...],
+    dense: bool,
+    *,
+    _view: View,
+    _points: MapPoints,
+) -> go.Figure:
+    return draw_map(
+        _points,
+        _colouring(_view, colour),
+        bounds,
+        show_pool="pool" in shown,
+        show_robot="robot" in shown,
+        outline=outline,
+        marked=marked,
+        points_at_once=0 if dense else POINTS_AT_ONCE,
+    )
+
+
+def _colouring(view: View, colour: str) -> Colouring:
+    pool = view.is_pool
+    if colour == "source":
+        return Colouring(names=tuple(view.source_names), colours=view.source_colours, codes=view.codes)
+    if colour == "category":
+        kinds = view.categories
+        codes = np.where(pool, kinds.codes, -1)
+        return Colouring(names=tuple(kinds.names), colours=view.category_colours, codes=codes)
+    if colour == "selected":
+        codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
+        return Colouring(
+            names=("selected", "left out"), colours={"selected": SELECTED, "left out": LEFT_OUT}, codes=codes
+        )
+    if colour == "flag":
+        codes = np.where(pool, view.flags.codes.astype(np.int16), -1)
+        return Colouring(names=("no flag", *FLAGS[1:]), colours={"no flag": LEFT_OUT, **FLAG}, codes=codes)
+    codes = np.where(pool, 0, -1).astype(np.int16)
+    base = Colouring(names=("pool",), colours={"pool": POOL}, codes=codes)
+    if colour == "score":
+        title = view.score_scale.title
+        finite = view.logits[np.isfinite(view.logits)]
+        low, high = (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
+        return Colouring(**{**vars(base), "values": view.logits, "value_range": (low, high), "value_title": title})
+    return base
+
+
+def _region_of(event: Any) -> Region | None:
+    selection = event["selection"] if event else {}
+    for shape in (*selection.get("lasso", ()), *selection.get("box", ())):
+        region = Region.drawn(shape["x"], shape["y"])
+        if region is not None:
+            return region
+    return None
+
+
+def _zoom(region: Region | None) -> None:
+    if region is None:
+        st.query_params.pop("zoom", None)
+        return
+    box = region.bounds
+    mx, my = 0.04 * (box.x1 - box.x0), 0.04 * (box.y1 - box.y0)
+    st.query_params["zoom"] = Bounds(box.x0 - mx, box.x1 + mx, box.y0 - my, box.y1 + my).text()
+    restore(None)
+
+
+def clear() -> None:
+    restore(None)
+
+
+def restore(region: Region | None) -> None:
+    """Show this region as drawn (None: none), whatever was drawn before."""
+    for key in [key for key in st.session_state if str(key).startswith(FIGURE_KEY)]:
+        del st.session_state[key]
+    st.session_state["_outline"] = region
+    if region is None:
+        st.query_params.pop("region", None)
+    else:
+        st.query_params["region"] = region.text()

@@ -1,0 +1,140 @@
+"""What lies in a region: its make-up, its gallery, and what can be done with it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore import numbers
+from emt_core.explore.curation.flags import FLAGS
+from emt_core.explore.figures import select as composition
+from emt_core.explore.tables.map import Region, spread_sample
+from emt_core.explore.tables.region_table import MOST_ROWS, rows_as_file
+from pages.parts import flagging, glossary
+from pages.parts.cards import gallery
+from pages.parts.map.views import save_view
+from pages.parts.view import View
+
+SHOWN = 24
+MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
+    """How much lies in the region, or in everything (None); returns the pool samples of it (int64)."""
+    everything = rows is None
+    st.subheader("Whole map" if everything else "Region", anchor=False, help=glossary.MAP)
+    chosen = np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
+    in_pool = chosen[view.is_pool[chosen]]
+    left, right = st.columns(2)
+    left.metric("Pool samples", numbers.short(len(in_pool)), help=glossary.POOL)
+    right.metric("Robot frames", numbers.short(len(chosen) - len(in_pool)), help=glossary.ROBOT)
+    if view.chain.has("score") and len(in_pool):
+        scored = view.logits[in_pool]
+        scored = scored[np.isfinite(scored)]
+        median = float(np.median(scored)) if len(scored) else None
+        left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
+    if view.chain.has("select") and len(in_pool):
+        share = float((view.reasons.codes[in_pool] == 0).mean())
+        right.metric("Selected", numbers.share(share), help="Share of these pool samples that the selection takes.")
+    if not len(in_pool):
+        st.caption("No pool sample lies here.")
+    return in_pool
+
+
+def make_up(view: View, in_pool: np.ndarray) -> None:
+    """Categories and sources of these pool samples."""
+    if not len(in_pool):
+        return
+    if view.chain.has("category"):
+        st.markdown("**By category**")
+        kinds = view.categories
+        found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
+        st.plotly_chart(
+            composition.shares_bar(kinds.names, found, view.category_colours), config={"displayModeBar": False}
+        )
+    st.markdown("**By source**")
+    found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
+    st.plotly_chart(
+        composition.shares_bar(view.source_names, found, view.source_colours), config={"displayModeBar": False}
+    )
+
+
+def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:
+    """Title, tools and at most SHOWN cards."""
+    st.subheader(f"{numbers.counted(len(rows), 'sample')} in the region", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _tools(view, rows, region)
+        orders = ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
+        order = st.segmented_control("Order", orders, default="spread", required=True, label_visibility="collapsed")
+    flagging.last_change(view, "map")
+    gallery(view, _first(view, rows, order))
+
+
+def _first(view: View, rows: np.ndarray, order: str | None) -> np.ndarray:
+    if order not in ("nearest first", "farthest first"):
+        return spread_sample(rows, view.codes[rows], SHOWN)[:SHOWN]
+    scored = rows[np.isfinite(view.logits[rows])]
+    if not len(scored):
+        return scored
+    values = view.logits[scored] if order == "farthest first" else -view.logits[scored]
+    first = np.argpartition(values, min(SHOWN, len(values)) - 1)[:SHOWN]
+    return scored[first][np.argsort(values[first], kind="stable")]
+
+
+def _tools(view: View, rows: np.ndarray, region: Region) -> None:
+    in_pool = rows[view.is_pool[rows]]
+    if not view.workspace.read_only:
+        st.button(
+            f"Exclude {numbers.short(len(in_pool))}",
+            icon=":material/block:",
+            disabled=not len(in_pool),
+            on_click=flagging.put,
+            args=(view, in_pool, "exclude", "region of the map"),
+            help="Flags every pool sample of the region as exclude. Select then offers to leave them out.",
+        )
+        flagging.bulk(view, in_pool, what="region of the map", title="Flag region", key="region")
+    save_view(view, region, len(rows))
+    _download(view, rows)
+    query = {"set": "pool", "region": region.text(), "on": view.chain.gap.key}
+    if view.recipe:
+        query["recipe"] = view.recipe
+    st.page_link("pages/browse.py", label="Browse all", icon=":material/photo_library:", query_params=query)
+
+
+def _download(view: View, rows: np.ndarray) -> None:
+    with st.popover("Export", icon=":material/download:"):
+        st.markdown(f"**{numbers.counted(len(rows), 'row')}**: id, row, source, category, score, flag, x, y.")
+        if len(rows) > MOST_ROWS:
+            st.caption(f"At most {numbers.whole(MOST_ROWS)} rows: draw a smaller region.")
+            return
+        for name in MIME:
+            st.download_button(
+                name.upper() if name == "csv" else "Parquet",
+                data=partial(_file, view, rows, name),
+                file_name=f"region.{name}",
+                mime=MIME[name],
+                key=f"download-{name}",
+                icon=":material/download:",
+                on_click="ignore",
+                width="stretch",
+            )
+
+
+def _file(view: View, rows: np.ndarray, name: str) -> bytes:
+    x, y = view.map_points
+    columns: dict[str, np.ndarray] = {"x": x, "y": y}
+    names: dict = {"source": (view.codes, view.source_names), "flag": (view.flags.codes, FLAGS)}
+    if view.chain.has("score"):
+        columns = {"score": view.logits, **columns}
+    if view.chain.has("category"):
+        kinds = view.categories
+        names["category"] = (kinds.codes, kinds.names)
+    try:
+        return rows_as_file(
+            view.index, rows, numbers=columns, names=names, format="csv" if name == "csv" else "parquet"
+        )
+    except EmtError as error:
+        return error.message().encode()

@@ -1,0 +1,168 @@
+"""Named regions of the map, and other maps of the same pool: saved, listed, restored, launched."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore import numbers
+from emt_core.explore.curation.views import NAME_CHARS, NOTE_CHARS, SavedView
+from emt_core.explore.tables.map import Region
+from emt_core.run.edits import add_map
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.lineage import labels_of
+from pages.parts.map.figure import restore, usable_colours
+from pages.parts.plain import escape, show_problem
+from pages.parts.runs import start
+from pages.parts.sidebar import short_label
+from pages.parts.view import View
+
+PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
+KEPT = ("zoom", "region", "colour", "map")
+LISTED = 30
+
+
+def map_name(artifact: Artifact, label: str, encoder: str) -> str:
+    """`UMAP of main features`: what tells maps apart."""
+    method = PROJECTIONS.get(artifact.config.get("projection", ""), short_label(label))
+    return f"{method}, {encoder}" if encoder else method
+
+
+def encoder_name(view: View, gap: Artifact) -> str:
+    """The embed instance that a map was made of, where the run has several."""
+    embeds = labels_of(view.done, "embed")
+    mine = [label for label in embeds if view.done[label].key == gap.manifest["parents"].get("embed")]
+    return short_label(mine[0]) if mine and len(embeds) > 1 else ""
+
+
+def save_view(view: View, region: Region, rows: int) -> None:
+    """A popover with a form that keeps the region under a name."""
+    if view.workspace.read_only:
+        return
+    with st.popover("Save view", icon=":material/bookmark_add:"), st.form("save-view", border=False):
+        name = st.text_input("Name", max_chars=NAME_CHARS, placeholder="for example points on drawers")
+        note = st.text_input("Note", max_chars=NOTE_CHARS, placeholder="optional")
+        if st.form_submit_button("Save", type="primary", icon=":material/bookmark_add:"):
+            query = {key: st.query_params[key] for key in KEPT if key in st.query_params}
+            query["colour"] = st.session_state.get("colour") or "role"
+            saved = SavedView(
+                name=name,
+                note=note,
+                page="map",
+                query={**query, "region": region.text()},
+                gap=view.chain.gap.key,
+                rows=rows,
+            )
+            try:
+                view.view_book.save(saved)
+            except EmtError as error:
+                show_problem(error)
+            else:
+                st.success("Saved. Restore it from Views; Browse can filter by it.", icon=":material/check:")
+
+
+def saved_views(view: View) -> None:
+    """A popover that lists what was saved on this map."""
+    try:
+        found = [saved for saved in view.view_book.read() if saved.region is not None]
+    except EmtError as error:
+        show_problem(error)
+        return
+    with st.popover(f"Views ({len(found)})", icon=":material/bookmarks:", disabled=not found):
+        for saved in found[:LISTED]:
+            _saved_view(view, saved)
+        if len(found) > LISTED:
+            st.caption(f"and {len(found) - LISTED} older ones")
+
+
+def _saved_view(view: View, saved: SavedView) -> None:
+    other = saved.gap != view.chain.gap.key
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button(
+            escape(saved.name),
+            key=f"view-{saved.name}",
+            icon=":material/select:",
+            disabled=other,
+            on_click=_restore,
+            args=(view, saved),
+            help="Drawn on another map: choose that one first." if other else None,
+        )
+        st.caption(numbers.counted(saved.rows, "sample"), width="content")
+        if not view.workspace.read_only:
+            st.button(
+                "",
+                key=f"drop-{saved.name}",
+                icon=":material/delete:",
+                type="tertiary",
+                on_click=_drop,
+                args=(view, saved),
+            )
+    if saved.note:
+        st.text(saved.note)
+
+
+def _restore(view: View, saved: SavedView) -> None:
+    restore(saved.region)
+    if "zoom" in saved.query:
+        st.query_params["zoom"] = saved.query["zoom"]
+    else:
+        st.query_params.pop("zoom", None)
+    if saved.query.get("colour") in usable_colours(view):
+        st.session_state["colour"] = saved.query["colour"]
+
+
+def _drop(view: View, saved: SavedView) -> None:
+    try:
+        view.view_book.remove(saved.name)
+    except EmtError as error:
+        st.session_state["_launch_problem"] = error
+
+
+def another_map(view: View) -> None:
+    """A popover that adds a map with another projection or encoder to the recipe and launches it."""
+    if view.workspace.read_only or view.recipe is None:
+        return
+    sources = view.chain.sources
+    embeds = {
+        label: view.done[label]
+        for label in labels_of(view.done, "embed")
+        if view.done[label].manifest["parents"].get("sources") == sources.key
+    }
+    with st.popover("Another map", icon=":material/add_location_alt:"):
+        st.caption("Adds one entry to the workspace's copy of the recipe and runs it; nothing is fitted in the page.")
+        method = st.segmented_control(
+            "Projection", list(PROJECTIONS), default="pacmap", required=True, format_func=PROJECTIONS.get, key="new-map"
+        )
+        label = next(iter(embeds), "")
+        if len(embeds) > 1:
+            label = st.selectbox("Features", list(embeds), format_func=short_label, key="new-map-features")
+        neighbours = st.number_input(
+            "Neighbours", 2, 200, int(view.chain.gap.config.get("neighbors", 15)), key="new-map-neighbours"
+        )
+        pressed = st.button(
+            "Run it",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=not embeds,
+            on_click=_add,
+            args=(view, method or "pacmap", label, int(neighbours)),
+        )
+    problem = st.session_state.pop("_launch_problem", None)
+    if problem is not None:
+        show_problem(problem)
+    elif pressed:
+        st.rerun()  # the job shows in the page's head, outside of the fragment
+
+
+def _add(view: View, method: str, label: str, neighbours: int) -> None:
+    """The settings of the map in view, but for what was chosen."""
+    config = {**view.chain.gap.config, "projection": method, "neighbors": neighbours}
+    name = f"{method}-{neighbours}" + (f"-{short_label(label)}" if short_label(label) != "embed" else "")
+    try:
+        added = add_map(
+            view.workspace, view.recipe or "", name[:40], config, view.done[label], view.chain.sources, view.done
+        )
+    except EmtError as error:
+        st.session_state["_launch_problem"] = error
+        return
+    start(view, added, title=f"Map {name}")

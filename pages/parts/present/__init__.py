@@ -1,0 +1,1 @@
+"""What the Present page alone uses."""

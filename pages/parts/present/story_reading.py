@@ -1,0 +1,136 @@
+"""A story as its readers see it. Figures, tables and words are those of the HTML file: both draw emt_core.explore.report."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore.report.blocks import KINDS
+from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Table, Told
+from emt_core.explore.report.material import Material, gather
+from emt_core.explore.report.story import Story
+from emt_core.explore.report.write import report_html, save_report
+from pages.parts.cards import webp_uri
+from pages.parts.plain import escape, shorten, show_problem
+from pages.parts.view import View
+
+WIDTH = 1040
+BARE = {"displayModeBar": False}
+CARD_TEXT = 130
+
+
+def material_of(view: View, story: Story) -> Material:
+    """What the story follows: the score and selection it was saved with, else those of the sidebar."""
+    if story.score or story.select:
+        return gather(view.workspace, view.recipe, score=story.score, select=story.select)
+    return Material(workspace=view.workspace, recipe=view.recipe or "", done=view.done, chain=view.chain)
+
+
+@st.cache_resource(max_entries=48, show_spinner="Drawing the story")
+def content_of(identity: tuple[str, ...], kind: str, *, _material: Material) -> Content:
+    """A block's figures. The identity holds the keys of all that could enter them, so this cannot be stale."""
+    return KINDS[kind].build(_material)
+
+
+def read(view: View, name: str, story: Story, material: Material) -> None:
+    with st.container(horizontal_alignment="center"), st.container(width=WIDTH):
+        _take_away(view, name, story, material)
+        st.title(escape(story.title), anchor=False)
+        paragraphs(story.intro)
+        if story.select:
+            st.caption(f"Follows selection {escape(story.select.removeprefix('select.'))}.")
+        for block in story.blocks:
+            if block.shown and block.kind in KINDS:
+                missing = KINDS[block.kind].missing(material)
+                content = None if missing else content_of(material.identity, block.kind, _material=material)
+                heading = block.heading or KINDS[block.kind].heading
+                told = Told(kind=block.kind, heading=heading, caption=block.caption, content=content, missing=missing)
+                _block(view, told)
+
+
+def _take_away(view: View, name: str, story: Story, material: Material) -> None:
+    """The HTML file: made when it is asked for."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.download_button(
+            "Download as HTML",
+            data=lambda: report_html(story, material)[0],
+            file_name=f"{material.recipe}-{name}.html",
+            mime="text/html",
+            icon=":material/download:",
+            on_click="ignore",
+            help="One file that opens offline, in light and dark, and prints. Nothing in it asks for anything outside.",
+        )
+        if not view.workspace.read_only:
+            st.button(
+                "Save into the workspace",
+                icon=":material/save:",
+                on_click=_save_file,
+                args=(story, material, name),
+                help=f"Writes stories/{escape(material.recipe)}/{escape(name)}.html in the workspace.",
+            )
+    outcome = st.session_state.pop("_report_saved", None)
+    if isinstance(outcome, EmtError):
+        show_problem(outcome)
+    elif outcome:
+        st.success(f"Saved as {escape(outcome)}.", icon=":material/check:")
+
+
+def _save_file(story: Story, material: Material, name: str) -> None:
+    try:
+        path = save_report(story, material, name)
+    except EmtError as error:
+        st.session_state["_report_saved"] = error
+    else:
+        st.session_state["_report_saved"] = str(path.relative_to(material.workspace.path))
+
+
+def _block(view: View, told: Told) -> None:
+    if told.content is None:
+        if not view.workspace.read_only:
+            with st.container(border=True):
+                st.markdown(f"**{escape(told.heading)}** waits for {escape(', '.join(told.missing))}.")
+                st.caption("It is left out of the file until then.")
+                command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {told.missing[0]}"
+                st.code(command, language="bash")
+        return
+    st.header(escape(told.heading), anchor=False)
+    paragraphs(told.caption)
+    if told.content.sentences:
+        st.markdown(escape(" ".join(told.content.sentences)))
+    for place, item in enumerate(told.content.items):
+        _item(item, f"story-{told.kind}-{place}")
+
+
+def _item(item: Item, key: str) -> None:
+    if isinstance(item, Numbers):
+        with st.grid(len(item.values), min_column_width=140, gap="small"):
+            for label, value, why in item.values:
+                st.metric(label, value, help=why, border=True, height="stretch")
+        return
+    st.markdown(f"**{escape(item.title)}**")
+    if isinstance(item, Figure):
+        st.plotly_chart(item.figure, config=BARE, key=key)
+    elif isinstance(item, Table):
+        frame = pd.DataFrame(item.rows, columns=list(item.columns))
+        right = {name: st.column_config.TextColumn(alignment="right") for name in item.columns[item.text_columns :]}
+        st.dataframe(frame, hide_index=True, column_config=right, height="content", key=key)
+    elif isinstance(item, Gallery):
+        with st.grid("auto", min_column_width=132, gap="small"):
+            for picture in item.pictures:
+                with st.container(border=True, gap="xsmall", height="stretch"):
+                    if picture.image is None:
+                        st.caption(":material/notes: text only")
+                    else:
+                        st.image(webp_uri(picture.image), width="stretch", alt="")
+                    st.caption(escape(picture.note))
+                    st.text(shorten(picture.text, CARD_TEXT) or "(no text)")
+
+
+def paragraphs(text: str) -> None:
+    """The user's words, letter by letter; empty lines set paragraphs apart."""
+    for part in re.split(r"\n\s*\n", text):
+        if part.strip():
+            st.markdown(escape(part.strip()))

@@ -1,0 +1,1 @@
+"""What the Results page alone uses."""

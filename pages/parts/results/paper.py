@@ -1,0 +1,100 @@
+"""The paper's figures, laid beside ours and labelled as the paper's wherever they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from emt_core.evaluation.comparison.arms import Arm
+from emt_core.evaluation.comparison.paper import PAPERS_OWN, QUOTED, SOURCE, figures_for, paper_results
+from emt_core.explore import numbers
+from emt_core.explore.figures import results as figures
+
+OURS = "measured here"
+LABEL = ":gray-badge[:material/menu_book: reported in the paper, not measured here]"
+
+
+def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
+    """Ours beside the paper's where the benchmark is one of the paper's; its tables in any case."""
+    st.subheader("The paper's figures", anchor=False, help=f"{SOURCE}. Nothing in this section was measured here.")
+    reported = figures_for(benchmark) if benchmark else []
+    if reported:
+        _beside(arms, reported)
+    else:
+        st.markdown(LABEL)
+        if benchmark:
+            st.caption("The paper has no figure for this benchmark: its tables are CALVIN, SimplerEnv and LIBERO-10.")
+    main, ablation, scenes = st.tabs(["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene"])
+    with main:
+        _main()
+    with ablation:
+        _ablation()
+    with scenes:
+        _scenes()
+    st.caption(paper_results()["dynamics"])
+
+
+def _beside(arms: Sequence[Arm], reported: list[dict]) -> None:
+    unit = reported[0]["unit"]
+    ours = [
+        {
+            "name": f"{arm.name} (here)",
+            "value": 100 * arm.rate if unit == "%" else (arm.average_length or 0.0),
+            "from": f"{OURS}: {numbers.counted(arm.episodes, 'episode')}",
+        }
+        for arm in arms
+    ]
+    papers = [
+        {"name": row["model"], "value": row["value"], "from": f"{row['reported_by']} ({row['table']})"}
+        for row in reported
+        if row["reported_by"] == PAPERS_OWN
+    ]
+    st.plotly_chart(figures.beside_paper(ours, papers, unit), config={"displayModeBar": False}, key="beside-paper")
+    st.caption("Other backbones, data and compute: a comparison of sizes, not a test.")
+    st.markdown(LABEL)
+
+
+def _main() -> None:
+    st.dataframe(
+        [
+            {
+                "model": row["model"],
+                "size": row["size"],
+                "CALVIN 1/2/3/4/5": " / ".join(f"{share:.3f}" for share in row["calvin"]["reached"]),
+                "average length": f"{row['calvin']['average_length']:.3f}",
+                "SimplerEnv, %": f"{row['simpler']:.1f}",
+                "LIBERO-10, %": f"{row['libero']:.1f}",
+                "samples seen": " / ".join(row["samples_seen"].values()),
+                "reported by": QUOTED if row["quoted"] else PAPERS_OWN,
+            }
+            for row in paper_results()["main"]
+        ],
+        hide_index=True,
+    )
+
+
+def _ablation() -> None:
+    st.caption("InternVL3.5-1B, mid-trained on what each measure selects.")
+    st.dataframe(
+        [
+            {
+                "selection": row["selection"],
+                "CALVIN, average length": f"{row['calvin']:.3f}",
+                "SimplerEnv, %": f"{row['simpler']:.1f}",
+                "LIBERO-10, %": f"{row['libero']:.1f}",
+            }
+            for row in paper_results()["ablation"]
+        ],
+        hide_index=True,
+    )
+
+
+def _scenes() -> None:
+    st.dataframe(
+        [
+            {"model": row["model"], **{f"{scene}, %": f"{row[scene]:.1f}" for scene in list(row)[1:]}}
+            for row in paper_results()["simpler_scenes"]
+        ],
+        hide_index=True,
+    )

@@ -1,0 +1,1 @@
+"""What the Select page alone uses."""

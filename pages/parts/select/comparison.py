@@ -1,0 +1,92 @@
+"""Two saved selections side by side: what came in, what went out, by category and source, with examples."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from emt_core.explore import numbers
+from emt_core.explore.figures.comparison import in_and_out
+from emt_core.explore.tables.compare import Comparison, examples
+from emt_core.workspace.lineage import labels_of
+from pages.parts import glossary
+from pages.parts import view as reading
+from pages.parts.cards import gallery
+from pages.parts.plain import escape
+from pages.parts.sidebar import short_label
+from pages.parts.view import View
+
+EXAMPLES = 6
+BARE = {"displayModeBar": False}
+
+
+@st.fragment
+def compare(view: View) -> None:
+    """Drawn where the pool has two selections at least."""
+    labels = [
+        label
+        for label in labels_of(view.done, "select")[::-1]
+        if view.done[label].manifest["parents"].get("sources") == view.chain.sources.key
+    ]
+    if len(labels) < 2:
+        return
+    st.subheader("Compare two selections", anchor=False)
+    from_at, to_at = st.columns(2, gap="large")
+    in_view = labels.index(view.select) if view.select in labels else 0
+    after = to_at.selectbox("To", labels, in_view, key="compare_to", bind="query-params", format_func=short_label)
+    rest = [label for label in labels if label != after]
+    if st.session_state.get("compare_from") not in rest:
+        st.session_state.pop("compare_from", None)
+    before = from_at.selectbox("From", rest, key="compare_from", bind="query-params", format_func=short_label)
+    change = _change(str(view.done[before].path), str(view.done[after].path))
+    _numbers(change)
+    _groups(view, change)
+    logit = view.logits if view.chain.has("score") else None
+    left, right = st.columns(2, gap="large")
+    for column, title, rows in ((left, "Came in", change.came_in), (right, "Went out", change.went_out)):
+        with column:
+            st.markdown(f"**{title}**, best score first")
+            if len(rows):
+                gallery(view, examples(rows, logit, EXAMPLES), width=150)
+            else:
+                st.caption("Nothing.")
+
+
+def _numbers(change: Comparison) -> None:
+    with st.container(horizontal=True):
+        st.metric("Came in", numbers.whole(len(change.came_in)), width="content")
+        st.metric("Went out", numbers.whole(len(change.went_out)), width="content")
+        st.metric("In both", numbers.whole(change.stayed), width="content")
+        st.metric(
+            "Overlap",
+            numbers.share(change.overlap),
+            help="Jaccard index: samples in both over samples in either.",
+            width="content",
+        )
+    why = change.why_out()
+    if why:
+        words = ", ".join(f"{glossary.reason(name)} {numbers.whole(count)}" for name, count in why.items())
+        st.caption(f"Why they went out: {escape(words)}")
+
+
+def _groups(view: View, change: Comparison) -> None:
+    left, right = st.columns(2, gap="large")
+    caption = "To the right, full: came in. To the left, pale: went out."
+    if view.chain.has("category"):
+        kinds = view.categories
+        with left:
+            st.markdown("**By category**", help=caption)
+            figure = in_and_out(kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colours)
+            st.plotly_chart(figure, config=BARE, key="compare-category")
+    with right:
+        st.markdown("**By source**", help=caption)
+        figure = in_and_out(
+            view.source_names, *change.by_group(view.codes, len(view.source_names)), view.source_colours
+        )
+        st.plotly_chart(figure, config=BARE, key="compare-source")
+
+
+@st.cache_resource(max_entries=3, show_spinner="Comparing the selections")
+def _change(before: str, after: str) -> Comparison:
+    found = Comparison(before=reading.reasons(before), after=reading.reasons(after))
+    _ = found.came_in, found.went_out, found.stayed  # worked out here, once
+    return found

@@ -1,0 +1,116 @@
+"""A cut becomes a selection of the workspace, with a name and a note; and the list of those that are there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from emt_core.errors import EmtError
+from emt_core.explore import numbers
+from emt_core.explore.tables.select import Cut
+from emt_core.run.edits import add_selection
+from emt_core.run.recipes import NOTE_CHARS, notes
+from emt_core.selection import Composition
+from emt_core.workspace.lineage import labels_of
+from pages.parts import glossary
+from pages.parts.plain import escape, show_problem
+from pages.parts.runs import start
+from pages.parts.sidebar import short_label
+from pages.parts.view import View
+
+
+def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
+    """A form. left_out: int64 pool rows whose ids go into the entry's `exclude`."""
+    if view.workspace.read_only:
+        return
+    st.subheader("Save as a selection", anchor=False)
+    with st.form("save", border=True):
+        name_at, note_at, button_at = st.columns([3, 5, 2], vertical_alignment="bottom")
+        name = name_at.text_input(
+            "Name", placeholder="for example near-quarter", max_chars=40, help="Letters, digits, '-' and '_'."
+        )
+        note = note_at.text_input("Note", placeholder="why this cut (optional)", max_chars=NOTE_CHARS)
+        pressed = button_at.form_submit_button(
+            "Save and run", type="primary", icon=":material/save:", width="stretch", disabled=not made.total
+        )
+        caps = len(cut.caps_source) + len(cut.caps_category)
+        words = f"Top **{numbers.whole(cut.k)}** by score, {numbers.whole(made.total)} taken"
+        words += f", {caps} caps" if caps else ""
+        words += f", {numbers.counted(len(left_out), 'flagged sample')} left out" if len(left_out) else ""
+        st.markdown(
+            f"{words}. :gray[Adds one entry to the workspace's copy of recipe {escape(view.recipe or '')} and runs it.]"
+        )
+    if pressed:
+        config = cut.config().model_dump(exclude_defaults=True, mode="json")
+        if len(left_out):
+            config["exclude"] = list(view.index.packed_ids(left_out))
+        try:
+            label = add_selection(
+                view.workspace, view.recipe or "", name.strip(), config, view.chain, view.done, note=note
+            )
+        except EmtError as error:
+            show_problem(error)
+            return
+        start(view, label, title=f"Selection {name.strip()}")
+        st.rerun()
+    problem = st.session_state.pop("_launch_problem", None)
+    if problem is not None:
+        show_problem(problem)
+
+
+def saved(view: View) -> None:
+    """Every finished selection of this recipe with its figures and note."""
+    labels = labels_of(view.done, "select")[::-1]
+    if not labels:
+        return
+    said = notes(view.workspace, view.recipe or "")
+    st.subheader("Selections", anchor=False)
+    rows = [_facts(label, view.done[label].manifest, said.get(label, "")) for label in labels]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "note": st.column_config.TextColumn(width="small"),
+            "selected": st.column_config.NumberColumn(format="localized"),
+            "excluded": st.column_config.NumberColumn(format="localized", help="Left out by hand: flagged samples."),
+            "diversity": st.column_config.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
+            "MMD² to robot": st.column_config.NumberColumn(format="%.3f", help=glossary.MMD),
+            "lowest score": st.column_config.NumberColumn(format="%.2f", help=glossary.LOWEST_SCORE),
+            "embodied": st.column_config.NumberColumn(format="percent", help=glossary.EMBODIED),
+            "finished": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
+        },
+    )
+    with st.container(horizontal=True):
+        for label in labels[:6]:
+            pressed = st.button(
+                f"Browse {escape(short_label(label))}",
+                key=f"browse-{label}",
+                icon=":material/photo_library:",
+                type="tertiary",
+                on_click=_show,
+                args=(label,),
+            )
+            if pressed:
+                st.switch_page("pages/browse.py")
+
+
+def _show(label: str) -> None:
+    """Make it the selection in view: a link's parameters do not reach a select box that is on the page already."""
+    st.session_state["selection"] = label
+
+
+def _facts(label: str, manifest: dict, note: str) -> dict:
+    metrics = manifest["metrics"]
+    return {
+        "name": short_label(label),
+        "note": note,
+        "strategy": manifest["config"]["strategy"],
+        "selected": metrics["selected"],
+        "excluded": metrics["reasons"].get("excluded", 0),
+        "lowest score": metrics["cut_logit"],
+        "embodied": metrics["embodied_share"]["after"],
+        "diversity": metrics["diversity"]["after"],
+        "MMD² to robot": metrics["mmd2_to_robot"].get("all", {}).get("after"),
+        "finished": pd.Timestamp(manifest["finished"], unit="s"),
+    }

@@ -1,0 +1,1 @@
+"""What the Sources page alone uses."""

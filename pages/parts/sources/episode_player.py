@@ -1,0 +1,178 @@
+"""Whole robot episodes: a list to pick from, and a player with the camera and the action curves."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+from PIL import Image
+
+from emt_core.data.index import SourceRange
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.errors import EmtError
+from emt_core.explore import numbers
+from emt_core.explore.figures.episodes import player
+from emt_core.explore.tables.episodes import (
+    EpisodeLine,
+    Playback,
+    cameras,
+    curve_names,
+    list_episodes,
+    open_episode,
+    strip,
+)
+from emt_core.recipe.sources import LeRobotSource
+from pages.parts import glossary
+from pages.parts.plain import escape, shorten, show_problem
+from pages.parts.view import View
+
+LISTED = 10
+
+
+def episodes(view: View, source: SourceRange, config: LeRobotSource) -> None:
+    st.subheader("Episodes", anchor=False, help=glossary.FRAMES)
+    try:
+        found = _listed(str(view.chain.sources.path), source.name, _changed_at(source), _source=source, _config=config)
+        list_at, player_at = st.columns([3, 7], gap="medium")
+        with list_at:
+            index = _pick(found)
+        with player_at:
+            if index is not None:
+                _play(view, source, config, index)
+    except EmtError as error:
+        show_problem(error)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the list of episodes")
+def _listed(
+    artifact: str, name: str, changed_at: int, *, _source: SourceRange, _config: LeRobotSource
+) -> list[EpisodeLine]:
+    return list_episodes(_config, _source.root)
+
+
+def _pick(found: list[EpisodeLine]) -> int | None:
+    """A page of the list; the one that plays is in the link."""
+    wanted = st.text_input(
+        "Instruction contains", key="episode-text", icon=":material/search:", placeholder="Instruction contains"
+    )
+    shown = [e for e in found if wanted.lower() in e.instruction.lower()] if wanted else found
+    total = numbers.counted(len(shown), "episode")
+    st.caption(f"{total}" + (f" of {numbers.whole(len(found))}" if wanted else ""))
+    if not shown:
+        return None
+    asked = st.query_params.get("episode", "")
+    place = next((i for i, e in enumerate(shown) if str(e.index) == asked), 0)
+    pages = -(-len(shown) // LISTED)
+    page = place // LISTED + 1
+    if pages > 1:
+        # a pagination's place cannot be set from outside: where another episode plays or the list is another, it is new
+        page = st.pagination(pages, default=page, max_visible_pages=5, key=f"episodes-{asked}-{wanted}")
+    listed = shown[(page - 1) * LISTED : page * LISTED]
+    key = f"episode-{page}-{asked}-{wanted}"
+    st.radio(
+        "Episode",
+        [episode.index for episode in listed],
+        index=place - (page - 1) * LISTED if place // LISTED == page - 1 else None,
+        format_func={
+            e.index: f"{e.index} · {escape(shorten(e.instruction, 60))} :gray[({e.length})]" for e in listed
+        }.get,
+        key=key,
+        on_change=_choose,
+        args=(key,),
+        label_visibility="collapsed",
+        help="Number, instruction and (frames).",
+    )
+    return shown[place].index
+
+
+def _choose(key: str) -> None:
+    st.query_params["episode"] = str(st.session_state[key])
+
+
+def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) -> None:
+    st.query_params["episode"] = str(index)
+    names, seen = curve_names(source.root), cameras(source.root)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        curve = st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION) if names else None
+        camera = config.camera
+        if len(seen) > 1:
+            camera = st.selectbox("Camera", seen, index=seen.index(config.camera), key="camera", width=300)
+    again = f"_decode-{source.name}-{index}-{camera}"
+    with st.spinner("Decoding the episode", show_time=True):
+        figure, playback, decoded = _figure(
+            str(view.chain.sources.path),
+            source.name,
+            index,
+            camera,
+            curve or "",
+            _changed_at(source),
+            st.session_state.get(again, 0),
+            _view=view,
+            _source=source,
+            _config=config,
+        )
+    for place, (first, text) in enumerate(playback.instructions):
+        if len(playback.instructions) > 1:
+            st.caption(f"From frame {first}")
+        st.text(text or "(no instruction)")
+        if place == 9:
+            st.caption(f"and {len(playback.instructions) - 10} more changes of instruction")
+            break
+    if figure is not None:
+        st.plotly_chart(figure, config={"displayModeBar": False}, key=f"player-{source.name}-{index}-{camera}-{curve}")
+    said = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
+    if len(playback.shown) < playback.frames:
+        said.append(f"{len(playback.shown)} of them shown, evenly spaced")
+    st.caption(" · ".join(said))
+    if decoded < len(playback.shown):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"Decoding took too long: the first {decoded} of {len(playback.shown)} frames are here.")
+            st.button("Decode on", icon=":material/resume:", key="decode-on", on_click=_go_on, args=(again,))
+
+
+def _go_on(again: str) -> None:
+    st.session_state[again] = st.session_state.get(again, 0) + 1
+
+
+def _changed_at(source: SourceRange) -> int:
+    """A data set that was written anew is read anew."""
+    info = source.root / "meta" / "info.json"
+    return info.stat().st_mtime_ns if info.is_file() else 0
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _figure(
+    artifact: str,
+    name: str,
+    index: int,
+    camera: str,
+    curve: str,
+    changed_at: int,
+    attempt: int,
+    *,
+    _view: View,
+    _source: SourceRange,
+    _config: LeRobotSource,
+) -> tuple[go.Figure | None, Playback, int]:
+    """The player, the episode and how many frames were decoded. 1 to 5 MB an episode."""
+    playback = open_episode(_config, _source.root, index)
+    if not playback.frames:
+        return None, playback, 0
+    pictures = strip(_view.workspace, _source, _config.model_copy(update={"camera": camera}), playback)
+    features = load_meta(_source.root).info["features"]
+    if curve:
+        curves = playback.curves(curve, features)
+        dimensions, values = curves.dimensions, curves.values
+    else:
+        dimensions, values = (), np.empty((playback.frames, 0))
+    figure = player(
+        pictures,
+        playback.shown,
+        playback.seconds,
+        size=Image.open(io.BytesIO(pictures[0])).size,
+        dimensions=dimensions,
+        values=values,
+    )
+    return figure, playback, len(pictures)
