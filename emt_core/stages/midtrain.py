@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from emt_core.errors import EmtError
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.training.midtrain.session import open_session
 
 if TYPE_CHECKING:
     from emt_core.training.midtrain.session import Session
@@ -43,7 +42,7 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 def run(context: Context) -> Outcome:
     from emt_core.training.midtrain.micro_batch import plan_of
     from emt_core.training.midtrain.rejects import count_rejects
-    from emt_core.training.midtrain.session import close_accelerator
+    from emt_core.training.midtrain.session import close_accelerator, open_session
     from emt_core.training.steps_log import iterate_steps
 
     config = context.config
