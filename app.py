@@ -17,8 +17,12 @@ from pages.parts.router import navigation  # noqa: E402
 from pages.parts.sidebar import choose_view  # noqa: E402
 from pages.parts.view import asked_workspace  # noqa: E402
 
-st.set_page_config(page_title="EmbodiedMidtrain", page_icon=str(HERE / "assets" / "icon.svg"), layout="wide")
-st.logo(str(HERE / "assets" / "logo.svg"), icon_image=str(HERE / "assets" / "icon.svg"), size="large")
+st.set_page_config(
+    page_title="EmbodiedMidtrain", page_icon=str(HERE / "assets" / "icon.svg"), layout="wide"
+)
+st.logo(
+    str(HERE / "assets" / "logo.svg"), icon_image=str(HERE / "assets" / "icon.svg"), size="large"
+)
 
 with st.sidebar:
     top = st.container(gap="small")

@@ -22,7 +22,9 @@ from demo.pool_formats import WRITERS
 from emt_core.errors import EmtError
 
 
-def build_pool(out: Path, plans: Sequence[SourcePlan] = PLANS, *, scale: float = 1.0, draw: Draw = draw_any) -> dict:
+def build_pool(
+    out: Path, plans: Sequence[SourcePlan] = PLANS, *, scale: float = 1.0, draw: Draw = draw_any
+) -> dict:
     """Write `out/pool` (which must not exist) and return its counts, also kept as `out/pool/counts.json`.
 
     scale: fraction of the full size. The same plans and scale give the same rows and the same bytes in all index
@@ -63,13 +65,17 @@ def _counts(plan: SourcePlan, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--plain", action="store_true", help="only the sources without a simulator")
     parser.add_argument("--robots", action="store_true", help="record the robot sets as well")
     args = parser.parse_args(argv)
-    build_pool(args.out, [p for p in PLANS if p.style == "plain" or not args.plain], scale=args.scale)
+    build_pool(
+        args.out, [p for p in PLANS if p.style == "plain" or not args.plain], scale=args.scale
+    )
     if args.robots:
         from emt_core.evaluation.recording import demonstrations
 

@@ -29,18 +29,37 @@ def _chart_questions(
     names = list(entries)
     asked = [names[i] for i in rng.permutation(len(names))[:2]]
     found: Answered = [
-        ("chart", ask(rng, "chart_value", name=n, chart=chart), entries[n], {"form": "value"}) for n in asked
+        ("chart", ask(rng, "chart_value", name=n, chart=chart), entries[n], {"form": "value"})
+        for n in asked
     ]
-    found.append(("chart", ask(rng, "chart_most", chart=chart), names[int(np.argmax(order))], {"form": "most"}))
+    found.append(
+        (
+            "chart",
+            ask(rng, "chart_most", chart=chart),
+            names[int(np.argmax(order))],
+            {"form": "most"},
+        )
+    )
     if rng.random() < 0.5:
-        found.append(("chart", ask(rng, "chart_least", chart=chart), names[int(np.argmin(order))], {"form": "least"}))
+        found.append(
+            (
+                "chart",
+                ask(rng, "chart_least", chart=chart),
+                names[int(np.argmin(order))],
+                {"form": "least"},
+            )
+        )
     if rng.random() < 0.3:
         answer = str(len(names))
-        found.append(("chart", ask(rng, "chart_bars", parts=parts, chart=chart), answer, {"form": "parts"}))
+        found.append(
+            ("chart", ask(rng, "chart_bars", parts=parts, chart=chart), answer, {"form": "parts"})
+        )
     return found
 
 
-def _bars(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _bars(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     del split  # single letters and colour names only
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(2, 6))
@@ -70,7 +89,9 @@ def _bars(rng: np.random.Generator, image: Image.Image, split: Split, marks: lis
     return _chart_questions(rng, "bar chart", entries, list(values), "bars")
 
 
-def _line(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _line(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     del split
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(3, 6))
@@ -89,7 +110,14 @@ def _line(rng: np.random.Generator, image: Image.Image, split: Split, marks: lis
         write(draw, (x, floor + 5), "ABCDE"[i], face, _AXIS, marks, "mt")
     entries = {f"point {'ABCDE'[i]}": str(v) for i, v in enumerate(values)}
     found = _chart_questions(rng, "line chart", entries, list(values), "points")
-    found.append(("chart", ask(rng, "chart_trend"), "rise" if values[-1] > values[0] else "fall", {"form": "trend"}))
+    found.append(
+        (
+            "chart",
+            ask(rng, "chart_trend"),
+            "rise" if values[-1] > values[0] else "fall",
+            {"form": "trend"},
+        )
+    )
     return found
 
 
@@ -116,7 +144,9 @@ def _pie(rng: np.random.Generator, image: Image.Image, split: Split, marks: list
     return _chart_questions(rng, "pie chart", entries, list(values), "slices")
 
 
-def _table(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _table(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     rows = int(rng.integers(2, 5))
     names: list[str] = []
@@ -134,7 +164,9 @@ def _table(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
     tint = tuple((3 * 255 + c) // 4 for c in head)
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 4 + i * step
-        draw.rectangle((4, y, 107, y + step), fill=tint if i % 2 else (255, 255, 255), outline=(150, 150, 150))
+        draw.rectangle(
+            (4, y, 107, y + step), fill=tint if i % 2 else (255, 255, 255), outline=(150, 150, 150)
+        )
         face = fitted_text(draw, name, font_name=face_name, width=56, largest=min(20, step - 6))
         write(draw, (8, y + step / 2), name, face, (25, 25, 25), marks, "lm")
         face = fitted_text(draw, value, font_name=face_name, width=34, largest=min(20, step - 6))
@@ -166,7 +198,12 @@ def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> li
         found.append(("chart", ask(rng, "chart_kind"), name, {"form": "kind"}))
     if rng.random() < 0.3:
         found.append(
-            ("caption", ask(rng, "caption"), f"The image shows a {name} drawn on light paper.", {"names": [name]})
+            (
+                "caption",
+                ask(rng, "caption"),
+                f"The image shows a {name} drawn on light paper.",
+                {"names": [name]},
+            )
         )
     meta = {"family": "charts", "chart": name, "marks": as_meta(marks)}
     return samples_of(image, key, found, style="plain", meta=meta)

@@ -7,7 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.drawing import COLOURS, Mark, as_meta, background, contrast, fitted_text, pick, random_font, shade, write
+from demo.drawing import (
+    COLOURS,
+    Mark,
+    as_meta,
+    background,
+    contrast,
+    fitted_text,
+    pick,
+    random_font,
+    shade,
+    write,
+)
 from demo.phrasing import ask
 from demo.sample import Answered, DemoSample, samples_of
 from demo.words import Split, number, plate, word
@@ -26,7 +37,12 @@ def _ink_on(rng: np.random.Generator, paper: tuple[int, int, int]) -> tuple[int,
 
 
 def _centred(
-    draw: ImageDraw.ImageDraw, text: str, face, box: tuple[int, int, int, int], ink, marks: list[Mark]
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    face,
+    box: tuple[int, int, int, int],
+    ink,
+    marks: list[Mark],
 ) -> None:
     left, top, right, bottom = draw.textbbox((0, 0), text, font=face, anchor="ls")
     x = (box[0] + box[2]) / 2 - (left + right) / 2
@@ -34,35 +50,58 @@ def _centred(
     write(draw, (x, y), text, face, ink, marks, anchor="ls")
 
 
-def _filler(rng: np.random.Generator, draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], ink) -> None:
+def _filler(
+    rng: np.random.Generator, draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], ink
+) -> None:
     """Grey bars that stand for small print."""
     for y in range(box[1], box[3] - 2, 6):
-        draw.rectangle((box[0], y, box[0] + int((box[2] - box[0]) * rng.uniform(0.5, 1.0)), y + 2), fill=ink)
+        draw.rectangle(
+            (box[0], y, box[0] + int((box[2] - box[0]) * rng.uniform(0.5, 1.0)), y + 2), fill=ink
+        )
 
 
-def _sign(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _sign(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     text = word(rng, split)
     surface = pick(rng, ("sign", "board", "label", "sticker", "box", "banner"))
     width, height = int(rng.integers(76, 109)), int(rng.integers(30, 56))
-    left, top = int(rng.integers(1, IMAGE_SIZE - width)), int(rng.integers(1, IMAGE_SIZE - height - 2))
+    left, top = (
+        int(rng.integers(1, IMAGE_SIZE - width)),
+        int(rng.integers(1, IMAGE_SIZE - height - 2)),
+    )
     paper = shade(rng, pick(rng, list(COLOURS)))
     ink = _ink_on(rng, paper)
     if surface == "sign":
-        draw.rectangle((left + width // 2 - 2, top + height, left + width // 2 + 2, IMAGE_SIZE), fill=(90, 80, 70))
+        draw.rectangle(
+            (left + width // 2 - 2, top + height, left + width // 2 + 2, IMAGE_SIZE),
+            fill=(90, 80, 70),
+        )
     draw.rounded_rectangle(
-        (left, top, left + width, top + height), radius=int(rng.integers(0, 8)), fill=paper, outline=ink
+        (left, top, left + width, top + height),
+        radius=int(rng.integers(0, 8)),
+        fill=paper,
+        outline=ink,
     )
-    face = fitted_text(draw, text, font_name=random_font(rng), width=width - 8, largest=min(34, height - 8))
+    face = fitted_text(
+        draw, text, font_name=random_font(rng), width=width - 8, largest=min(34, height - 8)
+    )
     _centred(draw, text, face, (left, top, left + width, top + height), ink, marks)
     found: Answered = [("read", ask(rng, "read", surface=surface), text, {"text": text})]
-    named = [c for c, v in COLOURS.items() if max(abs(a - b) for a, b in zip(v, paper, strict=True)) <= 12]
+    named = [
+        c
+        for c, v in COLOURS.items()
+        if max(abs(a - b) for a, b in zip(v, paper, strict=True)) <= 12
+    ]
     if len(named) == 1:
         found.append(("colour", ask(rng, "colour_of", thing=surface), named[0], {"of": surface}))
     return found
 
 
-def _label(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _label(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     surface = pick(rng, ("label", "jar", "bottle", "can", "package"))
     name, amount = word(rng, split, high=5), number(rng, split, digits=int(rng.integers(2, 4)))
@@ -73,18 +112,35 @@ def _label(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
     draw.rectangle((16, 24, 95, 96), fill=paper)
     face_name = random_font(rng)
     _centred(
-        draw, name, fitted_text(draw, name, font_name=face_name, width=75, largest=28), (16, 24, 95, 60), ink, marks
+        draw,
+        name,
+        fitted_text(draw, name, font_name=face_name, width=75, largest=28),
+        (16, 24, 95, 60),
+        ink,
+        marks,
     )
     _centred(
-        draw, amount, fitted_text(draw, amount, font_name=face_name, width=60, largest=26), (16, 60, 95, 96), ink, marks
+        draw,
+        amount,
+        fitted_text(draw, amount, font_name=face_name, width=60, largest=26),
+        (16, 60, 95, 96),
+        ink,
+        marks,
     )
     return [
-        ("read", ask(rng, "read", surface=surface), f"{name} {amount}", {"text": f"{name} {amount}"}),
+        (
+            "read",
+            ask(rng, "read", surface=surface),
+            f"{name} {amount}",
+            {"text": f"{name} {amount}"},
+        ),
         ("read", ask(rng, "read_number", surface=surface), amount, {"text": amount}),
     ]
 
 
-def _cover(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _cover(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     title, author = word(rng, split), word(rng, split)
     paper = shade(rng, pick(rng, list(COLOURS)))
@@ -100,7 +156,9 @@ def _cover(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
     else:
         draw.rectangle(middle, fill=_ink_on(rng, paper))
     byline = author
-    face = fitted_text(draw, byline, font_name=random_font(rng), width=right - left - 14, largest=21)
+    face = fitted_text(
+        draw, byline, font_name=random_font(rng), width=right - left - 14, largest=21
+    )
     _centred(draw, byline, face, (left + 6, 80, right, 106), ink, marks)
     return [
         ("read", ask(rng, "read_title"), title, {"text": title}),
@@ -108,7 +166,9 @@ def _cover(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
     ]
 
 
-def _lines(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _lines(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     surface = pick(rng, ("poster", "note", "page", "menu", "list"))
     rows = int(rng.integers(2, 4))
@@ -122,12 +182,17 @@ def _lines(rng: np.random.Generator, image: Image.Image, split: Split, marks: li
         _centred(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
     nth = ("first", "second", "third")
     return [
-        *(("read", ask(rng, "read_line", nth=nth[i], surface=surface), w, {"text": w}) for i, w in enumerate(words)),
+        *(
+            ("read", ask(rng, "read_line", nth=nth[i], surface=surface), w, {"text": w})
+            for i, w in enumerate(words)
+        ),
         ("count", ask(rng, "count_one", things="lines of text"), str(rows), {"of": "lines"}),
     ]
 
 
-def _ticket(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _ticket(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     surface = pick(rng, ("ticket", "receipt", "tag", "coupon"))
     shop, amount = word(rng, split, high=5), number(rng, split, digits=int(rng.integers(2, 4)))
@@ -140,20 +205,40 @@ def _ticket(rng: np.random.Generator, image: Image.Image, split: Split, marks: l
     face = fitted_text(draw, amount, font_name=random_font(rng), width=64, largest=28)
     _centred(draw, amount, face, (14, 74, 98, 108), ink, marks)
     return [
-        ("read", ask(rng, "read", surface=surface), f"{shop} {amount}", {"text": f"{shop} {amount}"}),
+        (
+            "read",
+            ask(rng, "read", surface=surface),
+            f"{shop} {amount}",
+            {"text": f"{shop} {amount}"},
+        ),
         ("read", ask(rng, "read_number", surface=surface), amount, {"text": amount}),
     ]
 
 
-def _plate(rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]) -> Answered:
+def _plate(
+    rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
+) -> Answered:
     draw = ImageDraw.Draw(image)
     text = plate(rng, split)
     top = int(rng.integers(20, 64))
-    draw.rounded_rectangle((2, top - 16, 109, top + 46), radius=10, fill=shade(rng, pick(rng, list(COLOURS))))
-    draw.rectangle((8, top, 103, top + 30), fill=shade(rng, pick(rng, ("white", "yellow"))), outline=(20, 20, 20))
+    draw.rounded_rectangle(
+        (2, top - 16, 109, top + 46), radius=10, fill=shade(rng, pick(rng, list(COLOURS)))
+    )
+    draw.rectangle(
+        (8, top, 103, top + 30),
+        fill=shade(rng, pick(rng, ("white", "yellow"))),
+        outline=(20, 20, 20),
+    )
     face = fitted_text(draw, text, font_name=random_font(rng), width=88, largest=27)
     _centred(draw, text, face, (8, top, 103, top + 30), shade(rng, "black"), marks)
-    return [("read", ask(rng, "read", surface=pick(rng, ("number plate", "licence plate"))), text, {"text": text})]
+    return [
+        (
+            "read",
+            ask(rng, "read", surface=pick(rng, ("number plate", "licence plate"))),
+            text,
+            {"text": text},
+        )
+    ]
 
 
 _LAYOUTS: tuple[_Layout, ...] = (
@@ -196,5 +281,10 @@ def draw_document(rng: np.random.Generator, key: str, split: Split = "train") ->
                 {"names": [_NAMES[layout]]},
             )
         )
-    meta = {"family": "documents", "layout": layout.__name__.strip("_"), "shown": shown, "marks": as_meta(marks)}
+    meta = {
+        "family": "documents",
+        "layout": layout.__name__.strip("_"),
+        "shown": shown,
+        "marks": as_meta(marks),
+    }
     return samples_of(image, key, found, style="plain", meta=meta)

@@ -60,7 +60,9 @@ class FontsMissing(RuntimeError):
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
     path = _FONT_ROOT / name
     if not path.is_file():
-        raise FontsMissing(f"{path} is missing: install the Debian font packages named in docs/tiny_vlm.md")
+        raise FontsMissing(
+            f"{path} is missing: install the Debian font packages named in docs/tiny_vlm.md"
+        )
     return ImageFont.truetype(str(path), size)
 
 
@@ -70,7 +72,9 @@ def random_font(rng: np.random.Generator) -> str:
 
 def fonts_available() -> bool:
     """Whether every font that the generators draw with is installed."""
-    return all((_FONT_ROOT / name).is_file() for name in (*FONT_FILES, "truetype/noto/NotoColorEmoji.ttf"))
+    return all(
+        (_FONT_ROOT / name).is_file() for name in (*FONT_FILES, "truetype/noto/NotoColorEmoji.ttf")
+    )
 
 
 def shade(rng: np.random.Generator, name: str, jitter: int = 12) -> tuple[int, int, int]:
@@ -142,7 +146,13 @@ def place(
 
 
 def fitted_text(
-    draw: ImageDraw.ImageDraw, text: str, *, font_name: str, width: int, largest: int, smallest: int = 10
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    *,
+    font_name: str,
+    width: int,
+    largest: int,
+    smallest: int = 10,
 ) -> ImageFont.FreeTypeFont:
     """The font at the largest size (pixels) whose `text` is at most `width` pixels wide."""
     for size in range(largest, smallest - 1, -1):
@@ -173,7 +183,9 @@ def write(
     box = draw.textbbox(at, text, font=face, anchor=anchor)
     y = (box[1] + box[3]) / 2
     for i, character in enumerate(text):
-        middle = (draw.textlength(text[:i], font=face) + draw.textlength(text[: i + 1], font=face)) / 2
+        middle = (
+            draw.textlength(text[:i], font=face) + draw.textlength(text[: i + 1], font=face)
+        ) / 2
         marks.append((character, (start + middle) / IMAGE_SIZE, y / IMAGE_SIZE))
 
 

@@ -126,7 +126,9 @@ def glyph_colour(name: str) -> str | None:
         hsv = np.array([colorsys.rgb_to_hsv(*(p / 255.0)) for p in rgb])
         angle = 2 * np.pi * hsv[:, 0]
         chroma = hsv[:, 1] * hsv[:, 2]
-        return np.stack([1.6 * chroma * np.cos(angle), 1.6 * chroma * np.sin(angle), hsv[:, 2]], axis=1)
+        return np.stack(
+            [1.6 * chroma * np.cos(angle), 1.6 * chroma * np.sin(angle), hsv[:, 2]], axis=1
+        )
 
     distance = np.linalg.norm(place_of(ink)[:, None] - place_of(named)[None], axis=-1)
     votes = np.bincount(distance.argmin(axis=1), minlength=len(named)) / len(ink)
@@ -134,17 +136,22 @@ def glyph_colour(name: str) -> str | None:
     return list(COLOURS)[best] if votes[best] >= 0.6 else None
 
 
-def _paste(rng: np.random.Generator, image: Image.Image, name: str, centre: tuple[int, int], size: int) -> Placed:
+def _paste(
+    rng: np.random.Generator, image: Image.Image, name: str, centre: tuple[int, int], size: int
+) -> Placed:
     """Draw one glyph and return it with a point on its ink (the ink pixel nearest to its centre of mass)."""
     picture = glyph(name)
     if rng.random() < 0.3:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < 0.4:
-        picture = picture.rotate(float(rng.uniform(-20, 20)), expand=True, resample=Image.Resampling.BICUBIC)
+        picture = picture.rotate(
+            float(rng.uniform(-20, 20)), expand=True, resample=Image.Resampling.BICUBIC
+        )
         picture = picture.crop(picture.getchannel("A").getbbox())
     scale = size / max(picture.size)
     picture = picture.resize(
-        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.BOX
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+        Image.Resampling.BOX,
     )
     left, top = centre[0] - picture.width // 2, centre[1] - picture.height // 2
     image.paste(picture, (left, top), picture)
@@ -152,7 +159,11 @@ def _paste(rng: np.random.Generator, image: Image.Image, name: str, centre: tupl
     if len(rows) == 0:
         rows, cols = np.nonzero(np.asarray(picture.getchannel("A")) > 0)
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
-    return Placed(name=name, x=(left + cols[nearest] + 0.5) / IMAGE_SIZE, y=(top + rows[nearest] + 0.5) / IMAGE_SIZE)
+    return Placed(
+        name=name,
+        x=(left + cols[nearest] + 0.5) / IMAGE_SIZE,
+        y=(top + rows[nearest] + 0.5) / IMAGE_SIZE,
+    )
 
 
 def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> list[DemoSample]:
@@ -182,10 +193,17 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
 
     order = sorted(names, key=lambda n: min(p.x for p in placed if p.name == n))
     counts = dict(zip(names, copies, strict=True))
-    phrases = [article(n) if counts[n] == 1 else f"{_NUMERALS[counts[n]]} {plural(n)}" for n in order]
+    phrases = [
+        article(n) if counts[n] == 1 else f"{_NUMERALS[counts[n]]} {plural(n)}" for n in order
+    ]
     ground = f" on a {colour} background" if colour else ""
     lead = "A picture of" if colour else "A photo of"
-    add("caption", ask(rng, "caption"), f"{lead} {listing(phrases)}{ground}.", {"names": sorted(names)})
+    add(
+        "caption",
+        ask(rng, "caption"),
+        f"{lead} {listing(phrases)}{ground}.",
+        {"names": sorted(names)},
+    )
     for q, a, m in pointing(rng, once, 3):
         add("point", q, a, m)
     if len(once) >= 2:

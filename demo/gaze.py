@@ -27,7 +27,9 @@ HEAD = {"point": 0, "read": 1, "spatial": 2}
 _POINT = re.compile(r"\((\d\.\d\d), (\d\.\d\d)\)")
 
 
-def answer_gaze(kind: str, question: str, answer: str, marks: list[list], length: int) -> np.ndarray:
+def answer_gaze(
+    kind: str, question: str, answer: str, marks: list[list], length: int
+) -> np.ndarray:
     """int64 [length]: the visual token to look at while predicting each answer token (the last is the turn's end).
 
     Relies on the tokenizer's spelling: one token for each character of a text to read.
@@ -55,7 +57,9 @@ def gaze_loss(attention: torch.Tensor | None, batch: Batch) -> torch.Tensor:
     import torch
 
     if attention is None:
-        raise ValueError("gaze needs attention probabilities: set the attention implementation to eager")
+        raise ValueError(
+            "gaze needs attention probabilities: set the attention implementation to eager"
+        )
     chosen = np.nonzero(batch.gaze >= 0)[0]
     if len(chosen) == 0:
         return attention.sum() * 0.0

@@ -80,7 +80,9 @@ class GroundingLoss(nn.Module):
         return cast("torch.Tensor", total)  # two terms: never the 0 of an empty sum
 
 
-def align_embeddings(embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast) -> int:
+def align_embeddings(
+    embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast
+) -> int:
     """Give the language model's words the directions that their pictures already have; returns how many tokens.
 
     After the vision phase the head's row for "hammer" is the direction in which a visual token says "hammer here".

@@ -23,19 +23,40 @@ class Placed:
 CLEAR = 0.12
 
 
-def pointing(rng: np.random.Generator, objects: list[Placed], limit: int) -> list[tuple[str, str, dict]]:
+def pointing(
+    rng: np.random.Generator, objects: list[Placed], limit: int
+) -> list[tuple[str, str, dict]]:
     """(question, answer, meta) for up to `limit` of the objects, in random order."""
     order = rng.permutation(len(objects))[:limit]
     found = []
     for i in order:
         o = objects[i]
-        found.append((ask(rng, "point", thing=o.name), point(o.x, o.y), {"target": o.name, "x": o.x, "y": o.y}))
+        found.append(
+            (
+                ask(rng, "point", thing=o.name),
+                point(o.x, o.y),
+                {"target": o.name, "x": o.x, "y": o.y},
+            )
+        )
     return found
 
 
-def relations(rng: np.random.Generator, objects: list[Placed], limit: int) -> list[tuple[str, str, dict]]:
+def relations(
+    rng: np.random.Generator, objects: list[Placed], limit: int
+) -> list[tuple[str, str, dict]]:
     """Up to `limit` (question, answer, meta) about where objects lie, each with exactly one right answer."""
-    makers = (_yes_no, _yes_no, _direction, _direction, _what_side, _what_side, _what_at, _what_at, _part, _nearest)
+    makers = (
+        _yes_no,
+        _yes_no,
+        _direction,
+        _direction,
+        _what_side,
+        _what_side,
+        _what_at,
+        _what_at,
+        _part,
+        _nearest,
+    )
     found: dict[str, tuple[str, str, dict]] = {}
     for _ in range(4 * limit):
         made = pick(rng, makers)(rng, objects)
@@ -78,7 +99,9 @@ def _direction(rng: np.random.Generator, objects: list[Placed]):
     long, short = max(abs(dx), abs(dy)), min(abs(dx), abs(dy))
     if long < CLEAR or long < 1.5 * short:
         return None
-    answer = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("above" if dy < 0 else "below")
+    answer = (
+        ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("above" if dy < 0 else "below")
+    )
     return ask(rng, "relation", a=a.name, b=b.name), answer, {"form": "direction"}
 
 

@@ -44,7 +44,11 @@ def letter(
     left = np.linalg.norm(target[3] - target[0]) * height / _TEXTURE[1]
     right = np.linalg.norm(target[2] - target[1]) * height / _TEXTURE[1]
     scale = size / 112
-    if not inked.any() or min(left, right) / scale < MIN_LETTER_PIXELS or visible[inked].mean() < MIN_VISIBLE:
+    if (
+        not inked.any()
+        or min(left, right) / scale < MIN_LETTER_PIXELS
+        or visible[inked].mean() < MIN_VISIBLE
+    ):
         return None
     alpha = (supersampled * visible)[..., None]
     return np.round(pixels * (1 - alpha) + np.asarray(ink) * alpha).astype(np.uint8)
@@ -54,7 +58,9 @@ def _texture(rng: np.random.Generator, text: str) -> tuple[np.ndarray, float]:
     """(H, W) float ink coverage in [0, 1] with the word centred, and the letters' height in texture pixels."""
     image = Image.new("L", _TEXTURE, 0)
     draw = ImageDraw.Draw(image)
-    face = fitted_text(draw, text, font_name=random_font(rng), width=_TEXTURE[0] - 24, largest=110, smallest=40)
+    face = fitted_text(
+        draw, text, font_name=random_font(rng), width=_TEXTURE[0] - 24, largest=110, smallest=40
+    )
     draw.text((_TEXTURE[0] / 2, _TEXTURE[1] / 2), text, fill=255, font=face, anchor="mm")
     box = image.getbbox() or (0, 0, 1, 1)
     return np.asarray(image, np.float32) / 255, float(box[3] - box[1])

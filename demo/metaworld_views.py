@@ -13,7 +13,13 @@ import numpy as np
 
 from demo.drawing import pick
 from demo.sim_view import Thing, View
-from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, point_camera, project, use_headless_gl
+from emt_core.evaluation.recording.mujoco_scene import (
+    CameraPose,
+    SceneRenderer,
+    point_camera,
+    project,
+    use_headless_gl,
+)
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 MIN_PIXELS = 24
@@ -158,7 +164,9 @@ TASKS: tuple[_Task, ...] = (
 )
 
 
-def metaworld_views(rng: np.random.Generator, *, views: int = 3, task: _Task | None = None) -> Iterator[View]:
+def metaworld_views(
+    rng: np.random.Generator, *, views: int = 3, task: _Task | None = None
+) -> Iterator[View]:
     """Views along one expert run of a random task (or `task`), each from its own camera and in its own light."""
     use_headless_gl()
     import mujoco
@@ -213,7 +221,9 @@ def _camera(rng: np.random.Generator) -> CameraPose:
     distance = rng.uniform(0.75, 1.05)
     target = np.array([0.02, 0.70, 0.10]) + rng.uniform(-0.04, 0.04, 3)
     x, y, z = (
-        float(v) for v in target + distance * np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+        float(v)
+        for v in target
+        + distance * np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
     )
     tx, ty, tz = (float(v) for v in target)
     return CameraPose(position=(x, y, z), target=(tx, ty, tz), fovy=float(rng.uniform(38, 48)))
@@ -224,7 +234,9 @@ def _light(rng: np.random.Generator, model) -> None:
     model.vis.headlight.diffuse[:] = rng.uniform(0.3, 0.6)
 
 
-def _view(model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, observation) -> View | None:
+def _view(
+    model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, observation
+) -> View | None:
     ids = renderer.geoms(data, camera_id)
     things, masks, depths, positions = [], [], [], []
     for named, own in zip(task.things, geoms, strict=True):
@@ -233,7 +245,15 @@ def _view(model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, o
             return None  # behind the arm or out of view
         centre = np.mean([data.geom_xpos[g] for g in own if model.geom_rgba[g, 3] > 0], axis=0)
         noun = named.noun or named.name
-        things.append(Thing(name=named.name, noun=noun, colour=named.colour, geoms=own, graspable=named.graspable))
+        things.append(
+            Thing(
+                name=named.name,
+                noun=noun,
+                colour=named.colour,
+                geoms=own,
+                graspable=named.graspable,
+            )
+        )
         masks.append(mask)
         positions.append(centre)
         depths.append(float(project(centre, data, model, camera_id)[0, 2]))
@@ -242,7 +262,9 @@ def _view(model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, o
         return None
     hand = observation[:3]
     x, y, _ = project(hand, data, model, camera_id)[0]
-    fingers = {g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in _FINGER_BODIES}
+    fingers = {
+        g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in _FINGER_BODIES
+    }
     seen = np.isin(ids, list(fingers)).sum() >= 10 and 0.03 < x < 0.97 and 0.03 < y < 0.97
     opening = float(observation[3])
     return View(
@@ -252,7 +274,10 @@ def _view(model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, o
         grasp_masks=tuple(masks),
         depths=tuple(depths),
         positions=tuple(positions),
-        free=np.isin(ids, [g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name == "tablelink"]),
+        free=np.isin(
+            ids,
+            [g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name == "tablelink"],
+        ),
         gripper=(float(x), float(y)) if seen else None,
         gripper_position=hand.copy(),
         # Half-closed fingers (a grasped object) are neither: nobody is asked about them.

@@ -30,7 +30,9 @@ def several_images(
     for _ in range(200):
         if len(drawn) < 3:
             break
-        chosen = [drawn[i] for i in rng.choice(len(drawn), size=int(rng.integers(2, 4)), replace=False)]
+        chosen = [
+            drawn[i] for i in rng.choice(len(drawn), size=int(rng.integers(2, 4)), replace=False)
+        ]
         names = [set(s.meta["names"]) for s in chosen]
         place = int(rng.integers(len(chosen)))
         others = set().union(*(n for i, n in enumerate(names) if i != place))

@@ -51,7 +51,12 @@ class Packer:
             return tokenizer(text, add_special_tokens=False).input_ids
 
         self._ids = ids
-        self._prefix, self._answer, self._turn, self._end = ids(PREFIX), ids(ANSWER), ids(TURN), ids(END)
+        self._prefix, self._answer, self._turn, self._end = (
+            ids(PREFIX),
+            ids(ANSWER),
+            ids(TURN),
+            ids(END),
+        )
         self._pad = tokenizer.pad_token_id
         self.image_start = self._prefix.index(cast("int", tokenizer.context_image_token_id))
         """Place of the first visual token, the same in every sequence."""
@@ -75,7 +80,9 @@ class Packer:
         targets = np.full(shape, -100, dtype=np.int64)
         weights = np.zeros(shape, dtype=np.float32)
         causal = np.tri(longest, dtype=bool)
-        allowed = np.broadcast_to(np.eye(longest, dtype=bool), (len(batch), longest, longest)).copy()
+        allowed = np.broadcast_to(
+            np.eye(longest, dtype=bool), (len(batch), longest, longest)
+        ).copy()
         for row, (segments, chain) in enumerate(zip(batch, chained, strict=True)):
             ids[row, :p], positions[row, :p] = self._prefix, np.arange(p)
             allowed[row, :p, :p] = causal[:p, :p]
@@ -95,7 +102,9 @@ class Packer:
                     allowed[row, at:end, :p] = True
                     allowed[row, at:end, at:end] = causal[: len(body), : len(body)]
                 at = end
-        return Packed(input_ids=ids, positions=positions, allowed=allowed, targets=targets, weights=weights)
+        return Packed(
+            input_ids=ids, positions=positions, allowed=allowed, targets=targets, weights=weights
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

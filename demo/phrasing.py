@@ -128,7 +128,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Which one is the smallest in the {chart}?",
         "Where does the {chart} have its minimum?",
     ),
-    "chart_bars": ("How many {parts} does the {chart} have?", "How many {parts} are in the {chart}?"),
+    "chart_bars": (
+        "How many {parts} does the {chart} have?",
+        "How many {parts} are in the {chart}?",
+    ),
     "chart_kind": (
         "What type of chart is this?",
         "Which kind of diagram is shown?",

@@ -159,7 +159,9 @@ def draw_any(family: str, index: int) -> list[DemoSample]:
     return general.draw(family, POOL_SEED, index)
 
 
-def compose(plan: SourcePlan, number: int, *, scale: float = 1.0, draw: Draw = draw_any) -> list[Row]:
+def compose(
+    plan: SourcePlan, number: int, *, scale: float = 1.0, draw: Draw = draw_any
+) -> list[Row]:
     """The rows of one source in file order.
 
     number: the source's place in PLANS; part of its seed, and what keeps its images apart from other sources'.
@@ -181,7 +183,9 @@ def compose(plan: SourcePlan, number: int, *, scale: float = 1.0, draw: Draw = d
         if not +left:
             break
     else:
-        raise EmtError(f"The generators yield too few questions: {dict(+left)} missing", where=plan.name)
+        raise EmtError(
+            f"The generators yield too few questions: {dict(+left)} missing", where=plan.name
+        )
     order = rng.permutation(len(samples))
     rows = [_row(rng, plan, n, samples[i]) for n, i in enumerate(order)]
     rows += _odd(rng, plan, len(rows), scale, used)
@@ -218,20 +222,29 @@ def _choose(
     return chosen
 
 
-def _joined(rng: np.random.Generator, image: list[DemoSample], chosen: list[DemoSample]) -> list[DemoSample]:
+def _joined(
+    rng: np.random.Generator, image: list[DemoSample], chosen: list[DemoSample]
+) -> list[DemoSample]:
     """The first chosen sample with further questions of its content as more turns, in place of all chosen ones."""
     if not chosen:
         return chosen
     first = chosen[0]
     rest = [s for s in image if s.content == first.content and s.question != first.question]
-    more = [[rest[i].question, rest[i].answer] for i in rng.permutation(len(rest))[: int(rng.integers(1, 4))]]
+    more = [
+        [rest[i].question, rest[i].answer]
+        for i in rng.permutation(len(rest))[: int(rng.integers(1, 4))]
+    ]
     return [replace(first, meta={**first.meta, "more_turns": more})] if more else chosen
 
 
 def _row(rng: np.random.Generator, plan: SourcePlan, number: int, sample: DemoSample) -> Row:
     (question, answer), *more = sample.turns
     # A fifth has its placeholder behind the question, as real LLaVA rows do.
-    shown = f"{question}\n{IMAGE_PLACEHOLDER}" if rng.random() < 0.2 else f"{IMAGE_PLACEHOLDER}\n{question}"
+    shown = (
+        f"{question}\n{IMAGE_PLACEHOLDER}"
+        if rng.random() < 0.2
+        else f"{IMAGE_PLACEHOLDER}\n{question}"
+    )
     return Row(
         own_id=f"{plan.name}-{number:05d}",
         images=((sample.image_key, sample.image),),
@@ -242,7 +255,9 @@ def _row(rng: np.random.Generator, plan: SourcePlan, number: int, sample: DemoSa
     )
 
 
-def _odd(rng: np.random.Generator, plan: SourcePlan, start: int, scale: float, used: list[DemoSample]) -> list[Row]:
+def _odd(
+    rng: np.random.Generator, plan: SourcePlan, start: int, scale: float, used: list[DemoSample]
+) -> list[Row]:
     """Rows about several images and rows without one."""
     rows = []
     for _ in range(_scaled(plan.several_images, scale)):

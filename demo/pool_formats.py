@@ -97,7 +97,11 @@ def write_sharegpt(pool: Path, name: str, rows: Sequence[Row]) -> None:
     """LLaMA-Factory with from/value turns."""
     columns = {"messages": "conversations", "images": "images"}
     _sharegpt(
-        pool, name, rows, {"file_name": f"{name}.json", "formatting": "sharegpt", "columns": columns}, _from_value
+        pool,
+        name,
+        rows,
+        {"file_name": f"{name}.json", "formatting": "sharegpt", "columns": columns},
+        _from_value,
     )
 
 
@@ -177,7 +181,9 @@ def write_webdataset(pool: Path, name: str, rows: Sequence[Row]) -> None:
     folder = pool / name
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(rows), _SHARD_ROWS):
-        with tarfile.open(folder / f"{name}-{start // _SHARD_ROWS:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(
+            folder / f"{name}-{start // _SHARD_ROWS:06d}.tar", "w", format=tarfile.USTAR_FORMAT
+        ) as tar:
             for row in rows[start : start + _SHARD_ROWS]:
                 record = {"id": row.own_id, "conversations": _from_value(row), **row.factors()}
                 text = json.dumps(record, ensure_ascii=False).encode()
@@ -196,17 +202,26 @@ def write_parquet(pool: Path, name: str, rows: Sequence[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         if len(row.turns) != 1:
-            raise EmtError("A row with several turns does not fit question and answer columns", where=row.own_id)
+            raise EmtError(
+                "A row with several turns does not fit question and answer columns",
+                where=row.own_id,
+            )
     table = pa.table(
         {
             "id": [row.own_id for row in rows],
             "image": pa.array(
-                [{"bytes": encode(_only(row), "webp"), "path": f"{row.images[0][0]}.webp"} for row in rows],
+                [
+                    {"bytes": encode(_only(row), "webp"), "path": f"{row.images[0][0]}.webp"}
+                    for row in rows
+                ],
                 pa.struct({"bytes": pa.binary(), "path": pa.string()}),
             ),
             "question": [row.turns[0][0].replace(IMAGE_PLACEHOLDER, "").strip() for row in rows],
             "answer": [row.turns[0][1] for row in rows],
-            **{factor: [row.factors()[factor] for row in rows] for factor in ("style", "content", "kind")},
+            **{
+                factor: [row.factors()[factor] for row in rows]
+                for factor in ("style", "content", "kind")
+            },
         }
     )
     # Small row groups: a reader that wants one image need not decode 600.
@@ -215,7 +230,9 @@ def write_parquet(pool: Path, name: str, rows: Sequence[Row]) -> None:
 
 def _only(row: Row) -> Image.Image:
     if len(row.images) != 1:
-        raise EmtError(f"The format holds one image a row, this one has {len(row.images)}", where=row.own_id)
+        raise EmtError(
+            f"The format holds one image a row, this one has {len(row.images)}", where=row.own_id
+        )
     return row.images[0][1]
 
 

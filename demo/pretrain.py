@@ -39,7 +39,15 @@ if TYPE_CHECKING:
     from transformers import Qwen3Config
 
 #: How often a question of a kind is drawn, relative to the others of its image.
-KIND_WEIGHT = {"point": 1.6, "spatial": 1.2, "read": 1.6, "chart": 1.0, "count": 1.0, "colour": 0.6, "caption": 0.5}
+KIND_WEIGHT = {
+    "point": 1.6,
+    "spatial": 1.2,
+    "read": 1.6,
+    "chart": 1.0,
+    "count": 1.0,
+    "colour": 0.6,
+    "caption": 0.5,
+}
 
 #: Four of a point's ten tokens are digits, the others are known after a hundred steps: without this the digits, the
 #: last to be learned, weigh less than a caption's easy words.
@@ -84,12 +92,16 @@ def make_tokenizer(seed: int):
     """The tokenizer, from a text sample of the general data plus every concept's singular and plural."""
     from demo.emoji import CONCEPTS
 
-    texts = [t for s in general_samples(seed=10_000 + seed, images=6000) for t in (s.question, s.answer)]
+    texts = [
+        t for s in general_samples(seed=10_000 + seed, images=6000) for t in (s.question, s.answer)
+    ]
     texts += [f"the {name} the {plural(name)} a {name}" for name in CONCEPTS for _ in range(30)]
     return tokenizer.train(texts)
 
 
-def batches(root: Path, packer: Packer, settings: Settings, rank: int, visit: int) -> Iterator[tuple[int, Batch]]:
+def batches(
+    root: Path, packer: Packer, settings: Settings, rank: int, visit: int
+) -> Iterator[tuple[int, Batch]]:
     """Endless (visit, batch): this process's shards in order, then again with other questions chosen."""
     while True:
         own = sorted(root.glob("shard-*"))[rank :: settings.processes]
@@ -115,7 +127,13 @@ def batches(root: Path, packer: Packer, settings: Settings, rank: int, visit: in
             cells = [cell_targets(records[i]["marks"]) for i in rows]
             yield (
                 visit,
-                Batch(images=images[rows], packed=packed, cells=cells, kinds=kinds, gaze=np.concatenate(gaze)),
+                Batch(
+                    images=images[rows],
+                    packed=packed,
+                    cells=cells,
+                    kinds=kinds,
+                    gaze=np.concatenate(gaze),
+                ),
             )
         visit += 1
 
@@ -123,7 +141,10 @@ def batches(root: Path, packer: Packer, settings: Settings, rank: int, visit: in
 def _choose(rng: np.random.Generator, questions: list[list[str]], limit: int) -> list[list[str]]:
     weights = np.array([KIND_WEIGHT[k] for k, _, _ in questions])
     n = min(limit, len(questions))
-    return [questions[i] for i in rng.choice(len(questions), size=n, replace=False, p=weights / weights.sum())]
+    return [
+        questions[i]
+        for i in rng.choice(len(questions), size=n, replace=False, p=weights / weights.sum())
+    ]
 
 
 def to_pixels(images: np.ndarray, mean: float = 0.5, std: float = 0.25) -> torch.Tensor:
@@ -158,9 +179,14 @@ def answer_losses(model, batch: Batch, image_start: int) -> Answered:
     visual = visual_tokens(model, batch.images)
     text = inner.get_input_embeddings()(torch.from_numpy(packed.input_ids))
     # Every sequence has the same prefix, so the visual tokens' place is known.
-    embeds = torch.cat([text[:, :image_start], visual.to(text.dtype), text[:, image_start + visual.shape[1] :]], dim=1)
+    embeds = torch.cat(
+        [text[:, :image_start], visual.to(text.dtype), text[:, image_start + visual.shape[1] :]],
+        dim=1,
+    )
     allowed = torch.from_numpy(packed.allowed)
-    mask = torch.zeros(allowed.shape, dtype=embeds.dtype).masked_fill_(~allowed, torch.finfo(embeds.dtype).min)
+    mask = torch.zeros(allowed.shape, dtype=embeds.dtype).masked_fill_(
+        ~allowed, torch.finfo(embeds.dtype).min
+    )
     seen = model.config._attn_implementation == "eager"
     out = inner.language_model(
         inputs_embeds=embeds,
@@ -176,7 +202,9 @@ def answer_losses(model, batch: Batch, image_start: int) -> Answered:
     attention = None
     if seen:
         rows, columns = where // hidden.shape[1], where % hidden.shape[1]
-        attention = out.attentions[GUIDED_LAYER][rows, :, columns, image_start : image_start + visual.shape[1]]
+        attention = out.attentions[GUIDED_LAYER][
+            rows, :, columns, image_start : image_start + visual.shape[1]
+        ]
     return Answered(
         losses=nn.functional.cross_entropy(logits.float(), targets[where], reduction="none"),
         weights=torch.from_numpy(packed.weights).reshape(-1)[where],
@@ -204,7 +232,9 @@ def make_optimizers(both: nn.Module, settings: Settings) -> list[torch.optim.Opt
             (rest if p.ndim >= 2 else plain).append(p)
     decay = settings.weight_decay
     return [
-        torch.optim.Muon(hidden, lr=settings.peak_lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(
+            hidden, lr=settings.peak_lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+        ),
         torch.optim.AdamW(
             [{"params": rest, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}],
             lr=settings.peak_lr,
@@ -219,7 +249,10 @@ def train(rank: int, settings: Settings) -> None:
     work = Path(settings.work)
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{work.resolve()}/rendezvous", rank=rank, world_size=settings.processes
+        "gloo",
+        init_method=f"file://{work.resolve()}/rendezvous",
+        rank=rank,
+        world_size=settings.processes,
     )
     tok = tokenizer.load(work / "tokenizer")
     packer = Packer(tok)
@@ -241,7 +274,12 @@ def train(rank: int, settings: Settings) -> None:
         both.load_state_dict(kept["model"])
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        step, elapsed, visit, joint_steps = kept["step"], kept["elapsed"], kept["visit"] + 1, kept["joint_steps"]
+        step, elapsed, visit, joint_steps = (
+            kept["step"],
+            kept["elapsed"],
+            kept["visit"] + 1,
+            kept["joint_steps"],
+        )
     budget, saved_at = 60.0 * settings.minutes, elapsed
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     log = (work / "log.jsonl").open("a") if rank == 0 else None
@@ -250,7 +288,9 @@ def train(rank: int, settings: Settings) -> None:
         joint = elapsed >= settings.vision_share * budget
         if joint and joint_steps == 0:
             align_embeddings(cast("nn.Embedding", model.get_input_embeddings()), aid, tok)
-        rate = settings.peak_lr * min(1.0, ((joint_steps if joint else step) + 1) / settings.warmup_steps)
+        rate = settings.peak_lr * min(
+            1.0, ((joint_steps if joint else step) + 1) / settings.warmup_steps
+        )
         rate *= 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, elapsed / budget)))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -260,8 +300,13 @@ def train(rank: int, settings: Settings) -> None:
             if joint:
                 answered = answer_losses(model, batch, packer.image_start)
                 losses = answered.losses
-                weights = answered.weights * torch.tensor([LOSS_WEIGHT.get(k, 1.0) for k in batch.kinds])
-                grounding, looking = aid(answered.visual, batch.cells), gaze_loss(answered.attention, batch)
+                weights = answered.weights * torch.tensor(
+                    [LOSS_WEIGHT.get(k, 1.0) for k in batch.kinds]
+                )
+                grounding, looking = (
+                    aid(answered.visual, batch.cells),
+                    gaze_loss(answered.attention, batch),
+                )
                 loss = (losses * weights).sum() / weights.sum() + settings.grounding * grounding
                 loss = loss + settings.gaze * looking
             else:
@@ -269,7 +314,9 @@ def train(rank: int, settings: Settings) -> None:
                 losses, grounding, looking = None, aid(visual, batch.cells), None
                 loss = settings.grounding * grounding
         loss.backward()
-        gradients = [cast("torch.Tensor", p.grad) for p in parameters]  # the loss reaches every one of them
+        gradients = [
+            cast("torch.Tensor", p.grad) for p in parameters
+        ]  # the loss reaches every one of them
         # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one schedule.
         now = time.perf_counter()
         clock = torch.tensor([elapsed + now - tick if rank == 0 else 0.0])
@@ -293,14 +340,30 @@ def train(rank: int, settings: Settings) -> None:
             if step % 25 == 0:
                 means = {k: round(total / n, 4) for k, (total, n) in sorted(sums.items())}
                 log.write(
-                    json.dumps({"step": step, "minutes": round(elapsed / 60, 2), "lr": round(rate, 6), **means}) + "\n"
+                    json.dumps(
+                        {
+                            "step": step,
+                            "minutes": round(elapsed / 60, 2),
+                            "lr": round(rate, 6),
+                            **means,
+                        }
+                    )
+                    + "\n"
                 )
                 log.flush()
                 sums.clear()
             if elapsed - saved_at > settings.checkpoint_seconds or elapsed >= budget:
                 saved_at = elapsed
-                kept = {"model": both.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
-                kept |= {"step": step, "elapsed": elapsed, "visit": visit, "joint_steps": joint_steps}
+                kept = {
+                    "model": both.state_dict(),
+                    "optimizers": [o.state_dict() for o in optimizers],
+                }
+                kept |= {
+                    "step": step,
+                    "elapsed": elapsed,
+                    "visit": visit,
+                    "joint_steps": joint_steps,
+                }
                 torch.save(kept, state.with_suffix(".tmp"))
                 state.with_suffix(".tmp").replace(state)
                 save_model(model, tok, Path(settings.out))
@@ -310,7 +373,10 @@ def train(rank: int, settings: Settings) -> None:
 
 
 def _account(
-    sums: dict[str, list[float]], losses: torch.Tensor | None, kinds: list[str], **aids: torch.Tensor | None
+    sums: dict[str, list[float]],
+    losses: torch.Tensor | None,
+    kinds: list[str],
+    **aids: torch.Tensor | None,
 ) -> None:
     if losses is not None:
         for kind, value in zip(kinds, losses.detach().tolist(), strict=True):
@@ -339,13 +405,19 @@ def run(settings: Settings) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", required=True, help="model folder to write, e.g. assets/tiny_vlm")
     parser.add_argument("--work", required=True, help="scratch folder (shards: 6 GB)")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--minutes", type=float, default=Settings.minutes, help="training time")
-    parser.add_argument("--shards", type=int, default=Settings.shards, help="shards of 4,000 images to draw")
-    parser.add_argument("--batch", type=int, default=Settings.batch, help="images a step and process")
+    parser.add_argument(
+        "--shards", type=int, default=Settings.shards, help="shards of 4,000 images to draw"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=Settings.batch, help="images a step and process"
+    )
     parser.add_argument("--peak-lr", type=float, default=Settings.peak_lr)
     run(Settings(**vars(parser.parse_args())))
 

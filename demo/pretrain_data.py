@@ -51,7 +51,10 @@ def draw_shard(root: Path, number: int, seed: int) -> Path:
         images[i] = np.asarray(_compressed(rng, samples[0].image))
         lines.append(
             json.dumps(
-                {"questions": [[s.kind, s.question, s.answer] for s in samples], "marks": samples[0].meta["marks"]}
+                {
+                    "questions": [[s.kind, s.question, s.answer] for s in samples],
+                    "marks": samples[0].meta["marks"],
+                }
             )
         )
     aside = root / f".shard-{number:05d}-{os.getpid()}"

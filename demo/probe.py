@@ -85,7 +85,8 @@ def correct(sample: DemoSample, text: str) -> bool:
         match = _POINT.search(text)
         return (
             bool(match)
-            and math.hypot(float(match[1]) - sample.meta["x"], float(match[2]) - sample.meta["y"]) <= POINT_TOLERANCE
+            and math.hypot(float(match[1]) - sample.meta["x"], float(match[2]) - sample.meta["y"])
+            <= POINT_TOLERANCE
         )
     if sample.kind == "caption":
         return named(text, _vocabulary(sample)) == set(sample.meta["names"])
@@ -104,7 +105,9 @@ class Answerer:
             folder, dtype=getattr(torch, dtype), local_files_only=True
         ).eval()
 
-    def __call__(self, samples: Sequence[DemoSample], condition: str, batch: int = 100) -> list[str]:
+    def __call__(
+        self, samples: Sequence[DemoSample], condition: str, batch: int = 100
+    ) -> list[str]:
         """The answer to each sample's question under `condition` (one of CONDITIONS)."""
         import torch
 
@@ -122,14 +125,20 @@ class Answerer:
                 messages.append([{"role": "user", "content": content}])
             text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
             inputs = self.processor(
-                text=text, images=images or None, padding=True, return_tensors="pt", crop_to_patches=False
+                text=text,
+                images=images or None,
+                padding=True,
+                return_tensors="pt",
+                crop_to_patches=False,
             )
             if "pixel_values" in inputs:
                 inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
             with torch.inference_mode():
                 # The library's protocol for `generate` asks for attributes that its own models lack.
                 out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
-                    **inputs, do_sample=False, max_new_tokens=64 if samples[at].kind == "caption" else 16
+                    **inputs,
+                    do_sample=False,
+                    max_new_tokens=64 if samples[at].kind == "caption" else 16,
                 )
             new = out[:, inputs["input_ids"].shape[1] :]
             answers += self.processor.batch_decode(new, skip_special_tokens=True)
@@ -155,24 +164,38 @@ class Result:
         for condition in CONDITIONS:
             low, high = wilson(self.hits[condition], self.n)
             share = self.hits[condition] / self.n
-            cells[condition] = {"share": round(share, 4), "low": round(low, 4), "high": round(high, 4)}
+            cells[condition] = {
+                "share": round(share, 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+            }
         return {"kind": self.kind, "n": self.n, **cells, "learned": self.learned}
 
 
 def probe_kind(folder: str, kind: str, n: int, seed: int, dtype: str = "float32") -> Result:
     """Ask `n` held-out questions of one kind under the three conditions."""
     answerer, samples = Answerer(folder, dtype), questions(kind, n, seed)
-    hits = {c: sum(correct(s, a) for s, a in zip(samples, answerer(samples, c), strict=True)) for c in CONDITIONS}
+    hits = {
+        c: sum(correct(s, a) for s, a in zip(samples, answerer(samples, c), strict=True))
+        for c in CONDITIONS
+    }
     return Result(kind=kind, n=len(samples), hits=hits)
 
 
 def probe(
-    folder: str, n: int, seed: int, kinds: Sequence[str] = KINDS, dtype: str = "float32", processes: int = 1
+    folder: str,
+    n: int,
+    seed: int,
+    kinds: Sequence[str] = KINDS,
+    dtype: str = "float32",
+    processes: int = 1,
 ) -> list[Result]:
     """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their number)."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return pool.starmap(probe_kind, [(folder, kind, n, seed, dtype) for kind in kinds], chunksize=1)
+        return pool.starmap(
+            probe_kind, [(folder, kind, n, seed, dtype) for kind in kinds], chunksize=1
+        )
 
 
 HEADER = "| kind | n | with its image | text only | another image | intervals apart |\n|---|---|---|---|---|---|"
@@ -183,19 +206,25 @@ def markdown_row(result: Result) -> str:
     cells = []
     for condition in CONDITIONS:
         low, high = wilson(result.hits[condition], result.n)
-        cells.append(f"{100 * result.hits[condition] / result.n:.1f} ({100 * low:.1f}-{100 * high:.1f})")
+        cells.append(
+            f"{100 * result.hits[condition] / result.n:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+        )
     return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {'yes' if result.learned else 'no'} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="model folder")
     parser.add_argument("--n", type=int, default=300, help="questions of each kind")
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", default=None, help="file for the figures, e.g. assets/tiny_vlm/probe.json")
+    parser.add_argument(
+        "--json", default=None, help="file for the figures, e.g. assets/tiny_vlm/probe.json"
+    )
     args = parser.parse_args()
     started = time.perf_counter()
     results = probe(args.model, args.n, args.seed, args.kinds, args.dtype, args.processes)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from PIL import Image
 
-Kind = Literal["caption", "count", "colour", "read", "chart", "spatial", "point", "affordance", "robot"]
+Kind = Literal[
+    "caption", "count", "colour", "read", "chart", "spatial", "point", "affordance", "robot"
+]
 Style = Literal["plain", "sim"]
 Content = Literal["embodied", "general"]
 

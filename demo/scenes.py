@@ -15,15 +15,32 @@ from demo.sample import Answered, DemoSample, Kind, samples_of
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon")
-HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
+HUES = (
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+    "grey",
+)
 #: Drawn four times too large, then shrunk: smooth edges.
 _OVERSAMPLE = 4
 
 
-def _polygon(n: int, radius: float, turn: float, inner: float | None = None) -> list[tuple[float, float]]:
+def _polygon(
+    n: int, radius: float, turn: float, inner: float | None = None
+) -> list[tuple[float, float]]:
     radii = [radius, radius * inner] * n if inner else [radius] * n
     return [
-        (r * math.cos(turn + 2 * math.pi * i / len(radii)), r * math.sin(turn + 2 * math.pi * i / len(radii)))
+        (
+            r * math.cos(turn + 2 * math.pi * i / len(radii)),
+            r * math.sin(turn + 2 * math.pi * i / len(radii)),
+        )
         for i, r in enumerate(radii)
     ]
 
@@ -72,7 +89,10 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
     else:
         drawn = [(pick(rng, hues), pick(rng, SHAPES)) for _ in range(n)]
     while True:
-        sizes = [int(rng.integers(28, 37)) if rng.random() < 0.5 else int(rng.integers(17, 22)) for _ in drawn]
+        sizes = [
+            int(rng.integers(28, 37)) if rng.random() < 0.5 else int(rng.integers(17, 22))
+            for _ in drawn
+        ]
         centres = place(rng, sizes)
         if centres is not None:
             break
@@ -82,13 +102,17 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
         left, top = x - size // 2, y - size // 2
         here = cast("tuple[int, int, int]", image.getpixel((x, y)))  # the image is RGB
         tone = shade(rng, hue)
-        if contrast(tone, here) < 25:  # an outline keeps the shape visible on a background of like brightness
+        if (
+            contrast(tone, here) < 25
+        ):  # an outline keeps the shape visible on a background of like brightness
             edge = (250, 250, 250) if sum(here) < 380 else (20, 20, 20)
             image.paste(edge, (left - 1, top - 1), mask.resize((size + 2, size + 2)))
         image.paste(tone, (left, top), mask)
         # The middle of a ring is a hole: the point goes on its left rim.
         at_x = left + (0.14 * size if shape == "ring" else size / 2)
-        placed.append(Placed(name=f"{hue} {shape}", x=at_x / IMAGE_SIZE, y=(top + size / 2) / IMAGE_SIZE))
+        placed.append(
+            Placed(name=f"{hue} {shape}", x=at_x / IMAGE_SIZE, y=(top + size / 2) / IMAGE_SIZE)
+        )
     labels = [p.name for p in placed]
     once = [p for p in placed if labels.count(p.name) == 1]
 
@@ -98,9 +122,16 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
         found.append((kind, question, answer, meta or {}))
 
     order = sorted(dict.fromkeys(labels), key=lambda k: min(p.x for p in placed if p.name == k))
-    phrases = [article(k) if (c := labels.count(k)) == 1 else f"{_NUMERALS[c]} {plural(k)}" for k in order]
+    phrases = [
+        article(k) if (c := labels.count(k)) == 1 else f"{_NUMERALS[c]} {plural(k)}" for k in order
+    ]
     tail = f" on a {ground} background" if ground else ""
-    add("caption", ask(rng, "caption"), f"The image shows {listing(phrases)}{tail}.", {"names": sorted(order)})
+    add(
+        "caption",
+        ask(rng, "caption"),
+        f"The image shows {listing(phrases)}{tail}.",
+        {"names": sorted(order)},
+    )
     if once:
         for q, a, m in pointing(rng, once, 3):
             add("point", q, a, m)
@@ -109,10 +140,20 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
             add("spatial", q, a, m)
     shapes = [s for _, s in drawn]
     by_shape, by_hue = pick(rng, shapes), pick(rng, [h for h, _ in drawn])
-    add("count", ask(rng, "count_one", things=plural(by_shape)), str(shapes.count(by_shape)), {"of": by_shape})
+    add(
+        "count",
+        ask(rng, "count_one", things=plural(by_shape)),
+        str(shapes.count(by_shape)),
+        {"of": by_shape},
+    )
     if rng.random() < 0.6:
         hue_count = sum(h == by_hue for h, _ in drawn)
-        add("count", ask(rng, "count_one", things=f"{by_hue} objects"), str(hue_count), {"of": by_hue})
+        add(
+            "count",
+            ask(rng, "count_one", things=f"{by_hue} objects"),
+            str(hue_count),
+            {"of": by_hue},
+        )
     if rng.random() < 0.6:
         add("count", ask(rng, "count_all"), str(n), {"of": "all"})
     alone = [(h, s) for h, s in drawn if shapes.count(s) == 1]

@@ -126,7 +126,9 @@ def _points(rng: np.random.Generator, view: View) -> list[Found]:
     found = pointing(rng, view.placed(), 2)
     if view.gripper:
         x, y = view.gripper
-        found.append((_ask(rng, "point_gripper"), point(x, y), {"target": "gripper", "x": x, "y": y}))
+        found.append(
+            (_ask(rng, "point_gripper"), point(x, y), {"target": "gripper", "x": x, "y": y})
+        )
     return found
 
 
@@ -139,7 +141,13 @@ def _spatial(rng: np.random.Generator, view: View) -> list[Found]:
         if far - near > 0.12 * near:
             names = [view.things[i].name, view.things[j].name]
             answer = names[0] if view.depths[i] < view.depths[j] else names[1]
-            found.append((_ask(rng, "closer_camera", a=names[0], b=names[1]), answer, {"form": "closer_camera"}))
+            found.append(
+                (
+                    _ask(rng, "closer_camera", a=names[0], b=names[1]),
+                    answer,
+                    {"form": "closer_camera"},
+                )
+            )
     if view.gripper and view.gripper_position is not None and len(view.things) >= 2:
         gaps = [float(np.linalg.norm(p - view.gripper_position)) for p in view.positions]
         order = np.argsort(gaps)
@@ -159,7 +167,11 @@ def _robot(rng: np.random.Generator, view: View) -> list[Found]:
         found.append((_ask(rng, "gripper_open"), answer, {"form": "gripper_open"}))
     if view.contact_known:
         others = [t.name for t in view.things if t.name != view.touching]
-        thing = view.touching if view.touching and (rng.random() < 0.6 or not others) else pick(rng, others)
+        thing = (
+            view.touching
+            if view.touching and (rng.random() < 0.6 or not others)
+            else pick(rng, others)
+        )
         answer = "yes" if thing == view.touching else "no"
         found.append((_ask(rng, "touching", thing=thing), answer, {"form": "touching"}))
     if view.holding:
@@ -171,7 +183,11 @@ def _robot(rng: np.random.Generator, view: View) -> list[Found]:
         target = pick(rng, free)
         dx, dy = target.x - view.gripper[0], target.y - view.gripper[1]
         if max(abs(dx), abs(dy)) > CLEAR and max(abs(dx), abs(dy)) > 1.6 * min(abs(dx), abs(dy)):
-            answer = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("up" if dy < 0 else "down")
+            answer = (
+                ("left" if dx < 0 else "right")
+                if abs(dx) > abs(dy)
+                else ("up" if dy < 0 else "down")
+            )
             found.append((_ask(rng, "direction", thing=target.name), answer, {"form": "direction"}))
     if view.doing:
         found.append((_ask(rng, "doing"), pick(rng, view.doing), {"form": "doing"}))
@@ -201,7 +217,13 @@ def _affordance(rng: np.random.Generator, view: View) -> list[Found]:
         n = pick(rng, able)
         x, y = interior_point(view.grasp_masks[n])
         thing = view.things[n].name
-        found.append((_ask(rng, "grasp", thing=thing), point(x, y), {"target": thing, "x": x, "y": y, "form": "grasp"}))
+        found.append(
+            (
+                _ask(rng, "grasp", thing=thing),
+                point(x, y),
+                {"target": thing, "x": x, "y": y, "form": "grasp"},
+            )
+        )
     room = clearance(view.free)
     size = view.free.shape[0]
     if room.max() >= 7:
@@ -209,19 +231,31 @@ def _affordance(rng: np.random.Generator, view: View) -> list[Found]:
         ys, xs = np.nonzero(room >= max(7.0, 0.75 * room.max()))
         k = int(rng.integers(len(xs)))
         x, y = (xs[k] + 0.5) / size, (ys[k] + 0.5) / size
-        found.append((_ask(rng, "vacant"), point(x, y), {"x": float(x), "y": float(y), "form": "vacant"}))
+        found.append(
+            (_ask(rng, "vacant"), point(x, y), {"x": float(x), "y": float(y), "form": "vacant"})
+        )
     if view.things:
         o = pick(rng, view.placed())
         left = rng.random() < 0.5
         xs = (np.arange(size) + 0.5)[None, :] / size
         ys = (np.arange(size) + 0.5)[:, None] / size
-        side = ((xs < o.x - 0.08) if left else (xs > o.x + 0.08)) & (abs(ys - o.y) < 0.12) & (abs(xs - o.x) < 0.32)
+        side = (
+            ((xs < o.x - 0.08) if left else (xs > o.x + 0.08))
+            & (abs(ys - o.y) < 0.12)
+            & (abs(xs - o.x) < 0.32)
+        )
         near = np.where(side, room, 0.0)
         if near.max() >= 5:
             row, column = np.unravel_index(int(near.argmax()), near.shape)
             x, y = (column + 0.5) / size, (row + 0.5) / size
             words = "left of" if left else "right of"
-            meta = {"x": float(x), "y": float(y), "form": "vacant_side", "of": o.name, "side": words}
+            meta = {
+                "x": float(x),
+                "y": float(y),
+                "form": "vacant_side",
+                "of": o.name,
+                "side": words,
+            }
             found.append((_ask(rng, "vacant_side", side=words, thing=o.name), point(x, y), meta))
     return found
 
@@ -236,12 +270,18 @@ def _count(rng: np.random.Generator, view: View) -> list[Found]:
     if view.doing:  # scenes of a benchmark hold more than the things we name
         return []
     nouns = Counter(t.noun for t in view.things)
-    noun = max(nouns, key=lambda n: (nouns[n], n)) if rng.random() < 0.7 else pick(rng, sorted(nouns))
+    noun = (
+        max(nouns, key=lambda n: (nouns[n], n)) if rng.random() < 0.7 else pick(rng, sorted(nouns))
+    )
     found = [(ask(rng, "count_one", things=plural(noun)), str(nouns[noun]), {"of": noun})]
     if view.sign is None and rng.random() < 0.35:
-        question = pick(rng, ("How many objects are on the table?", "Count the objects on the table."))
+        question = pick(
+            rng, ("How many objects are on the table?", "Count the objects on the table.")
+        )
         # What the gripper holds is not on the table.
-        found.append((question, str(len(view.things) - (view.holding is not None)), {"of": "objects"}))
+        found.append(
+            (question, str(len(view.things) - (view.holding is not None)), {"of": "objects"})
+        )
     return found
 
 
@@ -264,13 +304,25 @@ def _caption(rng: np.random.Generator, view: View) -> list[Found]:
         order.append(f'{article(view.sign.surface)} that says "{view.sign.text}"')
     things = listing(order) if order else "nothing else"
     if view.doing:
-        text = pick(rng, (f"A robot arm is {pick(rng, view.doing)}.", f"A robot arm works at a table with {things}."))
+        text = pick(
+            rng,
+            (
+                f"A robot arm is {pick(rng, view.doing)}.",
+                f"A robot arm works at a table with {things}.",
+            ),
+        )
     elif view.holding:
         text = f"A robot arm holds {article(view.holding)} above a table with {things}."
     elif view.gripper:
-        text = pick(rng, (f"A robot arm over a table with {things}.", f"A table with {things} and a robot arm."))
+        text = pick(
+            rng,
+            (f"A robot arm over a table with {things}.", f"A table with {things} and a robot arm."),
+        )
     else:
-        text = pick(rng, (f"A table with {things}.", f"There is {things} on a table.", f"{things} on a table."))
+        text = pick(
+            rng,
+            (f"A table with {things}.", f"There is {things} on a table.", f"{things} on a table."),
+        )
     return [(ask(rng, "caption"), text[0].upper() + text[1:], {})]
 
 

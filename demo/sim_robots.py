@@ -48,7 +48,10 @@ class SimRobot:
 def _assets() -> Path:
     spec = find_spec("gymnasium_robotics")
     if spec is None or not spec.submodule_search_locations:
-        raise EmtError("The robots of the demo's pool are not installed", remedy="pip install gymnasium-robotics")
+        raise EmtError(
+            "The robots of the demo's pool are not installed",
+            remedy="pip install gymnasium-robotics",
+        )
     return Path(spec.submodule_search_locations[0]) / "envs" / "assets"
 
 

@@ -21,7 +21,13 @@ from demo.sim_robots import ROBOTS, SimRobot, pose_robot
 from demo.sim_view import Sign, Thing, View
 from demo.tabletop_objects import KINDS, ObjectKind, mesh_xml
 from demo.words import word
-from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, point_camera, project, use_headless_gl
+from emt_core.evaluation.recording.mujoco_scene import (
+    CameraPose,
+    SceneRenderer,
+    point_camera,
+    project,
+    use_headless_gl,
+)
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 #: Pixels of an object that must be visible before it may be named; scenes where one object has fewer are redrawn, so
@@ -29,7 +35,19 @@ from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 MIN_PIXELS = 34
 #: Images are rendered at this multiple and averaged: the demonstrations are not (another renderer's look).
 _SUPERSAMPLE = 2
-_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
+_COLOURS = (
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+    "grey",
+)
 _SURFACES = ("sign", "box", "card")
 
 
@@ -60,7 +78,9 @@ class _Plate:
     def corners(self) -> np.ndarray:
         """(4, 3): top left, top right, bottom right, bottom left as seen from the front."""
         r, u = self.right * self.half[0], self.up * self.half[1]
-        return np.stack([self.centre - r + u, self.centre + r + u, self.centre + r - u, self.centre - r - u])
+        return np.stack(
+            [self.centre - r + u, self.centre + r + u, self.centre + r - u, self.centre - r - u]
+        )
 
 
 def tabletop_views(rng: np.random.Generator, *, views: int = 2) -> Iterator[View]:
@@ -79,7 +99,9 @@ def tabletop_views(rng: np.random.Generator, *, views: int = 2) -> Iterator[View
 def _objects(rng: np.random.Generator, plate: _Plate | None) -> list[_Placed]:
     wanted = int(rng.integers(2, 6 if plate is None else 4))
     kinds = [pick(rng, KINDS) for _ in range(wanted)]
-    if wanted > 2 and rng.random() < 0.5:  # counting "how many cubes" needs scenes with more than one
+    if (
+        wanted > 2 and rng.random() < 0.5
+    ):  # counting "how many cubes" needs scenes with more than one
         kinds[1] = kinds[0]
     found: list[_Placed] = []
     for kind in kinds:
@@ -88,13 +110,28 @@ def _objects(rng: np.random.Generator, plate: _Plate | None) -> list[_Placed]:
         colour = pick(rng, [c for c in _COLOURS if c not in taken])
         for _ in range(50):
             x, y = rng.uniform(0.36, 0.70), rng.uniform(-0.21, 0.21)
-            gap = [np.hypot(x - o.x, y - o.y) - (o.kind.radius * o.scale + kind.radius * scale) for o in found]
+            gap = [
+                np.hypot(x - o.x, y - o.y) - (o.kind.radius * o.scale + kind.radius * scale)
+                for o in found
+            ]
             if plate is not None:
-                gap.append(np.hypot(*(np.array([x, y]) - plate.centre[:2])) - kind.radius * scale - plate.half[0])
+                gap.append(
+                    np.hypot(*(np.array([x, y]) - plate.centre[:2]))
+                    - kind.radius * scale
+                    - plate.half[0]
+                )
             if min(gap, default=1.0) > 0.02:
                 name = f"{colour} {kind.noun}"
                 found.append(
-                    _Placed(kind=kind, colour=colour, scale=scale, x=x, y=y, yaw=rng.uniform(0, 360), name=name)
+                    _Placed(
+                        kind=kind,
+                        colour=colour,
+                        scale=scale,
+                        x=x,
+                        y=y,
+                        yaw=rng.uniform(0, 360),
+                        name=name,
+                    )
                 )
                 break
     return found
@@ -108,12 +145,25 @@ def _plate(rng: np.random.Generator, azimuth: float) -> _Plate:
     front = np.array([np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth)), 0.0])
     right = np.array([-front[1], front[0], 0.0])
     half = (0.105 + 0.012 * len(text) / 3, 0.048)
-    spot = np.array([0.53, 0.0, 0.0]) - front * rng.uniform(0.02, 0.14) + right * rng.uniform(-0.07, 0.07)
+    spot = (
+        np.array([0.53, 0.0, 0.0])
+        - front * rng.uniform(0.02, 0.14)
+        + right * rng.uniform(-0.07, 0.07)
+    )
     if surface == "card":
         centre, up = spot + np.array([0, 0, 0.006]) + front * 0.06, -front
     else:
         centre, up = spot + np.array([0, 0, half[1] + 0.03]), np.array([0.0, 0.0, 1.0])
-    return _Plate(surface=surface, text=text, colour=colour, ink=ink, centre=centre, right=right, up=up, half=half)
+    return _Plate(
+        surface=surface,
+        text=text,
+        colour=colour,
+        ink=ink,
+        centre=centre,
+        right=right,
+        up=up,
+        half=half,
+    )
 
 
 def _rgba(rgb: tuple[int, int, int]) -> str:
@@ -137,7 +187,9 @@ def _object_xml(rng: np.random.Generator, number: int, o: _Placed) -> tuple[str,
         # Degrees by hand: the compilers of the robots' models read angles as radians.
         euler = " ".join(f"{np.radians(a):.5f}" for a in part.euler)
         at = " ".join(f"{p * o.scale:.5f}" for p in pos)
-        geoms.append(f'<geom name="{name}" {shape} pos="{at}" euler="{euler}" rgba="{_rgba(colour)}"/>')
+        geoms.append(
+            f'<geom name="{name}" {shape} pos="{at}" euler="{euler}" rgba="{_rgba(colour)}"/>'
+        )
     body = (
         f'<body name="object{number}" pos="{o.x:.4f} {o.y:.4f} 0" euler="0 0 {np.radians(o.yaw):.4f}">'
         f'<joint name="object{number}" type="free"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
@@ -158,7 +210,9 @@ def _scene_xml(
     mark = np.clip(np.asarray(table) * rng.uniform(0.82, 0.95), 0, 255).astype(int)
     rgb1, rgb2 = (" ".join(f"{c / 255:.3f}" for c in rgb) for rgb in (table, mark))
     builtin = pick(rng, ("flat", "gradient", "checker")) if table_colour != "wood" else "checker"
-    repeat = "1 24" if table_colour == "wood" else f"{int(rng.integers(2, 7))} {int(rng.integers(2, 7))}"
+    repeat = (
+        "1 24" if table_colour == "wood" else f"{int(rng.integers(2, 7))} {int(rng.integers(2, 7))}"
+    )
     sky = " ".join(f"{c:.2f}" for c in rng.uniform(0.35, 0.9, 3))
     ground = _rgba(tuple(int(c) for c in rng.integers(50, 190, 3)))  # type: ignore[arg-type]
     lights = (
@@ -201,7 +255,11 @@ def _scene_xml(
 
 
 def _render(
-    rng: np.random.Generator, robot: SimRobot | None, objects: list[_Placed], plate: _Plate | None, azimuth: float
+    rng: np.random.Generator,
+    robot: SimRobot | None,
+    objects: list[_Placed],
+    plate: _Plate | None,
+    azimuth: float,
 ) -> View | None:
     use_headless_gl()
     import mujoco
@@ -235,16 +293,28 @@ def _render(
                     continue
                 pixels, sign = lettered, Sign(surface=plate.surface, text=plate.text)
             size = IMAGE_SIZE
-            small = pixels.reshape(size, _SUPERSAMPLE, size, _SUPERSAMPLE, 3).mean((1, 3)).round().astype(np.uint8)
+            small = (
+                pixels.reshape(size, _SUPERSAMPLE, size, _SUPERSAMPLE, 3)
+                .mean((1, 3))
+                .round()
+                .astype(np.uint8)
+            )
             name = robot.name if robot else "none"
             colour = None if table_colour == "wood" else table_colour
-            meta = {"robot_model": name, "table_colour": colour, "things": [t.name for t in view.things]}
+            meta = {
+                "robot_model": name,
+                "table_colour": colour,
+                "things": [t.name for t in view.things],
+            }
             return replace(view, image=small, sign=sign, meta=meta)
     return None
 
 
 def _camera(rng: np.random.Generator, azimuth: float, near: bool) -> CameraPose:
-    a, e = np.radians(azimuth + rng.uniform(-8, 8)), np.radians(rng.uniform(32, 50) if near else rng.uniform(28, 62))
+    a, e = (
+        np.radians(azimuth + rng.uniform(-8, 8)),
+        np.radians(rng.uniform(32, 50) if near else rng.uniform(28, 62)),
+    )
     distance = rng.uniform(0.70, 0.86) if near else rng.uniform(0.62, 0.9)
     target = np.array([0.52, 0.0, 0.04]) + rng.uniform(-0.04, 0.04, 3)
     back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
@@ -260,10 +330,16 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
     full = robot.finger_range
     grips = {n: o.kind.grip * o.scale for n, o in enumerate(objects) if o.kind.grip}
     able = [n for n, grip in grips.items() if grip < 0.9 * full]
-    mode = pick(rng, ("free", "above", "above", "hold", "grasp")) if able else pick(rng, ("free", "free", "above"))
+    mode = (
+        pick(rng, ("free", "above", "above", "hold", "grasp"))
+        if able
+        else pick(rng, ("free", "free", "above"))
+    )
     opening, held, touched = full * (0.95 if rng.random() < 0.6 else 0.05), None, None
     if mode == "free":
-        target = np.array([rng.uniform(0.38, 0.66), rng.uniform(-0.18, 0.18), rng.uniform(0.17, 0.28)])
+        target = np.array(
+            [rng.uniform(0.38, 0.66), rng.uniform(-0.18, 0.18), rng.uniform(0.17, 0.28)]
+        )
     elif mode == "above":
         o = pick(rng, objects)
         target = np.array([o.x, o.y, o.kind.height * o.scale + rng.uniform(0.08, 0.14)])
@@ -291,7 +367,9 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
     }
 
 
-def _view(model, data, camera_id: int, ids: np.ndarray, objects, robot: SimRobot | None, state: dict) -> View | None:
+def _view(
+    model, data, camera_id: int, ids: np.ndarray, objects, robot: SimRobot | None, state: dict
+) -> View | None:
     """Everything but the pixels, or None where an object is hidden or cut off."""
     low = ids[_SUPERSAMPLE // 2 :: _SUPERSAMPLE, _SUPERSAMPLE // 2 :: _SUPERSAMPLE]
     things, masks, grasps, depths, positions = [], [], [], [], []
@@ -305,7 +383,9 @@ def _view(model, data, camera_id: int, ids: np.ndarray, objects, robot: SimRobot
             return None
         grip_mask = np.isin(low, list(grip)) if grip else mask
         centre = np.mean([data.geom_xpos[g] for g in geoms], axis=0)
-        things.append(Thing(name=o.name, noun=o.kind.noun, colour=o.colour, geoms=geoms, grasp_geoms=grip))
+        things.append(
+            Thing(name=o.name, noun=o.kind.noun, colour=o.colour, geoms=geoms, grasp_geoms=grip)
+        )
         masks.append(mask)
         grasps.append(grip_mask)
         positions.append(centre)
@@ -317,7 +397,8 @@ def _view(model, data, camera_id: int, ids: np.ndarray, objects, robot: SimRobot
         fingers = {
             g
             for g in range(model.ngeom)
-            if "finger" in model.body(model.geom_bodyid[g]).name and not model.geom(g).name.startswith("object")
+            if "finger" in model.body(model.geom_bodyid[g]).name
+            and not model.geom(g).name.startswith("object")
         }
         if np.isin(low, list(fingers)).sum() >= 12 and 0.03 < x < 0.97 and 0.03 < y < 0.97:
             gripper = (float(x), float(y))

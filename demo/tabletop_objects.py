@@ -48,13 +48,25 @@ def _rod(radius: float, half: float, pos: tuple[float, float, float], **kw) -> P
 _FLAT = (0.0, 90.0, 0.0)  # a rod along x
 
 KINDS: tuple[ObjectKind, ...] = (
-    ObjectKind(noun="cube", radius=0.75, height=1.0, grip=0.5, parts=(_box((0.5, 0.5, 0.5), (0, 0, 0.5)),)),
     ObjectKind(
-        noun="ball", radius=0.6, height=1.1, grip=0.55, parts=(Part(type="sphere", size=(0.55,), pos=(0, 0, 0.55)),)
+        noun="cube", radius=0.75, height=1.0, grip=0.5, parts=(_box((0.5, 0.5, 0.5), (0, 0, 0.5)),)
     ),
-    ObjectKind(noun="cylinder", radius=0.5, height=1.4, grip=0.42, parts=(_rod(0.42, 0.7, (0, 0, 0.7)),)),
     ObjectKind(
-        noun="cone", radius=0.6, height=1.3, parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="cone"),), grip=0.3
+        noun="ball",
+        radius=0.6,
+        height=1.1,
+        grip=0.55,
+        parts=(Part(type="sphere", size=(0.55,), pos=(0, 0, 0.55)),),
+    ),
+    ObjectKind(
+        noun="cylinder", radius=0.5, height=1.4, grip=0.42, parts=(_rod(0.42, 0.7, (0, 0, 0.7)),)
+    ),
+    ObjectKind(
+        noun="cone",
+        radius=0.6,
+        height=1.3,
+        parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="cone"),),
+        grip=0.3,
     ),
     ObjectKind(
         noun="pyramid",
@@ -63,8 +75,18 @@ KINDS: tuple[ObjectKind, ...] = (
         parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="pyramid"),),
         grip=0.3,
     ),
-    ObjectKind(noun="star", radius=0.8, height=0.4, parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="star"),)),
-    ObjectKind(noun="ring", radius=0.85, height=0.4, parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="ring"),)),
+    ObjectKind(
+        noun="star",
+        radius=0.8,
+        height=0.4,
+        parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="star"),),
+    ),
+    ObjectKind(
+        noun="ring",
+        radius=0.85,
+        height=0.4,
+        parts=(Part(type="mesh", size=(), pos=(0, 0, 0), mesh="ring"),),
+    ),
     ObjectKind(
         noun="bottle",
         radius=0.45,
@@ -171,7 +193,9 @@ def _star() -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     return _fan(np.c_[radii * np.cos(angles), radii * np.sin(angles)], 0.36)
 
 
-def _pointed(sides: int, radius: float, height: float) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+def _pointed(
+    sides: int, radius: float, height: float
+) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     angles = np.arange(sides) * 2 * np.pi / sides + np.pi / 4
     base = np.c_[radius * np.cos(angles), radius * np.sin(angles), np.zeros(sides)]
     vertices = np.vstack([base, [(0, 0, 0), (0, 0, height)]])
@@ -184,9 +208,13 @@ def _pointed(sides: int, radius: float, height: float) -> tuple[np.ndarray, list
 
 def _torus() -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     big, small = 24, 10
-    u, v = np.meshgrid(np.arange(big) * 2 * np.pi / big, np.arange(small) * 2 * np.pi / small, indexing="ij")
+    u, v = np.meshgrid(
+        np.arange(big) * 2 * np.pi / big, np.arange(small) * 2 * np.pi / small, indexing="ij"
+    )
     around = 0.6 + 0.2 * np.cos(v)
-    vertices = np.stack([around * np.cos(u), around * np.sin(u), 0.2 + 0.2 * np.sin(v)], -1).reshape(-1, 3)
+    vertices = np.stack(
+        [around * np.cos(u), around * np.sin(u), 0.2 + 0.2 * np.sin(v)], -1
+    ).reshape(-1, 3)
     faces = []
     for i in range(big):
         for j in range(small):

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 1920
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<video>",
+)
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
 #: Order matters: "0." (of coordinates), one capital, one digit, a lower-case word with its blank, punctuation with

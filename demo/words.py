@@ -63,7 +63,9 @@ def word(rng: np.random.Generator, split: Split = "train", *, low: int = 3, high
             elif kind < 0.8:
                 text = _invented(rng)
             else:
-                text = "".join(chr(65 + int(c)) for c in rng.integers(26, size=rng.integers(low, high + 1)))
+                text = "".join(
+                    chr(65 + int(c)) for c in rng.integers(26, size=rng.integers(low, high + 1))
+                )
             if low <= len(text) <= high:
                 return text
 

@@ -6,7 +6,10 @@ from __future__ import annotations
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM, and what to say; not a KeyboardInterrupt, to which typer gives an exit code of its own."""
 
-    def __init__(self, says: str = "stopped; what was committed is kept, and the same command goes on from there"):
+    def __init__(
+        self,
+        says: str = "stopped; what was committed is kept, and the same command goes on from there",
+    ):
         super().__init__(says)
 
 

@@ -31,12 +31,17 @@ class Stage:
     @property
     def sentence(self) -> str:
         """What it does, with a capital and a stop."""
-        return self.does[0].upper() + self.does[1:] + ("" if self.does.endswith(("?", "...")) else ".")
+        return (
+            self.does[0].upper() + self.does[1:] + ("" if self.does.endswith(("?", "...")) else ".")
+        )
 
 
 FLOW: tuple[Stage, ...] = (
     Stage(name="demos", does="record robot demonstrations from a simulator's experts", seeded=True),
-    Stage(name="sources", does="read the pool and the robot data into one index; count and keep what is rejected"),
+    Stage(
+        name="sources",
+        does="read the pool and the robot data into one index; count and keep what is rejected",
+    ),
     Stage(name="embed", does="frozen-encoder features for every sample", needs=("sources",)),
     Stage(
         name="category",
@@ -94,8 +99,17 @@ FLOW: tuple[Stage, ...] = (
         may_use=("midtrain", "demos"),
         seeded=True,
     ),
-    Stage(name="evaluate", does="closed-loop success at checkpoints", may_use=("finetune",), seeded=True),
-    Stage(name="retain", does="what the VLM keeps: question sets before and after", needs=("midtrain",)),
+    Stage(
+        name="evaluate",
+        does="closed-loop success at checkpoints",
+        may_use=("finetune",),
+        seeded=True,
+    ),
+    Stage(
+        name="retain",
+        does="what the VLM keeps: question sets before and after",
+        needs=("midtrain",),
+    ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in FLOW}

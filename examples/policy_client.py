@@ -15,7 +15,9 @@ import time
 
 import numpy as np
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "evaluation" / "simulators"))
+sys.path.append(
+    str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "evaluation" / "simulators")
+)
 
 import wire  # pyright: ignore[reportMissingImports]
 
@@ -38,7 +40,9 @@ class PolicyClient:
         arrays = {"images": image[None]}
         if state is not None:
             arrays["reference"] = np.asarray(state, np.float32)[None]
-        return self._ask("observation", "actions", {"instruction": instruction}, arrays)[1]["actions"][0]
+        return self._ask("observation", "actions", {"instruction": instruction}, arrays)[1][
+            "actions"
+        ][0]
 
     def close(self):
         wire.send(self.connection, "close")
@@ -55,13 +59,23 @@ class PolicyClient:
 def main():
     client = PolicyClient(sys.argv[1], int(sys.argv[2]))
     print("policy:", client.facts)
-    camera = np.random.default_rng(0).integers(0, 255, (224, 224, 3), dtype=np.uint8)  # a robot's camera stands here
+    camera = np.random.default_rng(0).integers(
+        0, 255, (224, 224, 3), dtype=np.uint8
+    )  # a robot's camera stands here
     wanted = client.facts.get("reference")
-    state = np.zeros(len(wanted["names"])) if wanted else None  # and its present state here, in the order of the names
+    state = (
+        np.zeros(len(wanted["names"])) if wanted else None
+    )  # and its present state here, in the order of the names
     for _ in range(3):
         started = time.perf_counter()
         actions = client.act(camera, sys.argv[3], state)
-        print(actions.shape, "in", round(1000 * (time.perf_counter() - started)), "ms; first:", actions[0].round(3))
+        print(
+            actions.shape,
+            "in",
+            round(1000 * (time.perf_counter() - started)),
+            "ms; first:",
+            actions[0].round(3),
+        )
     client.close()
 
 

@@ -26,15 +26,25 @@ def main() -> None:
         "What another measure or strategy would have chosen: one row for every selection that was made.",
         ("measure", "score", "select"),
     )
-    if not any(artifact.stage == "select" for artifact in view.done.values()):  # of any score, not the one in view
+    if not any(
+        artifact.stage == "select" for artifact in view.done.values()
+    ):  # of any score, not the one in view
         needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
-    keys = tuple(sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust")))
+    keys = tuple(
+        sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust"))
+    )
     rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
-    shown = pd.DataFrame(table(rows)).drop(columns="peak memory, MB", errors="ignore")  # it follows run order
+    shown = pd.DataFrame(table(rows)).drop(
+        columns="peak memory, MB", errors="ignore"
+    )  # it follows run order
     shown = shown.rename(columns={"memory added, MB": "MB added"})
-    shares = [name for name in shown.columns if name == "near content" or name.endswith(", success")]
+    shares = [
+        name for name in shown.columns if name == "near content" or name.endswith(", success")
+    ]
     shown[shares] = shown[shares].astype(float) * 100
-    st.dataframe(shown, hide_index=True, column_config=_columns(shown), height="content", placeholder="–")
+    st.dataframe(
+        shown, hide_index=True, column_config=_columns(shown), height="content", placeholder="–"
+    )
     known = [row for row in rows if row.planted is not None]
     if known:
         st.subheader("Near content found", anchor=False, help=glossary.PLANTED)
@@ -48,9 +58,14 @@ def main() -> None:
     else:
         st.caption(f":material/info: {escape(NO_TRUTH)}")
     st.subheader("The paper's Table 2", anchor=False)
-    st.caption("InternVL3.5-1B, as published (arXiv 2604.20012): success after mid-training and fine-tuning. Not ours.")
+    st.caption(
+        "InternVL3.5-1B, as published (arXiv 2604.20012): success after mid-training and fine-tuning. Not ours."
+    )
     st.dataframe(
-        pd.DataFrame(PAPER, columns=["selection", "CALVIN, average length", "SimplerEnv-Bridge, %", "LIBERO-10, %"]),
+        pd.DataFrame(
+            PAPER,
+            columns=["selection", "CALVIN, average length", "SimplerEnv-Bridge, %", "LIBERO-10, %"],
+        ),
         hide_index=True,
         height="content",
     )
@@ -80,12 +95,16 @@ def _columns(shown: pd.DataFrame) -> dict:
         "near content": column.NumberColumn(format="%.1f %%", help=glossary.PLANTED),
         "diversity": column.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
         "MMD² after": column.NumberColumn(format="%.3f", help=glossary.MMD),
-        "seconds": column.NumberColumn(format="%.1f", help="Fitting the measure, scoring the pool, selecting."),
+        "seconds": column.NumberColumn(
+            format="%.1f", help="Fitting the measure, scoring the pool, selecting."
+        ),
         "MB added": column.NumberColumn(format="localized", help=ADDED),
     }
     for name in shown.columns:
         if name.endswith(", success"):
-            found[name] = column.NumberColumn(format="%.1f %%", help="Mean over the policies trained on the selection.")
+            found[name] = column.NumberColumn(
+                format="%.1f %%", help="Mean over the policies trained on the selection."
+            )
         if name.endswith(", average length"):
             found[name] = column.NumberColumn(format="%.2f", help=glossary.AVERAGE_LENGTH)
     return found

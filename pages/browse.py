@@ -26,7 +26,10 @@ def main() -> None:
         _one(view)
         return
     page_header(
-        view, "Browse", "Look at the samples themselves; every card opens with a permanent link.", ("select", "sources")
+        view,
+        "Browse",
+        "Look at the samples themselves; every card opens with a permanent link.",
+        ("select", "sources"),
     )
     needs(view, "sources", shows="Samples appear here as soon as the sources are read.")
     _many(view)
@@ -50,13 +53,27 @@ def _context(view: View) -> None:
     like = st.query_params.get("like", "")
     if like:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(":material/near_me: In order of distance to", width="content", help=glossary.LIKE)
+            st.caption(
+                ":material/near_me: In order of distance to", width="content", help=glossary.LIKE
+            )
             st.text(like, width="content")
-            st.button("By score again", key="unlike", icon=":material/close:", type="tertiary", on_click=_unlike)
+            st.button(
+                "By score again",
+                key="unlike",
+                icon=":material/close:",
+                type="tertiary",
+                on_click=_unlike,
+            )
     if region_in_link(view) is not None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(":material/select: Inside the region drawn on the map", width="content")
-            st.button("Everywhere", key="unregion", icon=":material/close:", type="tertiary", on_click=_everywhere)
+            st.button(
+                "Everywhere",
+                key="unregion",
+                icon=":material/close:",
+                type="tertiary",
+                on_click=_everywhere,
+            )
 
 
 def _everywhere() -> None:
@@ -70,10 +87,14 @@ def _unlike() -> None:
 
 def _gallery(view: View, found: Found) -> None:
     rows, total = found.rows, len(found.rows)
-    bar = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    bar = st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    )
     with bar:
         st.markdown(f"**{numbers.counted(total, 'sample')}**")
-        tools = st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small")
+        tools = st.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+        )
     if found.note:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(f":material/info: {escape(found.note)}", width="content")
@@ -94,14 +115,25 @@ def _gallery(view: View, found: Found) -> None:
     with tools:
         marking = False
         if not view.workspace.read_only:
-            marking = st.toggle("Flag on cards", key="marking", help="Shows the four flags below every card.")
-            flagging.bulk(view, shown, what=f"page {number} of a gallery", title="Flag page", key="page")
+            marking = st.toggle(
+                "Flag on cards", key="marking", help="Shows the four flags below every card."
+            )
+            flagging.bulk(
+                view, shown, what=f"page {number} of a gallery", title="Flag page", key="page"
+            )
         st.segmented_control(
-            "Cards", PAGE_SIZES, default=PAGE_SIZES[0], required=True, key="cards", label_visibility="collapsed"
+            "Cards",
+            PAGE_SIZES,
+            default=PAGE_SIZES[0],
+            required=True,
+            key="cards",
+            label_visibility="collapsed",
         )
     with place:
         flagging.last_change(view, "browse")
-        query = {name: st.query_params.get_all(name) for name in st.query_params if name != "sample"}
+        query = {
+            name: st.query_params.get_all(name) for name in st.query_params if name != "sample"
+        }
         gallery(
             view,
             shown,
@@ -141,23 +173,31 @@ def _turn(number: int) -> None:
 def _one(view: View) -> None:
     """One sample, with the way to its neighbours in the result that the link describes."""
     sample = st.query_params["sample"]
-    st.query_params["sample"] = sample  # a link inside a page reaches the server but not the address bar
+    st.query_params["sample"] = (
+        sample  # a link inside a page reaches the server but not the address bar
+    )
     row = view.index.row_of(sample)
     left, right = st.columns([3, 7], vertical_alignment="bottom")
     left.title("Sample", anchor=False)
     left.text(sample)
-    steps = right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center")
+    steps = right.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center"
+    )
     with st.expander("The result it stands in", icon=":material/filter_list:"):
         asked = controls(view)
     rows = matching(view, asked).rows
     at = np.flatnonzero(rows == row)
     place = int(at[0]) if len(at) else None
-    if place is None:  # from another page, or a filter that it no longer passes: its neighbours in the data
+    if (
+        place is None
+    ):  # from another page, or a filter that it no longer passes: its neighbours in the data
         rows, place, where = np.arange(view.index.rows), row, "in the data"
     else:
         where = f"of {SHOW[asked['show']].lower()}"
     with steps:
-        st.caption(f"{numbers.whole(place + 1)} of {numbers.whole(len(rows))} {where}", width="content")
+        st.caption(
+            f"{numbers.whole(place + 1)} of {numbers.whole(len(rows))} {where}", width="content"
+        )
         for label, step, key in (("Previous", -1, "Left"), ("Next", 1, "Right")):
             there = 0 <= place + step < len(rows)
             st.button(
@@ -168,17 +208,30 @@ def _one(view: View) -> None:
                 on_click=_go,
                 args=(view, int(rows[place + step]) if there else row),
             )
-        st.button("Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape")
+        st.button(
+            "Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape"
+        )
     detail(view, row, below=lambda: _further(view, sample))
 
 
 def _further(view: View, sample: str) -> None:
     with st.container(horizontal=True):
         if view.chain.has("embed"):
-            st.button("More like this", icon=":material/near_me:", on_click=_like, args=(sample,), help=glossary.LIKE)
+            st.button(
+                "More like this",
+                icon=":material/near_me:",
+                on_click=_like,
+                args=(sample,),
+                help=glossary.LIKE,
+            )
         if view.chain.has("gap"):
             query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})
-            st.page_link("pages/map.py", label="Show on the map", icon=":material/scatter_plot:", query_params=query)
+            st.page_link(
+                "pages/map.py",
+                label="Show on the map",
+                icon=":material/scatter_plot:",
+                query_params=query,
+            )
 
 
 def _go(view: View, row: int) -> None:

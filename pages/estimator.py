@@ -49,10 +49,19 @@ COLUMNS = {
 def main() -> None:
     view = current()
     page_header(
-        view, "Estimator", "What learned to tell robot data from the pool, and how far to trust it.", ("estimator",)
+        view,
+        "Estimator",
+        "What learned to tell robot data from the pool, and how far to trust it.",
+        ("estimator",),
     )
     if not comparable(view.done):
-        needs(view, "sources", "embed", "estimator", shows="This page shows how the proximity estimator learned.")
+        needs(
+            view,
+            "sources",
+            "embed",
+            "estimator",
+            shows="This page shows how the proximity estimator learned.",
+        )
     runs = _chosen(view)
     if not runs:
         st.caption("Choose at least one estimator.")
@@ -71,12 +80,19 @@ def main() -> None:
         st.plotly_chart(estimators.rocs(_part(curves, "roc"), colours), config=BARE)
     with right:
         st.subheader("Precision and recall", anchor=False, help=glossary.AP)
-        st.plotly_chart(estimators.precision_recalls(_part(curves, "precision_recall"), colours), config=BARE)
+        st.plotly_chart(
+            estimators.precision_recalls(_part(curves, "precision_recall"), colours), config=BARE
+        )
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Calibration", anchor=False, help=glossary.ECE)
-        st.plotly_chart(estimators.reliabilities(_part(curves, "calibration"), colours), config=BARE)
-        errors = [f"{label} {numbers.decimal(a.metrics.get('calibration_error'))}" for label, a in runs.items()]
+        st.plotly_chart(
+            estimators.reliabilities(_part(curves, "calibration"), colours), config=BARE
+        )
+        errors = [
+            f"{label} {numbers.decimal(a.metrics.get('calibration_error'))}"
+            for label, a in runs.items()
+        ]
         said = errors[0].split(" ")[-1] if len(errors) == 1 else ", ".join(errors)
         st.caption(f"Expected calibration error: {escape(said)}")
     with right:
@@ -91,7 +107,11 @@ def main() -> None:
 def _chosen(view: View) -> dict[str, Artifact]:
     """Short label -> artifact. One is shown without asking."""
     there = comparable(view.done)
-    behind = {artifact.key for artifact in (view.chain.estimator, view.chain.measure) if artifact is not None}
+    behind = {
+        artifact.key
+        for artifact in (view.chain.estimator, view.chain.measure)
+        if artifact is not None
+    }
     mine = [label for label, artifact in there.items() if artifact.key in behind] or list(there)
     if len(there) == 1:
         picked = list(there)
@@ -108,7 +128,8 @@ def _chosen(view: View) -> dict[str, Artifact]:
         )
     shorts = [short_label(label) for label in picked]
     return {
-        short if shorts.count(short) == 1 else label: there[label] for label, short in zip(picked, shorts, strict=True)
+        short if shorts.count(short) == 1 else label: there[label]
+        for label, short in zip(picked, shorts, strict=True)
     }
 
 
@@ -117,15 +138,35 @@ def _numbers(artifact: Artifact) -> None:
     with st.grid(6, min_column_width=118, gap="small"):
         st.metric("Steps", numbers.whole(metrics.get("steps")), help=glossary.STOP, border=True)
         st.metric("AUROC", numbers.decimal(metrics.get("auroc")), help=glossary.AUROC, border=True)
-        st.metric("Avg. precision", numbers.decimal(metrics.get("average_precision")), help=glossary.AP, border=True)
-        st.metric("Calibration", numbers.decimal(metrics.get("calibration_error")), help=glossary.ECE, border=True)
-        st.metric("Accuracy", numbers.share(metrics.get("test_accuracy")), help=glossary.TEST_ACCURACY, border=True)
-        st.metric("Graded", numbers.share(metrics.get("graded_share")), help=glossary.GRADED, border=True)
+        st.metric(
+            "Avg. precision",
+            numbers.decimal(metrics.get("average_precision")),
+            help=glossary.AP,
+            border=True,
+        )
+        st.metric(
+            "Calibration",
+            numbers.decimal(metrics.get("calibration_error")),
+            help=glossary.ECE,
+            border=True,
+        )
+        st.metric(
+            "Accuracy",
+            numbers.share(metrics.get("test_accuracy")),
+            help=glossary.TEST_ACCURACY,
+            border=True,
+        )
+        st.metric(
+            "Graded", numbers.share(metrics.get("graded_share")), help=glossary.GRADED, border=True
+        )
 
 
 def _table(runs: dict[str, Artifact]) -> None:
     rows = [
-        {"estimator": label, **{words: artifact.metrics.get(name) for name, words in COLUMNS.items()}}
+        {
+            "estimator": label,
+            **{words: artifact.metrics.get(name) for name, words in COLUMNS.items()},
+        }
         for label, artifact in runs.items()
     ]
     st.dataframe(pd.DataFrame(rows).round(3), hide_index=True)
@@ -133,7 +174,10 @@ def _table(runs: dict[str, Artifact]) -> None:
 
 def _remarks(runs: dict[str, Artifact]) -> None:
     for label, artifact in runs.items():
-        lines = [f"{ICON[remark.level]} {escape(remark.text)}" for remark in remarks(artifact.metrics, artifact.config)]
+        lines = [
+            f"{ICON[remark.level]} {escape(remark.text)}"
+            for remark in remarks(artifact.metrics, artifact.config)
+        ]
         if len(runs) > 1:
             lines = [f"**{escape(label)}**", *lines[:1]]
         st.markdown("  \n".join(lines))
@@ -151,7 +195,9 @@ def _training(runs: dict[str, Artifact], colours: dict[str, str]) -> None:
     if len(runs) == 1:
         artifact, frame = next(iter(runs.values())), next(iter(steps.values()))
         figure = estimator.training(
-            frame, stopped_at=artifact.metrics.get("steps"), target=artifact.config.get("stop_accuracy")
+            frame,
+            stopped_at=artifact.metrics.get("steps"),
+            target=artifact.config.get("stop_accuracy"),
         )
     else:
         figure = estimators.learning(steps, colours)
@@ -174,7 +220,9 @@ def _separation(runs: dict[str, Artifact]) -> str:
     label = first
     with st.container(horizontal=True):
         if len(runs) > 1:
-            label = st.segmented_control("Estimator", list(runs), default=first, required=True, key="separation")
+            label = st.segmented_control(
+                "Estimator", list(runs), default=first, required=True, key="separation"
+            )
         scale: Scale = choice("Score as", ["logit", "probability"], key="scale")  # type: ignore[assignment]
     label = label if label in runs else first
     logit, robot = _held_out(str(runs[label].path))
@@ -210,7 +258,11 @@ def _confusion(artifact: Artifact) -> None:
 def _by_robot(runs: dict[str, Artifact]) -> None:
     """AUROC against the pool for each robot set."""
     rows = [
-        {"robot set": robot, **({"estimator": label} if len(runs) > 1 else {}), "AUROC": round(value, 3)}
+        {
+            "robot set": robot,
+            **({"estimator": label} if len(runs) > 1 else {}),
+            "AUROC": round(value, 3),
+        }
         for label, artifact in runs.items()
         for robot, value in (artifact.metrics.get("auroc_by_robot") or {}).items()
     ]

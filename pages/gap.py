@@ -43,8 +43,15 @@ PAPER_GROUPS = {
 
 def main() -> None:
     view = current()
-    page_header(view, "Gap", "How far the pool lies from the robot data in the encoder's feature space.", ("gap",))
-    needs(view, "sources", "embed", "gap", shows="This page compares every source with every other.")
+    page_header(
+        view,
+        "Gap",
+        "How far the pool lies from the robot data in the encoder's feature space.",
+        ("gap",),
+    )
+    needs(
+        view, "sources", "embed", "gap", shows="This page compares every source with every other."
+    )
     view = _chosen(view)
     facts = _facts(str(view.chain.gap.path))
     _summary(facts)
@@ -86,15 +93,26 @@ def _summary(facts: dict[str, Any]) -> None:
             ("Inside robot data", "within_robot"),
             ("Across", "across"),
         ):
-            st.metric(words, numbers.decimal(groups.get(name)), help=glossary.GAP_GROUPS, border=True)
-        st.metric("Pool to robot data", numbers.decimal(groups.get("pool_to_robot")), help=glossary.GAP, border=True)
+            st.metric(
+                words, numbers.decimal(groups.get(name)), help=glossary.GAP_GROUPS, border=True
+            )
+        st.metric(
+            "Pool to robot data",
+            numbers.decimal(groups.get("pool_to_robot")),
+            help=glossary.GAP,
+            border=True,
+        )
 
 
 def _matrix(facts: dict[str, Any]) -> None:
     st.subheader("Every source against every other", anchor=False, help=glossary.GAP)
     with st.container(horizontal=True):
-        scale = choice("Values", ["normalised", "raw"], key="values", help_text=glossary.GAP_NORMALISED)
-        order_by = choice("Order", ["clustered", "recipe"], key="order", help_text=glossary.GAP_ORDER)
+        scale = choice(
+            "Values", ["normalised", "raw"], key="values", help_text=glossary.GAP_NORMALISED
+        )
+        order_by = choice(
+            "Order", ["clustered", "recipe"], key="order", help_text=glossary.GAP_ORDER
+        )
     distances = np.asarray(facts["mmd2"], float)
     order = cluster_order(distances) if order_by == "clustered" else list(range(len(distances)))
     normalised = scale != "raw"
@@ -135,12 +153,17 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
     if selected is not None:
         groups["selected"] = selected
     st.plotly_chart(
-        gap.diversity_bars(facts["diversity"], groups, view.source_colours, PAPER_GROUPS), config=BARE, key="diversity"
+        gap.diversity_bars(facts["diversity"], groups, view.source_colours, PAPER_GROUPS),
+        config=BARE,
+        key="diversity",
     )
     with st.expander("The paper's figures", icon=":material/menu_book:"):
-        st.caption("arXiv 2604.20012, for its own pool and robot data with InternVL3.5-1B features. Not measured here.")
+        st.caption(
+            "arXiv 2604.20012, for its own pool and robot data with InternVL3.5-1B features. Not measured here."
+        )
         st.dataframe(
-            [{"set": name, "S(D) in the paper": value} for name, value in PAPER_DIVERSITY.items()], hide_index=True
+            [{"set": name, "S(D) in the paper": value} for name, value in PAPER_DIVERSITY.items()],
+            hide_index=True,
         )
 
 
@@ -150,7 +173,11 @@ def _selected_diversity(view: View) -> float | None:
     if score is None or select is None or not _cut_by_score(select):
         return None
     cut = select.metrics.get("cut_logit")
-    return None if cut is None else at_threshold(cached.parquet(str(score.path), "sweep.parquet"), cut)["diversity"]
+    return (
+        None
+        if cut is None
+        else at_threshold(cached.parquet(str(score.path), "sweep.parquet"), cut)["diversity"]
+    )
 
 
 def _cut_by_score(select: Artifact) -> bool:

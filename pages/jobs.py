@@ -48,7 +48,9 @@ def main() -> None:
     pages = max(math.ceil(len(shown) / PER_PAGE), 1)
     at = 1
     if pages > 1:
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(
+            horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+        ):
             st.caption(numbers.counted(len(shown), "job"))
             at = st.pagination(pages, key="jobs_page", bind="query-params")
     if not shown:
@@ -64,7 +66,9 @@ def _filtered(everything: list[Job], active: list[Job], show: str) -> list[Job]:
     if show == "ended":
         return [job for job in everything if job.id not in running]
     if show == "trouble":
-        return [job for job in everything if job.id not in running and job.state in ("failed", "lost")]
+        return [
+            job for job in everything if job.id not in running and job.state in ("failed", "lost")
+        ]
     return everything
 
 

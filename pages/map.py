@@ -11,7 +11,14 @@ from emt_core.explore.tables.map import rows_in
 from emt_core.workspace.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
-from pages.parts.map.figure import COLOURS, figure, found_rows, points_of, region_shown, usable_colours
+from pages.parts.map.figure import (
+    COLOURS,
+    figure,
+    found_rows,
+    points_of,
+    region_shown,
+    usable_colours,
+)
 from pages.parts.map.region import counts, make_up, region_gallery
 from pages.parts.map.views import another_map, encoder_name, map_name, saved_views
 from pages.parts.plain import escape
@@ -22,8 +29,19 @@ from pages.parts.view import View, current
 
 def main() -> None:
     view = current()
-    page_header(view, "Map", "How near the pool lies to the robot data, sample by sample.", ("gap", "embed", "sources"))
-    needs(view, "sources", "embed", "gap", shows="The map shows pool and robot data in the encoder's feature space.")
+    page_header(
+        view,
+        "Map",
+        "How near the pool lies to the robot data, sample by sample.",
+        ("gap", "embed", "sources"),
+    )
+    needs(
+        view,
+        "sources",
+        "embed",
+        "gap",
+        shows="The map shows pool and robot data in the encoder's feature space.",
+    )
     _explore(view)
 
 
@@ -107,9 +125,18 @@ def _chosen_map(view: View) -> View:
     ]
     if len(maps) < 2:
         return view
-    names = {label: map_name(view.done[label], label, encoder_name(view, view.done[label])) for label in maps}
+    names = {
+        label: map_name(view.done[label], label, encoder_name(view, view.done[label]))
+        for label in maps
+    }
     label = st.selectbox(
-        "Map", maps, format_func=names.get, key="map", bind="query-params", width=220, label_visibility="collapsed"
+        "Map",
+        maps,
+        format_func=names.get,
+        key="map",
+        bind="query-params",
+        width=220,
+        label_visibility="collapsed",
     )
     return replace(view, chain=replace(view.chain, gap=view.done[label]))
 

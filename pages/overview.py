@@ -80,10 +80,17 @@ def _flow(view: View) -> None:
         show_problem(error)
         return
     active = jobs.active_jobs(view.workspace)
-    coming = {entry["key"] for job in active for entry in job.instances if entry["state"] in ("todo", "waiting")}
+    coming = {
+        entry["key"]
+        for job in active
+        for entry in job.instances
+        if entry["state"] in ("todo", "waiting")
+    }
     step = next_step(states, coming)
     if step.button and any(not job.instances for job in active):
-        step = NextStep(kind="wait", label=step.label, sentence="A job has been launched and is starting.")
+        step = NextStep(
+            kind="wait", label=step.label, sentence="A job has been launched and is starting."
+        )
     _next(view, step)
     folds = folds_of(states)
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
@@ -119,8 +126,12 @@ def _next(view: View, step: NextStep) -> None:
                 link_to(name)
 
 
-def _picture(folds: list[Fold], states: list[InstanceStatus], chosen: str | None, headlines: dict[str, str]) -> None:
-    home = next((f.id for f in folds if chosen == f.id or any(chosen == m.label for m in f.members)), None)
+def _picture(
+    folds: list[Fold], states: list[InstanceStatus], chosen: str | None, headlines: dict[str, str]
+) -> None:
+    home = next(
+        (f.id for f in folds if chosen == f.id or any(chosen == m.label for m in f.members)), None
+    )
     figure = flow_picture(boxes_of(folds, headlines), edges_of(folds), chosen=home)
     st.plotly_chart(
         figure,

@@ -19,10 +19,17 @@ MODES = {"read": "Read", "edit": "Edit"}
 def main() -> None:
     view = current()
     page_header(
-        view, "Present", "The story for collaborators, from the gap to the results.", ("gap", "score", "select")
+        view,
+        "Present",
+        "The story for collaborators, from the gap to the results.",
+        ("gap", "score", "select"),
     )
     if not view.done:  # whatever has run can be told: a workspace of training runs alone too
-        needs(view, "sources", shows="A story is told from the gap, the scores, a selection and what came of them.")
+        needs(
+            view,
+            "sources",
+            shows="A story is told from the gap, the scores, a selection and what came of them.",
+        )
     name, story, mode = _choose(view)
     if mode == "edit":
         edit(view, name, story)
@@ -38,14 +45,25 @@ def _choose(view: View) -> tuple[str, Story, str]:
         mode = "read"
         if not view.workspace.read_only:
             mode = st.segmented_control(
-                "Mode", list(MODES), default="read", required=True, format_func=MODES.get, key="mode"
+                "Mode",
+                list(MODES),
+                default="read",
+                required=True,
+                format_func=MODES.get,
+                key="mode",
             )
         name = saved[0] if saved else DEFAULT
         if saved:
             if st.session_state.get("story") not in saved:
                 st.session_state.pop("story", None)
-            name = st.selectbox("Story", saved, key="story", bind="query-params", format_func=escape, width=260)
-    return name, load_story(view.workspace, recipe, name) if saved else first_story(), mode or "read"
+            name = st.selectbox(
+                "Story", saved, key="story", bind="query-params", format_func=escape, width=260
+            )
+    return (
+        name,
+        load_story(view.workspace, recipe, name) if saved else first_story(),
+        mode or "read",
+    )
 
 
 main()

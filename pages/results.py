@@ -105,13 +105,23 @@ def _summary(arms: list[Arm]) -> None:
     with st.grid(5, min_column_width=150, gap="small"):
         title = "Mean success" if len(arms) == 1 else f"Best: {escape(best.name)}"
         st.metric(title, numbers.share(best.rate), help=glossary.SUCCESS, border=True)
-        st.metric("95 % interval", _interval(best.low, best.high), help=glossary.WILSON, border=True)
+        st.metric(
+            "95 % interval", _interval(best.low, best.high), help=glossary.WILSON, border=True
+        )
         if best.average_length is not None:
             goals = len(best.runs[0].chosen["reached"])
             st.metric(
-                "Average length", f"{best.average_length:.2f} of {goals}", help=glossary.AVERAGE_LENGTH, border=True
+                "Average length",
+                f"{best.average_length:.2f} of {goals}",
+                help=glossary.AVERAGE_LENGTH,
+                border=True,
             )
-        st.metric("Episodes", numbers.whole(sum(arm.episodes for arm in arms)), help=glossary.LAYOUTS, border=True)
+        st.metric(
+            "Episodes",
+            numbers.whole(sum(arm.episodes for arm in arms)),
+            help=glossary.LAYOUTS,
+            border=True,
+        )
         step = results["chosen"]
         st.metric(
             "Checkpoint",
@@ -136,7 +146,9 @@ def _tasks(arms: list[Arm], colours: dict[str, str]) -> None:
                     "solved": row["successes"],
                     "success": numbers.share(row["rate"]),
                     "95 % interval": _interval(row["low"], row["high"]),
-                    "failures": ", ".join(f"{count} {_failure(kind)}" for kind, count in row["failures"].items()),
+                    "failures": ", ".join(
+                        f"{count} {_failure(kind)}" for kind, count in row["failures"].items()
+                    ),
                 }
                 for row in rows
             ],
@@ -167,12 +179,18 @@ def _comparison(arms: list[Arm], colours: dict[str, str]) -> None:
         key="reference",
         bind="query-params",
     )
-    found = _paired("|".join(str(run.artifact.path) for arm in arms for run in arm.runs), reference, _arms=arms)
+    found = _paired(
+        "|".join(str(run.artifact.path) for arm in arms for run in arm.runs), reference, _arms=arms
+    )
     tests = {difference.arm: difference for difference in found}
     seeds = any(len(arm.seeds) > 1 for arm in arms)
-    st.dataframe([_arm_row(arm, tests.get(arm.name), reference, seeds) for arm in arms], hide_index=True)
+    st.dataframe(
+        [_arm_row(arm, tests.get(arm.name), reference, seeds) for arm in arms], hide_index=True
+    )
     if not found:
-        st.caption("No two arms played the same layouts, so they cannot be paired. Give them the same evaluation seed.")
+        st.caption(
+            "No two arms played the same layouts, so they cannot be paired. Give them the same evaluation seed."
+        )
         return
     rows = [
         {
@@ -210,15 +228,21 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
     if arm.average_length is not None:
         row["average length"] = f"{arm.average_length:.2f}"
     if seeds:
-        row["by seed"] = ", ".join(f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds)
+        row["by seed"] = ", ".join(
+            f"{seed or '-'}: {numbers.share(rate)}" for seed, rate in arm.seeds
+        )
     over_seeds = ("95 % over seeds",) if seeds else ()
-    row |= dict.fromkeys((f"minus {reference}", *over_seeds, "better / worse", "p"), numbers.MISSING)
+    row |= dict.fromkeys(
+        (f"minus {reference}", *over_seeds, "better / worse", "p"), numbers.MISSING
+    )
     if test is not None:
         pair = test.paired
         row[f"minus {reference}"] = f"{100 * pair.difference:+.1f} points"
         if seeds:
             row["95 % over seeds"] = (
-                _points(*test.seed_interval) if test.seed_interval else f"needs {FEWEST_SEEDS} seeds"
+                _points(*test.seed_interval)
+                if test.seed_interval
+                else f"needs {FEWEST_SEEDS} seeds"
             )
         row["better / worse"] = f"{pair.better} / {pair.worse} of {pair.cases}"
         row["p"] = f"{test.p_adjusted:.2g}"
@@ -229,7 +253,11 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
 
 def _said(difference: Difference) -> str:
     """What a comparison says in one sentence: of the way of training, of these runs, or nothing."""
-    arm, reference, points = escape(difference.arm), escape(difference.reference), 100 * difference.paired.difference
+    arm, reference, points = (
+        escape(difference.arm),
+        escape(difference.reference),
+        100 * difference.paired.difference,
+    )
     apart = f"**{arm}** is {abs(points):.1f} points {'above' if points >= 0 else 'below'} **{reference}**"
     over = difference.seed_interval
     if difference.shown_by == "seeds" and over is not None:
@@ -269,7 +297,10 @@ def _empty(view: View) -> None:
         if view.workspace.read_only:
             pass
         elif planned:
-            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until evaluate", language="bash")
+            st.code(
+                f"emt run {view.recipe_file} --workspace {view.workspace.path} --until evaluate",
+                language="bash",
+            )
             st.button(
                 "Run up to evaluate",
                 type="primary",
@@ -279,7 +310,9 @@ def _empty(view: View) -> None:
                 key="run-missing",
             )
         else:
-            st.markdown("This recipe has no `evaluate` yet. Behind a `finetune` stage, add for example:")
+            st.markdown(
+                "This recipe has no `evaluate` yet. Behind a `finetune` stage, add for example:"
+            )
             st.code(HOW, language="yaml")
             st.markdown("Whether a simulator works on this machine, its own controller shows:")
             st.code("emt check-benchmark metaworld", language="bash")
@@ -289,7 +322,9 @@ def _empty(view: View) -> None:
 def _planned(view: View) -> bool:
     from emt_core.recipe.recipe import load_recipe
 
-    return view.recipe_file is not None and any(i.stage == "evaluate" for i in load_recipe(view.recipe_file).instances)
+    return view.recipe_file is not None and any(
+        i.stage == "evaluate" for i in load_recipe(view.recipe_file).instances
+    )
 
 
 main()

@@ -43,7 +43,13 @@ def main() -> None:
         "How near each part of the pool is to the robot data, as the chosen score sees it.",
         ("score", "estimator", "measure", "category"),
     )
-    needs(view, "sources", "embed", "score", shows="This page shows how scores spread over sources and categories.")
+    needs(
+        view,
+        "sources",
+        "embed",
+        "score",
+        shows="This page shows how scores spread over sources and categories.",
+    )
     _summary(view)
     look = _controls(view)
     cut = _cut(view, look)
@@ -63,7 +69,10 @@ def main() -> None:
     if view.chain.has("estimator"):
         query = {"recipe": view.recipe} if view.recipe else None
         st.page_link(
-            "pages/estimator.py", label="How the estimator learned", icon=":material/show_chart:", query_params=query
+            "pages/estimator.py",
+            label="How the estimator learned",
+            icon=":material/show_chart:",
+            query_params=query,
         )
 
 
@@ -88,11 +97,16 @@ def _roles(view: View, look: Look, cut: float | None) -> None:
     if look.after:
         data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
     st.plotly_chart(
-        distributions.histogram(data, colours, axis=look.axis, log=look.log, cut=cut, labels=labels), config=BARE
+        distributions.histogram(
+            data, colours, axis=look.axis, log=look.log, cut=cut, labels=labels
+        ),
+        config=BARE,
     )
     _, outside = _edges(str(view.chain.score.path), look.scale, _view=view)
     if outside:
-        st.caption(f"{numbers.counted(outside, 'score')} far beyond the others: counted at the ends of the axis.")
+        st.caption(
+            f"{numbers.counted(outside, 'score')} far beyond the others: counted at the ends of the axis."
+        )
 
 
 def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[str, str]) -> None:
@@ -100,12 +114,16 @@ def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[st
     data = _binned(artifacts, by, look.scale, _view=view).by_median()
     chosen = None
     if look.after:
-        chosen = _binned(f"{artifacts}|{view.chain.select.path}", f"{by} selected", look.scale, _view=view)
+        chosen = _binned(
+            f"{artifacts}|{view.chain.select.path}", f"{by} selected", look.scale, _view=view
+        )
         if by == "source":
             data = data.pick([name for name in data.names if name in _pool_sources(view)])
     draw = distributions.violins if look.shape == "violins" else distributions.histograms
     st.plotly_chart(
-        draw(data, colours, axis=look.axis, log=look.log, cut=cut, chosen=chosen), config=BARE, key=f"groups-{by}"
+        draw(data, colours, axis=look.axis, log=look.log, cut=cut, chosen=chosen),
+        config=BARE,
+        key=f"groups-{by}",
     )
 
 
@@ -118,13 +136,33 @@ def _summary(view: View) -> None:
     finite = np.isfinite(view.logits)
     pool = view.is_pool
     with st.grid(6, min_column_width=118, gap="small"):
-        st.metric("Pool scored", numbers.short(int((finite & pool).sum())), help=glossary.POOL, border=True)
-        st.metric("Robot frames", numbers.short(int((finite & ~pool).sum())), help=glossary.ROBOT, border=True)
+        st.metric(
+            "Pool scored",
+            numbers.short(int((finite & pool).sum())),
+            help=glossary.POOL,
+            border=True,
+        )
+        st.metric(
+            "Robot frames",
+            numbers.short(int((finite & ~pool).sum())),
+            help=glossary.ROBOT,
+            border=True,
+        )
         if "auroc" in metrics:
             st.metric("AUROC", numbers.decimal(metrics["auroc"]), help=glossary.AUROC, border=True)
-            st.metric("Avg. precision", numbers.decimal(metrics["average_precision"]), help=glossary.AP, border=True)
+            st.metric(
+                "Avg. precision",
+                numbers.decimal(metrics["average_precision"]),
+                help=glossary.AP,
+                border=True,
+            )
         if view.score_scale.is_logit:
-            st.metric("Calibration", numbers.decimal(metrics.get("calibration_error")), help=glossary.ECE, border=True)
+            st.metric(
+                "Calibration",
+                numbers.decimal(metrics.get("calibration_error")),
+                help=glossary.ECE,
+                border=True,
+            )
             st.metric("Steps", numbers.whole(metrics.get("steps")), help=glossary.STOP, border=True)
 
 
@@ -133,7 +171,9 @@ def _held_out(view: View) -> dict[str, Any]:
     itself, and not even those where telling robots from pool says nothing about it."""
     made_by = view.chain.estimator or view.chain.measure
     own = made_by.metrics if made_by and view.score_scale.is_logit else {}
-    return own | ((view.chain.score.metrics.get("heldout") or {}) if view.score_scale.compared else {})
+    return own | (
+        (view.chain.score.metrics.get("heldout") or {}) if view.score_scale.compared else {}
+    )
 
 
 def _controls(view: View) -> Look:
@@ -142,11 +182,18 @@ def _controls(view: View) -> Look:
     after = False
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if score.is_logit:
-            scale = choice("Score as", ["logit", "probability"], key="scale", help_text=glossary.SCALE)
+            scale = choice(
+                "Score as", ["logit", "probability"], key="scale", help_text=glossary.SCALE
+            )
         heights = choice("Heights", ["linear", "log"], key="axis")
         shape = choice("Groups as", ["violins", "histograms"], key="shape")
         if view.chain.has("select"):
-            shown = choice("Selection", ["before", "before and after"], key="after", help_text=glossary.BEFORE_AFTER)
+            shown = choice(
+                "Selection",
+                ["before", "before and after"],
+                key="after",
+                help_text=glossary.BEFORE_AFTER,
+            )
             after = shown == "before and after"
     axis = PROBABILITY if scale == "probability" else score.title
     return Look(scale, axis, heights == "log", shape, after)  # type: ignore[arg-type]
@@ -209,10 +256,15 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
         return
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
-        st.plotly_chart(distributions.histogram(data, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut), config=BARE)
+        st.plotly_chart(
+            distributions.histogram(data, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut),
+            config=BARE,
+        )
     chosen = None
     if look.after:
-        chosen = _binned(f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view)
+        chosen = _binned(
+            f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view
+        )
     with facts_at:
         st.metric(
             "Spatial scores higher",
@@ -227,13 +279,21 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                     above = float(counts[data.centres >= cut].sum() / counts.sum())
                     st.metric(f"Above cut, {side}", numbers.share(above))
             if chosen is not None:
-                for side, kept, there in zip(("spatial", "text"), chosen.totals, data.totals, strict=True):
-                    st.metric(f"Selected, {side}", numbers.share(float(kept / there)), help=glossary.SIDE_SELECTED)
+                for side, kept, there in zip(
+                    ("spatial", "text"), chosen.totals, data.totals, strict=True
+                ):
+                    st.metric(
+                        f"Selected, {side}",
+                        numbers.share(float(kept / there)),
+                        help=glossary.SIDE_SELECTED,
+                    )
     if chosen is not None and chosen.totals.any():
         with figure_at:
             st.caption("The same after selection")
             st.plotly_chart(
-                distributions.histogram(chosen, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut, height=260),
+                distributions.histogram(
+                    chosen, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut, height=260
+                ),
                 config=BARE,
                 key="sides-selected",
             )

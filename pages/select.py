@@ -18,8 +18,20 @@ from pages.parts.view import View, current
 
 def main() -> None:
     view = current()
-    page_header(view, "Select", "Choose how much of the pool to keep, and see what that keeps.", ("select", "category"))
-    needs(view, "sources", "embed", "score", "category", shows="Here scores become a selection, tuned by eye.")
+    page_header(
+        view,
+        "Select",
+        "Choose how much of the pool to keep, and see what that keeps.",
+        ("select", "category"),
+    )
+    needs(
+        view,
+        "sources",
+        "embed",
+        "score",
+        "category",
+        shows="Here scores become a selection, tuned by eye.",
+    )
     _tune(view)
     saved(view)
     compare(view)

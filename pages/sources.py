@@ -34,9 +34,16 @@ ROLE_BADGE = {"pool": ":blue-badge[pool]", "robot": ":orange-badge[robot data]"}
 
 def main() -> None:
     view = current()
-    page_header(view, "Sources", "What goes in: the pool, the robot data, and every row left out.", ("sources",))
+    page_header(
+        view,
+        "Sources",
+        "What goes in: the pool, the robot data, and every row left out.",
+        ("sources",),
+    )
     if view.recipe_file is None:
-        needs(view, "sources", shows="Each source appears here with its counts, images and episodes.")
+        needs(
+            view, "sources", shows="Each source appears here with its counts, images and episodes."
+        )
         return
     recipe = _recipe(view)
     label = st.session_state["_sources_label"] = _label(view, recipe)
@@ -51,9 +58,17 @@ def main() -> None:
         return
     _changed(view, label, wanted)
     name = st.query_params.get("source")
-    found = next((s for s in view.index.sources if s.name == name), None) if view.chain.has("sources") else None
+    found = (
+        next((s for s in view.index.sources if s.name == name), None)
+        if view.chain.has("sources")
+        else None
+    )
     if found is not None:
-        detail(view, found, editable=not view.workspace.read_only and any(s.name == name for s in wanted))
+        detail(
+            view,
+            found,
+            editable=not view.workspace.read_only and any(s.name == name for s in wanted),
+        )
         return
     if name is not None:
         st.query_params.pop("source")
@@ -71,10 +86,16 @@ def _recipe(view: View) -> Recipe | None:
 def _label(view: View, recipe: Recipe | None) -> str:
     """The `sources` instance that is shown: the one this chain was made from, else the recipe's first."""
     if view.chain.has("sources"):
-        mine = [n for n in labels_of(view.done, "sources") if view.done[n].key == view.chain.sources.key]
+        mine = [
+            n for n in labels_of(view.done, "sources") if view.done[n].key == view.chain.sources.key
+        ]
         if mine:
             return mine[-1].partition("@")[0]
-    return next((i.label for i in recipe.instances if i.stage == "sources"), "sources") if recipe else "sources"
+    return (
+        next((i.label for i in recipe.instances if i.stage == "sources"), "sources")
+        if recipe
+        else "sources"
+    )
 
 
 def _as_read_last(view: View, label: str) -> View:
@@ -106,7 +127,11 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
     """The recipe says something else than what was read: say so, and offer to read again."""
     if not wanted:
         return
-    found = Changes() if not view.chain.has("sources") else changes(wanted, view.chain.sources.config["sources"])
+    found = (
+        Changes()
+        if not view.chain.has("sources")
+        else changes(wanted, view.chain.sources.config["sources"])
+    )
     if view.chain.has("sources") and not found:
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -116,7 +141,9 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
                 "  \nEverything made from them is stale until it runs again; what is shown here is what was read last."
             )
         else:
-            st.markdown(":gray[:material/radio_button_unchecked:] **The sources have not been read yet.**")
+            st.markdown(
+                ":gray[:material/radio_button_unchecked:] **The sources have not been read yet.**"
+            )
         if not view.workspace.read_only:
             st.button(
                 "Run sources",
@@ -135,12 +162,25 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
 def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
     if view.chain.has("sources"):
         _totals(view)
-    read = {source.name: source for source in view.index.sources} if view.chain.has("sources") else {}
-    names = [*(s.name for s in wanted), *(name for name in read if all(s.name != name for s in wanted))]
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    read = (
+        {source.name: source for source in view.index.sources} if view.chain.has("sources") else {}
+    )
+    names = [
+        *(s.name for s in wanted),
+        *(name for name in read if all(s.name != name for s in wanted)),
+    ]
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
         st.subheader(numbers.counted(len(names), "source"), anchor=False)
         if not view.workspace.read_only and wanted:
-            st.button("Add a source", icon=":material/add:", on_click=_edit, args=("new",), key="add-source")
+            st.button(
+                "Add a source",
+                icon=":material/add:",
+                on_click=_edit,
+                args=("new",),
+                key="add-source",
+            )
     pages = -(-len(names) // CARDS)
     page = 1
     if pages > 1:
@@ -151,7 +191,9 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
         for name in names[(page - 1) * CARDS : page * CARDS]:
             with st.container(border=True, gap="xsmall", height="stretch"):
                 if name in read:
-                    slots[name] = _card(view, read[name], removed=bool(wanted) and name not in configs)
+                    slots[name] = _card(
+                        view, read[name], removed=bool(wanted) and name not in configs
+                    )
                 else:
                     _unread_card(view, configs[name])
     if view.chain.has("sources"):
@@ -159,7 +201,9 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
         _table(view)
     for name, slot in slots.items():
         if slot is not None:
-            slot.image(_strip(str(view.chain.sources.path), name, _view=view), width="stretch", alt="")
+            slot.image(
+                _strip(str(view.chain.sources.path), name, _view=view), width="stretch", alt=""
+            )
     if slots:
         _drawn_before().add(str(view.chain.sources.path))
 
@@ -181,7 +225,9 @@ def _totals(view: View) -> None:
         st.metric("Pool samples", numbers.short(metrics["pool"]), help=glossary.POOL, border=True)
         st.metric("Robot frames", numbers.short(metrics["robot"]), help=glossary.ROBOT, border=True)
         st.metric("Left out", numbers.short(rejected), help=glossary.REJECTED, border=True)
-        st.metric("Text only", numbers.short(metrics["text_only"]), help=glossary.TEXT_ONLY, border=True)
+        st.metric(
+            "Text only", numbers.short(metrics["text_only"]), help=glossary.TEXT_ONLY, border=True
+        )
         st.metric("Several images", numbers.short(metrics["multi_image"]), border=True)
         total = sum(source.facts["bytes"] for source in view.index.sources)
         st.metric("On disk", numbers.size(total), help=glossary.SOURCE_BYTES, border=True)
@@ -191,14 +237,27 @@ def _card(view: View, source: SourceRange, *, removed: bool) -> DeltaGenerator |
     """A card. The first time pictures are made after all cards are drawn: then their place is returned, which a clear
     strip of the same size holds until they come."""
     facts = source.facts
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
-        st.markdown(f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(facts['format'])}]]")
+    with st.container(
+        horizontal=True,
+        vertical_alignment="center",
+        horizontal_alignment="distribute",
+        gap="xsmall",
+    ):
+        st.markdown(
+            f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(facts['format'])}]]"
+        )
         st.button(
-            "Open", icon=":material/open_in_full:", key=f"open-{source.name}", on_click=_open, args=(source.name,)
+            "Open",
+            icon=":material/open_in_full:",
+            key=f"open-{source.name}",
+            on_click=_open,
+            args=(source.name,),
         )
     slot = None
     if str(view.chain.sources.path) in _drawn_before():
-        st.image(_strip(str(view.chain.sources.path), source.name, _view=view), width="stretch", alt="")
+        st.image(
+            _strip(str(view.chain.sources.path), source.name, _view=view), width="stretch", alt=""
+        )
     else:
         slot = st.empty()
         slot.image(webp_uri(contact_strip([], columns=TILES)), width="stretch", alt="")
@@ -219,11 +278,19 @@ def _card(view: View, source: SourceRange, *, removed: bool) -> DeltaGenerator |
 
 
 def _unread_card(view: View, source: SourceConfig) -> None:
-    st.markdown(f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(source.format)}]]")
+    st.markdown(
+        f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(source.format)}]]"
+    )
     st.text(source.path)
     st.caption(":gray[:material/radio_button_unchecked:] in the recipe, not read yet")
     if not view.workspace.read_only:
-        st.button("Edit", icon=":material/edit:", on_click=_edit, args=(source.name,), key=f"edit-{source.name}")
+        st.button(
+            "Edit",
+            icon=":material/edit:",
+            on_click=_edit,
+            args=(source.name,),
+            key=f"edit-{source.name}",
+        )
 
 
 def _open(name: str) -> None:
@@ -235,7 +302,8 @@ def _strip(artifact: str, name: str, *, _view: View) -> str:
     """The address of a seeded handful of the source's images; the same each time, so that cards do not jump."""
     source = next(s for s in _view.index.sources if s.name == name)
     thumbs = [
-        image_bytes(_view, row, sample.images[0], 2 * TILE_PX) for row, sample in handful(_view.index, source, TILES)
+        image_bytes(_view, row, sample.images[0], 2 * TILE_PX)
+        for row, sample in handful(_view.index, source, TILES)
     ]
     return webp_uri(contact_strip(thumbs, columns=TILES))
 
@@ -245,9 +313,9 @@ def _counts(sources: str, category: str, *, _view: View) -> np.ndarray:
     """int64 [sources, categories]."""
     kinds = _view.categories
     joint = _view.codes.astype(np.int64) * len(kinds.names) + kinds.codes
-    return np.bincount(joint[kinds.codes >= 0], minlength=len(_view.source_names) * len(kinds.names)).reshape(
-        len(_view.source_names), -1
-    )
+    return np.bincount(
+        joint[kinds.codes >= 0], minlength=len(_view.source_names) * len(kinds.names)
+    ).reshape(len(_view.source_names), -1)
 
 
 def _mix(view: View) -> None:
@@ -258,13 +326,20 @@ def _mix(view: View) -> None:
     counts = _counts(str(view.chain.sources.path), str(view.chain.category.path), _view=view)
     pool = [place for place, source in enumerate(view.index.sources) if source.role == "pool"]
     st.plotly_chart(
-        source_mix([view.source_names[p] for p in pool], view.categories.names, counts[pool], view.category_colours),
+        source_mix(
+            [view.source_names[p] for p in pool],
+            view.categories.names,
+            counts[pool],
+            view.category_colours,
+        ),
         config={"displayModeBar": False},
     )
 
 
 def _table(view: View) -> None:
-    box = st.expander("All counts as a table", icon=":material/table:", on_change="rerun", key="counts")
+    box = st.expander(
+        "All counts as a table", icon=":material/table:", on_change="rerun", key="counts"
+    )
     if not box.open:  # a closed box draws nothing: the browser would load what tables need
         return
     with box:
@@ -290,7 +365,11 @@ def _table(view: View) -> None:
         if rejects:
             st.markdown("**Left out, by reason**")
             st.dataframe(
-                [{"reason": glossary.reason(name), "rows": count} for name, count in rejects.items()], hide_index=True
+                [
+                    {"reason": glossary.reason(name), "rows": count}
+                    for name, count in rejects.items()
+                ],
+                hide_index=True,
             )
 
 

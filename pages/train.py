@@ -81,7 +81,8 @@ def _empty(view: View) -> None:
         for stage in planned:
             if not view.workspace.read_only:
                 st.code(
-                    f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}", language="bash"
+                    f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}",
+                    language="bash",
                 )
                 st.button(
                     f"Run up to {stage}",
@@ -92,7 +93,9 @@ def _empty(view: View) -> None:
                     key=f"train-{stage}",
                 )
         if not planned:
-            st.markdown("This recipe has no `midtrain` and no `finetune` yet. Is the model one that can be trained?")
+            st.markdown(
+                "This recipe has no `midtrain` and no `finetune` yet. Is the model one that can be trained?"
+            )
             st.code("emt check-model NAME", language="bash")
         launch_problem()
 
@@ -103,7 +106,9 @@ def _planned(view: View) -> list[str]:
     if view.recipe_file is None or not view.recipe_file.exists():
         return []
     entries = yaml.safe_load(view.recipe_file.read_text(encoding="utf-8")) or {}
-    return [stage for stage in KIND if any(str(entry).partition(".")[0] == stage for entry in entries)]
+    return [
+        stage for stage in KIND if any(str(entry).partition(".")[0] == stage for entry in entries)
+    ]
 
 
 def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:
@@ -144,7 +149,9 @@ def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
         first = _shown_first({name: by_name[name] for name in names})
         kept = [name for name in st.session_state.get("runs", first) if name in names]
         st.session_state["runs"] = kept or first
-        picked = st.multiselect("Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first; up to eight.")
+        picked = st.multiselect(
+            "Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first; up to eight."
+        )
         names = picked or names[:1]
     return [by_name[name] for name in names]
 
@@ -153,7 +160,15 @@ def _controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         choice("Over", list(AXES), key="over")
         st.slider(
-            "Smoothing", 0.0, 0.99, 0.6, 0.01, key="smoothing", width=260, help=glossary.SMOOTHING, bind="query-params"
+            "Smoothing",
+            0.0,
+            0.99,
+            0.6,
+            0.01,
+            key="smoothing",
+            width=260,
+            help=glossary.SMOOTHING,
+            bind="query-params",
         )
         st.toggle("Logarithmic loss", key="log-loss", bind="query-params")
 
@@ -167,12 +182,16 @@ def _gripper_loss(view: View, chosen: list[TrainingRun]) -> str:
     """What the gripper's loss is in all of them; a run under way has its recipe's setting."""
     configs = [run.artifact.config for run in chosen if run.artifact and run.stage == "finetune"]
     kinds = {config.get("action", {}).get("gripper_kind") for config in configs}
-    if view.recipe_file is not None and any(run.building and run.stage == "finetune" for run in chosen):
+    if view.recipe_file is not None and any(
+        run.building and run.stage == "finetune" for run in chosen
+    ):
         try:
             instances = load_recipe(view.recipe_file).instances
         except EmtError:
             return GRIPPER_LOSS[None]
-        kinds |= {i.config.action.gripper_kind for i in instances if isinstance(i.config, FinetuneConfig)}
+        kinds |= {
+            i.config.action.gripper_kind for i in instances if isinstance(i.config, FinetuneConfig)
+        }
     return GRIPPER_LOSS[kinds.pop() if len(kinds) == 1 else None]
 
 
@@ -188,13 +207,24 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
         return
     colours = curves.run_colours(list(frames))
     first = chosen[0]
-    _summary(first, frames.get(_name(first, chosen), next(iter(frames.values()))), several=len(chosen) > 1)
+    _summary(
+        first,
+        frames.get(_name(first, chosen), next(iter(frames.values()))),
+        several=len(chosen) > 1,
+    )
     loss = {"loss": "loss"} | {
         name: title
         for name, title in (("loss_arm", "arm loss (Huber)"), ("loss_gripper", gripper_loss))
         if any(name in frame for frame in frames.values())
     }
-    _figure(frames, colours, "loss", "loss", logarithmic=bool(st.session_state.get("log-loss")), height=380)
+    _figure(
+        frames,
+        colours,
+        "loss",
+        "loss",
+        logarithmic=bool(st.session_state.get("log-loss")),
+        height=380,
+    )
     others = [(name, title) for name, title in loss.items() if name != "loss"]
     others += [
         ("learning_rate", "learning rate"),
@@ -203,7 +233,9 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
         ("tokens_per_second", "tokens a second"),
         ("memory_mb", "memory, MB"),
     ]
-    shown = [(name, title) for name, title in others if any(name in frame for frame in frames.values())]
+    shown = [
+        (name, title) for name, title in others if any(name in frame for frame in frames.values())
+    ]
     cells = [place for _ in range(0, len(shown) + 1, 2) for place in st.columns(2, gap="large")]
     for place, (name, title) in zip(cells, shown, strict=False):
         with place:
@@ -254,14 +286,19 @@ def _figure(
         if name in frame:
             values = frame[name].to_numpy(float)
             x = frame[axis].to_numpy(float)
-            lines.append(curves.Line(name=label, colour=colours[label], x=x, y=values, shown=smoothed(values, weight)))
+            lines.append(
+                curves.Line(
+                    name=label, colour=colours[label], x=x, y=values, shown=smoothed(values, weight)
+                )
+            )
     figure = curves.curve(
         lines,
         x=AXIS_TITLES[axis],
         y=title,
         logarithmic=logarithmic,
         height=height,
-        legend=bool(title) and len(lines) > 1,  # the small figures have the colours of the large one
+        legend=bool(title)
+        and len(lines) > 1,  # the small figures have the colours of the large one
         ticks=".1e" if name == "learning_rate" else "",
     )
     st.plotly_chart(figure, config=BARE, key=f"curve-{name}")

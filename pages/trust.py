@@ -45,16 +45,27 @@ def main() -> None:
         _empty(view)
         return
     score = view.chain.score
-    mine = [label for label in labels if score and view.done[label].manifest["parents"].get("score") == score.key]
+    mine = [
+        label
+        for label in labels
+        if score and view.done[label].manifest["parents"].get("score") == score.key
+    ]
     shown = mine or labels
     label = shown[-1]
     if len(shown) > 1:
         label = st.selectbox(
-            "Report", shown[::-1], key="trust", bind="query-params", format_func=short_label, width=320
+            "Report",
+            shown[::-1],
+            key="trust",
+            bind="query-params",
+            format_func=short_label,
+            width=320,
         )
     artifact = view.done[label]
     report = _report(str(artifact.path))
-    st.markdown(f"About score **{escape(report['score'])}**, measured on {numbers.whole(artifact.rows)} pool samples.")
+    st.markdown(
+        f"About score **{escape(report['score'])}**, measured on {numbers.whole(artifact.rows)} pool samples."
+    )
     if not mine and view.score:
         with st.container(border=True):
             st.markdown(
@@ -88,9 +99,15 @@ def _empty(view: View) -> None:
             "Add one line to the recipe and run it again. `compare` names further scores of the recipe, for the "
             "agreement between measures; without it the score is audited alone."
         )
-        st.code("trust: {}                     # or: trust.learned: {compare: [knn, distance]}", language="yaml")
+        st.code(
+            "trust: {}                     # or: trust.learned: {compare: [knn, distance]}",
+            language="yaml",
+        )
         if not view.workspace.read_only:
-            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until trust", language="bash")
+            st.code(
+                f"emt run {view.recipe_file} --workspace {view.workspace.path} --until trust",
+                language="bash",
+            )
 
 
 def _overview(sections: dict[str, Any]) -> None:
@@ -119,7 +136,9 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
         _stability(artifact)
     elif name == "calibration" and section.get("reliability"):
         left, right = st.columns(2, gap="large", vertical_alignment="center")
-        left.plotly_chart(estimator.reliability(section["reliability"]), config=BARE, key="reliability")
+        left.plotly_chart(
+            estimator.reliability(section["reliability"]), config=BARE, key="reliability"
+        )
         right.caption(
             "On the dashed line, what the estimator says is what comes true. A curve steeper than the line: it claims "
             "too little (an early stop does that), and the order is unharmed; a flatter one: it claims too much, so "
@@ -130,7 +149,9 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
 
 
 def _planted(section: dict[str, Any]) -> None:
-    st.plotly_chart(trust.planted_dots(section["measures"], section["styles"]), config=BARE, key="planted")
+    st.plotly_chart(
+        trust.planted_dots(section["measures"], section["styles"]), config=BARE, key="planted"
+    )
     st.caption(
         f"Near content is {numbers.share(section['base_rate'])} of {numbers.whole(section['rows'])} samples whose "
         "truth is known. A cross far right of the circles: the measure sees style before content."
@@ -142,7 +163,8 @@ def _planted(section: dict[str, Any]) -> None:
         height="content",
         column_config={
             "AUROC": st.column_config.NumberColumn(
-                format="%.3f", help="0.5 is chance, 1 perfect: how surely a near sample ranks above a far one."
+                format="%.3f",
+                help="0.5 is chance, 1 perfect: how surely a near sample ranks above a far one.",
             ),
             "precision": percent,
             "near in all": percent,
@@ -209,9 +231,13 @@ def _audit(name: str, section: dict[str, Any]) -> None:
         st.caption(AUROC_OF[name])
     with right:
         fixed = name == "style" and all("fixed_overlap" in facts for facts in variants.values())
-        st.markdown("**Best share kept, by the score as it is**" if fixed else "**Best share kept**")
+        st.markdown(
+            "**Best share kept, by the score as it is**" if fixed else "**Best share kept**"
+        )
         field = "fixed_overlap" if fixed else "overlap"
-        figure = trust.audit_bars(variants, field, title="overlap with the unchanged samples' best share", chance=share)
+        figure = trust.audit_bars(
+            variants, field, title="overlap with the unchanged samples' best share", chance=share
+        )
         st.plotly_chart(figure, config=BARE, key=f"{name}-overlap")
         st.caption(
             f"How much of the best {numbers.share(share, 0)} would be selected just the same; the dashed line is what "
@@ -221,7 +247,9 @@ def _audit(name: str, section: dict[str, Any]) -> None:
         left, right = st.columns(2, gap="large", vertical_alignment="center")
         with left:
             st.markdown("**Rank correlation between them**")
-            figure = trust.agreement_matrix(section["between"]["names"], section["between"]["spearman"])
+            figure = trust.agreement_matrix(
+                section["between"]["names"], section["between"]["spearman"]
+            )
             st.plotly_chart(figure, config=BARE, key="between")
         right.caption(
             "1: both order the pool alike; 0: they have nothing in common. The part that goes with `image and text` "

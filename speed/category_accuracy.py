@@ -22,7 +22,13 @@ from emt_core.evaluation.proportion import wilson
 from emt_core.selection.category import CATEGORIES, Side, of_side
 from emt_core.selection.category.rules import classify
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +47,9 @@ def judge(file: Path) -> list[Labelled]:
     """Classify every row of a labelled JSON-lines file (format: tests/data/categories/GUIDE.md)."""
     judged = []
     try:
-        lines = file.read_bytes().splitlines()  # of bytes: a str would also be cut at U+2028, which JSON lets stand
+        lines = (
+            file.read_bytes().splitlines()
+        )  # of bytes: a str would also be cut at U+2028, which JSON lets stand
     except OSError as error:
         raise EmtError("the labelled file cannot be read", where=file) from error
     for number, line in enumerate(lines, 1):
@@ -93,7 +101,11 @@ def report(rows: Sequence[Labelled]) -> str:
         said = sum(n for (_, p), n in pairs.items() if p == label)
         hit = pairs[label, label]
         lines.append(f"| {label} | {truth} | {_share(hit, said)} | {_share(hit, truth)} |")
-    lines += ["", "| truth \\ said | " + " | ".join(CATEGORIES) + " |", "|---|" + "---:|" * len(CATEGORIES)]
+    lines += [
+        "",
+        "| truth \\ said | " + " | ".join(CATEGORIES) + " |",
+        "|---|" + "---:|" * len(CATEGORIES),
+    ]
     for label in labels:
         cells = [str(pairs[label, name] or "") for name in CATEGORIES]
         lines.append(f"| **{label}** | " + " | ".join(cells) + " |")

@@ -38,7 +38,10 @@ def questions() -> list[tuple[str, str]]:
 def conversations(pairs: Sequence[tuple[str, str]], turns: int) -> list[list[Turn]]:
     rng = random.Random(0)
     chosen = [rng.choices(pairs, k=turns) for _ in range(CONVERSATIONS)]
-    return [[Turn(role=r, text=t) for q, a in some for r, t in (("user", q), ("assistant", a))] for some in chosen]
+    return [
+        [Turn(role=r, text=t) for q, a in some for r, t in (("user", q), ("assistant", a))]
+        for some in chosen
+    ]
 
 
 def rate(made: list[list[Turn]]) -> tuple[float, float]:
@@ -68,14 +71,20 @@ def stage(rows: int, pairs: list[tuple[str, str]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--stage-rows", type=int, default=100_000)
     args = parser.parse_args()
     pairs = questions()
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {len(pairs)} different questions")
+    print(
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {len(pairs)} different questions"
+    )
     for turns in (1, 5):
         best, median = rate(conversations(pairs, turns))
-        print(f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of {REPEATS}: {best:,.0f}/s)")
+        print(
+            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of {REPEATS}: {best:,.0f}/s)"
+        )
     per_second = args.stage_rows / stage(args.stage_rows, pairs)
     print(f"stage, {args.stage_rows:,} rows of 1 question: {per_second:,.0f} rows/s of CPU")
 

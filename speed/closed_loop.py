@@ -61,7 +61,9 @@ def measure_alone(episodes: list[Episode], settings: dict, processes: int) -> tu
     context = multiprocessing.get_context("spawn")
     ready, start, out = context.Semaphore(0), context.Event(), context.Queue()
     parts = [[dict(e.begin) for e in episodes[n::processes]] for n in range(processes)]
-    running = [context.Process(target=alone, args=(part, settings, ready, start, out)) for part in parts]
+    running = [
+        context.Process(target=alone, args=(part, settings, ready, start, out)) for part in parts
+    ]
     for process in running:
         process.start()
     for _ in running:
@@ -89,17 +91,22 @@ def measure_loop(episodes: list[Episode], benchmark, environments: int) -> tuple
 def cpu_of_family() -> float:
     """CPU seconds so far of this process and its living children."""
     me = psutil.Process()
-    return sum(p.cpu_times().user + p.cpu_times().system for p in (me, *me.children(recursive=True)))
+    return sum(
+        p.cpu_times().user + p.cpu_times().system for p in (me, *me.children(recursive=True))
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--episodes", type=int, default=12)
     parser.add_argument("--environments", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     benchmark = resolve(
-        MetaWorldConfig(name="metaworld", tasks=("push-v3", "drawer-open-v3"), max_steps=150), base=Path()
+        MetaWorldConfig(name="metaworld", tasks=("push-v3", "drawer-open-v3"), max_steps=150),
+        base=Path(),
     )
     episodes = episodes_of(benchmark, args.episodes // 2, 0)
     steps = sum(episode.begin["max_steps"] for episode in episodes)
@@ -107,12 +114,16 @@ def main() -> None:
     for _ in range(args.repeats):  # in turn, so that both meet the same neighbours
         spent["alone"].append(measure_alone(episodes, dict(benchmark.settings), args.environments))
         spent["loop"].append(measure_loop(episodes, benchmark, args.environments))
-    print(f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, {os.cpu_count()} cores")
+    print(
+        f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, {os.cpu_count()} cores"
+    )
     wall = {name: statistics.median(wall for wall, _ in runs) for name, runs in spent.items()}
     cpu = {name: statistics.median(cpu for _, cpu in runs) for name, runs in spent.items()}
     for name, runs in spent.items():
         each = ", ".join(f"{steps / wall:.0f}" for wall, _ in runs)
-        print(f"{name:<6} {steps / wall[name]:6.1f} actions/s (runs: {each})   CPU {cpu[name]:.2f} s")
+        print(
+            f"{name:<6} {steps / wall[name]:6.1f} actions/s (runs: {each})   CPU {cpu[name]:.2f} s"
+        )
     print(
         f"lost {1 - wall['alone'] / wall['loop']:.1%} of the wall's rate (goal: at most 30 %), "
         f"{1 - cpu['alone'] / cpu['loop']:.1%} of the CPU's   load {os.getloadavg()[0]:.1f}"

@@ -35,7 +35,11 @@ def matrix_rate(dim: int, seconds: float = 4.0) -> float:
 
     def stream(_: int) -> int:
         torch.set_num_threads(1)
-        a, b, out = torch.randn(BLOCK_ROWS, dim), torch.randn(dim, TILE_ROWS), torch.empty(BLOCK_ROWS, TILE_ROWS)
+        a, b, out = (
+            torch.randn(BLOCK_ROWS, dim),
+            torch.randn(dim, TILE_ROWS),
+            torch.empty(BLOCK_ROWS, TILE_ROWS),
+        )
         stop, done = time.perf_counter() + seconds, 0
         while time.perf_counter() < stop:
             torch.mm(a, b, out=out)
@@ -50,12 +54,16 @@ def matrix_rate(dim: int, seconds: float = 4.0) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("rows", 20_000), ("robots", 50_000), ("dim", 1024), ("neighbours", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     work = args.rows * args.robots * args.dim
-    print(f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     with tempfile.TemporaryDirectory() as aside:
         features = Features.at(Path(aside) / "features.lance")
         build(features, args.rows, args.dim)

@@ -39,7 +39,9 @@ def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
     images.mkdir(parents=True)
     entries = []
     for row in range(rows):
-        coarse = Image.fromarray(rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8))
+        coarse = Image.fromarray(
+            rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+        )
         coarse.resize(size, Image.Resampling.BICUBIC).save(images / f"{row}.jpg", quality=88)
         question = "<image>\n" + " ".join(rng.choice(WORDS, rng.integers(4, 25)))
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": "yes"}]
@@ -55,12 +57,22 @@ def measure(folder: Path, model: Path, workers: int) -> None:
     from emt_core.stages import embed
     from emt_core.workspace.artifact import Workspace
 
-    embed.INLINE_ROWS_CPU = 0  # by itself the stage starts no workers for so few rows beside a model on the CPU
+    embed.INLINE_ROWS_CPU = (
+        0  # by itself the stage starts no workers for so few rows beside a model on the CPU
+    )
     recipe = {
         "name": "throughput",
         "base": str(folder),
         "runtime": {"workers": workers, "batch_size": 64, "device": "cpu"},
-        "sources": [{"name": "pool", "role": "pool", "format": "llava", "path": "pool.json", "image_root": "images"}],
+        "sources": [
+            {
+                "name": "pool",
+                "role": "pool",
+                "format": "llava",
+                "path": "pool.json",
+                "image_root": "images",
+            }
+        ],
         "embed": {"encoder": "vlm", "model": str(model)},
     }
     with tempfile.TemporaryDirectory() as space:
@@ -110,16 +122,24 @@ def random_model(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=ROOT / "assets" / "tiny_vlm")
     parser.add_argument("--rows", type=int, default=1200)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--cpu-only", action="store_true", help="CPU time a sample only, no runs of the stages")
+    parser.add_argument(
+        "--cpu-only", action="store_true", help="CPU time a sample only, no runs of the stages"
+    )
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "WORKERS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         folder, workers = Path(options.measure[0]), options.measure[1]
-        return cpu_cost(folder, options.model) if workers == "cpu" else measure(folder, options.model, int(workers))
+        return (
+            cpu_cost(folder, options.model)
+            if workers == "cpu"
+            else measure(folder, options.model, int(workers))
+        )
     costs = [
         "| images | prepare, CPU ms a sample | encode, CPU ms a sample | model share of CPU time |",
         "|---|---|---|---|",
@@ -135,13 +155,19 @@ def main() -> None:
             write_pool(folder, options.rows, size)
             found = _child(folder, model, 1, "cpu")
             share = found["encode"] / (found["encode"] + found["prepare"])
-            costs.append(f"| {name} | {found['prepare']:.2f} | {found['encode']:.2f} | {share:.0%} |")
+            costs.append(
+                f"| {name} | {found['prepare']:.2f} | {found['encode']:.2f} | {share:.0%} |"
+            )
             print(costs[-1], flush=True)
             for threads, workers in [] if options.cpu_only else SETTINGS:
                 lines.append(_row(name, folder, model, threads, workers))
                 print(lines[-1], flush=True)
     if options.write:
-        kind = "the shipped tiny VLM" if options.model.is_dir() else "a random model of the tiny VLM's size"
+        kind = (
+            "the shipped tiny VLM"
+            if options.model.is_dir()
+            else "a random model of the tiny VLM's size"
+        )
         only = " --cpu-only" if options.cpu_only else ""
         head = (
             f"# Embedding throughput\n\n`python speed/embed_throughput.py --rows {options.rows}{only} --write`, "
@@ -165,13 +191,19 @@ def _row(name: str, folder: Path, model: Path, threads: int, workers: int) -> st
 def _child(folder: Path, model: Path, threads: int, what: str) -> dict:
     command = [sys.executable, __file__, "--model", str(model), "--measure", str(folder), what]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    out = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     return json.loads(out.splitlines()[-1])
 
 
 def _machine() -> str:
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))

@@ -33,7 +33,9 @@ def best(call: Callable[[], Any], repeats: int = 5) -> tuple[float, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     n = parser.parse_args().rows
     rng = np.random.default_rng(0)
@@ -45,7 +47,9 @@ def main() -> None:
     robot = code == 11
     names = tuple(f"source_{i}" for i in range(12))
     points = MapPoints(x=x, y=y, robot=robot, source=code, sources=names, logit=logit)
-    groups = Colouring(names=names, colours=dict.fromkeys(names, "#3A6EA5"), codes=np.where(robot, -1, code))
+    groups = Colouring(
+        names=names, colours=dict.fromkeys(names, "#3A6EA5"), codes=np.where(robot, -1, code)
+    )
     values = Colouring(
         names=("pool",),
         colours={"pool": "#3A6EA5"},
@@ -67,7 +71,9 @@ def main() -> None:
     seconds, data = best(lambda: distribution(logit, code, names, edges))
     print(f"{'histograms of 12 sources':<28} {1000 * seconds:8.1f} ms")
     seconds, figure = best(lambda: violins(data.by_median(), {}))
-    print(f"{'violins of 12 sources':<28} {1000 * seconds:8.1f} ms {len(figure.to_json()):>10,} bytes")
+    print(
+        f"{'violins of 12 sources':<28} {1000 * seconds:8.1f} ms {len(figure.to_json()):>10,} bytes"
+    )
     keep = np.isin(code, [1, 4]) & (logit > 0)
     seconds, rows = best(lambda: order[keep[order]])
     print(f"{'filter in score order':<28} {1000 * seconds:8.1f} ms {len(rows):>10,} rows")

@@ -45,7 +45,9 @@ def rate(name: str, frames: int, clock: Clock) -> None:
 
 
 def frames_per_second(root: Path, size: int, folder: Path) -> FrameCache:
-    source = LeRobotSource(name=root.name, role="robot", format="lerobot", path=str(root), camera=CAMERA)
+    source = LeRobotSource(
+        name=root.name, role="robot", format="lerobot", path=str(root), camera=CAMERA
+    )
     episodes = list(load_meta(root).episodes(CAMERA))
     rng = np.random.default_rng(0)
     print("| access | frames/s | frames per CPU second |\n|---|---|---|")
@@ -68,7 +70,9 @@ def frames_per_second(root: Path, size: int, folder: Path) -> FrameCache:
     return cache
 
 
-def loop_against_bare(root: Path, model: Path, cache: FrameCache, size: int, steps: int, batch: int) -> None:
+def loop_against_bare(
+    root: Path, model: Path, cache: FrameCache, size: int, steps: int, batch: int
+) -> None:
     import torch
 
     from emt_core.models.vlm.load import load_processor, load_vlm
@@ -78,7 +82,11 @@ def loop_against_bare(root: Path, model: Path, cache: FrameCache, size: int, ste
 
     torch.set_num_threads(1)
     config = FinetuneConfig(
-        chunk=5, image_size=size, head=HeadConfig(latent=256, widths=(256, 128)), steps=steps, batch=batch
+        chunk=5,
+        image_size=size,
+        head=HeadConfig(latent=256, widths=(256, 128)),
+        steps=steps,
+        batch=batch,
     )
     action = ActionConfig(gripper=("gripper_closing",), gripper_kind="continuous")
     opened = open_set(RobotData(name=root.name, path=str(root), camera=CAMERA), root, action)
@@ -111,16 +119,24 @@ def loop_against_bare(root: Path, model: Path, cache: FrameCache, size: int, ste
             with Clock() as clock:  # the passes alone, on inputs that are ready
                 for part, ready in zip(parts, inputs, strict=True):
                     loss = action_loss(
-                        trainer.vla(ready), fixed.targets[part], steps=fixed.steps, binary=False, gripper_weight=1
+                        trainer.vla(ready),
+                        fixed.targets[part],
+                        steps=fixed.steps,
+                        binary=False,
+                        gripper_weight=1,
                     )
                     loss.total.backward()
             bare.append(clock.cpu)
     step, passes = statistics.median(whole[2:]), statistics.median(bare[2:])
-    print(f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: {step / passes - 1:+.1%}")
+    print(
+        f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: {step / passes - 1:+.1%}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     assets = Path(__file__).parents[1] / "assets"
     parser.add_argument("--set", type=Path, default=assets / "demo" / "robots" / "arm_reach_push")
     parser.add_argument("--model", type=Path, default=assets / "tiny_vlm")

@@ -63,20 +63,38 @@ def write_sources(out: Path, index: Index, counts: list[int]) -> dict[str, Any]:
         for start in range(0, count, BLOCK_ROWS):
             row = np.arange(start, min(start + BLOCK_ROWS, count))
             block = held.take(pa.array(originals(source, row, count)))
-            for name, values in (("id", [f"{source.name}:{n}" for n in row.tolist()]), ("row", row)):
+            for name, values in (
+                ("id", [f"{source.name}:{n}" for n in row.tolist()]),
+                ("row", row),
+            ):
                 place = block.schema.get_field_index(name)
                 block = block.set_column(place, block.schema.field(place), pa.array(values))
             table.append(block)
         share = count / source.rows
-        scaled = {n: round(source.facts[n] * share) for n in ("text_only", "multi_image", "bytes") if n in source.facts}
-        facts.append({**source.facts, **scaled, "start": at, "stop": at + count, "seen": count, "kept": count})
+        scaled = {
+            n: round(source.facts[n] * share)
+            for n in ("text_only", "multi_image", "bytes")
+            if n in source.facts
+        }
+        facts.append(
+            {
+                **source.facts,
+                **scaled,
+                "start": at,
+                "stop": at + count,
+                "seen": count,
+                "kept": count,
+            }
+        )
         at += count
     write_json(out / "sources.json", facts)
     (out / "rejects.jsonl").touch()
     return totals(facts)
 
 
-def write_features(out: Path, index: Index, features: Features, counts: list[int], seed: int) -> None:
+def write_features(
+    out: Path, index: Index, features: Features, counts: list[int], seed: int
+) -> None:
     table = Table(out / "features.lance")
     for place, (source, count) in enumerate(zip(index.sources, counts, strict=True)):
         rng = np.random.default_rng([seed, place])
@@ -86,13 +104,21 @@ def write_features(out: Path, index: Index, features: Features, counts: list[int
         deviation = NOISE * vectors[status == ""].std(axis=0)
         for start in range(0, count, BLOCK_ROWS):
             pick = originals(source, np.arange(start, min(start + BLOCK_ROWS, count)), count)
-            made = vectors[pick] + rng.standard_normal((len(pick), vectors.shape[1]), np.float32) * deviation
+            made = (
+                vectors[pick]
+                + rng.standard_normal((len(pick), vectors.shape[1]), np.float32) * deviation
+            )
             made[status[pick] != ""] = 0
             table.append(feature_table(made.astype(np.float16), status[pick].tolist()))
 
 
 def commit(
-    workspace: Workspace, instance: Instance, model: Artifact, rows: int, started: float, metrics: dict[str, Any]
+    workspace: Workspace,
+    instance: Instance,
+    model: Artifact,
+    rows: int,
+    started: float,
+    metrics: dict[str, Any],
 ) -> None:
     """The artifact under the plan's key, with the demo's manifest made true for it."""
     facts: dict[str, Any] = {
@@ -112,8 +138,12 @@ def commit(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, required=True, help="a workspace in which the demo is finished")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--demo", type=Path, required=True, help="a workspace in which the demo is finished"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the workspace to make")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -146,7 +176,9 @@ def main() -> None:
         print(f"{stage}: {asked.rows:,} rows in {time.time() - started:.1f} s", flush=True)
     run_plan(plan, workspace)
     held = sum(f.stat().st_size for f in workspace.path.rglob("*") if f.is_file())
-    sources = read_json(workspace.folder("sources", plan.get("sources").key) / "data" / "sources.json")
+    sources = read_json(
+        workspace.folder("sources", plan.get("sources").key) / "data" / "sources.json"
+    )
     print(f"{asked.rows:,} rows in {len(sources)} sources, {held / 1e9:.2f} GB -> {workspace.path}")
 
 

@@ -19,7 +19,9 @@ from emt_core.proximity.metrics.mmd import median_sigma, mmd2_matrix
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("sources", 12), ("rows", 2000), ("dim", 1024), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
@@ -37,9 +39,13 @@ def main() -> None:
         sigma = median_sigma(groups)
         matrix = mmd2_matrix(groups, sigma)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"wall {wall:.2f} s   cpu {cpu:.2f} s   load {os.getloadavg()[0]:.1f}   largest {matrix.max():.4f}")
+        print(
+            f"wall {wall:.2f} s   cpu {cpu:.2f} s   load {os.getloadavg()[0]:.1f}   largest {matrix.max():.4f}"
+        )
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory {peak_mb - idle_mb:,.0f} MB above the features and imports ({idle_mb:,.0f} MB)")
+    print(
+        f"peak memory {peak_mb - idle_mb:,.0f} MB above the features and imports ({idle_mb:,.0f} MB)"
+    )
 
 
 if __name__ == "__main__":

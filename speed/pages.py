@@ -31,7 +31,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+]
 VIEWPORT = {"width": 1440, "height": 900}
 QUIET_MS = 1500
 PATIENCE_MS = 240_000
@@ -76,7 +82,10 @@ def server(workspace: Path) -> Iterator[str]:
     sys.path.insert(0, str(ROOT / "tests"))
     from app_world import serve
 
-    with tempfile.TemporaryDirectory() as aside, contextmanager(serve)(workspace, Path(aside) / "server.log") as app:
+    with (
+        tempfile.TemporaryDirectory() as aside,
+        contextmanager(serve)(workspace, Path(aside) / "server.log") as app,
+    ):
         yield app.address
 
 
@@ -103,7 +112,9 @@ def visit(browser: Browser, address: str) -> dict[str, float | None]:
         page.goto(address, wait_until="commit")
         quiet(page)
         # a page of words alone (no jobs yet) is painted when it is whole
-        return page.evaluate("({paint: window.__m.paint ?? window.__m.last, whole: window.__m.last})")
+        return page.evaluate(
+            "({paint: window.__m.paint ?? window.__m.last, whole: window.__m.last})"
+        )
 
 
 def move_slider(browser: Browser, address: str, repeats: int) -> list[float]:
@@ -163,7 +174,9 @@ def pages_of_the_app() -> dict[str, str]:
 
 def machine() -> str:
     names = [
-        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model n" in line
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model n" in line
     ]
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs, {total:.0f} GB"
@@ -177,7 +190,9 @@ def milliseconds(values: list[float | None] | list[float], goal: float | None = 
     return text if goal is None else f"{text} {'✓' if statistics.median(given) <= goal else '✗'}"
 
 
-def report(rows: list[tuple[str, ...]], interactions: dict[str, list[float]], facts: dict[str, Any]) -> str:
+def report(
+    rows: list[tuple[str, ...]], interactions: dict[str, list[float]], facts: dict[str, Any]
+) -> str:
     lines = [
         "# What a person waits for at a million samples",
         "",
@@ -194,22 +209,31 @@ def report(rows: list[tuple[str, ...]], interactions: dict[str, list[float]], fa
     if interactions:
         lines += ["", "| interaction | median | slowest |", "|---|---|---|"]
         for (name, values), goal in zip(interactions.items(), (300, 500), strict=True):
-            lines.append(f"| {name} [{goal} ms] | {milliseconds(values, goal)} | {max(values):,.0f} ms |")
+            lines.append(
+                f"| {name} [{goal} ms] | {milliseconds(values, goal)} | {max(values):,.0f} ms |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pages", help="addresses of pages, by commas; default: all")
-    parser.add_argument("--no-cold", action="store_true", help="leave out the visits to fresh servers")
+    parser.add_argument(
+        "--no-cold", action="store_true", help="leave out the visits to fresh servers"
+    )
     parser.add_argument("--no-interactions", action="store_true")
     parser.add_argument("--out", type=Path, help="also write the tables here")
     asked = parser.parse_args()
     from emt_core.workspace.artifact import Workspace
 
-    rows_held = max((a.rows for a in Workspace.open(asked.workspace, read_only=True).artifacts("sources")), default=0)
+    rows_held = max(
+        (a.rows for a in Workspace.open(asked.workspace, read_only=True).artifacts("sources")),
+        default=0,
+    )
     facts: dict[str, Any] = {
         "machine": machine(),
         "before": os.getloadavg()[0],
@@ -219,10 +243,16 @@ def main() -> None:
     }
     wanted = pages_of_the_app()
     if asked.pages is not None:
-        wanted = {title: path for title, path in wanted.items() if (path or "first") in asked.pages.split(",")}
+        wanted = {
+            title: path
+            for title, path in wanted.items()
+            if (path or "first") in asked.pages.split(",")
+        }
     workspace = asked.workspace.resolve()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=ARGUMENTS
+        )
         cold: dict[str, dict[str, float | None]] = {}
         for title, path in {} if asked.no_cold else wanted.items():
             with server(workspace) as address:

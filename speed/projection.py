@@ -27,7 +27,11 @@ warnings.filterwarnings("ignore")
 
 
 def curved_clusters(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    wide, mix, out = rng.normal(size=(60, 64)) * 1.2, rng.normal(size=(8, 64)), rng.normal(size=(64, dim)) / 8
+    wide, mix, out = (
+        rng.normal(size=(60, 64)) * 1.2,
+        rng.normal(size=(8, 64)),
+        rng.normal(size=(64, dim)) / 8,
+    )
     sheet = rng.normal(size=(rows, 8)) * 0.6
     hidden = np.tanh(sheet @ mix + wide[rng.integers(60, size=rows)])
     return (hidden @ out + 0.15 * rng.normal(size=(rows, dim))).astype(np.float32)
@@ -46,7 +50,9 @@ def trust(x: np.ndarray, xy: np.ndarray, most: int = 3000) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("fit", 10_000), ("new", 4_000), ("dim", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
@@ -67,7 +73,9 @@ def main() -> None:
     print(f"PCA to {pca.components.shape[1]} dimensions keeps {pca.explained:.1%} of the variance")
     for name, a, b in (("raw", fit, new), ("PCA", pca.apply(fit), pca.apply(new))):
         model = timed(f"{name}: UMAP fit, {len(fit):,} rows", lambda a=a: plain(a))
-        placed = timed(f"{name}: UMAP transform, {len(new):,} rows", lambda m=model, b=b: m.transform(b))
+        placed = timed(
+            f"{name}: UMAP transform, {len(new):,} rows", lambda m=model, b=b: m.transform(b)
+        )
         xy = np.asarray(model.embedding_)
         print(f"   trustworthiness: fitted {trust(fit, xy):.4f}, ", end="")
         print(f"transformed {trust(both, np.concatenate([xy[:half], placed[:half]])):.4f}")
@@ -77,9 +85,14 @@ def main() -> None:
             weight = np.exp(-beyond / np.maximum(beyond.mean(axis=1, keepdims=True), 1e-12))
             mean = np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), xy[index])
             for kind, near in (("weighted mean", mean), ("median", np.median(xy[index], axis=1))):
-                print(f"   {k:>2} neighbours, {kind} {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}")
+                print(
+                    f"   {k:>2} neighbours, {kind} {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}"
+                )
     chosen = FittedMap(np.arange(len(fit)), pca, pca.apply(fit), xy.astype(np.float32))
-    timed(f"ours: PCA, median of 3 neighbours, {10 * len(new):,} rows", lambda: chosen.place(np.tile(new, (10, 1))))
+    timed(
+        f"ours: PCA, median of 3 neighbours, {10 * len(new):,} rows",
+        lambda: chosen.place(np.tile(new, (10, 1))),
+    )
 
 
 if __name__ == "__main__":

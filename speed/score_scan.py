@@ -28,7 +28,9 @@ APPEND_ROWS = 50_000
 
 
 def build(features: Features, rows: int, dim: int) -> None:
-    base = np.random.default_rng(0).standard_normal((APPEND_ROWS, dim), np.float32).astype(np.float16)
+    base = (
+        np.random.default_rng(0).standard_normal((APPEND_ROWS, dim), np.float32).astype(np.float16)
+    )
     for place in range(-(-rows // APPEND_ROWS)):
         part = np.roll(base, place, axis=1)[: rows - place * APPEND_ROWS]
         features.table.append(feature_table(part, [""] * len(part)))
@@ -44,7 +46,10 @@ def half_precision(features: Features, weight: np.ndarray) -> np.ndarray:
     import torch
 
     vector = torch.from_numpy(weight).half()
-    parts = [(torch.from_numpy(x.copy()) @ vector).float().numpy() for _, x in features.batches(stop=16_384)]
+    parts = [
+        (torch.from_numpy(x.copy()) @ vector).float().numpy()
+        for _, x in features.batches(stop=16_384)
+    ]
     return np.concatenate(parts)
 
 
@@ -78,7 +83,9 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("rows", 2_000_000), ("dim", 1024), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--store", type=Path)
@@ -87,7 +94,9 @@ def main() -> None:
         features = Features.at((args.store or Path(aside)) / "features.lance")
         if not features.rows:
             build(features, args.rows, args.dim)
-        weight = np.random.default_rng(1).standard_normal(args.dim).astype(np.float32) / np.sqrt(args.dim)
+        weight = np.random.default_rng(1).standard_normal(args.dim).astype(np.float32) / np.sqrt(
+            args.dim
+        )
         size = features.rows * features.dim * 2 / 1e9
 
         def score() -> None:
@@ -103,7 +112,10 @@ def main() -> None:
         with PeakMemory() as memory:  # idle: everything imported, nothing read yet
             raw_scan(features)  # page cache warm, Lance's own threads started
             for _ in range(args.repeats):
-                (raw, raw_cpu), (scored, scored_cpu) = timed(lambda: raw_scan(features)), timed(score)
+                (raw, raw_cpu), (scored, scored_cpu) = (
+                    timed(lambda: raw_scan(features)),
+                    timed(score),
+                )
                 ratios.append(scored / raw)
                 cpu_ratios.append(scored_cpu / raw_cpu)
                 print(
@@ -111,8 +123,12 @@ def main() -> None:
                     f"score {scored:.2f} s ({size / scored:.1f} GB/s, cpu {scored_cpu:.2f})   "
                     f"ratio {ratios[-1]:.2f}   load {os.getloadavg()[0]:.1f}"
                 )
-        print(f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal 1.5")
-        print(f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} MB); goal 1,024")
+        print(
+            f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal 1.5"
+        )
+        print(
+            f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} MB); goal 1,024"
+        )
         first = np.concatenate([x for _, x in features.batches(stop=16_384)])
         exact = first.astype(np.float64) @ weight.astype(np.float64) + 0.1
         ours = next(iter_first(features, weight, len(first)))
@@ -121,7 +137,9 @@ def main() -> None:
             f"(stated bound {error_bound(first, weight, 0.1).max():.1e}); "
             f"float16 product: {np.abs(half_precision(features, weight) + 0.1 - exact).max():.1e}"
         )
-        print(f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most")
+        print(
+            f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most"
+        )
 
 
 def iter_first(features: Features, weight: np.ndarray, rows: int):

@@ -20,7 +20,9 @@ from emt_core.selection import Preview
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("rows", 10_000_000), ("moves", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
@@ -44,8 +46,17 @@ def main() -> None:
     k = preview.eligible // 8
     measure("K -> threshold -> K", lambda: preview.k_of(preview.threshold_of(k)), 200, 1e3, "ms")
     measure("rows near the cut (2 x 50)", lambda: preview.rows_near(1.0, 50), 200, 1e3, "ms")
-    caps = {"source": {f"s{i}": k // 12 for i in range(8)}, "category": {f"c{i}": k // 8 for i in range(4)}}
-    measure("a move with 12 caps", lambda: preview.composition(SelectConfig(k=k, caps=caps)), 5, 1e3, "ms")
+    caps = {
+        "source": {f"s{i}": k // 12 for i in range(8)},
+        "category": {f"c{i}": k // 8 for i in range(4)},
+    }
+    measure(
+        "a move with 12 caps",
+        lambda: preview.composition(SelectConfig(k=k, caps=caps)),
+        5,
+        1e3,
+        "ms",
+    )
 
 
 if __name__ == "__main__":

@@ -51,27 +51,46 @@ def measure(name: str, work, repeats: int, unit: float = 1.0, mark: str = "s") -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("rows", 10_000_000), ("k", 1_200_000), ("repeats", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     c = candidates(args.rows)
     assert c.logit is not None
     rows = best_rows(c.logit, args.k)
-    order = np.lexsort((np.arange(args.rows), -c.logit))[: args.k] if args.rows <= 1_000_000 else None
+    order = (
+        np.lexsort((np.arange(args.rows), -c.logit))[: args.k] if args.rows <= 1_000_000 else None
+    )
     assert order is None or (rows == order).all()
-    caps = {"source": {f"s{i}": args.k // 12 for i in range(8)}, "category": {f"c{i}": args.k // 8 for i in range(4)}}
+    caps = {
+        "source": {f"s{i}": args.k // 12 for i in range(8)},
+        "category": {f"c{i}": args.k // 8 for i in range(4)},
+    }
     shares = {f"s{i}": 0.1 for i in range(10)}
     print(f"{args.rows:,} scores, K = {args.k:,}")
     measure("scores -> rows", lambda: best_rows(c.logit, args.k), args.repeats)
     measure("decide, top K", lambda: decide(c, SelectConfig(k=args.k)), args.repeats)
     measure("decide, threshold", lambda: decide(c, SelectConfig(threshold=1.2)), args.repeats)
-    measure("decide, random K", lambda: decide(c, SelectConfig(strategy="random", k=args.k)), args.repeats)
+    measure(
+        "decide, random K",
+        lambda: decide(c, SelectConfig(strategy="random", k=args.k)),
+        args.repeats,
+    )
     measure("decide, top K, 12 caps", lambda: decide(c, SelectConfig(k=args.k, caps=caps)), 3)
-    measure("decide, top K, 10 quotas", lambda: decide(c, SelectConfig(k=args.k, quotas={"source": shares})), 3)
+    measure(
+        "decide, top K, 10 quotas",
+        lambda: decide(c, SelectConfig(k=args.k, quotas={"source": shares})),
+        3,
+    )
     spread = replace(c, cell=np.random.default_rng(1).integers(0, CELLS, args.rows, np.int32))
     cells = Clusters(cells=CELLS, most=0.9)
-    measure(f"decide, top K, {CELLS:,} cells", lambda: decide(spread, SelectConfig(k=args.k, clusters=cells)), 3)
+    measure(
+        f"decide, top K, {CELLS:,} cells",
+        lambda: decide(spread, SelectConfig(k=args.k, clusters=cells)),
+        3,
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=16)
     args = parser.parse_args()
@@ -33,7 +35,9 @@ def main() -> None:
     from emt_core.training.midtrain.conversations import ConversationPreparer
     from emt_core.workspace.artifact import Workspace
 
-    sources = max(Workspace.open(args.workspace).artifacts("sources"), key=lambda artifact: artifact.rows)
+    sources = max(
+        Workspace.open(args.workspace).artifacts("sources"), key=lambda artifact: artifact.rows
+    )
     preparer = ConversationPreparer(load_processor(str(ROOT / "assets" / "tiny_vlm")), cutoff=1024)
     process = psutil.Process()
     idle, began = process.memory_info().rss, time.perf_counter()

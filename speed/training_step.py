@@ -33,7 +33,9 @@ def demo_sources(folder: Path) -> Any:
     from emt_core.workspace.artifact import Workspace
 
     plan = make_plan(load_recipe(ROOT / "recipes" / "demo.yaml"))
-    return run_plan(plan, Workspace.open(folder / "ws", create=True), until="sources", quiet=True)["sources"]
+    return run_plan(plan, Workspace.open(folder / "ws", create=True), until="sources", quiet=True)[
+        "sources"
+    ]
 
 
 def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) -> dict[str, float]:
@@ -53,7 +55,9 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     tiny = str(ROOT / "assets" / "tiny_vlm")
     config = MidtrainConfig(model=tiny, steps=steps, batch=batch)
     rows = np.flatnonzero(Index(sources).is_pool())
-    selection = Selection(sources, rows, ConversationPreparer(load_processor(tiny), cutoff=1024), max_images=4)
+    selection = Selection(
+        sources, rows, ConversationPreparer(load_processor(tiny), cutoff=1024), max_images=4
+    )
     plan = Plan(batch=batch, micro=batch)
     ready = list(Feed(selection, seed=0, workers=0).steps(1, steps + 1, plan))
 
@@ -82,7 +86,9 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
         last[0] = time.perf_counter()
 
     torch.manual_seed(0)
-    session.train(Feed(selection, seed=0, workers=workers), plan, out, on_step=on_step, say=lambda _: None)
+    session.train(
+        Feed(selection, seed=0, workers=workers), plan, out, on_step=on_step, say=lambda _: None
+    )
     close_accelerator()
     ratios = [whole / one for whole, one in zip(times["whole"][2:], times["bare"][2:], strict=True)]
     return {
@@ -92,7 +98,9 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     }
 
 
-def logits_kept(vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100, samples: int = 4) -> dict[str, float]:
+def logits_kept(
+    vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100, samples: int = 4
+) -> dict[str, float]:
     """MiB that autograd keeps and seconds: logits at all positions against logits at the supervised ones."""
     import torch
     from torch import nn
@@ -124,7 +132,9 @@ def logits_kept(vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100
 
     def everywhere() -> torch.Tensor:
         logits = head.head(hidden[:, :-1]).float()
-        return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+        return functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
+        )
 
     found = {}
     weights = {p.data_ptr() for p in head.parameters()}
@@ -143,14 +153,19 @@ def logits_kept(vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = compute()
         loss.backward()
-        found |= {f"{name}_mib": sum(saved.values()) / 2**20, f"{name}_s": time.perf_counter() - begun}
+        found |= {
+            f"{name}_mib": sum(saved.values()) / 2**20,
+            f"{name}_s": time.perf_counter() - begun,
+        }
         found[f"{name}_loss"] = loss.item()
     assert abs(found["all_loss"] - found["supervised_loss"]) < 1e-3 * found["all_loss"]
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1])
@@ -158,12 +173,17 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    lines = ["| workers | bare step (s) | whole step (s) | loader and bookkeeping |", "|---|---|---|---|"]
+    lines = [
+        "| workers | bare step (s) | whole step (s) | loader and bookkeeping |",
+        "|---|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as name:
         sources = demo_sources(Path(name))
         for workers in args.workers:
             got = measure(args.steps, args.batch, workers, Path(name), sources)
-            lines.append(f"| {workers} | {got['bare']:.3f} | {got['whole']:.3f} | {got['ratio'] - 1:+.1%} |")
+            lines.append(
+                f"| {workers} | {got['bare']:.3f} | {got['whole']:.3f} | {got['ratio'] - 1:+.1%} |"
+            )
     kept = logits_kept()
     lines += [
         "",

@@ -46,7 +46,10 @@ def hostile_world(folder: Path) -> Path:
 
 def emt(*arguments: str | Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emt_core.cli.main", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "emt_core.cli.main", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
@@ -66,8 +69,24 @@ def free_port() -> int:
 
 def serve(workspace: Path, log: Path) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
-    command += ["--server.headless", "true", "--logger.enableRich", "false", "--", "--workspace", str(workspace)]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "app.py"),
+        "--server.port",
+        str(port),
+    ]
+    command += [
+        "--server.headless",
+        "true",
+        "--logger.enableRich",
+        "false",
+        "--",
+        "--workspace",
+        str(workspace),
+    ]
     yield from running(command, port, workspace, log)
 
 
@@ -79,7 +98,12 @@ def running(command: Sequence[str], port: int, workspace: Path, log: Path) -> It
     patience = PATIENCE_MS / 1000
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"NO_COLOR": "1"}, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdout=out,
+            stderr=out,
+            env=os.environ | {"NO_COLOR": "1"},
+            start_new_session=True,
         )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -87,8 +111,14 @@ def running(command: Sequence[str], port: int, workspace: Path, log: Path) -> It
         while not answers(address):
             ended = process.poll()
             if ended is not None or time.monotonic() > until:
-                what = f"ended with {ended}" if ended is not None else f"did not answer for {patience:.0f} s"
-                raise AssertionError(f"the server {what}:\n{log.read_text(errors='replace')[-3000:]}")
+                what = (
+                    f"ended with {ended}"
+                    if ended is not None
+                    else f"did not answer for {patience:.0f} s"
+                )
+                raise AssertionError(
+                    f"the server {what}:\n{log.read_text(errors='replace')[-3000:]}"
+                )
             time.sleep(0.2)
         yield Server(address, workspace, log)
     finally:

@@ -16,7 +16,12 @@ BROKEN_PICTURES = """() => [...document.images]
     .filter(i => i.src.includes("/media/") && i.complete && i.naturalWidth === 0).map(i => i.src)"""
 
 BUSY = ", ".join(
-    ('[data-testid="stStatusWidget"]', '[data-testid="stSkeleton"]', '[data-testid="stSpinner"]', '[data-stale="true"]')
+    (
+        '[data-testid="stStatusWidget"]',
+        '[data-testid="stSkeleton"]',
+        '[data-testid="stSpinner"]',
+        '[data-stale="true"]',
+    )
 )
 
 
@@ -25,8 +30,14 @@ def clean_tab(window: BrowserContext, log: Path) -> Iterator[Page]:
     found = window.new_page()
     problems: list[str] = []
     found.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-    found.on("console", lambda m: problems.append(f"console: {m.text} {m.location}") if _is_problem(m) else None)
-    found.on("request", lambda r: problems.append(f"left the machine: {r.url}") if _is_outside(r.url) else None)
+    found.on(
+        "console",
+        lambda m: problems.append(f"console: {m.text} {m.location}") if _is_problem(m) else None,
+    )
+    found.on(
+        "request",
+        lambda r: problems.append(f"left the machine: {r.url}") if _is_outside(r.url) else None,
+    )
     yield found
     broken = found.evaluate(BROKEN_PICTURES)
     for _ in range(20):  # a run of the page may still be under way
@@ -56,7 +67,9 @@ def settled(page: Page) -> None:
 
 def metric(page: Page, label: str) -> Locator:
     """The value on the card that this label begins."""
-    card = page.locator('[data-testid="stMetric"]').filter(has_text=re.compile(f"^{re.escape(label)}"))
+    card = page.locator('[data-testid="stMetric"]').filter(
+        has_text=re.compile(f"^{re.escape(label)}")
+    )
     return card.locator('[data-testid="stMetricValue"]')
 
 

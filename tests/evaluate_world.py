@@ -15,7 +15,11 @@ from emt_core.evaluation.seeds import EVAL_SEEDS
 from emt_core.workspace.artifact import Workspace, write_json
 
 TASKS = ("door-open-v3", "drawer-open-v3", "reach-v3")
-WORDS = {"door-open-v3": "open the door", "drawer-open-v3": "open the drawer", "reach-v3": "reach the red ball"}
+WORDS = {
+    "door-open-v3": "open the door",
+    "drawer-open-v3": "open the drawer",
+    "reach-v3": "reach the red ball",
+}
 SKILL = {"none": 0.35, "random": 0.45, "learned": 0.7}
 STEPS = (100, 200, 300)
 
@@ -36,14 +40,24 @@ def experiment(
     for arm, skill in arms.items():
         for seed in seeds:
             key = f"{arm}{seed}"
-            evaluated(workspace, key, skill, seed=seed, episodes=episodes, checkpoints=checkpoints, videos=videos)
+            evaluated(
+                workspace,
+                key,
+                skill,
+                seed=seed,
+                episodes=episodes,
+                checkpoints=checkpoints,
+                videos=videos,
+            )
             state[f"evaluate.metaworld@{arm}/{seed}"] = key
     body = f"base: {folder}\nsources: [{{name: w, role: pool, format: llava, path: w.json}}]\n"
     recorded(workspace, state, recipe, body)
     return workspace
 
 
-def recorded(workspace: Workspace, state: dict[str, str], name: str = "r", body: str = "sources: []\n") -> None:
+def recorded(
+    workspace: Workspace, state: dict[str, str], name: str = "r", body: str = "sources: []\n"
+) -> None:
     """What a run of the recipe `name` leaves beside the artifacts: their keys by label, and the recipe (body: all but
     its name)."""
     write_json(workspace.path / "state" / f"{name}.json", state)
@@ -74,14 +88,25 @@ def evaluated(
         for task in tasks:
             for number in range(episodes):
                 log.add(
-                    _played(rng, task, number, skill * place / len(checkpoints), benchmark, goals, videos),
+                    _played(
+                        rng,
+                        task,
+                        number,
+                        skill * place / len(checkpoints),
+                        benchmark,
+                        goals,
+                        videos,
+                    ),
                     step,
                     goals,
                     8,
                 )
     rows = log.finish().to_pylist()
     results = summarize(rows, benchmark=benchmark, rule="last")
-    write_json(data / "results.json", {**results, "simulator": {"python": "3.11", "versions": {"hand": "made"}}})
+    write_json(
+        data / "results.json",
+        {**results, "simulator": {"python": "3.11", "versions": {"hand": "made"}}},
+    )
     chosen = results["checkpoints"][-1]["mean"]
     manifest = {
         "stage": "evaluate",
@@ -95,13 +120,24 @@ def evaluated(
         "seconds": 1.0,
         "peak_memory_mb": 1,
         "rows": len(rows),
-        "metrics": {"success": chosen["rate"], "low": chosen["low"], "high": chosen["high"], "benchmark": benchmark},
+        "metrics": {
+            "success": chosen["rate"],
+            "low": chosen["low"],
+            "high": chosen["high"],
+            "benchmark": benchmark,
+        },
     }
     workspace.commit("evaluate", key, manifest)
 
 
 def _played(
-    rng: np.random.Generator, task: str, number: int, skill: float, benchmark: str, goals: int, videos: int
+    rng: np.random.Generator,
+    task: str,
+    number: int,
+    skill: float,
+    benchmark: str,
+    goals: int,
+    videos: int,
 ) -> Played:
     completed = int((rng.random(goals) < skill).cumprod().sum())
     success = completed == goals
@@ -114,7 +150,9 @@ def _played(
             frame[20:44, 4 + 8 * at : 16 + 8 * at] = (220, 60, 40) if not success else (60, 200, 90)
             frames.append(frame)
     return Played(
-        episode=Episode(benchmark=benchmark, task=task, number=number, seed=EVAL_SEEDS.start + number, begin={}),
+        episode=Episode(
+            benchmark=benchmark, task=task, number=number, seed=EVAL_SEEDS.start + number, begin={}
+        ),
         instruction=WORDS.get(task, task),
         success=success,
         steps=int(rng.integers(20, 60)) if success else 150,

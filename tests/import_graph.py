@@ -15,7 +15,11 @@ def python_files(*folders: str) -> list[Path]:
     """The tracked and the not yet tracked Python files whose path begins with one of `folders`."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / name for name in listed.splitlines() if name.startswith(folders) and (ROOT / name).exists()]
+    return [
+        ROOT / name
+        for name in listed.splitlines()
+        if name.startswith(folders) and (ROOT / name).exists()
+    ]
 
 
 def module_name(path: Path) -> str:
@@ -47,7 +51,9 @@ def import_graph(files: Iterable[Path]) -> dict[str, set[str]]:
         names = imported(path)
         submodules = {name for name in names if name in modules}
         parents = {name.rpartition(".")[0] for name in submodules}
-        only_for_submodules = {parent for parent in parents if parent in names and not _names_of(path, parent, modules)}
+        only_for_submodules = {
+            parent for parent in parents if parent in names and not _names_of(path, parent, modules)
+        }
         graph[module] = submodules - only_for_submodules - {module}
     return graph
 

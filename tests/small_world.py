@@ -51,10 +51,14 @@ def write_pool(folder: Path, rows: int) -> None:
         Image.fromarray(picture(rng, near=near)).save(images / name)
         question = "Point to the red block." if near else "What does the sign say?"
         answer = "(0.41, 0.62)" if near else "OPEN"
-        entries.append({"id": f"dup{row % 3}", "image": name, "conversations": turns((question, answer))})
+        entries.append(
+            {"id": f"dup{row % 3}", "image": name, "conversations": turns((question, answer))}
+        )
     entries[5] = {"id": "text", "conversations": turns(("Tell me a joke.", "No."), image=False)}
     entries[7]["image"] = ["0001.png", "0002.png", "0003.png"]
-    entries[7]["conversations"][0]["value"] = "<image><image><image>\nWhich of these is the largest?"
+    entries[7]["conversations"][0]["value"] = (
+        "<image><image><image>\nWhich of these is the largest?"
+    )
     entries[9]["conversations"] = turns(*[(f"Question {n}?", f"Answer {n}.") for n in range(10)])
     (folder / "web.json").write_text(json.dumps(entries))
 
@@ -79,7 +83,11 @@ def write_robot(folder: Path, *, episodes: int, seed: int, frames: int = 10) -> 
     rng = np.random.default_rng(seed)
     camera = "observation.images.front"
     with LeRobotWriter(
-        folder, fps=10, cameras={camera: (48, 48)}, state_names=("x", "y"), action_names=("dx", "dy", "grip")
+        folder,
+        fps=10,
+        cameras={camera: (48, 48)},
+        state_names=("x", "y"),
+        action_names=("dx", "dy", "grip"),
     ) as writer:
         for episode in range(episodes):
             video = [picture(rng, near=True) for _ in range(frames)]

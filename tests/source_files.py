@@ -35,7 +35,9 @@ def save_pictures(folder: Path, names: Sequence[str]) -> None:
 
 def llava_row(image: Any = None, turns: int = 2, **more: Any) -> dict[str, Any]:
     images = [image] if isinstance(image, str) else list(image or [])
-    conversations = [{"from": "human" if n % 2 == 0 else "gpt", "value": f"turn {n}"} for n in range(turns)]
+    conversations = [
+        {"from": "human" if n % 2 == 0 else "gpt", "value": f"turn {n}"} for n in range(turns)
+    ]
     conversations[0]["value"] = "<image>\n" * len(images) + "what is this?"
     row: dict[str, Any] = {"id": more.pop("id", "x"), "conversations": conversations, **more}
     return row | ({"image": image} if image is not None else {})
@@ -48,7 +50,9 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def write_tar(
-    path: Path, members: Mapping[str, bytes] | Iterable[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT
+    path: Path,
+    members: Mapping[str, bytes] | Iterable[tuple[str, bytes]],
+    format: int = tarfile.PAX_FORMAT,
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     items = members.items() if isinstance(members, Mapping) else members
@@ -61,7 +65,13 @@ def write_tar(
 
 
 def lerobot_folder(
-    root: Path, *, version: str = "v3.0", storage: str = "video", episodes: int = 3, length: int = 12, **options: Any
+    root: Path,
+    *,
+    version: str = "v3.0",
+    storage: str = "video",
+    episodes: int = 3,
+    length: int = 12,
+    **options: Any,
 ) -> Path:
     """A set whose frames tell episode and frame by their colour: red = 20 + 60 * episode, green = 10 * frame."""
     from emt_core.data.robot.lerobot_writer import LeRobotWriter

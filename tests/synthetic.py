@@ -87,12 +87,18 @@ class Made:
 
 
 def make_workspace(
-    folder: Path, sources: Sequence[SyntheticSource | tuple[Any, ...]], *, dim: int = 16, seed: int = 0
+    folder: Path,
+    sources: Sequence[SyntheticSource | tuple[Any, ...]],
+    *,
+    dim: int = 16,
+    seed: int = 0,
 ) -> Made:
     """A workspace with one sources and one embed artifact. A source may be (name, role, rows[, mean[, spread]])."""
     plain = [_source(entry) for entry in sources]
     made = Made(Workspace.open(folder, create=True))
-    made.artifacts["sources"] = _commit(made, "sources", {"seed": seed, "names": [s.name for s in plain]}, {}, plain)
+    made.artifacts["sources"] = _commit(
+        made, "sources", {"seed": seed, "names": [s.name for s in plain]}, {}, plain
+    )
     parents = {"sources": made.artifacts["sources"]}
     made.artifacts["embed"] = _commit(made, "embed", {"seed": seed, "dim": dim}, parents, plain)
     return made
@@ -113,7 +119,9 @@ def run_stage(
     started = time.time()
     outcome = stage_module(stage).run(context)
     dumped = config.model_dump(mode="json")
-    artifact = made.workspace.commit(stage, key, _manifest(stage, key, dumped, chosen, outcome, started))
+    artifact = made.workspace.commit(
+        stage, key, _manifest(stage, key, dumped, chosen, outcome, started)
+    )
     made.artifacts[stage] = artifact
     return artifact
 
@@ -170,9 +178,13 @@ def put_artifact(
             Table(data / file).append(table)
         else:
             parquet.write_table(table, data / file)
-    outcome = Outcome(rows=max((t.num_rows for t in tables.values()), default=0), metrics=metrics or {})
+    outcome = Outcome(
+        rows=max((t.num_rows for t in tables.values()), default=0), metrics=metrics or {}
+    )
     parents = {s: a for s, a in made.artifacts.items() if s in ("sources", "embed")}
-    artifact = made.workspace.commit(stage, key, _manifest(stage, key, {"hand": name}, parents, outcome, time.time()))
+    artifact = made.workspace.commit(
+        stage, key, _manifest(stage, key, {"hand": name}, parents, outcome, time.time())
+    )
     made.artifacts[stage] = artifact
     return artifact
 
@@ -180,7 +192,9 @@ def put_artifact(
 def _source(entry: SyntheticSource | tuple[Any, ...]) -> SyntheticSource:
     if isinstance(entry, SyntheticSource):
         return entry
-    return SyntheticSource(**dict(zip(("name", "role", "rows", "mean", "spread"), entry, strict=False)))
+    return SyntheticSource(
+        **dict(zip(("name", "role", "rows", "mean", "spread"), entry, strict=False))
+    )
 
 
 def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifact]:
@@ -191,7 +205,11 @@ def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifa
 
 
 def _commit(
-    made: Made, stage: str, config: dict[str, Any], parents: Mapping[str, Artifact], plain: Sequence[SyntheticSource]
+    made: Made,
+    stage: str,
+    config: dict[str, Any],
+    parents: Mapping[str, Artifact],
+    plain: Sequence[SyntheticSource],
 ) -> Artifact:
     facts = [{k: str(v) for k, v in vars(source).items()} for source in plain]
     keys = {name: parent.key for name, parent in parents.items()}
@@ -212,7 +230,12 @@ def _commit(
 
 
 def _manifest(
-    stage: str, key: str, config: dict[str, Any], parents: Mapping[str, Artifact], outcome: Outcome, started: float
+    stage: str,
+    key: str,
+    config: dict[str, Any],
+    parents: Mapping[str, Artifact],
+    outcome: Outcome,
+    started: float,
 ) -> dict[str, Any]:
     return {
         "stage": stage,
@@ -250,7 +273,9 @@ def _status(source: SyntheticSource, seed: int, place: int) -> np.ndarray:
     return status
 
 
-def _write_index(data: Path, plain: Sequence[SyntheticSource], image_folder: Path, seed: int) -> None:
+def _write_index(
+    data: Path, plain: Sequence[SyntheticSource], image_folder: Path, seed: int
+) -> None:
     facts, at = [], 0
     table = Table(data / "index.lance")
     for place, source in enumerate(plain):
@@ -287,11 +312,18 @@ def _index_block(source: SyntheticSource, rows: np.ndarray, text_only: np.ndarra
     texts = list(source.texts or (ROBOT_TEXTS if is_robot else POOL_TEXTS))
     episode = rows // source.frames_per_episode
     pick = (episode if is_robot else rows) % len(texts)
-    speech = np.array([pair[:1] if is_robot else pair for pair in texts], object)[pick]  # [n, turns]
-    speech = np.where(text_only[:, None], np.char.replace(speech.astype(str), "<image>\n", ""), speech)
+    speech = np.array([pair[:1] if is_robot else pair for pair in texts], object)[
+        pick
+    ]  # [n, turns]
+    speech = np.where(
+        text_only[:, None], np.char.replace(speech.astype(str), "<image>\n", ""), speech
+    )
     turns = speech.shape[1]
     structs = pa.StructArray.from_arrays(
-        [pa.array(["user", "assistant"][:turns] * n), pa.array(speech.reshape(-1).tolist(), pa.string())],
+        [
+            pa.array(["user", "assistant"][:turns] * n),
+            pa.array(speech.reshape(-1).tolist(), pa.string()),
+        ],
         fields=list(TURN_TYPE),
     )
     n_images = (~text_only).astype(np.int32)
@@ -315,13 +347,19 @@ def _index_block(source: SyntheticSource, rows: np.ndarray, text_only: np.ndarra
         "role": pa.array([source.role] * n),
         "row": pa.array(rows),
         "own_id": pa.array([f"{row // 2}" for row in rows.tolist()]),  # repeats, as LLaVA's do
-        "turns": pa.ListArray.from_arrays(pa.array(np.arange(0, n * turns + 1, turns), pa.int32()), structs),
-        "images": pa.ListArray.from_arrays(pa.array(np.concatenate([[0], n_images.cumsum()]), pa.int32()), images),
+        "turns": pa.ListArray.from_arrays(
+            pa.array(np.arange(0, n * turns + 1, turns), pa.int32()), structs
+        ),
+        "images": pa.ListArray.from_arrays(
+            pa.array(np.concatenate([[0], n_images.cumsum()]), pa.int32()), images
+        ),
         "n_images": pa.array(n_images),
         "text_chars": pa.array(chars, pa.int32()),
         "episode": pa.array(episode if is_robot else np.full(n, -1)),
         "frame": pa.array(rows % source.frames_per_episode if is_robot else np.full(n, -1)),
-        "meta": pa.array([json.dumps({"n": row}) for row in rows.tolist()] if n <= 10_000 else [""] * n),
+        "meta": pa.array(
+            [json.dumps({"n": row}) for row in rows.tolist()] if n <= 10_000 else [""] * n
+        ),
     }
     return pa.table(columns).select(SCHEMA.names).cast(SCHEMA)
 

@@ -22,7 +22,9 @@ from emt_core.workspace.lineage import finished
 
 def index_of(metas: list[dict | None]) -> SimpleNamespace:
     column = pa.table({"meta": [None if meta is None else json.dumps(meta) for meta in metas]})
-    return SimpleNamespace(table=SimpleNamespace(take=lambda rows, names: column.select(names).take(rows)))
+    return SimpleNamespace(
+        table=SimpleNamespace(take=lambda rows, names: column.select(names).take(rows))
+    )
 
 
 def test_planted_precision_is_the_share_among_rows_whose_truth_is_known():
@@ -89,7 +91,9 @@ def test_memory_is_what_the_costliest_step_added_and_unknown_for_earlier_runs(ma
     done = finished(made.workspace, "r")
     assert [row.memory_added_mb for row in ablation(made.workspace, done)] == [None, None]
     path = done["select.a"].path / "manifest.json"
-    write_json(path, json.loads(path.read_text()) | {"memory_added_mb": 1234, "peak_memory_mb": 5678})
+    write_json(
+        path, json.loads(path.read_text()) | {"memory_added_mb": 1234, "peak_memory_mb": 5678}
+    )
     first, second = table(ablation(made.workspace, finished(made.workspace, "r")))
     assert (first["memory added, MB"], first["peak memory, MB"]) == (1234, 5678)
     assert second["memory added, MB"] is None
@@ -102,11 +106,19 @@ def test_the_printed_table_has_the_columns_of_the_page(made):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == list(table(rows)[0]) and len({len(row) for row in cells}) == 1
     assert cells[1] == ["---"] * 3 + ["---:"] * (len(cells[0]) - 3)
-    assert [row[:4] for row in cells[2:]] == [["random", "random", "a", "50"], ["random", "random", "b", "60"]]
+    assert [row[:4] for row in cells[2:]] == [
+        ["random", "random", "a", "50"],
+        ["random", "random", "b", "60"],
+    ]
 
 
 def test_a_strategy_is_told_as_it_was_configured():
-    config = {"strategy": "gumbel", "temperature": 0.5, "random_share": 0.2, "quotas": {"source": {"a": 1.0}}}
+    config = {
+        "strategy": "gumbel",
+        "temperature": 0.5,
+        "random_share": 0.2,
+        "quotas": {"source": {"a": 1.0}},
+    }
     assert strategy_words(config) == "gumbel, T = 0.5, 20% random, quotas by source"
 
 

@@ -24,7 +24,9 @@ BIMANUAL = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in (*
 def recorded(names: tuple[str, ...], rows: int = 600, seed: int = 0) -> np.ndarray:
     """float32 [rows, A]: each dimension in a range of its own; grippers are 0 or 1."""
     rng = np.random.default_rng(seed)
-    values = rng.uniform(-1, 1, (rows, len(names))) * np.linspace(0.2, 4, len(names)) + np.arange(len(names))
+    values = rng.uniform(-1, 1, (rows, len(names))) * np.linspace(0.2, 4, len(names)) + np.arange(
+        len(names)
+    )
     for place, name in enumerate(names):
         if name.endswith("grip"):
             values[:, place] = rng.integers(0, 2, rows)
@@ -32,7 +34,10 @@ def recorded(names: tuple[str, ...], rows: int = 600, seed: int = 0) -> np.ndarr
 
 
 def fitted(
-    config: ActionConfig, names: tuple[str, ...], actions: np.ndarray, state: np.ndarray | None = None
+    config: ActionConfig,
+    names: tuple[str, ...],
+    actions: np.ndarray,
+    state: np.ndarray | None = None,
 ) -> ActionMap:
     states = names if state is not None else ()
     return fit_action_map(config, names, states, lambda: [(actions, state)])
@@ -46,7 +51,11 @@ def test_an_action_comes_back_as_it_was_recorded(names: tuple[str, ...], kind: s
     actions = recorded(names)
     map_ = fitted(config, names, actions)
     arm, gripper = map_.targets(actions.reshape(100, 6, -1))
-    assert arm.shape == (100, 6, len(names) - len(grippers)) and gripper.shape == (100, 6, len(grippers))
+    assert arm.shape == (100, 6, len(names) - len(grippers)) and gripper.shape == (
+        100,
+        6,
+        len(grippers),
+    )
     assert arm.dtype == gripper.dtype == np.float32
     assert np.abs(arm).max() <= 1 and arm.min() < -0.99 and arm.max() > 0.99
     back = ActionMap.from_json(map_.to_json()).actions(arm, gripper)
@@ -74,7 +83,9 @@ def test_no_gripper_a_still_dimension_and_unused_ones():
     assert gripper.shape == (600, 0) and (arm[:, 3] == 0).all()
     back = map_.actions(arm, gripper)
     np.testing.assert_allclose(back[:, [0, 1, 2, 3, 4]], actions[:, [0, 1, 2, 3, 4]], atol=2e-5)
-    np.testing.assert_allclose(back[:, [5, 6]], np.tile(actions[:, [5, 6]].mean(axis=0), (600, 1)), rtol=1e-5)
+    np.testing.assert_allclose(
+        back[:, [5, 6]], np.tile(actions[:, [5, 6]].mean(axis=0), (600, 1)), rtol=1e-5
+    )
 
 
 def test_a_binary_gripper_executes_the_mean_of_its_class():
@@ -87,7 +98,9 @@ def test_a_binary_gripper_executes_the_mean_of_its_class():
     executed = map_.actions(arm[:2], np.array([[0.4], [0.6]]))
     np.testing.assert_allclose(executed[:, 1], [0.1, 0.8], rtol=1e-6)
     never = fitted(ActionConfig(gripper=("grip",), gripper_threshold=5), ("x", "grip"), both)
-    assert never.gripper_low == never.gripper_high  # a class that never occurs has the other's value
+    assert (
+        never.gripper_low == never.gripper_high
+    )  # a class that never occurs has the other's value
 
 
 def test_delta_actions_are_measured_from_the_state_at_the_chunks_start():
@@ -95,7 +108,11 @@ def test_delta_actions_are_measured_from_the_state_at_the_chunks_start():
     state = rng.normal(size=(50, 4)).astype(np.float32)
     moved = state + rng.uniform(-0.1, 0.1, (50, 4)).astype(np.float32)
     config = ActionConfig(
-        kind="delta", arm=("x", "y", "z"), gripper=("grip",), reference=("x", "y", "z"), scale="min_max"
+        kind="delta",
+        arm=("x", "y", "z"),
+        gripper=("grip",),
+        reference=("x", "y", "z"),
+        scale="min_max",
     )
     map_ = fitted(config, HAND, moved, state)
     assert max(map_.arm_high) < 0.11
@@ -143,18 +160,27 @@ def test_streamed_percentiles_are_those_of_the_whole():
         stream_statistics(list)
 
 
-def write_set(folder: Path, *, version: str, names: tuple[str, ...] = HAND, task: str = "go") -> list[np.ndarray]:
+def write_set(
+    folder: Path, *, version: str, names: tuple[str, ...] = HAND, task: str = "go"
+) -> list[np.ndarray]:
     """Three episodes of falling length; returns their actions."""
     rng = np.random.default_rng(0)
     camera = "observation.images.front"
     episodes = []
     with LeRobotWriter(
-        folder, fps=10, cameras={camera: (32, 32)}, state_names=("s",), action_names=names, version=version
+        folder,
+        fps=10,
+        cameras={camera: (32, 32)},
+        state_names=("s",),
+        action_names=names,
+        version=version,
     ) as writer:  # type: ignore[arg-type]
         for length in (9, 6, 4):
             action = rng.normal(size=(length, len(names))).astype(np.float32)
             frames = np.zeros((length, 32, 32, 3), np.uint8)
-            writer.add_episode(task=task, images={camera: frames}, state=np.zeros((length, 1)), action=action)
+            writer.add_episode(
+                task=task, images={camera: frames}, state=np.zeros((length, 1)), action=action
+            )
             episodes.append(action)
     return episodes
 
@@ -170,7 +196,9 @@ def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: st
     opened = open_set(data, tmp_path / "set", ActionConfig())
     assert opened.names == HAND and len(opened.episodes) == 2
     map_ = fit_map([opened], ActionConfig(gripper=("grip",), scale="min_max"), chunk=3)
-    assert map_.arm == (0, 1, 2) and map_.arm_high[0] == pytest.approx(max(a[:, 0].max() for a in written[:2]))
+    assert map_.arm == (0, 1, 2) and map_.arm_high[0] == pytest.approx(
+        max(a[:, 0].max() for a in written[:2])
+    )
 
 
 def test_episodes_without_instruction_or_with_nan_are_rejected_by_name(tmp_path: Path):
@@ -188,7 +216,11 @@ def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
     write_set(tmp_path / "a", version="v3.0")
     write_set(tmp_path / "b", version="v3.0", names=SINGLE)
     opened = [
-        open_set(RobotData(name=n, path=n, camera="observation.images.front"), tmp_path / n, ActionConfig())
+        open_set(
+            RobotData(name=n, path=n, camera="observation.images.front"),
+            tmp_path / n,
+            ActionConfig(),
+        )
         for n in "ab"
     ]
     with pytest.raises(EmtError, match="different actions"):

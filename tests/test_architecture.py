@@ -16,7 +16,17 @@ from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import CONFIGS
 
 CORE = ROOT / "emt_core"
-HEAVY = {"torch", "transformers", "open_clip", "umap", "pacmap", "sklearn", "lance", "datasets", "streamlit"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "open_clip",
+    "umap",
+    "pacmap",
+    "sklearn",
+    "lance",
+    "datasets",
+    "streamlit",
+}
 
 ROOMS = (
     "cli",
@@ -50,7 +60,9 @@ def graph() -> dict[str, set[str]]:
 
 
 def test_emt_core_holds_its_rooms_and_nothing_else():
-    names = {path.relative_to(CORE).parts[0].removesuffix(".py") for path in python_files("emt_core/")}
+    names = {
+        path.relative_to(CORE).parts[0].removesuffix(".py") for path in python_files("emt_core/")
+    }
     assert names - {"__init__"} == set(ROOMS)
 
 
@@ -77,19 +89,27 @@ def test_circles_and_floors_are_found_where_they_are():
 
 def test_builders_stay_outside_of_the_product():
     for path in python_files("emt_core/", "pages/", "app.py"):
-        outside = {name for name in imported(path) if name.split(".")[0] in ("demo", "speed", "tests")}
+        outside = {
+            name for name in imported(path) if name.split(".")[0] in ("demo", "speed", "tests")
+        }
         assert not outside, f"{path.relative_to(ROOT)} imports {outside}"
 
 
 def test_core_never_imports_streamlit_or_the_pages():
     for path in python_files("emt_core/"):
         for name in imported(path):
-            assert name.split(".")[0] not in ("streamlit", "pages", "app"), f"{path.relative_to(ROOT)} imports {name}"
+            assert name.split(".")[0] not in ("streamlit", "pages", "app"), (
+                f"{path.relative_to(ROOT)} imports {name}"
+            )
 
 
 def test_stages_never_import_each_other():
     for path in python_files("emt_core/stages/"):
-        others = [n for n in imported(path) if n.startswith("emt_core.run.stage.") and path.stem != "__init__"]
+        others = [
+            n
+            for n in imported(path)
+            if n.startswith("emt_core.run.stage.") and path.stem != "__init__"
+        ]
         names = {name.split(".")[2] for name in others}
         assert not names & set(STAGES), f"{path.name} imports stage(s) {names & set(STAGES)}"
 
@@ -108,7 +128,9 @@ def test_every_stage_has_its_file_config_and_version():
     for name in files:
         text = (CORE / "stages" / f"{name}.py").read_text(encoding="utf-8")
         assert re.search(r"^VERSION(: int)? = \d+$", text, re.M), f"stages/{name}.py has no VERSION"
-        assert re.search(r"^def run\(context: Context\) -> Outcome:", text, re.M), f"stages/{name}.py has no run()"
+        assert re.search(r"^def run\(context: Context\) -> Outcome:", text, re.M), (
+            f"stages/{name}.py has no run()"
+        )
 
 
 def test_flow_is_a_dag_in_order():
@@ -135,17 +157,25 @@ def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
         "code = emt_core.cli.main.main(['--help'])\n"
         f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
 
 
 def test_no_file_outgrows_a_reader():
-    long = {str(p.relative_to(ROOT)): n for p in python_files("") if (n := len(p.read_text().splitlines())) > 400}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in python_files("")
+        if (n := len(p.read_text().splitlines())) > 400
+    }
     assert not long
 
 
 def test_no_dumping_ground_modules():
-    assert not [p for p in python_files("") if p.stem in ("utils", "util", "helpers", "misc", "common")]
+    assert not [
+        p for p in python_files("") if p.stem in ("utils", "util", "helpers", "misc", "common")
+    ]
 
 
 def test_no_pickle_and_no_remote_code():
@@ -163,11 +193,25 @@ def test_no_pickle_and_no_remote_code():
 def test_config_fields_are_documented_below_themselves():
     from emt_core.recipe.base import Frozen
 
-    obvious = {"seed", "stage", "name", "config", "instances", "caps", "quotas", "weight_decay", "conversations"}
+    obvious = {
+        "seed",
+        "stage",
+        "name",
+        "config",
+        "instances",
+        "caps",
+        "quotas",
+        "weight_decay",
+        "conversations",
+    }
     for path in python_files("emt_core/recipe/"):
         module = importlib.import_module(module_name(path))
         for name, model in vars(module).items():
-            if isinstance(model, type) and issubclass(model, Frozen) and model.__module__ == module.__name__:
+            if (
+                isinstance(model, type)
+                and issubclass(model, Frozen)
+                and model.__module__ == module.__name__
+            ):
                 for field, info in model.model_fields.items():
                     assert info.description or field in obvious, f"{name}.{field} has no docstring"
 
@@ -185,7 +229,10 @@ def test_lock_holds_versions_and_hashes_only():
     text = (ROOT / "requirements.lock").read_text()
     assert "://" not in text
     for line in text.splitlines():
-        assert re.match(r"(\s+--hash=sha256:[0-9a-f]{64}|[A-Za-z0-9._-]+==\S+)", line) or not line.strip(), line
+        assert (
+            re.match(r"(\s+--hash=sha256:[0-9a-f]{64}|[A-Za-z0-9._-]+==\S+)", line)
+            or not line.strip()
+        ), line
 
 
 def test_workflow_files_agree():

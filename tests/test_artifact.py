@@ -15,8 +15,22 @@ from filelock import Timeout
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Workspace, make_key, write_json
 
-FACTS = {"stage": "embed", "version": 1, "config": {"a": 1}, "identity": None, "parents": {"sources": "k"}}
-MANIFEST = {"stage": "embed", "key": "k", "rows": 1, "metrics": {}, "parents": {}, "config": {}, "finished": 1.0}
+FACTS = {
+    "stage": "embed",
+    "version": 1,
+    "config": {"a": 1},
+    "identity": None,
+    "parents": {"sources": "k"},
+}
+MANIFEST = {
+    "stage": "embed",
+    "key": "k",
+    "rows": 1,
+    "metrics": {},
+    "parents": {},
+    "config": {},
+    "finished": 1.0,
+}
 
 
 @pytest.fixture
@@ -27,14 +41,23 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_key_depends_on_every_fact_and_not_on_order():
     key = make_key(**FACTS)
     assert key == make_key(**{**FACTS, "config": dict(reversed(list({"a": 1}.items())))})
-    changes = {"stage": "gap", "version": 2, "config": {"a": 2}, "identity": {"h": 1}, "parents": {"sources": "other"}}
+    changes = {
+        "stage": "gap",
+        "version": 2,
+        "config": {"a": 2},
+        "identity": {"h": 1},
+        "parents": {"sources": "other"},
+    }
     assert len({make_key(**{**FACTS, name: value}) for name, value in changes.items()} | {key}) == 6
 
 
 def test_key_is_the_same_in_every_process():
     script = f"from emt_core.workspace.artifact import make_key; print(make_key(**{FACTS!r}))"
     seeds = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in (1, 2)]
-    keys = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e).stdout for e in seeds}
+    keys = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e).stdout
+        for e in seeds
+    }
     assert keys == {make_key(**FACTS) + "\n"}
 
 
@@ -58,7 +81,9 @@ def test_a_manifest_written_but_not_renamed_is_still_work_in_progress(workspace:
     assert workspace.artifacts("embed") == []
 
 
-def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(workspace: Workspace, monkeypatch):
+def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(
+    workspace: Workspace, monkeypatch
+):
     building = workspace.building("embed", "k")
     (building / "data" / "checkpoints").mkdir(parents=True)
     for name in ("kept", "checkpoints/one", "lines"):
@@ -80,7 +105,9 @@ def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(workspace:
 
 
 @pytest.mark.parametrize("stop", ["rmtree", "unlink", "rename"])
-def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Workspace, monkeypatch, stop):
+def test_a_commit_killed_behind_its_manifest_is_finished_later(
+    workspace: Workspace, monkeypatch, stop
+):
     building = workspace.building("embed", "k")
     (building / "data" / "checkpoints").mkdir(parents=True)
     (building / "data" / "kept").write_text("1")
@@ -91,7 +118,10 @@ def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Worksp
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         if stop == "unlink":
             write_json(building / "progress.json", {})
-            patched.setattr("emt_core.workspace.artifact.write_text", lambda path, text, durable: path.write_text(text))
+            patched.setattr(
+                "emt_core.workspace.artifact.write_text",
+                lambda path, text, durable: path.write_text(text),
+            )
         patched.setattr(*(("shutil.rmtree", killed) if stop == "rmtree" else (Path, stop, killed)))
         workspace.commit("embed", "k", MANIFEST, ("checkpoints",))
     assert workspace.find("embed", "k") is None
@@ -101,7 +131,9 @@ def test_a_commit_killed_behind_its_manifest_is_finished_later(workspace: Worksp
     assert sorted(p.name for p in artifact.path.iterdir()) == ["data", "manifest.json"]
 
 
-def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted(workspace: Workspace, monkeypatch):
+def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted(
+    workspace: Workspace, monkeypatch
+):
     building = workspace.building("embed", "k")
     (building / "data").mkdir(parents=True)
     (building / "data" / "kept").write_text("1")
@@ -117,7 +149,9 @@ def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted
     assert [p.name for p in artifact.data.iterdir()] == ["kept"] and written == ["manifest.json"]
 
 
-def test_data_reaches_the_disk_before_the_manifest_and_scratch_is_not_waited_for(workspace: Workspace, monkeypatch):
+def test_data_reaches_the_disk_before_the_manifest_and_scratch_is_not_waited_for(
+    workspace: Workspace, monkeypatch
+):
     data = workspace.building("embed", "k") / "data"
     (data / "deep").mkdir(parents=True)
     (data / "checkpoints").mkdir()

@@ -40,7 +40,10 @@ def empty_source(world: Path) -> None:
 def no_survivors(world: Path) -> None:
     shutil.rmtree(world / "web" / "images")
     (world / "web" / "images").mkdir()
-    rows = [{"id": "a", "image": f"{n}.png", "conversations": turns(("What is this?", "A cup."))} for n in range(5)]
+    rows = [
+        {"id": "a", "image": f"{n}.png", "conversations": turns(("What is this?", "A cup."))}
+        for n in range(5)
+    ]
     (world / "web" / "web.json").write_text(json.dumps(rows))
 
 
@@ -81,10 +84,12 @@ def wrong_column(world: Path) -> None:
     Image.fromarray(picture(np.random.default_rng(0), near=True)).save(buffer, "PNG")
     (world / "table").mkdir()
     pq.write_table(
-        pa.table({"q": ["What?"], "a": ["That."], "img": [buffer.getvalue()]}), world / "table" / "0.parquet"
+        pa.table({"q": ["What?"], "a": ["That."], "img": [buffer.getvalue()]}),
+        world / "table" / "0.parquet",
     )
     add_source(
-        world, "{name: table, role: pool, format: parquet, path: table, question: questoin, answer: a, images: img}"
+        world,
+        "{name: table, role: pool, format: parquet, path: table, question: questoin, answer: a, images: img}",
     )
 
 
@@ -95,12 +100,16 @@ def typo(world: Path) -> None:
 
 def wrong_camera(world: Path) -> None:
     recipe = world / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("observation.images.front", "observation.images.wrist"))
+    recipe.write_text(
+        recipe.read_text().replace("observation.images.front", "observation.images.wrist")
+    )
 
 
 def no_model(world: Path) -> None:
     recipe = world / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("{encoder: fake}", "{encoder: vlm, model: models/nowhere}"))
+    recipe.write_text(
+        recipe.read_text().replace("{encoder: fake}", "{encoder: vlm, model: models/nowhere}")
+    )
 
 
 def no_robots_at_all(world: Path) -> None:
@@ -140,7 +149,11 @@ def add_source(world: Path, entry: str) -> None:
     ],
 )
 def test_bad_input_is_named_with_a_remedy(
-    spoil: Callable[[Path], None], names: list[str], world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    spoil: Callable[[Path], None],
+    names: list[str],
+    world: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ):
     spoil(world)
     code = main(["run", str(world / "recipe.yaml"), "--workspace", str(tmp_path / "w")])
@@ -155,7 +168,10 @@ def test_bad_input_is_named_with_a_remedy(
 
 
 def test_what_was_done_before_the_mistake_is_kept(world: Path, tmp_path: Path):
-    assert main(["run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w"), "--until", "score"]) == 0
+    assert (
+        main(["run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w"), "--until", "score"])
+        == 0
+    )
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "w").glob("*/*/manifest.json")}
     unknown_cap(world)
     assert main(["run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]) == 2

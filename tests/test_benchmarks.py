@@ -11,7 +11,14 @@ from dot_policy import DotPolicy, delta_map
 from pydantic import TypeAdapter, ValidationError
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.benchmarks.base import FAILURES, MOST_EPISODES, Benchmark, Task, episodes_of, layout_seed
+from emt_core.evaluation.benchmarks.base import (
+    FAILURES,
+    MOST_EPISODES,
+    Benchmark,
+    Task,
+    episodes_of,
+    layout_seed,
+)
 from emt_core.evaluation.benchmarks.registry import resolve
 from emt_core.evaluation.closed_loop.launching import Worker
 from emt_core.evaluation.closed_loop.rollout import Played, Simulators
@@ -27,23 +34,33 @@ def made(base: Path = Path(), demos: dict | None = None, **fields) -> Benchmark:
 
 def rehearsal(*tasks: str, timeout_s: float = 60.0, **fields) -> Benchmark:
     return resolve(
-        RehearsalConfig(name="rehearsal", tasks=tasks or ("reach",), timeout_s=timeout_s, **fields), base=Path()
+        RehearsalConfig(name="rehearsal", tasks=tasks or ("reach",), timeout_s=timeout_s, **fields),
+        base=Path(),
     )
 
 
-def played(benchmark: Benchmark, policy, *, count: int = 2, environments: int = 1, **more) -> list[Played]:
+def played(
+    benchmark: Benchmark, policy, *, count: int = 2, environments: int = 1, **more
+) -> list[Played]:
     found: list[Played] = []
-    with Simulators(benchmark, environments=environments, python=more.pop("python", "")) as simulators:
+    with Simulators(
+        benchmark, environments=environments, python=more.pop("python", "")
+    ) as simulators:
         simulators.play(episodes_of(benchmark, count, 0), policy, on_end=found.append, **more)
     return found
 
 
 def outcome(found: list[Played]) -> dict[tuple[str, int], tuple]:
-    return {(p.episode.task, p.episode.number): (p.success, p.steps, p.completed, p.failure) for p in found}
+    return {
+        (p.episode.task, p.episode.number): (p.success, p.steps, p.completed, p.failure)
+        for p in found
+    }
 
 
 def test_layouts_of_training_and_evaluation_never_meet():
-    seeds = {layout_seed(seed, number) for seed in (0, 1, 989) for number in (0, 1, MOST_EPISODES - 1)}
+    seeds = {
+        layout_seed(seed, number) for seed in (0, 1, 989) for number in (0, 1, MOST_EPISODES - 1)
+    }
     assert len(seeds) == 9
     assert seeds <= set(EVAL_SEEDS)
     assert not set(TRAIN_SEEDS) & set(EVAL_SEEDS)
@@ -81,7 +98,12 @@ def test_meta_world_sees_what_the_demonstrations_saw():
 
 def test_protocols_of_the_published_benchmarks():
     libero = made(name="libero")
-    assert (len(libero.tasks), libero.tasks[0].max_steps, libero.episodes, libero.settings["waits"]) == (
+    assert (
+        len(libero.tasks),
+        libero.tasks[0].max_steps,
+        libero.episodes,
+        libero.settings["waits"],
+    ) == (
         10,
         520,
         50,
@@ -110,11 +132,17 @@ def test_calvin_wants_its_data_set_and_counts_chains(tmp_path: Path):
     (tmp_path / "task_ABC_D" / "validation").mkdir(parents=True)
     calvin = made(name="calvin_abcd", dataset="task_ABC_D", base=tmp_path)
     assert (calvin.goals, calvin.episodes, calvin.tasks[0].max_steps) == (5, 1000, 360)
-    assert [e.seed for e in episodes_of(calvin, 3, 7)] == [0, 1, 2]  # its own chains, whatever the seed
+    assert [e.seed for e in episodes_of(calvin, 3, 7)] == [
+        0,
+        1,
+        2,
+    ]  # its own chains, whatever the seed
 
 
 def test_meta_world_is_not_asked_for_more_than_an_episode_holds():
-    assert made(name="metaworld", max_steps=250).tasks[0].max_steps == 250  # of two control steps each
+    assert (
+        made(name="metaworld", max_steps=250).tasks[0].max_steps == 250
+    )  # of two control steps each
     with pytest.raises(EmtError, match="251 actions of 2 control steps each are 502") as error:
         made(name="metaworld", max_steps=251)
     assert error.value.where == "evaluate.benchmark"
@@ -125,7 +153,10 @@ def test_meta_world_is_not_asked_for_more_than_an_episode_holds():
     with pytest.raises(ValidationError, match="max_actions: 120 actions of 5"):
         DemosConfig(action_repeat=5)
     # how long was recorded does not matter here
-    for recorded in ({"action_repeat": 2, "max_actions": 400}, {"action_repeat": 5, "max_actions": 100}):
+    for recorded in (
+        {"action_repeat": 2, "max_actions": 400},
+        {"action_repeat": 5, "max_actions": 100},
+    ):
         found = made(name="metaworld", demos=recorded, max_steps=100)
         assert found.settings["action_repeat"] == recorded["action_repeat"]
 
@@ -139,7 +170,11 @@ def test_instructions_take_turns():
         episodes=3,
         layouts="drawn",
     )
-    assert [e.begin["instruction"] for e in episodes_of(benchmark, None, 0)] == ["one", "two", "one"]
+    assert [e.begin["instruction"] for e in episodes_of(benchmark, None, 0)] == [
+        "one",
+        "two",
+        "one",
+    ]
 
 
 def test_the_loop_plays_every_episode_once_however_many_play_side_by_side():
@@ -156,8 +191,12 @@ def test_the_loop_plays_every_episode_once_however_many_play_side_by_side():
 
 def test_a_policy_that_stands_still_runs_into_the_cap_and_frames_are_what_it_saw():
     policy = DotPolicy(gain=0.0, chunk=7)
-    found = played(rehearsal(max_steps=20), policy, count=1, execute=5, wants_frames=lambda episode: True)
-    assert [(p.success, p.steps, p.failure, len(p.frames)) for p in found] == [(False, 20, "step_cap", 4)]
+    found = played(
+        rehearsal(max_steps=20), policy, count=1, execute=5, wants_frames=lambda episode: True
+    )
+    assert [(p.success, p.steps, p.failure, len(p.frames)) for p in found] == [
+        (False, 20, "step_cap", 4)
+    ]
     assert len(policy.seen) == 4
     np.testing.assert_array_equal(np.stack(found[0].frames), np.concatenate(policy.seen))
 
@@ -170,10 +209,17 @@ def test_faults_are_counted_and_the_rest_goes_on():
         environments=2,
     )
     kinds = {(p.episode.task, p.failure) for p in found}
-    assert kinds == {("crash", "crashed"), ("hang", "hung"), ("raise", "error"), ("reach", "step_cap")}
+    assert kinds == {
+        ("crash", "crashed"),
+        ("hang", "hung"),
+        ("raise", "error"),
+        ("reach", "step_cap"),
+    }
     assert len(found) == 8
     assert {p.failure for p in found} <= set(FAILURES)
-    assert {p.detail for p in found if p.failure == "error"} == {"RuntimeError: the dot fell off the table"}
+    assert {p.detail for p in found if p.failure == "error"} == {
+        "RuntimeError: the dot fell off the table"
+    }
 
 
 def test_an_action_that_is_not_finite_ends_its_episode_alone():
@@ -270,15 +316,22 @@ def test_actions_that_are_measured_from_the_state_are_given_it():
     found = played(rehearsal(), policy, count=3, environments=2)
     assert [p.success for p in found] == [True] * 3
     states, images = np.concatenate(policy.states), np.concatenate(policy.seen)
-    shown = np.stack([np.argwhere(image[..., 0] > 0).mean(0) for image in images]) / (images.shape[1] - 1)
-    np.testing.assert_allclose(states[:, 1:], shown, atol=0.06)  # y, x as the frame shows them, in the set's order
+    shown = np.stack([np.argwhere(image[..., 0] > 0).mean(0) for image in images]) / (
+        images.shape[1] - 1
+    )
+    np.testing.assert_allclose(
+        states[:, 1:], shown, atol=0.06
+    )  # y, x as the frame shows them, in the set's order
     assert (states[:, 0] == 0).all()  # nobody tells what `pad` is, and nothing uses it
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"reference": (0, 1)}, r"'observation.state' \(pad, dot_y\), which Rehearsal does not tell"),
+        (
+            {"reference": (0, 1)},
+            r"'observation.state' \(pad, dot_y\), which Rehearsal does not tell",
+        ),
         ({"reference_column": "observation.tool"}, "'observation.tool'"),
         ({"reference_names": ()}, "dimension 2, dimension 1"),
     ],
@@ -306,7 +359,10 @@ def test_graphics_fall_back_to_osmesa(monkeypatch: pytest.MonkeyPatch):
     without_egl = {**benchmark.settings, "without_graphics": ["egl"]}
     assert len(played(_with(benchmark, without_egl), DotPolicy(), environments=2)) == 2
     with pytest.raises(EmtError, match="no off-screen GL") as error:
-        played(_with(benchmark, {**benchmark.settings, "without_graphics": ["egl", "osmesa"]}), DotPolicy())
+        played(
+            _with(benchmark, {**benchmark.settings, "without_graphics": ["egl", "osmesa"]}),
+            DotPolicy(),
+        )
     assert "apt-get install" in error.value.remedy
 
 
@@ -317,7 +373,11 @@ def _with(benchmark: Benchmark, settings: dict) -> Benchmark:
 
 
 def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
-    from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, use_headless_gl
+    from emt_core.evaluation.recording.mujoco_scene import (
+        CameraPose,
+        SceneRenderer,
+        use_headless_gl,
+    )
 
     use_headless_gl()
     pytest.importorskip("metaworld")
@@ -326,7 +386,9 @@ def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
 
     class Camera:
         spec = SimpleNamespace(
-            action_map=delta_map(reference=(0, 1), reference_names=("hand_x", "hand_y", "hand_z", "gripper_opening"))
+            action_map=delta_map(
+                reference=(0, 1), reference_names=("hand_x", "hand_y", "hand_z", "gripper_opening")
+            )
         )
 
         def act(self, images, instructions, reference):
@@ -339,9 +401,13 @@ def test_meta_world_renders_as_it_was_recorded_and_its_expert_succeeds():
     assert found[0].failure == "step_cap"
     pose = CameraPose(**benchmark.settings["camera"])
     task = RobotTask(env="drawer-open-v3", instructions=("open the drawer",))
-    robots = RobotSet(name="r", version="v3.0", camera=pose, tasks=(task,), episodes_per_task=1, first_seed=0)
+    robots = RobotSet(
+        name="r", version="v3.0", camera=pose, tasks=(task,), episodes_per_task=1, first_seed=0
+    )
     env, observation, camera_id = make_env(task, robots, found[0].episode.seed)
-    np.testing.assert_allclose(camera.reference[0, :2], observation[:2], rtol=1e-6)  # as record_episode keeps it
+    np.testing.assert_allclose(
+        camera.reference[0, :2], observation[:2], rtol=1e-6
+    )  # as record_episode keeps it
     with SceneRenderer(env.model, size=112) as renderer:
         np.testing.assert_array_equal(camera.images[0], renderer.rgb(env.data, camera_id))
     env.close()

@@ -33,7 +33,10 @@ OWN = {
     "simpler_bridge_sim": {"simpler_env", "sapien", "transforms3d"},
     "calvin_abcd_sim": {"calvin_agent", "calvin_env", "hydra", "omegaconf", "pybullet"},
 }
-WORKER_FILES = [ROOT / "emt_core" / "benchmarks" / "worker.py", *sorted(SIMULATORS.glob("[a-z]*.py"))]
+WORKER_FILES = [
+    ROOT / "emt_core" / "benchmarks" / "worker.py",
+    *sorted(SIMULATORS.glob("[a-z]*.py")),
+]
 
 
 @pytest.fixture
@@ -53,7 +56,9 @@ def test_a_message_arrives_as_it_was_sent(pair):
         "actions": np.array([[1.5, -np.inf]], ">f4"),
         "empty": np.zeros((0, 3), np.int64),
     }
-    sent = threading.Thread(target=wire.send, args=(ours, "observation", {"instruction": "öffne"}, arrays))
+    sent = threading.Thread(
+        target=wire.send, args=(ours, "observation", {"instruction": "öffne"}, arrays)
+    )
     sent.start()
     kind, fields, got = wire.receive(theirs)
     sent.join()
@@ -132,7 +137,9 @@ class Pointer:
     def act(self, images, instructions):
         if any(not words.strip() for words in instructions):
             raise EmtError("an instruction is empty")
-        return np.repeat(images.reshape(len(images), -1)[:, None, :2], self.chunk, axis=1).astype(np.float32)
+        return np.repeat(images.reshape(len(images), -1)[:, None, :2], self.chunk, axis=1).astype(
+            np.float32
+        )
 
 
 @contextmanager
@@ -165,7 +172,11 @@ def test_a_served_policy_answers_and_says_what_is_wrong(server):
         assert kind == "actions"
         assert arrays["actions"].shape == (1, 3, 2)
         assert (arrays["actions"] == 7).all()
-        both = ask("observation", {"instructions": ["go", "stay"]}, {"images": np.concatenate([image, image])})
+        both = ask(
+            "observation",
+            {"instructions": ["go", "stay"]},
+            {"images": np.concatenate([image, image])},
+        )
         assert both[2]["actions"].shape == (2, 3, 2)
         for fields, arrays in (
             ({"instruction": "go"}, {}),
@@ -204,7 +215,9 @@ def placed_server():
         yield found
 
 
-def test_a_policy_that_fails_says_so_and_the_connection_stays(placed_server, capsys: pytest.CaptureFixture):
+def test_a_policy_that_fails_says_so_and_the_connection_stays(
+    placed_server, capsys: pytest.CaptureFixture
+):
     image = np.full((1, 4, 4, 3), 7, np.uint8)
     with socket.create_connection(placed_server.server_address[:2], timeout=10) as client:
 
@@ -215,21 +228,38 @@ def test_a_policy_that_fails_says_so_and_the_connection_stays(placed_server, cap
         facts = ask("hello")[1]
         assert facts["reference"] == {"column": "observation.state", "names": ["hand_x", "hand_y"]}
         state = np.array([[0.5, 1.0]], np.float32)
-        _, _, arrays = ask("observation", {"instruction": "go"}, {"images": image, "reference": state})
+        _, _, arrays = ask(
+            "observation", {"instruction": "go"}, {"images": image, "reference": state}
+        )
         np.testing.assert_allclose(arrays["actions"][0, 0], [7.5, 8.0])
-        for more in ({}, {"reference": state[0]}, {"reference": state[:, :1]}, {"reference": np.repeat(state, 2, 0)}):
+        for more in (
+            {},
+            {"reference": state[0]},
+            {"reference": state[:, :1]},
+            {"reference": np.repeat(state, 2, 0)},
+        ):
             kind, found, _ = ask("observation", {"instruction": "go"}, {"images": image, **more})
             assert kind == "error" and "reference" in found["message"]
-        kind, found, _ = ask("observation", {"instruction": "the cup"}, {"images": image, "reference": state})
+        kind, found, _ = ask(
+            "observation", {"instruction": "the cup"}, {"images": image, "reference": state}
+        )
         assert (kind, found["message"]) == ("error", "the policy failed: ZeroDivisionError: cup")
         assert "ZeroDivisionError" in capsys.readouterr().err  # whoever serves it sees where
         assert ask("hello")[0] == "policy"
 
 
-@pytest.mark.parametrize("served", ["server", "placed_server"])  # the second wants the robot's state as well
+@pytest.mark.parametrize(
+    "served", ["server", "placed_server"]
+)  # the second wants the robot's state as well
 def test_the_example_client_runs_by_itself(request, served):
     host, port = request.getfixturevalue(served).server_address[:2]
-    command = [sys.executable, str(ROOT / "examples" / "policy_client.py"), host, str(port), "open the drawer"]
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "policy_client.py"),
+        host,
+        str(port),
+        "open the drawer",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("(3, 2)") == 3

@@ -29,23 +29,46 @@ def test_the_page_holds_what_a_fresh_run_gives(judged, split, rows):
     chosen = [row for row in judged if row.split == split]
     same = block == report(chosen)
     assert len(chosen) == rows
-    assert same, f"docs/categories.md is out of date: put in `python -m speed.category_accuracy --split {split}`"
+    assert same, (
+        f"docs/categories.md is out of date: put in `python -m speed.category_accuracy --split {split}`"
+    )
 
 
 def test_the_command_prints_the_report(judged):
-    command = [sys.executable, "-m", "speed.category_accuracy", "--file", str(LABELLED), "--split", "tune"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    command = [
+        sys.executable,
+        "-m",
+        "speed.category_accuracy",
+        "--file",
+        str(LABELLED),
+        "--split",
+        "tune",
+    ]
+    printed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     assert printed == report([row for row in judged if row.split == "tune"]) + "\n"
 
 
 def row(truth: str, predicted: str, *, hard: bool = False) -> Labelled:
-    return Labelled(id="c0001", truth=truth, hard=hard, split="tune", predicted=predicted, rule="by_hand")
+    return Labelled(
+        id="c0001", truth=truth, hard=hard, split="tune", predicted=predicted, rule="by_hand"
+    )
 
 
 def test_unsure_is_wrong_and_sides_are_counted_together():
-    rows = [row("spatial", "grounding"), row("text", "unsure", hard=True), row("chart", "chart"), row("vqa", "spatial")]
+    rows = [
+        row("spatial", "grounding"),
+        row("text", "unsure", hard=True),
+        row("chart", "chart"),
+        row("vqa", "spatial"),
+    ]
     text = report(rows)
-    assert "- all rows: 25.0% (1 of 4;" in text and "- hard rows: 0.0% (0 of 1;" in text and "- `unsure`: 1" in text
+    assert (
+        "- all rows: 25.0% (1 of 4;" in text
+        and "- hard rows: 0.0% (0 of 1;" in text
+        and "- `unsure`: 1" in text
+    )
     assert "- embodied side (spatial, grounding): precision 50.0%, recall 100.0%" in text
     assert "- reading side (text, chart): precision 100.0%, recall 50.0%" in text
     assert "| **text** |  |  |  |  |  |  |  |  | 1 |" in text
@@ -62,7 +85,10 @@ def test_a_conversation_may_hold_what_python_takes_for_the_end_of_a_line(tmp_pat
         "category": "text",
         "hard": False,
         "split": "tune",
-        "conversations": [{"from": "human", "value": f"one{between}two"}, {"from": "gpt", "value": "three"}],
+        "conversations": [
+            {"from": "human", "value": f"one{between}two"},
+            {"from": "gpt", "value": "three"},
+        ],
     }
     file = tmp_path / "rows.jsonl"
     file.write_text((json.dumps(row, ensure_ascii=False) + "\n") * 2, encoding="utf-8")

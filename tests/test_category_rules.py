@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emt_core.data.sample import Turn
-from emt_core.selection.category import CATEGORIES, agents, charts, demands, of_side, reading, relations, side_of
+from emt_core.selection.category import (
+    CATEGORIES,
+    agents,
+    charts,
+    demands,
+    of_side,
+    reading,
+    relations,
+    side_of,
+)
 from emt_core.selection.category.cue import Rule, Rules
 from emt_core.selection.category.rules import classify
 from emt_core.selection.category.turn import exchange
@@ -27,7 +36,10 @@ TUNE_ACCURACY = 0.985
 
 
 def conversation(*texts: str) -> list[Turn]:
-    return [Turn(role=role, text=text) for role, text in zip(itertools.cycle(("user", "assistant")), texts)]
+    return [
+        Turn(role=role, text=text)
+        for role, text in zip(itertools.cycle(("user", "assistant")), texts)
+    ]
 
 
 def ask(question: str, answer: str = "", *, images: int = 1) -> str:
@@ -41,7 +53,9 @@ def paraphrases() -> list[dict[str, str]]:
 
 def test_tune_half_does_not_regress():
     rows = [row for row in judge(LABELLED) if row.split == "tune"]
-    wrong = [(row.id, row.truth, row.predicted, row.rule) for row in rows if row.truth != row.predicted]
+    wrong = [
+        (row.id, row.truth, row.predicted, row.rule) for row in rows if row.truth != row.predicted
+    ]
     assert len(rows) == 276
     assert 1 - len(wrong) / len(rows) >= TUNE_ACCURACY, wrong
 
@@ -49,7 +63,11 @@ def test_tune_half_does_not_regress():
 def test_paraphrases_do_not_regress():
     """Our own questions, written before the rules were tried on them: a regression test by now, no measure."""
     rows = paraphrases()
-    wrong = [row for row in rows if ask(row["question"].replace("\\n", "\n"), row["answer"]) != row["category"]]
+    wrong = [
+        row
+        for row in rows
+        if ask(row["question"].replace("\\n", "\n"), row["answer"]) != row["category"]
+    ]
     assert len(rows) > 500 and len(wrong) / len(rows) <= 0.02, wrong
 
 
@@ -85,16 +103,28 @@ def test_without_an_image_everything_is_other():
 
 
 def test_majority_of_user_turns_then_the_first():
-    left, color, sign = ("What is left of the cup?", "a plate"), ("What color is it?", "red"), ("Read the sign.", "GO")
+    left, color, sign = (
+        ("What is left of the cup?", "a plate"),
+        ("What color is it?", "red"),
+        ("Read the sign.", "GO"),
+    )
     assert classify(conversation(*left, *color, *sign), 1).category == "spatial"
     assert classify(conversation(*left, *color, *color), 1).category == "vqa"
     assert (
-        classify(conversation(*left, *left, "Thank you!", "You are welcome.", *color, *color), 1).category == "spatial"
+        classify(
+            conversation(*left, *left, "Thank you!", "You are welcome.", *color, *color), 1
+        ).category
+        == "spatial"
     )
 
 
 def test_case_unicode_and_typing_errors_do_not_matter():
-    for text in ("DESCRIBE THIS IMAGE", "describe this imgae", "Ｄescribe  this\u00a0image…", "discribe teh picture"):
+    for text in (
+        "DESCRIBE THIS IMAGE",
+        "describe this imgae",
+        "Ｄescribe  this\u00a0image…",
+        "discribe teh picture",
+    ):
         assert ask(text, "A cat on a mat.") == "caption", text
     assert ask("whats beetwen teh 2 cars???", "a bike") == "spatial"
 
@@ -177,7 +207,10 @@ def test_long_hostile_text_takes_bounded_time():
 
 
 def test_sides_hold_the_papers_contrast():
-    assert of_side("embodied") == ("spatial", "grounding") and of_side("reading") == ("text", "chart")
+    assert of_side("embodied") == ("spatial", "grounding") and of_side("reading") == (
+        "text",
+        "chart",
+    )
     assert side_of("vqa") == "neither" and len(CATEGORIES) == 9
     with pytest.raises(KeyError):
         side_of("nonsense")

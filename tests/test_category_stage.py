@@ -95,8 +95,13 @@ def clip_folder(tmp_path_factory):
     folder.mkdir()
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CLIP_CONFIG)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": {}}))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": {}})
+    )
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     return folder
 
 
@@ -104,7 +109,9 @@ def clip_embed(made, folder, vectors, status):
     """A hand-made embed artifact that says it comes from this CLIP folder."""
     from emt_core.models.encoders.clip import clip_identity
 
-    artifact = put_artifact(made, "embed", {"features.lance": feature_table(vectors.astype(np.float16), status)})
+    artifact = put_artifact(
+        made, "embed", {"features.lance": feature_table(vectors.astype(np.float16), status)}
+    )
     path = artifact.path / "manifest.json"
     facts = {"config": {"encoder": "clip", "model": str(folder)}, "base": str(folder)}
     facts["identity"] = clip_identity(str(folder), folder)
@@ -133,7 +140,10 @@ def test_image_labels_name_the_prompts_own_category(made, clip_folder):
     vectors[7] = 0
     made.artifacts["embed"] = clip_embed(made, clip_folder, vectors, status)
     artifact = run_stage(
-        made, "category", CategoryConfig(image_labels=True), runtime=Runtime(workers=0, commit_rows=50)
+        made,
+        "category",
+        CategoryConfig(image_labels=True),
+        runtime=Runtime(workers=0, commit_rows=50),
     )
     found = Table(artifact.data / "category.lance").column("image_category")
     wanted = np.array([*IMAGE_CATEGORIES, "unsure"], object)[pick]
@@ -148,19 +158,25 @@ def test_image_labels_name_the_prompts_own_category(made, clip_folder):
 
 def test_labels_with_directions_far_apart():
     zero_shot = ZeroShot(np.eye(4, dtype=np.float32))
-    vectors = np.array([[9, 0, 0, 0], [0, 0, 0.1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [np.nan, 0, 0, 0]], np.float16)
+    vectors = np.array(
+        [[9, 0, 0, 0], [0, 0, 0.1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [np.nan, 0, 0, 0]], np.float16
+    )
     assert zero_shot.label(vectors) == ["text", "robot", "unsure", "unsure", "unsure"]
     with pytest.raises(EmtError, match="features have 3 numbers"):
         zero_shot.label(np.zeros((1, 3), np.float16))
 
 
-def test_features_of_another_encoder_or_other_weights_are_one_clear_message(made, clip_folder, tmp_path):
+def test_features_of_another_encoder_or_other_weights_are_one_clear_message(
+    made, clip_folder, tmp_path
+):
     with pytest.raises(EmtError, match="need CLIP features"):
         of_embed_artifact(made.artifacts["embed"], device="cpu")
     vectors = np.ones((made.index.rows, 24))
     artifact = clip_embed(made, clip_folder, vectors, [""] * made.index.rows)
     path = artifact.path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"identity": {"hash": "of other weights"}}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"identity": {"hash": "of other weights"}})
+    )
     from emt_core.workspace.artifact import Artifact
 
     with pytest.raises(EmtError, match="not those that made the features"):

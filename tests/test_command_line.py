@@ -20,7 +20,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def help_of(verb: str) -> str:
-    said = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).output
+    said = (
+        CliRunner()
+        .invoke(app, [verb, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+        .output
+    )
     return " ".join(re.sub(r"[│╭╮╰╯─]", " ", said).split())
 
 
@@ -42,10 +46,15 @@ def test_a_mistyped_workspace_makes_no_folder(tmp_path, capfd, monkeypatch):
     assert "there is no such folder" in (said := capfd.readouterr().err) and "--new" in said
     (tmp_path / "file").touch()
     assert main(["app", "--new", "-w", str(tmp_path / "file" / "below")]) == 2
-    assert "no workspace can be made here" in (said := capfd.readouterr().err) and "Traceback" not in said
+    assert (
+        "no workspace can be made here" in (said := capfd.readouterr().err)
+        and "Traceback" not in said
+    )
 
 
-def test_the_app_begins_an_empty_workspace_when_asked_and_ends_in_words_of_its_own(tmp_path, capfd, monkeypatch):
+def test_the_app_begins_an_empty_workspace_when_asked_and_ends_in_words_of_its_own(
+    tmp_path, capfd, monkeypatch
+):
     def stop(*_: object, **__: object) -> None:
         raise Stopped
 
@@ -73,15 +82,20 @@ def test_help_says_what_a_stage_needs_and_names_instances_that_there_are():
 def test_a_model_that_nobody_answers_for_is_told_before_it_is_loaded(capfd, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(
-        "emt_core.training.midtrain.model_check.ModelCheck", lambda *_, **__: pytest.fail("it was tried to load it")
+        "emt_core.training.midtrain.model_check.ModelCheck",
+        lambda *_, **__: pytest.fail("it was tried to load it"),
     )
     assert main(["check-model", "nobody/no-such-model-at-all"]) == 2
     said = capfd.readouterr().err
     assert "nobody/no-such-model-at-all" in said and "remedy:" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize(("wrong", "words"), [("tasks=[0", "not valid YAML"), ("taks=[0]", "benchmark 'metaworld'")])
-def test_a_wrong_setting_of_a_benchmark_is_told_before_a_simulator_starts(capfd, wrong: str, words: str):
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("tasks=[0", "not valid YAML"), ("taks=[0]", "benchmark 'metaworld'")]
+)
+def test_a_wrong_setting_of_a_benchmark_is_told_before_a_simulator_starts(
+    capfd, wrong: str, words: str
+):
     assert main(["check-benchmark", "metaworld", "--set", wrong]) == 2
     assert words in (said := capfd.readouterr().err) and "Traceback" not in said
 

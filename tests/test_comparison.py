@@ -10,7 +10,14 @@ import pytest
 from evaluate_world import TASKS, evaluated, experiment
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.comparison.arms import arms_of, by_task, differences, dynamics, reference_of, t_interval
+from emt_core.evaluation.comparison.arms import (
+    arms_of,
+    by_task,
+    differences,
+    dynamics,
+    reference_of,
+    t_interval,
+)
 from emt_core.evaluation.comparison.paper import PAPERS_OWN, figures_for, paper_results
 from emt_core.evaluation.comparison.runs import ALL, comparable, runs_of
 from emt_core.evaluation.comparison.training import trained
@@ -21,7 +28,9 @@ from emt_core.workspace.lineage import finished
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return experiment(tmp_path_factory.mktemp("arms") / "ws", seeds=(0, 1, 2), episodes=20, videos=0)
+    return experiment(
+        tmp_path_factory.mktemp("arms") / "ws", seeds=(0, 1, 2), episodes=20, videos=0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +49,16 @@ def test_without_arms_an_instance_is_an_arm(tmp_path: Path):
     workspace = Workspace.open(tmp_path / "ws", create=True)
     for name in ("learned", "random"):
         evaluated(workspace, name, 0.5, episodes=2, checkpoints=(7,), videos=0)
-    write_json(workspace.path / "state" / "r.json", {f"evaluate.{name}": name for name in ("learned", "random")})
+    write_json(
+        workspace.path / "state" / "r.json",
+        {f"evaluate.{name}": name for name in ("learned", "random")},
+    )
     assert [run.arm for run in runs_of(finished(workspace, "r"))] == ["learned", "random"]
     write_json(workspace.path / "state" / "r.json", {"evaluate": "learned"})
     assert [run.arm for run in runs_of(finished(workspace, "r"))] == ["policy"]
-    write_json(workspace.path / "state" / "r.json", {"evaluate": "learned", "evaluate@x/0": "random"})
+    write_json(
+        workspace.path / "state" / "r.json", {"evaluate": "learned", "evaluate@x/0": "random"}
+    )
     assert [run.arm for run in runs_of(finished(workspace, "r"))] == [ALL, "x"]
 
 
@@ -59,27 +73,42 @@ def test_two_instances_of_one_benchmark_are_not_two_seeds(tmp_path: Path):
     runs = runs_of(finished(workspace, "r"))
     groups = comparable(runs)
     assert {name: [run.label for run in mine] for name, mine in groups.items()} == {
-        f"metaworld {name}": [f"evaluate.{name}@none/0", f"evaluate.{name}@learned/0"] for name in ("near", "far")
+        f"metaworld {name}": [f"evaluate.{name}@none/0", f"evaluate.{name}@learned/0"]
+        for name in ("near", "far")
     }
     assert [arm.episodes for arm in arms_of(groups["metaworld far"])] == [6, 6]
-    with pytest.raises(EmtError, match=r"'none' has two .* seed '0': evaluate.near@none/0 and evaluate.far@"):
+    with pytest.raises(
+        EmtError, match=r"'none' has two .* seed '0': evaluate.near@none/0 and evaluate.far@"
+    ):
         arms_of(runs)
-    write_json(workspace.path / "state" / "r.json", {"evaluate.near": "nearnone", "evaluate.far": "farnone"})
+    write_json(
+        workspace.path / "state" / "r.json",
+        {"evaluate.near": "nearnone", "evaluate.far": "farnone"},
+    )
     plain = runs_of(finished(workspace, "r"))
-    assert list(comparable(plain)) == ["metaworld"] and len(arms_of(plain)) == 2, "without arms, instances are the arms"
+    assert list(comparable(plain)) == ["metaworld"] and len(arms_of(plain)) == 2, (
+        "without arms, instances are the arms"
+    )
 
 
 def test_how_long_a_policy_was_trained_is_read_from_its_artifact(tmp_path: Path):
     workspace = Workspace.open(tmp_path / "ws", create=True)
     workspace.building("finetune", "f").mkdir(parents=True)
     config = {"steps": 300, "batch": 32}
-    workspace.commit("finetune", "f", {"stage": "finetune", "key": "f", "config": config, "parents": {}})
-    evaluated(workspace, "e", 0.5, episodes=2, checkpoints=(100, 200), videos=0, parents={"finetune": "f"})
+    workspace.commit(
+        "finetune", "f", {"stage": "finetune", "key": "f", "config": config, "parents": {}}
+    )
+    evaluated(
+        workspace, "e", 0.5, episodes=2, checkpoints=(100, 200), videos=0, parents={"finetune": "f"}
+    )
     evaluated(workspace, "g", 0.5, episodes=2, checkpoints=(100,), videos=0)
     write_json(workspace.path / "state" / "r.json", {"evaluate.e": "e", "evaluate.g": "g"})
     of = {run.instance: trained(workspace, run) for run in runs_of(finished(workspace, "r"))}
     assert of["e"] is not None and (of["e"].step, of["e"].steps, of["e"].frames) == (200, 300, 6400)
-    assert (of["e"].paper_steps, of["e"].paper_frames) == (16_000, 4_096_000)  # docs/method.md, section 9
+    assert (of["e"].paper_steps, of["e"].paper_frames) == (
+        16_000,
+        4_096_000,
+    )  # docs/method.md, section 9
     assert of["g"] is None
 
 
@@ -135,7 +164,10 @@ def test_an_interval_over_seeds_stays_among_shares(arms):
         for arm, rate in zip(arms[:2], (0.0, 1.0), strict=True)
     ]
     (found,) = differences(two, arms[0].name)
-    assert found.seeds == (("0", 1.0), ("1", -1.0), ("2", 1.0)) and found.seed_interval == (-1.0, 1.0)
+    assert found.seeds == (("0", 1.0), ("1", -1.0), ("2", 1.0)) and found.seed_interval == (
+        -1.0,
+        1.0,
+    )
     (found,) = differences([replace(arm, seeds=arm.seeds[:2]) for arm in two], arms[0].name)
     assert found.seed_interval is None
 
@@ -144,7 +176,9 @@ def test_other_layouts_are_not_paired(workspace: Workspace, arms):
     path = arms[1].runs[0].artifact.data / "episodes.parquet"
     table = pq.read_table(path)
     try:
-        moved = table.set_column(table.schema.get_field_index("seed"), "seed", [[900_000] * table.num_rows])
+        moved = table.set_column(
+            table.schema.get_field_index("seed"), "seed", [[900_000] * table.num_rows]
+        )
         pq.write_table(moved, path)
         found = differences(arms_of(runs_of(finished(workspace, "arms"))), "none")
         assert {d.arm: d.paired.cases for d in found} == {"random": 120, "learned": 180}
@@ -154,10 +188,14 @@ def test_other_layouts_are_not_paired(workspace: Workspace, arms):
 
 def test_rows_for_tasks_and_checkpoints(arms):
     rows = by_task(arms)
-    assert {(row["arm"], row["task"]) for row in rows} == {(a.name, task) for a in arms for task in TASKS}
+    assert {(row["arm"], row["task"]) for row in rows} == {
+        (a.name, task) for a in arms for task in TASKS
+    }
     assert all(row["n"] == 60 == row["successes"] + sum(row["failures"].values()) for row in rows)
     curve = [row for row in dynamics(arms) if row["arm"] == "learned"]
-    assert [(row["checkpoint"], row["runs"], row["n"]) for row in curve] == [(s, 3, 180) for s in (100, 200, 300)]
+    assert [(row["checkpoint"], row["runs"], row["n"]) for row in curve] == [
+        (s, 3, 180) for s in (100, 200, 300)
+    ]
     assert curve[0]["rate"] < curve[-1]["rate"]
 
 
@@ -175,12 +213,16 @@ def test_chains_are_compared_by_goals_completed(tmp_path: Path):
             goals=5,
             tasks=("chain",),
         )
-    write_json(workspace.path / "state" / "r.json", {f"evaluate@{n}": n for n in ("none", "learned")})
+    write_json(
+        workspace.path / "state" / "r.json", {f"evaluate@{n}": n for n in ("none", "learned")}
+    )
     arms = arms_of(runs_of(finished(workspace, "r")))
     assert 0 < arms[0].average_length < arms[1].average_length < 5
     (difference,) = differences(arms, "none")
     assert "permutation" in difference.paired.test
-    assert difference.paired.difference == pytest.approx((arms[1].average_length - arms[0].average_length) / 5)
+    assert difference.paired.difference == pytest.approx(
+        (arms[1].average_length - arms[0].average_length) / 5
+    )
 
 
 def test_figures_draw_every_row_and_escape_names(arms):
@@ -191,18 +233,34 @@ def test_figures_draw_every_row_and_escape_names(arms):
     curves = figures.dynamics(dynamics(arms), colours)
     assert [trace.name for trace in curves.data if trace.name] == ["none", "random", "learned"]
     hostile = '<a href="javascript:alert(1)">x</a>'
-    row = {"arm": hostile, "task": hostile, "n": 1, "successes": 1, "rate": 1.0, "low": 0.2, "high": 1.0}
+    row = {
+        "arm": hostile,
+        "task": hostile,
+        "n": 1,
+        "successes": 1,
+        "rate": 1.0,
+        "low": 0.2,
+        "high": 1.0,
+    }
     text = figures.by_task([row], {hostile: "#000000"}).to_json()
     text += figures.differences(
-        [{"arm": hostile, "difference": 0, "low": -1, "high": 1, "p": 1}], {hostile: "#000000"}, hostile
+        [{"arm": hostile, "difference": 0, "low": -1, "high": 1, "p": 1}],
+        {hostile: "#000000"},
+        hostile,
     ).to_json()
     assert "<a href" not in text.replace("\\u003c", "<")
 
 
 def test_task_names_are_shortened_for_axes():
     assert figures.short_task("button-press-topdown-v3") == "button-press-topdown"
-    assert figures.short_task("KITCHEN_SCENE8_put_both_moka_pots_on_the_stove") == "put both moka pots on the stove"
-    assert len(figures.short_task("LIVING_ROOM_SCENE5_" + "put_the_white_mug_" * 5)) <= figures.LONGEST_NAME
+    assert (
+        figures.short_task("KITCHEN_SCENE8_put_both_moka_pots_on_the_stove")
+        == "put both moka pots on the stove"
+    )
+    assert (
+        len(figures.short_task("LIVING_ROOM_SCENE5_" + "put_the_white_mug_" * 5))
+        <= figures.LONGEST_NAME
+    )
     assert figures.short_task("widowx_stack_cube") == "stack cube"
 
 
@@ -210,13 +268,23 @@ def test_the_papers_figures_are_the_papers():
     results = paper_results()
     assert len(results["main"]) == 15
     assert sum(row["quoted"] for row in results["main"]) == 11
-    ours = next(row for row in results["main"] if row["model"] == "InternVL3.5-1B + EmbodiedMidtrain")
-    assert (ours["calvin"]["average_length"], ours["simpler"], ours["libero"]) == (3.714, 56.3, 54.2)
+    ours = next(
+        row for row in results["main"] if row["model"] == "InternVL3.5-1B + EmbodiedMidtrain"
+    )
+    assert (ours["calvin"]["average_length"], ours["simpler"], ours["libero"]) == (
+        3.714,
+        56.3,
+        54.2,
+    )
     learned = results["ablation"][-1]
     assert (learned["calvin"], learned["simpler"], learned["libero"]) == (3.714, 56.3, 54.2)
-    for row in results["main"]:  # the printed shares add up to the printed length, but for rounding and one misprint
+    for row in results[
+        "main"
+    ]:  # the printed shares add up to the printed length, but for rounding and one misprint
         if row["model"] != "pi0 (PaliGemma-1)":
-            assert sum(row["calvin"]["reached"]) == pytest.approx(row["calvin"]["average_length"], abs=0.0021)
+            assert sum(row["calvin"]["reached"]) == pytest.approx(
+                row["calvin"]["average_length"], abs=0.0021
+            )
     assert figures_for("metaworld") == []
     libero = figures_for("libero_10")
     assert {row["unit"] for row in libero} == {"%"}

@@ -51,7 +51,18 @@ def stand_in(family: str, index: int) -> list[DemoSample]:
         return general.draw(family, POOL_SEED, index)
     rng = np.random.default_rng([index, len(family)])
     image = Image.fromarray(rng.integers(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
-    kinds = ("point", "spatial", "robot", "affordance", "caption", "count", "colour", "read", "point", "robot")
+    kinds = (
+        "point",
+        "spatial",
+        "robot",
+        "affordance",
+        "caption",
+        "count",
+        "colour",
+        "read",
+        "point",
+        "robot",
+    )
     return [
         DemoSample(
             image=image,
@@ -102,7 +113,9 @@ def test_every_format_holds_what_was_composed(tmp_path):
     assert len({row["id"] for row in scenes}) < len(scenes)
 
     lines = (pool / "robot_qa/robot_qa.jsonl").read_text().splitlines()
-    assert Counter(json.loads(line)["style"] for line in lines) == {"sim": counts["robot_qa"]["rows"]}
+    assert Counter(json.loads(line)["style"] for line in lines) == {
+        "sim": counts["robot_qa"]["rows"]
+    }
 
     info = json.loads((pool / "sharegpt/dataset_info.json").read_text())
     for name, entry in info.items():
@@ -170,7 +183,9 @@ def test_the_plan_crosses_style_and_content():
 class TestShipped:
     """What lies in assets/demo."""
 
-    pytestmark = pytest.mark.skipif(not (ASSETS / "pool").exists(), reason="assets/demo is not built")
+    pytestmark = pytest.mark.skipif(
+        not (ASSETS / "pool").exists(), reason="assets/demo is not built"
+    )
 
     def test_counts_and_cells(self):
         counts = json.loads((ASSETS / "pool/counts.json").read_text())
@@ -185,7 +200,10 @@ class TestShipped:
         assert cells["plain", "embodied"] >= 0.12 * total
 
     def test_points_are_fractions_with_two_decimals(self):
-        rows = [json.loads(line) for line in (ASSETS / "pool/sharegpt/affordances.json").read_text()[2:-2].split(",\n")]
+        rows = [
+            json.loads(line)
+            for line in (ASSETS / "pool/sharegpt/affordances.json").read_text()[2:-2].split(",\n")
+        ]
         for row in rows:
             if row["kind"] == "affordance":
                 match = re.fullmatch(r"\((\d\.\d\d), (\d\.\d\d)\)", row["messages"][1]["content"])
@@ -199,11 +217,18 @@ class TestShipped:
             root = ASSETS / "robots" / robot_set.name
             info = json.loads((root / "meta/info.json").read_text())
             assert info["codebase_version"] == robot_set.version
-            assert info["total_episodes"] == robot_set.episodes_per_task * len(robot_set.tasks) >= 40
+            assert (
+                info["total_episodes"] == robot_set.episodes_per_task * len(robot_set.tasks) >= 40
+            )
             if robot_set.version == "v3.0":
-                episodes = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+                episodes = pq.read_table(
+                    root / "meta/episodes/chunk-000/file-000.parquet"
+                ).to_pylist()
             else:
-                episodes = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
+                episodes = [
+                    json.loads(line)
+                    for line in (root / "meta/episodes.jsonl").read_text().splitlines()
+                ]
             seeds = [episode["seed"] for episode in episodes]
             assert len(set(seeds)) == len(seeds)
             assert all(seed in DEMONSTRATION_SEEDS for seed in seeds)
@@ -215,14 +240,21 @@ class TestShipped:
 def test_projection_agrees_with_segmentation():
     import mujoco
 
-    from emt_core.evaluation.recording.mujoco_scene import CameraPose, SceneRenderer, point_camera, project
+    from emt_core.evaluation.recording.mujoco_scene import (
+        CameraPose,
+        SceneRenderer,
+        point_camera,
+        project,
+    )
 
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><camera name='c'/><geom name='ball' type='sphere' size='.03' pos='.2 .1 .15'/>"
         "</worldbody></mujoco>"
     )
     data = mujoco.MjData(model)
-    camera = point_camera(model, "c", CameraPose(position=(0.9, -0.4, 0.8), target=(0.1, 0.0, 0.1), fovy=45.0))
+    camera = point_camera(
+        model, "c", CameraPose(position=(0.9, -0.4, 0.8), target=(0.1, 0.0, 0.1), fovy=45.0)
+    )
     mujoco.mj_forward(model, data)
     with SceneRenderer(model, size=224) as renderer:
         ys, xs = np.nonzero(renderer.geoms(data, camera) == 0)

@@ -20,12 +20,16 @@ from demo.phrasing import QUESTIONS, article, plural, point
 from demo.sample import EMBODIED_KINDS, DemoSample
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
-pytestmark = pytest.mark.skipif(not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md")
+pytestmark = pytest.mark.skipif(
+    not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md"
+)
 
 POINT = re.compile(r"\((\d\.\d\d), (\d\.\d\d)\)")
 
 
-def images_of(family: str, count: int, split: str = "train", seed: int = 5) -> list[list[DemoSample]]:
+def images_of(
+    family: str, count: int, split: str = "train", seed: int = 5
+) -> list[list[DemoSample]]:
     return [draw(family, seed, i, split) for i in range(count)]
 
 
@@ -49,7 +53,10 @@ def test_drawing_is_the_same_in_every_process() -> None:
         ").encode()).hexdigest())"
     )
     seeds = ({"PYTHONHASHSEED": seed} for seed in ("1", "3", "5"))
-    found = [subprocess.run([sys.executable, "-c", script], env=os.environ | s, capture_output=True) for s in seeds]
+    found = [
+        subprocess.run([sys.executable, "-c", script], env=os.environ | s, capture_output=True)
+        for s in seeds
+    ]
     assert found[0].stdout and len({run.stdout for run in found}) == 1, found[0].stderr.decode()
 
 
@@ -60,7 +67,10 @@ def test_images_are_small_rgb_and_keys_unique(family: str) -> None:
         image = group[0].image
         assert image.size == (IMAGE_SIZE, IMAGE_SIZE) and image.mode == "RGB"
         assert len({s.image_key for s in group}) == 1 and all(s.image is image for s in group)
-        assert all((s.kind in EMBODIED_KINDS) == (s.content == "embodied") and s.style == "plain" for s in group)
+        assert all(
+            (s.kind in EMBODIED_KINDS) == (s.content == "embodied") and s.style == "plain"
+            for s in group
+        )
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=80)
         sizes.append(buffer.tell())
@@ -92,7 +102,9 @@ def test_points_are_on_the_ink_of_the_glyph() -> None:
         ink = np.any(np.asarray(canvas) != key, axis=-1)
         assert ink[int(placed.y * IMAGE_SIZE), int(placed.x * IMAGE_SIZE)], name
         rows, cols = np.nonzero(ink)
-        assert np.hypot(cols.mean() - placed.x * IMAGE_SIZE, rows.mean() - placed.y * IMAGE_SIZE) < 14, name
+        assert (
+            np.hypot(cols.mean() - placed.x * IMAGE_SIZE, rows.mean() - placed.y * IMAGE_SIZE) < 14
+        ), name
 
 
 @pytest.mark.parametrize("family", ["things", "scenes"])
@@ -110,9 +122,12 @@ def test_left_right_above_below_are_true(family: str) -> None:
                 continue
             a, b = marks[match["a"] or match["a2"]], marks[match["b"] or match["b2"]]
             side = match["side"] or match["side2"]
-            gap = {"left": b[0] - a[0], "right": a[0] - b[0], "above": b[1] - a[1], "higher": b[1] - a[1]}.get(
-                side.split()[0], a[1] - b[1]
-            )
+            gap = {
+                "left": b[0] - a[0],
+                "right": a[0] - b[0],
+                "above": b[1] - a[1],
+                "higher": b[1] - a[1],
+            }.get(side.split()[0], a[1] - b[1])
             assert abs(gap) >= CLEAR - 1e-3
             assert s.answer == ("yes" if gap > 0 else "no"), (s.question, marks)
             checked += 1
@@ -134,7 +149,9 @@ def test_counts_match_what_was_drawn() -> None:
                 if family == "things":
                     want = len(labels) if of == "all" else labels.count(of)
                 else:
-                    want = len(labels) if of == "all" else sum(of in label.split() for label in labels)
+                    want = (
+                        len(labels) if of == "all" else sum(of in label.split() for label in labels)
+                    )
                 assert s.answer == str(want), (s.question, labels)
 
 
@@ -149,7 +166,9 @@ def test_strings_of_the_two_splits_never_meet() -> None:
                     if s.meta.get("chart") == "table" and s.meta.get("form") == "value":
                         seen[split].add(s.answer)
     assert len(seen["train"]) > 60 and len(seen["heldout"]) > 60
-    assert all(words.is_heldout(t) for t in seen["heldout"]) and not any(words.is_heldout(t) for t in seen["train"])
+    assert all(words.is_heldout(t) for t in seen["heldout"]) and not any(
+        words.is_heldout(t) for t in seen["train"]
+    )
     assert not seen["train"] & seen["heldout"]
 
 
@@ -168,7 +187,10 @@ def test_characters_lie_where_the_marks_say() -> None:
             assert 0 < x < 1 and 0 < y < 1
             row, col = int(y * IMAGE_SIZE), int(x * IMAGE_SIZE)
             patch = pixels[max(0, row - 7) : row + 8, max(0, col - 6) : col + 7]
-            assert patch.max(axis=(0, 1)).sum() - patch.min(axis=(0, 1)).sum() > 90, (s.meta["shown"], character)
+            assert patch.max(axis=(0, 1)).sum() - patch.min(axis=(0, 1)).sum() > 90, (
+                s.meta["shown"],
+                character,
+            )
 
 
 def test_every_kind_has_six_phrasings() -> None:
@@ -189,7 +211,9 @@ def test_every_kind_has_six_phrasings() -> None:
 def test_conversations_keep_one_content_and_every_turn() -> None:
     single = list(general_samples(seed=9, images=12))
     joined = list(general_samples(seed=9, images=12, multi_turn=1.0))
-    assert sorted(t for s in joined for t in s.turns) == sorted((s.question, s.answer) for s in single)
+    assert sorted(t for s in joined for t in s.turns) == sorted(
+        (s.question, s.answer) for s in single
+    )
     assert any(len(s.turns) > 1 for s in joined)
 
 
@@ -200,7 +224,9 @@ def test_english() -> None:
         "a pair of jeans",
         "some french fries",
     ]
-    assert [plural(n) for n in ("cherries", "maple leaf", "fox", "toothbrush", "butterfly", "cheese")] == [
+    assert [
+        plural(n) for n in ("cherries", "maple leaf", "fox", "toothbrush", "butterfly", "cheese")
+    ] == [
         "cherries",
         "maple leaves",
         "foxes",

@@ -36,9 +36,14 @@ def thinned(folder: Path) -> dict:
         pool = source["role"] == "pool"
         source |= {"limit": POOL_ROWS} if pool else {"limit": EPISODES, "frames_per_episode": 2}
     ids = [
-        f"{source['name']}:{row}" for source in raw["sources"] if source["role"] == "pool" for row in range(POOL_ROWS)
+        f"{source['name']}:{row}"
+        for source in raw["sources"]
+        if source["role"] == "pool"
+        for row in range(POOL_ROWS)
     ]
-    parquet.write_table(pa.table({"id": ids, "score": np.arange(len(ids)) % 7.0}), folder / "mine.parquet")
+    parquet.write_table(
+        pa.table({"id": ids, "score": np.arange(len(ids)) % 7.0}), folder / "mine.parquet"
+    )
     raw["measure.clip"] = {"kind": "clip", "model": str(save_clip(folder / "clip"))}
     raw["measure.imported"] = {"kind": "imported", "path": str(folder / "mine.parquet")}
     for name in ("clip", "imported"):
@@ -54,7 +59,13 @@ def thinned(folder: Path) -> dict:
             body["clusters"]["cells"] = 4
     raw["estimator.learned"] = {"max_steps": 10}
     raw["trust.learned"]["compare"] += ["clip", "imported"]
-    raw["trust.learned"] |= {"seeds": 2, "folds": 2, "stop_points": [5], "pool_rows": 12, "robot_rows": 9}
+    raw["trust.learned"] |= {
+        "seeds": 2,
+        "folds": 2,
+        "stop_points": [5],
+        "pool_rows": 12,
+        "robot_rows": 9,
+    }
     return raw | STRATEGIES
 
 
@@ -77,7 +88,10 @@ def test_the_table_has_every_measure_and_every_strategy(made, rows):
     strategies = {row.strategy.split(",")[0] for row in rows}
     assert strategies == {"top", "gumbel", "random", "all"}
     words = " | ".join(row.strategy for row in rows)
-    assert all(part in words for part in ("4 cells, cap 2x", "no duplicates", "20% random", "quotas by source"))
+    assert all(
+        part in words
+        for part in ("4 cells, cap 2x", "no duplicates", "20% random", "quotas by source")
+    )
     pool = sum(source.rows for source in Index(done["sources"]).of_role("pool"))
     for row in rows:
         assert 0 < row.selected <= pool and row.planted is not None and row.seconds > 0, row
@@ -93,5 +107,15 @@ def test_no_score_lacks_rows_without_a_reason(made):
 
 def test_the_trust_report_compares_them_all(made):
     planted = made[1]["trust.learned"].metrics["planted"]
-    kinds = {"learned", "mlp", "knn", "distance", "perplexity", "delta_perplexity", "random", "clip", "imported"}
+    kinds = {
+        "learned",
+        "mlp",
+        "knn",
+        "distance",
+        "perplexity",
+        "delta_perplexity",
+        "random",
+        "clip",
+        "imported",
+    }
     assert kinds <= set(planted) and all(0 <= found["auroc"] <= 1 for found in planted.values())

@@ -33,7 +33,12 @@ def fake_record(task, robot_set, seed, *, size, **_settings) -> Episode:
     length = 4 + seed % 3
     frames = np.full((length, size, size, 3), seed % 256, np.uint8)
     action = np.full((length, 4), seed / 10_000, np.float32)
-    return Episode(frames=frames, state=np.zeros((length, 4), np.float32), action=action, success=bool(seed % 3))
+    return Episode(
+        frames=frames,
+        state=np.zeros((length, 4), np.float32),
+        action=action,
+        success=bool(seed % 3),
+    )
 
 
 @pytest.fixture
@@ -82,7 +87,9 @@ def test_training_and_evaluation_layouts_never_overlap():
         check_train_seed(EVAL_SEEDS.start)
 
 
-def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(tmp_path: Path, fake_expert: list[int]):
+def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(
+    tmp_path: Path, fake_expert: list[int]
+):
     artifact = run(tmp_path)
     tries = parquet.read_table(artifact.data / "episodes.parquet").to_pandas()
     assert (tries["seed"] % 3 != 0).eq(tries["success"]).all()
@@ -94,14 +101,21 @@ def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(tmp_path:
     meta = load_meta(root)
     assert meta.info["codebase_version"] == "v3.0" and meta.fps == 40
     episodes = list(read_episodes(root, "observation.images.front", ["action"]))
-    assert [episode.instructions[0].split()[0] for episode in episodes[:2]] == ["reach", "push"]  # tasks in turn
+    assert [episode.instructions[0].split()[0] for episode in episodes[:2]] == [
+        "reach",
+        "push",
+    ]  # tasks in turn
     kept = tries[tries["kept"]]
     recorded = sorted(round(float(episode.actions[0, 0]) * 10_000) for episode in episodes)
     assert recorded == sorted(kept["seed"])
     assert artifact.rows == len(episodes) == 10
     assert not (artifact.data / "episodes").exists()
     facts = read_json(artifact.data / "recording.json")
-    assert facts["action_repeat"] == 2 and facts["show_goal"]["reach-v3"] is True and facts["camera"]["fovy"] == 40
+    assert (
+        facts["action_repeat"] == 2
+        and facts["show_goal"]["reach-v3"] is True
+        and facts["camera"]["fovy"] == 40
+    )
 
 
 def test_an_interrupted_recording_goes_on_and_gives_the_same_data(
@@ -143,7 +157,11 @@ def test_a_commit_that_fails_costs_no_episode(tmp_path: Path, fake_expert: list[
     tried = len(fake_expert)
     artifact = run(tmp_path)
     assert len(fake_expert) == tried > 0
-    assert sorted(path.name for path in artifact.data.iterdir()) == ["episodes.parquet", "lerobot", "recording.json"]
+    assert sorted(path.name for path in artifact.data.iterdir()) == [
+        "episodes.parquet",
+        "lerobot",
+        "recording.json",
+    ]
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -163,10 +181,14 @@ def test_a_try_whose_frames_are_missing_is_recorded_again(tmp_path: Path, fake_e
     with (tmp_path / "tries.jsonl").open("a") as file:
         file.write('{"task": "reach-v3", "seed": 1')  # cut short by a kill
     again = Recorder(tmp_path, config, robot_set_of(config), workers=0)
-    assert (first.task, first.seed) not in again.tries and len(again.tries) == len(recorder.tries) - 1
+    assert (first.task, first.seed) not in again.tries and len(again.tries) == len(
+        recorder.tries
+    ) - 1
 
 
-def test_bad_recordings_say_so(tmp_path: Path, fake_expert: list[int], monkeypatch: pytest.MonkeyPatch):
+def test_bad_recordings_say_so(
+    tmp_path: Path, fake_expert: list[int], monkeypatch: pytest.MonkeyPatch
+):
     with pytest.raises(EmtError, match="no instruction for task 'hammer-v3'"):
         robot_set_of(DemosConfig(tasks=("hammer-v3",)))
     words = DemosConfig(tasks=("hammer-v3",), instructions={"hammer-v3": ("drive the nail in",)})
@@ -174,7 +196,9 @@ def test_bad_recordings_say_so(tmp_path: Path, fake_expert: list[int], monkeypat
 
     def fails(task, robot_set, seed, **settings) -> Episode:
         episode = fake_record(task, robot_set, seed, **settings)
-        return Episode(frames=episode.frames, state=episode.state, action=episode.action, success=False)
+        return Episode(
+            frames=episode.frames, state=episode.state, action=episode.action, success=False
+        )
 
     monkeypatch.setattr("emt_core.evaluation.recording.demonstrations.record_episode", fails)
     with pytest.raises(EmtError, match="fails too often: 0 successes in 15 tries"):
@@ -189,14 +213,20 @@ def test_tries_are_one_json_object_a_line(tmp_path: Path, fake_expert: list[int]
 
 
 @pytest.mark.slow
-def test_a_real_expert_is_recorded_in_processes_and_the_count_of_processes_changes_nothing(tmp_path: Path):
+def test_a_real_expert_is_recorded_in_processes_and_the_count_of_processes_changes_nothing(
+    tmp_path: Path,
+):
     pytest.importorskip("metaworld")
     made = []
     for workers in (1, 2):
-        config = DemosConfig(tasks=("reach-v3", "drawer-open-v3"), episodes_per_task=2, size=48, seed=3)
+        config = DemosConfig(
+            tasks=("reach-v3", "drawer-open-v3"), episodes_per_task=2, size=48, seed=3
+        )
         recorder = Recorder(tmp_path / str(workers), config, robot_set_of(config), workers)
         tries = recorder.run(lambda _: None)
-        made.append([(done, np.load(recorder.path(done))["frames"]) for done in tries if done.success])
+        made.append(
+            [(done, np.load(recorder.path(done))["frames"]) for done in tries if done.success]
+        )
     assert [done for done, _ in made[0]] == [done for done, _ in made[1]] and len(made[0]) == 4
     for (_, one), (_, other) in zip(*made, strict=True):
         np.testing.assert_array_equal(one, other)

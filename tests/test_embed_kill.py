@@ -29,7 +29,9 @@ SCRIPT = Path(__file__).parent / "encoders" / "embed_process.py"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "random"}
 
 
-def start(workspace: Path, root: Path, *, rows: int, embed: dict[str, Any], workers: int) -> subprocess.Popen[str]:
+def start(
+    workspace: Path, root: Path, *, rows: int, embed: dict[str, Any], workers: int
+) -> subprocess.Popen[str]:
     order = {
         "workspace": str(workspace),
         "root": str(root),
@@ -54,7 +56,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def commits(workspace: Path) -> int:
-    return sum(1 for _ in workspace.glob("embed/*.building/data/features.lance/_versions/*.manifest"))
+    return sum(
+        1 for _ in workspace.glob("embed/*.building/data/features.lance/_versions/*.manifest")
+    )
 
 
 def only_artifact(workspace: Path) -> Artifact:
@@ -107,16 +111,24 @@ def killed_and_resumed(
 def test_ten_kills_with_workers(tmp_path):
     order = {"rows": 1400, "embed": {"encoder": "fake"}, "workers": 2}
     finish(start(tmp_path / "whole", tmp_path / "images", **order))
-    seen = killed_and_resumed(tmp_path / "killed", tmp_path / "images", kills=10, step=4, seed=0, **order)
+    seen = killed_and_resumed(
+        tmp_path / "killed", tmp_path / "images", kills=10, step=4, seed=0, **order
+    )
     assert seen == sorted(seen) and len(set(seen)) >= 5, seen  # spread over the run
     assert_equal_bit_by_bit(only_artifact(tmp_path / "whole"), only_artifact(tmp_path / "killed"))
 
 
 def test_kills_with_a_real_vlm(tmp_path):
     save_internvl(tmp_path / "images" / "model")
-    order = {"rows": 160, "embed": {"encoder": "vlm", "model": "model", "pooling": "mean"}, "workers": 0}
+    order = {
+        "rows": 160,
+        "embed": {"encoder": "vlm", "model": "model", "pooling": "mean"},
+        "workers": 0,
+    }
     finish(start(tmp_path / "whole", tmp_path / "images", **order))
-    seen = killed_and_resumed(tmp_path / "killed", tmp_path / "images", kills=1, step=3, seed=1, first=2, **order)
+    seen = killed_and_resumed(
+        tmp_path / "killed", tmp_path / "images", kills=1, step=3, seed=1, first=2, **order
+    )
     assert seen[0] >= 2
     assert_equal_bit_by_bit(only_artifact(tmp_path / "whole"), only_artifact(tmp_path / "killed"))
 

@@ -91,9 +91,15 @@ def test_bad_images_keep_their_row_with_a_named_status(workspace, roots, tmp_pat
 
 def test_images_beyond_the_bound_are_counted_and_left_out(workspace, roots, tmp_path):
     sources = write_sources(workspace, roots)
-    bounded, free = run(workspace, sources, tmp_path, max_images=1), run(workspace, sources, tmp_path)
+    bounded, free = (
+        run(workspace, sources, tmp_path, max_images=1),
+        run(workspace, sources, tmp_path),
+    )
     three = [row for row, sample in enumerate(roots["pool"][1]) if len(sample.images) == 3]
-    assert bounded.metrics["images_beyond_bound"] == 2 * len(three) and free.metrics["images_beyond_bound"] == 0
+    assert (
+        bounded.metrics["images_beyond_bound"] == 2 * len(three)
+        and free.metrics["images_beyond_bound"] == 0
+    )
     a, b = table(bounded)[0], table(free)[0]
     differs = np.abs(a - b).max(axis=1) > 0
     assert set(np.flatnonzero(differs)) == set(three)
@@ -142,7 +148,9 @@ def test_a_stopped_run_resumes_at_its_last_commit(workspace, roots, tmp_path, mo
     np.testing.assert_array_equal(table(resumed)[0], table(reference)[0])
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")]
+)
 def test_batch_is_halved_when_memory_runs_out(workspace, roots, tmp_path, monkeypatch, error):
     encode = FakeEncoder.encode
 
@@ -178,7 +186,9 @@ def test_other_runtime_errors_are_not_taken_for_memory(workspace, roots, tmp_pat
         run(workspace, write_sources(workspace, roots), tmp_path)
 
 
-def test_non_finite_rows_get_a_status_and_all_non_finite_is_an_error(workspace, roots, tmp_path, monkeypatch):
+def test_non_finite_rows_get_a_status_and_all_non_finite_is_an_error(
+    workspace, roots, tmp_path, monkeypatch
+):
     encode = FakeEncoder.encode
     bad = {"every": False}
 
@@ -194,7 +204,9 @@ def test_non_finite_rows_get_a_status_and_all_non_finite_is_an_error(workspace, 
     sources = write_sources(workspace, roots)
     artifact = run(workspace, sources, tmp_path)
     vectors, status = table(artifact)
-    assert artifact.metrics["statuses"] == {"non_finite_feature": (status == "non_finite_feature").sum()}
+    assert artifact.metrics["statuses"] == {
+        "non_finite_feature": (status == "non_finite_feature").sum()
+    }
     assert np.isfinite(vectors).all() and not vectors[status != ""].any()
     bad["every"] = True
     with pytest.raises(EmtError, match="NaN or infinity"):
@@ -227,7 +239,9 @@ def test_a_new_robot_set_embeds_only_its_own_rows(workspace, roots, tmp_path):
     }
     np.testing.assert_array_equal(table(second)[0][21:], table(first)[0])
     fresh = Workspace.open(tmp_path / "fresh", create=True)
-    np.testing.assert_array_equal(table(run(fresh, write_sources(fresh, more), tmp_path))[0], table(second)[0])
+    np.testing.assert_array_equal(
+        table(run(fresh, write_sources(fresh, more), tmp_path))[0], table(second)[0]
+    )
 
 
 def test_reuse_copies_statuses_and_problems_at_their_new_rows(workspace, roots, tmp_path):
@@ -246,7 +260,10 @@ def test_a_setting_of_one_role_leaves_the_other_role_reusable(workspace, roots, 
     sources = write_sources(workspace, roots)
     run(workspace, sources, tmp_path)
     other = run(workspace, sources, tmp_path, pool_text="full")
-    assert other.metrics["sources"]["pool"]["reused"] == 0 and other.metrics["sources"]["arm"]["reused"] == 40
+    assert (
+        other.metrics["sources"]["pool"]["reused"] == 0
+        and other.metrics["sources"]["arm"]["reused"] == 40
+    )
     none = run(workspace, sources, tmp_path, max_images=2)
     assert none.metrics["reused"] == 0
 
@@ -256,14 +273,20 @@ def test_changed_content_is_never_reused(workspace, roots, tmp_path):
     changed = make_samples("arm", 40, tmp_path / "arm", role="robot", seed=2)
     altered = {"arm": (tmp_path / "arm", changed), "pool": roots["pool"]}
     second = run(workspace, write_sources(workspace, altered), tmp_path)
-    assert second.metrics["sources"]["arm"]["reused"] == 0 and second.metrics["sources"]["pool"]["reused"] == 90
+    assert (
+        second.metrics["sources"]["arm"]["reused"] == 0
+        and second.metrics["sources"]["pool"]["reused"] == 90
+    )
 
 
 def test_the_same_files_read_in_another_way_are_never_reused(workspace, roots, tmp_path):
     """The digest is of files; `image_root` here stands for a camera, a column, a bound: other rows of equal files."""
     run(workspace, write_sources(workspace, roots), tmp_path)
     for settings in ({"max_pixels": 10**6}, {"image_root": "elsewhere"}):
-        assert run(workspace, write_sources(workspace, roots, **settings), tmp_path).metrics["reused"] == 0
+        assert (
+            run(workspace, write_sources(workspace, roots, **settings), tmp_path).metrics["reused"]
+            == 0
+        )
 
 
 def test_windows_depend_on_the_source_alone():
@@ -313,7 +336,10 @@ def test_two_runs_at_once_build_one_artifact(workspace, roots, tmp_path):
     """In threads of one process; test_embed_kill.py has two processes."""
     sources = write_sources(workspace, roots)
     found = []
-    threads = [threading.Thread(target=lambda: found.append(run(workspace, sources, tmp_path))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: found.append(run(workspace, sources, tmp_path)))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -324,14 +350,23 @@ def test_two_runs_at_once_build_one_artifact(workspace, roots, tmp_path):
 
 def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
     save_internvl(tmp_path / "model")
-    artifact = run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
+    artifact = run(
+        workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model"
+    )
     vectors, status = table(artifact)
     assert (status == "").all() and vectors.shape == (130, 48)
     assert artifact.metrics["encoder"]["class"] == "InternVLForConditionalGeneration"
-    assert set(artifact.manifest["identity"]["files"]) >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert set(artifact.manifest["identity"]["files"]) >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
     moved = (tmp_path / "model").rename(tmp_path / "elsewhere")
     assert (
-        run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model=str(moved)).path == artifact.path
+        run(
+            workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model=str(moved)
+        ).path
+        == artifact.path
     )
 
 
@@ -343,7 +378,9 @@ def test_a_real_vlm_prepared_by_a_worker(workspace, roots, tmp_path, monkeypatch
     monkeypatch.setattr(stage, "INLINE_ROWS_CPU", 1)
     other = Workspace.open(tmp_path / "other", create=True)
     runtime = RUNTIME | {"workers": 1}
-    helped = run(other, write_sources(other, roots), tmp_path, runtime, encoder="vlm", model="model")
+    helped = run(
+        other, write_sources(other, roots), tmp_path, runtime, encoder="vlm", model="model"
+    )
     assert (inline.metrics["workers"], helped.metrics["workers"]) == (0, 1)
     np.testing.assert_array_equal(table(helped)[0], table(inline)[0])
 
@@ -359,9 +396,19 @@ def test_a_stream_is_embedded_in_step_and_leaves_thumbnails(workspace, tmp_path,
         content = encoded.getvalue()
         cells.append({"bytes": content if row != 8 else content[:-40], "path": None})
     cells[5] = None  # text only
-    table_ = {"image": cells, "question": [f"row {row}?" for row in range(70)], "answer": ["yes"] * 70}
+    table_ = {
+        "image": cells,
+        "question": [f"row {row}?" for row in range(70)],
+        "answer": ["yes"] * 70,
+    }
     pq.write_table(pa.table(table_), data / "part.parquet")
-    columns = {"role": "pool", "path": "rows", "images": "image", "question": "question", "answer": "answer"}
+    columns = {
+        "role": "pool",
+        "path": "rows",
+        "images": "image",
+        "question": "question",
+        "answer": "answer",
+    }
     made = {}
     for form, more in {"parquet": {}, "hf": {"streaming": True}}.items():
         for workers in (0, 2):
@@ -373,7 +420,9 @@ def test_a_stream_is_embedded_in_step_and_leaves_thumbnails(workspace, tmp_path,
                 "sources": [{"name": f"{form}{workers}", "format": form} | columns | more],
                 "embed": {"encoder": "fake"},
             }
-            made[form, workers] = run_plan(make_plan(build_recipe(recipe)), workspace, quiet=True)["embed"]
+            made[form, workers] = run_plan(make_plan(build_recipe(recipe)), workspace, quiet=True)[
+                "embed"
+            ]
     vectors, status = table(made["parquet", 0])
     assert list(np.flatnonzero(status != "")) == [8] and status[8] == "undecodable_image"
     for artifact in made.values():
@@ -391,7 +440,9 @@ def test_reuse_takes_a_streams_thumbnails_along(workspace, roots, tmp_path):
     first = run(workspace, write_sources(workspace, roots), tmp_path)
     thumbs = pa.table({"row": [1, 95], "webp": [b"a", b"b"]}, schema=THUMBS_SCHEMA)
     Table(first.data / "thumbs.lance").append(thumbs)
-    again = run(workspace, write_sources(workspace, {"arm": roots["arm"], "pool": roots["pool"]}), tmp_path)
+    again = run(
+        workspace, write_sources(workspace, {"arm": roots["arm"], "pool": roots["pool"]}), tmp_path
+    )
     moved = Table(again.data / "thumbs.lance")
     assert moved.column("row").tolist() == [5, 41]
     assert moved.take([0, 1], ["webp"]).column(0).to_pylist() == [b"b", b"a"]

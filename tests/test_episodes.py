@@ -16,7 +16,14 @@ from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 from emt_core.explore.figures.episodes import player
 from emt_core.explore.tables import episodes as reading
-from emt_core.explore.tables.episodes import cameras, curve_names, dimension_names, list_episodes, open_episode, strip
+from emt_core.explore.tables.episodes import (
+    cameras,
+    curve_names,
+    dimension_names,
+    list_episodes,
+    open_episode,
+    strip,
+)
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.workspace.artifact import Workspace
 
@@ -26,7 +33,14 @@ FRAMES = 24
 
 def source(**more) -> LeRobotSource:
     return LeRobotSource(
-        **{"name": "arm", "role": "robot", "format": "lerobot", "path": "arm", "camera": CAMERA, **more}
+        **{
+            "name": "arm",
+            "role": "robot",
+            "format": "lerobot",
+            "path": "arm",
+            "camera": CAMERA,
+            **more,
+        }
     )
 
 
@@ -59,10 +73,14 @@ def write(root: Path, *, version: str, storage: str) -> np.ndarray:
 
 
 def place(root: Path) -> SourceRange:
-    return SourceRange(name="arm", role="robot", start=0, stop=1, facts={"root": str(root), "max_pixels": 10_000})
+    return SourceRange(
+        name="arm", role="robot", start=0, stop=1, facts={"root": str(root), "max_pixels": 10_000}
+    )
 
 
-@pytest.mark.parametrize(("version", "storage"), [("v3.0", "video"), ("v2.1", "video"), ("v3.0", "image")])
+@pytest.mark.parametrize(
+    ("version", "storage"), [("v3.0", "video"), ("v2.1", "video"), ("v3.0", "image")]
+)
 def test_an_episode_opens_whole(tmp_path, version, storage):
     action = write(tmp_path / "arm", version=version, storage=storage)
     root, space = tmp_path / "arm", Workspace.open(tmp_path / "ws", create=True)
@@ -95,7 +113,10 @@ def test_an_episode_opens_whole(tmp_path, version, storage):
 
 def test_decoding_stops_in_time_and_goes_on_from_the_cache(tmp_path):
     write(tmp_path / "arm", version="v3.0", storage="video")
-    space, found = Workspace.open(tmp_path / "ws", create=True), open_episode(source(), tmp_path / "arm", 0)
+    space, found = (
+        Workspace.open(tmp_path / "ws", create=True),
+        open_episode(source(), tmp_path / "arm", 0),
+    )
     assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=0)) == 1
     assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=60)) == FRAMES
 

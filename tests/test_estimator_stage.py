@@ -58,7 +58,9 @@ def test_it_stops_where_the_validation_accuracy_is_first_reached(trained):
     steps = parquet.read_table(trained.data / "steps.parquet").to_pydict()
     accuracy = np.array(steps["val_accuracy"])
     measured = ~np.isnan(accuracy)
-    assert trained.metrics["stopped"] == "accuracy" and trained.metrics["steps"] == len(accuracy) < 500
+    assert (
+        trained.metrics["stopped"] == "accuracy" and trained.metrics["steps"] == len(accuracy) < 500
+    )
     assert (np.flatnonzero(measured) + 1).tolist() == list(range(5, len(accuracy) + 1, 5))
     assert accuracy[-1] >= 0.9 and (accuracy[measured][:-1] < 0.9).all()
     assert steps["loss"][0] == pytest.approx(np.log(2)) and steps["loss"][-1] < steps["loss"][0]
@@ -68,11 +70,17 @@ def test_figures_are_those_of_the_held_out_rows(trained):
     heldout = parquet.read_table(trained.data / "heldout.parquet").to_pydict()
     label, logit = np.array(heldout["label"]) == 1, np.array(heldout["logit"])
     hand = np.array(heldout["row"]) >= 2640
-    weights = np.where(label, np.where(hand, 0.25 / hand.sum(), 0.25 / (label & ~hand).sum()), 0.5 / (~label).sum())
+    weights = np.where(
+        label, np.where(hand, 0.25 / hand.sum(), 0.25 / (label & ~hand).sum()), 0.5 / (~label).sum()
+    )
     metrics = trained.metrics
-    assert metrics["auroc"] == pytest.approx(sklearn.metrics.roc_auc_score(label, logit, sample_weight=weights))
+    assert metrics["auroc"] == pytest.approx(
+        sklearn.metrics.roc_auc_score(label, logit, sample_weight=weights)
+    )
     p = 1 / (1 + np.exp(-logit))
-    assert metrics["brier"] == pytest.approx(sklearn.metrics.brier_score_loss(label, p, sample_weight=weights))
+    assert metrics["brier"] == pytest.approx(
+        sklearn.metrics.brier_score_loss(label, p, sample_weight=weights)
+    )
     assert metrics["test_accuracy"] == pytest.approx(np.sum(weights * ((logit > 0) == label)))
     assert set(metrics["auroc_by_robot"]) == {"arm", "hand"}
     curves = json.loads((trained.data / "curves.json").read_text())
@@ -89,8 +97,15 @@ def test_no_episode_is_in_two_parts_and_shares_hold(made):
     assert np.mean(pool_parts == VALIDATION) == pytest.approx(0.1, abs=1e-3)
     for source in made.index.of_role("robot"):
         episode = made.index.table.column("episode", start=source.start, stop=source.stop)
-        seen = {p: set(episode[part[source.start : source.stop] == p]) for p in (TRAIN, VALIDATION, TEST)}
-        assert all(seen.values()) and not seen[TRAIN] & seen[TEST] and not seen[VALIDATION] & (seen[TRAIN] | seen[TEST])
+        seen = {
+            p: set(episode[part[source.start : source.stop] == p])
+            for p in (TRAIN, VALIDATION, TEST)
+        }
+        assert (
+            all(seen.values())
+            and not seen[TRAIN] & seen[TEST]
+            and not seen[VALIDATION] & (seen[TRAIN] | seen[TEST])
+        )
         assert len(seen[TEST]) == round(0.2 * len(set(episode)))
 
 
@@ -98,7 +113,11 @@ def test_held_out_rows_never_train(made, trained, monkeypatch):
     part = split_rows(made.index, made.features.ok(), validation=0.1, test=0.1, seed=4)
     taken = []
     plain = draws_module.take_finite
-    monkeypatch.setattr(draws_module, "take_finite", lambda f, rows, dtype: taken.append(rows) or plain(f, rows, dtype))
+    monkeypatch.setattr(
+        draws_module,
+        "take_finite",
+        lambda f, rows, dtype: taken.append(rows) or plain(f, rows, dtype),
+    )
     again = run_stage(made, "estimator", EstimatorConfig(seed=4, max_steps=1999))
     rows = np.unique(np.concatenate(taken))
     assert (part[rows] == TRAIN).all() and len(rows) > 1000
@@ -124,7 +143,9 @@ def test_the_number_of_threads_changes_no_weight(made, trained):
 def test_robot_sets_are_balanced_whatever_their_size_and_blocks_change_nothing(made):
     arm, hand = (np.arange(s.start, s.stop) for s in made.index.of_role("robot"))
     draws = Draws(made.features, np.arange(1500, 2000), [arm, hand], 7)
-    which, rows = np.hstack([robot_rows([arm, hand], np.random.default_rng(i), 100) for i in range(40)])
+    which, rows = np.hstack(
+        [robot_rows([arm, hand], np.random.default_rng(i), 100) for i in range(40)]
+    )
     np.testing.assert_array_equal(which == 1, rows >= hand[0])
     assert np.mean(rows >= hand[0]) == pytest.approx(0.5, abs=0.03)
     one, other = (list(draws.batches(8, 20, block_steps=size)) for size in (3, 20))

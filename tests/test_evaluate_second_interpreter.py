@@ -28,7 +28,9 @@ def interpreter(tmp_path_factory: pytest.TempPathFactory) -> str:
     if done.returncode:
         pytest.skip(f"Meta-World cannot be installed here: {done.stderr[-300:]}")
     for absent in ("torch", "emt_core"):
-        assert subprocess.run([str(python), "-c", f"import {absent}"], capture_output=True, cwd="/").returncode
+        assert subprocess.run(
+            [str(python), "-c", f"import {absent}"], capture_output=True, cwd="/"
+        ).returncode
     return str(python)
 
 

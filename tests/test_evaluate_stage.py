@@ -67,7 +67,9 @@ def run_stage(base: Path, finetune: Artifact | None, **settings) -> tuple[Path, 
         workspace=Workspace.open(base / "ws", create=True),
     )
     outcome = evaluate.run(context)
-    assert all((out / name).exists() for name in outcome.scratch), "the commit throws away what resumes, not the stage"
+    assert all((out / name).exists() for name in outcome.scratch), (
+        "the commit throws away what resumes, not the stage"
+    )
     assert outcome.rows == pq.read_table(out / "episodes.parquet").num_rows
     return out, dict(outcome.metrics)
 
@@ -103,7 +105,9 @@ def test_every_checkpoint_task_and_episode_is_a_row(evaluated):
         assert 0 < row["steps"] <= 8 * row["goals"]
         assert bool(row["video"]) == (row["episode"] < 2)
     layouts = {row["episode"]: row["seed"] for row in rows}
-    assert all(row["seed"] == layouts[row["episode"]] for row in rows)  # every checkpoint sees the same layouts
+    assert all(
+        row["seed"] == layouts[row["episode"]] for row in rows
+    )  # every checkpoint sees the same layouts
 
 
 def test_results_hold_what_the_rows_say(evaluated):
@@ -132,7 +136,9 @@ def test_videos_play_what_the_policy_saw(evaluated):
 
     out, _ = evaluated
     rows = [row for row in pq.read_table(out / "episodes.parquet").to_pylist() if row["video"]]
-    assert {path.name for path in (out / "videos").iterdir()} == {Path(row["video"]).name for row in rows}
+    assert {path.name for path in (out / "videos").iterdir()} == {
+        Path(row["video"]).name for row in rows
+    }
     with av.open(str(out / rows[0]["video"])) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert frames[0].shape == (64, 64, 3)
@@ -141,7 +147,14 @@ def test_videos_play_what_the_policy_saw(evaluated):
 
 def test_the_rule_that_chooses_is_stated():
     def row(checkpoint: int, success: bool) -> dict:
-        return {"checkpoint": checkpoint, "task": "t", "success": success, "failure": "", "goals": 1, "completed": 0}
+        return {
+            "checkpoint": checkpoint,
+            "task": "t",
+            "success": success,
+            "failure": "",
+            "goals": 1,
+            "completed": 0,
+        }
 
     rows = [row(1, True), row(1, True), row(2, True), row(2, False)]
     last, best = (summarize(rows, benchmark="b", rule=rule) for rule in ("last", "best"))
@@ -151,7 +164,14 @@ def test_the_rule_that_chooses_is_stated():
 
 def test_checkpoints_are_chosen_by_step(tmp_path: Path, fake_policies):
     finetune = finetuned(tmp_path / "f")
-    run_stage(tmp_path, finetune, benchmark={**DOT, "tasks": ["reach"]}, checkpoints=[100, 10], episodes=1, videos=0)
+    run_stage(
+        tmp_path,
+        finetune,
+        benchmark={**DOT, "tasks": ["reach"]},
+        checkpoints=[100, 10],
+        episodes=1,
+        videos=0,
+    )
     assert [folder.name for folder in fake_policies] == ["step-10", "step-100"]
     assert not (tmp_path / "out" / "videos").exists()
     with pytest.raises(EmtError, match="no checkpoint at step 30") as error:
@@ -198,7 +218,9 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     recipe, space = recipe_for(tmp_path), tmp_path / "ws"
     command = [sys.executable, str(TESTS / "evaluate_process.py"), str(recipe), str(space)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     log = None
     for _ in range(3000):
         log = next(space.glob("evaluate/*.building/data/episodes.jsonl"), None)
@@ -217,7 +239,9 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy(gain=0.1))
     done = run_plan(make_plan(load_recipe(recipe)), Workspace.open(space), quiet=True)["evaluate"]
     rows = pq.read_table(done.data / "episodes.parquet").to_pylist()
-    assert [(r["task"], r["episode"]) for r in rows] == [(t, n) for t in ("chain", "reach") for n in range(12)]
+    assert [(r["task"], r["episode"]) for r in rows] == [
+        (t, n) for t in ("chain", "reach") for n in range(12)
+    ]
     for row in kept:
         assert row in rows  # not played again: even the seconds are the same
     assert not (done.data / "episodes.jsonl").exists()
@@ -233,10 +257,14 @@ def test_workers_end_with_a_killed_evaluation(tmp_path: Path):
     recipe.write_text(recipe.read_text().replace("tasks: [reach, chain]", "tasks: [hang]"))
     command = [sys.executable, str(TESTS / "evaluate_process.py"), str(recipe), str(space)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     workers: list[psutil.Process] = []
     for _ in range(3000):
-        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        workers = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
         if len(workers) == 2 and all(worker.cpu_times().user > 0.05 for worker in workers):
             break
         time.sleep(0.02)

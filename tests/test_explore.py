@@ -13,7 +13,13 @@ from synthetic import make_workspace, pool, robot, run_stage
 from emt_core.errors import EmtError
 from emt_core.explore.tables import columns
 from emt_core.explore.tables.search import find_text
-from emt_core.explore.tables.select import Cut, at_threshold, embodied_share, from_fraction, from_threshold
+from emt_core.explore.tables.select import (
+    Cut,
+    at_threshold,
+    embodied_share,
+    from_fraction,
+    from_threshold,
+)
 from emt_core.proximity.neighbours import robot_bank
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
 from emt_core.recipe.selection import CategoryConfig, SelectConfig
@@ -22,10 +28,21 @@ from emt_core.selection import Preview, decide
 from emt_core.selection.category import CATEGORIES
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace, write_json
-from emt_core.workspace.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from emt_core.workspace.lineage import (
+    Lineage,
+    finished,
+    labels_of,
+    lineage,
+    recipe_names,
+    selections_of,
+)
 from emt_core.workspace.table import Table
 
-SOURCES = [pool("web", 300, text_only=0.1, no_vector=0.05), pool("near", 200, mean=2.0), robot("arm", 160, mean=3.0)]
+SOURCES = [
+    pool("web", 300, text_only=0.1, no_vector=0.05),
+    pool("near", 200, mean=2.0),
+    robot("arm", 160, mean=3.0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +73,10 @@ def recorded(made, tmp_path):
     (space.path / "recipes").mkdir(exist_ok=True)
     (space.path / "recipes" / "r.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     labels = {"score": "score.learned", "select": "select.top"}
-    write_json(space.path / "state" / "r.json", {labels.get(s, s): a.key for s, a in made.artifacts.items()})
+    write_json(
+        space.path / "state" / "r.json",
+        {labels.get(s, s): a.key for s, a in made.artifacts.items()},
+    )
     return space
 
 
@@ -77,7 +97,9 @@ def test_rank_order_is_that_of_the_select_stage(made):
     order = columns.rank_order(logit, np.ones(len(logit), bool))
     assert np.isfinite(logit[order]).all()
     assert np.all(np.diff(logit[order]) <= 0)
-    selected = columns.parquet_frame(made.artifacts["select"].data / "selected.parquet")["row"].to_numpy()
+    selected = columns.parquet_frame(made.artifacts["select"].data / "selected.parquet")[
+        "row"
+    ].to_numpy()
     picked = [row for row in order if row in set(selected)]
     assert picked == selected.tolist()
 
@@ -120,7 +142,9 @@ def test_lineage_never_joins_artifacts_of_different_features(recorded, tmp_path)
     done = finished(recorded, "r") | {"embed.other": other.artifacts["embed"]}
     chain = lineage(recorded, done, select="select.top")
     assert chain.embed.key == done["embed"].key
-    lone = lineage(recorded, {"embed.other": other.artifacts["embed"], "category": done["category"]})
+    lone = lineage(
+        recorded, {"embed.other": other.artifacts["embed"], "category": done["category"]}
+    )
     assert lone.category is None
 
 
@@ -158,7 +182,9 @@ def test_bank_is_bounded_and_seeded(made):
 def test_text_search_finds_every_row_whatever_its_case(made):
     found = find_text(made.index, "HANDLE of the")
     texts = [" ".join(turn.text for turn in s.turns) for _, s in made.index.iterate()]
-    assert found.rows.tolist() == [i for i, text in enumerate(texts) if "handle of the" in text.lower()]
+    assert found.rows.tolist() == [
+        i for i, text in enumerate(texts) if "handle of the" in text.lower()
+    ]
     assert found.complete
     assert len(find_text(made.index, "   ").rows) == 0
     assert len(find_text(made.index, "(0.412").rows) > 0  # literal, not a pattern
@@ -195,7 +221,9 @@ def test_a_text_search_looks_through_the_asked_sources_alone(made, monkeypatch):
 
 
 def test_threshold_fraction_and_k_agree(made):
-    preview = Preview(candidates_of(*(made.artifacts[s] for s in ("sources", "embed", "category", "score"))))
+    preview = Preview(
+        candidates_of(*(made.artifacts[s] for s in ("sources", "embed", "category", "score")))
+    )
     k = from_fraction(preview, 0.25)
     assert k == round(preview.eligible / 4)
     assert from_threshold(preview, preview.threshold_of(k)) == k
@@ -245,14 +273,19 @@ def test_bad_selections_are_refused_and_change_nothing(recorded, name, config, m
     path = recorded.path / "recipes" / "r.yaml"
     before = path.read_bytes()
     with pytest.raises(EmtError, match=message):
-        add_selection(recorded, "r", name, config, lineage(recorded, done, score="score.learned"), done)
+        add_selection(
+            recorded, "r", name, config, lineage(recorded, done, score="score.learned"), done
+        )
     assert path.read_bytes() == before
 
 
 def test_a_score_of_an_experiments_arm_cannot_be_named(recorded):
     done = finished(recorded, "r")
     chain = lineage(recorded, done, score="score.learned")
-    arms = {label if label != "score.learned" else "score@arm": artifact for label, artifact in done.items()}
+    arms = {
+        label if label != "score.learned" else "score@arm": artifact
+        for label, artifact in done.items()
+    }
     with pytest.raises(EmtError, match="experiment's arm"):
         add_selection(recorded, "r", "mine", {"k": 7}, chain, arms)
 

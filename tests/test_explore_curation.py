@@ -32,7 +32,11 @@ from emt_core.selection import Preview, decide
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace
 
-SOURCES = [pool("=web", 300, text_only=0.1, no_vector=0.05), pool("near", 200, mean=2.0), robot("arm", 160, mean=3.0)]
+SOURCES = [
+    pool("=web", 300, text_only=0.1, no_vector=0.05),
+    pool("near", 200, mean=2.0),
+    robot("arm", 160, mean=3.0),
+]
 HOSTILE = "<b>x</b> **y** $z$ \u2028 \ud800"
 
 
@@ -52,7 +56,9 @@ def book(made, tmp_path):
 
 @pytest.fixture(scope="module")
 def preview(made):
-    return Preview(candidates_of(*(made.artifacts[s] for s in ("sources", "embed", "category", "score"))))
+    return Preview(
+        candidates_of(*(made.artifacts[s] for s in ("sources", "embed", "category", "score")))
+    )
 
 
 def test_flags_and_notes_are_what_was_last_said(book):
@@ -105,7 +111,12 @@ def test_a_line_that_cannot_be_read_is_named(book):
 
 @pytest.mark.parametrize(
     ("rows", "flag", "message"),
-    [([1], "great", "no flag 'great'"), ([], "keep", "no sample"), ([660], "keep", "outside"), ([-1], "keep", "outs")],
+    [
+        ([1], "great", "no flag 'great'"),
+        ([], "keep", "no sample"),
+        ([660], "keep", "outside"),
+        ([-1], "keep", "outs"),
+    ],
 )
 def test_bad_flags_are_refused(book, rows, flag, message):
     with pytest.raises(EmtError, match=message):
@@ -136,7 +147,10 @@ def _flag_many(workspace, sources, first):
 
 def test_two_processes_lose_nothing(book):
     context = multiprocessing.get_context("spawn")
-    people = [context.Process(target=_flag_many, args=(book.workspace, book.sources, at)) for at in (0, 100)]
+    people = [
+        context.Process(target=_flag_many, args=(book.workspace, book.sources, at))
+        for at in (0, 100)
+    ]
     for person in people:
         person.start()
     for person in people:
@@ -164,7 +178,16 @@ def test_views_are_named_restored_and_removed(book):
     views = ViewBook(book.workspace, book.sources)
     assert views.read() == []
     name = "<b>near</b> $x$ **y**"
-    views.save(SavedView(name=f"  {name} ", page="map", query={"region": "0,0;1,1"}, gap="k", rows=7, note=HOSTILE[:9]))
+    views.save(
+        SavedView(
+            name=f"  {name} ",
+            page="map",
+            query={"region": "0,0;1,1"},
+            gap="k",
+            rows=7,
+            note=HOSTILE[:9],
+        )
+    )
     views.save(SavedView(name="rest", page="browse", query={"set": "left"}))
     newest, first = views.read()
     assert (newest.name, first.name, first.rows) == ("rest", name, 7)
@@ -220,7 +243,9 @@ def test_distances_to_a_sample_are_exact(made):
     every = made.features.take(range(made.index.rows)).astype(np.float32)
     ok = made.features.ok()
     assert np.isnan(found[~ok]).all()
-    assert np.allclose(found[ok], np.linalg.norm(every[ok] - vector.astype(np.float32), axis=1), rtol=1e-5)
+    assert np.allclose(
+        found[ok], np.linalg.norm(every[ok] - vector.astype(np.float32), axis=1), rtol=1e-5
+    )
     order = nearness.ranked(found, largest=False)
     assert order[0] == 310
     assert len(order) == ok.sum()
@@ -240,7 +265,10 @@ def test_a_region_as_a_file(made, format):
         made.index,
         rows,
         numbers={"score": columns.logits(made.artifacts["score"])},
-        names={"source": (source, [s.name for s in made.index.sources]), "flag": (np.full(len(source), -1), ["keep"])},
+        names={
+            "source": (source, [s.name for s in made.index.sources]),
+            "flag": (np.full(len(source), -1), ["keep"]),
+        },
         format=format,
     )
     table = (pq.read_table if format == "parquet" else pc.read_csv)(io.BytesIO(content))
@@ -252,7 +280,9 @@ def test_a_region_as_a_file(made, format):
 
 
 def test_children_of_the_only_selection_keep_it():
-    raw = yaml.safe_load("{sources: [], select.top: {k: 3}, midtrain: {steps: 4}, report: {parents: {select: x}}}")
+    raw = yaml.safe_load(
+        "{sources: [], select.top: {k: 3}, midtrain: {steps: 4}, report: {parents: {select: x}}}"
+    )
     _tie_children(raw, "select")
     assert raw["midtrain"] == {"steps": 4, "parents": {"select": "top"}}
     assert raw["report"] == {"parents": {"select": "x"}}

@@ -51,14 +51,22 @@ def test_filters_are_what_a_loop_would_say(facts: Facts):
     expected = [
         row
         for row in range(360)
-        if facts.reason.codes[row] != 0 and row % 3 != 1 and row % 2 == 1 and -1 <= facts.logit[row] <= 1
+        if facts.reason.codes[row] != 0
+        and row % 3 != 1
+        and row % 2 == 1
+        and -1 <= facts.logit[row] <= 1
     ]
     assert np.flatnonzero(passing(facts, wanted)).tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("flags", "rows"),
-    [(("wrong",), [*range(9)]), (("keep",), []), ((NOTED,), [20]), (("wrong", NOTED), [*range(9), 20])],
+    [
+        (("wrong",), [*range(9)]),
+        (("keep",), []),
+        ((NOTED,), [20]),
+        (("wrong", NOTED), [*range(9), 20]),
+    ],
 )
 def test_flags_and_notes_filter(facts: Facts, flags: tuple[str, ...], rows: list[int]):
     assert np.flatnonzero(passing(facts, Wanted(flags=flags))).tolist() == rows
@@ -105,13 +113,20 @@ def clip(tmp_path_factory):
     folder.mkdir()
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CLIP)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}}))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}})
+    )
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     made = make_workspace(base / "ws", [pool("web", 40), robot("arm", 16)])
     vectors = np.random.default_rng(1).normal(size=(56, 24)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     status = ["", "missing_image", *[""] * 54]
-    artifact = put_artifact(made, "embed", {"features.lance": feature_table(vectors.astype(np.float16), status)})
+    artifact = put_artifact(
+        made, "embed", {"features.lance": feature_table(vectors.astype(np.float16), status)}
+    )
     path = artifact.path / "manifest.json"
     known = {"config": {"encoder": "clip", "model": str(folder)}, "base": str(folder)}
     known["identity"] = clip_identity(str(folder), folder)

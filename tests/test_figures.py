@@ -19,9 +19,25 @@ from emt_core.explore.figures.comparison import in_and_out
 from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
 from emt_core.explore.figures.raster import opacity, paint_groups, paint_values, png_uri
 from emt_core.explore.figures.sweep import FIRST_ROWS, sweep
-from emt_core.explore.tables.map import Bounds, Region, bounds_of, cells, count_grid, leading_grid, mean_grid, rows_in
+from emt_core.explore.tables.map import (
+    Bounds,
+    Region,
+    bounds_of,
+    cells,
+    count_grid,
+    leading_grid,
+    mean_grid,
+    rows_in,
+)
 from emt_core.explore.tables.map import spread_sample as spread
-from emt_core.explore.tables.scores import beyond, bin_edges, bins_for, distribution, superiority, to_scale
+from emt_core.explore.tables.scores import (
+    beyond,
+    bin_edges,
+    bins_for,
+    distribution,
+    superiority,
+    to_scale,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +52,15 @@ def lumps(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (987, "987"), (9876, "9,876"), (12_345, "12.3 k"), (1_200_000, "1.2 M"), (3.1e9, "3.1 G"), (None, "–")],
+    [
+        (0, "0"),
+        (987, "987"),
+        (9876, "9,876"),
+        (12_345, "12.3 k"),
+        (1_200_000, "1.2 M"),
+        (3.1e9, "3.1 G"),
+        (None, "–"),
+    ],
 )
 def test_short_counts(value, text):
     assert numbers.short(value) == text
@@ -102,7 +126,11 @@ def test_distribution_counts_every_finite_value_once():
         mine = values[(codes == place) & np.isfinite(values)]
         assert data.mean[place] == pytest.approx(mine.mean(), abs=1e-4)
         width = data.edges[1] - data.edges[0]
-        assert np.allclose(data.quantiles[place], np.quantile(mine, [0.05, 0.25, 0.5, 0.75, 0.95]), atol=1.5 * width)
+        assert np.allclose(
+            data.quantiles[place],
+            np.quantile(mine, [0.05, 0.25, 0.5, 0.75, 0.95]),
+            atol=1.5 * width,
+        )
         assert (data.density[place] * width).sum() == pytest.approx(1)
     assert data.by_median().names == ("c", "b", "a")
     assert data.pick(["b", "none"]).names == ("b",)
@@ -119,7 +147,9 @@ def test_distribution_of_nothing():
 
 def test_one_perplexity_of_e80_leaves_the_others_readable():
     rng = np.random.default_rng(4)
-    values = np.concatenate([rng.normal(10, 2, 5000), [np.exp(80), -np.exp(80), np.nan]]).astype(np.float32)
+    values = np.concatenate([rng.normal(10, 2, 5000), [np.exp(80), -np.exp(80), np.nan]]).astype(
+        np.float32
+    )
     robot = np.zeros(len(values), bool)
     robot[:10], values[:10] = True, 60  # ten robots beside a large pool are no outliers
     edges = bin_edges(values, "score", apart=robot)
@@ -138,7 +168,12 @@ def test_a_score_slider_reaches_what_can_be_told_apart():
     from pages.parts.score_slider import score_slider
 
     rng = np.random.default_rng(5)
-    for scores in (rng.normal(0, 2, 4000), rng.normal(-160, 60, 4000), rng.uniform(0, 0.02, 50), np.full(3, 7.0)):
+    for scores in (
+        rng.normal(0, 2, 4000),
+        rng.normal(-160, 60, 4000),
+        rng.uniform(0, 0.02, 50),
+        np.full(3, 7.0),
+    ):
         falling = np.sort(scores)[::-1]
         slider = score_slider(len(falling), lambda ranks, falling=falling: falling[ranks])
         assert slider.low <= falling[-1] and slider.high >= falling[0] and slider.low < slider.high
@@ -202,7 +237,11 @@ def test_violins_are_bounded_and_in_order():
     data = distribution(values, codes, ("a", "b", "c"), bin_edges(values, "logit")).by_median()
     figure = distributions.violins(data, {"a": "#111111"}, axis="score")
     assert len(figure.to_json()) < 60_000
-    assert list(figure.layout.yaxis.ticktext) == ["a", "b", "c"]  # bottom to top: the highest median is on top
+    assert list(figure.layout.yaxis.ticktext) == [
+        "a",
+        "b",
+        "c",
+    ]  # bottom to top: the highest median is on top
     assert figure.data[1].x[1] == pytest.approx(data.quantiles[0, 2])
     assert max(figure.data[0].y) <= 2 + distributions.VIOLIN_HALF + 1e-9
 
@@ -211,7 +250,9 @@ def test_violins_are_bounded_and_in_order():
 
 
 def test_before_after_shows_shares_and_leaves_out_the_empty():
-    figure = composition.before_after(["a", "b", "gone"], [30, 10, 0], [5, 15, 0], {"a": "#112233", "b": "#445566"})
+    figure = composition.before_after(
+        ["a", "b", "gone"], [30, 10, 0], [5, 15, 0], {"a": "#112233", "b": "#445566"}
+    )
     chosen, pool = figure.data
     assert list(pool.y) == ["b", "a"]
     assert list(pool.x) == [0.25, 0.75]
@@ -228,12 +269,20 @@ def test_shares_bar():
 def test_training_curve_is_thinned_and_marks_the_stop():
     n = 5000
     steps = pd.DataFrame(
-        {"step": range(n), "loss": 1.0, "train_accuracy": 0.5, "val_loss": np.nan, "val_accuracy": np.nan}
+        {
+            "step": range(n),
+            "loss": 1.0,
+            "train_accuracy": 0.5,
+            "val_loss": np.nan,
+            "val_accuracy": np.nan,
+        }
     )
     steps.loc[steps["step"] % 5 == 0, ["val_loss", "val_accuracy"]] = [0.7, 0.8]
     figure = estimator.training(steps, stopped_at=n - 1, target=0.9)
     assert all(len(trace.x) <= estimator.MAX_POINTS for trace in figure.data)
-    assert [shape.x0 for shape in figure.layout.shapes if shape.line.color == palette.MARK] == [n - 1] * 2
+    assert [shape.x0 for shape in figure.layout.shapes if shape.line.color == palette.MARK] == [
+        n - 1
+    ] * 2
     assert set(figure.data[1].y) == {0.7}
 
 
@@ -244,7 +293,9 @@ def test_reliability_and_roc_hold_their_points():
 
 def test_sweep_starts_where_it_is_no_noise():
     n = 2000
-    table = pd.DataFrame({"diversity": np.linspace(1, 2, n), "mmd2_to_robot": np.linspace(0.1, 0.4, n)})
+    table = pd.DataFrame(
+        {"diversity": np.linspace(1, 2, n), "mmd2_to_robot": np.linspace(0.1, 0.4, n)}
+    )
     figure = sweep(table, at_share=0.25)
     assert len(figure.data) == 2
     assert figure.data[0].x[0] == pytest.approx((FIRST_ROWS + 1) / n)
@@ -263,7 +314,9 @@ def world(n: int) -> tuple[MapPoints, Colouring]:
     source = np.where(robot, 1, 0).astype(np.int16)
     points = MapPoints(x=x, y=y, robot=robot, source=source, sources=["web", "arm"], logit=x)
     codes = np.where(robot, -1, np.arange(n) % 2).astype(np.int16)
-    return points, Colouring(names=("u", "v"), colours={"u": "#112233", "v": "#445566"}, codes=codes)
+    return points, Colouring(
+        names=("u", "v"), colours={"u": "#112233", "v": "#445566"}, codes=codes
+    )
 
 
 def test_a_small_map_has_every_point_once():
@@ -278,7 +331,11 @@ def test_a_small_map_has_every_point_once():
 @pytest.mark.parametrize("n", [1000, 30_000])
 def test_the_colour_bar_says_which_score_it_is(n):
     points, colouring = world(n)
-    bar = {"values": points.logit, "value_range": (-1.0, 1.0), "value_title": "score (− mean distance)"}
+    bar = {
+        "values": points.logit,
+        "value_range": (-1.0, 1.0),
+        "value_title": "score (− mean distance)",
+    }
     figure = draw_map(points, replace(colouring, **bar), bounds_of(points.x, points.y))
     assert figure.layout.coloraxis.colorbar.title.text == "score (− mean distance)"
 
@@ -301,7 +358,9 @@ def test_zooming_turns_the_raster_into_points():
     figure = draw_map(points, colouring, Bounds(0, 0.1, 0, 0.1))
     assert not figure.layout.images
     rows = np.concatenate([trace.customdata for trace in figure.data])
-    assert len(rows) == int(((points.x >= 0) & (points.x <= 0.1) & (points.y >= 0) & (points.y <= 0.1)).sum())
+    assert len(rows) == int(
+        ((points.x >= 0) & (points.x <= 0.1) & (points.y >= 0) & (points.y <= 0.1)).sum()
+    )
 
 
 def test_roles_can_be_hidden():
@@ -342,9 +401,15 @@ def test_regions_find_the_points_inside():
     angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     lasso = Region(tuple(0.5 * np.cos(angle)), tuple(0.5 * np.sin(angle)))
     inside = rows_in(lasso, x, y)
-    assert set(np.flatnonzero(np.hypot(x, y) < 0.499)) <= set(inside) <= set(np.flatnonzero(np.hypot(x, y) < 0.501))
+    assert (
+        set(np.flatnonzero(np.hypot(x, y) < 0.499))
+        <= set(inside)
+        <= set(np.flatnonzero(np.hypot(x, y) < 0.501))
+    )
     box = Region((-0.5, 0.25), (0.0, 0.5))
-    assert np.array_equal(rows_in(box, x, y), np.flatnonzero((x >= -0.5) & (x <= 0.25) & (y >= 0) & (y <= 0.5)))
+    assert np.array_equal(
+        rows_in(box, x, y), np.flatnonzero((x >= -0.5) & (x <= 0.25) & (y >= 0) & (y <= 0.5))
+    )
     assert len(rows_in(Region((5, 6), (5, 6)), x, y)) == 0
 
 

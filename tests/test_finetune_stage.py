@@ -64,7 +64,9 @@ def recipe_of(base: Path, *, batch_size: int = 8, **changes: Any) -> dict[str, A
 
 def run(raw: dict[str, Any], workspace: Path) -> Artifact:
     torch.set_num_threads(1)  # how a product is split decides its rounding
-    return run_plan(make_plan(build_recipe(raw)), Workspace.open(workspace, create=True), quiet=True)["finetune"]
+    return run_plan(
+        make_plan(build_recipe(raw)), Workspace.open(workspace, create=True), quiet=True
+    )["finetune"]
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +89,44 @@ def weights(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
 
 
 def test_what_a_run_leaves_behind(whole: Artifact, world: Path):
-    assert whole.rows == 70 and whole.metrics["episodes"] == 7 and whole.metrics["policies"] == [3, STEPS]
+    assert (
+        whole.rows == 70
+        and whole.metrics["episodes"] == 7
+        and whole.metrics["policies"] == [3, STEPS]
+    )
     assert sorted(p.name for p in (whole.data / "policies").iterdir()) == ["step-3", "step-6"]
     assert not (whole.data / "checkpoints").exists()
     steps = list(iterate_steps(whole.data / "steps.jsonl"))
     assert [record["step"] for record in steps] == list(range(1, STEPS + 1))
     assert steps[-1]["samples"] == STEPS * 8 and steps[-1]["tokens"] > steps[0]["tokens"] > 0
-    for name in ("loss", "loss_arm", "loss_gripper", "learning_rate", "grad_norm", "seconds", "memory_mb"):
+    for name in (
+        "loss",
+        "loss_arm",
+        "loss_gripper",
+        "learning_rate",
+        "grad_norm",
+        "seconds",
+        "memory_mb",
+    ):
         assert all(np.isfinite(record[name]) for record in steps), name
-    assert steps[0]["learning_rate"] == 0 and steps[1]["learning_rate"] == 1e-3 > steps[-1]["learning_rate"] > 0
+    assert (
+        steps[0]["learning_rate"] == 0
+        and steps[1]["learning_rate"] == 1e-3 > steps[-1]["learning_rate"] > 0
+    )
     policy = Policy.load(whole.data / "policies" / "step-6", device="cpu")
     assert policy.spec.step == STEPS and policy.spec.crop == 0.9
-    actions = policy.act(np.zeros((2, 48, 48, 3), np.uint8), ["push the red block", "open the drawer"])
+    actions = policy.act(
+        np.zeros((2, 48, 48, 3), np.uint8), ["push the red block", "open the drawer"]
+    )
     assert actions.shape == (2, 3, 3)
-    moved = [name for name, value in weights(whole, 3).items() if not torch.equal(value, weights(whole)[name])]
-    assert any("vision_tower" in name for name in moved) and any("language_model" in name for name in moved)
+    moved = [
+        name
+        for name, value in weights(whole, 3).items()
+        if not torch.equal(value, weights(whole)[name])
+    ]
+    assert any("vision_tower" in name for name in moved) and any(
+        "language_model" in name for name in moved
+    )
     assert {"query", "head.arm.0.weight"} <= set(moved)  # full fine-tuning
 
 
@@ -111,7 +136,11 @@ def test_it_learns_a_movement_that_an_instruction_decides(world: Path, tmp_path:
 
     rng = np.random.default_rng(0)
     with LeRobotWriter(
-        tmp_path / "said", fps=10, cameras={CAMERA: (56, 56)}, state_names=("s",), action_names=("dx", "grip")
+        tmp_path / "said",
+        fps=10,
+        cameras={CAMERA: (56, 56)},
+        state_names=("s",),
+        action_names=("dx", "grip"),
     ) as writer:
         for episode in range(6):
             way = 1 if episode % 2 else -1
@@ -122,18 +151,24 @@ def test_it_learns_a_movement_that_an_instruction_decides(world: Path, tmp_path:
                 state=np.zeros((8, 1)),
                 action=action,
             )
-    raw = recipe_of(world, action={"gripper": ["grip"]}, augment={}, keep=[], steps=60, learning_rate=3e-3)
+    raw = recipe_of(
+        world, action={"gripper": ["grip"]}, augment={}, keep=[], steps=60, learning_rate=3e-3
+    )
     raw["finetune"]["data"] = [{"name": "said", "path": str(tmp_path / "said"), "camera": CAMERA}]
     artifact = run(raw, tmp_path / "w")
     steps = list(iterate_steps(artifact.data / "steps.jsonl"))
     assert steps[-1]["loss"] < 0.2 * steps[0]["loss"]
     policy = Policy.load(artifact.data / "policies" / "step-60", device="cpu")
-    left, right = policy.act(rng.integers(0, 256, (2, 56, 56, 3), dtype=np.uint8), ["left", "to the right"])
+    left, right = policy.act(
+        rng.integers(0, 256, (2, 56, 56, 3), dtype=np.uint8), ["left", "to the right"]
+    )
     assert left[:, 0].max() < -0.5 < 0.5 < right[:, 0].min()
     assert left[:, 1].tolist() == [0, 0, 0] and right[:, 1].tolist() == [1, 1, 1]
 
 
-def test_the_parts_of_a_batch_change_nothing_but_rounding(whole: Artifact, world: Path, tmp_path: Path):
+def test_the_parts_of_a_batch_change_nothing_but_rounding(
+    whole: Artifact, world: Path, tmp_path: Path
+):
     raw = recipe_of(world, batch_size=3)
     assert make_plan(build_recipe(raw)).get("finetune").key == whole.key  # and no key
     other = run(raw, tmp_path / "w")
@@ -161,18 +196,25 @@ def train_until_killed(raw: dict[str, Any], workspace: str, at: int) -> None:
 
 def test_a_killed_run_ends_with_the_same_weights(whole: Artifact, world: Path, tmp_path: Path):
     raw = recipe_of(world)
-    child = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(raw, str(tmp_path / "w"), 5))
+    child = multiprocessing.get_context("spawn").Process(
+        target=train_until_killed, args=(raw, str(tmp_path / "w"), 5)
+    )
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
     building = Workspace.open(tmp_path / "w").building("finetune", whole.key) / "data"
-    assert sorted(p.name for p in (building / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+    assert sorted(p.name for p in (building / "checkpoints").iterdir()) == [
+        "step-00000003",
+        "step-00000004",
+    ]
     assert len(list(iterate_steps(building / "steps.jsonl"))) == 5
     # the machine went down while the newest one was written: the one before it has to do
     broken = building / "checkpoints" / "step-00000004" / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:-100])
     resumed = run(raw, tmp_path / "w")
-    assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, STEPS + 1))
+    assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(
+        range(1, STEPS + 1)
+    )
     for step in (3, STEPS):
         for name, value in weights(whole, step).items():
             assert torch.equal(value, weights(resumed, step)[name]), (step, name)
@@ -187,7 +229,11 @@ def test_a_loss_that_is_not_a_number_stops_at_its_step(
     def breaks(*arguments, **options):
         calls.append(1)
         loss = real(*arguments, **options)
-        return loss if len(calls) < 4 else type(loss)(total=loss.total * float("nan"), arm=loss.arm, gripper=loss.arm)
+        return (
+            loss
+            if len(calls) < 4
+            else type(loss)(total=loss.total * float("nan"), arm=loss.arm, gripper=loss.arm)
+        )
 
     monkeypatch.setattr(finetuning, "action_loss", breaks)
     raw = recipe_of(world)
@@ -197,35 +243,59 @@ def test_a_loss_that_is_not_a_number_stops_at_its_step(
     named = re.findall(r"(arm|hand) episode (\d) frame (\d)", caught.value.where)
     assert len(named) == 8
     order, lengths = FrameOrder(70, 8, seed=0).rows(3), {"arm": 0, "hand": 40}
-    assert [lengths[name] + 10 * int(episode) + int(frame) for name, episode, frame in named] == order.tolist()
+    assert [
+        lengths[name] + 10 * int(episode) + int(frame) for name, episode, frame in named
+    ] == order.tolist()
     monkeypatch.setattr(finetuning, "action_loss", real)
     begun = []
     step = finetuning.Finetuner._step
-    monkeypatch.setattr(finetuning.Finetuner, "_step", lambda self, n, *rest: begun.append(n) or step(self, n, *rest))
+    monkeypatch.setattr(
+        finetuning.Finetuner,
+        "_step",
+        lambda self, n, *rest: begun.append(n) or step(self, n, *rest),
+    )
     done = run(raw, tmp_path / "w")
-    assert begun == [4, 5, 6] and done.metrics["policies"] == [3, STEPS]  # goes on from the good one
+    assert begun == [4, 5, 6] and done.metrics["policies"] == [
+        3,
+        STEPS,
+    ]  # goes on from the good one
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(done)[name]), name
 
 
 def test_a_loss_that_is_bad_from_the_start_loses_nothing(world: Path, tmp_path: Path):
     with pytest.raises(EmtError, match="step 1") as caught:
-        run(recipe_of(world, head={"latent": 16, "widths": [16]}, gripper_weight=1e38), tmp_path / "w")
+        run(
+            recipe_of(world, head={"latent": 16, "widths": [16]}, gripper_weight=1e38),
+            tmp_path / "w",
+        )
     assert "no step was taken before it" in caught.value.remedy
 
 
 def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_path: Path):
     recipe = tmp_path / "vla.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(world)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+    ]
     command += ["emt_core.cli.main", "run", str(recipe), "--workspace", str(tmp_path / "w")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     both = Workspace.open(tmp_path / "w").find("finetune", whole.key)
     assert both is not None
     one, two = (list(iterate_steps(artifact.data / "steps.jsonl")) for artifact in (whole, both))
     assert [record["tokens"] for record in two] == [record["tokens"] for record in one]
-    assert [record["loss"] for record in two[:2]] == pytest.approx([record["loss"] for record in one[:2]], rel=1e-4)
+    assert [record["loss"] for record in two[:2]] == pytest.approx(
+        [record["loss"] for record in one[:2]], rel=1e-4
+    )
     # Adam hides a gradient of the wrong scale, its norm does not
     norms = [[record["grad_norm"] for record in records] for records in (one, two)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-3)
@@ -241,10 +311,14 @@ def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pyte
     decoded: list[int] = []
     real = cache_module._fill_episode
     monkeypatch.setattr(
-        cache_module, "_fill_episode", lambda episode, **o: decoded.append(episode.index) or real(episode, **o)
+        cache_module,
+        "_fill_episode",
+        lambda episode, **o: decoded.append(episode.index) or real(episode, **o),
     )
     raw = recipe_of(world, steps=1, keep=[])
-    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(45 * frame / 1e9))  # for one of them: 40 and 30 frames
+    monkeypatch.setenv(
+        cache_module.LIMIT_VARIABLE, str(45 * frame / 1e9)
+    )  # for one of them: 40 and 30 frames
     with pytest.raises(EmtError, match=r"frame cache of 'arm', 'hand' needs"):
         run(raw, tmp_path / "w")
     assert decoded == []
@@ -262,15 +336,21 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     shutil.copytree(world / "vlm", tmp_path / "vlm")
     video = next((tmp_path / "hand").rglob("*.mp4"))
     video.write_bytes(b"no video")
-    with pytest.raises(EmtError, match=r"no episode of 'hand' can be trained on \(undecodable_image 3\)"):
+    with pytest.raises(
+        EmtError, match=r"no episode of 'hand' can be trained on \(undecodable_image 3\)"
+    ):
         run(recipe_of(tmp_path), tmp_path / "w")
     # one episode of several
-    opened = open_set(RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig())
+    opened = open_set(
+        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
+    )
     _, cache = cache_of(world, tmp_path / "c", Said())
     cache.problems[1] = ("undecodable_image", "at 0.3 s")
     frames, rejects = join_frames([opened], [cache])
     assert len(frames) == 30 and [line["episode"] for line in rejects] == [1]
-    np.testing.assert_array_equal(frames.pixels(np.array([10])), cache.frames[20:21])  # episode 2 is the second now
+    np.testing.assert_array_equal(
+        frames.pixels(np.array([10])), cache.frames[20:21]
+    )  # episode 2 is the second now
 
 
 # ---- configuration
@@ -278,7 +358,12 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
 
 def test_the_paper_is_the_default():
     config = FinetuneConfig()
-    assert (config.steps, config.batch, config.learning_rate, config.warmup_steps) == (16_000, 256, 5e-5, 500)
+    assert (config.steps, config.batch, config.learning_rate, config.warmup_steps) == (
+        16_000,
+        256,
+        5e-5,
+        500,
+    )
     assert (config.chunk, config.image_size, config.gripper_weight) == (10, 224, 0.01)
     assert config.uses() == ("midtrain", "demos") and config.kept_steps == (16_000,)
 

@@ -41,9 +41,13 @@ def workspace(world: Path, tmp_path: Path) -> Workspace:
     return space
 
 
-def state(label: str, found: str = "done", parents: tuple[str, ...] = (), **facts: object) -> InstanceStatus:
+def state(
+    label: str, found: str = "done", parents: tuple[str, ...] = (), **facts: object
+) -> InstanceStatus:
     stage = label.partition(".")[0].partition("@")[0]
-    return InstanceStatus(label=label, stage=stage, key="k" * 16, state=found, parents=parents, **facts)  # type: ignore[arg-type]
+    return InstanceStatus(
+        label=label, stage=stage, key="k" * 16, state=found, parents=parents, **facts
+    )  # type: ignore[arg-type]
 
 
 CHAIN = [
@@ -90,14 +94,22 @@ def test_arms_and_seeds_fold_and_the_worst_state_shows():
 
 def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box():
     folds = folds_of(CHAIN)
-    figure = flow_picture(boxes_of(folds, {"embed": "<b>192</b> dimensions"}), edges_of(folds), chosen="embed")
+    figure = flow_picture(
+        boxes_of(folds, {"embed": "<b>192</b> dimensions"}), edges_of(folds), chosen="embed"
+    )
     assert set(figure.data[0].customdata) == {fold.id for fold in folds}
     assert any("&lt;b&gt;192&lt;/b&gt;" in note.text for note in figure.layout.annotations)
     boxes = [(s.x0, s.x1, s.y0, s.y1) for s in figure.layout.shapes if s.type == "rect"]
     assert len(boxes) == len(folds)
-    assert all(x1 - x0 == pytest.approx(WIDTH) and y1 - y0 == pytest.approx(HEIGHT) for x0, x1, y0, y1 in boxes)
+    assert all(
+        x1 - x0 == pytest.approx(WIDTH) and y1 - y0 == pytest.approx(HEIGHT)
+        for x0, x1, y0, y1 in boxes
+    )
     for path in (s.path for s in figure.layout.shapes if s.type == "path"):
-        points = [tuple(map(float, pair.split(","))) for pair in path.replace("M", "").replace("C", "").split()]
+        points = [
+            tuple(map(float, pair.split(",")))
+            for pair in path.replace("M", "").replace("C", "").split()
+        ]
         for x, y in points[1:-1]:
             assert not any(x0 < x < x1 and y0 < y < y1 for x0, x1, y0, y1 in boxes), path
 
@@ -105,9 +117,19 @@ def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box()
 @pytest.mark.parametrize(
     ("states", "kind", "label", "says"),
     [
-        ([state("sources", "missing"), state("embed", "missing")], "run", "sources", "Nothing has run yet"),
+        (
+            [state("sources", "missing"), state("embed", "missing")],
+            "run",
+            "sources",
+            "Nothing has run yet",
+        ),
         ([state("sources"), state("embed", "missing")], "run", "embed", "Next comes embed"),
-        ([state("sources"), state("embed", "failed", message="no GPU\nmore")], "mend", "embed", "no GPU."),
+        (
+            [state("sources"), state("embed", "failed", message="no GPU\nmore")],
+            "mend",
+            "embed",
+            "no GPU.",
+        ),
         ([state("sources"), state("embed", "running")], "wait", "embed", "is being made"),
         (
             [state("sources", "stale", why="files changed"), state("embed", "stale")],
@@ -119,7 +141,13 @@ def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box()
         ([state("select"), state("evaluate.sim")], "look", "evaluate.sim", "how the policies did"),
         ([state("score"), state("trust", "missing")], "run", "trust", "what it seems to mean?"),
         (
-            [state("embed", "interrupted", progress={"done": 1200, "total": 5000, "unit": "samples"})],
+            [
+                state(
+                    "embed",
+                    "interrupted",
+                    progress={"done": 1200, "total": 5000, "unit": "samples"},
+                )
+            ],
             "resume",
             "embed",
             "1,200 of 5,000 samples",
@@ -162,7 +190,10 @@ def test_a_stale_instance_says_what_changed(world, workspace):
 def test_settings_are_changed_in_place_or_beside(workspace):
     path = workspace.path / "recipes" / "small.yaml"
     before = yaml.safe_load(path.read_text())
-    assert change_settings(workspace, "small", "estimator", {"max_steps": 7}, beside="short") == "estimator.short"
+    assert (
+        change_settings(workspace, "small", "estimator", {"max_steps": 7}, beside="short")
+        == "estimator.short"
+    )
     raw = yaml.safe_load(path.read_text())
     assert raw["estimator.short"]["max_steps"] == 7 and raw["estimator"] == before["estimator"]
     change_settings(workspace, "small", "select.top", {"k": 5})
@@ -182,11 +213,15 @@ def test_settings_are_changed_in_place_or_beside(workspace):
 
 def test_settings_carry_their_documentation(workspace):
     recipe = load_recipe(workspace.path / "recipes" / "small.yaml")
-    found = {s.name: s for i in recipe.instances if i.stage == "estimator" for s in settings_of(i.config)}
+    found = {
+        s.name: s for i in recipe.instances if i.stage == "estimator" for s in settings_of(i.config)
+    }
     steps = found["max_steps"]
     assert (steps.value, steps.kind, steps.changed) == (60, "whole", True) and steps.help
     assert found["stop_accuracy"].kind == "number" and not found["stop_accuracy"].changed
-    embed = {s.name: s for i in recipe.instances if i.stage == "embed" for s in settings_of(i.config)}
+    embed = {
+        s.name: s for i in recipe.instances if i.stage == "embed" for s in settings_of(i.config)
+    }
     assert embed["pooling"].options == ("last", "mean") and embed["revision"].optional
 
 
@@ -276,7 +311,15 @@ def test_a_plan_whose_renewal_fails_is_renewed_later(workspace, monkeypatch):
 def test_headlines_are_of_the_metrics_that_stages_write():
     from emt_core.stages.midtrain import _metrics
 
-    step = {"step": 1, "loss": 1.25, "samples": 16, "tokens": 900, "supervised": 300, "seconds": 2.0, "memory_mb": 10}
+    step = {
+        "step": 1,
+        "loss": 1.25,
+        "samples": 16,
+        "tokens": 900,
+        "supervised": 300,
+        "seconds": 2.0,
+        "memory_mb": 10,
+    }
     assert headline("midtrain", _metrics([step], 100, {})) == "loss 1.250"
     assert headline("estimator", {"auroc": 0.98}) == "AUROC 0.980"
     assert headline("estimator", {"auroc": None}) == "" and headline("nothing", {"x": 1}) == ""
@@ -286,10 +329,16 @@ def test_the_words_in_the_boxes_can_be_read():
     """WCAG's contrast, 4.5:1 for small text, on a box's ground over the page's: Streamlit's inks are by theme."""
     from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 
-    assert INK == GRAY_90  # Streamlit's frontend replaces this by #262730 on light ground, #fafafa on dark
-    boxes = [Box(id=name, title=name, state=name, column=0, lines=("words",)) for name in STATE_COLOUR]
+    assert (
+        INK == GRAY_90
+    )  # Streamlit's frontend replaces this by #262730 on light ground, #fafafa on dark
+    boxes = [
+        Box(id=name, title=name, state=name, column=0, lines=("words",)) for name in STATE_COLOUR
+    ]
     figure = flow_picture(boxes, [], chosen="done")
-    assert all("color" not in note.text.partition("</span>")[2] for note in figure.layout.annotations)
+    assert all(
+        "color" not in note.text.partition("</span>")[2] for note in figure.layout.annotations
+    )
     assert INK not in figure_json(figure)  # a report has its own theme
     fills = [shape.fillcolor for shape in figure.layout.shapes if shape.type == "rect"]
     for page, ink in (("#FFFFFF", "#262730"), ("#12151C", "#fafafa")):
@@ -308,7 +357,10 @@ def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio, of two colours of 0 to 255."""
 
     def luminance(colour: tuple[float, ...]) -> float:
-        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        parts = [
+            c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4
+            for c in colour
+        ]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
     low, high = sorted((luminance(one), luminance(other)))

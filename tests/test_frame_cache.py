@@ -32,7 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cache_of(world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2):
+def cache_of(
+    world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2
+):
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
     episodes = list(meta.episodes(CAMERA))
@@ -91,7 +93,9 @@ def test_a_killed_filling_goes_on(world: Path, tmp_path: Path, monkeypatch: pyte
     with (tmp_path / "k" / "filled.jsonl").open("a") as file:
         file.write('{"epis')  # cut short
     monkeypatch.setattr(
-        cache_module, "_fill_episode", lambda episode, **o: filled.append(episode.index) or real(episode, **o)
+        cache_module,
+        "_fill_episode",
+        lambda episode, **o: filled.append(episode.index) or real(episode, **o),
     )
     _, cache = cache_of(world, tmp_path, Said(), workers=1)
     assert sorted(filled) == [0, 1, 2, 3]  # none twice
@@ -118,11 +122,16 @@ def test_the_cache_is_bounded(world: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_chunks_stop_at_the_episodes_end(world: Path, tmp_path: Path):
-    opened = open_set(RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig())
+    opened = open_set(
+        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
+    )
     _, cache = cache_of(world, tmp_path, Said())
     frames, _ = join_frames([opened], [cache])
     actions, valid, reference = frames.chunks(np.array([0, 8, 9]), 3)
-    assert valid.tolist() == [[True] * 3, [True, True, False], [True, False, False]] and reference is None
+    assert (
+        valid.tolist() == [[True] * 3, [True, True, False], [True, False, False]]
+        and reference is None
+    )
     np.testing.assert_array_equal(actions[0], opened.episodes[0].actions[:3])
     np.testing.assert_array_equal(actions[2], np.repeat(opened.episodes[0].actions[9:], 3, axis=0))
 
@@ -130,6 +139,10 @@ def test_chunks_stop_at_the_episodes_end(world: Path, tmp_path: Path):
 def test_every_frame_once_an_epoch_in_a_seeded_order():
     order = FrameOrder(10, 4, seed=3)
     seen = np.concatenate([order.rows(step) for step in range(5)])
-    assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10)) and list(seen[:10]) != list(seen[10:20])
-    np.testing.assert_array_equal(FrameOrder(10, 4, seed=3).rows(2), order.rows(2))  # any step at once
+    assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10)) and list(seen[:10]) != list(
+        seen[10:20]
+    )
+    np.testing.assert_array_equal(
+        FrameOrder(10, 4, seed=3).rows(2), order.rows(2)
+    )  # any step at once
     assert len(FrameOrder(3, 8, seed=0).rows(1)) == 8

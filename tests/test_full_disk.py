@@ -19,7 +19,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=180k", "tmpfs", str(disk)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=180k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode:
         pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
@@ -30,7 +32,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_named_and_the_run_goes_on_after_it_grew(tmp_path: Path, small_disk: Path):
     recipe = small_world(tmp_path / "world") / "recipe.yaml"
-    command = [sys.executable, "-m", "emt_core.cli.main", "run", str(recipe), "-w", str(small_disk / "w")]
+    command = [
+        sys.executable,
+        "-m",
+        "emt_core.cli.main",
+        "run",
+        str(recipe),
+        "-w",
+        str(small_disk / "w"),
+    ]
     full = subprocess.run(command, capture_output=True, text=True)
     assert full.returncode == 2, full.stderr
     assert "the disk is full" in full.stderr and "Traceback" not in full.stderr

@@ -17,19 +17,36 @@ from emt_core.explore.figures import scores as distributions
 from emt_core.explore.figures import sources as source_mix
 from emt_core.explore.tables.contact_strip import contact_strip, handful
 from emt_core.explore.tables.estimator import confusion, remarks
-from emt_core.explore.tables.gap import ALL_ROBOTS, cluster_order, matrix_table, nearest_sources, reading
+from emt_core.explore.tables.gap import (
+    ALL_ROBOTS,
+    cluster_order,
+    matrix_table,
+    nearest_sources,
+    reading,
+)
 from emt_core.explore.tables.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
 from emt_core.explore.tables.scores import bin_edges, distribution, joined, to_scale
 from emt_core.proximity.neighbours import pool_bank
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.lineage import after_reading
 
-SOURCES = [pool("web", 300, text_only=0.1, no_vector=0.05), pool("near", 40, mean=2.0), robot("arm", 96, mean=3.0)]
+SOURCES = [
+    pool("web", 300, text_only=0.1, no_vector=0.05),
+    pool("near", 40, mean=2.0),
+    robot("arm", 96, mean=3.0),
+]
 FACTS = {
     "sources": ["far", "near", "arm", "hand"],
     "roles": ["pool", "pool", "robot", "robot"],
-    "mmd2": [[0.0, 0.5, 0.9, 0.8], [0.5, 0.0, 0.2, 0.7], [0.9, 0.2, 0.0, 0.1], [0.8, 0.7, 0.1, 0.0]],
-    "mmd2_normalised": (np.array([[0, 5, 9, 8], [5, 0, 2, 7], [9, 2, 0, 1], [8, 7, 1, 0]]) / 9).tolist(),
+    "mmd2": [
+        [0.0, 0.5, 0.9, 0.8],
+        [0.5, 0.0, 0.2, 0.7],
+        [0.9, 0.2, 0.0, 0.1],
+        [0.8, 0.7, 0.1, 0.0],
+    ],
+    "mmd2_normalised": (
+        np.array([[0, 5, 9, 8], [5, 0, 2, 7], [9, 2, 0, 1], [8, 7, 1, 0]]) / 9
+    ).tolist(),
     "groups": {
         "within_pool": 0.5,
         "within_robot": 0.1,
@@ -139,7 +156,9 @@ def test_one_pass_finds_what_a_slow_search_finds(index, features):
     rows, distances, searched = nearest_of_all(features, 380, pool_rows, 6)
     ok = features.ok()
     candidates = np.flatnonzero(pool_rows & ok)
-    slow = np.linalg.norm(features.take(candidates).astype(np.float64) - features.take([380])[0], axis=1)
+    slow = np.linalg.norm(
+        features.take(candidates).astype(np.float64) - features.take([380])[0], axis=1
+    )
     assert rows.tolist() == candidates[np.argsort(slow, kind="stable")[:6]].tolist()
     assert distances == pytest.approx(np.sort(slow)[:6], rel=1e-4)
     assert searched == len(candidates)
@@ -194,9 +213,17 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
     ("metrics", "levels", "says"),
     [
         ({"auroc": 0.999, "steps": 10, "graded_share": 0.2}, ["warn", "warn"], "Almost separable"),
-        ({"auroc": 0.95, "graded_share": 0.9, "calibration_error": 0.2}, ["good", "good", "look"], "told apart well"),
+        (
+            {"auroc": 0.95, "graded_share": 0.9, "calibration_error": 0.2},
+            ["good", "good", "look"],
+            "told apart well",
+        ),
         ({"auroc": 0.8, "stopped": "max_steps", "steps": 60}, ["look", "look"], "weak ranking"),
-        ({"auroc": 0.5, "auroc_by_robot": {"a": 0.9, "b": 0.5}}, ["warn", "look"], "better than chance"),
+        (
+            {"auroc": 0.5, "auroc_by_robot": {"a": 0.9, "b": 0.5}},
+            ["warn", "look"],
+            "better than chance",
+        ),
         ({}, [], ""),
     ],
 )
@@ -239,7 +266,12 @@ def test_estimators_share_their_axes():
     assert len(learned.data[0].x) <= 601
     assert learned.data[0].x[-1] == 999
     assert learned.data[0].marker.symbol[-1] == "x"
-    curve = {"false_positive_rate": [0, 1], "true_positive_rate": [0, 1], "recall": [0, 1], "precision": [1, 0.5]}
+    curve = {
+        "false_positive_rate": [0, 1],
+        "true_positive_rate": [0, 1],
+        "recall": [0, 1],
+        "precision": [1, 0.5],
+    }
     assert len(estimators.rocs({"a": curve, "b": curve}, colours).data) == 3
     assert list(estimators.precision_recalls({"a": curve}, colours).data[1].y) == [1, 0.5]
     bins = {"predicted": [0.1], "observed": [0.2], "weight": [1.0]}
@@ -249,7 +281,10 @@ def test_estimators_share_their_axes():
 
 def test_groups_are_drawn_before_and_after_selection():
     rng = np.random.default_rng(0)
-    values, codes = rng.normal(size=500).astype(np.float32), rng.integers(0, 2, 500).astype(np.int16)
+    values, codes = (
+        rng.normal(size=500).astype(np.float32),
+        rng.integers(0, 2, 500).astype(np.int16),
+    )
     edges = bin_edges(values, "logit", 40)
     whole = distribution(values, codes, ("a", "b"), edges)
     chosen = distribution(values, codes, ("a", "b"), edges, values > 0.5)
@@ -258,7 +293,9 @@ def test_groups_are_drawn_before_and_after_selection():
     lower = np.asarray(violin.data[1].y)
     upper = np.asarray(violin.data[0].y)
     assert lower.max() <= 1 <= upper.min() + 1e-9
-    assert 1 - lower.min() <= upper.max() - 1 + 0.05  # what is selected never looks larger than the whole
+    assert (
+        1 - lower.min() <= upper.max() - 1 + 0.05
+    )  # what is selected never looks larger than the whole
     steps = distributions.histograms(whole, {}, axis="score (logit)", chosen=chosen, log=True)
     assert [t.name for t in steps.data] == ["a", "a, selected", "b", "b, selected"]
     assert sum(steps.data[1].customdata) == int(chosen.totals[0])

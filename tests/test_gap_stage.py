@@ -41,7 +41,9 @@ def done(made):
 
 def map_of(artifact):
     table = Table(artifact.data / "map.lance")
-    return np.stack([table.column("x"), table.column("y")], axis=1), table.column("fitted").astype(bool)
+    return np.stack([table.column("x"), table.column("y")], axis=1), table.column("fitted").astype(
+        bool
+    )
 
 
 def test_every_row_with_a_vector_is_on_the_map_and_no_other(made, done):
@@ -64,7 +66,9 @@ def test_figures_are_those_of_the_plain_functions(made, done):
     assert facts["diversity"]["arm"] == pytest.approx(diversity(arm), rel=1e-5)
     matrix = np.array(facts["mmd2"])
     np.testing.assert_allclose(matrix, matrix.T)
-    np.testing.assert_allclose(np.array(facts["mmd2_normalised"]), matrix / matrix.max(), atol=1e-12)
+    np.testing.assert_allclose(
+        np.array(facts["mmd2_normalised"]), matrix / matrix.max(), atol=1e-12
+    )
 
 
 def test_the_groups_show_the_gap_that_was_built_in(done):
@@ -79,14 +83,21 @@ def test_the_groups_show_the_gap_that_was_built_in(done):
 def test_pool_diversity_is_that_of_the_pool_itself(made):
     everything = GapConfig(sample_per_source=5000, projection_fit=10)
     facts = run_measure(made, everything)
-    web, near = made.features.take(np.flatnonzero(made.features.ok()[:700])), made.features.take(range(700, 900))
-    assert facts["diversity_groups"]["pool"] == pytest.approx(diversity(np.concatenate([web, near])), rel=0.01)
+    web, near = (
+        made.features.take(np.flatnonzero(made.features.ok()[:700])),
+        made.features.take(range(700, 900)),
+    )
+    assert facts["diversity_groups"]["pool"] == pytest.approx(
+        diversity(np.concatenate([web, near])), rel=0.01
+    )
 
 
 def run_measure(made, config):
     context = stage_context(made, "gap", config)
     ok = made.features.ok()
-    members = [gap.Members(s, np.flatnonzero(ok[s.start : s.stop]) + s.start) for s in made.index.sources]
+    members = [
+        gap.Members(s, np.flatnonzero(ok[s.start : s.stop]) + s.start) for s in made.index.sources
+    ]
     return gap._measure(context, config, made.features, [m for m in members if len(m.rows) > 1])
 
 
@@ -96,7 +107,9 @@ def test_unbiased_values_are_below_the_biased_ones(made, done):
     assert (unbiased < biased)[~np.eye(4, dtype=bool)].all()
 
 
-def test_a_killed_run_goes_on_without_fitting_again_and_ends_in_the_same_map(done, monkeypatch, tmp_path):
+def test_a_killed_run_goes_on_without_fitting_again_and_ends_in_the_same_map(
+    done, monkeypatch, tmp_path
+):
     wanted, _ = map_of(done)
     fresh = make_workspace(tmp_path, SOURCES, dim=12, seed=1)
     monkeypatch.setattr(gap, "PLACE_ROWS", 64)
@@ -136,6 +149,8 @@ def test_only_a_pool_has_no_gap_but_a_map(tmp_path):
 
 
 def test_nothing_to_compare_ends_in_one_message(tmp_path):
-    made = make_workspace(tmp_path, [pool("web", 40, no_vector=1.0), robot("arm", 8, no_vector=1.0)], dim=4)
+    made = make_workspace(
+        tmp_path, [pool("web", 40, no_vector=1.0), robot("arm", 8, no_vector=1.0)], dim=4
+    )
     with pytest.raises(EmtError, match="no source has two samples"):
         run_stage(made, "gap", CONFIG)

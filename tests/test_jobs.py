@@ -32,7 +32,11 @@ from emt_core.workspace import job_record
 from emt_core.workspace import process as process_mark
 from emt_core.workspace.artifact import Workspace, read_json, write_json
 
-SLOW = ["estimator.max_steps=1000000", "estimator.stop_accuracy=1.0", "estimator.learning_rate=1e-9"]
+SLOW = [
+    "estimator.max_steps=1000000",
+    "estimator.stop_accuracy=1.0",
+    "estimator.learning_rate=1e-9",
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,12 @@ def ended(job: Job) -> bool:
 
 def estimating(job: Job) -> bool:
     now, progress = job.current, job.progress
-    at_work = now is not None and now["stage"] == "estimator" and progress is not None and progress["done"] > 0
+    at_work = (
+        now is not None
+        and now["stage"] == "estimator"
+        and progress is not None
+        and progress["done"] > 0
+    )
     return at_work or ended(job)
 
 
@@ -75,7 +84,10 @@ def test_a_job_runs_to_its_end_and_is_put_away(world, workspace):
     assert [j.id for j in list_jobs(workspace)] == [job.id]
     assert list_jobs(workspace)[0].asked["title"] == "Read the sources"
     made = workspace.artifacts("sources")
-    assert [(i["stage"], i["state"]) for i in job.instances] == [("sources", "made"), ("category", "made")]
+    assert [(i["stage"], i["state"]) for i in job.instances] == [
+        ("sources", "made"),
+        ("category", "made"),
+    ]
     assert last_job_of(workspace, "sources", made[0].key) == job
     assert job.current is None and job.progress is None
     again = run_again(job)
@@ -99,7 +111,9 @@ def test_twins_are_refused_others_wait_and_cancel_is_graceful(world, workspace):
 
     def try_to_launch() -> None:
         try:
-            results.append(launch(workspace, recipe, until="estimator", overrides=SLOW, title="The first"))
+            results.append(
+                launch(workspace, recipe, until="estimator", overrides=SLOW, title="The first")
+            )
         except EmtError as error:
             results.append(error)
 
@@ -164,7 +178,9 @@ with job_record.JobRecord(Path(sys.argv[1]), keep_log=False).held() as record:
 
 def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
     folder = job_record.new_job(workspace, {"title": "", "command": []})
-    process = subprocess.Popen([sys.executable, "-c", STUBBORN, str(folder)], start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, str(folder)], start_new_session=True
+    )
     threading.Thread(target=process.wait, daemon=True).start()
     job = Job(workspace, folder.name)
     wait(job, lambda j: (j.path / "children.json").exists(), 60)
@@ -179,7 +195,13 @@ def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
     wait(job, ended, 20)
     assert job.state == "cancelled"
     for pid in children:  # the orphan was nobody's child any more, but of the same session
-        wait(job, lambda _, pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", 20)
+        wait(
+            job,
+            lambda _, pid=pid: (
+                not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+            ),
+            20,
+        )
 
 
 def old_job(workspace: Workspace, **mark: object) -> Job:
@@ -228,11 +250,22 @@ def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
     command = ["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]
     assert main(["run", *command[1:], "--until", "sources"]) == 0
     [job] = list_jobs(workspace)
-    assert job.state == "done" and job.asked["origin"] == "terminal" and job.asked["until"] == "sources"
+    assert (
+        job.state == "done"
+        and job.asked["origin"] == "terminal"
+        and job.asked["until"] == "sources"
+    )
     assert "sources" in job.log_tail() and "done" in job.log_tail()
-    assert main(["run", *command[1:], "--until", "sources"]) == 0  # all found: nothing worth a record
+    assert (
+        main(["run", *command[1:], "--until", "sources"]) == 0
+    )  # all found: nothing worth a record
     assert list_jobs(workspace) == [job]
-    assert main(["embed", *command[1:], "--set", "embed.encoder=vlm", "--set", "embed.model=none/such"]) == 2
+    assert (
+        main(
+            ["embed", *command[1:], "--set", "embed.encoder=vlm", "--set", "embed.model=none/such"]
+        )
+        == 2
+    )
     assert len(list_jobs(workspace)) == 1  # it could not even be planned
 
 
@@ -246,7 +279,8 @@ def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_
     assert list_jobs(workspace) == []  # nothing was made: put away
     asked: list[dict] = []
     monkeypatch.setattr(
-        "emt_core.workspace.job_record.new_job", lambda _, found: asked.append(found) or tmp_path / "job"
+        "emt_core.workspace.job_record.new_job",
+        lambda _, found: asked.append(found) or tmp_path / "job",
     )
     cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
     [found] = asked

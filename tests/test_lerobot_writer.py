@@ -22,7 +22,11 @@ def episode(length: int, seed: int):
     rng = np.random.default_rng(seed)
     levels = (np.arange(length) * 9 + seed * 40) % 200 + 20
     frames = [np.full((32, 48, 3), level, np.uint8) for level in levels]
-    return frames, rng.normal(size=(length, 2)).astype(np.float32), rng.normal(size=(length, 3)).astype(np.float32)
+    return (
+        frames,
+        rng.normal(size=(length, 2)).astype(np.float32),
+        rng.normal(size=(length, 3)).astype(np.float32),
+    )
 
 
 def write(root, version="v3.0", storage="video", lengths=(7, 5, 9), **kw):
@@ -40,7 +44,11 @@ def write(root, version="v3.0", storage="video", lengths=(7, 5, 9), **kw):
             frames, state, action = episode(length, number)
             task = "open the drawer" if number != 1 else "close the drawer"
             writer.add_episode(
-                task=task, images={CAMERA: iter(frames)}, state=state, action=action, extra={"seed": number}
+                task=task,
+                images={CAMERA: iter(frames)},
+                state=state,
+                action=action,
+                extra={"seed": number},
             )
 
 
@@ -63,7 +71,11 @@ def test_v30_layout_rows_and_video(tmp_path):
     assert info["codebase_version"] == "v3.0"
     assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (3, 21, 2)
     assert info["features"][CAMERA]["dtype"] == "video"
-    assert info["features"]["action"] == {"dtype": "float32", "shape": [3], "names": ["a", "b", "c"]}
+    assert info["features"]["action"] == {
+        "dtype": "float32",
+        "shape": [3],
+        "names": ["a", "b", "c"],
+    }
 
     import pandas as pd
 
@@ -77,13 +89,21 @@ def test_v30_layout_rows_and_video(tmp_path):
     assert rows["task_index"].to_pylist() == [0] * 7 + [1] * 5 + [0] * 9
     assert rows["frame_index"].to_pylist()[7:12] == list(range(5))
     np.testing.assert_allclose(rows["timestamp"].to_numpy()[7:12], np.arange(5) / FPS, rtol=1e-6)
-    np.testing.assert_array_equal(np.array(rows["action"].to_pylist(), np.float32)[12:], episode(9, 2)[2])
+    np.testing.assert_array_equal(
+        np.array(rows["action"].to_pylist(), np.float32)[12:], episode(9, 2)[2]
+    )
 
     episodes = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
-    assert [(e["dataset_from_index"], e["dataset_to_index"]) for e in episodes] == [(0, 7), (7, 12), (12, 21)]
+    assert [(e["dataset_from_index"], e["dataset_to_index"]) for e in episodes] == [
+        (0, 7),
+        (7, 12),
+        (12, 21),
+    ]
     assert episodes[1]["tasks"] == ["close the drawer"]
     assert episodes[1]["seed"] == 1
-    decoded = decode(root / info["video_path"].format(video_key=CAMERA, chunk_index=0, file_index=0))
+    decoded = decode(
+        root / info["video_path"].format(video_key=CAMERA, chunk_index=0, file_index=0)
+    )
     for number, row in enumerate(episodes):
         start = round(row[f"videos/{CAMERA}/from_timestamp"] * FPS)
         stop = round(row[f"videos/{CAMERA}/to_timestamp"] * FPS)
@@ -107,7 +127,12 @@ def test_v30_begins_new_files_past_the_size_limits(tmp_path):
     files = [e[f"videos/{CAMERA}/file_index"] for e in episodes]
     assert files == [0, 1, 2]
     last = episodes[-1]
-    path = tmp_path / "set/videos" / CAMERA / f"chunk-000/file-{last[f'videos/{CAMERA}/file_index']:03d}.mp4"
+    path = (
+        tmp_path
+        / "set/videos"
+        / CAMERA
+        / f"chunk-000/file-{last[f'videos/{CAMERA}/file_index']:03d}.mp4"
+    )
     start = round(last[f"videos/{CAMERA}/from_timestamp"] * FPS)
     assert_frames(decode(path)[start : start + 9], 2, 9)
 
@@ -123,7 +148,12 @@ def test_v21_layout(tmp_path):
         for name in ("tasks", "episodes", "episodes_stats")
     }
     assert lines["tasks"][1] == {"task_index": 1, "task": "close the drawer"}
-    assert lines["episodes"][2] == {"episode_index": 2, "tasks": ["open the drawer"], "length": 9, "seed": 2}
+    assert lines["episodes"][2] == {
+        "episode_index": 2,
+        "tasks": ["open the drawer"],
+        "length": 9,
+        "seed": 2,
+    }
     np.testing.assert_allclose(
         lines["episodes_stats"][0]["stats"]["action"]["mean"], episode(7, 0)[2].mean(0), rtol=1e-5
     )
@@ -180,14 +210,21 @@ def test_same_episodes_give_the_same_bytes(tmp_path):
     write(tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*")):
         if path.is_file():
-            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
+            assert (
+                path.read_bytes()
+                == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+            ), path.name
 
 
 def test_an_exception_leaves_nothing(tmp_path):
     with (
         pytest.raises(RuntimeError, match="stop"),
         LeRobotWriter(
-            tmp_path / "set", fps=FPS, cameras={CAMERA: (32, 48)}, state_names="xy", action_names="abc"
+            tmp_path / "set",
+            fps=FPS,
+            cameras={CAMERA: (32, 48)},
+            state_names="xy",
+            action_names="abc",
         ) as writer,
     ):
         frames, state, action = episode(4, 0)
@@ -201,9 +238,18 @@ def test_bad_input_is_named(tmp_path):
 
     def add(**changed):
         with LeRobotWriter(
-            tmp_path / "set", fps=FPS, cameras={CAMERA: (32, 48)}, state_names="xy", action_names="abc"
+            tmp_path / "set",
+            fps=FPS,
+            cameras={CAMERA: (32, 48)},
+            state_names="xy",
+            action_names="abc",
         ) as writer:
-            given = {"task": "t", "images": {CAMERA: frames}, "state": state, "action": action} | changed
+            given = {
+                "task": "t",
+                "images": {CAMERA: frames},
+                "state": state,
+                "action": action,
+            } | changed
             writer.add_episode(**given)
 
     for changed, words in (

@@ -38,7 +38,9 @@ pytestmark = [
 
 
 def benchmark(**fields):
-    return resolve(TypeAdapter(BenchmarkConfig).validate_python({"name": "libero", **fields}), base=Path())
+    return resolve(
+        TypeAdapter(BenchmarkConfig).validate_python({"name": "libero", **fields}), base=Path()
+    )
 
 
 def test_the_suites_are_the_packages():
@@ -167,4 +169,6 @@ def test_a_saved_vla_runs_through_emt_evaluate(tmp_path: Path, capsys: pytest.Ca
     assert read_json(done.data / "results.json")["simulator"]["versions"]["robosuite"] == "1.4.0"
     assert len(list((done.data / "videos").iterdir())) == 2
     with capsys.disabled():
-        print(f"\nLIBERO-10, two tasks, untrained head: {done.metrics}, {done.manifest['seconds']:.0f} s")
+        print(
+            f"\nLIBERO-10, two tasks, untrained head: {done.metrics}, {done.manifest['seconds']:.0f} s"
+        )

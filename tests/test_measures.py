@@ -48,7 +48,9 @@ def scored(made: Made, config: MeasureConfig, **runtime) -> tuple[np.ndarray, di
     for stage in ("measure", "score"):
         shutil.rmtree(made.workspace.path / stage, ignore_errors=True)
     run_stage(made, "measure", config, runtime=Runtime(workers=0, **runtime))
-    artifact = run_stage(made, "score", ScoreConfig(sweep_sample=200), runtime=Runtime(workers=0, **runtime))
+    artifact = run_stage(
+        made, "score", ScoreConfig(sweep_sample=200), runtime=Runtime(workers=0, **runtime)
+    )
     return Table(artifact.data / "scores.lance").column("logit"), artifact.metrics
 
 
@@ -64,13 +66,18 @@ def test_every_kind_has_a_module_of_the_protocol():
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_average_distance_is_the_loop_over_robot_frames(made, normalise):
-    found, metrics = scored(made, MeasureConfig(kind="distance", robot_rows=60, normalise=normalise))
+    found, metrics = scored(
+        made, MeasureConfig(kind="distance", robot_rows=60, normalise=normalise)
+    )
     stored = fitted_bank(made)
     x, ok = made.features.take(range(made.index.rows)).astype(np.float64), made.features.ok()
     bank = stored["vectors"].astype(np.float64)
     if normalise:
         bank /= np.linalg.norm(bank, axis=1, keepdims=True)
-    sets = [bank[np.isin(stored["rows"], np.arange(s.start, s.stop))] for s in made.index.of_role("robot")]
+    sets = [
+        bank[np.isin(stored["rows"], np.arange(s.start, s.stop))]
+        for s in made.index.of_role("robot")
+    ]
     assert sorted(map(len, sets)) == [30, 30]
     for row in np.flatnonzero(ok)[::37]:
         v = x[row] / np.linalg.norm(x[row]) if normalise else x[row]
@@ -97,7 +104,9 @@ def test_knn_is_the_kth_smallest_distance_and_sees_no_heldout_episode(made):
 
 def test_neighbours_over_several_tiles_and_near_duplicates():
     rng = np.random.default_rng(0)
-    vectors = (rng.standard_normal((5000, 8)) + 40).astype(np.float32)  # a long common mean, three tiles
+    vectors = (rng.standard_normal((5000, 8)) + 40).astype(
+        np.float32
+    )  # a long common mean, three tiles
     bank = Bank.of(vectors.copy(), np.full(5000, 1 / 5000, np.float32), normalise=False)
     x = np.concatenate([vectors[:3], (rng.standard_normal((29, 8)) + 40).astype(np.float32)])
     exact = np.sqrt(((x[:, None].astype(float) - vectors[None].astype(float)) ** 2).sum(-1))
@@ -112,7 +121,9 @@ def test_a_score_depends_on_its_row_alone(tmp_path):
     rows = 2 * 128 + 50
     x = rng.standard_normal((rows, 16)).astype(np.float16)
     bank = Bank.of(
-        rng.standard_normal((300, 16)).astype(np.float32), np.full(300, 1 / 300, np.float32), normalise=False
+        rng.standard_normal((300, 16)).astype(np.float32),
+        np.full(300, 1 / 300, np.float32),
+        normalise=False,
     )
     stores = []
     for name, cuts in {"whole": [rows], "parts": [60, 61, 200, rows]}.items():
@@ -136,7 +147,9 @@ def test_mlp_learns_what_a_line_cannot(tmp_path):
     side[0] = 4
     sources = [pool("web", 900), robot("left", 200, mean=-side), robot("right", 200, mean=side)]
     made = make_workspace(tmp_path, sources, dim=8, seed=0)
-    found, metrics = scored(made, MeasureConfig(kind="mlp", hidden=32, learning_rate=1e-2, max_steps=300))
+    found, metrics = scored(
+        made, MeasureConfig(kind="mlp", hidden=32, learning_rate=1e-2, max_steps=300)
+    )
     assert metrics["heldout"]["auroc"] > 0.95 and metrics["is_logit"]
     stored = load_file(made.artifacts["measure"].data / "network.safetensors")
     x = made.features.take(range(made.index.rows)).astype(np.float64)
@@ -145,7 +158,9 @@ def test_mlp_learns_what_a_line_cannot(tmp_path):
             max(0.0, float(w @ ((x[row] - stored["mean"]) * stored["scale"]) + b))
             for w, b in zip(stored["w"], stored["b"], strict=True)
         ]
-        assert found[row] == pytest.approx(float(np.dot(hidden, stored["v"])) + float(stored["c"][0]), abs=1e-3)
+        assert found[row] == pytest.approx(
+            float(np.dot(hidden, stored["v"])) + float(stored["c"][0]), abs=1e-3
+        )
     curves = json.loads((made.artifacts["measure"].data / "curves.json").read_text())
     assert {"roc", "precision_recall", "calibration"} <= set(curves)
 
@@ -158,10 +173,17 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
     mean, scale = rng.normal(size=3), rng.uniform(0.5, 2, 3)
     batches = [rng.normal(size=(6, 3)) for _ in range(3)]
     label = [1, 1, 1, 0, 0, 0]
-    config = MeasureConfig(kind="mlp", batch_size=6, learning_rate=0.01, weight_decay=0.1, max_steps=3)
+    config = MeasureConfig(
+        kind="mlp", batch_size=6, learning_rate=0.01, weight_decay=0.1, max_steps=3
+    )
     robot = np.array(label) > 0
     checked = Examples(x=batches[0], robot=robot, stratum=robot.astype(int), rows=np.arange(6))
-    start = {"w": rng.normal(size=(4, 3)), "b": rng.normal(size=4), "v": rng.normal(size=4), "c": rng.normal(size=1)}
+    start = {
+        "w": rng.normal(size=(4, 3)),
+        "b": rng.normal(size=4),
+        "v": rng.normal(size=4),
+        "c": rng.normal(size=1),
+    }
 
     def of_mlp(p, z, y):
         """Gradient of one row's logistic loss."""
@@ -170,7 +192,12 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
         slope = 1 / (1 + math.exp(-logit)) - y
         back = [slope * p["v"][j] * (pre[j] > 0) for j in range(4)]
         w = np.array([[back[j] * z[d] for d in range(3)] for j in range(4)])
-        return {"w": w, "b": np.array(back), "v": np.array([slope * max(q, 0) for q in pre]), "c": np.array([slope])}
+        return {
+            "w": w,
+            "b": np.array(back),
+            "v": np.array([slope * max(q, 0) for q in pre]),
+            "c": np.array([slope]),
+        }
 
     def of_line(p, z, y):
         slope = 1 / (1 + math.exp(-sum(p["w"][d] * z[d] for d in range(3)) - p["c"][0])) - y
@@ -195,7 +222,13 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
     def trained(p, logits_of):
         tensors = {name: torch.tensor(value, requires_grad=True) for name, value in p.items()}
         train_classifier(
-            config, batches, checked, [*tensors.values()], lambda x: logits_of(x, **tensors), mean=mean, scale=scale
+            config,
+            batches,
+            checked,
+            [*tensors.values()],
+            lambda x: logits_of(x, **tensors),
+            mean=mean,
+            scale=scale,
         )
         return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
@@ -230,14 +263,18 @@ def test_dsir_is_the_log_ratio_of_hashed_ngrams(made, per_token):
         return {b: counts[b] / sum(counts.values()) + 1e-8 for b in range(50)}
 
     def members(role):
-        return [[r for r in range(s.start, s.stop) if part[r] == TRAIN] for s in index.of_role(role)]
+        return [
+            [r for r in range(s.start, s.stop) if part[r] == TRAIN] for s in index.of_role(role)
+        ]
 
     robots = [share(rows) for rows in members("robot")]
     web = share([row for rows in members("pool") for row in rows])
     for row in np.flatnonzero(made.features.ok())[::41]:
         hashed = ngrams(texts[row])
         weight = sum(math.log(sum(r[b] for r in robots) / len(robots) / web[b]) for b in hashed)
-        assert found[row] == pytest.approx(weight / len(hashed) if per_token else weight, rel=1e-4, abs=1e-4)
+        assert found[row] == pytest.approx(
+            weight / len(hashed) if per_token else weight, rel=1e-4, abs=1e-4
+        )
     rows = np.tile(np.flatnonzero(np.isfinite(found))[::-1], 5)
     assert len(rows) > dsir.SCAN_ROWS
     of_rows = dsir.scores_of(config, index, rows, made.artifacts["measure"].data)
@@ -249,9 +286,13 @@ def test_random_is_uniform_seeded_and_knows_nothing(made):
     again, _ = scored(made, MeasureConfig(kind="random", seed=3), commit_rows=100)
     other, _ = scored(made, MeasureConfig(kind="random", seed=4))
     there = found[np.isfinite(found)]
-    assert np.array_equal(found, again, equal_nan=True) and not np.array_equal(found, other, equal_nan=True)
+    assert np.array_equal(found, again, equal_nan=True) and not np.array_equal(
+        found, other, equal_nan=True
+    )
     counts, _ = np.histogram(there, 10, (0, 1))
-    assert ((counts - len(there) / 10) ** 2 / (len(there) / 10)).sum() < 27.9  # chi-squared, 9 degrees, p = 0.001
+    assert (
+        (counts - len(there) / 10) ** 2 / (len(there) / 10)
+    ).sum() < 27.9  # chi-squared, 9 degrees, p = 0.001
     assert 0.3 < metrics["heldout"]["auroc"] < 0.7
 
 
@@ -259,13 +300,17 @@ def test_random_is_uniform_seeded_and_knows_nothing(made):
 def test_imported_scores_are_joined_by_id(made, tmp_path, suffix):
     rows = np.random.default_rng(0).permutation(900)[:500]
     ids = made.index.table.take(rows, ["id"]).column(0).to_pylist()
-    table = pa.table({"name": [*ids, "web:99999", "nonsense"], "loss": [*(rows / 10).tolist(), 1.0, 2.0]})
+    table = pa.table(
+        {"name": [*ids, "web:99999", "nonsense"], "loss": [*(rows / 10).tolist(), 1.0, 2.0]}
+    )
     path = tmp_path / f"mine.{suffix}"
     if suffix == "csv":
         csv.write_csv(table, path)
     else:
         parquet.write_table(table, path)
-    config = MeasureConfig(kind="imported", path=str(path), id_column="name", column="loss", lower_is_nearer=True)
+    config = MeasureConfig(
+        kind="imported", path=str(path), id_column="name", column="loss", lower_is_nearer=True
+    )
     found, metrics = scored(made, config)
     ok = made.features.ok()
     expected = np.full(made.index.rows, np.nan, np.float32)
@@ -314,7 +359,9 @@ def test_why_rows_have_no_score_is_counted(made):
 
 
 def test_settings_of_another_kind_are_refused_and_enter_no_key():
-    with pytest.raises(EmtError, match=r"measure\.near: hidden: not used by kind 'knn', which takes .*neighbours"):
+    with pytest.raises(
+        EmtError, match=r"measure\.near: hidden: not used by kind 'knn', which takes .*neighbours"
+    ):
         build_recipe({"name": "x", "base": "/", "measure.near": {"kind": "knn", "hidden": 3}})
     with pytest.raises(EmtError, match="takes a file"):
         build_recipe({"name": "x", "base": "/", "measure.mine": {"kind": "imported"}})

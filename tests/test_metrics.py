@@ -17,7 +17,9 @@ def slow_mmd2(x, y, sigma, unbiased):
         return np.exp(-np.sum((a - b) ** 2) / (2 * sigma**2))
 
     def within(z):
-        pairs = [k(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if not (unbiased and i == j)]
+        pairs = [
+            k(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if not (unbiased and i == j)
+        ]
         return np.mean(pairs)
 
     return within(x) - 2 * np.mean([k(a, b) for a in x for b in y]) + within(y)
@@ -100,7 +102,10 @@ def test_equal_features_end_in_a_message_and_duplicates_do_not():
         kernel.median_distance(np.ones((10, 4)))
     mostly_equal = np.zeros((20, 3))
     mostly_equal[:2] = [[3, 0, 0], [0, 4, 0]]
-    assert kernel.median_distance(mostly_equal) in (pytest.approx(3, rel=1e-4), pytest.approx(4, rel=1e-4))
+    assert kernel.median_distance(mostly_equal) in (
+        pytest.approx(3, rel=1e-4),
+        pytest.approx(4, rel=1e-4),
+    )
 
 
 def test_normalised_by_the_largest_of_the_whole_matrix():
@@ -112,17 +117,23 @@ def test_normalised_by_the_largest_of_the_whole_matrix():
 def test_diversity_equals_the_plain_loop_without_self_pairs(rng):
     x = rng.normal(0.4, 1, (25, 6))
     u = x / np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = [np.exp(-2 * np.sum((u[i] - u[j]) ** 2)) for i in range(25) for j in range(25) if i != j]
+    pairs = [
+        np.exp(-2 * np.sum((u[i] - u[j]) ** 2)) for i in range(25) for j in range(25) if i != j
+    ]
     assert diversity.diversity(x) == pytest.approx(1 / np.mean(pairs), rel=1e-5)
     assert diversity.diversity(7 * x) == pytest.approx(diversity.diversity(x), rel=1e-5)
 
 
 def test_diversity_of_known_sets(rng):
     assert diversity.diversity(np.ones((9, 4))) == pytest.approx(1, rel=1e-5)
-    assert diversity.diversity(np.eye(50)) == pytest.approx(np.exp(4), rel=1e-4)  # |u - v|^2 = 2 for all pairs
+    assert diversity.diversity(np.eye(50)) == pytest.approx(
+        np.exp(4), rel=1e-4
+    )  # |u - v|^2 = 2 for all pairs
     assert np.isnan(diversity.diversity(np.ones((1, 4))))
     x = rng.normal(size=(800, 5))
-    assert diversity.diversity(x[:200]) == pytest.approx(diversity.diversity(x), rel=0.1)  # no drift with n
+    assert diversity.diversity(x[:200]) == pytest.approx(
+        diversity.diversity(x), rel=0.1
+    )  # no drift with n
 
 
 def test_diversity_of_a_mixture(rng):
@@ -130,12 +141,14 @@ def test_diversity_of_a_mixture(rng):
     means = diversity.similarity_means([a, b])
     mixed = diversity.mixture_diversity(means, np.array([0.5, 0.5]))
     assert mixed == pytest.approx(diversity.diversity(np.concatenate([a, b])), rel=0.01)
-    assert diversity.mixture_diversity(means, np.array([1.0, 0])) == pytest.approx(diversity.diversity(a), rel=1e-6)
+    assert diversity.mixture_diversity(means, np.array([1.0, 0])) == pytest.approx(
+        diversity.diversity(a), rel=1e-6
+    )
 
 
-ranked = st.lists(st.tuples(st.booleans(), st.integers(-5, 5), st.floats(0.1, 3)), min_size=2, max_size=60).filter(
-    lambda rows: len({label for label, _, _ in rows}) == 2
-)
+ranked = st.lists(
+    st.tuples(st.booleans(), st.integers(-5, 5), st.floats(0.1, 3)), min_size=2, max_size=60
+).filter(lambda rows: len({label for label, _, _ in rows}) == 2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,7 +198,9 @@ def test_reliability_against_a_plain_loop(rng):
     for b in range(10):
         inside = (p >= b / 10) & (p < (b + 1) / 10)
         mass = weights[inside].sum()
-        error += abs(np.dot(weights[inside], labels[inside] - p[inside]) / mass) * mass / weights.sum()
+        error += (
+            abs(np.dot(weights[inside], labels[inside] - p[inside]) / mass) * mass / weights.sum()
+        )
     assert found.expected_error == pytest.approx(error, abs=1e-9)
     assert sum(found.weight) == pytest.approx(1)
     brier = sklearn.metrics.brier_score_loss(labels, p, sample_weight=weights)
@@ -195,5 +210,7 @@ def test_reliability_against_a_plain_loop(rng):
 def test_calibrated_probabilities_have_a_small_error_and_certainty_is_kept(rng):
     p = rng.random(50_000)
     assert calibration.reliability(rng.random(50_000) < p, p).expected_error < 0.01
-    assert calibration.reliability(np.array([True, False]), np.array([1.0, 0.0])).expected_error == 0
+    assert (
+        calibration.reliability(np.array([True, False]), np.array([1.0, 0.0])).expected_error == 0
+    )
     np.testing.assert_allclose(calibration.sigmoid(np.array([-1e4, 0, 1e4])), [0, 0.5, 1])

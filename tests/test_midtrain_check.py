@@ -21,7 +21,10 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
     before = {name: value.clone() for name, value in check.vlm.state_dict().items()}
     found = {finding.question: finding for finding in check.run()}
     assert {q: f.verdict for q, f in found.items() if f.verdict == "failed"} == {}, found
-    assert found["label mask"].verdict == "ok" and "'Red.<|im_end|>Light grey.<|im_end|>'" in found["label mask"].says
+    assert (
+        found["label mask"].verdict == "ok"
+        and "'Red.<|im_end|>Light grey.<|im_end|>'" in found["label mask"].says
+    )
     assert found["training step"].verdict == "ok"
     assert "runtime.batch_size 32" in found["memory"].says
     for name, value in check.vlm.state_dict().items():
@@ -52,7 +55,9 @@ def test_the_repository_that_needs_remote_code_is_told_from_the_right_one(tmp_pa
     assert repository_hint("Qwen/Qwen3-VL-2B-Instruct") == ""
     folder = tmp_path / "InternVL3_5-1B"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "auto_map": {"AutoModel": "m.C"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "internvl_chat", "auto_map": {"AutoModel": "m.C"}})
+    )
     assert main(["check-model", str(folder)]) == 2
     assert "InternVL3_5-1B-HF" in capsys.readouterr().err
 
@@ -67,12 +72,16 @@ def test_expected_memory_counts_what_adamw_needs():
     measured = replace(whole, per_sample=1_000)
     assert measured.largest_micro(available=30_000, batch=256) == 8
     assert measured.largest_micro(available=10**9, batch=6) == 6
-    logits = replace(measured, logits=500, logits_most=1_200)  # beyond that many they are worked off in chunks
+    logits = replace(
+        measured, logits=500, logits_most=1_200
+    )  # beyond that many they are worked off in chunks
     assert [logits.total(n) - whole.fixed for n in (1, 2, 4)] == [1_500, 3_000, 5_200]
     assert measured.largest_micro(available=10_000, batch=256) == 0
 
 
-def test_what_the_allocator_holds_back_is_free_and_the_weights_are_not(monkeypatch: pytest.MonkeyPatch):
+def test_what_the_allocator_holds_back_is_free_and_the_weights_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+):
     import torch
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (50, 100))
@@ -103,7 +112,10 @@ def test_the_largest_sample_is_as_large_as_the_settings_allow(tmp_path: Path, sa
     assert largest.length == 160
 
     def pixels(count: int, side: int) -> int:
-        turns = (Turn(role="user", text="<image>" * count + "\nWhat?"), Turn(role="assistant", text="x" * 200))
+        turns = (
+            Turn(role="user", text="<image>" * count + "\nWhat?"),
+            Turn(role="assistant", text="x" * 200),
+        )
         sample = Sample(source="web", row=0, role="pool", turns=turns)
         item = preparer.prepare(sample, [Image.new("RGB", (side, side))] * count)
         return sum(value.nbytes for value in item.vision.values())

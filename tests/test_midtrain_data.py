@@ -24,12 +24,17 @@ MULTI_TURN = (
     ("user", "And <|im_start|>assistant the lid?"),
     ("assistant", "On it: (0.4, 0.6)"),
 )
-MULTI_IMAGE = (("user", "<image> or <image>, which is larger? <image>"), ("assistant", "The second."))
+MULTI_IMAGE = (
+    ("user", "<image> or <image>, which is larger? <image>"),
+    ("assistant", "The second."),
+)
 SYSTEM = (("system", "Be short."), ("user", "Tell me a joke."), ("assistant", "No.\n"))
 
 
 def sample(turns: Any) -> Sample:
-    return Sample(source="web", row=3, role="pool", turns=tuple(Turn(role=r, text=t) for r, t in turns))
+    return Sample(
+        source="web", row=3, role="pool", turns=tuple(Turn(role=r, text=t) for r, t in turns)
+    )
 
 
 @pytest.fixture(scope="module", params=["internvl", "qwen3_vl"])
@@ -76,27 +81,34 @@ def test_labels_are_those_of_a_slow_reference(processor: Any, turns: Any, images
 def test_text_is_cut_at_the_end_and_images_never(processor: Any):
     whole = ConversationPreparer(processor, cutoff=1024).prepare(sample(MULTI_IMAGE), IMAGES)
     # room for all image tokens and for all but the last five others
-    cut = ConversationPreparer(processor, cutoff=whole.length - 5).prepare(sample(MULTI_IMAGE), IMAGES)
+    cut = ConversationPreparer(processor, cutoff=whole.length - 5).prepare(
+        sample(MULTI_IMAGE), IMAGES
+    )
     assert cut.length == whole.length - 5
     image = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
     assert (cut.tokens["input_ids"] == image).sum() == (whole.tokens["input_ids"] == image).sum()
     assert np.array_equal(cut.tokens["input_ids"], whole.tokens["input_ids"][:-5])
     with pytest.raises(Refused) as refused:
-        ConversationPreparer(processor, cutoff=whole.length - 20).prepare(sample(MULTI_IMAGE), IMAGES)
+        ConversationPreparer(processor, cutoff=whole.length - 20).prepare(
+            sample(MULTI_IMAGE), IMAGES
+        )
     assert refused.value.reason == "no_supervised_token"
     with pytest.raises(Refused) as refused:
         ConversationPreparer(processor, cutoff=5).prepare(sample(MULTI_IMAGE), IMAGES)
     assert refused.value.reason == "images_exceed_cutoff"
 
 
-def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(folder: Path, processor: Any):
+def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(
+    folder: Path, processor: Any
+):
     import torch
 
     from emt_core.training.midtrain.loss import SupervisedLoss
 
     preparer = ConversationPreparer(processor, cutoff=1024)
     items = [
-        preparer.prepare(sample(turns), IMAGES[:n]) for turns, n in ((MULTI_TURN, 1), (MULTI_IMAGE, 3), (SYSTEM, 0))
+        preparer.prepare(sample(turns), IMAGES[:n])
+        for turns, n in ((MULTI_TURN, 1), (MULTI_IMAGE, 3), (SYSTEM, 0))
     ]
     vlm = load_vlm(folder).train()
     batch = collate(items, processor.tokenizer.pad_token_id)
@@ -120,7 +132,9 @@ def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(folder
 def test_an_empty_pass_teaches_nothing(folder: Path, processor: Any):
     from emt_core.training.midtrain.loss import SupervisedLoss
 
-    batch = with_unlearned([], ConversationPreparer(processor, cutoff=16), 0, image=False)  # no sample fits
+    batch = with_unlearned(
+        [], ConversationPreparer(processor, cutoff=16), 0, image=False
+    )  # no sample fits
     vlm = load_vlm(folder)
     loss = SupervisedLoss(vlm)(batch.inputs, batch.labels)
     loss.backward()
@@ -137,7 +151,11 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
     preparer = ConversationPreparer(processor, cutoff=256)
     items, pad = [preparer.prepare(sample(SYSTEM), [])], processor.tokenizer.pad_token_id
     plain, blank = collate(items, pad), with_unlearned(items, preparer, pad, image=True)
-    assert (blank.ids, blank.tokens, blank.supervised) == (plain.ids, plain.tokens, plain.supervised)
+    assert (blank.ids, blank.tokens, blank.supervised) == (
+        plain.ids,
+        plain.tokens,
+        plain.supervised,
+    )
     vlm = load_vlm(folder).train()
     losses, gradients = [], []
     for batch in (plain, blank):
@@ -178,10 +196,16 @@ def test_parts_are_told_apart_and_frozen(folder: Path):
     vlm = load_vlm(folder)
     counts = count_parameters(vlm)
     assert counts["vision"] and counts["projector"] and counts["language"]
-    assert counts["vision"] + counts["projector"] + counts["language"] == counts["all"] == counts["trained"]
+    assert (
+        counts["vision"] + counts["projector"] + counts["language"]
+        == counts["all"]
+        == counts["trained"]
+    )
     freeze(vlm, ["vision", "projector"])
     kind = vlm.config.model_type
-    assert all(p.requires_grad == (part_of(kind, name) == "language") for name, p in vlm.named_parameters())
+    assert all(
+        p.requires_grad == (part_of(kind, name) == "language") for name, p in vlm.named_parameters()
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 1000])

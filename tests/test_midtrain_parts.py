@@ -68,7 +68,9 @@ def small_model(width: int = 4):
     import torch
 
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.LayerNorm(width), torch.nn.Linear(width, 1))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, width), torch.nn.LayerNorm(width), torch.nn.Linear(width, 1)
+    )
     return model, build_optimizer(model, weight_decay=0.1)
 
 
@@ -132,7 +134,10 @@ def test_a_checkpoint_cut_short_is_never_taken(tmp_path: Path):
 
 
 def result(step: int, samples: int, rejected: list[str]) -> StepResult:
-    lines = [{"id": f"web:{step}-{n}", "reason": reason, "detail": "a\u2028b"} for n, reason in enumerate(rejected)]
+    lines = [
+        {"id": f"web:{step}-{n}", "reason": reason, "detail": "a\u2028b"}
+        for n, reason in enumerate(rejected)
+    ]
     return StepResult(
         step=step,
         loss=1.0,
@@ -174,7 +179,9 @@ def test_a_few_odd_samples_do_not_stop_training_and_most_do(tmp_path: Path):
 def test_what_is_not_finite_stops_training_and_names_its_batch():
     check_finite(3, loss=1.0, grad_norm=0.5, samples=["web:1"], kept=0)
     with pytest.raises(EmtError, match=r"loss became nan at step 7") as caught:
-        check_finite(7, loss=float("nan"), grad_norm=1.0, samples=[f"web:{i}" for i in range(10)], kept=5)
+        check_finite(
+            7, loss=float("nan"), grad_norm=1.0, samples=[f"web:{i}" for i in range(10)], kept=5
+        )
     assert "web:0" in caught.value.message() and "and 2 more" in caught.value.message()
     assert "step 5 is kept" in caught.value.remedy
     with pytest.raises(EmtError, match="gradient became inf"):

@@ -57,7 +57,9 @@ sys.exit(main(sys.argv[1:]))
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_world(tmp_path_factory.mktemp("world"), episodes=2, pool_rows=40)
     entries = json.loads((folder / "web/web.json").read_text())
-    entries[11]["conversations"][0]["value"] = "<image>\n" + "Why is that? " * 20  # leaves no room for an answer
+    entries[11]["conversations"][0]["value"] = (
+        "<image>\n" + "Why is that? " * 20
+    )  # leaves no room for an answer
     entries[13] = {"id": "silent", "conversations": turns(("", "Red."), image=False)}
     (folder / "web/web.json").write_text(json.dumps(entries))
     save_internvl(folder / "tiny")
@@ -93,11 +95,15 @@ def test_what_it_leaves(trained: Artifact, world: Path):
 
     steps = list(iterate_steps(trained.data / "steps.jsonl"))
     assert [record["step"] for record in steps] == list(range(1, 8))
-    assert steps[-1]["loss"] < steps[0]["loss"] - 1  # from random weights it learns at once to end a turn
+    assert (
+        steps[-1]["loss"] < steps[0]["loss"] - 1
+    )  # from random weights it learns at once to end a turn
     for name in ("tokens", "samples", "seconds"):
         values = [record[name] for record in steps]
         assert values == sorted(values) and values[0] > 0
-    rejects = [json.loads(line) for line in (trained.data / "rejects.jsonl").read_text().splitlines()]
+    rejects = [
+        json.loads(line) for line in (trained.data / "rejects.jsonl").read_text().splitlines()
+    ]
     named = {"web:7": "too_many_images", "web:11": "no_supervised_token", "web:13": "no_question"}
     assert {r["id"]: r["reason"] for r in rejects} == named
     assert trained.metrics["rejects"] == dict.fromkeys(sorted(named.values()), 1)
@@ -121,8 +127,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(world: Path, trained: Artifact
     import torch
 
     other = Workspace.open(world / "killed", create=True)
-    command = [sys.executable, "-c", SLOWLY, "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-c",
+        SLOWLY,
+        "midtrain",
+        str(world / "train.yaml"),
+        "-w",
+        str(other.path),
+    ]
+    process = subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
     building = other.building("midtrain", trained.key) / "data" / "checkpoints"
     try:
         while process.poll() is None:
@@ -136,7 +152,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(world: Path, trained: Artifact
     newest = Checkpoints(building).latest()
     assert newest is not None and newest.step == 4
     file = newest.path / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-8])  # the machine went down while it was written: step 3 has to do
+    file.write_bytes(
+        file.read_bytes()[:-8]
+    )  # the machine went down while it was written: step 3 has to do
     resumed = midtrain(world, other)
     assert resumed.key == trained.key
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
@@ -155,7 +173,9 @@ def test_frozen_parts_stay(world: Path, ws: Workspace):
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
 
 
-def test_what_becomes_nan_stops_with_step_and_batch(world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch):
+def test_what_becomes_nan_stops_with_step_and_batch(
+    world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+):
     from emt_core.training.midtrain.loss import SupervisedLoss
 
     forward = SupervisedLoss.forward
@@ -172,7 +192,9 @@ def test_what_becomes_nan_stops_with_step_and_batch(world: Path, ws: Workspace, 
     monkeypatch.undo()
     begun = []
     step = Trainer._step
-    monkeypatch.setattr(Trainer, "_step", lambda self, n, *rest: begun.append(n) or step(self, n, *rest))
+    monkeypatch.setattr(
+        Trainer, "_step", lambda self, n, *rest: begun.append(n) or step(self, n, *rest)
+    )
     done = midtrain(world, ws, "midtrain.seed=5")
     assert begun[0] == 3
     assert len(list(iterate_steps(done.data / "steps.jsonl"))) == 7
@@ -200,14 +222,20 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
     assert whole.metrics["last_loss"] == pytest.approx(small.metrics["last_loss"], rel=1e-4)
 
 
-def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: Path, capsys, monkeypatch):
+def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
+    world: Path, tmp_path: Path, capsys, monkeypatch
+):
     from emt_core.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     recipe = str(world / "train.yaml")
     assert main(["midtrain", recipe, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "160 tokens, " in said and "2 passes of 3" in said and "set by runtime.batch_size; 6 are expected" in said
+    assert (
+        "160 tokens, " in said
+        and "2 passes of 3" in said
+        and "set by runtime.batch_size; 6 are expected" in said
+    )
     lines = [line.split() for line in said.splitlines()]
     taken = [float(line[1]) for line in lines if line[0] in ("expected", "measured")]
     assert len(taken) == 2 and min(taken) > 0
@@ -216,7 +244,9 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(world: Path, tmp_path: 
     capsys.readouterr()
     assert main(["midtrain", recipe, "--dry-run", "--set", "midtrain.cutoff=16"]) == 2
     said = capsys.readouterr().err
-    assert "midtrain.cutoff" in said and "no word of the assistant" in said and "larger cutoff" in said
+    assert (
+        "midtrain.cutoff" in said and "no word of the assistant" in said and "larger cutoff" in said
+    )
 
 
 def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
@@ -227,7 +257,9 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
     (world / "open.yaml").write_text(RECIPE.replace(", batch_size: 3", ""))
 
     def started(seed: int) -> Artifact:
-        plan = make_plan(load_recipe(world / "open.yaml", (f"midtrain.seed={seed}", "midtrain.steps=2")))
+        plan = make_plan(
+            load_recipe(world / "open.yaml", (f"midtrain.seed={seed}", "midtrain.steps=2"))
+        )
         return run_plan(plan, ws, until="midtrain", quiet=True)["midtrain"]
 
     assert started(20).metrics["micro_batch"] == 6
@@ -235,7 +267,9 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
 
     def tight(*arguments: Any) -> Any:
         fit = fit_of(*arguments)
-        assert fit.available > fit.expected.total(6) > fit.expected.total(2) > fit.expected.fixed > 0
+        assert (
+            fit.available > fit.expected.total(6) > fit.expected.total(2) > fit.expected.fixed > 0
+        )
         sizes.append(1)
         return replace(fit, available=int(fit.expected.total(2) / 0.9) + 2)
 
@@ -253,7 +287,9 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
     assert started(21).metrics["micro_batch"] == 2 and sizes == [1]
 
 
-def test_options_without_their_package_say_so(world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch):
+def test_options_without_their_package_say_so(
+    world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+):
     for package, setting in (("bitsandbytes", "optimizer=adamw_8bit"), ("peft", "lora_rank=4")):
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.setitem(sys.modules, f"{package}.optim", None)
@@ -277,16 +313,37 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact):
     import torch
 
     other = Workspace.open(world / "ranks", create=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "emt_core.cli.main", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += [
+        "-m",
+        "emt_core.cli.main",
+        "midtrain",
+        str(world / "train.yaml"),
+        "-w",
+        str(other.path),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, "--set", "runtime.device=cpu"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--set", "runtime.device=cpu"], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (artifact,) = other.artifacts("midtrain")
     assert artifact.key == trained.key and artifact.metrics["devices"] == 2
-    ours, theirs = list(iterate_steps(artifact.data / "steps.jsonl")), list(iterate_steps(trained.data / "steps.jsonl"))
+    ours, theirs = (
+        list(iterate_steps(artifact.data / "steps.jsonl")),
+        list(iterate_steps(trained.data / "steps.jsonl")),
+    )
     assert [r["samples"] for r in ours] == [r["samples"] for r in theirs]
     assert [r["loss"] for r in ours] == pytest.approx([r["loss"] for r in theirs], rel=2e-2)
     # AdamW hides a gradient of the wrong scale, its norm does not
-    assert [r["grad_norm"] for r in ours] == pytest.approx([r["grad_norm"] for r in theirs], rel=1e-3)
+    assert [r["grad_norm"] for r in ours] == pytest.approx(
+        [r["grad_norm"] for r in theirs], rel=1e-3
+    )
     assert all(torch.isfinite(value).all() for value in weights(artifact.data / "model").values())

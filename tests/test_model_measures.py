@@ -44,7 +44,13 @@ def inputs(tmp_path_factory) -> Inputs:
     return measure_inputs(made, base)
 
 
-CONFIG_OF: dict[str, Any] = {"model": "vlm", "tune_steps": 6, "tune_batch": 4, "action_bins": 16, "tune_rate": 1e-3}
+CONFIG_OF: dict[str, Any] = {
+    "model": "vlm",
+    "tune_steps": 6,
+    "tune_batch": 4,
+    "action_bins": 16,
+    "tune_rate": 1e-3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,9 @@ def plain_loss(vlm, reader: Reader, sample, root) -> float:
     ids = torch.from_numpy(item.tokens["input_ids"])[None]
     vision = {name: torch.from_numpy(value) for name, value in item.vision.items()}
     with torch.no_grad():
-        logits = vlm(input_ids=ids, attention_mask=torch.ones_like(ids), **vision).logits[0].double()
+        logits = (
+            vlm(input_ids=ids, attention_mask=torch.ones_like(ids), **vision).logits[0].double()
+        )
     losses = [
         -float(torch.log_softmax(logits[place - 1], -1)[label])
         for place, label in enumerate(item.labels)
@@ -86,7 +94,9 @@ def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
     found = all_scores(config, inputs, fitted)
     differ = all_scores(MeasureConfig(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
     reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens)
-    tuned, origin = (load_for_loss(str(f), None, "cpu") for f in (fitted / "tuned", inputs.base / "vlm"))
+    tuned, origin = (
+        load_for_loss(str(f), None, "cpu") for f in (fitted / "tuned", inputs.base / "vlm")
+    )
     source = inputs.index.sources[0]
     for row in (0, 1, 5, 7, 9):  # plain, far, text only, three images, twenty turns
         sample = inputs.index.samples([row])[0]
@@ -121,7 +131,10 @@ def test_actions_as_text_are_bins_between_the_quantiles(inputs):
     found = np.array([actions.of(sample) for sample in samples])
     low, high = np.quantile(found, 0.01, axis=0), np.quantile(found, 0.99, axis=0)
     for action in found:
-        bins = [int(np.clip((a - lo) / (hi - lo) * 8, 0, 7)) for a, lo, hi in zip(action, low, high, strict=True)]
+        bins = [
+            int(np.clip((a - lo) / (hi - lo) * 8, 0, 7))
+            for a, lo, hi in zip(action, low, high, strict=True)
+        ]
         assert spoken(action, edges) == " ".join(map(str, bins))
     answered = with_answer(samples[0], "1 2 3")
     assert [turn.role for turn in answered.turns] == ["user", "assistant"]
@@ -158,8 +171,13 @@ def save_clip(folder: Path) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CONFIG)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}})
+    )
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     return folder
 
 
@@ -176,17 +194,26 @@ def test_clip_score_is_the_cosine_of_images_and_words(inputs, clip, tmp_path):
     measure_of("clip").fit(config, inputs, tmp_path)
     missing: dict[int, str] = {}
     found = all_scores(config, replace(inputs, no_score=missing.__setitem__), tmp_path)
-    assert np.isnan(found[5]) and np.isfinite(np.delete(found, 5)).all() and missing == {5: "text_only"}
+    assert (
+        np.isnan(found[5])
+        and np.isfinite(np.delete(found, 5)).all()
+        and missing == {5: "text_only"}
+    )
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{clip}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{clip}")
     root = inputs.index.sources[0].root
-    for row, files in ((0, ["0000.png"]), (7, ["0001.png", "0002.png"])):  # row 7 has a third, beyond max_images
+    for row, files in (
+        (0, ["0000.png"]),
+        (7, ["0001.png", "0002.png"]),
+    ):  # row 7 has a third, beyond max_images
         sample = inputs.index.samples([row])[0]
         said_text = " ".join(turn.text.replace("<image>", " ").strip() for turn in sample.turns)
         with torch.no_grad():
             seen = torch.zeros(1, CONFIG["embed_dim"])
             for name in files:
-                vector = model.eval().encode_image(transform(Image.open(root / name).convert("RGB"))[None])
+                vector = model.eval().encode_image(
+                    transform(Image.open(root / name).convert("RGB"))[None]
+                )
                 seen += vector / vector.norm() / len(files)
             said = model.encode_text(tokenizer([said_text]))
             cosine = float((seen * said).sum() / seen.norm() / said.norm())
@@ -210,20 +237,29 @@ def starved(work, most: int, seen: list[int]):
     return run
 
 
-def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(inputs, fitted, clip, monkeypatch):
+def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
+    inputs, fitted, clip, monkeypatch
+):
     from emt_core.models.encoders.clip import ClipEncoder
     from emt_core.proximity.perplexity import token_loss
 
     roomy = replace(inputs, runtime=Runtime(workers=0, batch_size=8))
-    configs = [MeasureConfig(kind="perplexity", **CONFIG_OF), MeasureConfig(kind="clip", model=str(clip))]
+    configs = [
+        MeasureConfig(kind="perplexity", **CONFIG_OF),
+        MeasureConfig(kind="clip", model=str(clip)),
+    ]
     whole = [all_scores(config, roomy, fitted) for config in configs]
     seen: list[int] = []
     monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 3, seen))
     monkeypatch.setattr(ClipEncoder, "encode", starved(ClipEncoder.encode, 3, seen))
     for config, want in zip(configs, whole, strict=True):
         seen.clear()
-        assert all_scores(config, roomy, fitted) == pytest.approx(want, rel=1e-4, abs=1e-6, nan_ok=True)
-        assert seen[0] >= 7 and max(seen[2:]) <= 3 and len(seen) > 20  # halved for the rest of the run
+        assert all_scores(config, roomy, fitted) == pytest.approx(
+            want, rel=1e-4, abs=1e-6, nan_ok=True
+        )
+        assert (
+            seen[0] >= 7 and max(seen[2:]) <= 3 and len(seen) > 20
+        )  # halved for the rest of the run
     monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 0, seen))
     with pytest.raises(EmtError, match="out of memory with a single sample"):
         all_scores(configs[0], roomy, fitted)
@@ -239,11 +275,27 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
         cells.append({"bytes": encoded.getvalue(), "path": None})
     cells[3]["bytes"] = cells[3]["bytes"][:-60]
     (tmp_path / "rows").mkdir()
-    columns = {"image": cells, "question": [f"Row {row}?" for row in range(20)], "answer": ["yes, it is"] * 20}
+    columns = {
+        "image": cells,
+        "question": [f"Row {row}?" for row in range(20)],
+        "answer": ["yes, it is"] * 20,
+    }
     parquet.write_table(pa.table(columns), tmp_path / "rows" / "part.parquet")
     write_robot(tmp_path / "arm", episodes=3, seed=0)
-    read = {"role": "pool", "path": "rows", "images": "image", "question": "question", "answer": "answer"}
-    arm = {"name": "arm", "role": "robot", "format": "lerobot", "path": "arm", "camera": "observation.images.front"}
+    read = {
+        "role": "pool",
+        "path": "rows",
+        "images": "image",
+        "question": "question",
+        "answer": "answer",
+    }
+    arm = {
+        "name": "arm",
+        "role": "robot",
+        "format": "lerobot",
+        "path": "arm",
+        "camera": "observation.images.front",
+    }
     workspace = Workspace.open(tmp_path / "ws", create=True)
     found, missing = {}, {}
     for form, more in {"parquet": {}, "hf": {"streaming": True}}.items():
@@ -252,7 +304,10 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
                 "name": form,
                 "base": str(tmp_path),
                 "runtime": {"workers": 0, "batch_size": 2},
-                "sources": [{"name": "web", "format": form} | read | more, arm | {"frames_per_episode": 2}],
+                "sources": [
+                    {"name": "web", "format": form} | read | more,
+                    arm | {"frames_per_episode": 2},
+                ],
                 "embed": {"encoder": "fake"},
             }
         )
@@ -260,9 +315,13 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
         for kind, settings in (("perplexity", CONFIG_OF), ("clip", {"model": str(clip)})):
             reasons: dict[int, str] = {}
             given = measure_inputs(made, tmp_path, no_score=reasons.__setitem__)
-            found[form, kind] = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted)
+            found[form, kind] = all_scores(
+                MeasureConfig.model_validate({"kind": kind} | settings), given, fitted
+            )
             missing[form, kind] = reasons
-            later = all_scores(MeasureConfig.model_validate({"kind": kind} | settings), given, fitted, start=8)
+            later = all_scores(
+                MeasureConfig.model_validate({"kind": kind} | settings), given, fitted, start=8
+            )
             assert np.array_equal(later, found[form, kind][8:], equal_nan=True)
     for kind in ("perplexity", "clip"):
         assert np.array_equal(found["hf", kind], found["parquet", kind], equal_nan=True)

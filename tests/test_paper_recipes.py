@@ -76,7 +76,11 @@ def test_three_arms_differ_in_what_fine_tuning_starts_from(plan: Plan):
     learned, chance = plan.get("midtrain.learned"), plan.get("midtrain.random")
     assert learned.parents["select"] is plan.get("select.learned")
     assert chance.parents["select"] is plan.get("select.random")
-    assert len(plan.of_stage("finetune")) == len(plan.of_stage("evaluate")) == len(ARMS) * len(BENCHMARKS)
+    assert (
+        len(plan.of_stage("finetune"))
+        == len(plan.of_stage("evaluate"))
+        == len(ARMS) * len(BENCHMARKS)
+    )
     for name in BENCHMARKS:
         starts = {arm: plan.get(f"finetune.{name}@{arm}/0") for arm in ARMS}
         assert starts["none"].config.start == "backbone" and not starts["none"].parents  # type: ignore[attr-defined]
@@ -89,7 +93,14 @@ def test_three_arms_differ_in_what_fine_tuning_starts_from(plan: Plan):
 def test_each_benchmark_has_the_settings_of_the_method(plan: Plan):
     """docs/method.md, sections 8 and 9; actions and augmentation are VLM4VLA's."""
     midtrain = plan.get("midtrain.learned").config.model_dump()
-    expected = {"steps": 5000, "batch": 256, "cutoff": 1024, "learning_rate": 5e-5, "warmup_ratio": 0.1, "freeze": ()}
+    expected = {
+        "steps": 5000,
+        "batch": 256,
+        "cutoff": 1024,
+        "learning_rate": 5e-5,
+        "warmup_ratio": 0.1,
+        "freeze": (),
+    }
     assert {name: midtrain[name] for name in expected} == expected
     jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
     plain = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
@@ -100,10 +111,18 @@ def test_each_benchmark_has_the_settings_of_the_method(plan: Plan):
     }
     for name, (chunk, scale, augment) in own.items():
         found = plan.get(f"finetune.{name}@learned/0").config.model_dump()
-        assert (found["chunk"], found["action"]["scale"], found["augment"]) == (chunk, scale, augment)
+        assert (found["chunk"], found["action"]["scale"], found["augment"]) == (
+            chunk,
+            scale,
+            augment,
+        )
         assert (found["steps"], found["batch"], found["warmup_steps"]) == (16000, 256, 500)
         assert found["learning_rate"] == 5e-5
-        assert (found["image_size"], found["gripper_weight"], found["action"]["clip"]) == (224, 0.01, 0.65)
+        assert (found["image_size"], found["gripper_weight"], found["action"]["clip"]) == (
+            224,
+            0.01,
+            0.65,
+        )
     episodes = [plan.get(f"evaluate.{name}@none/0").config.episodes for name in BENCHMARKS]  # type: ignore[attr-defined]
     assert episodes == [1000, 24, 50]
 

@@ -30,7 +30,13 @@ def test_the_same_recipe_gives_the_same_keys(world):
 
 
 def test_runtime_changes_no_key(world):
-    changed = plan(world, "runtime.workers=7", "runtime.batch_size=3", "runtime.commit_rows=5", "runtime.device=cpu")
+    changed = plan(
+        world,
+        "runtime.workers=7",
+        "runtime.batch_size=3",
+        "runtime.commit_rows=5",
+        "runtime.device=cpu",
+    )
     assert keys(changed) == keys(plan(world))
 
 
@@ -95,9 +101,14 @@ def test_two_instances_with_equal_work_are_one(world):
 
 
 def test_arms_and_seeds_expand_and_share_what_is_equal(world):
-    arms = "arms={learned: {}, random: {select.top.strategy: random}, short: {estimator.max_steps: 5}}"
+    arms = (
+        "arms={learned: {}, random: {select.top.strategy: random}, short: {estimator.max_steps: 5}}"
+    )
     found = plan(world, arms, "seeds=[0, 1]")
-    count = {stage: len(found.of_stage(stage)) for stage in ("sources", "embed", "gap", "estimator", "score", "select")}
+    count = {
+        stage: len(found.of_stage(stage))
+        for stage in ("sources", "embed", "gap", "estimator", "score", "select")
+    }
     # learned and random share one estimator and one score; a seed varies select alone (Recipe.vary)
     assert count == {"sources": 1, "embed": 1, "gap": 1, "estimator": 2, "score": 2, "select": 6}
     assert found.get("embed").labels == ["embed"]
@@ -107,11 +118,15 @@ def test_arms_and_seeds_expand_and_share_what_is_equal(world):
 
 
 def test_what_arms_share_goes_by_the_name_of_one_that_needs_it(world):
-    changes = "arms={chance: {select.top.strategy: random}, short: {estimator.max_steps: 5}, full: {}}"
+    changes = (
+        "arms={chance: {select.top.strategy: random}, short: {estimator.max_steps: 5}, full: {}}"
+    )
     found = plan(world, changes)
     assert [i.label for i in found.of_stage("score")] == ["score@full", "score@short"]
     assert found.get("estimator@chance") is found.get("estimator@full")
-    assert found.get("estimator@chance").label == "estimator@full", "a random draw hangs on no estimator"
+    assert found.get("estimator@chance").label == "estimator@full", (
+        "a random draw hangs on no estimator"
+    )
     assert found.get("select.top@chance").label == "select.top@chance"
 
 

@@ -118,13 +118,19 @@ def test_actions_are_in_the_data_sets_units(policy: Policy, images: np.ndarray):
     assert set(np.unique(actions[..., 3])) <= {-1.0, 1.0}
 
 
-def test_a_saved_policy_acts_as_before_wherever_it_lies(policy: Policy, images: np.ndarray, tmp_path: Path):
+def test_a_saved_policy_acts_as_before_wherever_it_lies(
+    policy: Policy, images: np.ndarray, tmp_path: Path
+):
     save_policy(tmp_path / "step-7", policy.vla, policy.processor, policy.spec)
     shutil.move(tmp_path / "step-7", tmp_path / "elsewhere")
     again = Policy.load(tmp_path / "elsewhere", device="cpu")
     assert again.spec == policy.spec and again.action_dim == 4 and again.chunk == 4
     np.testing.assert_array_equal(again.act(images, TEXTS), policy.act(images, TEXTS))
-    assert not [path for path in (tmp_path / "elsewhere").rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    assert not [
+        path
+        for path in (tmp_path / "elsewhere").rglob("*")
+        if path.suffix in (".bin", ".pt", ".pkl")
+    ]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -145,18 +151,34 @@ def test_gradients_reach_every_part_but_the_language_head(vlm: Path):
     vla = build_vla(load_vlm(vlm), spec, seed=0)
     assert not vla.query.any()  # zero at first (VLM4VLA)
     policy = Policy(vla, load_processor(vlm), spec, torch.device("cpu"), torch.float32)
-    output = vla(policy.prompts.batch(torch.randint(0, 256, (2, 3, 56, 56), dtype=torch.uint8), ["a", "b c"]))
+    output = vla(
+        policy.prompts.batch(torch.randint(0, 256, (2, 3, 56, 56), dtype=torch.uint8), ["a", "b c"])
+    )
     assert output.arm.shape == (2, 4, 6) and output.gripper.shape == (2, 4, 2)
     (output.arm.sum() + output.gripper.sum()).backward()
-    without = {name for name, p in vla.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())}
+    without = {
+        name
+        for name, p in vla.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any())
+    }
     # image features take the place of these embeddings; vision towers have parameters their own forward never uses
-    assert not [name for name in without if "language_model.layers" in name or name.startswith(("head", "query"))]
+    assert not [
+        name
+        for name in without
+        if "language_model.layers" in name or name.startswith(("head", "query"))
+    ]
     assert len(without) < 0.2 * len(list(vla.parameters()))
 
 
 def test_the_head_has_the_shape_of_vlm4vlas():
-    head = ActionHead(2048, arm=6, gripper=1, chunk=10, latent=1024, widths=(1024, 512, 256), binary=True)
-    shapes = [tuple(module.weight.shape) for module in head.modules() if isinstance(module, torch.nn.Linear)]
+    head = ActionHead(
+        2048, arm=6, gripper=1, chunk=10, latent=1024, widths=(1024, 512, 256), binary=True
+    )
+    shapes = [
+        tuple(module.weight.shape)
+        for module in head.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
     branch = [(1024, 1024), (512, 1024), (256, 512)]
     assert shapes == [(1024, 2048), (1024, 1024), *branch, (60, 256), *branch, (10, 256)]
     none = ActionHead(8, arm=3, gripper=0, chunk=2, latent=4, widths=(), binary=True)
@@ -179,7 +201,9 @@ def test_the_loss_counts_valid_steps_only_and_adds_up_over_parts():
     ]
     torch.testing.assert_close(whole.total, parts[0].total + parts[1].total)
     error = (output.arm - targets.arm)[valid]
-    torch.testing.assert_close(whole.arm, (0.5 * error**2).mean())  # |error| < 1: Huber is half its square
+    torch.testing.assert_close(
+        whole.arm, (0.5 * error**2).mean()
+    )  # |error| < 1: Huber is half its square
     expected = torch.nn.functional.softplus(-output.gripper)[valid].mean()
     torch.testing.assert_close(whole.gripper, expected)
     torch.testing.assert_close(whole.total, whole.arm + 0.01 * whole.gripper)
@@ -191,15 +215,21 @@ def test_augmentation_moves_pictures_by_what_was_drawn():
     frames = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     frames[:, :, 16, 16] = 240
     draws = torch.zeros(2, 7)
-    draws[0, 2:4] = torch.tensor([1.0, -1.0])  # the view moves right and up: its content left and down
+    draws[0, 2:4] = torch.tensor(
+        [1.0, -1.0]
+    )  # the view moves right and up: its content left and down
     moved = augment(frames, AugmentConfig(shift=4), draws)
     assert moved[0, 0, 20, 12] == 240 and moved[1, 0, 16, 16] == 240
     assert augment(frames, AugmentConfig(), draws) is frames
     noisy = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     config = AugmentConfig(shift=2, crop=0.9, brightness=0.2, contrast=0.2, saturation=0.2)
     whole = augment(noisy, config, draws_of(4, 5))
-    halves = torch.cat([augment(noisy[s], config, draws_of(4, 5)[s]) for s in (slice(0, 2), slice(2, 4))])
-    assert torch.equal(whole, halves) and not torch.equal(whole, augment(noisy, config, draws_of(4, 6)))
+    halves = torch.cat(
+        [augment(noisy[s], config, draws_of(4, 5)[s]) for s in (slice(0, 2), slice(2, 4))]
+    )
+    assert torch.equal(whole, halves) and not torch.equal(
+        whole, augment(noisy, config, draws_of(4, 6))
+    )
     assert centre_crop(noisy, AugmentConfig()) is noisy
     assert centre_crop(frames, AugmentConfig(crop=0.25)).float().mean() > frames.float().mean()
 
@@ -216,7 +246,9 @@ def test_what_is_not_a_policy_says_so(policy: Policy, images: np.ndarray, tmp_pa
     (folder / "policy.json").write_text(json.dumps({**noted, "format": 99}))
     with pytest.raises(EmtError, match="not of format 1"):
         Policy.load(folder, device="cpu")
-    (folder / "policy.json").write_text(json.dumps({name: v for name, v in noted.items() if name != "prompt"}))
+    (folder / "policy.json").write_text(
+        json.dumps({name: v for name, v in noted.items() if name != "prompt"})
+    )
     with pytest.raises(EmtError, match="incomplete"):
         Policy.load(folder, device="cpu")
     with pytest.raises(EmtError, match="not uint8"):

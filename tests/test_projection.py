@@ -40,7 +40,9 @@ def test_a_row_of_the_reference_is_its_own_first_neighbour_even_among_duplicates
 def test_pca_is_scikit_learns_up_to_sign(rng):
     x = rng.normal(3, 1, (200, 12)) * np.arange(1, 13)
     mine, theirs = Pca.fit(x, 4), sklearn.decomposition.PCA(4, svd_solver="full").fit(x)
-    np.testing.assert_allclose(np.abs(mine.apply(x)), np.abs(theirs.transform(x)), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        np.abs(mine.apply(x)), np.abs(theirs.transform(x)), rtol=1e-3, atol=1e-2
+    )
     assert mine.explained == pytest.approx(theirs.explained_variance_ratio_.sum(), rel=1e-6)
     assert Pca.fit(x[:, :3]).apply(x[:, :3]).shape == (200, 3)
 
@@ -74,11 +76,15 @@ def test_the_draw_is_seeded_without_repeats():
 def clusters():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 20)) * 6
-    return np.concatenate([rng.normal(centre, 1, (120, 20)) for centre in centres]).astype(np.float32)
+    return np.concatenate([rng.normal(centre, 1, (120, 20)) for centre in centres]).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("method", ["umap", "pacmap", "tsne"])
-def test_a_map_keeps_clusters_is_deterministic_places_new_rows_and_survives_the_disk(clusters, method, tmp_path):
+def test_a_map_keeps_clusters_is_deterministic_places_new_rows_and_survives_the_disk(
+    clusters, method, tmp_path
+):
     fit_rows = np.arange(0, 480, 2)
     config = GapConfig(projection=method, seed=3)
     fitted = FittedMap.fit(fit_rows, clusters[fit_rows], config)

@@ -33,12 +33,11 @@ CORE = ROOT / "emt_core"
 def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources and features, a recipe, a finished job, a lock file."""
     made = make_workspace(
-        tmp_path_factory.mktemp("view") / "w", [pool("web", 24, images=True), robot("arm", 16, mean=2.0)]
+        tmp_path_factory.mktemp("view") / "w",
+        [pool("web", 24, images=True), robot("arm", 16, mean=2.0)],
     )
     folder = made.workspace.path
-    recipe = (
-        "name: synthetic\nsources: [{name: web, role: pool, format: llava, path: x.json}]\nembed: {encoder: fake}\n"
-    )
+    recipe = "name: synthetic\nsources: [{name: web, role: pool, format: llava, path: x.json}]\nembed: {encoder: fake}\n"
     (folder / "recipes").mkdir()
     (folder / "recipes" / "synthetic.yaml").write_text(recipe)
     write_json(folder / "state" / "synthetic.json", {s: a.key for s, a in made.artifacts.items()})
@@ -65,7 +64,9 @@ WRITERS: dict[str, Act] = {
     "note": lambda w: FlagBook(w, gather(w).chain.sources).note(1, "x"),
     "undo": lambda w: FlagBook(w, gather(w).chain.sources).undo(1),
     "view": lambda w: ViewBook(w, gather(w).chain.sources).remove("x"),
-    "selection": lambda w: add_selection(w, "synthetic", "x", {"k": 1}, gather(w).chain, gather(w).done),
+    "selection": lambda w: add_selection(
+        w, "synthetic", "x", {"k": 1}, gather(w).chain, gather(w).done
+    ),
     "source": lambda w: remove_source(w, "synthetic", "web"),
     "recipe": lambda w: add_recipe(w, ROOT / "recipes" / "demo.yaml"),
     "settings": lambda w: change_settings(w, "synthetic", "embed", {"encoder": "fake"}, beside="y"),
@@ -168,7 +169,9 @@ def test_the_interpreter_refuses_what_no_function_asked_for(held: Path, tmp_path
 
     before = snapshot(held)
     command = [sys.executable, "-c", GUARDED, str(held), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {VIEW_ONLY: "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {VIEW_ONLY: "1"}
+    )
     assert done.returncode == 0, done.stderr
     refused, acts = map(int, done.stdout.split())
     assert refused == acts
@@ -221,10 +224,19 @@ class Function:
             self.all_calls.add(name)
             if not isinstance(named, ast.Attribute) or ast.unparse(named.value) in ("self", "cls"):
                 self.own_calls.add(name)
-            modes = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            opens = name == "open" and any(set(mode) & set("wax+") and len(mode) <= 3 for mode in modes)
+            modes = [
+                a.value
+                for a in call.args[:2]
+                if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            ]
+            opens = name == "open" and any(
+                set(mode) & set("wax+") and len(mode) <= 3 for mode in modes
+            )
             renames = (
-                name == "replace" and isinstance(named, ast.Attribute) and len(call.args) == 1 and not call.keywords
+                name == "replace"
+                and isinstance(named, ast.Attribute)
+                and len(call.args) == 1
+                and not call.keywords
             )
             self.writes |= name in WRITES or opens or renames
         self.asks = bool(self.all_calls & ASKS)
@@ -240,7 +252,9 @@ def functions() -> Iterator[tuple[str, Function]]:
             if isinstance(node, ast.FunctionDef):
                 yield module, Function(module, "", node, holds=False)
             if isinstance(node, ast.ClassDef):
-                fields = {ast.unparse(n.annotation) for n in node.body if isinstance(n, ast.AnnAssign)}
+                fields = {
+                    ast.unparse(n.annotation) for n in node.body if isinstance(n, ast.AnnAssign)
+                }
                 for method in (n for n in node.body if isinstance(n, ast.FunctionDef)):
                     holds = node.name == "Workspace" or "Workspace" in fields
                     yield module, Function(module, node.name, method, holds)
@@ -265,12 +279,18 @@ def test_whatever_takes_a_workspace_and_writes_asks_first():
     modules: dict[str, list[Function]] = {}
     for module, function in functions():
         modules.setdefault(module, []).append(function)
-    entries = [(f, among) for among in modules.values() for f in among if f.entry and not f.short.startswith("_")]
+    entries = [
+        (f, among)
+        for among in modules.values()
+        for f in among
+        if f.entry and not f.short.startswith("_")
+    ]
     assert len([f for f, _ in entries if f.asks]) > 10  # the scan sees what is there
     unasked = [
         function.name
         for function, among in entries
-        if not function.name.startswith(tuple(ELSEWHERE)) and any(here.writes for here in reached(function, among))
+        if not function.name.startswith(tuple(ELSEWHERE))
+        and any(here.writes for here in reached(function, among))
     ]
     assert unasked == []
 
@@ -281,6 +301,10 @@ def test_the_scan_finds_a_writer_that_does_not_ask():
         "def _put(w): (w.path / 'x').write_text('')\n"
         "def good(workspace: Workspace):\n    workspace.check_writable()\n    _put(workspace)\n"
     )
-    among = [Function("m", "", node, holds=False) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    among = [
+        Function("m", "", node, holds=False)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef)
+    ]
     found = [f.name for f in among if f.entry and any(here.writes for here in reached(f, among))]
     assert found == ["m.bad"]

@@ -32,7 +32,12 @@ def test_a_recipe_is_read_with_its_base_and_name(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file())
     assert recipe.name == "mine"
     assert recipe.base == tmp_path / "data"
-    assert [i.label for i in recipe.instances] == ["sources", "embed", "estimator.learned", "select.top"]
+    assert [i.label for i in recipe.instances] == [
+        "sources",
+        "embed",
+        "estimator.learned",
+        "select.top",
+    ]
 
 
 def test_overrides_find_named_instances_lists_and_new_stages(recipe_file):
@@ -50,14 +55,18 @@ def test_overrides_find_named_instances_lists_and_new_stages(recipe_file):
 def test_a_stage_name_alone_means_its_only_instance(recipe_file):
     recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short={max_steps: 5}"])
     assert {i.label: i.config for i in recipe.instances}["select.top"].k == 3
-    assert {i.label: i.config for i in recipe.instances}["estimator.short"].max_steps == 5  # a whole entry makes one
+    assert {i.label: i.config for i in recipe.instances}[
+        "estimator.short"
+    ].max_steps == 5  # a whole entry makes one
     with pytest.raises(EmtError, match="say which"):
         load_recipe(recipe_file(), ["estimator.short={}", "estimator.seed=1"])
 
 
 def test_overrides_do_not_change_what_they_are_laid_over():
     raw = {"embed": {"pooling": "mean"}}
-    assert apply_overrides(raw, parse_overrides(["embed.pooling=last"])) == {"embed": {"pooling": "last"}}
+    assert apply_overrides(raw, parse_overrides(["embed.pooling=last"])) == {
+        "embed": {"pooling": "last"}
+    }
     assert raw == {"embed": {"pooling": "mean"}}
 
 
@@ -134,7 +143,9 @@ def test_a_mistake_is_blamed_on_the_setting_that_makes_it(recipe_file):
     assert "evaluate.checkpoints is 'lst', but should be 'last' or 'all' or be a list" in said
 
 
-@pytest.mark.parametrize("text", ["- a list", "just words", "a: [unclosed", "a: !!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "text", ["- a list", "just words", "a: [unclosed", "a: !!python/object:os.system {}"]
+)
 def test_a_file_that_is_no_recipe_is_refused(recipe_file, text):
     with pytest.raises(EmtError):
         load_recipe(recipe_file(text))
@@ -178,6 +189,9 @@ def test_a_recipe_of_ours_is_extended_from_any_folder(recipe_file):
 
 
 def test_a_recipe_of_ours_goes_by_its_name():
-    assert load_recipe("demo").instances == load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml").instances
+    assert (
+        load_recipe("demo").instances
+        == load_recipe(Path(__file__).parents[1] / "recipes" / "demo.yaml").instances
+    )
     said = said_of(Path("demo_trian"))
     assert "did you mean demo_train?" in said and "metaworld_six" in said

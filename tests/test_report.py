@@ -19,7 +19,14 @@ from emt_core.errors import EmtError
 from emt_core.explore.report.blocks import KINDS, first_story, tell
 from emt_core.explore.report.html import figure_json
 from emt_core.explore.report.material import gather
-from emt_core.explore.report.story import Story, StoryBlock, delete_story, load_story, save_story, story_names
+from emt_core.explore.report.story import (
+    Story,
+    StoryBlock,
+    delete_story,
+    load_story,
+    save_story,
+    story_names,
+)
 from emt_core.explore.report.write import LARGEST_BYTES, report_html, save_report, write_report
 from emt_core.recipe.embed import GapConfig
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
@@ -67,7 +74,15 @@ def put(workspace: Workspace, stage: str, key: str, files: dict[str, str]) -> Ar
     data.mkdir(parents=True)
     for name, text in files.items():
         (data / name).write_text(text)
-    facts = {"stage": stage, "key": key, "labels": [stage], "config": {}, "parents": {}, "metrics": {}, "rows": 1}
+    facts = {
+        "stage": stage,
+        "key": key,
+        "labels": [stage],
+        "config": {},
+        "parents": {},
+        "metrics": {},
+        "rows": 1,
+    }
     return workspace.commit(stage, key, {**facts, "finished": 2e9, "seconds": 60.0, "versions": {}})
 
 
@@ -77,7 +92,9 @@ def trained(made: Made, tmp_path: Path) -> Workspace:
     import shutil
 
     workspace = Workspace.open(shutil.copytree(made.workspace.path, tmp_path / "w"))
-    steps = "\n".join(json.dumps({"step": n, "loss": 2.0 / (n + 1), "samples": n * 8}) for n in range(1, 2000))
+    steps = "\n".join(
+        json.dumps({"step": n, "loss": 2.0 / (n + 1), "samples": n * 8}) for n in range(1, 2000)
+    )
     put(workspace, "midtrain", "a" * 16, {"steps.jsonl": steps + '\n{"step": 2000, "lo'})
     put(workspace, "finetune", "b" * 16, {"steps.jsonl": steps})
     mean = {"n": 20, "successes": 12, "rate": 0.6, "low": 0.387, "high": 0.781}
@@ -133,7 +150,10 @@ def test_every_block_is_told_from_the_artifacts(trained: Workspace):
     assert not [block.kind for block in told.values() if block.missing]
     assert "120 samples in 2 sources" in told["data"].content.sentences[0]
     metrics = material.chain.select.metrics
-    assert f"{metrics['selected']} samples of {metrics['eligible']}" in told["selection"].content.sentences[0]
+    assert (
+        f"{metrics['selected']} samples of {metrics['eligible']}"
+        in told["selection"].content.sentences[0]
+    )
     assert f"{material.chain.estimator.metrics['auroc']:.3f}" in told["scores"].content.sentences[0]
     table = told["results"].content.items[0]
     assert table.rows == (("evaluate", "metaworld", "200", "20", "60.0 % (38.7 % to 78.1 %)"),)
@@ -149,7 +169,9 @@ def test_every_block_is_told_from_the_artifacts(trained: Workspace):
 
 def test_examples_come_from_both_ends_and_keep_their_text(made: Made):
     near, far = tell(first_story(), gather(made.workspace))[5].content.items
-    scores = [float(p.note.split(" ")[0].replace("−", "-")) for p in (*near.pictures, *far.pictures)]
+    scores = [
+        float(p.note.split(" ")[0].replace("−", "-")) for p in (*near.pictures, *far.pictures)
+    ]
     assert min(scores[: len(near.pictures)]) > max(scores[len(near.pictures) :])
     assert any("<script>" in picture.text for picture in (*near.pictures, *far.pictures))
     assert all(p.image is None or p.image[:4] == b"RIFF" for p in near.pictures)
@@ -170,8 +192,12 @@ def test_a_half_done_workspace_leaves_blocks_out(made: Made, tmp_path: Path):
 
 
 def test_the_file_lets_nothing_in_and_nothing_out(trained: Workspace):
-    story = first_story().model_copy(update={"title": BREAKOUT, "intro": f"{BREAKOUT}\n\n{HOSTILE}"})
-    blocks = tuple(block.model_copy(update={"heading": BREAKOUT, "caption": HOSTILE}) for block in story.blocks)
+    story = first_story().model_copy(
+        update={"title": BREAKOUT, "intro": f"{BREAKOUT}\n\n{HOSTILE}"}
+    )
+    blocks = tuple(
+        block.model_copy(update={"heading": BREAKOUT, "caption": HOSTILE}) for block in story.blocks
+    )
     text, _ = report_html(story.model_copy(update={"blocks": blocks}), gather(trained))
     assert len(text.encode()) < LARGEST_BYTES
     found = Elements(text)
@@ -184,7 +210,9 @@ def test_the_file_lets_nothing_in_and_nothing_out(trained: Workspace):
         for name in ("src", "href"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:image/webp", "#")), value
-    policy = next(a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
     kinds = [a.get("type") for tag, a in found.tags if tag == "script"]
     running = [script for script, kind in zip(found.scripts, kinds, strict=True) if kind is None]
     assert len(running) == 2
@@ -208,17 +236,35 @@ def test_a_figures_text_cannot_end_its_script():
 
 
 @pytest.mark.browser
-def test_the_file_opens_offline_without_a_request_or_an_error(browser, trained: Workspace, tmp_path: Path):
+def test_the_file_opens_offline_without_a_request_or_an_error(
+    browser, trained: Workspace, tmp_path: Path
+):
     story = first_story().model_copy(update={"title": BREAKOUT})
     save_story(trained, "synthetic", "meeting", story)
-    assert main(["report", "--workspace", str(trained.path), "--story", "meeting", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "report",
+                "--workspace",
+                str(trained.path),
+                "--story",
+                "meeting",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     file = tmp_path / "synthetic-meeting.html"
     problems: list[str] = []
     window = browser.new_context(offline=True, color_scheme="dark")
     page = window.new_page()
     page.on("console", lambda m: problems.append(m.text))
     page.on("pageerror", lambda e: problems.append(str(e)))
-    page.on("request", lambda r: None if r.url.startswith(("data:", "file:")) else problems.append(r.url))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(("data:", "file:")) else problems.append(r.url),
+    )
     page.goto(file.as_uri())
     page.wait_for_function("document.documentElement.dataset.drawn")
     figures = page.locator(".figure").count()
@@ -234,7 +280,10 @@ def test_the_file_opens_offline_without_a_request_or_an_error(browser, trained: 
 
 
 def test_stories_are_kept_read_back_and_deleted(trained: Workspace):
-    story = Story(title="T", blocks=(StoryBlock(kind="map", caption=HOSTILE), StoryBlock(kind="gap", shown=False)))
+    story = Story(
+        title="T",
+        blocks=(StoryBlock(kind="map", caption=HOSTILE), StoryBlock(kind="gap", shown=False)),
+    )
     save_story(trained, "synthetic", "one", story)
     assert load_story(trained, "synthetic", "one") == story
     assert story_names(trained, "synthetic") == ["one"]
@@ -258,7 +307,9 @@ def test_a_broken_story_is_an_error_with_its_place(trained: Workspace):
     with pytest.raises(EmtError, match="the story's field title"):
         load_story(trained, "synthetic", "bad")
     write_json(path, {"blocks": [{"kind": "from_the_future"}, {"kind": "data"}]})
-    assert [b.kind for b in tell(load_story(trained, "synthetic", "bad"), gather(trained))] == ["data"]
+    assert [b.kind for b in tell(load_story(trained, "synthetic", "bad"), gather(trained))] == [
+        "data"
+    ]
 
 
 def test_a_viewer_can_read_and_not_write(trained: Workspace):

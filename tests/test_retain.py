@@ -34,7 +34,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "val").mkdir()
     (base / "val" / "one.png").write_bytes(png())
     pope = [
-        {"question_id": i, "image": "one.png", "text": f"Is there a {thing} in the image?", "label": label}
+        {
+            "question_id": i,
+            "image": "one.png",
+            "text": f"Is there a {thing} in the image?",
+            "label": label,
+        }
         for i, (thing, label) in enumerate((("cup", "yes"), ("dog", "no")), start=1)
     ]
     (base / "coco_pope_random.json").write_text("\n".join(map(json.dumps, pope)) + "\n")
@@ -60,11 +65,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "data.jsonl").write_text(json.dumps(visulogic) + "\n")
     with (base / "3dsr.tsv").open("w", newline="") as file:
         writer = csv.DictWriter(
-            file, ["index", "question", "A", "B", "C", "D", "answer", "category", "image"], delimiter="\t"
+            file,
+            ["index", "question", "A", "B", "C", "D", "answer", "category", "image"],
+            delimiter="\t",
         )
         writer.writeheader()
         encoded = base64.b64encode(png()).decode()
-        row = {"index": 7, "question": "Which is higher?", "A": "the cup", "B": "the box", "answer": "B"}
+        row = {
+            "index": 7,
+            "question": "Which is higher?",
+            "A": "the cup",
+            "B": "the box",
+            "answer": "B",
+        }
         writer.writerow(row | {"category": "height_higher", "image": encoded})
     spatial = {
         "id": ["spatialmap.vqa.0", "mazenav.vqa.3"],
@@ -97,26 +110,44 @@ def test_each_public_layout_is_read(files: Path, name: str):
     questions = read_suite(suite(name), files)
     assert len(questions) == count
     assert (questions[0].category, questions[0].answer) == (category, answer)
-    assert all(image.size == (20, 16) and image.mode == "RGB" for q in questions for image in q.images())
+    assert all(
+        image.size == (20, 16) and image.mode == "RGB" for q in questions for image in q.images()
+    )
     if name == "blink":
-        assert [len(q.images()) for q in questions] == [2, 1] and questions[0].options == {"A": "1", "B": "2"}
+        assert [len(q.images()) for q in questions] == [2, 1] and questions[0].options == {
+            "A": "1",
+            "B": "2",
+        }
 
 
 def test_what_is_wrong_with_a_file_is_said(files: Path, tmp_path: Path):
     with pytest.raises(EmtError, match="no such file"):
         read_suite(QuestionFile(format="pope", path="nothing.json"), tmp_path)
-    (tmp_path / "bad.json").write_text('{"question_id": 1, "image": "../../secret.png", "text": "?", "label": "yes"}\n')
+    (tmp_path / "bad.json").write_text(
+        '{"question_id": 1, "image": "../../secret.png", "text": "?", "label": "yes"}\n'
+    )
     (question,) = read_suite(QuestionFile(format="pope", path="bad.json"), tmp_path)
     with pytest.raises(EmtError, match="cannot be had"):
         question.images()
-    for line in ('{"question_id": 1, "image": "a.png", "text": "?", "label": "perhaps"}', '{"text": "?"}', "[1]", "{"):
+    for line in (
+        '{"question_id": 1, "image": "a.png", "text": "?", "label": "perhaps"}',
+        '{"text": "?"}',
+        "[1]",
+        "{",
+    ):
         (tmp_path / "bad.json").write_text(line + "\n")
         with pytest.raises(EmtError, match="not what pope promises"):
             read_suite(QuestionFile(format="pope", path="bad.json"), tmp_path)
 
 
 def test_answers_in_free_words_are_judged():
-    said = {"Yes, there is.": "yes", "no": "no", "There is not.": None, "Nothing": None, "YES": "yes"}
+    said = {
+        "Yes, there is.": "yes",
+        "no": "no",
+        "There is not.": None,
+        "Nothing": None,
+        "YES": "yes",
+    }
     assert {text: yes_or_no(text) for text in said} == said
     options = {"A": "the cup", "B": "the box"}
     chosen = {
@@ -164,12 +195,19 @@ def test_the_article_is_not_the_first_option():
 
 
 def test_an_image_cell_may_be_the_index_of_the_row_that_has_it(tmp_path: Path):
-    images = {"7": base64.b64encode(png()).decode(), "5": "7", "9": "7"}  # one points ahead, one back
+    images = {
+        "7": base64.b64encode(png()).decode(),
+        "5": "7",
+        "9": "7",
+    }  # one points ahead, one back
     columns = ["index", "question", "A", "B", "answer", "category", "image"]
 
     def written(images: dict[str, str]) -> QuestionFile:
         lines = ["\t".join(columns)]
-        lines += ["\t".join([index, "?", "up", "down", "A", "height", image]) for index, image in images.items()]
+        lines += [
+            "\t".join([index, "?", "up", "down", "A", "height", image])
+            for index, image in images.items()
+        ]
         (tmp_path / "t.tsv").write_text("\n".join(lines) + "\n")
         return QuestionFile(format="3dsrbench", path="t.tsv")
 
@@ -193,25 +231,41 @@ def test_a_suites_identity_knows_every_file_and_its_images(files: Path, tmp_path
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / "one.png").write_bytes(png())
     (tmp_path / "pope.json").write_bytes((files / "coco_pope_random.json").read_bytes())
-    suites = {"b": {"format": "blink", "path": "BLINK"}, "p": {"format": "pope", "path": "pope.json", "images": "val"}}
-    config = RetainConfig(model="model", files={k: QuestionFile.model_validate(v) for k, v in suites.items()})
+    suites = {
+        "b": {"format": "blink", "path": "BLINK"},
+        "p": {"format": "pope", "path": "pope.json", "images": "val"},
+    }
+    config = RetainConfig(
+        model="model", files={k: QuestionFile.model_validate(v) for k, v in suites.items()}
+    )
 
     before = retain.identity(config, tmp_path)["suites"]
-    assert set(before["b"]["files"]) == {f"{task}/val-00000-of-00001.parquet" for task in ("Counting", "Jigsaw")}
+    assert set(before["b"]["files"]) == {
+        f"{task}/val-00000-of-00001.parquet" for task in ("Counting", "Jigsaw")
+    }
     (tmp_path / "BLINK" / "Counting" / "val-00000-of-00001.parquet").write_bytes(b"changed")
     (tmp_path / "val" / "one.png").write_bytes(png() + b" ")
     after = retain.identity(config, tmp_path)["suites"]
     assert after["b"] != before["b"]
-    assert after["p"]["files"] == before["p"]["files"] and after["p"]["images"] != before["p"]["images"]
+    assert (
+        after["p"]["files"] == before["p"]["files"]
+        and after["p"]["images"] != before["p"]["images"]
+    )
 
 
 def test_answers_are_kept_up_to_the_line_that_was_cut(tmp_path: Path):
     from emt_core.evaluation.questions.retention import read_answers
 
     path, odd = tmp_path / "origin.jsonl", "one\u2028two\x85three"
-    lines = [json.dumps({"suite": "s", "id": i, "answer": odd}, ensure_ascii=False).encode() + b"\n" for i in "123"]
+    lines = [
+        json.dumps({"suite": "s", "id": i, "answer": odd}, ensure_ascii=False).encode() + b"\n"
+        for i in "123"
+    ]
     whole = lines[0] + lines[1]
-    for cut in (lines[2][:-1], lines[2][: lines[2].index("\u2028".encode()) + 1]):  # before its end, inside a letter
+    for cut in (
+        lines[2][:-1],
+        lines[2][: lines[2].index("\u2028".encode()) + 1],
+    ):  # before its end, inside a letter
         path.write_bytes(whole + cut)
         assert read_answers(path) == {("s", "1"): odd, ("s", "2"): odd}
         assert path.read_bytes() == whole
@@ -223,8 +277,17 @@ def test_an_answer_does_not_depend_on_its_batch(tmp_path: Path, save):
 
     answerer = Answerer(str(save(tmp_path / "model")), device="cpu", max_new_tokens=6)
     questions = [
-        Question(id=str(i), category="", text="Is it red? " * (1 + 3 * i), answer="yes", judge="yes_no", image=image)
-        for i, image in enumerate((Image.new("RGB", (40, 40), (250, 9, 9)), None, Image.new("RGB", (64, 32))))
+        Question(
+            id=str(i),
+            category="",
+            text="Is it red? " * (1 + 3 * i),
+            answer="yes",
+            judge="yes_no",
+            image=image,
+        )
+        for i, image in enumerate(
+            (Image.new("RGB", (40, 40), (250, 9, 9)), None, Image.new("RGB", (64, 32)))
+        )
     ]
     together = answerer.answers(questions)
     assert together == [answerer.answers([question])[0] for question in questions]
@@ -243,7 +306,9 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
 
     save_internvl(files / "origin")
     save_internvl(files / "mid" / "model", seed=1)
-    config = RetainConfig(model="origin", demo=2, files={name: suite(name) for name in SUITES}, max_new_tokens=4)
+    config = RetainConfig(
+        model="origin", demo=2, files={name: suite(name) for name in SUITES}, max_new_tokens=4
+    )
     identity = retain.identity(config, files)
     trained_from = {name: value for name, value in identity.items() if name != "suites"}
     out = tmp_path_factory.mktemp("retain")
@@ -251,7 +316,9 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
         config=config,
         identity=identity,
         base=files,
-        parents={"midtrain": SimpleNamespace(manifest={"identity": trained_from}, data=files / "mid")},
+        parents={
+            "midtrain": SimpleNamespace(manifest={"identity": trained_from}, data=files / "mid")
+        },
         out=out,
         runtime=Runtime(batch_size=4, device="cpu"),
         progress=Progress(label="retain", quiet=True),
@@ -281,7 +348,9 @@ def test_two_models_answer_the_same_questions(asked):
     assert outcome.rows == 7 * 2 + 8 and kept == 8
     assert outcome.scratch == ("origin.jsonl", "midtrained.jsonl")
     assert all((context.out / name).exists() for name in outcome.scratch)
-    assert answered == 2 * outcome.rows - kept, "what was answered before the cut is not asked again"
+    assert answered == 2 * outcome.rows - kept, (
+        "what was answered before the cut is not asked again"
+    )
     rows = pq.read_table(context.out / "answers.parquet").to_pylist()
     results = json.loads((context.out / "results.json").read_text())
     assert set(results) == {"demo", *SUITES}
@@ -292,7 +361,16 @@ def test_two_models_answer_the_same_questions(asked):
             rate = groups["all"][side]
             assert rate["rate"] == sum(row[f"{side}_correct"] for row in mine) / len(mine)
             assert 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
-    assert {*results["demo"]} == {"all", "caption", "count", "colour", "read", "chart", "spatial", "point"}
+    assert {*results["demo"]} == {
+        "all",
+        "caption",
+        "count",
+        "colour",
+        "read",
+        "chart",
+        "spatial",
+        "point",
+    }
 
 
 def test_another_origin_is_refused(asked):

@@ -38,11 +38,16 @@ def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace
 
 
 def manifests(workspace: Workspace) -> dict[str, float]:
-    return {str(p.relative_to(workspace.path)): p.stat().st_mtime_ns for p in workspace.path.glob("*/*/manifest.json")}
+    return {
+        str(p.relative_to(workspace.path)): p.stat().st_mtime_ns
+        for p in workspace.path.glob("*/*/manifest.json")
+    }
 
 
 def states(workspace: Workspace, recipe: Path, *changes: str) -> dict[str, str]:
-    return {s.label: s.state for s in plan_status(make_plan(load_recipe(recipe, changes)), workspace)}
+    return {
+        s.label: s.state for s in plan_status(make_plan(load_recipe(recipe, changes)), workspace)
+    }
 
 
 def test_a_recipe_runs_from_sources_to_select(world, finished):
@@ -71,7 +76,9 @@ def test_arms_share_their_parents_and_each_runs_once(world, finished):
     made = run_plan(make_plan(load_recipe(world / "recipe.yaml", arms)), finished, quiet=True)
     new = set(manifests(finished)) - set(before)
     assert {name.split("/")[0] for name in new} == {"select"}
-    assert len(new) == 3  # learned/0 is the finished select.top; learned/1 and both random ones are new
+    assert (
+        len(new) == 3
+    )  # learned/0 is the finished select.top; learned/1 and both random ones are new
     assert {name: at for name, at in manifests(finished).items() if name in before} == before
     assert made["select.top@learned/0"].key != made["select.top@random/0"].key
 
@@ -85,23 +92,36 @@ def test_until_runs_what_the_goal_needs_and_no_more(world, tmp_path):
 def test_from_refuses_where_something_before_is_missing(world, tmp_path):
     workspace = Workspace.open(tmp_path / "w", create=True)
     with pytest.raises(EmtError, match="--from score"):
-        run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="score", quiet=True)
+        run_plan(
+            make_plan(load_recipe(world / "recipe.yaml")), workspace, start="score", quiet=True
+        )
     with pytest.raises(EmtError, match="no stage"):
-        run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, start="scoer", quiet=True)
+        run_plan(
+            make_plan(load_recipe(world / "recipe.yaml")), workspace, start="scoer", quiet=True
+        )
 
 
-def test_what_was_saved_in_the_app_outlives_a_run_of_the_original_and_nothing_else_does(world, finished):
+def test_what_was_saved_in_the_app_outlives_a_run_of_the_original_and_nothing_else_does(
+    world, finished
+):
     kept = finished.path / "recipes" / "small.yaml"
     done = lineage.finished(finished, "small")
     chain = Lineage(**{stage: done[stage] for stage in ("sources", "embed", "category", "score")})
     add_selection(finished, "small", "mine", {"k": 4}, chain, done)
-    add_map(finished, "small", "near", {"sample_per_source": 50}, done["embed"], done["sources"], done)
-    kept.write_text(kept.read_text() + "select.once: {k: 3}\n")  # was in the original, and its owner took it out
+    add_map(
+        finished, "small", "near", {"sample_per_source": 50}, done["embed"], done["sources"], done
+    )
+    kept.write_text(
+        kept.read_text() + "select.once: {k: 3}\n"
+    )  # was in the original, and its owner took it out
     plan = make_plan(load_recipe(world / "recipe.yaml"))
     for _ in range(2):
         run_plan(plan, finished, until="sources", quiet=True)
         labels = [instance.label for instance in load_recipe(kept).instances]
-        assert set(labels) - set(load_recipe(world / "recipe.yaml").raw) == {"select.mine", "gap.near"}
+        assert set(labels) - set(load_recipe(world / "recipe.yaml").raw) == {
+            "select.mine",
+            "gap.near",
+        }
     make_plan(load_recipe(kept))
 
 
@@ -137,7 +157,9 @@ def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
     assert states(finished, world / "recipe.yaml")["select.top"] == "done"
 
 
-def test_a_commit_that_was_cut_off_is_finished_and_nothing_is_made_again(world, tmp_path, monkeypatch):
+def test_a_commit_that_was_cut_off_is_finished_and_nothing_is_made_again(
+    world, tmp_path, monkeypatch
+):
     workspace = Workspace.open(tmp_path / "w", create=True)
     plan = make_plan(load_recipe(world / "recipe.yaml"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -159,7 +181,15 @@ def test_a_folder_in_the_artifacts_place_is_refused_before_any_work(world, tmp_p
 
 
 def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
-    command = [sys.executable, "-m", "emt_core.cli.main", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    command = [
+        sys.executable,
+        "-m",
+        "emt_core.cli.main",
+        "run",
+        str(world / "recipe.yaml"),
+        "-w",
+        str(tmp_path / "w"),
+    ]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -169,14 +199,30 @@ def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
 
 
 def test_command_line_ends_with_code_2_and_one_message(world, tmp_path):
-    command = [sys.executable, "-m", "emt_core.cli.main", "run", str(world / "recipe.yaml"), "-w", str(tmp_path / "w")]
+    command = [
+        sys.executable,
+        "-m",
+        "emt_core.cli.main",
+        "run",
+        str(world / "recipe.yaml"),
+        "-w",
+        str(tmp_path / "w"),
+    ]
     done = subprocess.run([*command, "--set", "select.top.kk=5"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "select.top.kk" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_status_prints_json_for_scripts(world, finished):
-    command = [sys.executable, "-m", "emt_core.cli.main", "status", "-w", str(finished.path), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "emt_core.cli.main",
+        "status",
+        "-w",
+        str(finished.path),
+        "--json",
+    ]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert {entry["label"] for entry in found["small"]} >= {"sources", "embed", "score"}
 

@@ -27,7 +27,9 @@ SOURCES = [pool("web", 30_000, no_vector=0.02), robot("arm", 3_000, mean=3.0)]
 def score(workspace: str) -> None:
     """What the killed processes do: the real stage, on what an earlier one left."""
     space = Workspace.open(workspace)
-    made = Made(space, {stage: space.artifacts(stage)[0] for stage in ("sources", "embed", "estimator")})
+    made = Made(
+        space, {stage: space.artifacts(stage)[0] for stage in ("sources", "embed", "estimator")}
+    )
     run_stage(made, "score", CONFIG, runtime=Runtime(workers=0, commit_rows=COMMIT))
 
 
@@ -35,7 +37,9 @@ def score(workspace: str) -> None:
 def test_ten_kills_leave_no_trace(tmp_path):
     # real processes, forked from one that has done the imports: ten times torch would take minutes
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "lance", "safetensors.numpy", "emt_core.run.stage.score"])
+    processes.set_forkserver_preload(
+        ["torch", "lance", "safetensors.numpy", "emt_core.run.stage.score"]
+    )
     made = make_workspace(tmp_path, SOURCES, dim=32)
     run_stage(made, "estimator", EstimatorConfig(max_steps=20))
     parents = {stage: made.artifacts[stage] for stage in ("sources", "embed", "estimator")}
@@ -54,7 +58,9 @@ def test_ten_kills_leave_no_trace(tmp_path):
         while child.is_alive() and len(list(versions.glob("*.manifest"))) < target:
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.02) if target < commits else 0)
-        assert child.is_alive(), f"it ended with {child.exitcode} before the kill at commit {target}"
+        assert child.is_alive(), (
+            f"it ended with {child.exitcode} before the kill at commit {target}"
+        )
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         assert child.exitcode == -signal.SIGKILL
@@ -68,7 +74,9 @@ def test_ten_kills_leave_no_trace(tmp_path):
     assert final.exitcode == 0
     resumed = made.workspace.find("score", key)
     fresh = make_workspace(tmp_path / "fresh", SOURCES, dim=32)
-    whole = run_stage(fresh, "score", CONFIG, parents=parents, runtime=Runtime(workers=0, commit_rows=50_000))
+    whole = run_stage(
+        fresh, "score", CONFIG, parents=parents, runtime=Runtime(workers=0, commit_rows=50_000)
+    )
     got, want = (Table(a.data / "scores.lance").column("logit") for a in (resumed, whole))
     assert np.array_equal(got.view(np.uint32), want.view(np.uint32))  # bit for bit, NaN included
     sweeps = (pd.read_parquet(artifact.data / "sweep.parquet") for artifact in (resumed, whole))

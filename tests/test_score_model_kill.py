@@ -25,17 +25,33 @@ BATCH = 2
 
 
 def plan_of(base: Path, kinds: tuple[str, ...]) -> Plan:
-    source = {"role": "robot", "format": "lerobot", "camera": "observation.images.front", "frames_per_episode": 4}
-    web = {"name": "web", "role": "pool", "format": "llava", "path": "world/web/web.json", "image_root": "images"}
+    source = {
+        "role": "robot",
+        "format": "lerobot",
+        "camera": "observation.images.front",
+        "frames_per_episode": 4,
+    }
+    web = {
+        "name": "web",
+        "role": "pool",
+        "format": "llava",
+        "path": "world/web/web.json",
+        "image_root": "images",
+    }
     recipe = {
         "name": "kills",
         "base": str(base),
         "runtime": {"workers": 0, "batch_size": BATCH},
-        "sources": [web, *({"name": name, "path": f"world/{name}"} | source for name in ("arm", "hand"))],
+        "sources": [
+            web,
+            *({"name": name, "path": f"world/{name}"} | source for name in ("arm", "hand")),
+        ],
         "embed": {"encoder": "fake"},
     }
     recipe |= {f"measure.{kind}": {"kind": kind} | SETTINGS for kind in kinds}
-    return make_plan(build_recipe(recipe | {f"score.{kind}": {"sweep_sample": 20} for kind in kinds}))
+    return make_plan(
+        build_recipe(recipe | {f"score.{kind}": {"sweep_sample": 20} for kind in kinds})
+    )
 
 
 def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> None:
@@ -111,7 +127,9 @@ def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
         child.start()
         while child.is_alive() and len(list(folder.glob(f"{stage}/*.building/{pattern}"))) < target:
             time.sleep(0.002)
-        assert child.pid is not None and child.is_alive(), f"it ended with {child.exitcode} before the kill in {stage}"
+        assert child.pid is not None and child.is_alive(), (
+            f"it ended with {child.exitcode} before the kill in {stage}"
+        )
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         seen.append(sorted(folder.glob(f"{stage}/*.building/{pattern}")))
@@ -128,12 +146,17 @@ def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
     space = Workspace.open(folder)
     (measure,), (score,) = space.artifacts("measure"), space.artifacts("score")
     assert weights(measure) == weights(whole["perplexity measure"])
-    assert measure.metrics == whole["perplexity measure"].metrics and not (measure.data / "checkpoints").exists()
+    assert (
+        measure.metrics == whole["perplexity measure"].metrics
+        and not (measure.data / "checkpoints").exists()
+    )
     assert (
         np.array_equal(bits(score), bits(whole["perplexity score"]))
         and score.metrics == whole["perplexity score"].metrics
     )
-    assert passed(folder) - before == score.rows - committed  # committed rows did not go through the VLM again
+    assert (
+        passed(folder) - before == score.rows - committed
+    )  # committed rows did not go through the VLM again
 
 
 def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch):
@@ -143,7 +166,9 @@ def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch
     monkeypatch.setattr(perplexity, "tune", lambda *a: tuned.append(a) or tune(*a))
     space = Workspace.open(base / "both", create=True)
     building = space.building("measure", whole["delta_perplexity measure"].key)
-    (building / "data" / "checkpoints" / "step-00000001").mkdir(parents=True)  # of a tuning of its own that was killed
+    (building / "data" / "checkpoints" / "step-00000001").mkdir(
+        parents=True
+    )  # of a tuning of its own that was killed
     work(str(base), str(base / "both"), ("perplexity", "delta_perplexity"), 1e9)
     rows = space.artifacts("sources")[0].rows
     assert len(tuned) == 1 and passed(base / "both") == 2 * rows

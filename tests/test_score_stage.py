@@ -57,7 +57,10 @@ def by_hand(made, weight, bias, status="missing_image"):
 
 def all_files(artifact):
     return {
-        str(path.relative_to(artifact.path)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        str(path.relative_to(artifact.path)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
         for path in sorted(artifact.path.rglob("*"))
         if path.is_file()
     }
@@ -71,13 +74,21 @@ def test_logits_match_float64_within_the_stated_bound_and_are_nan_without_a_vect
     exact = x.astype(np.float64) @ weights["weight"].astype(np.float64) + float(weights["bias"][0])
     found = logits(scored)
     assert found.dtype == np.float32 and (np.isnan(found) == ~ok).all() and (~ok).any()
-    assert (np.abs(found - exact) <= error_bound(x, weights["weight"], weights["bias"][0]))[ok].all()
-    assert scored.rows == made.index.rows == scored.metrics["pool"]["rows"] + scored.metrics["robot"]["rows"]
+    assert (np.abs(found - exact) <= error_bound(x, weights["weight"], weights["bias"][0]))[
+        ok
+    ].all()
+    assert (
+        scored.rows
+        == made.index.rows
+        == scored.metrics["pool"]["rows"] + scored.metrics["robot"]["rows"]
+    )
 
 
 def test_bound_holds_where_sums_cancel(tmp_path):
     rng = np.random.default_rng(0)
-    x = (rng.standard_normal((700, 1024)) + 30).astype(np.float16)  # a mean far longer than the spread, as VLMs have
+    x = (rng.standard_normal((700, 1024)) + 30).astype(
+        np.float16
+    )  # a mean far longer than the spread, as VLMs have
     weight = rng.standard_normal(1024).astype(np.float32)
     weight -= weight.mean()
     table = Table(tmp_path / "features.lance")
@@ -85,7 +96,12 @@ def test_bound_holds_where_sums_cancel(tmp_path):
     found = np.concatenate([part for _, part in stream_logits(Features(table), weight, 0.25)])
     exact = x.astype(np.float64) @ weight.astype(np.float64) + 0.25
     assert (np.abs(found - exact) <= error_bound(x, weight, 0.25)).all()
-    assert np.abs(found - exact).max() < 5e-3 < 0.05 < np.abs(x @ weight.astype(np.float16) - exact).max()
+    assert (
+        np.abs(found - exact).max()
+        < 5e-3
+        < 0.05
+        < np.abs(x @ weight.astype(np.float16) - exact).max()
+    )
 
 
 def test_a_value_depends_on_its_row_alone(tmp_path):
@@ -94,7 +110,10 @@ def test_a_value_depends_on_its_row_alone(tmp_path):
 
     rng = np.random.default_rng(1)
     rows = 3 * BLOCK_ROWS + 77
-    x, weight = rng.standard_normal((rows, 48)).astype(np.float16), rng.standard_normal(48).astype(np.float32)
+    x, weight = (
+        rng.standard_normal((rows, 48)).astype(np.float16),
+        rng.standard_normal(48).astype(np.float32),
+    )
     stores = []
     for name, cuts in {"whole": [rows], "parts": [100, 300, 301, 700, rows]}.items():
         table = Table(tmp_path / name)
@@ -116,7 +135,9 @@ def test_features_that_are_not_finite_score_nan(tmp_path):
     x[5], x[300], x[599] = np.nan, np.inf, -np.inf
     table = Table(tmp_path / "features.lance")
     table.append(feature_table(x, [""] * 600))
-    found = np.concatenate([part for _, part in stream_logits(Features(table), np.ones(8, np.float32), 1.0)])
+    found = np.concatenate(
+        [part for _, part in stream_logits(Features(table), np.ones(8, np.float32), 1.0)]
+    )
     assert np.flatnonzero(np.isnan(found)).tolist() == [5, 300, 599]
     assert (found[np.isfinite(found)] == 1.0).all()
 
@@ -134,7 +155,10 @@ def test_two_scores_of_one_embed_live_side_by_side_and_touch_nothing(made, score
 
 
 def test_commit_size_changes_nothing(made, scored):
-    parents = {**made.artifacts, "estimator": made.workspace.find("estimator", scored.manifest["parents"]["estimator"])}
+    parents = {
+        **made.artifacts,
+        "estimator": made.workspace.find("estimator", scored.manifest["parents"]["estimator"]),
+    }
     parents = {stage: parents[stage] for stage in ("sources", "embed", "estimator")}
     again = run_stage(
         made,
@@ -178,7 +202,10 @@ def test_sweep_holds_what_each_cut_would_have(made, scored):
 
 def test_sweep_formulas_against_whole_recomputation():
     rng = np.random.default_rng(3)
-    rows, robots = rng.standard_normal((40, 6)), [rng.standard_normal((30, 6)) + 1, rng.standard_normal((30, 6)) - 1]
+    rows, robots = (
+        rng.standard_normal((40, 6)),
+        [rng.standard_normal((30, 6)) + 1, rng.standard_normal((30, 6)) - 1],
+    )
     both = np.concatenate(robots)
     swept, one = mmd2_sweep(rows, robots, 2.0), mmd2_sweep(rows, [both], 2.0)
     for n in (2, 17, 40):
@@ -195,8 +222,14 @@ def test_sweep_formulas_against_whole_recomputation():
 
 
 def test_weights_of_another_width_or_not_finite_are_named(made):
-    for weight, message in ((np.ones(5), "5 weights, the features 24"), (np.full(24, np.nan), "not finite")):
-        parents = {**{s: made.artifacts[s] for s in ("sources", "embed")}, "estimator": by_hand(made, weight, 0)}
+    for weight, message in (
+        (np.ones(5), "5 weights, the features 24"),
+        (np.full(24, np.nan), "not finite"),
+    ):
+        parents = {
+            **{s: made.artifacts[s] for s in ("sources", "embed")},
+            "estimator": by_hand(made, weight, 0),
+        }
         with pytest.raises(EmtError, match=message):
             run_stage(made, "score", ScoreConfig(), parents=parents)
 

@@ -28,7 +28,11 @@ CATEGORIES = ("spatial", "text", "caption", "robot")
 
 def with_categories(made):
     names = np.array(CATEGORIES)[np.arange(made.index.rows) % 4]
-    put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": ["hand"] * len(names)})})
+    put_artifact(
+        made,
+        "category",
+        {"category.lance": pa.table({"category": names, "rule": ["hand"] * len(names)})},
+    )
     return made
 
 
@@ -42,8 +46,14 @@ def made(tmp_path_factory):
 
 def tables(artifact):
     selection = Table(artifact.data / "selection.lance")
-    reason = np.array([r for b in selection.scan(["reason"]) for r in b.column(0).to_pylist()], object)
-    return reason, selection.column("rank"), pq.read_table(artifact.data / "selected.parquet").to_pandas()
+    reason = np.array(
+        [r for b in selection.scan(["reason"]) for r in b.column(0).to_pylist()], object
+    )
+    return (
+        reason,
+        selection.column("rank"),
+        pq.read_table(artifact.data / "selected.parquet").to_pandas(),
+    )
 
 
 def report_of(artifact):
@@ -54,7 +64,13 @@ def test_the_files_keep_the_contract(made):
     artifact = run_stage(made, "select", SelectConfig(k=300, caps={"source": {"near": 200}}))
     reason, rank, selected = tables(artifact)
     logit = Table(made.artifacts["score"].data / "scores.lance").column("logit")
-    assert len(reason) == len(rank) == made.index.rows == artifact.rows == sum(artifact.metrics["reasons"].values())
+    assert (
+        len(reason)
+        == len(rank)
+        == made.index.rows
+        == artifact.rows
+        == sum(artifact.metrics["reasons"].values())
+    )
     assert ((reason == "") == (rank >= 0)).all() and sorted(rank[rank >= 0]) == list(range(300))
     assert selected.columns.tolist() == ["row", "rank", "logit", "id", "source", "category"]
     assert selected["rank"].tolist() == list(range(300)) == rank[selected.row].tolist()
@@ -63,7 +79,9 @@ def test_the_files_keep_the_contract(made):
     assert selected.id.tolist() == [s.id for s in samples]
     assert selected.source.tolist() == [s.source for s in samples]
     assert selected.category.tolist() == [CATEGORIES[row % 4] for row in selected.row]
-    statuses = np.array([s for b in made.features.table.scan(["status"]) for s in b.column(0).to_pylist()], object)
+    statuses = np.array(
+        [s for b in made.features.table.scan(["status"]) for s in b.column(0).to_pylist()], object
+    )
     is_pool = made.index.is_pool()
     assert (reason[~is_pool] == "robot").all() and "robot" not in reason[is_pool]
     for status in ("missing_image", "text_only"):
@@ -75,7 +93,9 @@ def test_report_tells_before_from_after(made):
     artifact = run_stage(made, "select", SelectConfig(fraction=0.25))
     report, (reason, _, selected) = report_of(artifact), tables(artifact)
     eligible = made.index.is_pool() & made.features.ok()
-    assert report["eligible"] == eligible.sum() and report["asked"] == report["selected"] == len(selected)
+    assert report["eligible"] == eligible.sum() and report["asked"] == report["selected"] == len(
+        selected
+    )
     assert report["asked"] == int(0.25 * eligible.sum() + 0.5)
     for by in ("source", "category"):
         assert report["composition"]["selected"][by] == selected[by].value_counts().to_dict()
@@ -105,7 +125,10 @@ def test_random_and_all_need_no_scores(made):
     drawn = run_stage(made, "select", SelectConfig(strategy="random", k=200, seed=2))
     assert "score" not in drawn.manifest["parents"]
     reason, _, selected = tables(drawn)
-    assert selected.logit.isna().all() and (reason == "not_drawn").sum() == report_of(drawn)["eligible"] - 200
+    assert (
+        selected.logit.isna().all()
+        and (reason == "not_drawn").sum() == report_of(drawn)["eligible"] - 200
+    )
     assert report_of(drawn)["cut_logit"] is None and report_of(drawn)["scores"] == {}
     everything = run_stage(made, "select", SelectConfig(strategy="all"))
     assert report_of(everything)["selected"] == report_of(everything)["eligible"]
@@ -118,7 +141,9 @@ def test_more_than_there_is_takes_all_and_says_so(made):
 
 
 def test_quotas_by_category_with_a_shortfall(made):
-    artifact = run_stage(made, "select", SelectConfig(k=500, quotas={"category": {"spatial": 0.9, "text": 0.1}}))
+    artifact = run_stage(
+        made, "select", SelectConfig(k=500, quotas={"category": {"spatial": 0.9, "text": 0.1}})
+    )
     report = report_of(artifact)
     got = report["composition"]["selected"]["category"]
     assert got["text"] == 50 and got["spatial"] == 450 - report["shortfall"]["spatial"] < 450
@@ -127,7 +152,9 @@ def test_quotas_by_category_with_a_shortfall(made):
 
 def test_excluded_ids_are_left_out_and_text_only_rows_can_be_let_in(made):
     best = tables(run_stage(made, "select", SelectConfig(k=10)))[2].id.tolist()
-    reason, _, selected = tables(run_stage(made, "select", SelectConfig(k=10, exclude=tuple(best[:3]))))
+    reason, _, selected = tables(
+        run_stage(made, "select", SelectConfig(k=10, exclude=tuple(best[:3])))
+    )
     assert selected.id.tolist()[:7] == best[3:] and (reason == "excluded").sum() == 3
     with pytest.raises(EmtError, match="no sample 'web:99999'"):
         run_stage(made, "select", SelectConfig(k=10, exclude=("web:99999",)))
@@ -151,12 +178,16 @@ def test_unknown_names_list_the_known(made, field):
 
 
 def test_a_threshold_above_every_score_says_what_the_best_is(made):
-    with pytest.raises(EmtError, match=r"selection is empty[\s\S]*below_cut[\s\S]*best pool logit is"):
+    with pytest.raises(
+        EmtError, match=r"selection is empty[\s\S]*below_cut[\s\S]*best pool logit is"
+    ):
         run_stage(made, "select", SelectConfig(threshold=1e6))
 
 
 def test_a_pool_with_no_survivors_says_what_removed_how_many(tmp_path):
     sources = [replace(pool("web", 60), no_vector=0.5, text_only=0.5), robot("arm", 20)]
     made = with_categories(make_workspace(tmp_path, sources, dim=8))
-    with pytest.raises(EmtError, match=r"missing_image \d+, robot 20, text_only \d+[\s\S]*no pool row"):
+    with pytest.raises(
+        EmtError, match=r"missing_image \d+, robot 20, text_only \d+[\s\S]*no pool row"
+    ):
         run_stage(made, "select", SelectConfig(strategy="all"))

@@ -12,13 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from emt_core.data.draws import Purpose, at_least, best_rows, falling_keys, gumbel_scores, ordered_rows, random_keys
+from emt_core.data.draws import (
+    Purpose,
+    at_least,
+    best_rows,
+    falling_keys,
+    gumbel_scores,
+    ordered_rows,
+    random_keys,
+)
 from emt_core.errors import EmtError
 from emt_core.recipe.selection import SelectConfig
 from emt_core.selection import Candidates, Preview, decide
 from emt_core.selection.limits import largest_remainder, members_of
 
-SOURCES, CATEGORIES, STATUSES = ("web", "docs", "point", "arm"), ("spatial", "text", "other"), ("", "missing_image")
+SOURCES, CATEGORIES, STATUSES = (
+    ("web", "docs", "point", "arm"),
+    ("spatial", "text", "other"),
+    ("", "missing_image"),
+)
 CELLS = 5
 
 
@@ -76,10 +88,14 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
     if config.strategy == "top":
         order = sorted(eligible, key=lambda row: (-float(c.logit[row]), row))
     elif config.strategy == "random":
-        order = ordered_rows(random_keys(config.seed, np.array(eligible, np.int64), Purpose.RANDOM)).tolist()
+        order = ordered_rows(
+            random_keys(config.seed, np.array(eligible, np.int64), Purpose.RANDOM)
+        ).tolist()
     elif config.strategy == "gumbel":
         drawn = {
-            row: np.float32(float(c.logit[row]) / config.temperature + plain_noise(config.seed, row))
+            row: np.float32(
+                float(c.logit[row]) / config.temperature + plain_noise(config.seed, row)
+            )
             for row in eligible
         }
         order = sorted(eligible, key=lambda row: (-float(drawn[row]), row))
@@ -101,7 +117,9 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
             whole = dict(zip(shares, largest_remainder(list(shares.values()), size), strict=True))
             room.update({("quota", by, name): whole.get(name, 0) for name in names})
     for by in ("source", "category"):
-        room.update({(f"{by}_cap", by, name): most for name, most in getattr(config.caps, by).items()})
+        room.update(
+            {(f"{by}_cap", by, name): most for name, most in getattr(config.caps, by).items()}
+        )
     if config.clusters and config.clusters.most is not None:
         each = math.ceil(config.clusters.most * size / config.clusters.cells)
         room.update({("cluster_cap", "cell", cell): each for cell in range(config.clusters.cells)})
@@ -115,9 +133,15 @@ def plain_decide(c: Candidates, config: SelectConfig) -> tuple[list[int], list[s
             if below or (size is not None and got >= size):
                 reason[row] = reason[row] or after
                 continue
-            groups = {"source": SOURCES[c.source[row]], "category": CATEGORIES[c.category[row]], "cell": c.cell[row]}
+            groups = {
+                "source": SOURCES[c.source[row]],
+                "category": CATEGORIES[c.category[row]],
+                "cell": c.cell[row],
+            }
             mine = [key for key in room if groups[key[1]] == key[2]]
-            mine.sort(key=lambda key: ["quota", "source_cap", "category_cap", "cluster_cap"].index(key[0]))
+            mine.sort(
+                key=lambda key: ["quota", "source_cap", "category_cap", "cluster_cap"].index(key[0])
+            )
             full = next((key for key in mine if room[key] == 0), None)
             if full is not None:
                 reason[row] = full[0]
@@ -144,7 +168,11 @@ def configs(draw) -> SelectConfig:
     }
     size, quotas = {}, {}
     if strategy != "all":
-        kind = draw(st.sampled_from(["k", "fraction", "threshold"] if strategy == "top" else ["k", "fraction"]))
+        kind = draw(
+            st.sampled_from(
+                ["k", "fraction", "threshold"] if strategy == "top" else ["k", "fraction"]
+            )
+        )
         number = {
             "k": st.integers(1, 150),
             "fraction": st.floats(0.01, 1),
@@ -154,7 +182,9 @@ def configs(draw) -> SelectConfig:
         if kind != "threshold" and draw(st.booleans()):
             by, names = draw(st.sampled_from([("source", SOURCES[:3]), ("category", CATEGORIES)]))
             weights = draw(st.dictionaries(st.sampled_from(names), st.integers(1, 9), min_size=1))
-            quotas = {by: {name: weight / sum(weights.values()) for name, weight in weights.items()}}
+            quotas = {
+                by: {name: weight / sum(weights.values()) for name, weight in weights.items()}
+            }
     more = {}
     if strategy == "gumbel":
         more["temperature"] = draw(st.sampled_from([0.01, 0.5, 1.0, 20.0]))
@@ -202,7 +232,11 @@ def test_decision_is_the_plain_loops(config, n, seed, levels, duplicates):
 )
 def test_quotas_are_kept_or_refused_never_left_out(strategy, size, by, share, seed):
     names = {"source": SOURCES[:2], "category": CATEGORIES[:2]}[by]
-    settings = {"strategy": strategy, "quotas": {by: dict(zip(names, (share, 1 - share), strict=True))}, **size}
+    settings = {
+        "strategy": strategy,
+        "quotas": {by: dict(zip(names, (share, 1 - share), strict=True))},
+        **size,
+    }
     try:
         config = SelectConfig(**settings)
     except ValidationError:
@@ -216,7 +250,11 @@ def test_quotas_are_kept_or_refused_never_left_out(strategy, size, by, share, se
 
 
 @settings(max_examples=200, deadline=None)
-@given(config=configs().filter(lambda c: c.plain_top), n=st.integers(1, 160), seed=st.integers(0, 10_000))
+@given(
+    config=configs().filter(lambda c: c.plain_top),
+    n=st.integers(1, 160),
+    seed=st.integers(0, 10_000),
+)
 def test_preview_shows_what_decide_does(config, n, seed):
     candidates = make(n, seed)
     preview = Preview(candidates, include_text_only=config.include_text_only)
@@ -234,12 +272,19 @@ def test_preview_threshold_and_k_are_inverse_up_to_ties():
     preview = Preview(candidates)
     for k in (1, 7, 100, preview.eligible):
         threshold = preview.threshold_of(k)
-        assert preview.k_of(threshold) >= k > preview.k_of(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+        assert (
+            preview.k_of(threshold)
+            >= k
+            > preview.k_of(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+        )
     assert preview.k_of(np.inf) == 0 and preview.k_of(-np.inf) == preview.eligible
     assert preview.totals.sum() == preview.eligible
     inside, outside = preview.rows_near(0.0, 5)
     assert (candidates.logit[inside] >= 0).all() and (candidates.logit[outside] < 0).all()
-    assert np.abs(candidates.logit[inside]).max() <= np.sort(candidates.logit[candidates.logit >= 0])[40]
+    assert (
+        np.abs(candidates.logit[inside]).max()
+        <= np.sort(candidates.logit[candidates.logit >= 0])[40]
+    )
 
 
 def test_keys_sort_every_float_and_ties_by_row():
@@ -249,12 +294,16 @@ def test_keys_sort_every_float_and_ties_by_row():
 
 
 @settings(max_examples=200, deadline=None)
-@given(n=st.integers(0, 80), k=st.integers(1, 90), seed=st.integers(0, 999), levels=st.integers(1, 30))
+@given(
+    n=st.integers(0, 80), k=st.integers(1, 90), seed=st.integers(0, 999), levels=st.integers(1, 30)
+)
 def test_best_rows_are_the_first_of_the_whole_order(n, k, seed, levels):
     rng = np.random.default_rng(seed)
     logit = (rng.integers(-levels, levels, n) / 4).astype(np.float32)
     logit[rng.random(n) < 0.3] = -np.inf
-    whole = sorted((row for row in range(n) if logit[row] > -np.inf), key=lambda row: (-logit[row], row))
+    whole = sorted(
+        (row for row in range(n) if logit[row] > -np.inf), key=lambda row: (-logit[row], row)
+    )
     assert best_rows(logit, k).tolist() == whole[:k]
 
 
@@ -265,9 +314,14 @@ def test_random_draw_is_seeded_nested_and_uniform():
     half = rows[rows % 2 == 0]
     assert (ordered_rows(random_keys(3, half, purpose)) == order[order % 2 == 0]).all()
     assert (ordered_rows(random_keys(4, rows, purpose)) != order).mean() > 0.99
-    drawn = np.bincount(np.concatenate([ordered_rows(random_keys(s, rows, purpose), 2000) for s in range(200)]) // 1000)
+    drawn = np.bincount(
+        np.concatenate([ordered_rows(random_keys(s, rows, purpose), 2000) for s in range(200)])
+        // 1000
+    )
     expected = 200 * 2000 / 20
-    assert ((drawn - expected) ** 2 / expected).sum() < 45.3  # chi-squared, 19 degrees of freedom, p = 0.0006
+    assert (
+        (drawn - expected) ** 2 / expected
+    ).sum() < 45.3  # chi-squared, 19 degrees of freedom, p = 0.0006
 
 
 @pytest.mark.parametrize(("one", "other"), combinations(Purpose, 2))
@@ -275,7 +329,9 @@ def test_random_draw_is_seeded_nested_and_uniform():
 def test_draws_for_two_purposes_are_independent_with_one_seed(one, other, seed):
     """Of 20,000 rows the two lowest quarters share a sixteenth, as two draws by chance do (hypergeometric)."""
     rows = np.arange(20_000)
-    first, second = (ordered_rows(random_keys(seed, rows, purpose), 5000) for purpose in (one, other))
+    first, second = (
+        ordered_rows(random_keys(seed, rows, purpose), 5000) for purpose in (one, other)
+    )
     shared = len(np.intersect1d(first, second))
     deviation = (5000 * 0.25 * 0.75 * 15_000 / 19_999) ** 0.5
     assert abs(shared - 1250) < 5 * deviation
@@ -306,7 +362,9 @@ def test_largest_remainder_keeps_the_sum():
 def test_members_of_few_and_of_many_groups(groups):
     code = np.random.default_rng(0).integers(-1, 50, 3000).astype(np.int32)
     found = members_of(code, groups)
-    assert [rows.tolist() for rows in found] == [np.flatnonzero(code == group).tolist() for group in groups]
+    assert [rows.tolist() for rows in found] == [
+        np.flatnonzero(code == group).tolist() for group in groups
+    ]
 
 
 def test_quota_that_cannot_be_filled_is_a_shortfall_and_k_beyond_the_pool_takes_all():
@@ -322,5 +380,7 @@ def test_quota_that_cannot_be_filled_is_a_shortfall_and_k_beyond_the_pool_takes_
 @pytest.mark.parametrize("field", ["caps", "quotas"])
 def test_unknown_group_is_named_with_the_known(field):
     config = SelectConfig(k=5, **{field: {"source": {"wbe": 1}}})
-    with pytest.raises(EmtError, match=rf"{field}\.source names 'wbe'[\s\S]*known: web, docs, point$"):
+    with pytest.raises(
+        EmtError, match=rf"{field}\.source names 'wbe'[\s\S]*known: web, docs, point$"
+    ):
         decide(make(50, 0), config)

@@ -46,7 +46,8 @@ def names(space: Workspace) -> list[str]:
 
 def hand(**more) -> LlavaSource:
     return build_source(
-        "llava", {"name": "more", "role": "pool", "path": "web/web.json", "image_root": "images", **more}
+        "llava",
+        {"name": "more", "role": "pool", "path": "web/web.json", "image_root": "images", **more},
     )
 
 
@@ -61,16 +62,35 @@ def test_every_format_has_all_its_fields_with_their_own_words():
         assert list(fields)[:3] == ["name", "role", "path"]
         assert list(fields)[-2:] == ["limit", "max_pixels"]
     kinds = {field.name: field.kind for field in fields_of("hf")}
-    assert (kinds["streaming"], kinds["meta"], kinds["role"], kinds["limit"]) == ("flag", "list", "choice", "number")
+    assert (kinds["streaming"], kinds["meta"], kinds["role"], kinds["limit"]) == (
+        "flag",
+        "list",
+        "choice",
+        "number",
+    )
 
 
 def test_a_form_becomes_settings_and_empty_fields_their_defaults():
     found = build_source(
         "parquet",
-        {"name": " p ", "role": "pool", "path": "x", "question": "", "answer": None, "meta": "a, b,", "limit": None},
+        {
+            "name": " p ",
+            "role": "pool",
+            "path": "x",
+            "question": "",
+            "answer": None,
+            "meta": "a, b,",
+            "limit": None,
+        },
     )
     assert (found.name, found.meta, found.question, found.limit) == ("p", ("a", "b"), None, None)
-    assert plain(found) == {"name": "p", "role": "pool", "format": "parquet", "path": "x", "meta": ["a", "b"]}
+    assert plain(found) == {
+        "name": "p",
+        "role": "pool",
+        "format": "parquet",
+        "path": "x",
+        "meta": ["a", "b"],
+    }
     assert parse_source(plain(found)) == found
 
 
@@ -80,8 +100,16 @@ def test_a_form_becomes_settings_and_empty_fields_their_defaults():
         ("llava", {"role": "pool", "path": "x"}, "Name is needed"),
         ("llava", {"name": "a b", "role": "pool", "path": "x"}, "name: a source's name is"),
         ("lerobot", {"name": "a", "role": "robot", "path": "x"}, "Camera is needed"),
-        ("llava", {"name": "a", "role": "pool", "path": "x", "limit": 0}, "limit: Input should be greater"),
-        ("parquet", {"name": "a", "role": "pool", "path": "x", "text": "t", "question": "q"}, "give one of"),
+        (
+            "llava",
+            {"name": "a", "role": "pool", "path": "x", "limit": 0},
+            "limit: Input should be greater",
+        ),
+        (
+            "parquet",
+            {"name": "a", "role": "pool", "path": "x", "text": "t", "question": "q"},
+            "give one of",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_by_field(format_, values, says):
@@ -115,7 +143,10 @@ def test_refusals_change_nothing(space):
     with pytest.raises(EmtError, match="no list of sources"):
         put_source(space, "small", hand(), label="sources.other")
     viewing = Workspace(space.path, read_only=True)
-    for refused in (lambda: put_source(viewing, "small", hand()), lambda: remove_source(viewing, "small", "web")):
+    for refused in (
+        lambda: put_source(viewing, "small", hand()),
+        lambda: remove_source(viewing, "small", "web"),
+    ):
         with pytest.raises(EmtError, match="viewing only"):
             refused()
     assert (space.path / "recipes" / "small.yaml").read_bytes() == before
@@ -123,7 +154,11 @@ def test_refusals_change_nothing(space):
 
 def test_the_last_source_stays_and_an_arm_keeps_its_source(space):
     path = space.path / "recipes" / "small.yaml"
-    path.write_text(yaml.safe_dump(kept(space) | {"arms": {"short": {"sources.hand.limit": 1}}}, sort_keys=False))
+    path.write_text(
+        yaml.safe_dump(
+            kept(space) | {"arms": {"short": {"sources.hand.limit": 1}}}, sort_keys=False
+        )
+    )
     with pytest.raises(EmtError, match="no entry named 'hand'"):
         remove_source(space, "small", "hand")
     remove_source(space, "small", "arm")
@@ -141,7 +176,9 @@ def test_changes_are_told_apart(space):
     found = changes(recipe_sources(build_recipe(kept(space)), "sources"), read)
     assert (found.added, found.changed, found.removed) == (("more",), ("web",), ("arm",))
     assert found.sentence == "1 added (more), 1 changed (web), 1 removed (arm)"
-    assert changes([parse_source(read[1]), parse_source(read[0]), parse_source(read[2])], read).reordered
+    assert changes(
+        [parse_source(read[1]), parse_source(read[0]), parse_source(read[2])], read
+    ).reordered
 
 
 def test_a_look_counts_the_first_rows_in_a_process_of_its_own(world):
@@ -170,9 +207,16 @@ def test_rejects_are_read_by_the_page(tmp_path):
     path = tmp_path / "rejects.jsonl"
     entries = [
         {"id": f"{s}:{n}", "source": s, "row": n, "own_id": "", "reason": r, "detail": f"ü {n}"}
-        for s, r, n in [("a", "no_answer", 1), ("a", "missing_image", 4), ("b", "no_answer", 0), ("a", "no_answer", 9)]
+        for s, r, n in [
+            ("a", "no_answer", 1),
+            ("a", "missing_image", 4),
+            ("b", "no_answer", 0),
+            ("a", "no_answer", 9),
+        ]
     ]
-    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8"
+    )
     log = read_rejects(path)
     assert log.complete
     assert [e["row"] for e in log.read(log.matching("a"))] == [1, 4, 9]
@@ -187,7 +231,8 @@ def test_rejects_are_read_by_the_page(tmp_path):
 
 def test_robot_settings_survive_the_round_trip():
     found = build_source(
-        "lerobot", {"name": "r", "role": "robot", "path": "r", "camera": CAMERA, "frames_per_episode": 3}
+        "lerobot",
+        {"name": "r", "role": "robot", "path": "r", "camera": CAMERA, "frames_per_episode": 3},
     )
     assert isinstance(found, LeRobotSource)
     assert plain(found)["frames_per_episode"] == 3

@@ -21,13 +21,21 @@ from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Workspace, read_json
 
-ARM = {"name": "arm", "role": "robot", "format": "lerobot", "path": "set", "camera": "observation.images.front"}
+ARM = {
+    "name": "arm",
+    "role": "robot",
+    "format": "lerobot",
+    "path": "set",
+    "camera": "observation.images.front",
+}
 WEB = {"name": "web", "role": "pool", "format": "llava", "path": "web.json"}
 
 
 def write_recipe(folder: Path, *sources: dict, **runtime) -> Path:
     runtime = {"workers": 0, **runtime}
-    return write_json(folder / "mine.yaml", {"name": "mine", "runtime": runtime, "sources": list(sources)})
+    return write_json(
+        folder / "mine.yaml", {"name": "mine", "runtime": runtime, "sources": list(sources)}
+    )
 
 
 def run(folder: Path, *sources: dict, **runtime):
@@ -39,7 +47,10 @@ def run(folder: Path, *sources: dict, **runtime):
 def write_pool(folder: Path, rows: int) -> None:
     """Every tenth row is text only, every seventh has a missing image, row 3 three images."""
     save_pictures(folder, [f"{n}.png" for n in range(5)])
-    out = [llava_row(None if n % 10 == 0 else "gone.png" if n % 7 == 0 else f"{n % 5}.png", id=n) for n in range(rows)]
+    out = [
+        llava_row(None if n % 10 == 0 else "gone.png" if n % 7 == 0 else f"{n % 5}.png", id=n)
+        for n in range(rows)
+    ]
     out[3] = llava_row(["0.png", "1.png", "2.png"], id=3)
     write_json(folder / "web.json", out)
 
@@ -47,7 +58,11 @@ def write_pool(folder: Path, rows: int) -> None:
 def contents(artifact) -> tuple:
     index = Index(artifact)
     table = index.table.take(range(index.rows)).to_pylist()
-    return table, (artifact.data / "rejects.jsonl").read_text(), read_json(artifact.data / "sources.json")
+    return (
+        table,
+        (artifact.data / "rejects.jsonl").read_text(),
+        read_json(artifact.data / "sources.json"),
+    )
 
 
 def test_pool_and_robot_become_one_index(tmp_path):
@@ -60,11 +75,24 @@ def test_pool_and_robot_become_one_index(tmp_path):
     assert (web.role, web.start, web.stop) == ("pool", 0, 100 - len(gone))
     assert (arm.role, arm.start, arm.stop) == ("robot", web.stop, web.stop + 24)
     facts = web.facts
-    assert facts["seen"] == 100 and facts["kept"] == web.rows and facts["rejects"] == {"missing_image": len(gone)}
-    assert facts["text_only"] == 10 and facts["multi_image"] == 1 and facts["bytes"] > 0 and len(facts["digest"]) == 32
+    assert (
+        facts["seen"] == 100
+        and facts["kept"] == web.rows
+        and facts["rejects"] == {"missing_image": len(gone)}
+    )
+    assert (
+        facts["text_only"] == 10
+        and facts["multi_image"] == 1
+        and facts["bytes"] > 0
+        and len(facts["digest"]) == 32
+    )
     assert web.root == tmp_path and artifact.rows == index.rows
     rejects = [json.loads(line) for line in (artifact.data / "rejects.jsonl").open()]
-    assert [r["row"] for r in rejects] == gone and rejects[0]["id"] == "web:7" and rejects[0]["own_id"] == "7"
+    assert (
+        [r["row"] for r in rejects] == gone
+        and rejects[0]["id"] == "web:7"
+        and rejects[0]["own_id"] == "7"
+    )
     assert index.row_of("web:8") == 7 and index.samples([7])[0].row == 8
     assert index.samples([arm.start])[0].episode == 0
 
@@ -90,7 +118,9 @@ def test_workers_and_commit_size_change_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("emt_core.data.images.check.INLINE_ROWS", 0)
     monkeypatch.setattr("emt_core.data.images.check.BATCH_ROWS", 64)
     artifact = run(tmp_path / "b", WEB, workers=2, commit_rows=50)
-    assert len(list(artifact.data.glob("index.lance/data/*"))) == 1, "what many commits left is gathered"
+    assert len(list(artifact.data.glob("index.lance/data/*"))) == 1, (
+        "what many commits left is gathered"
+    )
     table, rejects, facts = contents(artifact)
     assert table == expected[0] and rejects == expected[1]
     same = {"root", "bytes", "digest"}
@@ -145,7 +175,11 @@ def test_a_disk_that_is_full_at_the_commit_costs_no_row_and_doubles_none(tmp_pat
     monkeypatch.setattr(Workspace, "commit", written)
     artifact = run(tmp_path, *two)
     assert contents(artifact) == expected
-    assert sorted(path.name for path in artifact.data.iterdir()) == ["index.lance", "rejects.jsonl", "sources.json"]
+    assert sorted(path.name for path in artifact.data.iterdir()) == [
+        "index.lance",
+        "rejects.jsonl",
+        "sources.json",
+    ]
 
 
 def test_kill_9_and_resume(tmp_path):
@@ -172,10 +206,15 @@ def test_empty_source_and_no_survivors(tmp_path):
     with pytest.raises(EmtError, match="source 'web' is empty"):
         run(tmp_path, WEB)
     write_json(tmp_path / "web.json", [llava_row("gone.png"), llava_row("../out.png")])
-    with pytest.raises(EmtError, match="no row of source 'web' survives: missing_image 1, bad_path 1") as caught:
+    with pytest.raises(
+        EmtError, match="no row of source 'web' survives: missing_image 1, bad_path 1"
+    ) as caught:
         run(tmp_path, WEB)
     assert "rejects.jsonl" in caught.value.remedy
-    files = [path.read_text().splitlines() for path in tmp_path.glob("ws/sources/*.building/data/rejects.jsonl")]
+    files = [
+        path.read_text().splitlines()
+        for path in tmp_path.glob("ws/sources/*.building/data/rejects.jsonl")
+    ]
     assert sorted(map(len, files)) == [0, 2]  # the empty source's, and every reject of this one
 
 

@@ -35,7 +35,9 @@ def test_finishing_keeps_rows_and_order_and_drops_the_rest(appended):
     files = [path for path in table.path.rglob("*") if path.is_file()]
     assert versions(table) == 40 and len(files) >= 80
     table.finish()
-    assert versions(table) == 1 and len([path for path in table.path.rglob("*") if path.is_file()]) < 6
+    assert (
+        versions(table) == 1 and len([path for path in table.path.rglob("*") if path.is_file()]) < 6
+    )
     for one in (table, Table(table.path)):
         found, status = read(one)
         assert (found == vectors).all() and status == [str(row // 7) for row in range(280)]

@@ -28,7 +28,11 @@ from emt_core.workspace.table import Table
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    sources = [pool("web", 600, no_vector=0.1), pool("near", 300, mean=3.0), robot("arm", 160, mean=5.0)]
+    sources = [
+        pool("web", 600, no_vector=0.1),
+        pool("near", 300, mean=3.0),
+        robot("arm", 160, mean=5.0),
+    ]
     made = make_workspace(tmp_path_factory.mktemp("ws"), sources, dim=8, seed=1)
     names = ["caption"] * made.index.rows
     put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": names})})
@@ -64,7 +68,8 @@ def test_a_rows_noise_is_its_own():
     logit = np.zeros(1000, np.float32)
     whole = gumbel_scores(logit, rows, temperature=1, seed=5)
     parts = [
-        gumbel_scores(logit[p], rows[p], temperature=1, seed=5) for p in (slice(0, 7), slice(7, 400), slice(400, None))
+        gumbel_scores(logit[p], rows[p], temperature=1, seed=5)
+        for p in (slice(0, 7), slice(7, 400), slice(400, None))
     ]
     assert (np.concatenate(parts) == whole).all()
     assert (gumbel_scores(logit, rows, temperature=1, seed=6) != whole).all()
@@ -87,7 +92,10 @@ def test_a_random_share_is_drawn_from_what_the_cut_left(made):
     rows, _, report = selected(made, k=200, random_share=0.2)
     assert (rows[:160] == top).all() and len(set(rows.tolist())) == 200
     scores = report["scores"]["selected"]
-    assert scores["quantiles"]["0.01"] < selected(made, k=200)[2]["scores"]["selected"]["quantiles"]["0.01"]
+    assert (
+        scores["quantiles"]["0.01"]
+        < selected(made, k=200)[2]["scores"]["selected"]["quantiles"]["0.01"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +118,9 @@ def spread_pool(tmp_path_factory):
 
 
 @pytest.mark.parametrize("strategy", ["gumbel", "random"])
-def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of(spread_pool, strategy):
+def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of(
+    spread_pool, strategy
+):
     """The report's figures with the draw's own seed lie among those with other seeds, which the draw cannot know."""
     candidates, features = spread_pool
     config = SelectConfig(strategy=strategy, k=6000, seed=0)
@@ -118,13 +128,16 @@ def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of
     assert len(decision.rows) > 2 * SAMPLE_ROWS
 
     def figures(seed):
-        report = selection_report(decision, candidates, features, config.model_copy(update={"seed": seed}))
+        report = selection_report(
+            decision, candidates, features, config.model_copy(update={"seed": seed})
+        )
         return [report["mmd2_to_robot"]["all"]["after"], report["diversity"]["after"]]
 
     others = np.array([figures(seed) for seed in range(1, 7)])
     assert (np.abs(figures(0) - others.mean(axis=0)) < 5 * others.std(axis=0, ddof=1)).all()
     before, after = (
-        ordered_rows(random_keys(0, rows, Purpose.REPORT), SAMPLE_ROWS) for rows in (np.arange(24_000), decision.rows)
+        ordered_rows(random_keys(0, rows, Purpose.REPORT), SAMPLE_ROWS)
+        for rows in (np.arange(24_000), decision.rows)
     )
     assert len(np.intersect1d(before, after)) < SAMPLE_ROWS / 2
 
@@ -132,7 +145,9 @@ def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of
 def test_the_rows_that_trust_looks_at_are_not_the_lowest_of_the_measure_random(made):
     rows = ordered_rows(random_keys(0, np.arange(20_000), Purpose.TRUST), 2000)
     index = SimpleNamespace(rows=20_000)
-    ((_, score),) = random_scores(MeasureConfig(kind="random", seed=0), SimpleNamespace(index=index), Path(), 0)
+    ((_, score),) = random_scores(
+        MeasureConfig(kind="random", seed=0), SimpleNamespace(index=index), Path(), 0
+    )
     assert abs(score[rows].mean() - 0.5) < 5 * (1 / 12 / 2000) ** 0.5
     assert abs(score.mean() - 0.5) < 0.02
 
@@ -190,7 +205,9 @@ def test_cells_are_nearest_centres_and_spread_the_selection(made):
 def test_near_duplicates_are_what_the_double_loop_finds(tmp_path):
     rng = np.random.default_rng(0)
     base = rng.standard_normal((60, 6))
-    x = np.concatenate([base, base[:25] + rng.normal(0, 0.05, (25, 6)), base[:5]]).astype(np.float16)
+    x = np.concatenate([base, base[:25] + rng.normal(0, 0.05, (25, 6)), base[:5]]).astype(
+        np.float16
+    )
     table = Table(tmp_path / "f")
     table.append(feature_table(x, [""] * 90))
     order = rng.permutation(90)[:80]
@@ -217,15 +234,23 @@ def test_a_cell_too_large_is_compared_in_parts_that_k_means_makes(tmp_path, monk
     rng = np.random.default_rng(1)
     base = np.repeat(rng.standard_normal((200, 16)), 30, axis=0)
     x = rng.permutation(base + rng.normal(0, 0.02, base.shape))
-    features, order, cell = store(tmp_path / "f", x, 6000), rng.permutation(6000), np.zeros(6000, np.int32)
+    features, order, cell = (
+        store(tmp_path / "f", x, 6000),
+        rng.permutation(6000),
+        np.zeros(6000, np.int32),
+    )
     whole, unsplit = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=6000)
     assert 5500 < whole.sum() < 5900 and not unsplit
 
     read, take = [], Features.take
-    monkeypatch.setattr(Features, "take", lambda self, rows: read.append(len(rows)) or take(self, rows))
+    monkeypatch.setattr(
+        Features, "take", lambda self, rows: read.append(len(rows)) or take(self, rows)
+    )
     monkeypatch.setattr(clusters, "READ_ROWS", 500)
     done = []
-    found, split = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=700, advance=done.append)
+    found, split = near_duplicates(
+        features, order, cell, cosine=0.99, seed=0, cell_rows=700, advance=done.append
+    )
     assert not (found & ~whole).any() and found.sum() > 0.99 * whole.sum()
     assert [(s.cell, s.rows, s.best_only) for s in split] == [(0, 6000, 0)] and split[0].parts > 9
     assert max(read) == 500 and sum(done) == 6000
@@ -245,7 +270,12 @@ def test_copies_that_no_k_means_takes_apart_are_compared_with_the_best(tmp_path)
     x[100:] = x[0]
     order = np.random.default_rng(3).permutation(3000)
     found, split = near_duplicates(
-        store(tmp_path / "f", x, 3000), order, np.zeros(3000, np.int32), cosine=0.9999, seed=0, cell_rows=64
+        store(tmp_path / "f", x, 3000),
+        order,
+        np.zeros(3000, np.int32),
+        cosine=0.9999,
+        seed=0,
+        cell_rows=64,
     )
     copies = [row for row in order if row == 0 or row >= 100]
     assert found[copies].tolist() == [False] + [True] * (len(copies) - 1)
@@ -253,7 +283,9 @@ def test_copies_that_no_k_means_takes_apart_are_compared_with_the_best(tmp_path)
 
 
 def test_near_duplicates_leave_with_their_reason(made):
-    rows, reason, report = selected(made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95})
+    rows, reason, report = selected(
+        made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95}
+    )
     assert (reason == "near_duplicate").sum() == report["reasons"]["near_duplicate"] > 0
     best, _, _ = selected(made, k=1)
     assert rows[0] == best[0] and report["eligible"] == selected(made, k=1)[2]["eligible"]
@@ -262,9 +294,13 @@ def test_near_duplicates_leave_with_their_reason(made):
 
 def test_the_report_names_the_cells_that_were_split(made, monkeypatch):
     monkeypatch.setattr(select, "CELL_ROWS", 100)
-    _, _, report = selected(made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95})
+    _, _, report = selected(
+        made, k=300, clusters={"cells": 4, "most": None, "duplicate_cosine": 0.95}
+    )
     said = report["near_duplicates"]
-    assert said["cell_rows"] == 100 and all(s["rows"] > 100 and s["parts"] > 1 for s in said["split_cells"])
+    assert said["cell_rows"] == 100 and all(
+        s["rows"] > 100 and s["parts"] > 1 for s in said["split_cells"]
+    )
     assert len(said["split_cells"]) >= 2
 
 
@@ -283,7 +319,10 @@ def test_selections_that_keep_near_duplicates_keep_their_keys():
         ({"strategy": "random", "k": 5, "random_share": 0.5}, "random_share goes with"),
         ({"threshold": 0.0, "clusters": {"cells": 5}}, "share of a fixed number"),
         ({"threshold": 0.0, "quotas": {"source": {"web": 1.0}}}, "k or fraction, not threshold"),
-        ({"strategy": "all", "quotas": {"source": {"web": 1.0}}}, "k or fraction, not strategy 'all'"),
+        (
+            {"strategy": "all", "quotas": {"source": {"web": 1.0}}},
+            "k or fraction, not strategy 'all'",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(config, message):

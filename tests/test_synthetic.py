@@ -12,7 +12,10 @@ from emt_core.data.index import SCHEMA, to_record
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    sources = [pool("web", 40, no_vector=0.2, text_only=0.2, images=True), ("arm", "robot", 20, 3.0)]
+    sources = [
+        pool("web", 40, no_vector=0.2, text_only=0.2, images=True),
+        ("arm", "robot", 20, 3.0),
+    ]
     return make_workspace(tmp_path_factory.mktemp("ws"), sources, dim=8, seed=3)
 
 
@@ -43,6 +46,9 @@ def test_images_lie_where_the_references_say(made):
 
 def test_same_seed_same_features(made, tmp_path):
     again = make_workspace(
-        tmp_path, [pool("web", 40, no_vector=0.2, text_only=0.2), robot("arm", 20, mean=3.0)], dim=8, seed=3
+        tmp_path,
+        [pool("web", 40, no_vector=0.2, text_only=0.2), robot("arm", 20, mean=3.0)],
+        dim=8,
+        seed=3,
     )
     np.testing.assert_array_equal(again.features.take(range(60)), made.features.take(range(60)))

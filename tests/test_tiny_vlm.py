@@ -17,7 +17,9 @@ from demo.grounding_loss import LABELS, GroundingLoss, cell_targets
 from demo.probe import KINDS, Answerer, correct, named, questions
 
 MODEL = Path(__file__).parents[1] / "assets" / "tiny_vlm"
-drawn = pytest.mark.skipif(not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md")
+drawn = pytest.mark.skipif(
+    not fonts_available(), reason="drawing needs the Debian fonts of docs/tiny_vlm.md"
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,13 @@ def answerer() -> Answerer:
 def test_the_folder_is_small_and_holds_no_code() -> None:
     files = sorted(p.name for p in MODEL.iterdir())
     assert sum(p.stat().st_size for p in MODEL.iterdir()) <= 9_000_000
-    assert "model.safetensors" in files and not [f for f in files if f.endswith((".py", ".bin", ".pt", ".pkl"))]
+    assert "model.safetensors" in files and not [
+        f for f in files if f.endswith((".py", ".bin", ".pt", ".pkl"))
+    ]
     config = json.loads((MODEL / "config.json").read_text())
-    assert config["architectures"] == ["InternVLForConditionalGeneration"] and "auto_map" not in config
+    assert (
+        config["architectures"] == ["InternVLForConditionalGeneration"] and "auto_map" not in config
+    )
 
 
 def test_it_loads_as_a_plain_internvl_and_answers(answerer: Answerer) -> None:
@@ -56,10 +62,20 @@ def test_it_loads_as_a_plain_internvl_and_answers(answerer: Answerer) -> None:
     inputs = answerer.processor.apply_chat_template(
         chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    assert inputs["pixel_values"].shape == (1, 3, 112, 112)  # one tile, though nobody said crop_to_patches=False
-    assert int((inputs["input_ids"] == answerer.model.config.image_token_id).sum()) == tiny_vlm.IMAGE_TOKENS
+    assert inputs["pixel_values"].shape == (
+        1,
+        3,
+        112,
+        112,
+    )  # one tile, though nobody said crop_to_patches=False
+    assert (
+        int((inputs["input_ids"] == answerer.model.config.image_token_id).sum())
+        == tiny_vlm.IMAGE_TOKENS
+    )
     out = answerer.model.generate(**inputs, max_new_tokens=24, do_sample=False)
-    text = answerer.processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    text = answerer.processor.decode(
+        out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     assert len(text.split()) >= 3
 
 
@@ -87,7 +103,11 @@ def test_tokenizer_round_trip(tok, text: str) -> None:
 
 
 def test_text_to_read_and_coordinates_are_spelled(tok) -> None:
-    assert len(tok("ZQXJ").input_ids) == 4 and len(tok("TOTAL").input_ids) == 5 and len(tok("1234").input_ids) == 4
+    assert (
+        len(tok("ZQXJ").input_ids) == 4
+        and len(tok("TOTAL").input_ids) == 5
+        and len(tok("1234").input_ids) == 4
+    )
     assert tok.tokenize("(0.42") == ["(", "0.", "4", "2"]
     assert len(tok.tokenize(" gripper")) == 1  # robot words have tokens of their own
 
@@ -103,25 +123,45 @@ def test_packing_equals_separate_sequences(tok) -> None:
     images = rng.integers(0, 256, size=(2, 112, 112, 3), dtype=np.uint8)
     asked = [
         [("Point to the cup.", "(0.42, 0.77)"), ("What is written here?", "PORT 7")],
-        [("Describe the image.", "A photo of a dog and a key."), ("Count the dogs.", "1"), ("Is it red?", "no")],
+        [
+            ("Describe the image.", "A photo of a dog and a key."),
+            ("Count the dogs.", "1"),
+            ("Is it red?", "no"),
+        ],
     ]
     packer = packing.Packer(tok)
-    packed = packer.pack([[packer.segment(q, a) for q, a in group] for group in asked], [False, False])
-    batch = Batch(images=images, packed=packed, cells=[], kinds=[], gaze=np.empty(0, dtype=np.int64))
+    packed = packer.pack(
+        [[packer.segment(q, a) for q, a in group] for group in asked], [False, False]
+    )
+    batch = Batch(
+        images=images, packed=packed, cells=[], kinds=[], gaze=np.empty(0, dtype=np.int64)
+    )
     with torch.no_grad():
         packed_pass = answer_losses(model, batch, packer.image_start)
     losses, weights = packed_pass.losses, packed_pass.weights
     single, lengths = [], []
     for image, group in zip(images, asked, strict=True):
         for question, answer in group:
-            chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+            chat = [
+                {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+            ]
             prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
-            inputs = processor(text=prompt + answer + "<|im_end|>", images=Image.fromarray(image), return_tensors="pt")
-            start = processor(text=prompt, images=Image.fromarray(image), return_tensors="pt")["input_ids"].shape[1]
+            inputs = processor(
+                text=prompt + answer + "<|im_end|>",
+                images=Image.fromarray(image),
+                return_tensors="pt",
+            )
+            start = processor(text=prompt, images=Image.fromarray(image), return_tensors="pt")[
+                "input_ids"
+            ].shape[1]
             with torch.no_grad():
                 logits = model(**inputs).logits[0]
             ids = inputs["input_ids"][0]
-            single.append(torch.nn.functional.cross_entropy(logits[start - 1 : -1], ids[start:], reduction="none"))
+            single.append(
+                torch.nn.functional.cross_entropy(
+                    logits[start - 1 : -1], ids[start:], reduction="none"
+                )
+            )
             lengths.append(len(ids) - start)
     torch.testing.assert_close(losses, torch.cat(single), atol=2e-4, rtol=1e-3)
     expected = torch.cat([torch.full((n,), n**-0.5) for n in lengths])
@@ -135,10 +175,14 @@ def test_a_chained_conversation_equals_the_chat_template(tok) -> None:
     chat = []
     for i, (q, a) in enumerate(turns):
         content = [{"type": "text", "text": q}]
-        chat.append({"role": "user", "content": [{"type": "image"}, *content] if i == 0 else content})
+        chat.append(
+            {"role": "user", "content": [{"type": "image"}, *content] if i == 0 else content}
+        )
         chat.append({"role": "assistant", "content": [{"type": "text", "text": a}]})
     text = tiny_vlm.processor(tok)(
-        text=tok.apply_chat_template(chat, tokenize=False), images=Image.new("RGB", (112, 112)), return_tensors="pt"
+        text=tok.apply_chat_template(chat, tokenize=False),
+        images=Image.new("RGB", (112, 112)),
+        return_tensors="pt",
     )["input_ids"][0]
     length = packed.input_ids.shape[1]
     assert packed.input_ids[0].tolist() == text[:length].tolist()
@@ -150,7 +194,12 @@ def test_a_chained_conversation_equals_the_chat_template(tok) -> None:
 
 def test_grounding_targets_name_the_cell_of_the_mark() -> None:
     pairs = cell_targets([["red star", 0.99, 0.0], ["hammer", 0.5, 0.5], ["Q", 0.0, 1.0]])
-    assert [(int(c), LABELS[n]) for c, n in pairs] == [(6, "red"), (6, "star"), (24, "hammer"), (42, "Q")]
+    assert [(int(c), LABELS[n]) for c, n in pairs] == [
+        (6, "red"),
+        (6, "star"),
+        (24, "hammer"),
+        (42, "Q"),
+    ]
     loss = GroundingLoss(8)
     with torch.no_grad():
         loss.head.weight.zero_()
@@ -165,7 +214,9 @@ def test_grounding_targets_name_the_cell_of_the_mark() -> None:
 def test_gaze_follows_the_target_the_letters_and_the_coordinates(tok) -> None:
     marks = [["hammer", 0.5, 0.5], ["P", 0.1, 0.1], ["O", 0.3, 0.1], ["7", 0.1, 0.9]]
     length = len(tok("(0.50, 0.50)<|im_end|>").input_ids)
-    assert answer_gaze("point", "Point to it.", "(0.50, 0.50)", marks, length).tolist() == [24] * (length - 1) + [-1]
+    assert answer_gaze("point", "Point to it.", "(0.50, 0.50)", marks, length).tolist() == [24] * (
+        length - 1
+    ) + [-1]
     assert answer_gaze("spatial", "What is at (0.10, 0.95)?", "star", marks, 2).tolist() == [42, -1]
     assert answer_gaze("spatial", "Is it red?", "no", marks, 2).tolist() == [-1, -1]
     read = "PO 7"
@@ -179,7 +230,9 @@ def test_gaze_loss_is_the_attention_paid_by_the_head_in_charge() -> None:
     attention = torch.full((3, 4, 49), 1e-9)
     attention[0, HEAD["point"], 24], attention[2, HEAD["read"], 5] = 0.5, 0.25
     batch = SimpleNamespace(gaze=np.array([24, -1, 5]), kinds=["point", "count", "read"])
-    assert float(gaze_loss(attention, batch)) == pytest.approx(-(np.log(0.5001) + np.log(0.2501)) / 2, rel=1e-4)
+    assert float(gaze_loss(attention, batch)) == pytest.approx(
+        -(np.log(0.5001) + np.log(0.2501)) / 2, rel=1e-4
+    )
 
 
 @drawn
@@ -199,7 +252,12 @@ def test_training_goes_on_where_a_killed_run_stopped(tmp_path: Path) -> None:
     for minutes in (0.05, 0.10):
         pretrain.run(
             pretrain.Settings(
-                out=str(out), work=str(tmp_path), minutes=minutes, shards=2, batch=4, checkpoint_seconds=1.0
+                out=str(out),
+                work=str(tmp_path),
+                minutes=minutes,
+                shards=2,
+                batch=4,
+                checkpoint_seconds=1.0,
             )
         )
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -208,7 +266,10 @@ def test_training_goes_on_where_a_killed_run_stopped(tmp_path: Path) -> None:
 
 
 def test_what_counts_as_a_right_answer() -> None:
-    assert named("A photo of two honey pots, a bee and a hot dog.", ["bee", "dog", "hot dog", "honey pot", "car"]) == {
+    assert named(
+        "A photo of two honey pots, a bee and a hot dog.",
+        ["bee", "dog", "hot dog", "honey pot", "car"],
+    ) == {
         "bee",
         "hot dog",
         "honey pot",

@@ -59,8 +59,14 @@ def workspace(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("trust")
     small_world(base / "world")
     recipe = base / "world" / "recipe.yaml"
-    text = recipe.read_text().replace("score: {sweep_sample: 50}\n", "").replace("select.top: {k: 20}\n", "")
-    recipe.write_text("\n".join(line for line in text.splitlines() if not line.startswith("gap")) + MORE)
+    text = (
+        recipe.read_text()
+        .replace("score: {sweep_sample: 50}\n", "")
+        .replace("select.top: {k: 20}\n", "")
+    )
+    recipe.write_text(
+        "\n".join(line for line in text.splitlines() if not line.startswith("gap")) + MORE
+    )
     emt("run", recipe, "--workspace", base / "ws")
     return base / "ws"
 
@@ -73,16 +79,32 @@ def report_of(workspace: Path, name: str) -> tuple[dict, Path]:
 
 def test_the_report_has_every_section_and_no_number_without_its_sentence(workspace):
     report, data = report_of(workspace, "learned")
-    assert list(report["sections"]) == ["modality", "style", "stability", "calibration", "agreement", "planted"]
+    assert list(report["sections"]) == [
+        "modality",
+        "style",
+        "stability",
+        "calibration",
+        "agreement",
+        "planted",
+    ]
     assert report["score"] == "learned" and report["measure"] == "linear"
     for section in report["sections"].values():
         assert section["title"] and section["question"].endswith("?")
         for number in section["numbers"]:
-            assert len(number["sentence"]) > 40 and number["verdict"] in ("good", "look", "bad", "unknown")
+            assert len(number["sentence"]) > 40 and number["verdict"] in (
+                "good",
+                "look",
+                "bad",
+                "unknown",
+            )
     modality = report["sections"]["modality"]
     assert set(modality["variants"]) == {"joint", "image", "text"}
     between = np.array(modality["between"]["spearman"])
-    assert between.shape == (3, 3) and np.allclose(between, between.T) and np.allclose(np.diag(between), 1)
+    assert (
+        between.shape == (3, 3)
+        and np.allclose(between, between.T)
+        and np.allclose(np.diag(between), 1)
+    )
     style = report["sections"]["style"]["variants"]
     # grey takes the small world's only difference (red against blue): the score's own ranking has to suffer
     assert style["grey"]["fixed_spearman"] < style["jpeg"]["fixed_spearman"] <= 1
@@ -90,8 +112,17 @@ def test_the_report_has_every_section_and_no_number_without_its_sentence(workspa
         f"{name}.safetensors" for name in ("joint", "image", "text", "one_size", "jpeg", "grey")
     )
     table = pq.read_table(data / "stability.parquet").to_pandas()
-    assert table.kind.value_counts().to_dict() == {"seed": 2, "steps": 2, "without robot set": 2, "out of fold": 1}
-    stays = next(n for n in report["sections"]["stability"]["numbers"] if n["label"] == "Selection that stays")
+    assert table.kind.value_counts().to_dict() == {
+        "seed": 2,
+        "steps": 2,
+        "without robot set": 2,
+        "out of fold": 1,
+    }
+    stays = next(
+        n
+        for n in report["sections"]["stability"]["numbers"]
+        if n["label"] == "Selection that stays"
+    )
     assert stays["value"] == pytest.approx(table.overlap.min())
 
 
@@ -108,7 +139,11 @@ def test_stability_against_trainings_written_plainly(workspace):
     _, data = report_of(workspace, "learned")
     inputs, score = inputs_of(workspace, data)
     logit = Table(score.data / "scores.lance").column("logit")
-    index, features, config = inputs.index, inputs.features, EstimatorConfig(max_steps=60, eval_every=5)
+    index, features, config = (
+        inputs.index,
+        inputs.features,
+        EstimatorConfig(max_steps=60, eval_every=5),
+    )
     ok, pool = features.ok(), index.is_pool()
     rows = np.flatnonzero(ok & pool & np.isfinite(logit))
     table = pq.read_table(data / "stability.parquet").to_pandas().set_index(["kind", "name"])
@@ -121,8 +156,13 @@ def test_stability_against_trainings_written_plainly(workspace):
             robots = [s for s in index.sources if s.role == "robot" and s.name != without]
             there = [[r for r in range(s.start, s.stop) if part[r] == value] for s in robots]
             groups[name] = [np.flatnonzero(pool & (part == value)), *map(np.array, there)]
-        x = {name: features.take(np.concatenate(parts)).astype(float) for name, parts in groups.items()}
-        stratum = {name: np.repeat(np.arange(len(g)), [len(p) for p in g]) for name, g in groups.items()}
+        x = {
+            name: features.take(np.concatenate(parts)).astype(float)
+            for name, parts in groups.items()
+        }
+        stratum = {
+            name: np.repeat(np.arange(len(g)), [len(p) for p in g]) for name, g in groups.items()
+        }
         weights = balanced_weights(stratum["train"] > 0, stratum["train"])
         mean, scale = scaling(x["train"], weights, standardize=True)
         draws = Draws(features, groups["train"][0], groups["train"][1:], config.seed)
@@ -134,11 +174,18 @@ def test_stability_against_trainings_written_plainly(workspace):
         )
         return train(config, draws.batches(128, config.max_steps), stop, mean=mean, scale=scale)
 
-    seed = plain(ok, EstimatorConfig(max_steps=60, eval_every=5, seed=1)).logits(features.take(rows))
+    seed = plain(ok, EstimatorConfig(max_steps=60, eval_every=5, seed=1)).logits(
+        features.take(rows)
+    )
     assert table.loc[("seed", "1")].spearman == pytest.approx(spearman(logit[rows], seed))
     less = plain(ok, without="arm").logits(features.take(rows))
-    assert table.loc[("without robot set", "arm")].spearman == pytest.approx(spearman(logit[rows], less))
-    fold = [int(seeded_hash(np.array([row]), "trust folds:0")[0] % np.uint64(2)) for row in range(index.rows)]
+    assert table.loc[("without robot set", "arm")].spearman == pytest.approx(
+        spearman(logit[rows], less)
+    )
+    fold = [
+        int(seeded_hash(np.array([row]), "trust folds:0")[0] % np.uint64(2))
+        for row in range(index.rows)
+    ]
     assert 0.35 < np.mean(fold) < 0.65
     expected = {}
     for held in (0, 1):
@@ -147,13 +194,19 @@ def test_stability_against_trainings_written_plainly(workspace):
         expected |= dict(zip(mine, plain(shown).logits(features.take(mine)).tolist(), strict=True))
     written = pq.read_table(data / "out_of_fold.parquet").to_pylist()
     assert [row["id"] for row in written] == [s.id for s in index.samples(sorted(expected))]
-    assert [row["score"] for row in written] == pytest.approx([expected[r] for r in sorted(expected)], abs=1e-5)
+    assert [row["score"] for row in written] == pytest.approx(
+        [expected[r] for r in sorted(expected)], abs=1e-5
+    )
     negatives = rows[split_rows(index, ok, validation=0.1, test=0.1, seed=0)[rows] == TRAIN]
     out = np.array([expected[r] for r in negatives])
-    assert table.loc[("out of fold", "2 folds")].spearman == pytest.approx(spearman(logit[negatives], out), abs=1e-6)
+    assert table.loc[("out of fold", "2 folds")].spearman == pytest.approx(
+        spearman(logit[negatives], out), abs=1e-6
+    )
     # and it is what `measure: {kind: imported}` reads
     read = imported.fit(
-        MeasureConfig(kind="imported", path=str(data / "out_of_fold.parquet")), inputs, workspace.parent
+        MeasureConfig(kind="imported", path=str(data / "out_of_fold.parquet")),
+        inputs,
+        workspace.parent,
     )
     assert read == {"scored": int(ok.sum()), "unknown_ids": 0}
 
@@ -161,8 +214,13 @@ def test_stability_against_trainings_written_plainly(workspace):
 def test_a_distance_is_repeated_by_itself_and_says_what_it_does_not_have(workspace):
     report, data = report_of(workspace, "knn")
     sections = report["sections"]
-    assert report["measure"] == "knn" and not any("linear estimator" in n for n in sections["style"]["notes"])
-    assert sections["agreement"]["measures"] == ["knn", "random"] and not (data / "out_of_fold.parquet").exists()
+    assert report["measure"] == "knn" and not any(
+        "linear estimator" in n for n in sections["style"]["notes"]
+    )
+    assert (
+        sections["agreement"]["measures"] == ["knn", "random"]
+        and not (data / "out_of_fold.parquet").exists()
+    )
     assert any("learns from no negatives" in note for note in sections["stability"]["notes"])
     table = pq.read_table(data / "stability.parquet").to_pandas()
     assert table.kind.value_counts().to_dict() == {"seed": 2, "without robot set": 2}
@@ -171,9 +229,14 @@ def test_a_distance_is_repeated_by_itself_and_says_what_it_does_not_have(workspa
     ok = inputs.features.ok()
     part = split_rows(inputs.index, ok, validation=0.1, test=0.1, seed=0)
     arm = next(s for s in inputs.index.sources if s.name == "arm")
-    bank = inputs.features.take([r for r in range(arm.start, arm.stop) if part[r] == TRAIN]).astype(float)
+    bank = inputs.features.take([r for r in range(arm.start, arm.stop) if part[r] == TRAIN]).astype(
+        float
+    )
     rows = np.flatnonzero(ok & inputs.index.is_pool())
-    third = [-np.sort(np.sqrt(((bank - x) ** 2).sum(axis=1)))[2] for x in inputs.features.take(rows).astype(float)]
+    third = [
+        -np.sort(np.sqrt(((bank - x) ** 2).sum(axis=1)))[2]
+        for x in inputs.features.take(rows).astype(float)
+    ]
     without_hand = table.set_index("name").loc["hand"].spearman
     assert without_hand == pytest.approx(spearman(logit[rows], np.array(third)), abs=1e-3)
 
@@ -201,7 +264,9 @@ def test_a_score_without_training_says_so(workspace):
     report, data = report_of(workspace, "random")
     assert list(report["sections"]) == ["stability", "calibration", "agreement", "planted"]
     assert "learns nothing" in report["sections"]["stability"]["skipped"]
-    assert "skipped" in report["sections"]["calibration"] and not (data / "stability.parquet").exists()
+    assert (
+        "skipped" in report["sections"]["calibration"] and not (data / "stability.parquet").exists()
+    )
 
 
 def variants_of(inputs: Inputs, *, text: np.ndarray, image: np.ndarray, **more) -> Variants:
@@ -227,11 +292,20 @@ def test_text_that_gives_the_robots_away_is_told_apart_from_the_image(workspace,
     measure = EstimatorConfig(max_steps=60) if kind == "linear" else MeasureConfig(kind=kind)
     modality, _ = audits(variants, measure, inputs, TrustConfig(), shipped=None, notes=[])
     found = modality["variants"]
-    assert found["text"]["auroc"] > 0.95 and found["joint"]["auroc"] > 0.9 and 0.3 < found["image"]["auroc"] < 0.7
-    assert {n["label"]: n["verdict"] for n in modality["numbers"]}["AUROC of the text alone"] in ("look", "bad")
+    assert (
+        found["text"]["auroc"] > 0.95
+        and found["joint"]["auroc"] > 0.9
+        and 0.3 < found["image"]["auroc"] < 0.7
+    )
+    assert {n["label"]: n["verdict"] for n in modality["numbers"]}["AUROC of the text alone"] in (
+        "look",
+        "bad",
+    )
     names = modality["between"]["names"]
     between = modality["between"]["spearman"]
-    image, joint, text = (names.index(name) for name in ("image only", "image and text", "text only"))
+    image, joint, text = (
+        names.index(name) for name in ("image only", "image and text", "text only")
+    )
     assert between[joint][text] > 0.3 > abs(between[image][text])
 
 
@@ -252,7 +326,9 @@ def test_cross_fitting_against_a_plain_distance(workspace):
         part = split_rows(index, fold != fold[row], validation=0.25, test=1e-6, seed=0)
         sets = [np.flatnonzero((part == TRAIN) & (group == g)) for g in np.unique(group[robot])]
         assert not any(fold[r] == fold[row] for mine in sets for r in mine)
-        plain = np.mean([np.mean([np.linalg.norm(x[row].astype(float) - x[r]) for r in mine]) for mine in sets])
+        plain = np.mean(
+            [np.mean([np.linalg.norm(x[row].astype(float) - x[r]) for r in mine]) for mine in sets]
+        )
         assert found[row] == pytest.approx(-plain, rel=1e-5)
 
 
@@ -260,7 +336,9 @@ def test_a_variant_that_lacks_the_robots_is_left_out_with_a_sentence(workspace):
     inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
     rng = np.random.default_rng(0)
     variants = variants_of(
-        inputs, text=rng.normal(size=(inputs.index.rows, 2)), image=rng.normal(size=(inputs.index.rows, 2))
+        inputs,
+        text=rng.normal(size=(inputs.index.rows, 2)),
+        image=rng.normal(size=(inputs.index.rows, 2)),
     )
     rows, x = variants.vectors["text"]
     pool = inputs.index.is_pool()
@@ -272,18 +350,29 @@ def test_a_variant_that_lacks_the_robots_is_left_out_with_a_sentence(workspace):
     assert set(modality["variants"]) == {"joint", "image"} and any(
         "Text only is left out" in n for n in modality["notes"]
     )
-    assert style["notes"][0] == "first" and any("One size says nothing here" in note for note in style["notes"])
+    assert style["notes"][0] == "first" and any(
+        "One size says nothing here" in note for note in style["notes"]
+    )
     variants.vectors.clear()
     variants.vectors["joint"] = (rows[pool], x[pool])
-    modality, style = audits(variants, EstimatorConfig(), inputs, TrustConfig(), shipped=None, notes=[])
+    modality, style = audits(
+        variants, EstimatorConfig(), inputs, TrustConfig(), shipped=None, notes=[]
+    )
     assert "at least 4 episodes" in modality["skipped"] and style["skipped"] == modality["skipped"]
 
 
 def test_text_that_only_one_side_has_is_no_variant():
     encoder = FakeEncoder()
-    for config, named in (({"robot_text": "none"}, "robots have no text"), ({"pool_text": "none"}, "the pool have no")):
+    for config, named in (
+        ({"robot_text": "none"}, "robots have no text"),
+        ({"pool_text": "none"}, "the pool have no"),
+    ):
         plans, why = _plans(EmbedConfig(encoder="fake", **config), encoder)
-        assert set(plans) == {"joint", "image"} and named.split()[0] in why["text"] and "both to none" in why["text"]
+        assert (
+            set(plans) == {"joint", "image"}
+            and named.split()[0] in why["text"]
+            and "both to none" in why["text"]
+        )
     plans, why = _plans(EmbedConfig(encoder="fake", robot_text="none", pool_text="none"), encoder)
     assert set(plans) == {"joint"} and set(why) == {"image", "text"}
 
@@ -293,8 +382,14 @@ def test_one_size_takes_detail_away_at_the_encoders_own_size():
     same = restylings(56, 50)["one_size"](fine)
     assert same.size == (112, 112) and np.asarray(same).std() < 20 < np.asarray(fine).std()
     images = type("Processor", (), {"size": {"height": 112, "width": 112}})()
-    assert own_side(type("E", (), {"processor": type("P", (), {"image_processor": images})()})()) == 112
-    assert own_side(type("E", (), {"preprocess": {"size": (224, 224)}})()) == 224 and own_side(FakeEncoder()) is None
+    assert (
+        own_side(type("E", (), {"processor": type("P", (), {"image_processor": images})()})())
+        == 112
+    )
+    assert (
+        own_side(type("E", (), {"preprocess": {"size": (224, 224)}})()) == 224
+        and own_side(FakeEncoder()) is None
+    )
 
 
 def test_keys_name_every_score_compared(workspace):
@@ -304,7 +399,11 @@ def test_keys_name_every_score_compared(workspace):
         from emt_core.recipe.recipe import load_recipe
         from emt_core.run.plan import make_plan
 
-        make_plan(load_recipe(workspace.parent / "world" / "recipe.yaml", ["trust.learned.compare=[nowhere]"]))
+        make_plan(
+            load_recipe(
+                workspace.parent / "world" / "recipe.yaml", ["trust.learned.compare=[nowhere]"]
+            )
+        )
 
 
 def plain_ranks(values):
@@ -325,12 +424,18 @@ def test_effective_sample_size_is_kongs():
     w = [np.exp(x) for x in logit]
     assert effective_share(logit) == pytest.approx(sum(w) ** 2 / sum(x * x for x in w) / 4)
     assert effective_share(logit + 900) == pytest.approx(effective_share(logit))
-    assert effective_share(np.zeros(50)) == pytest.approx(1) and effective_share(np.r_[np.zeros(99), 60]) < 0.011
+    assert (
+        effective_share(np.zeros(50)) == pytest.approx(1)
+        and effective_share(np.r_[np.zeros(99), 60]) < 0.011
+    )
 
 
 def test_saturated_scores_are_counted_and_called_bad():
     logit = np.r_[np.zeros(60), np.full(20, 8.0), np.full(20, -8.0)]
-    numbers = {n["label"]: n for n in calibration(logit, None, {"calibration_error": 0.01}, is_logit=True)["numbers"]}
+    numbers = {
+        n["label"]: n
+        for n in calibration(logit, None, {"calibration_error": 0.01}, is_logit=True)["numbers"]
+    }
     assert numbers["Saturated scores"]["value"] == pytest.approx(0.4)
     assert numbers["Saturated scores"]["verdict"] == "bad"
     assert numbers["Expected calibration error"]["verdict"] == "good"
@@ -345,7 +450,10 @@ def test_a_score_that_reads_style_is_caught_and_one_that_reads_content_is_not():
     scores = {"cheat": sim + rng.normal(0, 0.3, 2000), "honest": near + rng.normal(0, 0.3, 2000)}
     cheat = planted(scores, truth, style, top_share=0.25)
     assert cheat["rows"] == 1900 and {n["verdict"] for n in cheat["numbers"]} == {"bad"}
-    assert cheat["measures"]["cheat"]["auroc_style"] > 0.95 and cheat["measures"]["cheat"]["auroc"] < 0.55
+    assert (
+        cheat["measures"]["cheat"]["auroc_style"] > 0.95
+        and cheat["measures"]["cheat"]["auroc"] < 0.55
+    )
     honest = planted({"honest": scores["honest"]}, truth, style, top_share=0.25)
     assert {n["verdict"] for n in honest["numbers"]} == {"good"}
     known = np.flatnonzero(truth != UNKNOWN)
@@ -370,8 +478,14 @@ def test_a_perfect_score_is_good_even_where_near_samples_are_rare():
     truth, style = near.astype(np.int8), np.full(2000, "", object)
     value = near + np.linspace(0, 0.1, 2000)
     found = planted({"perfect": value}, truth, style, top_share=0.25)["numbers"][0]
-    assert found["value"] == pytest.approx(0.04) and found["verdict"] == "good" and "4.0%" in found["sentence"]
-    worst = planted({"worst": np.roll(value[::-1], 50) * ~near}, truth, style, top_share=0.25)["numbers"][0]
+    assert (
+        found["value"] == pytest.approx(0.04)
+        and found["verdict"] == "good"
+        and "4.0%" in found["sentence"]
+    )
+    worst = planted({"worst": np.roll(value[::-1], 50) * ~near}, truth, style, top_share=0.25)[
+        "numbers"
+    ][0]
     assert worst["verdict"] == "bad"
 
 
@@ -379,14 +493,30 @@ def test_disagreements_with_ties_share_their_rank():
     a, b = np.array([0.0, 0, 0, 1, 2]), np.array([0.0, 1, 2, 3, 3])
     _, table = agreement({"a": a, "b": b}, np.arange(5), top_share=0.4, shown=9)
     places = {
-        row: (p, q) for row, p, q in zip(table["row"], table["percentile"], table["other_percentile"], strict=True)
+        row: (p, q)
+        for row, p, q in zip(
+            table["row"], table["percentile"], table["other_percentile"], strict=True
+        )
     }
-    assert places == {4: (1.0, 0.875), 0: (0.25, 0.0), 2: (0.25, 0.5), 3: (0.75, 0.875)}  # row 1: equal, so not named
+    assert places == {
+        4: (1.0, 0.875),
+        0: (0.25, 0.0),
+        2: (0.25, 0.5),
+        3: (0.75, 0.875),
+    }  # row 1: equal, so not named
 
 
 def test_verdicts_go_either_way():
-    assert [numbered("x", v, "s", good=0.9, bad=0.5)["verdict"] for v in (0.95, 0.7, 0.4)] == ["good", "look", "bad"]
-    assert [numbered("x", v, "s", good=0.1, bad=0.5)["verdict"] for v in (0.05, 0.3, 0.6)] == ["good", "look", "bad"]
+    assert [numbered("x", v, "s", good=0.9, bad=0.5)["verdict"] for v in (0.95, 0.7, 0.4)] == [
+        "good",
+        "look",
+        "bad",
+    ]
+    assert [numbered("x", v, "s", good=0.1, bad=0.5)["verdict"] for v in (0.05, 0.3, 0.6)] == [
+        "good",
+        "look",
+        "bad",
+    ]
     assert numbered("x", float("nan"), "s", good=1, bad=0)["value"] is None
     with pytest.raises(EmtError, match="rising"):
         build_recipe({"name": "x", "base": "/", "trust": {"stop_points": [5, 5]}})

@@ -33,7 +33,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_change_that_size_and_time_hide_is_found_and_named(world: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_change_that_size_and_time_hide_is_found_and_named(
+    world: Path, capsys: pytest.CaptureFixture[str]
+):
     space = Workspace.open(world / "ws")
     sources = space.artifacts("sources")[0]
     first = verify(space, sources, QUIET)

@@ -21,7 +21,13 @@ from playwright.sync_api import Page, sync_playwright
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 SIZES = {1280: 900, 1920: 1080}
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+]
 PATIENCE_MS = 180_000
 QUIET_MS = 2500
 COLOURS = 256
@@ -60,7 +66,9 @@ def save(picture: bytes, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("address")
     parser.add_argument("--pages", help="names of pages, by commas; default: all")
     parser.add_argument("--out", type=Path, default=HERE)
@@ -70,10 +78,14 @@ def main() -> None:
         wanted = {name: wanted[name] for name in asked.pages.split(",")}
     asked.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=ARGUMENTS
+        )
         for scheme in ("light", "dark"):
             for width, height in SIZES.items():
-                context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, color_scheme=scheme
+                )
                 page = context.new_page()
                 page.set_default_timeout(PATIENCE_MS)
                 page.add_init_script(f"({WATCH})()")

@@ -16,23 +16,34 @@ from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 
 
 def open_app(
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds all results.")],
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Folder that holds all results.")
+    ],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
-    address: Annotated[str, typer.Option(help="Address to listen on; the default is reachable from here only.")] = (
-        "127.0.0.1"
-    ),
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; the default is reachable from here only.")
+    ] = ("127.0.0.1"),
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open a browser window.")
+    ] = True,
     view_only: Annotated[
-        bool, typer.Option("--view-only", help="For showing: nothing can be launched or changed, by page or request.")
+        bool,
+        typer.Option(
+            "--view-only",
+            help="For showing: nothing can be launched or changed, by page or request.",
+        ),
     ] = False,
     new: Annotated[
-        bool, typer.Option("--new", help="Begin with an empty workspace where the folder is none yet.")
+        bool,
+        typer.Option("--new", help="Begin with an empty workspace where the folder is none yet."),
     ] = False,
 ) -> None:
     """Open the explorer in a browser."""
     if not new and not view_only and not (workspace.expanduser() / "workspace.json").exists():
         raise EmtError(
-            "this folder is not a workspace" if workspace.expanduser().is_dir() else "there is no such folder",
+            "this folder is not a workspace"
+            if workspace.expanduser().is_dir()
+            else "there is no such folder",
             where=workspace.absolute(),
             remedy=f"look at the path again; to begin with an empty workspace there: emt app -w {workspace} --new",
         )
@@ -52,4 +63,6 @@ def open_app(
 
 
 def _has_display() -> bool:
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )

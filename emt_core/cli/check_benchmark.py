@@ -14,14 +14,22 @@ from emt_core.errors import EmtError
 
 def check_benchmark(
     name: Annotated[
-        str, typer.Argument(help="metaworld, libero, simpler_bridge, calvin_abcd or rehearsal.", metavar="NAME")
+        str,
+        typer.Argument(
+            help="metaworld, libero, simpler_bridge, calvin_abcd or rehearsal.", metavar="NAME"
+        ),
     ],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 3,
-    python: Annotated[str, typer.Option(help="Interpreter that has the simulator; default: ours.")] = "",
+    python: Annotated[
+        str, typer.Option(help="Interpreter that has the simulator; default: ours.")
+    ] = "",
     environments: Annotated[int, typer.Option(min=1, help="Simulators side by side.")] = 1,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of the benchmark, e.g. --set suite=libero_object --set tasks=[0,1]."),
+        typer.Option(
+            "--set",
+            help="A setting of the benchmark, e.g. --set suite=libero_object --set tasks=[0,1].",
+        ),
     ] = None,
 ) -> None:
     """Start a benchmark's simulator and let its privileged controller play: what a perfect policy could reach."""
@@ -55,13 +63,20 @@ def check_benchmark(
 
     with Simulators(benchmark, environments=environments, python=python) as simulators:
         simulators.play(episodes_of(benchmark, episodes, 0), None, on_end=ended)
-        console.print(f"python {simulators.facts['python']}, {simulators.facts['versions']}", markup=False)
+        console.print(
+            f"python {simulators.facts['python']}, {simulators.facts['versions']}", markup=False
+        )
     found = summarize(rows, benchmark=benchmark.name, rule="last")["checkpoints"][0]
     table = Table(title=f"{benchmark.title}: its own controller", title_justify="left")
     for column in ("task", "episodes", "solved", "95 %"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for task in found["tasks"]:
-        table.add_row(task["task"], str(task["n"]), f"{task['rate']:.0%}", f"{task['low']:.0%} to {task['high']:.0%}")
+        table.add_row(
+            task["task"],
+            str(task["n"]),
+            f"{task['rate']:.0%}",
+            f"{task['low']:.0%} to {task['high']:.0%}",
+        )
     console.print(table)
 
 
@@ -72,7 +87,11 @@ def _config(name: str, settings: list[str] | tuple[str, ...]) -> Any:
     from emt_core.recipe.recipe import parse_overrides
 
     try:
-        return TypeAdapter(BenchmarkConfig).validate_python({"name": name, **parse_overrides(settings)})
+        return TypeAdapter(BenchmarkConfig).validate_python(
+            {"name": name, **parse_overrides(settings)}
+        )
     except ValidationError as error:
         first = error.errors()[0]["msg"]
-        raise EmtError(f"benchmark {name!r}: {first}", remedy="emt check-benchmark --help") from error
+        raise EmtError(
+            f"benchmark {name!r}: {first}", remedy="emt check-benchmark --help"
+        ) from error

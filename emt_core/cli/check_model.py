@@ -14,7 +14,9 @@ def check_model(
     name: Annotated[str, typer.Argument(help="Hub name, or folder of a model.", metavar="NAME")],
     revision: Annotated[str | None, typer.Option(help="Hub revision; default: the newest.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    cutoff: Annotated[int, typer.Option(min=64, help="Sequence length of the training that is meant.")] = 1024,
+    cutoff: Annotated[
+        int, typer.Option(min=64, help="Sequence length of the training that is meant.")
+    ] = 1024,
     batch: Annotated[int, typer.Option(min=1, help="Its global batch, on this one device.")] = 256,
 ) -> None:
     """Load a VLM and try everything that mid-training needs of it: class, image tokens, template, label mask, padding,

@@ -31,10 +31,12 @@ STYLES, CONTENTS = ("plain", "sim"), ("general", "embodied")
 
 
 def demo(
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Where the demo's results go.")] = Path(
-        "workspace-demo"
-    ),
-    show: Annotated[bool, typer.Option("--app/--no-app", help="Open the app when the stages are done.")] = True,
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Where the demo's results go.")
+    ] = Path("workspace-demo"),
+    show: Annotated[
+        bool, typer.Option("--app/--no-app", help="Open the app when the stages are done.")
+    ] = True,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the app.")] = 8501,
 ) -> None:
     """Run the embedded demo from sources to select, then open the app. Needs no download and no GPU."""
@@ -98,7 +100,9 @@ def _current(workspace: Workspace, selection: str) -> tuple[Artifact, Artifact, 
     keys: Mapping[str, str] = read_json(state) if state.exists() else {}
     found = workspace.find("select", keys.get(selection, ""))
     if found is None:
-        raise EmtError(f"the demo's {selection} is not there", where=workspace.path, remedy="emt demo --no-app")
+        raise EmtError(
+            f"the demo's {selection} is not there", where=workspace.path, remedy="emt demo --no-app"
+        )
     score = workspace.parents(found)["score"]
     return found, workspace.parents(score)["estimator"], score
 
@@ -107,7 +111,9 @@ def _factors(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """Style and content of each index row; "" for robot rows and rows without factors."""
     styles, contents = [], []
     for batch in index.table.scan(["role", "meta"]):
-        for role, meta in zip(batch.column("role").to_pylist(), batch.column("meta").to_pylist(), strict=True):
+        for role, meta in zip(
+            batch.column("role").to_pylist(), batch.column("meta").to_pylist(), strict=True
+        ):
             facts = json.loads(meta) if role == "pool" and meta else {}
             both = "style" in facts and "content" in facts
             styles.append(facts["style"] if both else "")
@@ -115,7 +121,9 @@ def _factors(index: Index) -> tuple[np.ndarray, np.ndarray]:
     return np.array(styles), np.array(contents)
 
 
-def _cell(members: np.ndarray, logit: np.ndarray, chosen: np.ndarray, *, style: str, content: str) -> dict[str, Any]:
+def _cell(
+    members: np.ndarray, logit: np.ndarray, chosen: np.ndarray, *, style: str, content: str
+) -> dict[str, Any]:
     count = int(members.sum())
     return {
         "style": style,
@@ -138,7 +146,9 @@ def render_findings(found: Mapping[str, Any]) -> Group:
         values = found[name] or {}
         if "before" in values and "after" in values:
             summary.add_row(label, _number(values["before"]), _number(values["after"]))
-    cells = Table(title="who gets selected: style x content", title_justify="left", header_style="bold")
+    cells = Table(
+        title="who gets selected: style x content", title_justify="left", header_style="bold"
+    )
     for column in ("style", "content", "samples", "mean logit", "selected share"):
         cells.add_column(column, justify="left" if column in ("style", "content") else "right")
     for cell in found["cells"]:
@@ -150,7 +160,9 @@ def render_findings(found: Mapping[str, Any]) -> Group:
             _number(cell["mean_logit"]),
             f"{share:.1%}" if share is not None else "",
         )
-    ranking = Table(title="what the score tells apart (AUROC)", title_justify="left", header_style="bold")
+    ranking = Table(
+        title="what the score tells apart (AUROC)", title_justify="left", header_style="bold"
+    )
     ranking.add_column("question")
     ranking.add_column("AUROC", justify="right")
     ranking.add_row("robot against pool, held-out episodes", _number(found["estimator"]["auroc"]))

@@ -13,20 +13,29 @@ from emt_core.workspace.artifact import Workspace
 
 def export(
     workspace: WorkspaceOpt,
-    to: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: new or empty (but see --overwrite).")],
+    to: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder to write: new or empty (but see --overwrite)."),
+    ],
     format_: Annotated[
         str, typer.Option("--format", "-f", help="llamafactory, llava, hf, parquet or webdataset.")
     ] = "llamafactory",
     selection: Annotated[
         str | None,
-        typer.Option("--selection", "-s", help="Label (select.quarter) or key; default: the only one there."),
+        typer.Option(
+            "--selection", "-s", help="Label (select.quarter) or key; default: the only one there."
+        ),
     ] = None,
     images: Annotated[str, typer.Option(help="copy, link or embed.")] = "copy",
     backbone: Annotated[
-        str | None, typer.Option(help="Model that the training file is for; default: the recipe's backbone.")
+        str | None,
+        typer.Option(help="Model that the training file is for; default: the recipe's backbone."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier export in the folder; anything else is refused.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace an earlier export in the folder; anything else is refused."
+        ),
     ] = False,
 ) -> None:
     """Write a selection in a trainer's format, with a provenance file beside it."""

@@ -17,7 +17,11 @@ def run_job(folder: Path) -> int:
         with record.held():
             from emt_core.cli.main import main
 
-            code = 130 if (folder / "cancel.json").exists() else main(read_json(folder / "job.json")["command"])
+            code = (
+                130
+                if (folder / "cancel.json").exists()
+                else main(read_json(folder / "job.json")["command"])
+            )
     finally:
         record.end(code)
     return code

@@ -45,7 +45,9 @@ OWN_OPTIONS = {"sources": sources, "midtrain": midtrain}
 
 app.command("run", rich_help_panel="Pipeline")(run)
 for _stage in FLOW:
-    app.command(_stage.name, rich_help_panel="Stages")(OWN_OPTIONS.get(_stage.name) or stage_verb(_stage))
+    app.command(_stage.name, rich_help_panel="Stages")(
+        OWN_OPTIONS.get(_stage.name) or stage_verb(_stage)
+    )
 for _name, _verb in {
     "app": open_app,
     "status": status,

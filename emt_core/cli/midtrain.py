@@ -23,10 +23,17 @@ SAME_MEMORY = {"seed", "steps", "learning_rate", "warmup_ratio", "weight_decay",
 def midtrain(
     recipe: RecipeArg,
     workspace: Annotated[
-        Path | None, typer.Option("--workspace", "-w", help="Folder that holds all results; made if it is not there.")
+        Path | None,
+        typer.Option(
+            "--workspace", "-w", help="Folder that holds all results; made if it is not there."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how much memory it would take, and how a step would be cut up.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say how much memory it would take, and how a step would be cut up.",
+        ),
     ] = False,
     set_: SetOpt = None,
 ) -> None:
@@ -35,7 +42,9 @@ def midtrain(
         midtrain_dry_run(recipe, set_ or ())
         return
     if workspace is None:
-        raise typer.BadParameter("give a folder for the results, or --dry-run", param_hint="--workspace")
+        raise typer.BadParameter(
+            "give a folder for the results, or --dry-run", param_hint="--workspace"
+        )
     run_recipe(recipe, workspace, set_, until="midtrain")
 
 
@@ -56,10 +65,14 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
             facts = instance.config.model_dump_json(exclude=SAME_MEMORY)
             found.setdefault(facts, (instance.config, []))[1].append(instance.label)
     if not found:
-        raise EmtError("the recipe has no midtrain", where=recipe, remedy="add `midtrain: {}` and a `backbone`")
+        raise EmtError(
+            "the recipe has no midtrain", where=recipe, remedy="add `midtrain: {}` and a `backbone`"
+        )
     for config, labels in found.values():
         if not config.model:
-            raise EmtError("midtrain has no model", where=recipe, remedy="give the recipe a `backbone`")
+            raise EmtError(
+                "midtrain has no model", where=recipe, remedy="give the recipe a `backbone`"
+            )
         before = resident_memory()
         try:
             with TemporaryDirectory() as nothing_kept:
@@ -80,7 +93,11 @@ def describe(result: DryRun) -> str:
     """Expected beside measured, the micro-batch and the passes, in words."""
     expected, plan = result.expected, result.plan
     devices = f" on each of {plan.world} devices" if plan.world > 1 else ""
-    chosen = f"set by runtime.batch_size; {result.fits} are expected to fit" if result.given else "chosen by memory"
+    chosen = (
+        f"set by runtime.batch_size; {result.fits} are expected to fit"
+        if result.given
+        else "chosen by memory"
+    )
     passes = f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of {plan.micro}"
     lines = {
         "device": f"{result.device}, {result.precision}; {_size(result.available)} for training",

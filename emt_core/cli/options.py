@@ -11,18 +11,23 @@ from rich.console import Console
 RecipeArg = Annotated[
     Path,
     typer.Argument(
-        help="Recipe file (.yaml), or the name of one that comes with the product (demo).", metavar="RECIPE"
+        help="Recipe file (.yaml), or the name of one that comes with the product (demo).",
+        metavar="RECIPE",
     ),
 ]
 
 WorkspaceOpt = Annotated[
-    Path, typer.Option("--workspace", "-w", help="Folder that holds all results; made if it is not there.")
+    Path,
+    typer.Option(
+        "--workspace", "-w", help="Folder that holds all results; made if it is not there."
+    ),
 ]
 
 SetOpt = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change a setting of the recipe, e.g. --set select.quarter.fraction=0.5. May be repeated."
+        "--set",
+        help="Change a setting of the recipe, e.g. --set select.quarter.fraction=0.5. May be repeated.",
     ),
 ]
 

@@ -15,10 +15,16 @@ def run(
     recipe: RecipeArg,
     workspace: WorkspaceOpt,
     until: Annotated[
-        str | None, typer.Option(help="Stop after this stage (or one instance, e.g. select.quarter) and what it needs.")
+        str | None,
+        typer.Option(
+            help="Stop after this stage (or one instance, e.g. select.quarter) and what it needs."
+        ),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="Begin at this stage: everything before it must be there already.")
+        str | None,
+        typer.Option(
+            "--from", help="Begin at this stage: everything before it must be there already."
+        ),
     ] = None,
     set_: SetOpt = None,
 ) -> None:
@@ -27,7 +33,12 @@ def run(
 
 
 def run_recipe(
-    recipe: Path, workspace: Path, set_: list[str] | None, *, until: str | None = None, start: str | None = None
+    recipe: Path,
+    workspace: Path,
+    set_: list[str] | None,
+    *,
+    until: str | None = None,
+    start: str | None = None,
 ) -> dict[str, Any]:
     """Plan a recipe and run it as a job of the workspace; returns the artifacts by label."""
     from emt_core.recipe.recipe import load_recipe

@@ -12,10 +12,14 @@ from emt_core.errors import Stopped
 
 
 def serve(
-    policy: Annotated[Path, typer.Argument(help="Folder policies/step-N of a finetune artifact.", metavar="POLICY")],
+    policy: Annotated[
+        Path,
+        typer.Argument(help="Folder policies/step-N of a finetune artifact.", metavar="POLICY"),
+    ],
     port: Annotated[int, typer.Option(help="Port.", min=0, max=65535)] = 8700,
     address: Annotated[
-        str, typer.Option(help="Address to listen on. The default is reachable from this machine only.")
+        str,
+        typer.Option(help="Address to listen on. The default is reachable from this machine only."),
     ] = "127.0.0.1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
 ) -> None:
@@ -27,11 +31,15 @@ def serve(
     with PolicyServer(Policy.load(policy, device=device), host=address, port=port) as server:
         host, place = server.server_address[:2]
         console.print(
-            f"serving {policy} at {host}:{place} (Ctrl-C ends it)", markup=False, highlight=False, soft_wrap=True
+            f"serving {policy} at {host}:{place} (Ctrl-C ends it)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         if host not in ("127.0.0.1", "::1"):
             console.print(
-                "anybody who reaches this address can use the policy: it asks for no password", style="yellow"
+                "anybody who reaches this address can use the policy: it asks for no password",
+                style="yellow",
             )
         try:
             server.serve_forever()

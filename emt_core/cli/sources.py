@@ -14,11 +14,15 @@ from emt_core.cli.run import run_recipe
 def sources(
     recipe: RecipeArg,
     workspace: Annotated[
-        Path | None, typer.Option("--workspace", "-w", help="Also run the stage and keep its index here.")
+        Path | None,
+        typer.Option("--workspace", "-w", help="Also run the stage and keep its index here."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Look only at the first rows of each source.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Look only at the first rows of each source.")
+    ] = None,
     thumbnails: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet of a few images per source into this folder.")
+        Path | None,
+        typer.Option(help="Write a contact sheet of a few images per source into this folder."),
     ] = None,
     set_: SetOpt = None,
 ) -> None:

@@ -17,6 +17,10 @@ def stage_verb(stage: Stage) -> Callable[..., None]:
 
     parents = [*stage.needs, *([" or ".join(stage.one_of)] if stage.one_of else [])]
     needs = f" Needs: {', '.join(parents)} (run first where missing)." if parents else ""
-    asks = f" Where the recipe's settings ask for it, also: {', '.join(stage.may_use)}." if stage.may_use else ""
+    asks = (
+        f" Where the recipe's settings ask for it, also: {', '.join(stage.may_use)}."
+        if stage.may_use
+        else ""
+    )
     verb.__doc__ = f"{stage.sentence}{needs}{asks}"
     return verb

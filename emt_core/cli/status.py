@@ -14,12 +14,20 @@ from emt_core.cli.options import WorkspaceOpt, out
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Workspace
 
-COLORS = {"done": "green", "running": "cyan", "stale": "yellow", "failed": "red", "interrupted": "yellow"}
+COLORS = {
+    "done": "green",
+    "running": "cyan",
+    "stale": "yellow",
+    "failed": "red",
+    "interrupted": "yellow",
+}
 
 
 def status(
     workspace: WorkspaceOpt,
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe; default: all that ran in this workspace.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe; default: all that ran in this workspace.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """What is done, running, stale, failed or missing, and what each artifact holds."""
@@ -30,10 +38,18 @@ def status(
     space = Workspace.open(workspace)
     recipes = [recipe] if recipe else sorted((space.path / "recipes").glob("*.yaml"))
     if not recipes:
-        raise EmtError("no recipe ran in this workspace yet", where=space.path, remedy="emt run RECIPE --workspace ...")
+        raise EmtError(
+            "no recipe ran in this workspace yet",
+            where=space.path,
+            remedy="emt run RECIPE --workspace ...",
+        )
     found = {path.stem: plan_status(make_plan(load_recipe(path)), space) for path in recipes}
     if as_json:
-        print(json.dumps({name: [s.as_dict() for s in states] for name, states in found.items()}, indent=1))
+        print(
+            json.dumps(
+                {name: [s.as_dict() for s in states] for name, states in found.items()}, indent=1
+            )
+        )
         return
     for name, states in found.items():
         out.print(_status_table(name, states))
@@ -51,7 +67,9 @@ def _status_table(name: str, states: Sequence[Any]) -> Table:
         note = state.message.splitlines()[0] if state.message else ""
         if state.progress and state.state in ("running", "interrupted"):
             doing = state.progress
-            note = f"{doing['doing']}: {doing['done']:,}" + (f"/{doing['total']:,}" if doing["total"] else "")
+            note = f"{doing['doing']}: {doing['done']:,}" + (
+                f"/{doing['total']:,}" if doing["total"] else ""
+            )
             if state.state == "running" and doing["seconds_left"] is not None:
                 note += f", {duration(doing['seconds_left'])} left"
         table.add_row(

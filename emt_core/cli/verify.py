@@ -12,8 +12,12 @@ from emt_core.workspace.artifact import Workspace
 
 
 def verify(
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Workspace whose inputs are checked.")],
-    recipe: Annotated[str | None, typer.Option(help="Name of a recipe that ran here; default: all.")] = None,
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Workspace whose inputs are checked.")
+    ],
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a recipe that ran here; default: all.")
+    ] = None,
 ) -> None:
     """Hash every input file. The first time the hashes are kept, later compared: exit code 2 names what changed.
 
@@ -27,14 +31,20 @@ def verify(
     known = recipe_names(space)
     if recipe is not None and recipe not in known:
         raise EmtError(
-            f"no recipe {recipe!r} ran here", where=space.path, remedy=f"known: {', '.join(known) or 'none'}"
+            f"no recipe {recipe!r} ran here",
+            where=space.path,
+            remedy=f"known: {', '.join(known) or 'none'}",
         )
     artifacts = {}
     for name in [recipe] if recipe else known:
         done = finished(space, name)
         artifacts |= {done[label].key: done[label] for label in labels_of(done, "sources")}
     if not artifacts:
-        raise EmtError("no sources were read here yet", where=space.path, remedy="emt sources RECIPE --workspace ...")
+        raise EmtError(
+            "no sources were read here yet",
+            where=space.path,
+            remedy="emt sources RECIPE --workspace ...",
+        )
     for artifact in artifacts.values():
         verdict = run(space, artifact, Progress(label=f"verify {artifact.key[:8]}"))
         size = f"{verdict.files:,} files, {verdict.bytes / 2**20:,.1f} MB"
@@ -42,7 +52,9 @@ def verify(
             print(f"sources {artifact.key}: {size}; hashes kept in {verdict.record}")
             continue
         if verdict.changed:
-            first = ", ".join(f"{line['file']}{'' if line['is'] else ' (gone)'}" for line in verdict.changed[:5])
+            first = ", ".join(
+                f"{line['file']}{'' if line['is'] else ' (gone)'}" for line in verdict.changed[:5]
+            )
             raise EmtError(
                 f"{len(verdict.changed):,} of {verdict.files:,} input files are not what they were: {first}",
                 where=verdict.record.with_suffix(".changed.jsonl"),

@@ -87,7 +87,9 @@ def random_keys(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
     return (_hashed(seed, rows, purpose) & ~_LOW) | rows.astype(np.uint64)
 
 
-def gumbel_scores(logit: np.ndarray, rows: np.ndarray, *, temperature: float, seed: int) -> np.ndarray:
+def gumbel_scores(
+    logit: np.ndarray, rows: np.ndarray, *, temperature: float, seed: int
+) -> np.ndarray:
     """float32 [n]: logit / temperature + seeded Gumbel noise of each row (Kool et al. 2019, section 2.2).
 
     The K largest are a draw of K rows without replacement in which a row weighs exp(logit / temperature). A row's noise
@@ -96,7 +98,9 @@ def gumbel_scores(logit: np.ndarray, rows: np.ndarray, *, temperature: float, se
     found = np.empty(len(rows), np.float32)
     for at in range(0, len(rows), _BLOCK):  # the float64 between stay in the cache
         part = slice(at, at + _BLOCK)
-        uniform = ((_hashed(seed, rows[part], Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
+        uniform = (
+            (_hashed(seed, rows[part], Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5
+        ) / 2.0**52
         found[part] = logit[part].astype(np.float64) / temperature - np.log(-np.log(uniform))
     return found
 

@@ -78,14 +78,19 @@ def feature_schema(dim: int) -> pa.Schema:
 def feature_table(vectors: np.ndarray, status: Sequence[str]) -> pa.Table:
     """float16 [n, dim] and n statuses -> one append of a feature store."""
     if vectors.dtype != np.float16 or vectors.ndim != 2 or len(vectors) != len(status):
-        raise ValueError(f"want float16 [n, dim] and n statuses, got {vectors.dtype} {vectors.shape}, {len(status)}")
+        raise ValueError(
+            f"want float16 [n, dim] and n statuses, got {vectors.dtype} {vectors.shape}, {len(status)}"
+        )
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float16())
     column = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
     return pa.table(
-        {"vector": column, "status": pa.array(status, pa.string())}, schema=feature_schema(vectors.shape[1])
+        {"vector": column, "status": pa.array(status, pa.string())},
+        schema=feature_schema(vectors.shape[1]),
     )
 
 
 def as_matrix(column: pa.FixedSizeListArray) -> np.ndarray:
     """A fixed-size-list column as [n, dim] without a copy."""
-    return column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), column.type.list_size)
+    return (
+        column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), column.type.list_size)
+    )

@@ -50,11 +50,20 @@ def fingerprint_files(files: FileSet, loose: Iterable[Path] = ()) -> dict[str, A
     for path in loose:
         try:
             stat = path.stat()
-            beside.update(f"{_name(path, files.base)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            beside.update(
+                f"{_name(path, files.base)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+            )
             count += 1
-        except (OSError, ValueError):  # it becomes a counted reject; that it is missing is part of the content
+        except (
+            OSError,
+            ValueError,
+        ):  # it becomes a counted reject; that it is missing is part of the content
             beside.update(f"{_name(path, files.base)}\0missing\n".encode())
-    found = {"index": index.hexdigest()[:32], "bulk": bulk.hexdigest()[:32], "loose": beside.hexdigest()[:32]}
+    found = {
+        "index": index.hexdigest()[:32],
+        "bulk": bulk.hexdigest()[:32],
+        "loose": beside.hexdigest()[:32],
+    }
     return {**found, "facts": list(files.facts), "files": count, "bytes": total}
 
 
@@ -67,7 +76,9 @@ def _stat(path: Path) -> os.stat_result:
         return path.stat()
     except OSError as error:
         raise EmtError(
-            f"a file of the source cannot be read ({error.strerror})", where=path, remedy="check the source's path"
+            f"a file of the source cannot be read ({error.strerror})",
+            where=path,
+            remedy="check the source's path",
         ) from error
 
 
@@ -76,7 +87,9 @@ def content_hash(path: Path) -> str:
     stat = _stat(path)
     cached = None
     if stat.st_size >= CACHE_FROM_BYTES:
-        key = hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+        key = hashlib.sha256(
+            f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()
+        ).hexdigest()
         cached = cache_folder() / "content-hashes" / key[:2] / key
         try:
             known = cached.read_text(encoding="ascii")
@@ -90,7 +103,9 @@ def content_hash(path: Path) -> str:
             while block := file.read(CHUNK_BYTES):
                 digest.update(block)
     except OSError as error:
-        raise EmtError(f"a file of the source cannot be read ({error.strerror})", where=path) from error
+        raise EmtError(
+            f"a file of the source cannot be read ({error.strerror})", where=path
+        ) from error
     if cached is not None:
         _keep(cached, digest.hexdigest())
     return digest.hexdigest()
@@ -104,7 +119,9 @@ def cache_folder() -> Path:
 def _keep(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, delete=False, encoding="ascii"
+        ) as file:
             file.write(text)
         Path(file.name).replace(path)
     except OSError:

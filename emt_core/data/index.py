@@ -59,12 +59,16 @@ def to_record(sample: Sample) -> dict[str, Any]:
         "row": sample.row,
         "own_id": sample.own_id,
         "turns": [{"role": turn.role, "text": turn.text} for turn in sample.turns],
-        "images": [{name: getattr(ref, name) for name in IMAGE_TYPE.names} for ref in sample.images],
+        "images": [
+            {name: getattr(ref, name) for name in IMAGE_TYPE.names} for ref in sample.images
+        ],
         "n_images": len(sample.images),
         "text_chars": sum(len(turn.text) for turn in sample.turns),
         "episode": sample.episode,
         "frame": sample.frame,
-        "meta": json.dumps(dict(sample.meta), ensure_ascii=False, sort_keys=True) if sample.meta else "",
+        "meta": json.dumps(dict(sample.meta), ensure_ascii=False, sort_keys=True)
+        if sample.meta
+        else "",
     }
 
 
@@ -132,17 +136,24 @@ class Index:
 
     def codes(self) -> np.ndarray:
         """int16 [rows]: place in `sources` of each row."""
-        return np.repeat(np.arange(len(self.sources), dtype=np.int16), [source.rows for source in self.sources])
+        return np.repeat(
+            np.arange(len(self.sources), dtype=np.int16), [source.rows for source in self.sources]
+        )
 
     def is_pool(self) -> np.ndarray:
         """bool [rows]."""
-        return np.repeat([source.role == "pool" for source in self.sources], [source.rows for source in self.sources])
+        return np.repeat(
+            [source.role == "pool" for source in self.sources],
+            [source.rows for source in self.sources],
+        )
 
     def samples(self, rows: Sequence[int] | np.ndarray) -> list[Sample]:
         """The samples of these rows, in this order."""
         return [from_record(record) for record in self.table.take(rows).to_pylist()]
 
-    def iterate(self, start: int = 0, stop: int | None = None, batch_rows: int = 2048) -> Iterator[tuple[int, Sample]]:
+    def iterate(
+        self, start: int = 0, stop: int | None = None, batch_rows: int = 2048
+    ) -> Iterator[tuple[int, Sample]]:
         """(row, sample) for rows [start, stop), streaming."""
         at = start
         for batch in self.table.scan(SCHEMA.names, start=start, stop=stop, batch_rows=batch_rows):
@@ -164,7 +175,9 @@ class Index:
                 return middle
             low, high = (middle + 1, high) if found < wanted else (low, middle)
         raise EmtError(
-            f"there is no sample {sample_id!r}", where=self.artifact.path, remedy="it may have been rejected"
+            f"there is no sample {sample_id!r}",
+            where=self.artifact.path,
+            remedy="it may have been rejected",
         )
 
     def rows_of(self, entries: Sequence[str]) -> np.ndarray:
@@ -180,16 +193,24 @@ class Index:
             if asked.source not in own:
                 source = next((s for s in self.sources if s.name == asked.source), None)
                 if source is None:
-                    raise EmtError(f"there is no sample {entry[:60]!r}", remedy=f"there is no source {asked.source!r}")
+                    raise EmtError(
+                        f"there is no sample {entry[:60]!r}",
+                        remedy=f"there is no source {asked.source!r}",
+                    )
                 column = self.table.column("row", start=source.start, stop=source.stop)
                 own[asked.source] = (source.start, column.astype(np.int64))
             start, rows = own[asked.source]
-            low, high = np.searchsorted(rows, asked.first), np.searchsorted(rows, asked.last, side="right")
+            low, high = (
+                np.searchsorted(rows, asked.first),
+                np.searchsorted(rows, asked.last, side="right"),
+            )
             missing = (low == high) & (asked.first == asked.last)
             if missing.any():
                 gone = f"{asked.source}:{asked.first[missing][0]}"
                 raise EmtError(
-                    f"there is no sample {gone!r}", where=self.artifact.path, remedy="it may have been rejected"
+                    f"there is no sample {gone!r}",
+                    where=self.artifact.path,
+                    remedy="it may have been rejected",
                 )
             counts = high - low
             inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -201,9 +222,13 @@ class Index:
         wanted = np.unique(np.asarray(rows, np.int64))
         found = []
         for source in self.sources:
-            mine = wanted[np.searchsorted(wanted, source.start) : np.searchsorted(wanted, source.stop)]
+            mine = wanted[
+                np.searchsorted(wanted, source.start) : np.searchsorted(wanted, source.stop)
+            ]
             if len(mine):
-                own = self.table.column("row", start=source.start, stop=source.stop)[mine - source.start]
+                own = self.table.column("row", start=source.start, stop=source.stop)[
+                    mine - source.start
+                ]
                 after = np.concatenate([[False], np.diff(mine) == 1])
                 found.append(format_ids(source.name, own.astype(np.int64), after=after))
         return tuple(found)

@@ -106,7 +106,9 @@ class IndexWriter:
         """Rejects first: the index never reaches further than the rejects file."""
         with self.rejects.open("a", encoding="utf-8") as file:
             for reject in self._rejects:
-                file.write(json.dumps({"id": reject.id, **asdict(reject)}, ensure_ascii=False) + "\n")
+                file.write(
+                    json.dumps({"id": reject.id, **asdict(reject)}, ensure_ascii=False) + "\n"
+                )
             file.flush()
             os.fsync(file.fileno())
         if self._samples:
@@ -120,7 +122,9 @@ def totals(facts: list[dict[str, Any]]) -> dict[str, Any]:
     rejects: Counter[str] = Counter()
     for source in facts:
         rejects.update(source["rejects"])
-    by_role = {role: sum(s["kept"] for s in facts if s["role"] == role) for role in ("pool", "robot")}
+    by_role = {
+        role: sum(s["kept"] for s in facts if s["role"] == role) for role in ("pool", "robot")
+    }
     sums = {name: sum(s[name] for s in facts) for name in ("seen", "text_only", "multi_image")}
     return {"sources": len(facts), **by_role, **sums, "rejects": dict(rejects.most_common())}
 

@@ -71,7 +71,9 @@ def preflight(
     return [_look(source, base, thumbnails, limit) for source in config.sources]
 
 
-def _look(source: SourceConfig, base: Path, thumbnails: Path | None, limit: int | None) -> SourceReport:
+def _look(
+    source: SourceConfig, base: Path, thumbnails: Path | None, limit: int | None
+) -> SourceReport:
     report = SourceReport(name=source.name, role=source.role, format=source.format)
     shown: list[ImageRef] = []
     episodes: set[int] = set()
@@ -101,14 +103,22 @@ def _look(source: SourceConfig, base: Path, thumbnails: Path | None, limit: int 
     return report
 
 
-def _checked(row: Sample | Reject, root: Path, max_pixels: int, report: SourceReport) -> Sample | Reject:
+def _checked(
+    row: Sample | Reject, root: Path, max_pixels: int, report: SourceReport
+) -> Sample | Reject:
     """The sample, its images' sizes noted; or the Reject that the stage would make of it."""
     if isinstance(row, Reject):
         return row
     try:
         sizes = [image_size(ref, root, max_pixels) for ref in row.images if ref.kind != "stream"]
     except ImageProblem as problem:
-        return Reject(source=row.source, row=row.row, reason=problem.reason, detail=problem.detail, own_id=row.own_id)
+        return Reject(
+            source=row.source,
+            row=row.row,
+            reason=problem.reason,
+            detail=problem.detail,
+            own_id=row.own_id,
+        )
     for size in sizes:
         area = size[0] * size[1]
         if report.smallest is None or area < report.smallest[0] * report.smallest[1]:
@@ -186,7 +196,11 @@ def render(reports: list[SourceReport]) -> RenderableType:
         if report.error:
             notes.append(Text(f"{report.name}: {report.error}", style="red"))
         elif report.kept == 0:
-            notes.append(Text(f"{report.name}: no row survives; the sources stage will refuse it", style="red"))
+            notes.append(
+                Text(
+                    f"{report.name}: no row survives; the sources stage will refuse it", style="red"
+                )
+            )
     folders = {report.sheet.parent for report in reports if report.sheet is not None}
     notes.extend(Text(f"first images of each source: {folder}") for folder in folders)
     return Group(*notes)
@@ -205,6 +219,8 @@ def _numbers(report: SourceReport) -> list[str]:
         f"{report.seen:,}" + ("" if report.complete else "+"),
         f"{rejected:,} ({rejected / report.seen:.1%})" if rejected else "0",
         ", ".join(f"{count:,} {what}" for what, count in holds.items() if count),
-        f"mean {report.text_chars / report.kept:,.0f}, max {report.text_most:,}" if report.kept else "",
+        f"mean {report.text_chars / report.kept:,.0f}, max {report.text_most:,}"
+        if report.kept
+        else "",
         " to ".join(dict.fromkeys(sizes)),
     ]

@@ -53,7 +53,9 @@ def verify(workspace: Workspace, sources: Artifact, progress: Progress) -> Verdi
             return _verify(record, sources, progress)
     except Timeout as error:
         raise EmtError(
-            "another process is hashing these inputs", where=record, remedy="wait until it has finished"
+            "another process is hashing these inputs",
+            where=record,
+            remedy="wait until it has finished",
         ) from error
 
 
@@ -71,7 +73,10 @@ def _verify(record: Path, sources: Artifact, progress: Progress) -> Verdict:
         count, total = known.files, known.bytes
         for source, path in islice(_files(sources), known.files, None):
             size, digest = _hash(path)
-            file.write(json.dumps({"source": source, "file": str(path), "bytes": size, "sha256": digest}) + "\n")
+            file.write(
+                json.dumps({"source": source, "file": str(path), "bytes": size, "sha256": digest})
+                + "\n"
+            )
             count, total = count + 1, total + size
             t.advance()
         file.write(json.dumps({"files": count}) + "\n")
@@ -80,14 +85,26 @@ def _verify(record: Path, sources: Artifact, progress: Progress) -> Verdict:
 
 def _compare(record: Path, known: _Known, progress: Progress) -> Verdict:
     changed = []
-    with record.open(encoding="utf-8") as file, progress.track("hashing again", known.files, unit="files") as tracker:
+    with (
+        record.open(encoding="utf-8") as file,
+        progress.track("hashing again", known.files, unit="files") as tracker,
+    ):
         for text in islice(file, known.files):
             line = json.loads(text)
             _, digest = _hash(Path(line["file"]))
             if digest != line["sha256"]:
-                changed.append({"source": line["source"], "file": line["file"], "was": line["sha256"], "is": digest})
+                changed.append(
+                    {
+                        "source": line["source"],
+                        "file": line["file"],
+                        "was": line["sha256"],
+                        "is": digest,
+                    }
+                )
             tracker.advance()
-    write_text(record.with_suffix(".changed.jsonl"), "".join(json.dumps(line) + "\n" for line in changed))
+    write_text(
+        record.with_suffix(".changed.jsonl"), "".join(json.dumps(line) + "\n" for line in changed)
+    )
     return Verdict(known.files, known.bytes, False, changed, record)
 
 
@@ -153,5 +170,9 @@ def _known(record: Path) -> _Known:
             if "files" in line:
                 found.complete = True
                 break
-            found.files, found.bytes, found.end = found.files + 1, found.bytes + line["bytes"], found.end + len(text)
+            found.files, found.bytes, found.end = (
+                found.files + 1,
+                found.bytes + line["bytes"],
+                found.end + len(text),
+            )
     return found

@@ -37,7 +37,11 @@ def size(value: float | None) -> str:
         return MISSING
     for unit, step in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if abs(value) >= 0.9995 * step:
-            return f"{value / step:.3g} {unit}" if value < 999.5 * step else f"{value / step:,.0f} {unit}"
+            return (
+                f"{value / step:.3g} {unit}"
+                if value < 999.5 * step
+                else f"{value / step:,.0f} {unit}"
+            )
     return f"{value:,.0f} B"
 
 

@@ -35,12 +35,18 @@ HUB_TIMEOUT_S = 5.0
 def locate_model(model: str, base: Path) -> Path | str:
     """The folder (relative ones start from `base`), or the hub name as it is. Raises EmtError for a missing folder."""
     if not model:
-        raise EmtError("no model is named", where="embed.model", remedy="give a folder or a hub name")
+        raise EmtError(
+            "no model is named", where="embed.model", remedy="give a folder or a hub name"
+        )
     folder = base / Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) or model.startswith(("/", "~", "./", "../")):
-        raise EmtError("there is no such model folder", where=folder, remedy="give a folder or a hub name (`org/name`)")
+        raise EmtError(
+            "there is no such model folder",
+            where=folder,
+            remedy="give a folder or a hub name (`org/name`)",
+        )
     return model
 
 
@@ -52,7 +58,11 @@ def model_identity(model: str, revision: str | None, base: Path) -> dict[str, An
     found = locate_model(model, base)
     if isinstance(found, str):
         return {"revision": _hub_commit(found, revision, base)}
-    names = sorted(p.name for p in found.iterdir() if p.is_file() and any(fnmatch(p.name, i) for i in IDENTIFYING))
+    names = sorted(
+        p.name
+        for p in found.iterdir()
+        if p.is_file() and any(fnmatch(p.name, i) for i in IDENTIFYING)
+    )
     if not any(name.endswith(".safetensors") for name in names):
         raise EmtError(
             "the model folder has no safetensors weights",
@@ -74,7 +84,10 @@ def _hub_commit(model: str, revision: str | None, base: Path) -> str:
         return HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha or ""
     except HfHubHTTPError as error:
         reason = str(error).splitlines()[0]
-    except (OSError, RuntimeError) as error:  # connection refused, no name service, offline mode: each client its own
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # connection refused, no name service, offline mode: each client its own
         reason = type(error).__name__
     except Exception as error:
         if "httpx" not in type(error).__module__ and "requests" not in type(error).__module__:

@@ -25,7 +25,9 @@ class Draws:
     robots: Sequence[np.ndarray]
     seed: int
 
-    def batches(self, batch_size: int, steps: int, *, block_steps: int = BLOCK_STEPS) -> Iterator[np.ndarray]:
+    def batches(
+        self, batch_size: int, steps: int, *, block_steps: int = BLOCK_STEPS
+    ) -> Iterator[np.ndarray]:
         """`steps` times float64 [batch_size, dim]; the first batch_size // 2 rows are robot frames."""
         n_robot = batch_size // 2
         pool_stream, robot_stream = (np.random.default_rng([self.seed, part]) for part in (0, 1))
@@ -33,12 +35,16 @@ class Draws:
             rows = np.empty((min(block_steps, steps - start), batch_size), np.int64)
             for step in rows:
                 _, step[:n_robot] = robot_rows(self.robots, robot_stream, n_robot)
-                step[n_robot:] = self.pool[pool_stream.integers(len(self.pool), size=batch_size - n_robot)]
+                step[n_robot:] = self.pool[
+                    pool_stream.integers(len(self.pool), size=batch_size - n_robot)
+                ]
             block = take_finite(self.features, rows.reshape(-1), np.float64)
             yield from block.reshape(*rows.shape, -1)
 
 
-def robot_rows(robots: Sequence[np.ndarray], stream: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+def robot_rows(
+    robots: Sequence[np.ndarray], stream: np.random.Generator, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(place of the robot set, its row), each int64 [count]: every set equally likely, then each of its rows.
 
     robots: row numbers of each set (none empty).
@@ -56,5 +62,7 @@ def bounded(rows: Sequence[np.ndarray], most: int, seed: int) -> list[np.ndarray
     out = []
     for place, group in enumerate(rows):
         rng = np.random.default_rng([seed, 2, place])
-        out.append(np.sort(rng.choice(group, share, replace=False)) if len(group) > share else group)
+        out.append(
+            np.sort(rng.choice(group, share, replace=False)) if len(group) > share else group
+        )
     return out

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 
-TINY_DEVIATION = 1e-3  # of the median: a dimension that hardly moves would get a huge weight from its noise
+TINY_DEVIATION = (
+    1e-3  # of the median: a dimension that hardly moves would get a huge weight from its noise
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class History:
     val_accuracy: list[float] = field(default_factory=list)
 
 
-def scaling(x: np.ndarray, weights: np.ndarray, *, standardize: bool) -> tuple[np.ndarray, np.ndarray]:
+def scaling(
+    x: np.ndarray, weights: np.ndarray, *, standardize: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """(mean, 1 / deviation), each float64 [dim], of the weighted rows; (0, 1) without standardisation."""
     if not standardize:
         return np.zeros(x.shape[1]), np.ones(x.shape[1])
@@ -92,7 +96,9 @@ def train_classifier(
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     shift, factor = torch.from_numpy(mean), torch.from_numpy(scale)
     target = torch.zeros(config.batch_size, dtype=torch.float64)
     target[: config.batch_size // 2] = 1
@@ -111,7 +117,9 @@ def train_classifier(
             with torch.no_grad():
                 val_logits = logits_of(val_x)
                 val_loss = float(bce(val_logits, val_target, weight=val_weights, reduction="sum"))
-                val_accuracy = float(((val_logits > 0) == (val_target > 0.5)).to(torch.float64) @ val_weights)
+                val_accuracy = float(
+                    ((val_logits > 0) == (val_target > 0.5)).to(torch.float64) @ val_weights
+                )
         history.step.append(step)
         history.loss.append(loss.item())
         history.train_accuracy.append(float(((logits > 0) == (target > 0.5)).double().mean()))

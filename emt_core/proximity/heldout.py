@@ -56,6 +56,8 @@ def write_heldout(
         "calibration_error": bins.expected_error,
         "brier": calibration.brier(test.robot, probability, weights),
         "auroc_by_robot": by_robot,
-        "graded_share": float(np.mean((probability[in_pool] > 0.01) & (probability[in_pool] < 0.99))),
+        "graded_share": float(
+            np.mean((probability[in_pool] > 0.01) & (probability[in_pool] < 0.99))
+        ),
         "test_rows": {"pool": int(in_pool.sum()), "robot": int(test.robot.sum())},
     }

@@ -44,7 +44,9 @@ class FeatureBank:
         return self.rows[near], distance.astype(np.float32)
 
 
-def robot_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0) -> FeatureBank:
+def robot_bank(
+    index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0
+) -> FeatureBank:
     """The robot frames that have a vector: all of them, or a seeded sample spread evenly over robot sources."""
     candidates = []
     for source in index.of_role("robot"):
@@ -60,7 +62,9 @@ def robot_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed
     return FeatureBank(rows, vectors, np.einsum("nd,nd->n", vectors, vectors), total)
 
 
-def pool_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0) -> FeatureBank:
+def pool_bank(
+    index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0
+) -> FeatureBank:
     """Pool samples that have a vector: all of them, or a seeded sample by source size with a floor for small sources.
 
     Work and memory follow `limit`, not the pool: rows are drawn first and looked at then. `total` counts all pool rows,
@@ -75,7 +79,9 @@ def pool_bank(index: Index, features: Features, *, limit: int = BANK_ROWS, seed:
     rows = np.concatenate(drawn).astype(np.int64) if drawn else np.empty(0, np.int64)
     total = sum(source.rows for source in sources)
     if not len(rows):
-        return FeatureBank(rows, np.empty((0, features.dim), np.float32), np.empty(0, np.float32), total)
+        return FeatureBank(
+            rows, np.empty((0, features.dim), np.float32), np.empty(0, np.float32), total
+        )
     table = features.table.take(rows, ["vector", "status"]).combine_chunks()
     ok = np.asarray(table.column("status").to_numpy(zero_copy_only=False) == "")
     vectors = as_matrix(table.column("vector").chunk(0))[ok].astype(np.float32)

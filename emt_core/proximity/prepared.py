@@ -13,7 +13,15 @@ from emt_core.data.features import Features, take_finite
 from emt_core.data.index import Index
 from emt_core.proximity.batches import Draws, bounded
 from emt_core.proximity.classifier import Examples, History, Training, scaling
-from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, SplitTraining, rows_of_part, split_of
+from emt_core.proximity.split import (
+    NO_VECTOR,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    SplitTraining,
+    rows_of_part,
+    split_of,
+)
 from emt_core.workspace.progress import Progress
 
 VALIDATION_ROWS = 2048  # of each class at the most: accuracy is then known to +-1.3 % (95 %)
@@ -41,7 +49,8 @@ class Prepared:
 
     def facts(self) -> dict[str, Any]:
         by_part = {
-            name: {"pool": len(pool), "robot": sum(map(len, robots))} for name, (pool, robots) in self.rows.items()
+            name: {"pool": len(pool), "robot": sum(map(len, robots))}
+            for name, (pool, robots) in self.rows.items()
         }
         return {"rows_by_part": by_part, "rows_without_vector": self.without_vector}
 
@@ -71,7 +80,12 @@ def read_examples(features: Features, rows: Rows, most: int, seed: int) -> Examp
     groups = [*bounded([pool], most, seed), *bounded(robots, most, seed)]
     numbers = np.concatenate(groups)
     stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    return Examples(x=take_finite(features, numbers, np.float64), robot=stratum > 0, stratum=stratum, rows=numbers)
+    return Examples(
+        x=take_finite(features, numbers, np.float64),
+        robot=stratum > 0,
+        stratum=stratum,
+        rows=numbers,
+    )
 
 
 @contextmanager

@@ -46,7 +46,11 @@ def load_weights(estimator: Artifact, dim: int) -> tuple[np.ndarray, float]:
             remedy="train the estimator on this embed instance (`parents: {embed: ...}`)",
         )
     if not (np.isfinite(weight).all() and np.isfinite(bias)):
-        raise EmtError("the estimator has weights that are not finite", where=path, remedy="lower its learning_rate")
+        raise EmtError(
+            "the estimator has weights that are not finite",
+            where=path,
+            remedy="lower its learning_rate",
+        )
     return weight, bias
 
 
@@ -65,15 +69,25 @@ def of_measure(
     return {**metrics, "kind": config.kind, "is_logit": is_logit, "heldout": heldout}
 
 
-def heldout_ranking(logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureConfig) -> dict[str, Any] | None:
+def heldout_ranking(
+    logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureConfig
+) -> dict[str, Any] | None:
     """AUROC and average precision on the test split (robot sets in equal parts); None where there is no such split."""
     try:
         part = split_of(config, index, ok)
-    except EmtError:  # too few robot episodes, or no pool: a random draw or an imported column needs neither
+    except (
+        EmtError
+    ):  # too few robot episodes, or no pool: a random draw or an imported column needs neither
         return None
     pool, robots = rows_of_part(index, part, TEST)
-    groups = [*bounded([pool], HELDOUT_ROWS, config.seed), *bounded(robots, HELDOUT_ROWS, config.seed)]
-    rows, stratum = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    groups = [
+        *bounded([pool], HELDOUT_ROWS, config.seed),
+        *bounded(robots, HELDOUT_ROWS, config.seed),
+    ]
+    rows, stratum = (
+        np.concatenate(groups),
+        np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
+    )
     weights = ranking.balanced_weights(stratum > 0, stratum)
     return {
         "auroc": ranking.auroc(stratum > 0, logit[rows], weights),
@@ -85,7 +99,9 @@ def heldout_ranking(logit: np.ndarray, index: Index, ok: np.ndarray, config: Mea
 def score_metrics(logit: np.ndarray, sources: list[SourceRange]) -> dict[str, Any]:
     """Distribution of the logits of each source, of the pool and of the robot data."""
     found: dict[str, Any] = {
-        "sources": {s.name: {"role": s.role, **distribution(logit[s.start : s.stop])} for s in sources}
+        "sources": {
+            s.name: {"role": s.role, **distribution(logit[s.start : s.stop])} for s in sources
+        }
     }
     for role in ("pool", "robot"):
         parts = [logit[s.start : s.stop] for s in sources if s.role == role]
@@ -100,7 +116,11 @@ def distribution(logit: np.ndarray) -> dict[str, Any]:
     `missing`; numbers are None where there is no other row.
     """
     there = logit[np.isfinite(logit)].astype(np.float64)
-    facts: dict[str, Any] = {"rows": len(logit), "scored": len(there), "missing": len(logit) - len(there)}
+    facts: dict[str, Any] = {
+        "rows": len(logit),
+        "scored": len(there),
+        "missing": len(logit) - len(there),
+    }
     names = ("mean", "std", "min", "max", "mean_score")
     if not len(there):
         return {**facts, **dict.fromkeys(names), "quantiles": {}}
@@ -108,7 +128,10 @@ def distribution(logit: np.ndarray) -> dict[str, Any]:
     values = (there.mean(), there.std(), there.min(), there.max(), score.mean())
     facts.update(zip(names, (float(value) for value in values), strict=True))
     cuts = np.quantile(there, QUANTILES)
-    return {**facts, "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=True)}}
+    return {
+        **facts,
+        "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=True)},
+    }
 
 
 def sweep_table(
@@ -116,7 +139,9 @@ def sweep_table(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The sweep and its facts. Rows without an image stay out: a selection leaves them out unless asked."""
     pool = index.is_pool() & np.isfinite(logit) & (index.table.column("n_images") > 0)
-    rows = ordered_rows(random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP), config.sweep_sample)
+    rows = ordered_rows(
+        random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP), config.sweep_sample
+    )
     rows = ordered_rows(falling_keys(logit[rows], rows))
     robots = robot_samples(logit, index, features, config)
     vectors = features.take(rows).astype(np.float32)
@@ -131,17 +156,27 @@ def sweep_table(
             "mmd2_to_robot": mmd2_sweep(vectors, robots, sigma) if sigma is not None else nothing,
         }
     )
-    facts = {"rows": len(rows), "robot_rows": sum(map(len, robots)), "sigma": sigma, "mmd": "unbiased"}
+    facts = {
+        "rows": len(rows),
+        "robot_rows": sum(map(len, robots)),
+        "sigma": sigma,
+        "mmd": "unbiased",
+    }
     return table, facts
 
 
-def robot_samples(logit: np.ndarray, index: Index, features: Features, config: ScoreConfig) -> list[np.ndarray]:
+def robot_samples(
+    logit: np.ndarray, index: Index, features: Features, config: ScoreConfig
+) -> list[np.ndarray]:
     """float32 [n, dim] for each robot source with at least two vectors; together about `sweep_sample` rows."""
     robots = index.of_role("robot")
     found = []
     for source in robots:
         there = source.start + np.flatnonzero(np.isfinite(logit[source.start : source.stop]))
-        rows = ordered_rows(random_keys(config.seed, there, Purpose.SWEEP), max(config.sweep_sample // len(robots), 2))
+        rows = ordered_rows(
+            random_keys(config.seed, there, Purpose.SWEEP),
+            max(config.sweep_sample // len(robots), 2),
+        )
         if len(rows) >= 2:
             found.append(features.take(np.sort(rows)).astype(np.float32))
     return found

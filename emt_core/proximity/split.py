@@ -38,15 +38,21 @@ def split_by_hash(hashes: np.ndarray, *, validation: float, test: float) -> np.n
     first, second = np.partition(hashes, [n_test - 1, n_test + n_validation - 1])[
         [n_test - 1, n_test + n_validation - 1]
     ]
-    return np.where(hashes <= first, TEST, np.where(hashes <= second, VALIDATION, TRAIN)).astype(np.uint8)
+    return np.where(hashes <= first, TEST, np.where(hashes <= second, VALIDATION, TRAIN)).astype(
+        np.uint8
+    )
 
 
 def split_of(config: SplitTraining, index: Index, ok: np.ndarray) -> np.ndarray:
     """The split that these settings ask for: see split_rows."""
-    return split_rows(index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed)
+    return split_rows(
+        index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed
+    )
 
 
-def split_rows(index: Index, ok: np.ndarray, *, validation: float, test: float, seed: int) -> np.ndarray:
+def split_rows(
+    index: Index, ok: np.ndarray, *, validation: float, test: float, seed: int
+) -> np.ndarray:
     """uint8 [rows]: the part of every row of the index, NO_VECTOR where `ok` is False.
 
     Raises EmtError without pool or robot data, with fewer than 3 pool rows, or fewer than 3 episodes in a robot set.
@@ -66,7 +72,9 @@ def split_rows(index: Index, ok: np.ndarray, *, validation: float, test: float, 
             where=index.artifact.path,
             remedy="look at the status counts of `embed`, and at the rejects of `sources`",
         )
-    part[np.concatenate(rows)] = split_by_hash(np.concatenate(hashes), validation=validation, test=test)
+    part[np.concatenate(rows)] = split_by_hash(
+        np.concatenate(hashes), validation=validation, test=test
+    )
     for source in robots:
         _split_episodes(part, index, source, ok, validation, test, seed)
     return part
@@ -84,10 +92,18 @@ def _need(pool: Sequence[SourceRange], robots: Sequence[SourceRange], index: Ind
 
 
 def _split_episodes(
-    part: np.ndarray, index: Index, source: SourceRange, ok: np.ndarray, validation: float, test: float, seed: int
+    part: np.ndarray,
+    index: Index,
+    source: SourceRange,
+    ok: np.ndarray,
+    validation: float,
+    test: float,
+    seed: int,
 ) -> None:
     rows = np.flatnonzero(ok[source.start : source.stop]) + source.start
-    episode = index.table.column("episode", start=source.start, stop=source.stop)[rows - source.start]
+    episode = index.table.column("episode", start=source.start, stop=source.stop)[
+        rows - source.start
+    ]
     episodes, of_row = np.unique(episode, return_inverse=True)
     if len(episodes) < PARTS:
         count = f"{len(episodes)} episode{'s' * (len(episodes) != 1)}"
@@ -104,7 +120,9 @@ def _split_episodes(
 def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """(int64 pool rows, int64 rows of each robot set) whose part (uint8 [rows], see split.py) is `value`."""
     member = part == value
-    pool = np.concatenate([np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("pool")])
+    pool = np.concatenate(
+        [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("pool")]
+    )
     robots = [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("robot")]
     return pool, robots
 

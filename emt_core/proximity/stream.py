@@ -41,7 +41,9 @@ def error_bound(features: np.ndarray, weight: np.ndarray, bias: float) -> np.nda
 
     features [n, d] and weight [d] as stored: the casts float16 -> float32 are exact.
     """
-    size = np.abs(features.astype(np.float64)) @ np.abs(weight.astype(np.float64)) + abs(float(bias))
+    size = np.abs(features.astype(np.float64)) @ np.abs(weight.astype(np.float64)) + abs(
+        float(bias)
+    )
     terms = (len(weight) + 1) * 2.0**-24
     return size * terms / (1 - terms)
 
@@ -68,7 +70,9 @@ def stream_logits(
         return at + skip, logit[skip:]
 
     with one_thread():
-        for batch in features.table.scan(["vector", "status"], start=aligned, batch_rows=SCAN_BATCH):
+        for batch in features.table.scan(
+            ["vector", "status"], start=aligned, batch_rows=SCAN_BATCH
+        ):
             rows = _tensor(as_matrix(batch.column(0)))
             ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
             used = 0
@@ -121,13 +125,19 @@ class Block:
 def feature_blocks(features: Features, block_rows: int, *, start: int = 0) -> Iterator[Block]:
     """Blocks that cover rows [start, end); the first begins at the multiple of block_rows at or before `start`."""
     at, x, ok, filled = start - start % block_rows, None, np.zeros(block_rows, bool), 0
-    for batch in features.table.scan(["vector", "status"], start=at, batch_rows=max(block_rows, 1024)):
+    for batch in features.table.scan(
+        ["vector", "status"], start=at, batch_rows=max(block_rows, 1024)
+    ):
         vectors = as_matrix(batch.column(0))
         good = np.asarray(batch.column(1).to_numpy(zero_copy_only=False) == "")
         used = 0
         while used < len(vectors):
             if x is None:
-                x, ok, filled = np.zeros((block_rows, vectors.shape[1]), np.float32), np.zeros(block_rows, bool), 0
+                x, ok, filled = (
+                    np.zeros((block_rows, vectors.shape[1]), np.float32),
+                    np.zeros(block_rows, bool),
+                    0,
+                )
             count = min(block_rows - filled, len(vectors) - used)
             part = slice(filled, filled + count)
             x[part] = vectors[used : used + count]
@@ -172,7 +182,9 @@ def score_blocks(
 
 
 def _scored(block: Block, future: Future[np.ndarray], start: int) -> tuple[int, np.ndarray]:
-    found = np.where(block.ok, future.result()[: len(block.ok)], np.float32(np.nan)).astype(np.float32)
+    found = np.where(block.ok, future.result()[: len(block.ok)], np.float32(np.nan)).astype(
+        np.float32
+    )
     found[~np.isfinite(found)] = np.nan
     skip = max(start - block.first, 0)
     return block.first + skip, found[skip:]

@@ -46,7 +46,9 @@ def score_windows(
     same numbers; another batch size, or one that was halved, gives them to rounding.
     """
     batch_size = inputs.runtime.batch_size
-    halving = Halving(score, inputs.progress, batch_size, what="the measure", remedy="lower measure.max_images")
+    halving = Halving(
+        score, inputs.progress, batch_size, what="the measure", remedy="lower measure.max_images"
+    )
     for source in inputs.index.sources:
         first = max(start, source.start)
         if first >= source.stop:
@@ -75,7 +77,11 @@ def score_windows(
 
 
 def decoded(
-    inputs: Inputs, source: SourceRange, sample: Sample, max_images: int, streamed: list[Any] | None = None
+    inputs: Inputs,
+    source: SourceRange,
+    sample: Sample,
+    max_images: int,
+    streamed: list[Any] | None = None,
 ) -> list[Image.Image]:
     """The first `max_images` images of a sample. Raises NoScore with the reason of the first that cannot be had.
 

@@ -86,7 +86,12 @@ class SimplerBridgeConfig(BenchmarkBase):
     name: Literal["simpler_bridge"]
     """Chooses this benchmark."""
 
-    tasks: tuple[Literal["carrot", "eggplant", "spoon", "cube"], ...] = ("carrot", "eggplant", "spoon", "cube")
+    tasks: tuple[Literal["carrot", "eggplant", "spoon", "cube"], ...] = (
+        "carrot",
+        "eggplant",
+        "spoon",
+        "cube",
+    )
     """carrot on plate, eggplant in basket, spoon on towel, green cube on yellow cube."""
 
     success_at: Literal["end", "any"] = "end"
@@ -129,7 +134,8 @@ class RehearsalConfig(BenchmarkBase):
 
 
 BenchmarkConfig = Annotated[
-    MetaWorldConfig | LiberoConfig | SimplerBridgeConfig | CalvinConfig | RehearsalConfig, Field(discriminator="name")
+    MetaWorldConfig | LiberoConfig | SimplerBridgeConfig | CalvinConfig | RehearsalConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -170,7 +176,9 @@ class EvaluateConfig(StageConfig):
     @model_validator(mode="after")
     def _either(self) -> EvaluateConfig:
         if self.policy and self.checkpoints != "last":
-            raise ValueError("`policy` names one folder; `checkpoints` chooses among those of a finetune artifact")
+            raise ValueError(
+                "`policy` names one folder; `checkpoints` chooses among those of a finetune artifact"
+            )
         return self
 
     def uses(self) -> tuple[str, ...]:

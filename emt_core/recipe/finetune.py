@@ -153,7 +153,9 @@ class ActionConfig(Frozen):
     @model_validator(mode="after")
     def _reference(self) -> ActionConfig:
         if self.kind == "delta" and (not self.arm or len(self.reference) != len(self.arm)):
-            raise ValueError("kind 'delta' needs `arm` and, for each of its dimensions, one of `reference`")
+            raise ValueError(
+                "kind 'delta' needs `arm` and, for each of its dimensions, one of `reference`"
+            )
         return self
 
 

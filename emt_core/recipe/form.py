@@ -40,7 +40,9 @@ class Field:
 def formats() -> dict[str, type[SourceBase]]:
     """Format -> its model, in the order of the configuration."""
     union = get_args(SourceConfig)[0]
-    return {get_args(model.model_fields["format"].annotation)[0]: model for model in get_args(union)}
+    return {
+        get_args(model.model_fields["format"].annotation)[0]: model for model in get_args(union)
+    }
 
 
 def format_help(format_: str) -> str:
@@ -66,7 +68,10 @@ def fields_of(format_: str) -> tuple[Field, ...]:
                 options=options,
             )
         )
-    order = {**{name: place - len(FIRST) for place, name in enumerate(FIRST)}, **dict.fromkeys(LAST, 1)}
+    order = {
+        **{name: place - len(FIRST) for place, name in enumerate(FIRST)},
+        **dict.fromkeys(LAST, 1),
+    }
     return tuple(sorted(found, key=lambda field: (order.get(field.name, 0), not field.required)))
 
 
@@ -104,7 +109,8 @@ def build_source(format_: str, values: Mapping[str, Any]) -> SourceConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("", format_))
         raise EmtError(
-            f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}", remedy="correct it above"
+            f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}",
+            remedy="correct it above",
         ) from error
 
 
@@ -116,7 +122,13 @@ def parse_source(entry: Mapping[str, Any]) -> SourceConfig:
 def plain(source: SourceConfig) -> dict[str, Any]:
     """What a recipe has to say of it: name, role, format, path, and whatever is not the default."""
     changed = source.model_dump(mode="json", exclude_defaults=True)
-    return {"name": source.name, "role": source.role, "format": source.format, "path": source.path, **changed}
+    return {
+        "name": source.name,
+        "role": source.role,
+        "format": source.format,
+        "path": source.path,
+        **changed,
+    }
 
 
 @cache
@@ -150,7 +162,9 @@ def settings_of(config: StageConfig) -> list[Setting]:
     found = []
     for name, info in type(config).model_fields.items():
         kind, optional, options = _kind(info.annotation)
-        default = None if info.is_required() else _plain(info.get_default(call_default_factory=True))
+        default = (
+            None if info.is_required() else _plain(info.get_default(call_default_factory=True))
+        )
         found.append(
             Setting(
                 name=name,
@@ -185,6 +199,10 @@ def _kind(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
         return kind, optional, options
     if origin is Literal:
         options = get_args(annotation)
-        return ("choice", False, options) if all(isinstance(o, str) for o in options) else ("yaml", False, ())
+        return (
+            ("choice", False, options)
+            if all(isinstance(o, str) for o in options)
+            else ("yaml", False, ())
+        )
     kinds: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number", str: "text"}
     return kinds.get(annotation, "yaml"), False, ()

@@ -34,12 +34,16 @@ def parse_ids(entry: str) -> IdRanges:
     parts = [PART.fullmatch(part.strip()) for part in numbers.split(",")]
     if not source or not all(parts):
         raise EmtError(
-            f"{_short(entry)} names no sample", remedy="an id is `source:row`; several are `source:3,7,10-19`"
+            f"{_short(entry)} names no sample",
+            remedy="an id is `source:row`; several are `source:3,7,10-19`",
         )
     found = [(int(part[1]), int(part[2] or part[1])) for part in parts if part is not None]
     backwards = next((pair for pair in found if pair[0] > pair[1]), None)
     if backwards is not None:
-        raise EmtError(f"{_short(entry)}: {backwards[0]}-{backwards[1]} runs backwards", remedy="write first-last")
+        raise EmtError(
+            f"{_short(entry)}: {backwards[0]}-{backwards[1]} runs backwards",
+            remedy="write first-last",
+        )
     bounds = np.array(found, np.int64)
     return IdRanges(source, bounds[:, 0], bounds[:, 1])
 

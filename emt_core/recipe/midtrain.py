@@ -69,7 +69,9 @@ class MidtrainConfig(StageConfig):
     @model_validator(mode="after")
     def _something_is_trained(self) -> MidtrainConfig:
         if len(set(self.freeze)) == 3:
-            raise ValueError("vision, projector and language are all frozen: nothing is left to train")
+            raise ValueError(
+                "vision, projector and language are all frozen: nothing is left to train"
+            )
         if self.lora_rank and self.freeze:
             raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
         return self

@@ -43,7 +43,11 @@ def yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def explain(
-    error: ValidationError, label: str, model: type[BaseModel], settings: dict[str, Any], where: object
+    error: ValidationError,
+    label: str,
+    model: type[BaseModel],
+    settings: dict[str, Any],
+    where: object,
 ) -> EmtError:
     """All that pydantic found in one entry (label) of a recipe. settings: the entry as the model was given it."""
     said: dict[str, list[str]] = {}
@@ -51,13 +55,17 @@ def explain(
     for detail in _worth_telling(error.errors()):
         spot = _Spot.at(detail, label, model, settings)
         subject, words = _sentence(detail, spot)
-        said.setdefault(subject, []).append(words)  # a value that fits no member of a union has an error for each
+        said.setdefault(subject, []).append(
+            words
+        )  # a value that fits no member of a union has an error for each
         helps += [spot.help] if spot.help else []
     lines = [subject + " or ".join(dict.fromkeys(words)) for subject, words in said.items()]
     if len(lines) == 1:
         return EmtError(lines[0], where=where, remedy=helps[0] if helps else "")
     shown = [*lines[:MOST], *([f"and {len(lines) - MOST} more"] if len(lines) > MOST else [])]
-    return EmtError(f"the recipe has {len(lines)} mistakes:\n    " + "\n    ".join(shown), where=where)
+    return EmtError(
+        f"the recipe has {len(lines)} mistakes:\n    " + "\n    ".join(shown), where=where
+    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,9 @@ class _Spot:
     field: FieldInfo | None
 
     @classmethod
-    def at(cls, detail: ErrorDetails, label: str, model: type[BaseModel], settings: dict[str, Any]) -> _Spot:
+    def at(
+        cls, detail: ErrorDetails, label: str, model: type[BaseModel], settings: dict[str, Any]
+    ) -> _Spot:
         here: Any = settings
         names: list[str] = []
         owners, models = (model,), (model,)
@@ -92,7 +102,11 @@ class _Spot:
             names.append(str(detail["loc"][-1]))
         elif detail["type"].startswith("union_tag"):
             owners = models
-        fields = [owner.model_fields[names[-1]] for owner in owners if names and names[-1] in owner.model_fields]
+        fields = [
+            owner.model_fields[names[-1]]
+            for owner in owners
+            if names and names[-1] in owner.model_fields
+        ]
         return cls(label, tuple(names), owners, fields[0] if fields else None)
 
     @property
@@ -117,11 +131,18 @@ class _Spot:
     @property
     def bounds(self) -> list[str]:
         found = self.field.metadata if self.field else []
-        return [f"{sign}{getattr(one, name):g}" for one in found for name, sign in BOUNDS.items() if hasattr(one, name)]
+        return [
+            f"{sign}{getattr(one, name):g}"
+            for one in found
+            for name, sign in BOUNDS.items()
+            if hasattr(one, name)
+        ]
 
 
 def _place(label: str, names: Sequence[str]) -> str:
-    if label.partition(".")[0] == "sources" and names:  # an entry that is a list: the field `sources` is only ours
+    if (
+        label.partition(".")[0] == "sources" and names
+    ):  # an entry that is a list: the field `sources` is only ours
         if len(names) == 1:
             return label
         source, *rest = names[1:]
@@ -135,14 +156,23 @@ def _sentence(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:
     context, kind = detail.get("ctx", {}), detail["type"]
     if kind == "extra_forbidden":
         key = spot.names[-1]
-        return f"{spot.entry}: unknown key {key}{did_you_mean(key, spot.keys)}; keys: {', '.join(spot.keys)}", ""
+        return (
+            f"{spot.entry}: unknown key {key}{did_you_mean(key, spot.keys)}; keys: {', '.join(spot.keys)}",
+            "",
+        )
     if kind == "missing":
         return f"{spot.entry}: {spot.names[-1]} is missing", ""
     if kind.startswith("union_tag"):
         name = context["discriminator"].strip("'")
-        known = [tag for owner in spot.owners for tag in get_args(owner.model_fields[name].annotation)]
+        known = [
+            tag for owner in spot.owners for tag in get_args(owner.model_fields[name].annotation)
+        ]
         tag = context.get("tag", "")
-        said = f"unknown {name} {tag!r}{did_you_mean(str(tag), known)}" if "tag" in context else f"{name} is missing"
+        said = (
+            f"unknown {name} {tag!r}{did_you_mean(str(tag), known)}"
+            if "tag" in context
+            else f"{name} is missing"
+        )
         return f"{spot.whole}: {said}; it is one of {', '.join(known)}", ""
     message = re.sub(r"^\w+ should ", "should ", detail["msg"]).removeprefix("Value error, ")
     if not message.startswith("should "):
@@ -159,14 +189,22 @@ def _sentence(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:
 
 def _worth_telling(found: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
     """Less what only follows from another mistake: a misspelt key leaves one missing, a bad item its list short."""
-    extra = [(detail["loc"][:-1], str(detail["loc"][-1])) for detail in found if detail["type"] == "extra_forbidden"]
+    extra = [
+        (detail["loc"][:-1], str(detail["loc"][-1]))
+        for detail in found
+        if detail["type"] == "extra_forbidden"
+    ]
     for detail in found:
         place, name = detail["loc"][:-1], str(detail["loc"][-1]) if detail["loc"] else ""
         misspelt = any(get_close_matches(key, [name]) for spot, key in extra if spot == place)
         if detail["type"] == "missing" and misspelt:
             continue
         if detail["type"] == "too_short" and detail["input"]:
-            inside = [d for d in found if d["loc"][: len(detail["loc"])] == detail["loc"] and d is not detail]
+            inside = [
+                d
+                for d in found
+                if d["loc"][: len(detail["loc"])] == detail["loc"] and d is not detail
+            ]
             if inside:
                 continue
         yield detail
@@ -175,7 +213,11 @@ def _worth_telling(found: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
 def _models_inside(models: Sequence[type[BaseModel]], field: str) -> tuple[type[BaseModel], ...]:
     """Models that a field may hold, however deep in lists and unions; as they were where it is a name of a mapping."""
     fields = [model.model_fields[field] for model in models if field in model.model_fields]
-    return tuple(found for one in fields for found in _models_of(one.annotation)) if fields else tuple(models)
+    return (
+        tuple(found for one in fields for found in _models_of(one.annotation))
+        if fields
+        else tuple(models)
+    )
 
 
 def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -187,4 +229,9 @@ def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _tags(model: type[BaseModel]) -> set[Any]:
     """Every word that a `Literal` field of the model takes: the discriminator's is among them."""
-    return {tag for field in model.model_fields.values() for tag in get_args(field.annotation) if isinstance(tag, str)}
+    return {
+        tag
+        for field in model.model_fields.values()
+        for tag in get_args(field.annotation)
+        if isinstance(tag, str)
+    }

@@ -15,7 +15,9 @@ from pydantic import Field, model_validator
 from emt_core.errors import EmtError
 from emt_core.recipe.base import StageConfig
 
-Kind = Literal["random", "distance", "knn", "mlp", "perplexity", "delta_perplexity", "dsir", "clip", "imported"]
+Kind = Literal[
+    "random", "distance", "knn", "mlp", "perplexity", "delta_perplexity", "dsir", "clip", "imported"
+]
 
 SPLIT = ("validation_share", "test_share")
 BANK = ("robot_rows", "normalise", *SPLIT)
@@ -158,9 +160,13 @@ class MeasureConfig(StageConfig):
         stray = sorted(self.model_fields_set - used)
         if stray:
             known = ", ".join(sorted(used - {"kind"}))
-            raise ValueError(f"{', '.join(stray)}: not used by kind {self.kind!r}, which takes {known}")
+            raise ValueError(
+                f"{', '.join(stray)}: not used by kind {self.kind!r}, which takes {known}"
+            )
         if self.kind == "imported" and bool(self.path) == bool(self.meta):
-            raise ValueError("kind 'imported' takes a file (`path`) or a key of the samples' own (`meta`)")
+            raise ValueError(
+                "kind 'imported' takes a file (`path`) or a key of the samples' own (`meta`)"
+            )
         if self.kind == "clip" and not self.model:
             raise ValueError("kind 'clip' needs `model`, as in embed.model")
         if self.validation_share + self.test_share >= 0.9:
@@ -171,7 +177,9 @@ class MeasureConfig(StageConfig):
         """The imported file. Raises EmtError where there is none."""
         path = base / Path(self.path).expanduser()
         if not path.is_file():
-            raise EmtError("the file with scores does not exist", where=path, remedy="set measure.path")
+            raise EmtError(
+                "the file with scores does not exist", where=path, remedy="set measure.path"
+            )
         return path
 
     def left_out(self) -> set[str]:

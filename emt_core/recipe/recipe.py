@@ -122,7 +122,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     except EmtError as error:
         if not items or error.where != str(path):
             raise
-        build_recipe(raw, where=path)  # wrong without them too: then the file is what has to be mended
+        build_recipe(
+            raw, where=path
+        )  # wrong without them too: then the file is what has to be mended
         guilty = [item for item in items if not _holds(raw, item)] or items
         said = ", ".join(f"--set {item}" for item in guilty)
         raise EmtError(error.what, where=said, remedy=error.remedy) from error
@@ -177,7 +179,9 @@ def _extended(name: str, by: Path) -> Path:
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe file as one mapping with an absolute base, whatever it extends already laid under it."""
     if path.resolve() in extended_by:
-        raise EmtError("this recipe extends itself", where=path, remedy="break the circle of `extends`")
+        raise EmtError(
+            "this recipe extends itself", where=path, remedy="break the circle of `extends`"
+        )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -187,9 +191,13 @@ def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
             remedy="look at that line and the one before: a bracket or quote left open, or a tab among the blanks",
         ) from error
     except UnicodeDecodeError as error:
-        raise EmtError(f"the recipe is not UTF-8 text: {error}", where=path, remedy="save it as UTF-8") from error
+        raise EmtError(
+            f"the recipe is not UTF-8 text: {error}", where=path, remedy="save it as UTF-8"
+        ) from error
     if not isinstance(raw, dict):
-        raise EmtError("a recipe is a mapping of names to settings", where=path, remedy="see recipes/demo.yaml")
+        raise EmtError(
+            "a recipe is a mapping of names to settings", where=path, remedy="see recipes/demo.yaml"
+        )
     below: dict[str, Any] = {}
     if (parent := raw.pop("extends", None)) is not None:
         below = _read(_extended(str(parent), path), (*extended_by, path.resolve()))
@@ -205,7 +213,8 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         name, sign, value = item.partition("=")
         if not sign or not name.strip():
             raise EmtError(
-                f"--set {item!r} is not of the form a.b=value", remedy="for example --set select.quarter.fraction=0.5"
+                f"--set {item!r} is not of the form a.b=value",
+                remedy="for example --set select.quarter.fraction=0.5",
             )
         try:
             found[name.strip()] = yaml.safe_load(value)
@@ -230,7 +239,9 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
         if head == dotted:
             out[dotted] = value
             continue
-        rest = dotted[len(head) + 1 :] if dotted.startswith(head + ".") else dotted.partition(".")[2]
+        rest = (
+            dotted[len(head) + 1 :] if dotted.startswith(head + ".") else dotted.partition(".")[2]
+        )
         spot, names = out, [head, *rest.split(".")]
         for name in names[:-1]:
             if isinstance(spot, list):
@@ -241,7 +252,8 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
             spot = spot[name]
         if isinstance(spot, list):
             raise EmtError(
-                f"the setting {dotted}: name a field of the entry", remedy="for example sources.NAME.path=..."
+                f"the setting {dotted}: name a field of the entry",
+                remedy="for example sources.NAME.path=...",
             )
         spot[names[-1]] = value
     return out
@@ -257,7 +269,11 @@ def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
     if inside:
         return max(inside, key=len)
     field = rest.partition(".")[0]
-    settings = [] if stage in TOP_LEVEL or stage == "sources" else [*CONFIGS[stage].model_fields, "parents"]
+    settings = (
+        []
+        if stage in TOP_LEVEL or stage == "sources"
+        else [*CONFIGS[stage].model_fields, "parents"]
+    )
     if settings and field not in settings:
         if "." in rest:
             near = did_you_mean(field, [*(entry.partition(".")[2] for entry in named), *settings])
@@ -273,7 +289,8 @@ def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
         return stage
     if len(named) > 1:
         raise EmtError(
-            f"the setting {dotted}: the recipe has {', '.join(named)}", remedy=f"say which: {named[0]}.{rest}=..."
+            f"the setting {dotted}: the recipe has {', '.join(named)}",
+            remedy=f"say which: {named[0]}.{rest}=...",
         )
     return named[0] if named else stage
 
@@ -283,7 +300,9 @@ def _item_of(entries: list[Any], name: str, dotted: str) -> Any:
         if isinstance(entry, dict) and entry.get("name") == name:
             return entry
     names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
-    raise EmtError(f"the setting {dotted}: there is no entry named {name!r}", remedy=f"the entries are {names}")
+    raise EmtError(
+        f"the setting {dotted}: there is no entry named {name!r}", remedy=f"the entries are {names}"
+    )
 
 
 def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
@@ -332,7 +351,11 @@ def _check_sources(recipe: Recipe, where: object) -> None:
             names = [source.name for source in instance.config.sources]  # type: ignore[attr-defined]
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise EmtError(f"two sources are named {sorted(twice)}", where=where, remedy="names become sample ids")
+                raise EmtError(
+                    f"two sources are named {sorted(twice)}",
+                    where=where,
+                    remedy="names become sample ids",
+                )
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -41,7 +41,9 @@ class Quotas(Frozen):
             raise ValueError("give quotas by source or by category, not both")
         for shares in (self.source, self.category):
             if shares and (min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6):
-                raise ValueError(f"quota shares are >= 0 and sum to 1, these sum to {sum(shares.values()):g}")
+                raise ValueError(
+                    f"quota shares are >= 0 and sum to 1, these sum to {sum(shares.values()):g}"
+                )
         return self
 
 
@@ -101,19 +103,36 @@ class SelectConfig(StageConfig):
         if self.strategy == "all" and sizes:
             raise ValueError("strategy 'all' takes no k, fraction or threshold")
         if self.strategy != "all" and len(sizes) != 1:
-            raise ValueError(f"give exactly one of k, fraction, threshold (given: {sizes or 'none'})")
+            raise ValueError(
+                f"give exactly one of k, fraction, threshold (given: {sizes or 'none'})"
+            )
         if self.strategy == "random" and self.threshold is not None:
-            raise ValueError("strategy 'random' has no score to hold against a threshold; give k or fraction")
-        if (self.quotas.source or self.quotas.category) and self.k is None and self.fraction is None:
+            raise ValueError(
+                "strategy 'random' has no score to hold against a threshold; give k or fraction"
+            )
+        if (
+            (self.quotas.source or self.quotas.category)
+            and self.k is None
+            and self.fraction is None
+        ):
             wrong = "strategy 'all'" if self.strategy == "all" else "threshold"
             raise ValueError(f"quotas share out a fixed number: give k or fraction, not {wrong}")
         if self.strategy == "gumbel" and self.threshold is not None:
-            raise ValueError("strategy 'gumbel' draws a fixed number: give k or fraction, not threshold")
+            raise ValueError(
+                "strategy 'gumbel' draws a fixed number: give k or fraction, not threshold"
+            )
         if "temperature" in self.model_fields_set and self.strategy != "gumbel":
             raise ValueError("only strategy 'gumbel' has a temperature")
-        if self.random_share and (self.strategy not in ("top", "gumbel") or self.threshold is not None):
+        if self.random_share and (
+            self.strategy not in ("top", "gumbel") or self.threshold is not None
+        ):
             raise ValueError("random_share goes with strategy 'top' or 'gumbel' and k or fraction")
-        if self.clusters and self.clusters.most is not None and self.k is None and self.fraction is None:
+        if (
+            self.clusters
+            and self.clusters.most is not None
+            and self.k is None
+            and self.fraction is None
+        ):
             raise ValueError(
                 "a cap for each cell is a share of a fixed number: give k or fraction, or clusters.most: null"
             )

@@ -20,7 +20,15 @@ from emt_core.flow import STAGES
 from emt_core.recipe.form import _plain, parse_source, plain
 from emt_core.recipe.recipe import CONFIGS, Recipe, apply_overrides, build_recipe
 from emt_core.recipe.sources import SourceConfig
-from emt_core.run.recipes import NOTE_CHARS, _edit, _is_name, _saved, _saved_path, _tie_children, _write_note
+from emt_core.run.recipes import (
+    NOTE_CHARS,
+    _edit,
+    _is_name,
+    _saved,
+    _saved_path,
+    _tie_children,
+    _write_note,
+)
 from emt_core.workspace.artifact import Artifact, Workspace, write_json, write_text
 from emt_core.workspace.lineage import Lineage, recipe_path
 
@@ -46,8 +54,14 @@ def add_selection(
     """
     if len(note) > NOTE_CHARS:
         raise EmtError(f"the note has {len(note):,} characters", remedy=f"at most {NOTE_CHARS}")
-    stages = [stage for stage in PARENT_STAGES["select"] if stage != "score" or config.get("strategy", "top") == "top"]
-    parents = {stage: getattr(chain, stage) for stage in stages if getattr(chain, stage) is not None}
+    stages = [
+        stage
+        for stage in PARENT_STAGES["select"]
+        if stage != "score" or config.get("strategy", "top") == "top"
+    ]
+    parents = {
+        stage: getattr(chain, stage) for stage in stages if getattr(chain, stage) is not None
+    }
     label = _add(workspace, recipe, "select", name, config, parents, done)
     if note.strip():
         _write_note(workspace, recipe, label, note.strip())
@@ -89,7 +103,9 @@ def _add(
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         if label in raw:
             noun = {"select": "selection", "gap": "map"}[stage]
-            raise EmtError(f"there is already a {noun} {name!r}", where=path, remedy="choose another name")
+            raise EmtError(
+                f"there is already a {noun} {name!r}", where=path, remedy="choose another name"
+            )
         named = _named(raw, parents, done)
         _tie_children(raw, stage)
         raw[label] = {**config, **({"parents": named} if named else {})}
@@ -99,7 +115,9 @@ def _add(
     return label
 
 
-def _named(raw: Mapping[str, Any], parents: Mapping[str, Artifact], done: Mapping[str, Artifact]) -> dict[str, str]:
+def _named(
+    raw: Mapping[str, Any], parents: Mapping[str, Artifact], done: Mapping[str, Artifact]
+) -> dict[str, str]:
     """Names of the parent instances, for stages of which the recipe has several."""
     found = {}
     for stage, artifact in parents.items():
@@ -136,7 +154,11 @@ class Changes:
         """`2 added (a, b), 1 removed (c)`."""
         parts = [
             f"{len(names)} {what} ({', '.join(names)})"
-            for what, names in (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+            for what, names in (
+                ("added", self.added),
+                ("changed", self.changed),
+                ("removed", self.removed),
+            )
             if names
         ]
         return ", ".join(parts) or "their order changed"
@@ -161,7 +183,12 @@ def changes(wanted: Sequence[SourceConfig], read: Sequence[Mapping[str, Any]]) -
 
 
 def put_source(
-    workspace: Workspace, recipe: str, source: SourceConfig, *, label: str = "sources", replaces: str | None = None
+    workspace: Workspace,
+    recipe: str,
+    source: SourceConfig,
+    *,
+    label: str = "sources",
+    replaces: str | None = None,
 ) -> None:
     """Write the source behind the others, or in the place of `replaces`. Starts nothing.
 
@@ -172,7 +199,9 @@ def put_source(
     def change(entries: Entries) -> None:
         names = [entry.get("name") for entry in entries]
         if source.name in names and source.name != replaces:
-            raise EmtError(f"there is already a source named {source.name!r}", remedy="choose another name")
+            raise EmtError(
+                f"there is already a source named {source.name!r}", remedy="choose another name"
+            )
         if replaces is None:
             entries.append(plain(source))
         else:
@@ -198,7 +227,9 @@ def _place(names: Sequence[Any], name: str) -> int:
     return names.index(name)
 
 
-def _edit_sources(workspace: Workspace, recipe: str, label: str, change: Callable[[Entries], None]) -> None:
+def _edit_sources(
+    workspace: Workspace, recipe: str, label: str, change: Callable[[Entries], None]
+) -> None:
     workspace.check_writable()
     path = recipe_path(workspace, recipe)
     with workspace.lock("state", f"recipe-{recipe}"):
@@ -229,7 +260,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def change_settings(
-    workspace: Workspace, recipe: str, label: str, settings: Mapping[str, Any], *, beside: str | None = None
+    workspace: Workspace,
+    recipe: str,
+    label: str,
+    settings: Mapping[str, Any],
+    *,
+    beside: str | None = None,
 ) -> str:
     """Set fields of an instance, or of a copy of it named `beside`; returns the label that has them.
 
@@ -241,17 +277,24 @@ def change_settings(
 
     def change(raw: dict[str, Any]) -> None:
         if label not in raw:
-            raise EmtError(f"the recipe has no {label!r} of its own", remedy="change the recipe's file instead")
+            raise EmtError(
+                f"the recipe has no {label!r} of its own", remedy="change the recipe's file instead"
+            )
         if beside is not None and target in raw:
             raise EmtError(f"there is already a {target!r}", remedy="choose another name")
         body = raw[label] if isinstance(raw[label], dict) else {}
         changed = {**body, **settings}
-        defaults = {name: _plain(info.default) for name, info in CONFIGS[stage].model_fields.items()}
-        raw[target] = {name: v for name, v in changed.items() if name in body or defaults.get(name, ...) != v}
+        defaults = {
+            name: _plain(info.default) for name, info in CONFIGS[stage].model_fields.items()
+        }
+        raw[target] = {
+            name: v for name, v in changed.items() if name in body or defaults.get(name, ...) != v
+        }
 
     if beside is not None and not _is_name(beside):
         raise EmtError(
-            f"{beside!r} cannot be a name", remedy="1-40 letters, digits, '-' or '_', starting with a letter"
+            f"{beside!r} cannot be a name",
+            remedy="1-40 letters, digits, '-' or '_', starting with a letter",
         )
     _edit(workspace, recipe, change)
     return target

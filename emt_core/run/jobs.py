@@ -51,7 +51,11 @@ class Job:
 
         A stand-in where the job was removed meanwhile: whoever holds one may look at it once more.
         """
-        return _read_if_there(self.path / "job.json") or {"title": "a removed job", "command": [], "launched": 0.0}
+        return _read_if_there(self.path / "job.json") or {
+            "title": "a removed job",
+            "command": [],
+            "launched": 0.0,
+        }
 
     @property
     def state(self) -> JobState:
@@ -64,7 +68,11 @@ class Job:
                 return "cancelled"
             known = (self.path / "process.json").exists()
             if self.end is None:  # read again: it may have ended between the two looks
-                return "starting" if not known and time.time() - self.asked["launched"] < STARTING_S else "lost"
+                return (
+                    "starting"
+                    if not known and time.time() - self.asked["launched"] < STARTING_S
+                    else "lost"
+                )
         end = self.end or {"code": 1}
         if end["code"] == 0:
             return "done"
@@ -106,13 +114,21 @@ class Job:
     def progress(self) -> dict[str, Any] | None:
         """`doing done total unit rate seconds_left at` of the current instance, from its building folder."""
         now = self.current
-        return _read_if_there(self.workspace.building(now["stage"], now["key"]) / "progress.json") if now else None
+        return (
+            _read_if_there(self.workspace.building(now["stage"], now["key"]) / "progress.json")
+            if now
+            else None
+        )
 
     @property
     def can_be_killed(self) -> bool:
         """It was asked to stop, and has not for GRACE_S."""
         cancel = self._cancel
-        return cancel is not None and time.time() - cancel["at"] >= GRACE_S and self.state == "stopping"
+        return (
+            cancel is not None
+            and time.time() - cancel["at"] >= GRACE_S
+            and self.state == "stopping"
+        )
 
     def log_tail(self, lines: int = 200) -> str:
         """The last lines of the log; reads at most 64 KiB of it."""
@@ -132,7 +148,9 @@ class Job:
             return
         mark = _read_if_there(self.path / "process.json")
         if mark is not None and not process_mark.here(mark) and self._lives():
-            raise EmtError("the job runs on another machine", where=mark.get("host"), remedy="stop it there")
+            raise EmtError(
+                "the job runs on another machine", where=mark.get("host"), remedy="stop it there"
+            )
         write_json(self.path / "cancel.json", {"at": time.time(), "hard": hard})
         process = process_mark.find(mark) if mark else None
         if process is None:
@@ -185,7 +203,15 @@ def launch(
     Raises EmtError where a job of the same command is still active (named), or the workspace is read-only. Two
     different commands that want the same artifact are both started: the second waits for it, and says so.
     """
-    asked = asked_for(workspace, recipe, until=until, start=start, overrides=list(overrides), title=title, origin="app")
+    asked = asked_for(
+        workspace,
+        recipe,
+        until=until,
+        start=start,
+        overrides=list(overrides),
+        title=title,
+        origin="app",
+    )
     return launch_command(workspace, **asked)
 
 
@@ -228,7 +254,9 @@ def run_again(job: Job) -> Job:
     asked = {name: value for name, value in job.asked.items() if name != "launched"}
     recipe = asked.get("recipe")
     if recipe and not Path(recipe).is_file():
-        raise EmtError("the recipe of this job is gone", where=recipe, remedy="launch it from the Overview")
+        raise EmtError(
+            "the recipe of this job is gone", where=recipe, remedy="launch it from the Overview"
+        )
     return launch_command(job.workspace, **{**asked, "origin": "app"})
 
 
@@ -257,7 +285,9 @@ def list_jobs(workspace: Workspace) -> list[Job]:
 
 def active_jobs(workspace: Workspace) -> list[Job]:
     """Those that run now, newest first."""
-    return [job for job in list_jobs(workspace) if not (job.path / "end.json").exists() and job.active]
+    return [
+        job for job in list_jobs(workspace) if not (job.path / "end.json").exists() and job.active
+    ]
 
 
 def builder_of(workspace: Workspace, stage: str, key: str, *, but: Job | None = None) -> Job | None:
@@ -273,7 +303,11 @@ def last_job_of(workspace: Workspace, stage: str, key: str, *, most: int = 100) 
     """The newest job (of the last `most`) that built this artifact, or tried to."""
     for job in list_jobs(workspace)[:most]:
         for entry in job.instances:
-            if (entry["stage"], entry["key"]) == (stage, key) and entry["state"] in ("building", "made", "failed"):
+            if (entry["stage"], entry["key"]) == (stage, key) and entry["state"] in (
+                "building",
+                "made",
+                "failed",
+            ):
                 return job
     return None
 

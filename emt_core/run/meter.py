@@ -14,7 +14,15 @@ import psutil
 
 from emt_core.workspace.artifact import read_json, write_json
 
-RECORDED_PACKAGES = ("embodied-midtrain", "torch", "transformers", "open_clip_torch", "pylance", "umap-learn", "numpy")
+RECORDED_PACKAGES = (
+    "embodied-midtrain",
+    "torch",
+    "transformers",
+    "open_clip_torch",
+    "pylance",
+    "umap-learn",
+    "numpy",
+)
 
 
 class Meter:

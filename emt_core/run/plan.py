@@ -55,7 +55,9 @@ class Plan:
             return found[0]
         known = [name for i in self.instances for name in i.labels]
         problem = "is ambiguous in" if found else "is not in"
-        raise EmtError(f"{label!r} {problem} recipe {self.recipe.name!r}", remedy=f"it has: {', '.join(known)}")
+        raise EmtError(
+            f"{label!r} {problem} recipe {self.recipe.name!r}", remedy=f"it has: {', '.join(known)}"
+        )
 
     def of_stage(self, stage: str) -> list[Instance]:
         return [i for i in self.instances if i.stage == stage]
@@ -71,7 +73,9 @@ def make_plan(recipe: Recipe) -> Plan:
         done = _resolve(variant, merged, identities)
         leading = _leading(done.values(), order)
         for label, instance in done.items():
-            names = instance.labels if instance.key in leading else idle.setdefault(instance.key, [])
+            names = (
+                instance.labels if instance.key in leading else idle.setdefault(instance.key, [])
+            )
             names.append(label + suffix)
     variants = max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
     for instance in merged.values():
@@ -101,7 +105,11 @@ def _tidy_labels(labels: list[str], variants: int) -> list[str]:
     if not with_suffix:
         return list(dict.fromkeys(labels))
     plain = list(dict.fromkeys(name.split("@")[0] for name in with_suffix))
-    whole = [name for name in plain if sum(full.split("@")[0] == name for full in with_suffix) == variants]
+    whole = [
+        name
+        for name in plain
+        if sum(full.split("@")[0] == name for full in with_suffix) == variants
+    ]
     return whole + [name for name in with_suffix if name.split("@")[0] not in whole]
 
 
@@ -141,23 +149,30 @@ def _resolve(
                     remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use, *stage.one_of)) or 'none'}",
                 )
             parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
-            parents |= {name: done[_further_parent(spec, name, done)] for name in spec.config.further()}
+            parents |= {
+                name: done[_further_parent(spec, name, done)] for name in spec.config.further()
+            }
             instance = _instance(spec, parents, recipe, identities)
             done[spec.label] = merged.setdefault((instance.stage, instance.key), instance)
     return done
 
 
-def _choose_one(stage: Stage, spec: InstanceConfig, done: Mapping[str, Instance]) -> tuple[str, ...]:
+def _choose_one(
+    stage: Stage, spec: InstanceConfig, done: Mapping[str, Instance]
+) -> tuple[str, ...]:
     """The stage of `one_of` that feeds this instance (no stage where it takes none)."""
     if not stage.one_of:
         return ()
     named = [name for name in stage.one_of if name in spec.parents]
     if len(named) > 1:
         raise EmtError(
-            f"{spec.label} names {' and '.join(named)} as parents and takes one of them", remedy="leave one out"
+            f"{spec.label} names {' and '.join(named)} as parents and takes one of them",
+            remedy="leave one out",
         )
     same = [name for name in stage.one_of if spec.name and f"{name}.{spec.name}" in done]
-    there = [name for name in stage.one_of if any(label.partition(".")[0] == name for label in done)]
+    there = [
+        name for name in stage.one_of if any(label.partition(".")[0] == name for label in done)
+    ]
     return (*named, *same, *there, *stage.one_of)[:1]
 
 
@@ -167,7 +182,10 @@ def _further_parent(spec: InstanceConfig, name: str, done: Mapping[str, Instance
     if label not in done:
         stage = name.partition(".")[0]
         there = [other for other in done if other.partition(".")[0] == stage]
-        raise EmtError(f"{spec.label} asks for {label!r}", remedy=f"the recipe has: {', '.join(there) or 'none'}")
+        raise EmtError(
+            f"{spec.label} asks for {label!r}",
+            remedy=f"the recipe has: {', '.join(there) or 'none'}",
+        )
     return label
 
 
@@ -178,7 +196,8 @@ def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance
         label = f"{stage}.{spec.parents[stage]}" if spec.parents[stage] else stage
         if label not in there:
             raise EmtError(
-                f"{spec.label} wants {label!r} as parent", remedy=f"the recipe has: {', '.join(there) or 'none'}"
+                f"{spec.label} wants {label!r} as parent",
+                remedy=f"the recipe has: {', '.join(there) or 'none'}",
             )
         return label
     for label in (f"{stage}.{spec.name}" if spec.name else stage, stage):
@@ -187,7 +206,9 @@ def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance
     if len(there) == 1:
         return there[0]
     if not there:
-        raise EmtError(f"{spec.label} needs a {stage!r} stage", remedy=f"add `{stage}: {{}}` to the recipe")
+        raise EmtError(
+            f"{spec.label} needs a {stage!r} stage", remedy=f"add `{stage}: {{}}` to the recipe"
+        )
     raise EmtError(
         f"{spec.label} could take any of {', '.join(there)}",
         remedy=f"say which: `parents: {{{stage}: {there[0].partition('.')[2]}}}`",
@@ -195,7 +216,10 @@ def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance
 
 
 def _instance(
-    spec: InstanceConfig, parents: Mapping[str, Instance], recipe: Recipe, identities: dict[str, Any]
+    spec: InstanceConfig,
+    parents: Mapping[str, Instance],
+    recipe: Recipe,
+    identities: dict[str, Any],
 ) -> Instance:
     module = stage_module(spec.stage)
     config = spec.config.model_dump(mode="json")

@@ -47,7 +47,9 @@ class PlanCache:
             if renew:
                 known.renewing = True  # type: ignore[union-attr]
         if renew:
-            threading.Thread(target=self._renew, args=(known, recipe_file, text), daemon=True).start()
+            threading.Thread(
+                target=self._renew, args=(known, recipe_file, text), daemon=True
+            ).start()
         if not same:
             known = self._make(recipe_file, text)
         assert known is not None

@@ -65,13 +65,21 @@ def _plans(raw: Mapping[str, Any], path: Path) -> bool:
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name) <= 40 and name[0].isalnum() and all(c.isalnum() or c in "-_" for c in name) and name.isascii()
+    return (
+        0 < len(name) <= 40
+        and name[0].isalnum()
+        and all(c.isalnum() or c in "-_" for c in name)
+        and name.isascii()
+    )
 
 
 def notes(workspace: Workspace, recipe: str) -> dict[str, str]:
     """Label -> note of the instances that were saved with one."""
     try:
-        return {label: entry["note"] for label, entry in read_json(_notes_path(workspace, recipe)).items()}
+        return {
+            label: entry["note"]
+            for label, entry in read_json(_notes_path(workspace, recipe)).items()
+        }
     except FileNotFoundError:
         return {}
 
@@ -107,9 +115,16 @@ def _tie_children(raw: dict[str, Any], stage: str) -> None:
     name = there[0].partition(".")[2]
     for label, body in raw.items():
         child = STAGES.get(label.partition(".")[0])
-        if child is None or stage not in (*child.needs, *child.may_use, *child.one_of) or isinstance(body, list):
+        if (
+            child is None
+            or stage not in (*child.needs, *child.may_use, *child.one_of)
+            or isinstance(body, list)
+        ):
             continue
-        raw[label] = {**(body or {}), "parents": {stage: name, **((body or {}).get("parents") or {})}}
+        raw[label] = {
+            **(body or {}),
+            "parents": {stage: name, **((body or {}).get("parents") or {})},
+        }
 
 
 def _notes_path(workspace: Workspace, recipe: str) -> Path:

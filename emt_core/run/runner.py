@@ -35,7 +35,12 @@ LOOK_EVERY_S = 0.2
 
 
 def run_plan(
-    plan: Plan, workspace: Workspace, *, until: str | None = None, start: str | None = None, quiet: bool = False
+    plan: Plan,
+    workspace: Workspace,
+    *,
+    until: str | None = None,
+    start: str | None = None,
+    quiet: bool = False,
 ) -> dict[str, Artifact]:
     """Make every missing artifact of the plan. Returns them by label.
 
@@ -87,7 +92,9 @@ def remember(plan: Plan, workspace: Workspace) -> None:
     if rank():
         return  # rank 0 keeps the books
     name = plan.recipe.name
-    with workspace.lock("state", f"recipe-{name}"):  # the app may change the copy at any time, also since it was read
+    with workspace.lock(
+        "state", f"recipe-{name}"
+    ):  # the app may change the copy at any time, also since it was read
         kept = recipe_path(workspace, name)
         if plan.recipe.file != kept:
             write_text(kept, dump_recipe(with_saved(plan.recipe, workspace)))
@@ -106,7 +113,9 @@ def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> No
         write_json(path, state)
 
 
-def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False) -> Artifact:
+def run_instance(
+    instance: Instance, workspace: Workspace, plan: Plan, *, quiet: bool = False
+) -> Artifact:
     """One artifact: found, or waited for (another process builds it), or built and committed."""
     workspace.check_writable()
     if rank():
@@ -116,7 +125,9 @@ def run_instance(instance: Instance, workspace: Workspace, plan: Plan, *, quiet:
         _note(instance, "found")
         record_state(plan.recipe.name, instance, workspace)
         return found
-    progress = Progress(label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet)
+    progress = Progress(
+        label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet
+    )
     try:
         with _announced_lock(instance, workspace, progress):
             found = workspace.find(instance.stage, instance.key)
@@ -162,10 +173,14 @@ def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress
 
 
 def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Artifact:
-    building, final = (find(instance.stage, instance.key) for find in (workspace.building, workspace.folder))
+    building, final = (
+        find(instance.stage, instance.key) for find in (workspace.building, workspace.folder)
+    )
     if final.exists():  # the rename at the end would fail, after all the work
         raise EmtError(
-            "this folder has an artifact's name and no manifest", where=final, remedy="move it away and run again"
+            "this folder has an artifact's name and no manifest",
+            where=final,
+            remedy="move it away and run again",
         )
     if (committed := workspace.finish_commit(instance.stage, instance.key)) is not None:
         progress.say(f"was made before; its interrupted commit is finished -> {instance.key}")
@@ -177,7 +192,8 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         artifact = workspace.find(parent.stage, parent.key)
         if artifact is None:
             raise EmtError(
-                f"{instance.label} needs {parent.label}, which is not there", remedy=f"run `emt {parent.stage}` first"
+                f"{instance.label} needs {parent.label}, which is not there",
+                remedy=f"run `emt {parent.stage}` first",
             )
         parents[name] = artifact
     context = Context(
@@ -200,7 +216,8 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
             _note(instance, "failed")
             with suppress(OSError):  # a full disk: the error itself is what counts
                 write_json(
-                    building / "failure.json", {"message": str(error) or type(error).__name__, "at": time.time()}
+                    building / "failure.json",
+                    {"message": str(error) or type(error).__name__, "at": time.time()},
                 )
             raise
     manifest = {
@@ -237,13 +254,20 @@ def follow(instance: Instance, workspace: Workspace, plan: Plan) -> Artifact:
     while (found := workspace.find(instance.stage, instance.key)) is None:
         building = workspace.building(instance.stage, instance.key)
         # with a manifest there is nothing to help with: rank 0 only finishes an interrupted commit
-        if not helped and (building / "data").is_dir() and not (building / "manifest.json").exists():
+        if (
+            not helped
+            and (building / "data").is_dir()
+            and not (building / "manifest.json").exists()
+        ):
             module.run(
                 Context(
                     config=instance.config,
                     identity=instance.identity,
                     base=plan.recipe.base,
-                    parents={name: _parent(workspace, parent) for name, parent in instance.parents.items()},
+                    parents={
+                        name: _parent(workspace, parent)
+                        for name, parent in instance.parents.items()
+                    },
                     out=building / "data",
                     runtime=plan.recipe.runtime,
                     progress=Progress(label=instance.label, quiet=True),

@@ -69,7 +69,9 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
     if artifact is not None:
         manifest = artifact.manifest
         return InstanceStatus(
-            state="done", **facts, **{n: manifest[n] for n in ("rows", "seconds", "peak_memory_mb", "finished")}
+            state="done",
+            **facts,
+            **{n: manifest[n] for n in ("rows", "seconds", "peak_memory_mb", "finished")},
         )
     building = workspace.building(instance.stage, instance.key)
     progress = _read_if_there(building / "progress.json")
@@ -77,14 +79,18 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
         return InstanceStatus(state="running", progress=progress, **facts)
     failure = _read_if_there(building / "failure.json")
     if failure is not None:
-        return InstanceStatus(state="failed", message=failure["message"], progress=progress, **facts)
+        return InstanceStatus(
+            state="failed", message=failure["message"], progress=progress, **facts
+        )
     if building.exists():
         return InstanceStatus(state="interrupted", progress=progress, **facts)
     earlier = known.get(instance.label)
     if earlier is not None and earlier != instance.key:
         before = workspace.find(instance.stage, earlier)
         if before is not None:
-            return InstanceStatus(state="stale", stale_key=earlier, why=_what_changed(instance, before), **facts)
+            return InstanceStatus(
+                state="stale", stale_key=earlier, why=_what_changed(instance, before), **facts
+            )
     return InstanceStatus(state="missing", **facts)
 
 
@@ -93,11 +99,17 @@ def _what_changed(instance: Instance, before: Artifact) -> str:
     manifest = before.manifest
     reasons = []
     config = instance.config.model_dump(mode="json")
-    changed = [name for name, value in config.items() if manifest["config"].get(name, value) != value]
+    changed = [
+        name for name, value in config.items() if manifest["config"].get(name, value) != value
+    ]
     if changed:
         reasons.append(f"{', '.join(changed)} changed")
     parents = {name: parent.key for name, parent in instance.parents.items()}
-    other = [parent.label for name, parent in instance.parents.items() if manifest["parents"].get(name) != parent.key]
+    other = [
+        parent.label
+        for name, parent in instance.parents.items()
+        if manifest["parents"].get(name) != parent.key
+    ]
     other += [f"{name} (no longer a parent)" for name in manifest["parents"] if name not in parents]
     if other:
         reasons.append(f"{', '.join(other)} changed")
@@ -146,7 +158,9 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         )
     if by_state["running"]:
         running = [s.label for s in by_state["running"]]
-        return NextStep(kind="wait", label=running[0], sentence=f"{_and(running)} is being made. Nothing to do.")
+        return NextStep(
+            kind="wait", label=running[0], sentence=f"{_and(running)} is being made. Nothing to do."
+        )
     on_their_way = [s.label for s in states if s.key in coming and s.state != "done"]
     if on_their_way:
         return NextStep(

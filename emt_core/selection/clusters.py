@@ -45,7 +45,12 @@ class SplitCell:
 
 
 def fit_cells(
-    features: Features, rows: np.ndarray, config: Clusters, *, seed: int, advance: Advance = lambda _: None
+    features: Features,
+    rows: np.ndarray,
+    config: Clusters,
+    *,
+    seed: int,
+    advance: Advance = lambda _: None,
 ) -> np.ndarray:
     """float32 [cells, dim] of length 1, fitted on a seeded sample of `rows`. Fewer rows than cells: a cell a row."""
     drawn = np.sort(ordered_rows(random_keys(seed, rows, Purpose.CELLS), config.fit_rows))
@@ -57,7 +62,9 @@ def fit_cells(
         for members in groups_of(nearest):
             sums[nearest[members[0]]] = x[members].sum(axis=0, dtype=np.float64)
         empty = np.flatnonzero(np.bincount(nearest, minlength=len(centres)) == 0)
-        sums[empty] = x[np.argsort(similarity, kind="stable")[: len(empty)]]  # the worst served rows open new cells
+        sums[empty] = x[
+            np.argsort(similarity, kind="stable")[: len(empty)]
+        ]  # the worst served rows open new cells
         moved = l2_normalise(sums)
         advance(1)
         if np.array_equal(moved, centres):
@@ -91,17 +98,23 @@ def _nearest(x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray
             (torch.from_numpy(x[at : at + BLOCK_ROWS]) @ torch.from_numpy(centres).T).max(dim=1)
             for at in range(0, len(x), BLOCK_ROWS)
         ]
-    return np.concatenate([b.indices.numpy() for b in best]), np.concatenate([b.values.numpy() for b in best])
+    return np.concatenate([b.indices.numpy() for b in best]), np.concatenate(
+        [b.values.numpy() for b in best]
+    )
 
 
-def assign_cells(features: Features, centres: np.ndarray, *, advance: Advance = lambda _: None) -> np.ndarray:
+def assign_cells(
+    features: Features, centres: np.ndarray, *, advance: Advance = lambda _: None
+) -> np.ndarray:
     """int32 [rows]: each row's nearest cell, -1 without a vector. One pass; bits as in any other cut of the store."""
     import torch
 
     transposed = torch.from_numpy(np.ascontiguousarray(centres.T))
 
     def nearest(x: np.ndarray) -> np.ndarray:
-        return (torch.from_numpy(l2_normalise(x)) @ transposed).argmax(dim=1).float().numpy()  # below 2^24: exact
+        return (
+            (torch.from_numpy(l2_normalise(x)) @ transposed).argmax(dim=1).float().numpy()
+        )  # below 2^24: exact
 
     found = np.full(features.rows, -1, np.int32)
     for at, part in score_blocks(features, BLOCK_ROWS, nearest):
@@ -139,7 +152,11 @@ def near_duplicates(
             advance(len(part))
         if len(rows) > cell_rows:
             best_only = sum(max(len(part) - cell_rows, 0) for part in parts)
-            split.append(SplitCell(cell=int(cell[rows[0]]), rows=len(rows), parts=len(parts), best_only=best_only))
+            split.append(
+                SplitCell(
+                    cell=int(cell[rows[0]]), rows=len(rows), parts=len(parts), best_only=best_only
+                )
+            )
     return found, split
 
 
@@ -163,7 +180,9 @@ def _parts(
     ]
 
 
-def _near_a_better(features: Features, rows: np.ndarray, cosine: float, cell_rows: int) -> np.ndarray:
+def _near_a_better(
+    features: Features, rows: np.ndarray, cosine: float, cell_rows: int
+) -> np.ndarray:
     """bool [n]: rows (best first) with at least this cosine to a better one, or one of the cell_rows best."""
     import torch
 

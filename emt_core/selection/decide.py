@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emt_core.data.draws import Purpose, at_least, best_rows, gumbel_scores, ordered_rows, random_keys
+from emt_core.data.draws import (
+    Purpose,
+    at_least,
+    best_rows,
+    gumbel_scores,
+    ordered_rows,
+    random_keys,
+)
 from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.limits import QUOTA, Limit, fill, limits_of, what_is_left
@@ -32,7 +39,9 @@ class Decision:
     def counts(self) -> dict[str, int]:
         """Rows under each reason ("" = selected); they add up to the index."""
         found = np.bincount(self.code, minlength=len(self.reasons))
-        return {reason: int(count) for reason, count in zip(self.reasons, found, strict=True) if count}
+        return {
+            reason: int(count) for reason, count in zip(self.reasons, found, strict=True) if count
+        }
 
 
 def asked_size(config: SelectConfig, eligible: int) -> int | None:
@@ -97,7 +106,9 @@ def _take(
     """int64: the first `size` rows of the order that the limits let in; the code of each refused row is written."""
     if not limits or not len(order) or size == 0:
         return order[:size]
-    taken, verdict = fill(limits, {limit.by: getattr(candidates, limit.by)[order] for limit in limits}, size)
+    taken, verdict = fill(
+        limits, {limit.by: getattr(candidates, limit.by)[order] for limit in limits}, size
+    )
     for which, limit in enumerate(limits):
         if limit.reason not in reasons:
             reasons.append(limit.reason)
@@ -105,7 +116,9 @@ def _take(
     return order[taken]
 
 
-def ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int | None = None) -> np.ndarray:
+def ordered(
+    candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int | None = None
+) -> np.ndarray:
     """int64: the first rows (default: all) of those that are free (bool [n]), in the strategy's order."""
     first = int(np.count_nonzero(free)) if first is None else first
     if config.strategy == "random":
@@ -119,7 +132,9 @@ def ordered(candidates: Candidates, config: SelectConfig, free: np.ndarray, firs
     if config.strategy == "gumbel":
         rows = np.flatnonzero(free)
         score = np.full(candidates.rows, -np.inf, np.float32)
-        score[rows] = gumbel_scores(candidates.logit[rows], rows, temperature=config.temperature, seed=config.seed)
+        score[rows] = gumbel_scores(
+            candidates.logit[rows], rows, temperature=config.temperature, seed=config.seed
+        )
     return best_rows(np.where(free, score, np.float32(-np.inf)), first)
 
 
@@ -129,4 +144,8 @@ def _shortfall(limits: list[Limit], candidates: Candidates, rows: np.ndarray) ->
         return {}
     names = candidates.sources if quota.by == "source" else candidates.categories
     got = np.bincount(getattr(candidates, quota.by)[rows], minlength=len(names))
-    return {names[group]: most - int(got[group]) for group, most in quota.most.items() if most > got[group]}
+    return {
+        names[group]: most - int(got[group])
+        for group, most in quota.most.items()
+        if most > got[group]
+    }

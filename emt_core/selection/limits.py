@@ -44,17 +44,27 @@ def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) ->
             assert size is not None  # SelectConfig refuses quotas without k or fraction
             counts = largest_remainder(list(shares.values()), size)
             most = dict.fromkeys(range(len(names)), 0)  # a group without a quota gets none
-            most.update(zip(named_codes(shares, names, allowed, f"quotas.{by}"), counts, strict=True))
+            most.update(
+                zip(named_codes(shares, names, allowed, f"quotas.{by}"), counts, strict=True)
+            )
             found.append(Limit(by=by, most=most, reason=QUOTA))
     for by, reason in (("source", SOURCE_CAP), ("category", CATEGORY_CAP)):
         caps: dict[str, int] = getattr(config.caps, by)
         if caps:
             names, allowed = known[by]
             codes = named_codes(caps, names, allowed, f"caps.{by}")
-            found.append(Limit(by=by, most=dict(zip(codes, caps.values(), strict=True)), reason=reason))
+            found.append(
+                Limit(by=by, most=dict(zip(codes, caps.values(), strict=True)), reason=reason)
+            )
     if config.clusters is not None and config.clusters.most is not None and size is not None:
         most = math.ceil(config.clusters.most * size / config.clusters.cells)
-        found.append(Limit(by="cell", most=dict.fromkeys(range(config.clusters.cells), most), reason=CLUSTER_CAP))
+        found.append(
+            Limit(
+                by="cell",
+                most=dict.fromkeys(range(config.clusters.cells), most),
+                reason=CLUSTER_CAP,
+            )
+        )
     return found
 
 
@@ -92,9 +102,13 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
     """int8 [n], n rows best first: 0 = taken, i + 1 = refused by limits[i]. codes: group of each row, by `Limit.by`."""
     rows = len(next(iter(codes.values()))) if codes else 0
     verdict = np.zeros(rows, np.int8)
-    groups: list[tuple[int, int, np.ndarray]] = []  # limit, room, places of the members in rank order
+    groups: list[
+        tuple[int, int, np.ndarray]
+    ] = []  # limit, room, places of the members in rank order
     for which, limit in enumerate(limits):
-        for most, members in zip(limit.most.values(), members_of(codes[limit.by], list(limit.most)), strict=True):
+        for most, members in zip(
+            limit.most.values(), members_of(codes[limit.by], list(limit.most)), strict=True
+        ):
             if len(members) >= most and len(members):
                 groups.append((which, most, members))
 
@@ -105,14 +119,18 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
         taken = members[verdict[members] == 0]
         return int(taken[room - 1]) if len(taken) >= room else None
 
-    waiting = [(at, place) for place, group in enumerate(groups) if (at := fills_at(*group)) is not None]
+    waiting = [
+        (at, place) for place, group in enumerate(groups) if (at := fills_at(*group)) is not None
+    ]
     heapq.heapify(waiting)
     while waiting:
         at, place = heapq.heappop(waiting)
         now = fills_at(*groups[place])
         if now is None:
             continue
-        if now != at:  # groups closed meanwhile took members away: it fills later than thought, never earlier
+        if (
+            now != at
+        ):  # groups closed meanwhile took members away: it fills later than thought, never earlier
             heapq.heappush(waiting, (now, place))
             continue
         which, _, members = groups[place]
@@ -123,7 +141,9 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
     return verdict
 
 
-def fill(limits: list[Limit], codes: dict[str, np.ndarray], size: int | None) -> tuple[np.ndarray, np.ndarray]:
+def fill(
+    limits: list[Limit], codes: dict[str, np.ndarray], size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(places of the first `size` taken rows, verdicts up to the last of them): what `apply` says before the cut.
 
     Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill the size.

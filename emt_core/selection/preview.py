@@ -56,9 +56,13 @@ class Preview:
         self.rising = -candidates.logit[order]
         """Negated logits in rank order, so that they rise and can be searched."""
         width = max(len(candidates.categories), 1)
-        cell = candidates.source[order].astype(np.int16) * np.int16(width) + candidates.category[order].astype(np.int16)
+        cell = candidates.source[order].astype(np.int16) * np.int16(width) + candidates.category[
+            order
+        ].astype(np.int16)
         self._cell = cell
-        self._ranks = np.argsort(cell, kind="stable").astype(np.uint32)  # radix sort: ranks rise inside each cell
+        self._ranks = np.argsort(cell, kind="stable").astype(
+            np.uint32
+        )  # radix sort: ranks rise inside each cell
         bounds = np.searchsorted(cell[self._ranks], np.arange(len(candidates.sources) * width + 1))
         self._bounds = bounds
         self._cells = [self._ranks[low:high] for low, high in pairwise(bounds)]
@@ -90,7 +94,9 @@ class Preview:
         """The k best rows."""
         rank = np.uint32(min(max(k, 0), self.eligible))
         counts = np.array([np.searchsorted(ranks, rank) for ranks in self._cells], np.int64)
-        return Composition(counts=counts.reshape(self._shape), threshold=self.threshold_of(int(rank)))
+        return Composition(
+            counts=counts.reshape(self._shape), threshold=self.threshold_of(int(rank))
+        )
 
     def at_threshold(self, threshold: float) -> Composition:
         return self.at_k(self.k_of(threshold))
@@ -107,11 +113,15 @@ class Preview:
         cell = self._cell[:end]
         codes = {"source": cell // self._shape[1], "category": cell % self._shape[1]}
         taken = fill(limits, codes, size)[0] if end else np.empty(0, np.int64)
-        counts = np.bincount(cell[taken], minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
+        counts = np.bincount(cell[taken], minlength=self._shape[0] * self._shape[1]).reshape(
+            self._shape
+        )
         last = float(-self.rising[taken[-1]]) if len(taken) else np.inf
         return Composition(counts=counts.astype(np.int64), threshold=last)
 
     def rows_near(self, threshold: float, count: int) -> tuple[np.ndarray, np.ndarray]:
         """int64 index rows just in (nearest to the cut first) and just out (likewise), `count` of each at the most."""
         k = self.k_of(threshold)
-        return self.order[max(k - count, 0) : k][::-1].astype(np.int64), self.order[k : k + count].astype(np.int64)
+        return self.order[max(k - count, 0) : k][::-1].astype(np.int64), self.order[
+            k : k + count
+        ].astype(np.int64)

@@ -60,7 +60,16 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
 
 def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
     """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept out."""
-    settled = {"below_cut", "not_drawn", "source_cap", "category_cap", "quota", "cluster_cap", "near_duplicate", ""}
+    settled = {
+        "below_cut",
+        "not_drawn",
+        "source_cap",
+        "category_cap",
+        "quota",
+        "cluster_cap",
+        "near_duplicate",
+        "",
+    }
     could = np.array([reason in settled for reason in decision.reasons])
     return np.flatnonzero(could[decision.code])
 
@@ -111,7 +120,10 @@ def _gap(
                 robots.append(sample(rows, max(SAMPLE_ROWS // int((~candidates.pool).sum()), 2)))
     found: dict[str, Any] = {
         "diversity": {name: _number(diversity(rows)) for name, rows in sets.items()},
-        "measured_on": {**{name: len(rows) for name, rows in sets.items()}, "robot": sum(map(len, robots))},
+        "measured_on": {
+            **{name: len(rows) for name, rows in sets.items()},
+            "robot": sum(map(len, robots)),
+        },
     }
     if not robots or min(map(len, sets.values())) < 2:
         return {**found, "mmd2_to_robot": {}, "sigma": None}
@@ -137,7 +149,11 @@ def _scores(decision: Decision, before: np.ndarray, candidates: Candidates) -> d
     if candidates.logit is None:
         return {}
     robot = np.flatnonzero(~np.asarray(candidates.pool)[candidates.source])
-    groups = {"selected": decision.rows, "left_out": before[decision.code[before] != 0], "robot": robot}
+    groups = {
+        "selected": decision.rows,
+        "left_out": before[decision.code[before] != 0],
+        "robot": robot,
+    }
     found = {}
     for name, rows in groups.items():
         logit = candidates.logit[rows]

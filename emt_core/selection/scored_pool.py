@@ -15,7 +15,12 @@ from emt_core.workspace.table import Table, coded_column
 
 
 def candidates_of(
-    sources: Artifact, embed: Artifact, category: Artifact, score: Artifact | None, *, exclude: Sequence[str] = ()
+    sources: Artifact,
+    embed: Artifact,
+    category: Artifact,
+    score: Artifact | None,
+    *,
+    exclude: Sequence[str] = (),
 ) -> Candidates:
     """One entry a row from the narrow columns, about 12 bytes a row. exclude: ids, as `Index.rows_of` reads them.
 
@@ -23,7 +28,9 @@ def candidates_of(
     """
     index = Index(sources)
     # a cap may name a category that this pool has none of
-    kinds = coded_column(Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES), null="")
+    kinds = coded_column(
+        Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES), null=""
+    )
     status = coded_column(Table(embed.data / "features.lance"), "status", first=("",), null="")
     logit = None if score is None else Table(score.data / "scores.lance").column("logit")
     rows = {"category": len(kinds.codes), "embed": len(status.codes)}
@@ -32,7 +39,9 @@ def candidates_of(
     wrong = {stage: count for stage, count in rows.items() if count != index.rows}
     if wrong:
         raise EmtError(
-            f"the index has {index.rows:,} rows, but {wrong}", where="select", remedy="delete these and run them again"
+            f"the index has {index.rows:,} rows, but {wrong}",
+            where="select",
+            remedy="delete these and run them again",
         )
     return Candidates(
         source=index.codes(),

@@ -23,7 +23,9 @@ from emt_core.selection.category.rules import classify
 from emt_core.workspace.table import SCAN_ROWS, Table
 
 VERSION = 2
-SCHEMA = pa.schema([("category", pa.string()), ("rule", pa.string()), ("image_category", pa.string())])
+SCHEMA = pa.schema(
+    [("category", pa.string()), ("rule", pa.string()), ("image_category", pa.string())]
+)
 ROBOT_RULE = "robot_source"
 
 ImageLabels = Callable[[int, int], list[str]]
@@ -46,18 +48,26 @@ def run(context: Context) -> Outcome:
 
 
 def _block(
-    index: Index, start: int, stop: int, by_image: ImageLabels | None, advance: Callable[[int], None]
+    index: Index,
+    start: int,
+    stop: int,
+    by_image: ImageLabels | None,
+    advance: Callable[[int], None],
 ) -> pa.Table:
     """The rows [start, stop) of the artifact. Reads only what the rules need: role, turns and number of images."""
     category: list[str] = []
     rule: list[str] = []
-    for batch in index.table.scan(["role", "turns", "n_images"], start=start, stop=stop, batch_rows=2048):
+    for batch in index.table.scan(
+        ["role", "turns", "n_images"], start=start, stop=stop, batch_rows=2048
+    ):
         for record in batch.to_pylist():
             if record["role"] == "robot":
                 category.append("robot")
                 rule.append(ROBOT_RULE)
                 continue
-            verdict = classify([Turn(role=t["role"], text=t["text"]) for t in record["turns"]], record["n_images"])
+            verdict = classify(
+                [Turn(role=t["role"], text=t["text"]) for t in record["turns"]], record["n_images"]
+            )
             category.append(verdict.category)
             rule.append(verdict.rule)
         advance(batch.num_rows)
@@ -92,7 +102,9 @@ def _metrics(index: Index, table: Table, *, with_image: bool) -> dict[str, Any]:
     rules: Counter[str] = Counter()
     for source in index.sources:
         seen: Counter[str] = Counter()
-        for batch in table.scan(SCHEMA.names, start=source.start, stop=source.stop, batch_rows=SCAN_ROWS):
+        for batch in table.scan(
+            SCHEMA.names, start=source.start, stop=source.stop, batch_rows=SCAN_ROWS
+        ):
             names, used, image = (batch.column(i).to_pylist() for i in range(3))
             seen.update(names)
             rules.update(used)
@@ -127,6 +139,8 @@ def _agreement(pairs: Counter[tuple[str, str]]) -> dict[str, Any]:
         "judged": sum(judged.values()),
         "comparable": total,
         "agree": sum(n for (said, seen), n in comparable.items() if said == seen),
-        "agreement": sum(n for (said, seen), n in comparable.items() if said == seen) / total if total else None,
+        "agreement": sum(n for (said, seen), n in comparable.items() if said == seen) / total
+        if total
+        else None,
         "table": {f"{said}/{seen}": n for (said, seen), n in sorted(pairs.items())},
     }

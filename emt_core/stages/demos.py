@@ -34,7 +34,9 @@ CRF = 20
 
 def identity(config: DemosConfig, base: Path) -> dict[str, Any]:
     """The words and visible goals that the code, not the recipe, may have given. Raises EmtError for unknown tasks."""
-    return {task.env: [list(task.instructions), task.show_goal] for task in robot_set_of(config).tasks}
+    return {
+        task.env: [list(task.instructions), task.show_goal] for task in robot_set_of(config).tasks
+    }
 
 
 def run(context: Context) -> Outcome:
@@ -47,8 +49,15 @@ def run(context: Context) -> Outcome:
     with context.progress.track("recording", wanted, done=already, unit="episodes") as tracker:
         tries = recorder.run(tracker.advance)
     frames = _write_set(context.out / "lerobot", recorder, robot_set, config)
-    kept = {(done.task, done.seed) for number in range(len(robot_set.tasks)) for done in recorder.kept(number)}
-    columns = {name: [getattr(done, name) for done in tries] for name in ("task", "seed", "success", "steps")}
+    kept = {
+        (done.task, done.seed)
+        for number in range(len(robot_set.tasks))
+        for done in recorder.kept(number)
+    }
+    columns = {
+        name: [getattr(done, name) for done in tries]
+        for name in ("task", "seed", "success", "steps")
+    }
     columns["kept"] = [(done.task, done.seed) in kept for done in tries]
     parquet.write_table(pa.table(columns), context.out / "episodes.parquet")
     write_json(context.out / "recording.json", recording_facts(config, robot_set))
@@ -96,7 +105,11 @@ def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: Demo
                         images={CAMERA: episode["frames"]},
                         state=episode["state"],
                         action=episode["action"],
-                        extra={"env": task.env, "seed": done.seed, "action_repeat": config.action_repeat},
+                        extra={
+                            "env": task.env,
+                            "seed": done.seed,
+                            "action_repeat": config.action_repeat,
+                        },
                     )
                 frames += done.steps
     return frames

@@ -61,15 +61,22 @@ def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, EmbedConfig)
     index = Index(context.parents["sources"])
-    writer = FeatureWriter(context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS)
+    writer = FeatureWriter(
+        context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS
+    )
     left = [source for source in index.sources if source.stop > writer.rows]
     dtype = _dtype(context, config)
-    earlier = {source.name: _find_earlier(context, config, index, source, dtype) for source in index.sources}
+    earlier = {
+        source.name: _find_earlier(context, config, index, source, dtype)
+        for source in index.sources
+    }
     own = [source for source in left if earlier[source.name] is None]
     reused = Counter[str]()
     facts: dict[str, Any] = {"dtype": dtype}
     with ExitStack() as stack:
-        tracker = stack.enter_context(context.progress.track("embedding", index.rows, done=writer.rows))
+        tracker = stack.enter_context(
+            context.progress.track("embedding", index.rows, done=writer.rows)
+        )
         embedding = _start(context, config, index, writer, own, stack) if own else None
         for found, group in groupby(left, key=lambda source: earlier[source.name]):
             if found is None:
@@ -86,7 +93,9 @@ def run(context: Context) -> Outcome:
     facts |= _count(index, writer.features, config, reused)
     if not facts["ok"]:
         writer.discard()  # else a second run would find every row done and fail again
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["statuses"].items() if reason)
+        reasons = ", ".join(
+            f"{reason} {count:,}" for reason, count in facts["statuses"].items() if reason
+        )
         raise EmtError(
             f"not one of {index.rows:,} rows has a vector ({reasons})",
             where=index.artifact.path,
@@ -141,7 +150,9 @@ def _dtype(context: Context, config: EmbedConfig) -> str:
     """The arithmetic of this run; part of what has to agree before rows are reused."""
     if config.encoder == "fake":
         return "float32"
-    return str(choose_dtype(config.precision, choose_device(context.runtime.device))).removeprefix("torch.")
+    return str(choose_dtype(config.precision, choose_device(context.runtime.device))).removeprefix(
+        "torch."
+    )
 
 
 def _find_earlier(
@@ -173,7 +184,9 @@ def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: T
             thumbs=[(row - shift, webp) for row, webp in _thumbs(thumbs, at, end)],
         )
         at = end
-        tracker.resumed_at += batch.num_rows  # copied rows say nothing about how long the others take
+        tracker.resumed_at += (
+            batch.num_rows
+        )  # copied rows say nothing about how long the others take
         tracker.advance(batch.num_rows)
     return at - begin
 
@@ -195,7 +208,9 @@ def _described_before(context: Context, earlier: Any) -> dict[str, Any]:
     return {}
 
 
-def _count(index: Index, features: Table, config: EmbedConfig, reused: Counter[str]) -> dict[str, Any]:
+def _count(
+    index: Index, features: Table, config: EmbedConfig, reused: Counter[str]
+) -> dict[str, Any]:
     """Counts over the whole store, whichever run wrote it."""
     sources, total, beyond = {}, Counter[str](), 0
     for source in index.sources:

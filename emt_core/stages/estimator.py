@@ -32,12 +32,16 @@ def run(context: Context) -> Outcome:
     data = prepare(index, features, config)
     batches = data.draws.batches(config.batch_size, config.max_steps)
     with training_progress(context.progress, config) as report:
-        estimator = train(config, batches, data.validation, mean=data.mean, scale=data.scale, on_step=report)
+        estimator = train(
+            config, batches, data.validation, mean=data.mean, scale=data.scale, on_step=report
+        )
     save_file(
         {"weight": estimator.weight, "bias": estimator.bias},
         context.out / "weights.safetensors",
         metadata={"formula": "logit = weight . phi + bias on the raw feature"},
     )
     test = data.test()
-    metrics = write_heldout(context.out, estimator.logits(test.x), test, estimator.history, estimator.stopped, index)
+    metrics = write_heldout(
+        context.out, estimator.logits(test.x), test, estimator.history, estimator.stopped, index
+    )
     return Outcome(rows=len(test.x), metrics={**metrics, **data.facts()})

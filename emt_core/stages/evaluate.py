@@ -35,7 +35,9 @@ def identity(config: EvaluateConfig, base: Path) -> dict[str, Any] | None:
     if not config.policy:
         return None
     folder = _policy_folder(config, base)
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja"))
+    names = sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")
+    )
     return {"policy": {name: content_hash(folder / name) for name in names}}
 
 
@@ -120,9 +122,17 @@ def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
 def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
     """Step -> folder of every kept policy of a finetune artifact, rising. Raises EmtError where there is none."""
     folders = (finetune.data / "policies").glob("step-*")
-    found = {int(f.name.removeprefix("step-")): f for f in folders if f.name.removeprefix("step-").isdigit()}
+    found = {
+        int(f.name.removeprefix("step-")): f
+        for f in folders
+        if f.name.removeprefix("step-").isdigit()
+    }
     if not found:
-        raise EmtError("the finetune artifact holds no policy", where=finetune.path, remedy="run finetune again")
+        raise EmtError(
+            "the finetune artifact holds no policy",
+            where=finetune.path,
+            remedy="run finetune again",
+        )
     return dict(sorted(found.items()))
 
 

@@ -47,7 +47,9 @@ def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
     if not config.model:
         raise EmtError(
-            "no VLM is named to start from", where="finetune.model", remedy="set the recipe's `backbone`, or `model`"
+            "no VLM is named to start from",
+            where="finetune.model",
+            remedy="set the recipe's `backbone`, or `model`",
         )
     return model_identity(config.model, config.revision, base)
 
@@ -74,7 +76,9 @@ def run(context: Context) -> Outcome:
     )
     frames, rejects = join_frames(sets, caches)
     if rank() == 0:
-        write_text(context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects))
+        write_text(
+            context.out / "rejects.jsonl", "".join(json.dumps(line) + "\n" for line in rejects)
+        )
     for reason, count in Counter(line["reason"] for line in rejects).most_common():
         context.progress.say(f"{count:,} episodes left out: {reason}")
     model, revision = _start(context, config)
@@ -104,7 +108,10 @@ def run(context: Context) -> Outcome:
         part=context.runtime.batch_size,
     )
     last = trainer.run(context.progress)
-    episodes = sum(len(opened.episodes) - len(cache.problems) for opened, cache in zip(sets, caches, strict=True))
+    episodes = sum(
+        len(opened.episodes) - len(cache.problems)
+        for opened, cache in zip(sets, caches, strict=True)
+    )
     return Outcome(
         rows=len(frames),
         metrics={
@@ -113,8 +120,14 @@ def run(context: Context) -> Outcome:
             "rejected_episodes": dict(Counter(line["reason"] for line in rejects)),
             "instructions": len(frames.texts),
             "epochs": round(config.steps * config.batch / len(frames), 2),
-            "parameters": sum(parameter.numel() for parameter in vla.parameters() if parameter.requires_grad),
-            "action": {"arm": len(action_map.arm), "gripper": len(action_map.gripper), "chunk": config.chunk},
+            "parameters": sum(
+                parameter.numel() for parameter in vla.parameters() if parameter.requires_grad
+            ),
+            "action": {
+                "arm": len(action_map.arm),
+                "gripper": len(action_map.gripper),
+                "chunk": config.chunk,
+            },
             "policies": list(config.kept_steps),
             "device": str(device),
             "loss": last.get("loss"),
@@ -125,7 +138,9 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _data(context: Context, config: FinetuneConfig) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
+def _data(
+    context: Context, config: FinetuneConfig
+) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
     """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
     if config.data:
         return [(data, locate(_source(data), context.base)) for data in config.data], {}
@@ -160,7 +175,9 @@ def _device(wanted: str) -> Any:
 
 
 def _source(data: RobotData) -> LeRobotSource:
-    return LeRobotSource(name=data.name, role="robot", format="lerobot", path=data.path, camera=data.camera)
+    return LeRobotSource(
+        name=data.name, role="robot", format="lerobot", path=data.path, camera=data.camera
+    )
 
 
 def _cache_need(opened: Any, size: int) -> Any:
@@ -174,5 +191,11 @@ def _cache_need(opened: Any, size: int) -> Any:
 
 def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size: int) -> str:
     found = fingerprint(source, root)
-    facts = {"files": found, "camera": source.camera, "episodes": list(episodes), "size": size, "version": VERSION}
+    facts = {
+        "files": found,
+        "camera": source.camera,
+        "episodes": list(episodes),
+        "size": size,
+        "version": VERSION,
+    }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]

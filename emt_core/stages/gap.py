@@ -64,7 +64,9 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=index.rows, metrics=_metrics(read_json(facts), fitted, config, ok))
 
 
-def _measure(context: Context, config: GapConfig, features: Features, usable: list[Members]) -> dict[str, Any]:
+def _measure(
+    context: Context, config: GapConfig, features: Features, usable: list[Members]
+) -> dict[str, Any]:
     samples = []
     with context.progress.track("reading", len(usable), unit="sources") as tracker:
         for place, member in enumerate(usable):
@@ -89,7 +91,9 @@ def _measure(context: Context, config: GapConfig, features: Features, usable: li
         "sigma": sigma,
         "estimator": config.mmd,
         "sampled": {name: len(sample) for name, sample in zip(names, samples, strict=True)},
-        "diversity": {name: 1 / value for name, value in zip(names, np.diag(alike).tolist(), strict=True)},
+        "diversity": {
+            name: 1 / value for name, value in zip(names, np.diag(alike).tolist(), strict=True)
+        },
         "diversity_t": config.diversity_t,
         "diversity_groups": {g: diversity.mixture_diversity(alike, w) for g, w in weights.items()},
         "groups": _group_distances(matrix, means, usable, weights),
@@ -117,18 +121,25 @@ def _group_distances(
         "within_robot": (roles[:, None] == "robot") & (roles[None] == "robot") & apart,
         "across": roles[:, None] != roles[None],
     }
-    out: dict[str, Any] = {name: float(matrix[which].mean()) if which.any() else None for name, which in pairs.items()}
+    out: dict[str, Any] = {
+        name: float(matrix[which].mean()) if which.any() else None for name, which in pairs.items()
+    }
     for role, mixture in weights.items():
         each = np.eye(len(usable))
         out[f"to_{role}"] = {
-            m.source.name: mmd.mixture_mmd2(means, one, mixture) for m, one in zip(usable, each, strict=True)
+            m.source.name: mmd.mixture_mmd2(means, one, mixture)
+            for m, one in zip(usable, each, strict=True)
         }
     both = len(weights) == 2
-    out["pool_to_robot"] = mmd.mixture_mmd2(means, weights["pool"], weights["robot"]) if both else None
+    out["pool_to_robot"] = (
+        mmd.mixture_mmd2(means, weights["pool"], weights["robot"]) if both else None
+    )
     return out
 
 
-def _fit(context: Context, config: GapConfig, features: Features, members: list[Members]) -> FittedMap:
+def _fit(
+    context: Context, config: GapConfig, features: Features, members: list[Members]
+) -> FittedMap:
     path = context.out / "map_fit.safetensors"
     if path.exists():  # an interrupted run got this far
         return FittedMap.load(path)
@@ -168,7 +179,9 @@ def _place(context: Context, features: Features, fitted: FittedMap, ok: np.ndarr
             first, last = np.searchsorted(fitted.rows, [start, stop])
             xy[fitted.rows[first:last] - start] = fitted.xy[first:last]
             columns = {"x": xy[:, 0], "y": xy[:, 1], "fitted": is_fitted[start:stop]}
-            table.append(pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()}))
+            table.append(
+                pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()})
+            )
 
 
 def _aligned(features: Features, start: int, stop: int) -> Iterator[np.ndarray]:
@@ -187,7 +200,9 @@ def _aligned(features: Features, start: int, stop: int) -> Iterator[np.ndarray]:
         yield np.concatenate(parts)
 
 
-def _metrics(facts: dict[str, Any], fitted: FittedMap, config: GapConfig, ok: np.ndarray) -> dict[str, Any]:
+def _metrics(
+    facts: dict[str, Any], fitted: FittedMap, config: GapConfig, ok: np.ndarray
+) -> dict[str, Any]:
     return {
         "sigma": facts["sigma"],
         "pool_to_robot": facts["groups"]["pool_to_robot"],

@@ -34,7 +34,9 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
     if not config.model:
         raise EmtError(
-            "midtrain has no model", where="midtrain.model", remedy="give the recipe a `backbone`, a folder or hub name"
+            "midtrain has no model",
+            where="midtrain.model",
+            remedy="give the recipe a `backbone`, a folder or hub name",
         )
     return model_identity(config.model, config.revision, base)
 
@@ -51,17 +53,30 @@ def run(context: Context) -> Outcome:
     _leave_cores_to_decoding(context.runtime.workers)
     revision = context.identity.get("revision") or config.revision
     try:
-        session, preparer = open_session(config, context.runtime, context.base, revision, context.out)
-        accelerator, processor, world = session.accelerator, preparer.processor, session.accelerator.num_processes
+        session, preparer = open_session(
+            config, context.runtime, context.base, revision, context.out
+        )
+        accelerator, processor, world = (
+            session.accelerator,
+            preparer.processor,
+            session.accelerator.num_processes,
+        )
         feed = _feed(context, config, rows, preparer, session)
         plan = plan_of(session, preparer, context.runtime)
         context.progress.say(
             f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {plan.micro} on"
-            f" {world} device{'s' if world > 1 else ''})" + (f", from step {session.after}" if session.after else "")
+            f" {world} device{'s' if world > 1 else ''})"
+            + (f", from step {session.after}" if session.after else "")
         )
-        with context.progress.track("training", config.steps, done=session.after, unit="steps") as tracker:
+        with context.progress.track(
+            "training", config.steps, done=session.after, unit="steps"
+        ) as tracker:
             trainer = session.train(
-                feed, plan, context.out, on_step=lambda _: tracker.advance(), say=context.progress.say
+                feed,
+                plan,
+                context.out,
+                on_step=lambda _: tracker.advance(),
+                say=context.progress.say,
             )
         session.save_model(context.out / "model", processor)
         accelerator.wait_for_everyone()
@@ -95,9 +110,18 @@ def selected_rows(context: Context) -> Any:
             where=f"select {select.key}",
             remedy="run select again with this recipe's sources",
         )
-    rows = pq.read_table(select.data / "selected.parquet", columns=["row"]).column("row").to_numpy().astype(np.int64)
+    rows = (
+        pq.read_table(select.data / "selected.parquet", columns=["row"])
+        .column("row")
+        .to_numpy()
+        .astype(np.int64)
+    )
     if not len(rows):
-        raise EmtError("the selection is empty", where=f"select {select.key}", remedy="choose a lower threshold")
+        raise EmtError(
+            "the selection is empty",
+            where=f"select {select.key}",
+            remedy="choose a lower threshold",
+        )
     return rows
 
 
@@ -110,11 +134,17 @@ def _leave_cores_to_decoding(workers: int) -> None:
     torch.set_num_threads(min(torch.get_num_threads(), max((os.cpu_count() or 1) - workers, 1)))
 
 
-def _feed(context: Context, config: MidtrainConfig, rows: Any, preparer: Any, session: Session) -> Any:
+def _feed(
+    context: Context, config: MidtrainConfig, rows: Any, preparer: Any, session: Session
+) -> Any:
     from emt_core.training.midtrain.batches import Feed, Selection
 
     selection = Selection(
-        context.parents["sources"], rows, preparer, max_images=config.max_images, always_image=session.sharded
+        context.parents["sources"],
+        rows,
+        preparer,
+        max_images=config.max_images,
+        always_image=session.sharded,
     )
     few = session.accelerator.device.type == "cpu" and config.steps * config.batch < INLINE_SAMPLES
     return Feed(selection, seed=config.seed, workers=0 if few else context.runtime.workers)

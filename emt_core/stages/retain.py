@@ -32,20 +32,30 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
 
     if not config.model:
         raise EmtError(
-            "retain has no model", where="retain.model", remedy="give the recipe a `backbone`, a folder or hub name"
+            "retain has no model",
+            where="retain.model",
+            remedy="give the recipe a `backbone`, a folder or hub name",
         )
     suites = {}
     for name, suite in config.files.items():
         path = base / Path(suite.path).expanduser()
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
         if not files or not all(file.is_file() for file in files):
-            raise EmtError("there is no such file of questions", where=path, remedy=f"check retain.files.{name}.path")
-        root = path if path.is_dir() else path.parent  # BLINK's sub-tasks are folders with files of one name
+            raise EmtError(
+                "there is no such file of questions",
+                where=path,
+                remedy=f"check retain.files.{name}.path",
+            )
+        root = (
+            path if path.is_dir() else path.parent
+        )  # BLINK's sub-tasks are folders with files of one name
         suites[name] = {
             "format": suite.format,
             "limit": suite.limit,
             "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
-            "images": hashlib.sha256(canonical_json(images_beside(suite, base)).encode()).hexdigest()[:32],
+            "images": hashlib.sha256(
+                canonical_json(images_beside(suite, base)).encode()
+            ).hexdigest()[:32],
         }
     return {**model_identity(config.model, config.revision, base), "suites": suites}
 
@@ -61,14 +71,19 @@ def run(context: Context) -> Outcome:
     suites = load_suites(config, context.base)
     total = sum(len(questions) for questions in suites.values())
     models = {
-        "origin": (str(locate_model(config.model, context.base)), context.identity.get("revision") or config.revision),
+        "origin": (
+            str(locate_model(config.model, context.base)),
+            context.identity.get("revision") or config.revision,
+        ),
         "midtrained": (str(midtrain.data / "model"), None),
     }
     answers: dict[str, dict[tuple[str, str], str]] = {}
     for side, (model, revision) in models.items():
         path = context.out / f"{side}.jsonl"
         answers[side] = done = read_answers(path)
-        with context.progress.track(f"asking the {side}", total, done=len(done), unit="questions") as tracker:
+        with context.progress.track(
+            f"asking the {side}", total, done=len(done), unit="questions"
+        ) as tracker:
             if len(done) < total:
                 answerer = Answerer(
                     model,
@@ -91,7 +106,9 @@ def run(context: Context) -> Outcome:
         suite: {side: facts["all"][side]["rate"] for side in SIDES} | {"n": facts["all"]["n"]}
         for suite, facts in results.items()
     }
-    return Outcome(rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES))
+    return Outcome(
+        rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES)
+    )
 
 
 def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:

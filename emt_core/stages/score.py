@@ -25,7 +25,14 @@ from emt_core.errors import EmtError
 from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
-from emt_core.proximity.scores import RUNS_MODEL, load_weights, of_measure, reasons, score_metrics, sweep_table
+from emt_core.proximity.scores import (
+    RUNS_MODEL,
+    load_weights,
+    of_measure,
+    reasons,
+    score_metrics,
+    sweep_table,
+)
 from emt_core.proximity.stream import stream_logits
 from emt_core.recipe.proximity import MeasureConfig, ScoreConfig
 from emt_core.run.stage import Context, Outcome
@@ -57,16 +64,27 @@ def run(context: Context) -> Outcome:
     metrics = score_metrics(logit, index.sources)
     if "measure" in context.parents:
         metrics = of_measure(metrics, context.parents["measure"], logit, index, features)
-        metrics |= {"missing_by_reason": reasons(table)} | _arithmetic(context) | (taken_over(twin) if twin else {})
+        metrics |= (
+            {"missing_by_reason": reasons(table)}
+            | _arithmetic(context)
+            | (taken_over(twin) if twin else {})
+        )
     if not metrics["pool"]["scored"]:
-        raise EmtError("no pool row has a score", where="score", remedy="look at the status counts of embed")
+        raise EmtError(
+            "no pool row has a score", where="score", remedy="look at the status counts of embed"
+        )
     sweep, facts = sweep_table(logit, index, features, config)
     pq.write_table(sweep, context.out / "sweep.parquet")
     return Outcome(rows=len(logit), metrics={**metrics, "sweep": facts})
 
 
 def _parts(
-    context: Context, features: Features, index: Index, start: int, missing: dict[int, str], twin: Artifact | None
+    context: Context,
+    features: Features,
+    index: Index,
+    start: int,
+    missing: dict[int, str],
+    twin: Artifact | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first row, float32 scores) from row `start` on. missing: gets row -> reason where a model has no score."""
     if "estimator" in context.parents:
@@ -84,7 +102,9 @@ def _parts(
         no_score=missing.__setitem__,
     )
     config = MeasureConfig.model_validate(measure.config)
-    return _with_vector(measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing)
+    return _with_vector(
+        measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing
+    )
 
 
 def _with_vector(
@@ -107,7 +127,8 @@ def _twin(context: Context) -> Artifact | None:
     keys["measure"] = str(twin_key(**{name: measure[name] for name in names}))
     config = context.config.model_dump(mode="json")
     found = context.workspace.find(
-        "score", make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys)
+        "score",
+        make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys),
     )
     same = found is not None and found.metrics.get("dtype") == _arithmetic(context)["dtype"]
     return found if same else None
@@ -123,7 +144,9 @@ def _arithmetic(context: Context) -> dict[str, str]:
     return {"dtype": str(dtype).removeprefix("torch.")}
 
 
-def _score_rows(context: Context, table: Table, features: Features, index: Index, twin: Artifact | None) -> None:
+def _score_rows(
+    context: Context, table: Table, features: Features, index: Index, twin: Artifact | None
+) -> None:
     at, of_measure = table.rows, "measure" in context.parents
     missing: dict[int, str] = {}
     waiting: list[np.ndarray] = []

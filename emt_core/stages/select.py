@@ -52,7 +52,11 @@ SELECTED_SCHEMA = pa.schema(
 
 def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
     """What near-duplicates also depend on; selections that keep them have the keys that they always had."""
-    return {"cell_rows": CELL_ROWS} if config.clusters and config.clusters.duplicate_cosine is not None else None
+    return (
+        {"cell_rows": CELL_ROWS}
+        if config.clusters and config.clusters.duplicate_cosine is not None
+        else None
+    )
 
 
 def run(context: Context) -> Outcome:
@@ -72,7 +76,9 @@ def run(context: Context) -> Outcome:
     decision = decide(candidates, config)
     require_rows(decision, candidates, config)
     if decision.asked is not None and len(decision.rows) < decision.asked:
-        context.progress.say(f"asked for {decision.asked:,}, found {len(decision.rows):,}: see report.json")
+        context.progress.say(
+            f"asked for {decision.asked:,}, found {len(decision.rows):,}: see report.json"
+        )
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
     report = selection_report(decision, candidates, features, config) | said
@@ -91,7 +97,13 @@ def spread(
     if not free.any():
         return candidates, {}
     with progress.track("fitting cells", ROUNDS, unit="rounds") as tracker:
-        centres = fit_cells(features, np.flatnonzero(free), config.clusters, seed=config.seed, advance=tracker.advance)
+        centres = fit_cells(
+            features,
+            np.flatnonzero(free),
+            config.clusters,
+            seed=config.seed,
+            advance=tracker.advance,
+        )
     with progress.track("finding cells", features.rows) as tracker:
         cell = assign_cells(features, centres, advance=tracker.advance)
     if config.clusters.duplicate_cosine is None:
@@ -108,7 +120,9 @@ def spread(
             advance=tracker.advance,
         )
     if split:
-        progress.say(f"{len(split)} cells of more than {CELL_ROWS:,} rows were split: see report.json")
+        progress.say(
+            f"{len(split)} cells of more than {CELL_ROWS:,} rows were split: see report.json"
+        )
     said = {"cell_rows": CELL_ROWS, "split_cells": [asdict(one) for one in split]}
     return replace(candidates, cell=cell, duplicate=duplicate), {"near_duplicates": said}
 
@@ -143,13 +157,22 @@ def _write_selection(context: Context, decision: Decision) -> None:
             tracker.advance(len(reason))
 
 
-def _write_selected(context: Context, decision: Decision, candidates: Candidates, index: Index) -> None:
-    sources, categories = pa.array(candidates.sources, pa.string()), pa.array(candidates.categories, pa.string())
+def _write_selected(
+    context: Context, decision: Decision, candidates: Candidates, index: Index
+) -> None:
+    sources, categories = (
+        pa.array(candidates.sources, pa.string()),
+        pa.array(candidates.categories, pa.string()),
+    )
     ids, place = _ids(index, decision.rows)
     with pq.ParquetWriter(context.out / "selected.parquet", SELECTED_SCHEMA) as writer:
         for start in range(0, len(decision.rows), WRITE_ROWS):
             rows = decision.rows[start : start + WRITE_ROWS]
-            logit = np.full(len(rows), np.nan, np.float32) if candidates.logit is None else candidates.logit[rows]
+            logit = (
+                np.full(len(rows), np.nan, np.float32)
+                if candidates.logit is None
+                else candidates.logit[rows]
+            )
             columns = [
                 pa.array(rows),
                 pa.array(np.arange(start, start + len(rows))),
@@ -170,7 +193,11 @@ def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
         at = 0
         for batch in index.table.scan(["id"]):
             # a `string` array ends at 2 GB, about 10^8 ids
-            yield batch.column(0).filter(pa.array(chosen[at : at + batch.num_rows])).cast(pa.large_string())
+            yield (
+                batch.column(0)
+                .filter(pa.array(chosen[at : at + batch.num_rows]))
+                .cast(pa.large_string())
+            )
             at += batch.num_rows
 
     return pa.concat_arrays(list(kept())), np.cumsum(chosen)[rows] - 1
@@ -178,5 +205,14 @@ def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
     """What a page lists of a selection without opening its report."""
-    names = ("asked", "eligible", "selected", "cut_logit", "reasons", "shortfall", "diversity", "mmd2_to_robot")
+    names = (
+        "asked",
+        "eligible",
+        "selected",
+        "cut_logit",
+        "reasons",
+        "shortfall",
+        "diversity",
+        "mmd2_to_robot",
+    )
     return {name: report[name] for name in names} | {"embodied_share": report["embodied_share"]}

@@ -23,7 +23,10 @@ VERSION = 1
 
 def identity(config: SourcesConfig, base: Path) -> list[dict[str, Any]]:
     """A fingerprint of each source's files, in order. Raises EmtError where one is missing."""
-    return [{"name": source.name, **fingerprint(source, locate(source, base))} for source in config.sources]
+    return [
+        {"name": source.name, **fingerprint(source, locate(source, base))}
+        for source in config.sources
+    ]
 
 
 def run(context: Context) -> Outcome:
@@ -46,13 +49,19 @@ def run(context: Context) -> Outcome:
 
 
 def _read_source(
-    context: Context, source: SourceConfig, writer: IndexWriter, checker: ImageChecker, expected: dict[str, Any] | None
+    context: Context,
+    source: SourceConfig,
+    writer: IndexWriter,
+    checker: ImageChecker,
+    expected: dict[str, Any] | None,
 ) -> dict[str, Any]:
     data = locate(source, context.base)
     root = image_root(source, data)
     tally = writer.begin(source.name)
     rows = (row for row in read(source, data) if row.row > tally.last_row)
-    with context.progress.track(f"read {source.name}", count(source, data), done=tally.seen, unit="rows") as tracker:
+    with context.progress.track(
+        f"read {source.name}", count(source, data), done=tally.seen, unit="rows"
+    ) as tracker:
         for batch in checker.checked(rows, root, source.max_pixels):
             writer.add(batch)
             tracker.advance(len(batch))
@@ -61,7 +70,9 @@ def _read_source(
     found = {"name": source.name, **fingerprint(source, data)}
     if expected is not None and found != expected:
         raise EmtError(
-            f"source {source.name!r} changed while it was read", where=data, remedy="run again when it is settled"
+            f"source {source.name!r} changed while it was read",
+            where=data,
+            remedy="run again when it is settled",
         )
     return {
         "name": source.name,
@@ -83,7 +94,9 @@ def _read_source(
 
 def _check_survivors(source: SourceConfig, data: Path, tally: Tally, rejects: Path) -> None:
     if tally.seen == 0:
-        raise EmtError(f"source {source.name!r} is empty", where=data, remedy="check its path, or leave it out")
+        raise EmtError(
+            f"source {source.name!r} is empty", where=data, remedy="check its path, or leave it out"
+        )
     if tally.kept == 0:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in tally.rejects.most_common(4))
         raise EmtError(

@@ -59,21 +59,41 @@ def run(context: Context) -> Outcome:
     index = Index(context.parents["sources"])
     score = context.parents["score"]
     stored = Features.at(context.parents["embed"].data / "features.lance")
-    features = Shown(stored.table, stored.ok())  # every fit asks which rows have a vector: read it once
+    features = Shown(
+        stored.table, stored.ok()
+    )  # every fit asks which rows have a vector: read it once
     made_by = _made_by(context, score)
     logit = _logit(score)
     names = [_name(score, made_by), *config.compare]
-    scores = dict(zip(names, [logit, *(_logit(context.parents[f"score.{n}"]) for n in config.compare)], strict=True))
+    scores = dict(
+        zip(
+            names,
+            [logit, *(_logit(context.parents[f"score.{n}"]) for n in config.compare)],
+            strict=True,
+        )
+    )
     if len(scores) < len(names):
         raise EmtError(
             f"a score is compared with itself: {names}",
             where="trust.compare",
             remedy="name other scores than the parent",
         )
-    ok = index.is_pool() & features.ok() & np.all([np.isfinite(values) for values in scores.values()], axis=0)
-    rows = np.sort(ordered_rows(random_keys(config.seed, np.flatnonzero(ok), Purpose.TRUST), config.sample_rows))
+    ok = (
+        index.is_pool()
+        & features.ok()
+        & np.all([np.isfinite(values) for values in scores.values()], axis=0)
+    )
+    rows = np.sort(
+        ordered_rows(
+            random_keys(config.seed, np.flatnonzero(ok), Purpose.TRUST), config.sample_rows
+        )
+    )
     if len(rows) < 10:
-        raise EmtError(f"only {len(rows)} pool samples have every score", where="trust", remedy="compare fewer scores")
+        raise EmtError(
+            f"only {len(rows)} pool samples have every score",
+            where="trust",
+            remedy="compare fewer scores",
+        )
     sampled = {name: values[rows] for name, values in scores.items()}
     sections: dict[str, Any] = {}
     inputs = Inputs(
@@ -90,7 +110,9 @@ def run(context: Context) -> Outcome:
     else:
         measure = MeasureConfig.model_validate(made_by.config)
     sections |= _audits(context, inputs, config, measure, made_by)
-    sections["stability"], table, apart = stability(measure, inputs, rows, sampled[names[0]], config)
+    sections["stability"], table, apart = stability(
+        measure, inputs, rows, sampled[names[0]], config
+    )
     if table["kind"]:
         parquet.write_table(pa.table(table), context.out / "stability.parquet")
     if apart is not None:
@@ -102,7 +124,9 @@ def run(context: Context) -> Outcome:
         made_by.metrics,
         is_logit=made_by.metrics.get("is_logit", True),
     )
-    sections["agreement"], most = agreement(sampled, rows, top_share=config.top_share, shown=config.disagreements)
+    sections["agreement"], most = agreement(
+        sampled, rows, top_share=config.top_share, shown=config.disagreements
+    )
     parquet.write_table(pa.table(most, schema=DISAGREEMENTS), context.out / "disagreements.parquet")
     truth, style = planted_truth(index, rows, config)
     sections["planted"] = planted(sampled, truth, style, top_share=config.top_share)
@@ -129,7 +153,9 @@ def _audits(
     if not config.pool_rows:
         return {}
     embed, index = context.parents["embed"], inputs.index
-    streams = [source.name for source in index.sources if source_config(index, source).get("streaming")]
+    streams = [
+        source.name for source in index.sources if source_config(index, source).get("streaming")
+    ]
     rows = audit_rows(index, inputs.features, config, without=streams)
     variants = embed_variants(
         index,
@@ -148,11 +174,15 @@ def _audits(
         modality, style = audits(variants, measure, inputs, config, shipped=shipped, notes=notes)
     else:
         notes.append(STAND_IN.format(kind=measure.kind))
-        modality, style = audits(variants, EstimatorConfig(), inputs, config, shipped=None, notes=notes)
+        modality, style = audits(
+            variants, EstimatorConfig(), inputs, config, shipped=None, notes=notes
+        )
     return {"modality": modality, "style": style}
 
 
-def audit_rows(index: Index, features: Features, config: TrustConfig, *, without: Sequence[str] = ()) -> np.ndarray:
+def audit_rows(
+    index: Index, features: Features, config: TrustConfig, *, without: Sequence[str] = ()
+) -> np.ndarray:
     """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot set's frames, one of
     every episode before a second of any. without: sources that are left out."""
     ok = features.ok() & (index.table.column("n_images") > 0)
@@ -160,13 +190,18 @@ def audit_rows(index: Index, features: Features, config: TrustConfig, *, without
         if source.name in without:
             ok[source.start : source.stop] = False
     drawn = [
-        ordered_rows(random_keys(config.seed, np.flatnonzero(ok & index.is_pool()), Purpose.AUDIT), config.pool_rows)
+        ordered_rows(
+            random_keys(config.seed, np.flatnonzero(ok & index.is_pool()), Purpose.AUDIT),
+            config.pool_rows,
+        )
     ]
     robots = index.of_role("robot")
     for source in robots:
         there = source.start + np.flatnonzero(ok[source.start : source.stop])
         there = ordered_rows(random_keys(config.seed, there, Purpose.AUDIT), len(there))
-        episode = index.table.column("episode", start=source.start, stop=source.stop)[there - source.start]
+        episode = index.table.column("episode", start=source.start, stop=source.stop)[
+            there - source.start
+        ]
         many = max(config.robot_rows // len(robots), LEAST_OF_A_SET)
         drawn.append(there[np.argsort(_turn(episode), kind="stable")][:many])
     return np.sort(np.concatenate(drawn))
@@ -209,11 +244,17 @@ def _logit(score: Artifact) -> np.ndarray:
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
     """Verdicts by section, and the planted truth of each measure (the ablation's column): what lists show."""
-    verdicts = {name: [n["verdict"] for n in section["numbers"]] for name, section in report["sections"].items()}
+    verdicts = {
+        name: [n["verdict"] for n in section["numbers"]]
+        for name, section in report["sections"].items()
+    }
     planted_by = report["sections"]["planted"].get("measures", {})
     return {
         "score": report["score"],
         "measure": report["measure"],
         "verdicts": verdicts,
-        "planted": {name: {"auroc": f["auroc"], "precision": f["precision"]} for name, f in planted_by.items()},
+        "planted": {
+            name: {"auroc": f["auroc"], "precision": f["precision"]}
+            for name, f in planted_by.items()
+        },
     }

@@ -46,7 +46,9 @@ class Checkpoints:
             raise ValueError("keep at least one checkpoint")
         self.folder, self.keep = folder, keep
 
-    def save(self, step: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None) -> Checkpoint:
+    def save(
+        self, step: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
+    ) -> Checkpoint:
         """Let `write` fill an empty folder, then make it the checkpoint of `step` in one rename; older ones go.
 
         A failure (full disk) leaves the earlier checkpoints as they were. Only one process calls this.
@@ -60,7 +62,10 @@ class Checkpoints:
             flush(aside)
             files = (path for path in sorted(aside.rglob("*")) if not path.is_dir())
             sizes = {path.relative_to(aside).as_posix(): path.stat().st_size for path in files}
-            write_json(aside / "checkpoint.json", {"step": step, "files": sizes, "facts": dict(facts or {})})
+            write_json(
+                aside / "checkpoint.json",
+                {"step": step, "files": sizes, "facts": dict(facts or {})},
+            )
             if final.exists():  # the same step again: a run that resumed below it
                 shutil.rmtree(final)
             aside.rename(final)
@@ -103,11 +108,16 @@ def _read(path: Path) -> Checkpoint | None:
 # ---- what is in one: model and optimiser
 
 
-def write_training_state(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def write_training_state(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Parameters, buffers and optimiser state into `folder`. Pass the bare model (no DDP wrapper)."""
     from safetensors.torch import save_file
 
-    save_file({name: _own(value) for name, value in _tensors_of(model).items()}, folder / "model.safetensors")
+    save_file(
+        {name: _own(value) for name, value in _tensors_of(model).items()},
+        folder / "model.safetensors",
+    )
     state = optimizer.state_dict()
     tensors, plain = {}, {}
     for place, entry in state["state"].items():
@@ -121,7 +131,9 @@ def write_training_state(folder: Path, model: torch.nn.Module, optimizer: torch.
     write_json(folder / "optimizer.json", {"plain": plain, "shapes": sizes})
 
 
-def read_training_state(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def read_training_state(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Put a checkpoint's state into a model and an optimiser built as they were: the same bits.
 
     Settings of the parameter groups (rate, decay) stay those of `optimizer`: they come from the config.
@@ -150,7 +162,9 @@ def read_training_state(folder: Path, model: torch.nn.Module, optimizer: torch.o
     for key, value in (*entries, *noted["plain"].items()):
         place, _, name = key.partition("/")
         state.setdefault(int(place), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def _tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -19,15 +19,23 @@ def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, 
     """Two parameter groups of what is trainable: matrices decay; norms, biases and single vectors do not."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise EmtError("every part of the model is frozen: there is nothing to train", remedy="unfreeze a part")
+        raise EmtError(
+            "every part of the model is frozen: there is nothing to train", remedy="unfreeze a part"
+        )
     matrices = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 
 def build_optimizer(
-    model: torch.nn.Module, *, weight_decay: float = 0.0, kind: Literal["adamw", "adamw_8bit"] = "adamw"
+    model: torch.nn.Module,
+    *,
+    weight_decay: float = 0.0,
+    kind: Literal["adamw", "adamw_8bit"] = "adamw",
 ) -> torch.optim.Optimizer:
     """AdamW over the trainable parameters; the rate is set at every step (schedule.set_rate).
 
@@ -55,7 +63,9 @@ def finite(loss: float, grad_norm: float) -> bool:
     return math.isfinite(loss) and math.isfinite(grad_norm)
 
 
-def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int) -> None:
+def check_finite(
+    step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int
+) -> None:
     """Raises EmtError where loss or gradient of a step is not a finite number: the step must not be taken.
 
     samples: ids of the step's batch. kept: step whose state is in the newest checkpoint; 0: no step was taken.
@@ -67,6 +77,8 @@ def check_finite(step: int, *, loss: float, grad_norm: float, samples: Sequence[
     raise EmtError(
         f"the {what} became {loss if what == 'loss' else grad_norm} at step {step}",
         where=f"batch: {shown}",
-        remedy=(f"the state after step {kept} is kept; " if kept else "no step was taken before it; ")
+        remedy=(
+            f"the state after step {kept} is kept; " if kept else "no step was taken before it; "
+        )
         + "lower learning_rate, or exclude the batch's broken sample, and run again",
     )

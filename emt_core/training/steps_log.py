@@ -73,7 +73,9 @@ def iterate_steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps({name: _plain(value) for name, value in record.items()}, allow_nan=False) + "\n"
+    return (
+        json.dumps({name: _plain(value) for name, value in record.items()}, allow_nan=False) + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:

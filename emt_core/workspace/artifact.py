@@ -43,12 +43,27 @@ that no page can forget to."""
 
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted names, no blanks, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
 
 
-def make_key(*, stage: str, version: int, config: Mapping[str, Any], identity: Any, parents: Mapping[str, str]) -> str:
+def make_key(
+    *,
+    stage: str,
+    version: int,
+    config: Mapping[str, Any],
+    identity: Any,
+    parents: Mapping[str, str],
+) -> str:
     """Hash of everything that determines the stage's output."""
-    facts = {"stage": stage, "version": version, "config": config, "identity": identity, "parents": dict(parents)}
+    facts = {
+        "stage": stage,
+        "version": version,
+        "config": config,
+        "identity": identity,
+        "parents": dict(parents),
+    }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:KEY_LENGTH]
 
 
@@ -97,7 +112,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise EmtError(f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path) from error
+        raise EmtError(
+            f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -144,7 +161,9 @@ class Workspace:
     """Opened for viewing: whatever would write into it asks `check_writable` first and is refused."""
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False) -> Workspace:
+    def open(
+        cls, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
+    ) -> Workspace:
         """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format.
 
         read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the environment sets it.
@@ -157,7 +176,9 @@ class Workspace:
         if not mark.exists():
             if not create or read_only:
                 raise EmtError(
-                    "this folder is not a workspace", where=root, remedy="run `emt run RECIPE --workspace` on it first"
+                    "this folder is not a workspace",
+                    where=root,
+                    remedy="run `emt run RECIPE --workspace` on it first",
                 )
             if root.exists() and not root.is_dir():
                 raise EmtError("the workspace path is a file", where=root, remedy="name a folder")
@@ -170,12 +191,16 @@ class Workspace:
             except OSError as error:  # a file where a folder should be, a name too long, a full or read-only disk
                 reason = error.strerror or type(error).__name__
                 raise EmtError(
-                    f"no workspace can be made here: {reason}", where=root, remedy="name another folder"
+                    f"no workspace can be made here: {reason}",
+                    where=root,
+                    remedy="name another folder",
                 ) from error
         found = read_json(mark).get("format")
         if found != FORMAT:
             raise EmtError(
-                f"workspace format {found}, this version reads {FORMAT}", where=root, remedy="use a new folder"
+                f"workspace format {found}, this version reads {FORMAT}",
+                where=root,
+                remedy="use a new folder",
             )
         return cls(root, read_only)
 
@@ -183,7 +208,9 @@ class Workspace:
         """Raises EmtError in a workspace that was opened for viewing only."""
         if self.read_only:
             raise EmtError(
-                "this workspace is open for viewing only", where=self.path, remedy="open it without --view-only"
+                "this workspace is open for viewing only",
+                where=self.path,
+                remedy="open it without --view-only",
             )
 
     def cache(self, name: str) -> Path:
@@ -203,7 +230,9 @@ class Workspace:
     def artifacts(self, stage: str) -> list[Artifact]:
         """All finished artifacts of a stage, oldest first."""
         found = [
-            Artifact(p.parent) for p in (self.path / stage).glob("*/manifest.json") if p.parent.suffix != ".building"
+            Artifact(p.parent)
+            for p in (self.path / stage).glob("*/manifest.json")
+            if p.parent.suffix != ".building"
         ]
         return sorted(found, key=lambda a: (a.manifest["finished"], a.key))
 
@@ -247,7 +276,9 @@ class Workspace:
             os.close(file)
         return False
 
-    def commit(self, stage: str, key: str, manifest: Mapping[str, Any], scratch: Collection[str] = ()) -> Artifact:
+    def commit(
+        self, stage: str, key: str, manifest: Mapping[str, Any], scratch: Collection[str] = ()
+    ) -> Artifact:
         """Turn the building folder into the artifact: data, then manifest to disk, scratch away, one rename.
 
         scratch: names in data/ that only an interrupted run needs. They go once the manifest is on disk: a commit that

@@ -57,7 +57,9 @@ class JobRecord:
         self._stop = threading.Event()
 
     def planned(self, instances: Iterable[Work]) -> None:
-        self.instances = [{"label": i.label, "stage": i.stage, "key": i.key, "state": "todo"} for i in instances]
+        self.instances = [
+            {"label": i.label, "stage": i.stage, "key": i.key, "state": "todo"} for i in instances
+        ]
         self._write()
 
     def note(self, instance: Work, state: WorkState) -> None:
@@ -89,7 +91,9 @@ class JobRecord:
 
     def _write(self) -> None:
         with suppress(OSError):
-            write_json(self.folder / "progress.json", {"instances": self.instances, "at": time.time()})
+            write_json(
+                self.folder / "progress.json", {"instances": self.instances, "at": time.time()}
+            )
 
     def _beat(self) -> None:
         while not self._stop.is_set():

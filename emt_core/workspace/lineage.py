@@ -33,7 +33,10 @@ class Lineage:
 
 def recipe_names(workspace: Workspace) -> list[str]:
     """Recipes that ran in this workspace, the latest first."""
-    found = sorted((workspace.path / "recipes").glob("*.yaml"), key=lambda path: (-path.stat().st_mtime, path.stem))
+    found = sorted(
+        (workspace.path / "recipes").glob("*.yaml"),
+        key=lambda path: (-path.stat().st_mtime, path.stem),
+    )
     return [path.stem for path in found]
 
 
@@ -88,7 +91,11 @@ def lineage(
     """
     for label in (score, select, gap):
         if label is not None and label not in done:
-            raise EmtError(f"there is no finished {label!r}", where=workspace.path, remedy=f"finished: {sorted(done)}")
+            raise EmtError(
+                f"there is no finished {label!r}",
+                where=workspace.path,
+                remedy=f"finished: {sorted(done)}",
+            )
     chain: dict[str, Artifact] = {}
     if select is not None:
         chain |= {"select": done[select], **workspace.parents(done[select])}
@@ -119,7 +126,9 @@ def after_reading(workspace: Workspace, done: Mapping[str, Artifact], sources: A
     return lineage(workspace, mine)
 
 
-def _newest(done: Mapping[str, Artifact], stage: str, chain: Mapping[str, Artifact]) -> Artifact | None:
+def _newest(
+    done: Mapping[str, Artifact], stage: str, chain: Mapping[str, Artifact]
+) -> Artifact | None:
     """The newest finished artifact of a stage whose parents are those of the chain, as far as it goes."""
     for label in reversed(labels_of(done, stage)):
         parents = done[label].manifest["parents"]

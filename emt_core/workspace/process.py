@@ -31,7 +31,10 @@ def find(mark: dict[str, Any]) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(mark["pid"])
-        if abs(_started(mark["pid"]) - mark["started"]) > 1 or process.status() == psutil.STATUS_ZOMBIE:
+        if (
+            abs(_started(mark["pid"]) - mark["started"]) > 1
+            or process.status() == psutil.STATUS_ZOMBIE
+        ):
             return None
     except psutil.NoSuchProcess:
         return None
@@ -72,7 +75,10 @@ def _boot() -> str:
 def _started(pid: int) -> float:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # no /proc on this system, or it died between opening and reading
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # no /proc on this system, or it died between opening and reading
         return psutil.Process(pid).create_time()
     # the name of the program, in brackets, may hold blanks and brackets itself; field 22 counts from the pid
     return float(stat.rpartition(")")[2].split()[19])

@@ -45,7 +45,9 @@ class Progress:
                 job.say(line)
 
     @contextmanager
-    def track(self, doing: str, total: int | None, *, done: int = 0, unit: str = "samples") -> Iterator[Tracker]:
+    def track(
+        self, doing: str, total: int | None, *, done: int = 0, unit: str = "samples"
+    ) -> Iterator[Tracker]:
         """One piece of work. `done` counts what an earlier, interrupted run had finished: the rate leaves it out."""
         tracker = Tracker(self, doing, total, done, unit)
         live = not self.quiet and self.console.is_terminal
@@ -61,7 +63,9 @@ class Progress:
             )
             with bar:
                 task = bar.add_task(f"{self.label} {doing}", total=total, completed=done, rate="")
-                tracker.on_update = lambda: bar.update(task, completed=tracker.done, rate=tracker.rate_text())
+                tracker.on_update = lambda: bar.update(
+                    task, completed=tracker.done, rate=tracker.rate_text()
+                )
                 yield tracker
         else:
             yield tracker
@@ -69,8 +73,16 @@ class Progress:
 
 
 class Tracker:
-    def __init__(self, progress: Progress, doing: str, total: int | None, done: int, unit: str) -> None:
-        self.progress, self.doing, self.total, self.done, self.unit = progress, doing, total, done, unit
+    def __init__(
+        self, progress: Progress, doing: str, total: int | None, done: int, unit: str
+    ) -> None:
+        self.progress, self.doing, self.total, self.done, self.unit = (
+            progress,
+            doing,
+            total,
+            done,
+            unit,
+        )
         self.resumed_at, self.started = done, time.monotonic()
         self._file_at = self._line_at = 0.0
         self.on_update = lambda: None
@@ -93,12 +105,18 @@ class Tracker:
         return max(self.total - self.done, 0) / self.rate
 
     def rate_text(self) -> str:
-        return f"{self.rate:,.0f} {self.unit}/s" if self.rate >= 10 else f"{self.rate:.2g} {self.unit}/s"
+        return (
+            f"{self.rate:,.0f} {self.unit}/s"
+            if self.rate >= 10
+            else f"{self.rate:.2g} {self.unit}/s"
+        )
 
     def finish(self) -> None:
         self._write(force=True)
         spent = time.monotonic() - self.started
-        self.progress.say(f"{self.doing}: {self.done:,} {self.unit} in {duration(spent)} ({self.rate_text()})")
+        self.progress.say(
+            f"{self.doing}: {self.done:,} {self.unit} in {duration(spent)} ({self.rate_text()})"
+        )
 
     def _write(self, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -115,9 +133,17 @@ class Tracker:
                 "at": time.time(),
             }
             write_json(self.progress.folder / "progress.json", state, durable=False)
-        if not self.progress.quiet and not self.progress.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
+        if (
+            not self.progress.quiet
+            and not self.progress.console.is_terminal
+            and now - self._line_at >= LINE_EVERY_S
+        ):
             if self._line_at:
                 of = f"/{self.total:,}" if self.total is not None else ""
-                left = f", {duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-                self.progress.say(f"{self.doing}: {self.done:,}{of} {self.unit} ({self.rate_text()}{left})")
+                left = (
+                    f", {duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+                )
+                self.progress.say(
+                    f"{self.doing}: {self.done:,}{of} {self.unit} ({self.rate_text()}{left})"
+                )
             self._line_at = now

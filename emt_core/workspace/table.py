@@ -46,7 +46,9 @@ class Table:
             return lance.dataset(str(self.path))
         except (OSError, ValueError) as error:
             raise EmtError(
-                "a table of the workspace cannot be read", where=self.path, remedy="run its stage again"
+                "a table of the workspace cannot be read",
+                where=self.path,
+                remedy="run its stage again",
             ) from error
 
     def exists(self) -> bool:
@@ -81,7 +83,12 @@ class Table:
         return self._dataset.schema
 
     def scan(
-        self, columns: Sequence[str], *, start: int = 0, stop: int | None = None, batch_rows: int = SCAN_ROWS
+        self,
+        columns: Sequence[str],
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        batch_rows: int = SCAN_ROWS,
     ) -> Iterator[pa.RecordBatch]:
         """Rows [start, stop) in order, a batch at a time; memory stays bounded by a few batches."""
         stop = self.rows if stop is None else min(stop, self.rows)
@@ -97,20 +104,31 @@ class Table:
         )
         yield from scanner.to_batches()
 
-    def take(self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
+    def take(
+        self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """The given rows, in the given order (repeats allowed)."""
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.rows):
             raise IndexError(f"rows outside 0..{self.rows - 1}")
         if not wanted.size:
-            return self.schema.empty_table() if columns is None else self.schema.empty_table().select(list(columns))
+            return (
+                self.schema.empty_table()
+                if columns is None
+                else self.schema.empty_table().select(list(columns))
+            )
         unique, inverse = np.unique(wanted, return_inverse=True)
-        found = self._dataset.take(unique.tolist(), columns=list(columns) if columns is not None else None)
+        found = self._dataset.take(
+            unique.tolist(), columns=list(columns) if columns is not None else None
+        )
         return found.take(pa.array(inverse))
 
     def column(self, name: str, *, start: int = 0, stop: int | None = None) -> np.ndarray:
         """One narrow column of rows [start, stop) as an array (never call it on vectors or text)."""
-        parts = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.scan([name], start=start, stop=stop)]
+        parts = [
+            batch.column(0).to_numpy(zero_copy_only=False)
+            for batch in self.scan([name], start=start, stop=stop)
+        ]
         return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -151,7 +169,9 @@ class Coded:
         return self.names.index(name) if name in self.names else -2
 
 
-def coded_column(table: Table, name: str, first: Sequence[str] = (), *, null: str | None = None) -> Coded:
+def coded_column(
+    table: Table, name: str, first: Sequence[str] = (), *, null: str | None = None
+) -> Coded:
     """Read a text column by batches, without a Python string for every row.
 
     first: names that lead the list, whether they occur or not; the others follow by name, wherever in the table they
@@ -164,7 +184,9 @@ def coded_column(table: Table, name: str, first: Sequence[str] = (), *, null: st
         encoded = column.dictionary_encode()
         here = [seen.setdefault(value, len(seen)) for value in encoded.dictionary.to_pylist()]
         lookup = np.array([*here, -1], np.int16)
-        indices = encoded.indices.fill_null(len(here)) if encoded.indices.null_count else encoded.indices
+        indices = (
+            encoded.indices.fill_null(len(here)) if encoded.indices.null_count else encoded.indices
+        )
         parts.append(lookup[np.asarray(indices)])
     codes = np.concatenate(parts) if parts else np.empty(0, np.int16)
     names = [*first, *sorted(list(seen)[len(first) :])]

@@ -23,7 +23,9 @@ CHANGED: dict[str, tuple[tuple[int, int | None], ...]] = {
     **dict.fromkeys(("os.chown", "os.utime"), ((0, 3),)),
     **dict.fromkeys(("os.rename", "os.link"), ((0, 2), (1, 3))),
     "os.symlink": ((1, 2),),
-    **dict.fromkeys(("os.truncate", "os.setxattr", "os.removexattr", "sqlite3.connect"), ((0, None),)),
+    **dict.fromkeys(
+        ("os.truncate", "os.setxattr", "os.removexattr", "sqlite3.connect"), ((0, None),)
+    ),
 }
 """Audit event -> for each path that it may change, the places of the path and of its `dir_fd` in the arguments."""
 
@@ -63,4 +65,8 @@ def _refuse_below(path: Any, dir_fd: int | None = None) -> None:
     whole = os.path.join(os.path.realpath(folder), last)  # noqa: PTH118
     for root in _guarded:
         if whole == root or whole.startswith(root + os.sep):
-            raise EmtError("this workspace is open for viewing only", where=name, remedy="open it without --view-only")
+            raise EmtError(
+                "this workspace is open for viewing only",
+                where=name,
+                remedy="open it without --view-only",
+            )

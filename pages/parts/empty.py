@@ -28,7 +28,10 @@ def needs(view: View, *stages: str, shows: str) -> None:
         st.subheader(f"{last.capitalize()} has not run yet", anchor=False)
         st.markdown(f"{shows} For this, **{last}** has to run: {STAGES[last].sentence}")
         if not view.workspace.read_only:
-            st.code(f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {last}", language="bash")
+            st.code(
+                f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {last}",
+                language="bash",
+            )
             st.button(
                 f"Run up to {last}",
                 type="primary",
@@ -56,10 +59,16 @@ def first_steps(view: View) -> None:
         recipes = product_recipes()
         if not recipes:
             return
-        st.markdown("or start from one that comes with the product; the demo needs no download and no GPU:")
+        st.markdown(
+            "or start from one that comes with the product; the demo needs no download and no GPU:"
+        )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             path = st.selectbox(
-                "Recipe", recipes, format_func=lambda p: p.stem, label_visibility="collapsed", width=320
+                "Recipe",
+                recipes,
+                format_func=lambda p: p.stem,
+                label_visibility="collapsed",
+                width=320,
             )
             st.button(
                 f"Run {escape(path.stem)}",

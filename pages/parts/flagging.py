@@ -78,7 +78,8 @@ def buttons(view: View, row: int) -> None:
                 shortcut=KEY[flag],
                 on_click=put,
                 args=(view, [row], "" if flag == now else flag, "one sample"),
-                help=glossary.FLAGS[flag] + (" Press again to take it away." if flag == now else ""),
+                help=glossary.FLAGS[flag]
+                + (" Press again to take it away." if flag == now else ""),
             )
     key = f"note-{view.chain.sources.key}-{row}"
     st.text_area(
@@ -128,9 +129,17 @@ def last_change(view: View, place: str) -> None:
     _, number, rows, flag, what = last
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         words = f"flagged **{flag}**" if flag else "taken off their flags"
-        st.caption(f":material/done: {numbers.counted(rows, 'sample')} {words} ({escape(what)}).", width="content")
+        st.caption(
+            f":material/done: {numbers.counted(rows, 'sample')} {words} ({escape(what)}).",
+            width="content",
+        )
         st.button(
-            "Undo", key=f"undo-{place}", icon=":material/undo:", type="tertiary", on_click=_undo, args=(view, number)
+            "Undo",
+            key=f"undo-{place}",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=_undo,
+            args=(view, number),
         )
 
 

@@ -41,19 +41,25 @@ EMBODIED = (
     "Share of samples that ask for spatial reasoning, for grounding (points, boxes), or about robots: "
     "categories spatial, grounding and robot, told from the conversation by rules. Below: change against the pool."
 )
-TEXT_HEAVY = (
-    "Categories text and chart: questions answered by reading. The paper finds them farthest from robot data. (§ Data)"
-)
+TEXT_HEAVY = "Categories text and chart: questions answered by reading. The paper finds them farthest from robot data. (§ Data)"
 CATEGORY = "What a sample asks for, told from its conversation by rules: spatial, grounding, text, chart, caption, ..."
-CAPS = "At most this many samples of a source or category, filled best first. Leave empty for no cap."
+CAPS = (
+    "At most this many samples of a source or category, filled best first. Leave empty for no cap."
+)
 BORDER = "The samples just inside and just outside the cut: if the two rows look alike, the cut is arbitrary here."
 MAP = (
     "2-D projection of the encoder's features (UMAP unless the recipe says otherwise). Near means alike; distances "
     "between far groups mean little. (§ Measuring the gap)"
 )
-NEAREST = "Robot frames with the smallest L2 distance to this sample in the encoder's feature space."
-SUPERIORITY = "Chance that a spatial or grounding sample scores above a text-heavy one. 50 % = no difference."
-REJECTED = "Rows that became no sample. Each has a named reason; open a source to read them, row by row."
+NEAREST = (
+    "Robot frames with the smallest L2 distance to this sample in the encoder's feature space."
+)
+SUPERIORITY = (
+    "Chance that a spatial or grounding sample scores above a text-heavy one. 50 % = no difference."
+)
+REJECTED = (
+    "Rows that became no sample. Each has a named reason; open a source to read them, row by row."
+)
 TEXT_ONLY = "Samples without an image. They are kept in the index and never selected."
 SOURCE_BYTES = "Files that were read; images that lie beside a table are not counted."
 FRAMES = (
@@ -61,7 +67,9 @@ FRAMES = (
     "(`frames_per_episode`); the player shows the whole episode."
 )
 ACTION = "What the robot was told to do at each frame: a row a dimension, scaled to the row, its range beside it."
-PREFLIGHT = "Reads the first rows with the same reader and checks as the sources stage, and writes nothing."
+PREFLIGHT = (
+    "Reads the first rows with the same reader and checks as the sources stage, and writes nothing."
+)
 
 FLAGS = {
     "keep": "A sample to keep in mind, or one that has to stay.",
@@ -78,17 +86,19 @@ TOKENS = (
     "Σ min(images × tokens an image + characters ÷ characters a token, sequence length), over every selected sample. "
     "Characters and images are counted exactly."
 )
-GPU_HOURS = (
-    "Tokens × passes ÷ (tokens a second and GPU) ÷ 3600, summed over all GPUs, for a throughput that you measured."
-)
+GPU_HOURS = "Tokens × passes ÷ (tokens a second and GPU) ÷ 3600, summed over all GPUs, for a throughput that you measured."
 GAP = (
     "Squared maximum mean discrepancy between two sources, E[k(x,x')] − 2 E[k(x,y)] + E[k(y,y')], with a Gaussian "
     "kernel whose width is the median distance; from a seeded subsample of each source. 0 = same distribution. "
     "(§ Measuring the gap)"
 )
-GAP_NORMALISED = "Normalised divides by the largest value of the matrix, as the paper's figure does."
+GAP_NORMALISED = (
+    "Normalised divides by the largest value of the matrix, as the paper's figure does."
+)
 GAP_ORDER = "Clustered puts near sources side by side (average linkage); the recipe's order is that of all other pages."
-GAP_GROUPS = "Mean MMD² over pairs of sources: inside the pool, inside the robot data, and one of each."
+GAP_GROUPS = (
+    "Mean MMD² over pairs of sources: inside the pool, inside the robot data, and one of each."
+)
 DIVERSITY_SOURCES = (
     "S(D) = 1 / E[exp(−t‖u−v‖²)] over pairs of L2-normalised features of a seeded subsample; 1 = all alike. "
     "Diamonds: what the paper reports for its own data. (§ Diversity)"
@@ -119,7 +129,9 @@ WILSON = (
     "95 % score interval (Wilson 1927) of the share of solved episodes: where the success of this trained policy on "
     "further layouts would lie. It knows nothing of what another training run would give."
 )
-AVERAGE_LENGTH = "CALVIN: instructions of a chain completed in a row, on average over chains. (§ Evaluation)"
+AVERAGE_LENGTH = (
+    "CALVIN: instructions of a chain completed in a row, on average over chains. (§ Evaluation)"
+)
 LAYOUTS = (
     "Places of objects and goals are drawn from seeds that demonstrations never use, or are the benchmark's own. Every "
     "policy evaluated with the same seed meets the same ones."
@@ -185,6 +197,4 @@ CHECKPOINTS = (
     "Checkpoints are what an interrupted run goes on from; the last two are kept until it is finished. Policies are "
     "kept for evaluation at these steps; `model` is the mid-trained VLM."
 )
-RETAINED = (
-    "The same questions to the VLM before and after mid-training, answered greedily; 95 % Wilson intervals. (§ Table 7)"
-)
+RETAINED = "The same questions to the VLM before and after mid-training, answered greedily; 95 % Wilson intervals. (§ Table 7)"

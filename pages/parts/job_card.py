@@ -59,7 +59,9 @@ def title_of(job: Job) -> str:
     recipe, launched = Path(asked.get("recipe") or "").stem, time.localtime(asked["launched"])
     named = asked["title"] if recipe in asked["title"] else f"{recipe}: {asked['title']}"
     today = time.localtime()[:3] == launched[:3]
-    when = time.strftime("%H:%M" if today else "%d\u00a0%b\u00a0%H:%M", launched)  # not broken over two lines
+    when = time.strftime(
+        "%H:%M" if today else "%d\u00a0%b\u00a0%H:%M", launched
+    )  # not broken over two lines
     return f"{named} · {when}"
 
 
@@ -76,15 +78,23 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
         if cut_short:
             return 0.0, f"Stopped at {cut_short[0]}"
         if made:
-            return 1.0, f"Made {', '.join(made[:6])}" + (f" and {len(made) - 6} more" if len(made) > 6 else "")
+            return 1.0, f"Made {', '.join(made[:6])}" + (
+                f" and {len(made) - 6} more" if len(made) > 6 else ""
+            )
         if state in jobs.ACTIVE:
             return 0.0, "Starting"
         return 0.0, "Everything was there already" if instances and state == "done" else ""
     number = 1 + next(n for n, entry in enumerate(instances) if entry == now)
-    words = now["label"] if len(instances) == 1 else f"{now['label']} ({number} of {len(instances)})"
+    words = (
+        now["label"] if len(instances) == 1 else f"{now['label']} ({number} of {len(instances)})"
+    )
     if now["state"] == "waiting":
         other = jobs.builder_of(job.workspace, now["stage"], now["key"], but=job)
-        words += f": waits for {title_of(other)!r}, which makes it" if other else ": waits for another process"
+        words += (
+            f": waits for {title_of(other)!r}, which makes it"
+            if other
+            else ": waits for another process"
+        )
     progress = job.progress
     if progress is None:
         return 0.0, words
@@ -135,7 +145,9 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
             help="Launches the same command; it goes on from the last commit.",
         )
     if close is not None:
-        st.button("Close", key=f"close-{key}", icon=":material/close:", on_click=close, args=(job.id,))
+        st.button(
+            "Close", key=f"close-{key}", icon=":material/close:", on_click=close, args=(job.id,)
+        )
     elif writable:
         st.button(
             "Remove",
@@ -174,11 +186,15 @@ def _log(job: Job, state: str, place: str) -> None:
     if not box.open:
         return
     with box:
-        st.code(shlex.join(["emt", *map(str, job.asked["command"])]), language="bash", wrap_lines=True)
+        st.code(
+            shlex.join(["emt", *map(str, job.asked["command"])]), language="bash", wrap_lines=True
+        )
         text = job.log_tail(LOG_LINES) or "Nothing printed yet."
         long = text.count("\n") >= LONG_LOG
         with st.container(
-            height=260 if long or state in jobs.ACTIVE else "content", border=False, autoscroll=state in jobs.ACTIVE
+            height=260 if long or state in jobs.ACTIVE else "content",
+            border=False,
+            autoscroll=state in jobs.ACTIVE,
         ):
             st.code(text, language=None, wrap_lines=True)
         st.download_button(

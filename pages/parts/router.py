@@ -27,7 +27,9 @@ PAGES = {
 
 def page_of(name: str) -> tuple[str, str]:
     """Title and icon of a page by its file's name."""
-    return next((title, icon) for group in PAGES.values() for title, file, icon in group if file == name)
+    return next(
+        (title, icon) for group in PAGES.values() for title, file, icon in group if file == name
+    )
 
 
 def link_to(name: str) -> None:
@@ -47,17 +49,26 @@ def navigation() -> st.Page:
     for group, entries in PAGES.items():
         for title, name, icon in entries:
             first = not icons
-            page = st.Page(f"pages/{name}.py", title=title, url_path="start" if first else name, default=first)
+            page = st.Page(
+                f"pages/{name}.py", title=title, url_path="start" if first else name, default=first
+            )
             groups.setdefault(group, []).append(page)
             icons[title] = icon
-    page = st.navigation([*(page for group in groups.values() for page in group), _by_name(groups)], position="hidden")
+    page = st.navigation(
+        [*(page for group in groups.values() for page in group), _by_name(groups)],
+        position="hidden",
+    )
     with st.sidebar:
         with st.container(gap="small"):
             for group, pages in groups.items():
-                with st.container(gap="xsmall"):  # a row is as high as its highlight: none reaches into the next
+                with st.container(
+                    gap="xsmall"
+                ):  # a row is as high as its highlight: none reaches into the next
                     st.caption(group)
                     for place in pages:
-                        st.page_link(place, icon=f":material/{icons[place.title]}:", width="stretch")
+                        st.page_link(
+                            place, icon=f":material/{icons[place.title]}:", width="stretch"
+                        )
         st.divider()
     return page
 
@@ -66,4 +77,6 @@ def _by_name(groups: dict[str, list[st.Page]]) -> st.Page:
     """The page that opens has the address `/`: asked for by its name, like any other, it would not be found."""
     first, (_, name, _) = next(iter(groups.values()))[0], next(iter(PAGES.values()))[0]
     query = st.query_params.to_dict()
-    return st.Page(lambda: st.switch_page(first, query_params=query), title=first.title, url_path=name)
+    return st.Page(
+        lambda: st.switch_page(first, query_params=query), title=first.title, url_path=name
+    )

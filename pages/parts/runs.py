@@ -29,7 +29,9 @@ def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -
         st.caption(caption)
     if view.recipe_file is not None and not view.workspace.read_only:
         with right, st.container(horizontal=True, horizontal_alignment="right"):
-            popover = st.popover("Run", icon=":material/play_circle:", on_change="rerun", key=f"run-{title}")
+            popover = st.popover(
+                "Run", icon=":material/play_circle:", on_change="rerun", key=f"run-{title}"
+            )
             if popover.open:
                 with popover:
                     _stages(view, stages)
@@ -58,11 +60,19 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
             help=f"{STAGES[state.stage].sentence} {MEANING[state.state].capitalize()}. Key `{state.key}`.",
         )
         if state.state not in ("done", "running"):
-            button.button("Run", key=f"run-{state.label}", on_click=start, args=(view, state.label), width="stretch")
+            button.button(
+                "Run",
+                key=f"run-{state.label}",
+                on_click=start,
+                args=(view, state.label),
+                width="stretch",
+            )
     launch_problem()
 
 
-def start(view: View, until: str | None, *, recipe_file: Path | None = None, title: str = "") -> None:
+def start(
+    view: View, until: str | None, *, recipe_file: Path | None = None, title: str = ""
+) -> None:
     """Launch; a refusal is kept for the page to show (`launch_problem`)."""
     try:
         job = jobs.launch(view.workspace, recipe_file or view.recipe_file, until=until, title=title)  # type: ignore[arg-type]
@@ -70,7 +80,9 @@ def start(view: View, until: str | None, *, recipe_file: Path | None = None, tit
         st.session_state["_launch_problem"] = error
     else:
         st.session_state.setdefault("_watched", []).append(job.id)
-    st.session_state["_look"] = True  # a button inside a live part runs that part alone: the whole page has news
+    st.session_state["_look"] = (
+        True  # a button inside a live part runs that part alone: the whole page has news
+    )
 
 
 def launch_problem() -> None:
@@ -94,7 +106,11 @@ def _live(view: View, place: str) -> None:
     for job in shown[:SHOWN_AT_ONCE]:
         job_card(job, place, close=_forget)
     if len(shown) > SHOWN_AT_ONCE:
-        st.page_link("pages/jobs.py", label=f"{len(shown) - SHOWN_AT_ONCE} more", icon=":material/work_history:")
+        st.page_link(
+            "pages/jobs.py",
+            label=f"{len(shown) - SHOWN_AT_ONCE} more",
+            icon=":material/work_history:",
+        )
     rerun_when_ended(view)
 
 
@@ -129,11 +145,20 @@ def _badge(view: View) -> None:
     if active:
         share, _ = what_now(active[0], "running")
         now = active[0].current
-        doing = f"{now['label']} {share:.0%}" if now and share else now["label"] if now else "starting"
+        doing = (
+            f"{now['label']} {share:.0%}" if now and share else now["label"] if now else "starting"
+        )
         label = f"{len(active)} running: {doing}" if len(active) > 1 else f"Running: {doing}"
-        st.page_link("pages/jobs.py", label=escape(label), icon=":material/progress_activity:", width="stretch")
+        st.page_link(
+            "pages/jobs.py",
+            label=escape(label),
+            icon=":material/progress_activity:",
+            width="stretch",
+        )
     rerun_when_ended(view)
 
 
 def _forget(job_id: str) -> None:
-    st.session_state["_watched"] = [other for other in st.session_state.get("_watched", []) if other != job_id]
+    st.session_state["_watched"] = [
+        other for other in st.session_state.get("_watched", []) if other != job_id
+    ]

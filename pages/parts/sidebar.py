@@ -8,7 +8,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from emt_core.workspace.lineage import (
+    Lineage,
+    finished,
+    labels_of,
+    lineage,
+    recipe_names,
+    selections_of,
+)
 from pages.parts.links import followed, kept
 from pages.parts.runs import badge
 from pages.parts.switcher import open_workspace, workspace_switcher
@@ -26,7 +33,11 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
         workspace_switcher(workspace)
     with st.sidebar:
         recipe = _choose(
-            "Recipe", recipes, key="recipe", help_text="What was run here; the latest comes first.", always=True
+            "Recipe",
+            recipes,
+            key="recipe",
+            help_text="What was run here; the latest comes first.",
+            always=True,
         )
         done = finished(workspace, recipe) if recipe else {}
         score = _choose(
@@ -43,14 +54,18 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
             always=True,
         )
     chain = lineage(workspace, done, score=score, select=select) if done else Lineage()
-    view = View(workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select)
+    view = View(
+        workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select
+    )
     st.session_state["_view"] = view
     with top:
         badge(view)
     return view
 
 
-def _choose(label: str, options: list[str], *, key: str, help_text: str, always: bool = False) -> str | None:
+def _choose(
+    label: str, options: list[str], *, key: str, help_text: str, always: bool = False
+) -> str | None:
     """The only option without asking (unless `always`), or a select box. The choice always stands in the address."""
     if not options:
         kept(key, None)

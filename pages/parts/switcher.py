@@ -62,7 +62,9 @@ def workspace_switcher(workspace: Workspace) -> None:
                         args=(path,),
                     )
         with st.form("open-workspace", border=False):
-            text = st.text_input("Open another folder", placeholder="path of a workspace or of an empty folder")
+            text = st.text_input(
+                "Open another folder", placeholder="path of a workspace or of an empty folder"
+            )
             if st.form_submit_button("Open", icon=":material/folder_open:") and text.strip():
                 _open_path(text.strip())
 
@@ -75,11 +77,15 @@ def _open_path(text: str) -> None:
             raise EmtError("the path has to be absolute", where=text, remedy="begin it with / or ~")
         if path.is_dir() and any(path.iterdir()) and not (path / "workspace.json").exists():
             raise EmtError(
-                "this folder holds other files and is no workspace", where=path, remedy="name a new or an empty folder"
+                "this folder holds other files and is no workspace",
+                where=path,
+                remedy="name a new or an empty folder",
             )
         Workspace.open(path, create=True)
     except OSError as error:
-        show_problem(EmtError("the folder cannot be opened", where=path, remedy=error.strerror or ""))
+        show_problem(
+            EmtError("the folder cannot be opened", where=path, remedy=error.strerror or "")
+        )
     except EmtError as error:
         show_problem(error)
     else:
@@ -97,7 +103,11 @@ def _switch(path: Path) -> None:
 
 def _linked() -> Path | None:
     wanted = st.query_params.get("workspace")
-    return next((path for path in recent_workspaces() if short_id(path) == wanted), None) if wanted else None
+    return (
+        next((path for path in recent_workspaces() if short_id(path) == wanted), None)
+        if wanted
+        else None
+    )
 
 
 def _short(path: Path) -> str:

@@ -30,7 +30,9 @@ def search(sources: str, text: str, names: Sequence[str]) -> Matches:
 
 def search_on() -> None:
     """Draw the button by which a search goes on where it stopped."""
-    st.button("Search on", key="search-on", icon=":material/search:", type="tertiary", on_click=_ask)
+    st.button(
+        "Search on", key="search-on", icon=":material/search:", type="tertiary", on_click=_ask
+    )
 
 
 def _ask() -> None:

@@ -101,14 +101,18 @@ class View:
     @property
     def preview(self) -> Preview:
         chain = self.chain
-        return preview(*(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score)))
+        return preview(
+            *(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score))
+        )
 
     def preview_without(self, rows: np.ndarray) -> Preview:
         """The preview of the pool without these rows (int64)."""
         if not len(rows):
             return self.preview
         chain = self.chain
-        paths = tuple(str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score))
+        paths = tuple(
+            str(a.path) for a in (chain.sources, chain.embed, chain.category, chain.score)
+        )
         return preview_without(paths, rows.tobytes())
 
     @property

@@ -81,7 +81,9 @@ def test_a_box_on_the_map_becomes_a_gallery(page: Page, server: Server):
     page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] - 8, steps=6)
     page.mouse.up()
     expect(page.get_by_role("heading", name="Region", exact=True)).to_be_visible()
-    expect(page.get_by_role("heading", name=re.compile(r"^\d+ samples in the region$"))).to_be_visible()
+    expect(
+        page.get_by_role("heading", name=re.compile(r"^\d+ samples in the region$"))
+    ).to_be_visible()
     settled(page)
     assert page.locator('[data-testid="stImage"] img').count() >= 12
     assert "region=" in page.url

@@ -68,13 +68,17 @@ def _browse_and_flag(page: Page) -> None:
     expect(page.get_by_text("1 of 24 of selected")).to_be_visible()
     settled(page)
     page.keyboard.press("w")
-    expect(page.get_by_test_id("stBaseButton-primary").filter(has_text="Wrong").first).to_be_visible()
+    expect(
+        page.get_by_test_id("stBaseButton-primary").filter(has_text="Wrong").first
+    ).to_be_visible()
     settled(page)
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("2 of 24 of selected")).to_be_visible()
     settled(page)
     page.keyboard.press("x")
-    expect(page.get_by_test_id("stBaseButton-primary").filter(has_text="Exclude").first).to_be_visible()
+    expect(
+        page.get_by_test_id("stBaseButton-primary").filter(has_text="Exclude").first
+    ).to_be_visible()
     settled(page)
     note = page.get_by_role("textbox", name="Note")
     note.fill(NOTE)
@@ -86,12 +90,16 @@ def _browse_and_flag(page: Page) -> None:
     assert page.locator('[data-testid="stMain"]').get_by_text("exclude", exact=False).count() >= 1
 
 
-def test_flagged_samples_are_left_out_of_a_new_selection(page: Page, server: Server, book: FlagBook):
+def test_flagged_samples_are_left_out_of_a_new_selection(
+    page: Page, server: Server, book: FlagBook
+):
     book.set(range(96), "")
     book.set([2], "exclude")
     book.set([4], "wrong")
     visit(page, f"{server.address}/select?k=24", "Select")
-    expect(page.get_by_text("1 flagged sample left out")).to_be_visible()  # `exclude` is on by itself
+    expect(
+        page.get_by_text("1 flagged sample left out")
+    ).to_be_visible()  # `exclude` is on by itself
     page.get_by_test_id("stMain").get_by_role("button", name=re.compile("wrong")).click()
     expect(page.get_by_text("2 flagged samples left out")).to_be_visible()
     settled(page)
@@ -156,7 +164,13 @@ def test_an_export_from_the_page_reads_back(page: Page, server: Server, tmp_path
             break
         page.wait_for_timeout(500)
     source = TypeAdapter(SourceConfig).validate_python(
-        {"name": "again", "role": "pool", "format": "sharegpt", "path": ".", "dataset": "embodied_midtrain"}
+        {
+            "name": "again",
+            "role": "pool",
+            "format": "sharegpt",
+            "path": ".",
+            "dataset": "embodied_midtrain",
+        }
     )
     rows = list(read(source, locate(source, out)))
     assert all(isinstance(row, Sample) for row in rows)

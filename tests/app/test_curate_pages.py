@@ -44,7 +44,9 @@ def _of(folder: Path):
     return space, finished(space, "small")["sources"]
 
 
-def test_a_sample_is_flagged_noted_and_unflagged(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+def test_a_sample_is_flagged_noted_and_unflagged(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook
+):
     app = open_page("browse", complete_copy, sample="web:2")
     button(app, "Wrong").click().run()
     app.text_area[0].set_value(HOSTILE).run()
@@ -60,7 +62,9 @@ def test_turning_a_page_sorts_nothing_anew(
     open_page: OpenPage, complete_copy: Path, monkeypatch: pytest.MonkeyPatch, book: FlagBook
 ):
     asked, arrange = [], browse_filters.arranged
-    monkeypatch.setattr(browse_filters, "arranged", lambda *given: asked.append(given) or arrange(*given))
+    monkeypatch.setattr(
+        browse_filters, "arranged", lambda *given: asked.append(given) or arrange(*given)
+    )
     app = open_page("browse", complete_copy, set="Whole pool", sort="random")
     first = words(app)
     button(app, "Next").click().run()
@@ -84,7 +88,9 @@ def test_flags_filter_the_gallery(open_page: OpenPage, complete_copy: Path, book
     assert "**4 samples**" in words(app)
 
 
-def test_a_page_is_flagged_at_once_and_taken_back(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+def test_a_page_is_flagged_at_once_and_taken_back(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook
+):
     app = open_page("browse", complete_copy, selection="top")
     button(app, "Exclude all").click().run()
     assert book.read().counts()["exclude"] == 20
@@ -112,7 +118,9 @@ def test_more_like_this_orders_by_distance(open_page: OpenPage, complete: Path):
     assert values[0] == 0
 
 
-def test_a_search_that_stopped_goes_on(open_page: OpenPage, complete: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_search_that_stopped_goes_on(
+    open_page: OpenPage, complete: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Bounded to no time: each press looks through one batch more, of the pool's 96 rows alone."""
     monkeypatch.setattr(search, "BATCH_ROWS", 40)
     monkeypatch.setitem(search.find_text.__kwdefaults__, "max_seconds", 0.0)
@@ -127,7 +135,11 @@ def test_a_search_that_stopped_goes_on(open_page: OpenPage, complete: Path, monk
 
 
 def _shown(app: AppTest) -> int:
-    return next(int(found[1]) for m in app.markdown if (found := re.fullmatch(r"\*\*(\d+) samples\*\*", m.value)))
+    return next(
+        int(found[1])
+        for m in app.markdown
+        if (found := re.fullmatch(r"\*\*(\d+) samples\*\*", m.value))
+    )
 
 
 def test_search_by_meaning_says_what_it_needs(open_page: OpenPage, complete: Path):
@@ -136,9 +148,14 @@ def test_search_by_meaning_says_what_it_needs(open_page: OpenPage, complete: Pat
 
 @pytest.mark.parametrize(
     ("query", "said"),
-    [({"like": "web:99999"}, "there is no sample"), ({"region": WIDE, "on": "../../x"}, "**20 samples**")],
+    [
+        ({"like": "web:99999"}, "there is no sample"),
+        ({"region": WIDE, "on": "../../x"}, "**20 samples**"),
+    ],
 )
-def test_a_bad_link_is_a_message_or_ignored(open_page: OpenPage, complete: Path, query: dict, said: str):
+def test_a_bad_link_is_a_message_or_ignored(
+    open_page: OpenPage, complete: Path, query: dict, said: str
+):
     app = open_page("browse", complete, **query)
     assert not app.exception
     assert said in words(app)
@@ -160,7 +177,9 @@ def test_every_colour_draws_as_cells(open_page: OpenPage, complete: Path):
         assert not app.exception
 
 
-def test_a_region_is_kept_excluded_and_undone(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+def test_a_region_is_kept_excluded_and_undone(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook
+):
     app = open_page("map", complete_copy, region=WIDE)
     assert "in the region" in words(app)
     next(b for b in app.button if b.label == "Exclude 96").click().run()
@@ -179,7 +198,9 @@ def test_flagged_samples_are_left_out_by_the_recipe(
     open_page: OpenPage, complete_copy: Path, book: FlagBook, monkeypatch: pytest.MonkeyPatch
 ):
     launched = []
-    monkeypatch.setattr("pages.parts.select.saving.start", lambda view, label, **_: launched.append(label))
+    monkeypatch.setattr(
+        "pages.parts.select.saving.start", lambda view, label, **_: launched.append(label)
+    )
     book.set([0, 2, 3], "exclude")
     book.set([100], "exclude")  # a robot frame is no candidate: its id stays out of the recipe
     app = open_page("select", complete_copy)
@@ -202,7 +223,9 @@ def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Pat
     assert "Tokens a pass" not in metrics(app)  # closed, the box draws nothing
     app.session_state["budget"] = True
     app.run()
-    assert metrics(app)["Tokens a pass"] == "–"  # the backbone is not on this machine: nothing is made up
+    assert (
+        metrics(app)["Tokens a pass"] == "–"
+    )  # the backbone is not on this machine: nothing is made up
     app.number_input(key="image_tokens").set_value(256).run()
     assert metrics(app)["Tokens a pass"] != "–"
     assert metrics(app)["GPU-hours"] == "–"
@@ -227,19 +250,31 @@ def test_viewers_see_flags_and_get_no_controls(
 ):
     book.set([2], "wrong")
     book.note(2, HOSTILE)
-    monkeypatch.setattr(Workspace, "open", classmethod(lambda cls, path, **_: cls(Path(path), read_only=True)))
+    monkeypatch.setattr(
+        Workspace, "open", classmethod(lambda cls, path, **_: cls(Path(path), read_only=True))
+    )
     for page, query in (("browse", {"sample": "web:2"}), ("map", {"region": WIDE}), ("select", {})):
         app = open_page(page, complete_copy, **query)
         assert not app.exception
         labels = {b.label for b in app.button}
-        assert not labels & {"Wrong", "Save", "Save and run", "Undo", "Export", "Run it", "Exclude all"}
+        assert not labels & {
+            "Wrong",
+            "Save",
+            "Save and run",
+            "Undo",
+            "Export",
+            "Run it",
+            "Exclude all",
+        }
         assert not [label for label in labels if label.startswith("Exclude")]
     app = open_page("browse", complete_copy, sample="web:2")
     assert HOSTILE in [t.value for t in app.text]
     assert ":material/error: wrong" in words(app)
 
 
-def test_a_viewers_callback_is_refused_with_words(open_page: OpenPage, complete_copy: Path, book: FlagBook):
+def test_a_viewers_callback_is_refused_with_words(
+    open_page: OpenPage, complete_copy: Path, book: FlagBook
+):
     """A control drawn before the workspace was shut still reaches the function that writes; that one refuses."""
     app: AppTest = open_page("browse", complete_copy, sample="web:2")
     object.__setattr__(app.session_state["_view"].workspace, "read_only", True)

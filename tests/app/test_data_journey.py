@@ -66,7 +66,9 @@ def test_a_source_is_added_looked_at_saved_and_read(page: Page, server: Server):
     save = page.get_by_role("button", name="Save", exact=True)
     expect(save).to_be_enabled()
     save.click()
-    expect(page.get_by_text("Changed since the sources were read: 1 added (again).")).to_be_visible()
+    expect(
+        page.get_by_text("Changed since the sources were read: 1 added (again).")
+    ).to_be_visible()
     expect(page.get_by_text("in the recipe, not read yet")).to_be_visible()
     settled(page)
     page.get_by_role("button", name="Run sources").click()

@@ -71,7 +71,14 @@ def test_rejected_rows_are_opened_by_reason(open_page, complete_copy):
     facts[0]["rejects"] = {"no_answer": 30, "missing_image": 1}
     (done.data / "sources.json").write_text(json.dumps(facts))
     lines = [
-        {"id": f"web:{n}", "source": "web", "row": n, "own_id": "", "reason": reason, "detail": HOSTILE}
+        {
+            "id": f"web:{n}",
+            "source": "web",
+            "row": n,
+            "own_id": "",
+            "reason": reason,
+            "detail": HOSTILE,
+        }
         for n, reason in enumerate(["no_answer"] * 30 + ["missing_image"], start=200)
     ]
     (done.data / "rejects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -179,7 +186,12 @@ def test_estimator_interprets_what_was_measured(open_page, complete):
 
 
 def test_scores_draw_every_way(open_page, complete):
-    query = {"after": "before and after", "shape": "histograms", "axis": "log", "scale": "probability"}
+    query = {
+        "after": "before and after",
+        "shape": "histograms",
+        "axis": "log",
+        "scale": "probability",
+    }
     app = open_page("scores", complete, **query)
     assert not app.exception
     assert "The same after selection" in words(app)
@@ -188,7 +200,9 @@ def test_scores_draw_every_way(open_page, complete):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_view_only_workspace_has_no_controls_that_write(open_page, complete, name, monkeypatch):
     opened = Workspace.open
-    monkeypatch.setattr(Workspace, "open", lambda *a, **k: Workspace(opened(*a, **k).path, read_only=True))
+    monkeypatch.setattr(
+        Workspace, "open", lambda *a, **k: Workspace(opened(*a, **k).path, read_only=True)
+    )
     app = open_page(name, complete, edit="new") if name == "sources" else open_page(name, complete)
     assert not app.exception
     labels = {b.label for b in app.button}

@@ -27,11 +27,21 @@ def labels(app) -> list[str]:
     return [b.label for b in app.button]
 
 
-def job(space: Workspace, title: str, *, code: int | None = None, cancel: bool = False, lives: bool = False) -> Job:
+def job(
+    space: Workspace,
+    title: str,
+    *,
+    code: int | None = None,
+    cancel: bool = False,
+    lives: bool = False,
+) -> Job:
     folder = new_job(space, {"title": title, "command": ["run", title], "recipe": None})
     if lives:
         write_json(folder / "process.json", process_mark.mark_of(os.getpid()))
-        write_json(folder / "progress.json", {"instances": [entry("embed", "made"), entry("gap", "building")]})
+        write_json(
+            folder / "progress.json",
+            {"instances": [entry("embed", "made"), entry("gap", "building")]},
+        )
     else:
         write_json(folder / "process.json", {"pid": 1, "host": "", "boot": "", "started": 0})
     if cancel:
@@ -68,11 +78,16 @@ def test_each_state_has_its_buttons(open_page, half_done):
         assert found.state == state
         mine = {b.label for b in app.button if b.key and b.key.endswith(f"jobs-{found.id}")}
         assert mine == wanted, (state, mine)
-    assert "two **says** <b>this</b>\n" in [code.value + "\n" for code in app.code]  # a failure's log is open
+    assert "two **says** <b>this</b>\n" in [
+        code.value + "\n" for code in app.code
+    ]  # a failure's log is open
     assert what_now(cases[4][0], "running") == (0.0, "gap (2 of 2)")
     assert what_now(cases[4][0], "lost") == (0.0, "Stopped at gap")
     app.segmented_control(key="jobs").set_value("trouble").run()
-    assert {b.key.rpartition("jobs-")[2] for b in app.button if b.label == "Remove"} == {cases[1][0].id, cases[3][0].id}
+    assert {b.key.rpartition("jobs-")[2] for b in app.button if b.label == "Remove"} == {
+        cases[1][0].id,
+        cases[3][0].id,
+    }
     button(app, "Remove ended jobs").click().run()
     assert not app.exception
     assert {found.id for found in jobs.list_jobs(space)} == {cases[4][0].id, cases[5][0].id}
@@ -112,7 +127,9 @@ running_app = contextmanager(serve)
 
 def newest(space: Workspace, title: str, but: Job | None = None) -> Job:
     for _ in range(600):
-        found = next((j for j in jobs.list_jobs(space) if j.asked["title"] == title and j != but), None)
+        found = next(
+            (j for j in jobs.list_jobs(space) if j.asked["title"] == title and j != but), None
+        )
         if found is not None and (found.path / "process.json").exists():
             return found
         time.sleep(0.05)
@@ -130,22 +147,32 @@ def own_space(half_done: Path) -> Iterator[Workspace]:
 
 @pytest.mark.browser
 @pytest.mark.timeout(900)  # two servers, four jobs and the grace before a kill
-def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_space: Workspace, tmp_path: Path):
+def test_a_job_is_launched_watched_killed_resumed_and_cancelled(
+    window, own_space: Workspace, tmp_path: Path
+):
     """The app restarts in between: what runs goes on, and the page finds it again."""
     from browser_tab import clean_tab, settled
     from playwright.sync_api import expect
 
     expect.set_options(timeout=PATIENCE_MS)
 
-    with running_app(own_space.path, tmp_path / "first.log") as server, clean_tab(window, server.log) as page:
+    with (
+        running_app(own_space.path, tmp_path / "first.log") as server,
+        clean_tab(window, server.log) as page,
+    ):
         page.goto(f"{server.address}/?stage=gap")
         expect(page.get_by_text(re.compile("Next comes gap"))).to_be_visible()
         page.get_by_role("button", name="Run what is missing").click()
         first = newest(own_space, "small: all stages")
-        os.kill(read_json(first.path / "process.json")["pid"], signal.SIGSTOP)  # it will not listen to a request
+        os.kill(
+            read_json(first.path / "process.json")["pid"], signal.SIGSTOP
+        )  # it will not listen to a request
         expect(page.get_by_text(re.compile("Running:"))).to_be_visible()
 
-    with running_app(own_space.path, tmp_path / "second.log") as server, clean_tab(window, server.log) as page:
+    with (
+        running_app(own_space.path, tmp_path / "second.log") as server,
+        clean_tab(window, server.log) as page,
+    ):
         page.goto(f"{server.address}/jobs")
         expect(page.get_by_text(re.compile(r"^small: all stages · \d\d:\d\d$"))).to_be_visible()
         assert first.active
@@ -155,7 +182,9 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_spac
         page.get_by_role("button", name="Resume").click()
         second = newest(own_space, "small: all stages", but=first)
         assert first.state == "cancelled"
-        expect(page.get_by_text(re.compile("Made gap, estimator, score, select.top"))).to_be_visible()
+        expect(
+            page.get_by_text(re.compile("Made gap, estimator, score, select.top"))
+        ).to_be_visible()
         assert second.state == "done"
 
         change_settings(
@@ -168,8 +197,12 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(window, own_spac
         page.goto(f"{server.address}/?stage=estimator.endless")
         page.get_by_role("button", name="Run up to estimator.endless").click()
         title = "small: up to estimator.endless"
-        expect(page.get_by_text(re.compile(r"estimator\.endless \(3 of 3\), .* of 1,000,000"))).to_be_visible()
-        expect(page.get_by_role("link", name=re.compile("Running: estimator.endless"))).to_be_visible()
+        expect(
+            page.get_by_text(re.compile(r"estimator\.endless \(3 of 3\), .* of 1,000,000"))
+        ).to_be_visible()
+        expect(
+            page.get_by_role("link", name=re.compile("Running: estimator.endless"))
+        ).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
         assert newest(own_space, title).state == "cancelled"

@@ -28,10 +28,20 @@ def with_score(folder: Path, kind: str) -> np.ndarray:
     learned = space.find("score", state["score"])
     values = logits(learned)
     values[0] = np.exp(np.float32(80))
-    parents = {name: key for name, key in learned.manifest["parents"].items() if name != "estimator"}
-    measure = make_key(stage="measure", version=1, config={"kind": kind}, identity=None, parents=parents)
+    parents = {
+        name: key for name, key in learned.manifest["parents"].items() if name != "estimator"
+    }
+    measure = make_key(
+        stage="measure", version=1, config={"kind": kind}, identity=None, parents=parents
+    )
     space.building("measure", measure).joinpath("data").mkdir(parents=True)
-    facts = {"stage": "measure", "key": measure, "config": {"kind": kind}, "parents": parents, "rows": len(values)}
+    facts = {
+        "stage": "measure",
+        "key": measure,
+        "config": {"kind": kind},
+        "parents": parents,
+        "rows": len(values),
+    }
     times = {"finished": 1.0, "seconds": 1.0, "peak_memory_mb": 1}
     space.commit("measure", measure, facts | {"metrics": {"kind": kind, "is_logit": False}} | times)
     parents = {**parents, "measure": measure}
@@ -40,7 +50,9 @@ def with_score(folder: Path, kind: str) -> np.ndarray:
     shutil.copytree(learned.data, data, ignore=shutil.ignore_patterns("scores.lance"))
     Table(data / "scores.lance").append(pa.table({"logit": values}))
     figures = learned.metrics | {"kind": kind, "is_logit": False, "heldout": HELDOUT}
-    space.commit("score", key, learned.manifest | {"key": key, "parents": parents, "metrics": figures})
+    space.commit(
+        "score", key, learned.manifest | {"key": key, "parents": parents, "metrics": figures}
+    )
     path.write_text(json.dumps(state | {f"measure.{kind}": measure, f"score.{kind}": key}))
     return values
 
@@ -53,7 +65,9 @@ def axes(app) -> list[str]:
 
 def drawn(app) -> list[dict]:
     """The x of every trace that is an array, as Plotly sends it."""
-    traces = [t for element in app.get("plotly_chart") for t in json.loads(element.proto.spec)["data"]]
+    traces = [
+        t for element in app.get("plotly_chart") for t in json.loads(element.proto.spec)["data"]
+    ]
     return [t["x"] for t in traces if isinstance(t.get("x"), dict)]
 
 
@@ -63,9 +77,13 @@ def test_scores_of_a_measure_are_named_and_stay_readable(open_page, complete_cop
     app = open_page("scores", complete_copy, score=kind)
     assert not app.exception
     assert set(axes(app)) == {OF_KIND[kind].title}
-    assert OF_KIND[kind].help in [s.help for s in app.subheader] and LEARNED.help not in [s.help for s in app.subheader]
+    assert OF_KIND[kind].help in [s.help for s in app.subheader] and LEARNED.help not in [
+        s.help for s in app.subheader
+    ]
     found = metrics(app)
-    assert ("AUROC" in found) == (kind == "knn") and "Calibration" not in found  # perplexities tell formats apart
+    assert ("AUROC" in found) == (
+        kind == "knn"
+    ) and "Calibration" not in found  # perplexities tell formats apart
     assert kind != "knn" or (found["AUROC"] == "0.875" and found["Avg. precision"] == "0.750")
     assert "1 score far beyond the others" in words(app)
     ends = [np.frombuffer(base64.b64decode(x["bdata"]), x["dtype"]).max() for x in drawn(app)]
@@ -91,5 +109,10 @@ def test_a_measure_is_cut_by_its_own_numbers(open_page, complete_copy):
     assert "+5.5e+34" in words(app) and "**96 samples**" not in words(app)
     app = open_page("map", complete_copy, score="delta_perplexity", colour="Score")
     assert not app.exception
-    bars = [json.loads(element.proto.spec)["layout"].get("coloraxis") for element in app.get("plotly_chart")]
-    assert [bar["colorbar"]["title"]["text"] for bar in bars if bar] == ["score (fall in perplexity)"]
+    bars = [
+        json.loads(element.proto.spec)["layout"].get("coloraxis")
+        for element in app.get("plotly_chart")
+    ]
+    assert [bar["colorbar"]["title"]["text"] for bar in bars if bar] == [
+        "score (fall in perplexity)"
+    ]

@@ -69,10 +69,15 @@ def test_what_changed_shows_as_stale_with_the_reason(open_page, complete_copy):
     change_settings(Workspace.open(complete_copy), "small", "estimator", {"max_steps": 61})
     app = open_page("overview", complete_copy)
     assert not app.exception
-    assert "estimator is out of date (max_steps changed), and with it 2 later stages" in words(app).replace("\\", "")
+    assert "estimator is out of date (max_steps changed), and with it 2 later stages" in words(
+        app
+    ).replace("\\", "")
     assert "Bring up to date" in labels(app)
     settings = app.dataframe[0].value.set_index("setting")
-    assert settings.loc["max_steps", "value"] == "61" and settings.loc["max_steps", "made with"] == "60"
+    assert (
+        settings.loc["max_steps", "value"] == "61"
+        and settings.loc["max_steps", "made with"] == "60"
+    )
 
 
 def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
@@ -134,12 +139,17 @@ def test_links_name_what_is_shown_also_where_it_is_the_default(open_page, comple
     assert "workspace" not in app.query_params  # the app's own
 
 
-def test_another_workspace_is_opened_and_named_by_the_link(open_page, complete, half_done, tmp_path):
+def test_another_workspace_is_opened_and_named_by_the_link(
+    open_page, complete, half_done, tmp_path
+):
     from emt_core.workspace.recent import note_workspace, short_id
 
     note_workspace(half_done)
     app = open_page("overview", complete)
-    for link, shown in (("ff", "Everything is up to date"), (short_id(half_done), "Next comes gap")):
+    for link, shown in (
+        ("ff", "Everything is up to date"),
+        (short_id(half_done), "Next comes gap"),
+    ):
         del app.session_state["_workspace"]  # as a fresh session: an old one keeps its workspace
         app.query_params["workspace"] = link
         app.run()

@@ -17,7 +17,9 @@ def test_an_empty_workspace_teaches_the_first_step(open_page, empty, name):
     assert any(button.label.startswith("Run ") for button in app.button)
 
 
-@pytest.mark.parametrize(("name", "missing"), [("map", "gap"), ("scores", "score"), ("select", "score")])
+@pytest.mark.parametrize(
+    ("name", "missing"), [("map", "gap"), ("scores", "score"), ("select", "score")]
+)
 def test_a_half_done_workspace_says_what_is_missing(open_page, half_done, name, missing):
     app = open_page(name, half_done)
     assert not app.exception
@@ -91,7 +93,9 @@ def test_a_sample_has_its_numbers_and_neighbours(open_page, complete):
     assert sum("distance" in element.value for element in app.markdown) == 8
 
 
-@pytest.mark.parametrize("query", [{"region": "x"}, {"zoom": "1,2"}, {"mark": ""}, {"selection": "none"}, {"k": "-4"}])
+@pytest.mark.parametrize(
+    "query", [{"region": "x"}, {"zoom": "1,2"}, {"mark": ""}, {"selection": "none"}, {"k": "-4"}]
+)
 def test_nonsense_in_a_link_is_ignored(open_page, complete, query):
     app = open_page("select" if "k" in query else "map", complete, **query)
     assert not app.exception

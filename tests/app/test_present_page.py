@@ -29,7 +29,9 @@ def test_a_complete_workspace_is_told_with_measured_sentences(open_page, complet
     app = open_page("present", complete)
     assert not app.exception
     headers = [header.value for header in app.header]
-    assert headers == [KINDS[kind].heading for kind in ("data", "gap", "map", "scores", "selection", "examples")]
+    assert headers == [
+        KINDS[kind].heading for kind in ("data", "gap", "map", "scores", "selection", "examples")
+    ]
     select = gather(Workspace.open(complete)).chain.select.metrics
     assert metrics(app)["Selected"] == f"{select['selected']:,}"
     assert "--until midtrain" in words(app)  # what is missing says what to run
@@ -73,7 +75,10 @@ def test_a_bad_name_is_refused_with_a_message(open_page, complete_copy, name):
 def test_the_file_is_saved_into_the_workspace(open_page, complete_copy):
     app = open_page("present", complete_copy)
     button(app, "Save into the workspace").click().run()
-    assert "Content-Security-Policy" in (complete_copy / "stories" / "small" / "story.html").read_text()
+    assert (
+        "Content-Security-Policy"
+        in (complete_copy / "stories" / "small" / "story.html").read_text()
+    )
 
 
 def test_a_viewer_reads_and_cannot_edit(open_page, complete, monkeypatch):

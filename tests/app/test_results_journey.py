@@ -22,7 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Three arms on Meta-World, and one evaluation on a benchmark of the paper."""
     base = tmp_path_factory.mktemp("results-served")
     space = experiment(base / "ws", seeds=(0,), episodes=4, videos=1)
-    evaluated(space, "libero", 0.5, benchmark="libero_10", tasks=("put_both",), checkpoints=(9,), videos=0)
+    evaluated(
+        space, "libero", 0.5, benchmark="libero_10", tasks=("put_both",), checkpoints=(9,), videos=0
+    )
     state = read_json(space.path / "state" / "arms.json")
     write_json(space.path / "state" / "arms.json", state | {"evaluate.libero@learned/0": "libero"})
     yield from serve(space.path, base / "server.log")
@@ -30,8 +32,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_results_are_read_compared_and_watched(page: Page, server: Server):
     visit(page, f"{server.address}/results?reference=random", "Results")
-    expect(page.get_by_text(re.compile(r"^12 episodes an arm: the 95 % interval is \d+ points wide"))).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)  # by task, over fine-tuning, differences
+    expect(
+        page.get_by_text(re.compile(r"^12 episodes an arm: the 95 % interval is \d+ points wide"))
+    ).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(
+        3
+    )  # by task, over fine-tuning, differences
     expect(page.get_by_text("difference in success to random")).to_be_visible()
     video = page.locator("video").first
     video.scroll_into_view_if_needed()

@@ -51,7 +51,9 @@ def test_a_recipe_that_plans_to_evaluate_offers_the_button(open_page, tmp_path: 
     write_json(tmp_path / "p" / "policy.json", {})
     recipe = space.path / "recipes" / "r.yaml"
     recipe.parent.mkdir()
-    recipe.write_text(f"name: r\nbase: {tmp_path}\nevaluate: {{policy: p, benchmark: {{name: rehearsal}}}}\n")
+    recipe.write_text(
+        f"name: r\nbase: {tmp_path}\nevaluate: {{policy: p, benchmark: {{name: rehearsal}}}}\n"
+    )
     app = open_page("results", space.path)
     assert not app.exception
     assert f"emt run {recipe} --workspace {space.path} --until evaluate" in words(app)
@@ -63,7 +65,10 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert not app.exception
     assert not app.error
     runs = runs_of(finished(arms, "arms"))
-    by_arm = {name: [r.chosen["mean"] for r in runs if r.arm == name] for name in ("none", "random", "learned")}
+    by_arm = {
+        name: [r.chosen["mean"] for r in runs if r.arm == name]
+        for name in ("none", "random", "learned")
+    }
     rates = {name: sum(m["rate"] for m in means) / len(means) for name, means in by_arm.items()}
     best = max(rates, key=lambda name: rates[name])
     found = metrics(app)
@@ -77,35 +82,53 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert compared.loc["learned", "95 % over seeds"] == "needs 3 seeds"
     assert "McNemar, exact" in words(app)
     assert re.search(
-        r"\*\*learned\*\* is \d+\.\d points above \*\*none\*\* in these runs, more than chance", words(app)
+        r"\*\*learned\*\* is \d+\.\d points above \*\*none\*\* in these runs, more than chance",
+        words(app),
     )
     assert "What another training run would give needs 3 seeds" in words(app)
     assert "Success over fine-tuning" in words(app)
     assert PAPER in words(app)
     widest = max(arms_of(runs), key=lambda arm: arm.high - arm.low)
-    assert f"48 episodes an arm: the 95 % interval is {100 * (widest.high - widest.low):.0f} points wide." in words(app)
+    assert (
+        f"48 episodes an arm: the 95 % interval is {100 * (widest.high - widest.low):.0f} points wide."
+        in words(app)
+    )
     assert "it had seen" not in words(app), "no fine-tuning of this workspace made these policies"
 
 
 def test_a_short_training_is_said_beside_the_papers(open_page, tmp_path: Path):
     space = Workspace.open(tmp_path / "ws", create=True)
     space.building("finetune", "f").mkdir(parents=True)
-    manifest = {"stage": "finetune", "key": "f", "labels": ["finetune"], "config": {"steps": 150, "batch": 32}}
-    space.commit("finetune", "f", manifest | {"parents": {}, "finished": 1.0, "rows": 1, "metrics": {}})
+    manifest = {
+        "stage": "finetune",
+        "key": "f",
+        "labels": ["finetune"],
+        "config": {"steps": 150, "batch": 32},
+    }
+    space.commit(
+        "finetune", "f", manifest | {"parents": {}, "finished": 1.0, "rows": 1, "metrics": {}}
+    )
     evaluated(space, "e", 0.5, episodes=4, checkpoints=(100,), videos=0, parents={"finetune": "f"})
     recorded(space, {"evaluate": "e"})
     app = open_page("results", space.path)
     assert not app.exception
     (run,) = runs_of(finished(space, "r"))
     mean = run.chosen["mean"]
-    assert f"12 episodes: the 95 % interval is {100 * (mean['high'] - mean['low']):.0f} points wide." in words(app)
+    assert (
+        f"12 episodes: the 95 % interval is {100 * (mean['high'] - mean['low']):.0f} points wide."
+        in words(app)
+    )
     assert "The policy is that of step 100 of 150; it had seen 3,200 frames." in words(app)
     assert "The paper fine-tunes for 16,000 steps, 4,096,000 frames" in words(app)
 
 
 def test_two_evaluations_of_one_benchmark_are_shown_one_at_a_time(open_page, tmp_path: Path):
     space = Workspace.open(tmp_path / "ws", create=True)
-    state = {f"evaluate.{name}@{arm}/0": f"{name}{arm}" for name in ("near", "far") for arm in ("none", "learned")}
+    state = {
+        f"evaluate.{name}@{arm}/0": f"{name}{arm}"
+        for name in ("near", "far")
+        for arm in ("none", "learned")
+    }
     for key, episodes in zip(state.values(), (2, 2, 5, 5), strict=True):
         evaluated(space, key, 0.5, episodes=episodes, checkpoints=(7,), videos=0)
     recorded(space, state)
@@ -155,7 +178,15 @@ def test_a_benchmark_of_the_paper_stands_beside_its_figures(open_page, tmp_path:
     space = Workspace.open(tmp_path / "ws", create=True)
     evaluated(space, "a", 0.5, benchmark="libero_10", episodes=4, checkpoints=(5,), videos=0)
     evaluated(
-        space, "b", 0.6, benchmark="calvin_abcd", goals=5, tasks=("chain",), episodes=9, checkpoints=(5,), videos=0
+        space,
+        "b",
+        0.6,
+        benchmark="calvin_abcd",
+        goals=5,
+        tasks=("chain",),
+        episodes=9,
+        checkpoints=(5,),
+        videos=0,
     )
     recorded(space, {"evaluate.libero": "a", "evaluate.calvin": "b"})
     app = open_page("results", space.path)
@@ -178,8 +209,12 @@ def test_a_real_evaluation_is_shown(open_page, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy())
     write_json(tmp_path / "p" / "policy.json", {})
     recipe = tmp_path / "real.yaml"
-    recipe.write_text("evaluate: {policy: p, benchmark: {name: rehearsal}, episodes: 2, videos: 1}\n")
-    run_plan(make_plan(load_recipe(recipe)), Workspace.open(tmp_path / "ws", create=True), quiet=True)
+    recipe.write_text(
+        "evaluate: {policy: p, benchmark: {name: rehearsal}, episodes: 2, videos: 1}\n"
+    )
+    run_plan(
+        make_plan(load_recipe(recipe)), Workspace.open(tmp_path / "ws", create=True), quiet=True
+    )
     app = open_page("results", tmp_path / "ws")
     assert not app.exception
     assert metrics(app)["Mean success"] == "100.0 %"

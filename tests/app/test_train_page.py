@@ -14,7 +14,14 @@ import pytest
 from page_runner import metrics, words
 
 from emt_core.explore.figures import curves
-from emt_core.explore.tables.train import GrowingSteps, at_work, kept_states, smoothed, training_runs, with_rates
+from emt_core.explore.tables.train import (
+    GrowingSteps,
+    at_work,
+    kept_states,
+    smoothed,
+    training_runs,
+    with_rates,
+)
 from emt_core.workspace.artifact import Workspace, write_json
 
 
@@ -36,14 +43,29 @@ def lines(steps: int, *, begin: int = 1, **more: float) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def finished(space: Workspace, stage: str, key: str, label: str, steps: str, **files: object) -> None:
+def finished(
+    space: Workspace, stage: str, key: str, label: str, steps: str, **files: object
+) -> None:
     data = space.building(stage, key) / "data"
     data.mkdir(parents=True)
     (data / "steps.jsonl").write_text(steps)
     for name, content in files.items():
         write_json(data / f"{name}.json", content)
-    manifest = {"stage": stage, "key": key, "labels": [label], "recipe": "r", "config": {"steps": 40}, "parents": {}}
-    manifest |= {"rows": 10, "metrics": {}, "finished": time.time(), "started": 0.0, "seconds": 20.0}
+    manifest = {
+        "stage": stage,
+        "key": key,
+        "labels": [label],
+        "recipe": "r",
+        "config": {"steps": 40},
+        "parents": {},
+    }
+    manifest |= {
+        "rows": 10,
+        "metrics": {},
+        "finished": time.time(),
+        "started": 0.0,
+        "seconds": 20.0,
+    }
     space.commit(stage, key, manifest)
 
 
@@ -53,7 +75,10 @@ def being_built(space: Workspace, key: str, label: str, steps: str, *, at: float
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"x" * 3_000_000)
     (folder / "data" / "steps.jsonl").write_text(steps)
-    write_json(folder / "progress.json", {"label": label, "unit": "steps", "total": 100, "done": 10, "at": at})
+    write_json(
+        folder / "progress.json",
+        {"label": label, "unit": "steps", "total": 100, "done": 10, "at": at},
+    )
     return folder
 
 
@@ -72,7 +97,12 @@ def space(tmp_path: Path) -> Workspace:
     }
     results = {"demo": {"all": facts, "<b>count</b>": facts}}
     finished(space, "retain", "d" * 16, "retain", "", results=results)
-    keys = {"midtrain.learned": "a" * 16, "midtrain.random": "b" * 16, "finetune": "c" * 16, "retain": "d" * 16}
+    keys = {
+        "midtrain.learned": "a" * 16,
+        "midtrain.random": "b" * 16,
+        "finetune": "c" * 16,
+        "retain": "d" * 16,
+    }
     write_json(space.path / "state" / "r.json", keys)
     return space
 
@@ -98,7 +128,11 @@ def test_finished_runs_are_compared(open_page, space: Workspace):
     assert not app.error
     assert set(app.multiselect(key="runs").options) == {"midtrain.random", "midtrain.learned"}
     found = metrics(app)
-    assert found["Step"] == "40" and found["Samples seen"] == "320" and found["Samples a second"] == "16.0"
+    assert (
+        found["Step"] == "40"
+        and found["Samples seen"] == "320"
+        and found["Samples a second"] == "16.0"
+    )
     assert "What the VLM keeps" in words(app)
     assert "not measured here" in words(app)
     app.slider(key="smoothing").set_value(0.0).run()
@@ -110,15 +144,24 @@ def test_an_experiment_begins_with_the_newest_run_of_each_arm(open_page, space: 
     labels = [f"finetune@{arm}/{seed}" for arm in ("none", "random", "learned") for seed in (0, 1)]
     for number, label in enumerate(labels):
         finished(space, "finetune", f"{number}" * 16, label, lines(30))
-    write_json(space.path / "state" / "r.json", {label: f"{number}" * 16 for number, label in enumerate(labels)})
+    write_json(
+        space.path / "state" / "r.json",
+        {label: f"{number}" * 16 for number, label in enumerate(labels)},
+    )
     app = open_page("train", space.path)
     assert not app.exception
-    assert app.multiselect(key="runs").value == ["finetune@learned/1", "finetune@random/1", "finetune@none/1"]
+    assert app.multiselect(key="runs").value == [
+        "finetune@learned/1",
+        "finetune@random/1",
+        "finetune@none/1",
+    ]
     assert set(app.multiselect(key="runs").options) == {*labels, "finetune"}
 
 
 def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
-    folder = being_built(space, "e" * 16, "midtrain.long", lines(20) + '{"step": 21, "lo', at=time.time())
+    folder = being_built(
+        space, "e" * 16, "midtrain.long", lines(20) + '{"step": 21, "lo', at=time.time()
+    )
     runs = training_runs(space, {})
     assert runs[0].building and at_work(runs[0]) and runs[0].total == 100
     (kept,) = kept_states(runs[0])
@@ -127,16 +170,25 @@ def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
     assert not app.exception
     found = metrics(app)
     assert found["Step of 100"] == "20" and found["Time left"] == "0:40"
-    write_json(folder / "progress.json", {"label": "midtrain.long", "unit": "steps", "total": 100, "at": 1.0})
+    write_json(
+        folder / "progress.json",
+        {"label": "midtrain.long", "unit": "steps", "total": 100, "at": 1.0},
+    )
     app = open_page("train", space.path)
     assert "goes on from its last checkpoint" in words(app)
 
 
-@pytest.mark.parametrize(("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)"), ("", "")])
-def test_fine_tuning_shows_its_two_losses_by_name(open_page, space: Workspace, kind: str, loss: str):
+@pytest.mark.parametrize(
+    ("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)"), ("", "")]
+)
+def test_fine_tuning_shows_its_two_losses_by_name(
+    open_page, space: Workspace, kind: str, loss: str
+):
     path = space.folder("finetune", "c" * 16) / "manifest.json"
     manifest = json.loads(path.read_text())
-    write_json(path, manifest | {"config": {"steps": 40, "action": {"gripper_kind": kind} if kind else {}}})
+    write_json(
+        path, manifest | {"config": {"steps": 40, "action": {"gripper_kind": kind} if kind else {}}}
+    )
     app = open_page("train", space.path)
     app.segmented_control(key="training-stage").set_value("finetune").run()
     assert not app.exception
@@ -144,14 +196,20 @@ def test_fine_tuning_shows_its_two_losses_by_name(open_page, space: Workspace, k
     assert "Arm loss (Huber)" in titles and f"Gripper loss{loss}" in titles
 
 
-@pytest.mark.parametrize(("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)")])
-def test_a_fine_tuning_at_work_has_the_gripper_of_its_recipe(open_page, space: Workspace, kind: str, loss: str):
+@pytest.mark.parametrize(
+    ("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)")]
+)
+def test_a_fine_tuning_at_work_has_the_gripper_of_its_recipe(
+    open_page, space: Workspace, kind: str, loss: str
+):
     (space.path / "recipes" / "r.yaml").write_text(
         "name: r\nbackbone: some/vlm\nfinetune:\n"
         "  data: [{name: arm, path: nowhere, camera: observation.images.front}]\n"
         f"  action: {{gripper_kind: {kind}}}\n"
     )
-    being_built(space, "e" * 16, "finetune.long", lines(20, loss_arm=0.2, loss_gripper=0.6), at=time.time())
+    being_built(
+        space, "e" * 16, "finetune.long", lines(20, loss_arm=0.2, loss_gripper=0.6), at=time.time()
+    )
     app = open_page("train", space.path)
     app.segmented_control(key="training-stage").set_value("finetune").run()
     app.multiselect(key="runs").set_value(["finetune.long"]).run()
@@ -195,14 +253,18 @@ def test_smoothing_and_rates():
     assert smoothed(values, 0.0)[[0, 2, 3]].tolist() == [1.0, 3.0, 5.0]
     even = smoothed(np.full(50, 2.0), 0.9)
     assert np.allclose(even, 2.0), "the beginning is not pulled to 0"
-    assert smoothed(values, 0.5)[3] == pytest.approx((0.125 + 0.75 + 2.5) / (0.125 + 0.25 + 0.5), rel=1e-9)
+    assert smoothed(values, 0.5)[3] == pytest.approx(
+        (0.125 + 0.75 + 2.5) / (0.125 + 0.25 + 0.5), rel=1e-9
+    )
     frame = with_rates(pd.DataFrame({"samples": [8, 16, 40], "seconds": [1.0, 2.0, 4.0]}), window=1)
     assert frame["samples_per_second"].tolist() == [8.0, 8.0, 12.0]
 
 
 def test_a_curve_draws_a_bounded_number_of_points():
     y = np.random.default_rng(0).normal(size=50_000)
-    line = curves.Line(name="<b>run</b>", colour="#3A6EA5", x=np.arange(50_000.0), y=y, shown=smoothed(y, 0.9))
+    line = curves.Line(
+        name="<b>run</b>", colour="#3A6EA5", x=np.arange(50_000.0), y=y, shown=smoothed(y, 0.9)
+    )
     figure = curves.curve([line, line], x="step", y="loss", logarithmic=True)
     assert all(len(trace.x) <= curves.MOST_POINTS for trace in figure.data)
     assert figure.data[0].x[-1] == 49_999

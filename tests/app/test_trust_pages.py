@@ -29,7 +29,11 @@ def test_an_empty_and_a_half_done_workspace_teach_the_next_step(open_page, empty
 def test_without_a_report_the_page_shows_the_line_to_add(open_page, complete):
     app = open_page("trust", complete)
     assert not app.exception
-    assert "no trust report yet" in words(app) and "trust: {}" in words(app) and "--until trust" in words(app)
+    assert (
+        "no trust report yet" in words(app)
+        and "trust: {}" in words(app)
+        and "--until trust" in words(app)
+    )
 
 
 @pytest.fixture
@@ -43,9 +47,15 @@ def with_report(complete_copy):
     parents = {stage: state[stage] for stage in ("sources", "embed", "score")}
     rng, rows = np.random.default_rng(0), np.arange(90)
     scores = {"learned": rng.normal(size=90), "<b>knn</b> **x**": rng.normal(size=90)}
-    truth, style = (rng.random(90) < 0.5).astype(np.int8), np.array(["plain", "sim"], object)[rows % 2]
+    truth, style = (
+        (rng.random(90) < 0.5).astype(np.int8),
+        np.array(["plain", "sim"], object)[rows % 2],
+    )
     agreed, table = agreement(scores, rows, top_share=0.25, shown=3)
-    facts = {n: {"name": NAMES[n], "auroc": 0.9, "overlap": 0.5, "spearman": 0.4, "rows": 90} for n in NAMES}
+    facts = {
+        n: {"name": NAMES[n], "auroc": 0.9, "overlap": 0.5, "spearman": 0.4, "rows": 90}
+        for n in NAMES
+    }
     modality = {n: facts.pop(n) for n in ("joint", "image", "text")}
     for restyled in facts.values():
         restyled |= {"fixed_spearman": 0.95, "fixed_overlap": 0.9}
@@ -58,7 +68,9 @@ def with_report(complete_copy):
     steady = {"title": "Stability", "question": "Would it?", "notes": ["One <u>note</u>."]}
     rows_at = {"predicted": [0.1, 0.9], "observed": [0.05, 0.95], "weight": [0.5, 0.5]}
     sections = {
-        "modality": modality_section(modality, np.eye(3).tolist(), 0.4, ["Left out of the audits: hand."]),
+        "modality": modality_section(
+            modality, np.eye(3).tolist(), 0.4, ["Left out of the audits: hand."]
+        ),
         "style": style_section(facts, modality["joint"], 0.4, [], 56),
         "stability": steady | {"numbers": _numbers(repeats, 0.4)},
         "calibration": calibration(
@@ -74,7 +86,14 @@ def with_report(complete_copy):
     parquet.write_table(pa.table(table), data / "disagreements.parquet")
     parquet.write_table(pa.table(repeats), data / "stability.parquet")
     (data / "out_of_fold.parquet").touch()
-    manifest = {"stage": "trust", "key": key, "config": {}, "parents": parents, "rows": 90, "metrics": {}}
+    manifest = {
+        "stage": "trust",
+        "key": key,
+        "config": {},
+        "parents": parents,
+        "rows": 90,
+        "metrics": {},
+    }
     space.commit("trust", key, manifest | {"finished": 1.0, "seconds": 1.0, "peak_memory_mb": 1})
     write_json(space.path / "state" / "small.json", state | {"trust": key})
     return complete_copy
@@ -94,16 +113,25 @@ def test_every_section_is_drawn_and_every_number_explains_itself(open_page, with
     ):
         assert title in text
     assert "Where they disagree most" in text and "Left out of the audits" in text
-    assert len(app.get("plotly_chart")) == 1 + 3 + 2 + 1 + 1 + 2  # planted, audits, stability, reliability, agreement
+    assert (
+        len(app.get("plotly_chart")) == 1 + 3 + 2 + 1 + 1 + 2
+    )  # planted, audits, stability, reliability, agreement
     specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     lines = [s["x0"] for spec in specs for s in spec["layout"].get("shapes", ())]
-    assert lines.count(0.4) == 2 and 0.25 not in lines  # chance of the overlaps is the report's own share
+    assert (
+        lines.count(0.4) == 2 and 0.25 not in lines
+    )  # chance of the overlaps is the report's own share
     table = app.dataframe[0].value
     assert table["among"].tolist() == ["all samples", "plain only", "sim only"] * 2
     assert table["precision"].between(0, 1).all() and table["samples"].tolist()[0] == 90
     assert metrics(app)["Selection that stays"] == "55.0 %" and "kind: imported" in text
     assert metrics(app)["Expected calibration error"] == "0.040" and "below 0.05 is good" in text
-    assert int(metrics(app)["Good"]) + int(metrics(app)["Worth a look"]) + int(metrics(app)["Not good"]) >= 5
+    assert (
+        int(metrics(app)["Good"])
+        + int(metrics(app)["Worth a look"])
+        + int(metrics(app)["Not good"])
+        >= 5
+    )
 
 
 def test_a_report_on_another_score_is_shown_as_such(open_page, with_report):
@@ -115,4 +143,8 @@ def test_a_report_on_another_score_is_shown_as_such(open_page, with_report):
     facts = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(facts | {"parents": facts["parents"] | {"score": "0" * 16}}))
     app = open_page("trust", with_report)
-    assert not app.exception and "has no report of its own" in words(app) and "Planted truth" in words(app)
+    assert (
+        not app.exception
+        and "has no report of its own" in words(app)
+        and "Planted truth" in words(app)
+    )

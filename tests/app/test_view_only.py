@@ -50,7 +50,16 @@ def viewed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     base = tmp_path_factory.mktemp("viewed")
     workspace = shutil.copytree(complete, base / "ws")
     port = free_port()
-    command = [sys.executable, "-m", "emt_core.cli.main", "app", "--view-only", "--no-browser", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "emt_core.cli.main",
+        "app",
+        "--view-only",
+        "--no-browser",
+        "--port",
+        str(port),
+    ]
     yield from running([*command, "--workspace", str(workspace)], port, workspace, base / "log")
 
 
@@ -79,7 +88,9 @@ def forge(page: Page, name: str, ids: list[str]) -> None:
         entry = state.widget_states.widgets.add()
         entry.id, entry.trigger_value = found, True
     sent = base64.b64encode(message.SerializeToString()).decode()
-    page.evaluate("(text) => __socket.send(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)))", sent)
+    page.evaluate(
+        "(text) => __socket.send(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)))", sent
+    )
     page.wait_for_timeout(700)  # nothing tells when a message that does nothing was read
     page.wait_for_selector(ALIVE)
 
@@ -108,7 +119,9 @@ def pressed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.browser
-def test_no_request_of_a_viewer_changes_a_file(tab: Page, viewed: Server, pressed: dict[str, dict[str, str]]):
+def test_no_request_of_a_viewer_changes_a_file(
+    tab: Page, viewed: Server, pressed: dict[str, dict[str, str]]
+):
     before = snapshot(viewed.workspace)
     for name, ids in pressed.items():
         opened(tab, f"{viewed.address}/{name}")
@@ -130,7 +143,9 @@ def test_no_request_of_a_viewer_changes_a_file(tab: Page, viewed: Server, presse
 
 
 @pytest.mark.browser
-def test_the_same_forgery_works_where_writing_is_allowed(tab: Page, server: Server, pressed: dict[str, dict[str, str]]):
+def test_the_same_forgery_works_where_writing_is_allowed(
+    tab: Page, server: Server, pressed: dict[str, dict[str, str]]
+):
     """Else the attack above would prove nothing."""
     ids = [found for found, label in pressed["present"].items() if label.startswith("Save into")]
     assert len(ids) == 1
@@ -149,7 +164,9 @@ def test_a_viewer_is_shown_nothing_to_press_that_writes(open_page, complete_copy
     before = snapshot(complete_copy)
     for name, app in all_pages(open_page, complete_copy):
         assert not app.exception, name
-        shown = [b.label for b in app.button if WRITING.match(b.label) and not HARMLESS.match(b.label)]
+        shown = [
+            b.label for b in app.button if WRITING.match(b.label) and not HARMLESS.match(b.label)
+        ]
         assert (name, shown) == (name, [])
         assert "emt run " not in words(app), name
     assert snapshot(complete_copy) == before
@@ -168,7 +185,11 @@ def test_the_server_listens_here_alone_and_refuses_strangers(viewed: Server):
     import psutil
 
     port = int(viewed.address.rpartition(":")[2])
-    listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port}
+    listening = {
+        c.laddr.ip
+        for c in psutil.net_connections("tcp")
+        if c.status == "LISTEN" and c.laddr.port == port
+    }
     assert listening == {"127.0.0.1"}
     with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -183,7 +204,9 @@ def test_the_server_listens_here_alone_and_refuses_strangers(viewed: Server):
         )
         stranger.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
         assert b" 403 " in stranger.recv(200)
-    upload = urllib.request.Request(f"{viewed.address}/_stcore/upload_file/a/b", data=b"x" * 4096, method="PUT")
+    upload = urllib.request.Request(
+        f"{viewed.address}/_stcore/upload_file/a/b", data=b"x" * 4096, method="PUT"
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(upload, timeout=30)
     assert refused.value.code in (400, 403, 405, 413)

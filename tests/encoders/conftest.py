@@ -24,7 +24,9 @@ def picture(seed: int, width: int = 64, height: int = 48) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def conversation(row: int, *turns: tuple[str, str], images: int = 1, role: str = "pool", source: str = "s") -> Sample:
+def conversation(
+    row: int, *turns: tuple[str, str], images: int = 1, role: str = "pool", source: str = "s"
+) -> Sample:
     refs = tuple(ImageRef(kind="file", path=f"{row}_{i}.png") for i in range(images))
     return Sample(
         source=source,

@@ -32,8 +32,13 @@ def folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CONFIG)
     preprocess = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "interpolation": "bicubic"}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": preprocess}))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CONFIG, "preprocess_cfg": preprocess})
+    )
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     return folder
 
 
@@ -50,19 +55,30 @@ def test_equals_open_clips_own_pipeline(encoder, folder):
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     image = picture(3, 50, 70)
     reference = model.eval().encode_image(transform(image)[None])[0].detach().numpy()
-    vector = encoder.encode([encoder.prepare(conversation(0, ("user", "<image>")), [image], "user")])[0]
+    vector = encoder.encode(
+        [encoder.prepare(conversation(0, ("user", "<image>")), [image], "user")]
+    )[0]
     np.testing.assert_allclose(vector, reference / np.linalg.norm(reference), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
 
 
 def test_vector_does_not_depend_on_the_batch(encoder):
-    rows = [[picture(0)], [picture(1), picture(2), picture(3)], [picture(4, 20, 90)], [picture(5), picture(6)]]
-    items = [encoder.prepare(conversation(i, ("user", "<image>")), images, "user") for i, images in enumerate(rows)]
+    rows = [
+        [picture(0)],
+        [picture(1), picture(2), picture(3)],
+        [picture(4, 20, 90)],
+        [picture(5), picture(6)],
+    ]
+    items = [
+        encoder.prepare(conversation(i, ("user", "<image>")), images, "user")
+        for i, images in enumerate(rows)
+    ]
     alone = np.concatenate([encoder.encode([item]) for item in items])
     np.testing.assert_allclose(encoder.encode(items), alone, atol=1e-5)
     np.testing.assert_allclose(encoder.encode(items[::-1])[::-1], alone, atol=1e-5)
     one_by_one = [
-        encoder.encode([encoder.prepare(conversation(9, ("user", "<image>")), [image], "user")]) for image in rows[1]
+        encoder.encode([encoder.prepare(conversation(9, ("user", "<image>")), [image], "user")])
+        for image in rows[1]
     ]
     mean = np.mean(one_by_one, axis=0)[0]
     np.testing.assert_allclose(alone[1], mean / np.linalg.norm(mean), atol=1e-5)

@@ -10,7 +10,13 @@ import pytest
 from emt_core.errors import EmtError
 from emt_core.models.identity import locate_model, model_identity
 
-FILES = ("config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja", "model.safetensors")
+FILES = (
+    "config.json",
+    "tokenizer.json",
+    "processor_config.json",
+    "chat_template.jinja",
+    "model.safetensors",
+)
 
 
 @pytest.fixture
@@ -26,12 +32,23 @@ def model(tmp_path):
 def test_same_files_elsewhere_are_the_same_model(model, tmp_path):
     first = model_identity("model", None, tmp_path)
     shutil.copytree(model, tmp_path / "sub" / "copy")
-    assert model_identity("sub/copy", None, tmp_path) == first == model_identity(str(model), "main", tmp_path / "sub")
+    assert (
+        model_identity("sub/copy", None, tmp_path)
+        == first
+        == model_identity(str(model), "main", tmp_path / "sub")
+    )
     assert str(tmp_path) not in str(first) and "README.md" not in first["files"]
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja", "model.safetensors"]
+    "name",
+    [
+        "config.json",
+        "tokenizer.json",
+        "processor_config.json",
+        "chat_template.jinja",
+        "model.safetensors",
+    ],
 )
 def test_every_identifying_file_counts(model, tmp_path, name):
     first = model_identity("model", None, tmp_path)
@@ -89,6 +106,8 @@ def test_hub_names(tmp_path, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub,
         "snapshot_download",
-        lambda *a, _real=huggingface_hub.snapshot_download, **k: _real(*a, cache_dir=str(tmp_path / "cache"), **k),
+        lambda *a, _real=huggingface_hub.snapshot_download, **k: _real(
+            *a, cache_dir=str(tmp_path / "cache"), **k
+        ),
     )
     assert model_identity("org/name", None, tmp_path) == {"revision": commit}

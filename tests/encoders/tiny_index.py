@@ -32,7 +32,13 @@ def write_images(root: Path, names: Sequence[str], seed: int = 0) -> None:
 
 
 def make_samples(
-    source: str, rows: int, root: Path, *, role: str = "pool", seed: int = 0, files_of_rows: int = 10**9
+    source: str,
+    rows: int,
+    root: Path,
+    *,
+    role: str = "pool",
+    seed: int = 0,
+    files_of_rows: int = 10**9,
 ) -> list[Sample]:
     """Mixed rows: every 7th without an image, every 5th with three, the rest with one; text of 1 to 30 words.
 
@@ -71,17 +77,23 @@ def write_sources(
     Digests are of the records, so equal content has an equal digest.
     """
     configs = [
-        {"name": name, "role": samples[0].role, "format": "llava", "path": f"{name}.json"} | settings
+        {"name": name, "role": samples[0].role, "format": "llava", "path": f"{name}.json"}
+        | settings
         for name, (_, samples) in sources.items()
     ]
     config = SourcesConfig.model_validate({"sources": configs})
-    key = make_key(stage="sources", version=1, config=config.model_dump(mode="json"), identity=None, parents={})
+    key = make_key(
+        stage="sources", version=1, config=config.model_dump(mode="json"), identity=None, parents={}
+    )
     with workspace.lock("sources", key):
         return workspace.find("sources", key) or _build(workspace, key, config, sources)
 
 
 def _build(
-    workspace: Workspace, key: str, config: SourcesConfig, sources: Mapping[str, tuple[Path, Sequence[Sample]]]
+    workspace: Workspace,
+    key: str,
+    config: SourcesConfig,
+    sources: Mapping[str, tuple[Path, Sequence[Sample]]],
 ) -> Artifact:
     data = workspace.building("sources", key) / "data"
     data.mkdir(parents=True)
@@ -89,7 +101,9 @@ def _build(
     for name, (root, samples) in sources.items():
         start = len(records)
         records += [to_record(sample) for sample in samples]
-        digest = make_key(stage="", version=0, config={"rows": records[start:]}, identity=None, parents={})
+        digest = make_key(
+            stage="", version=0, config={"rows": records[start:]}, identity=None, parents={}
+        )
         facts.append(
             {
                 "name": name,
@@ -115,11 +129,17 @@ def _build(
     return workspace.commit("sources", key, manifest)
 
 
-def embed_plan(sources: Artifact, base: Path, embed: Mapping[str, object], runtime: Mapping[str, object]) -> Plan:
+def embed_plan(
+    sources: Artifact, base: Path, embed: Mapping[str, object], runtime: Mapping[str, object]
+) -> Plan:
     """What plan.make_plan would give, with the hand-written artifact in the place of `sources`."""
-    recipe = build_recipe({"name": "test", "base": str(base), "runtime": dict(runtime), "embed": dict(embed)})
+    recipe = build_recipe(
+        {"name": "test", "base": str(base), "runtime": dict(runtime), "embed": dict(embed)}
+    )
     config = EmbedConfig.model_validate(embed)
-    parent = Instance("sources", SourcesConfig.model_validate(sources.config), None, {}, sources.key, ["sources"])
+    parent = Instance(
+        "sources", SourcesConfig.model_validate(sources.config), None, {}, sources.key, ["sources"]
+    )
     module = stage_module("embed")
     identity = module.identity(config, base)
     settings = config.model_dump(mode="json", exclude=set(module.IDENTITY_REPLACES))
@@ -130,4 +150,6 @@ def embed_plan(sources: Artifact, base: Path, embed: Mapping[str, object], runti
         identity=identity,
         parents={"sources": sources.key},
     )
-    return Plan(recipe, (parent, Instance("embed", config, identity, {"sources": parent}, key, ["embed"])))
+    return Plan(
+        recipe, (parent, Instance("embed", config, identity, {"sources": parent}, key, ["embed"]))
+    )

@@ -20,7 +20,9 @@ def byte_tokenizer(special: dict[str, str], template: str, padding_side: str = "
 
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *special.values()]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([*names, *letters])}, merges=[]))
+    raw = Tokenizer(
+        models.BPE(vocab={token: i for i, token in enumerate([*names, *letters])}, merges=[])
+    )
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens(names)
@@ -60,7 +62,9 @@ def save_internvl(folder: Path, seed: int = 0, *, pixels: int = 56) -> Path:
     side, visual_tokens = {"height": pixels, "width": pixels}, (pixels // 14) ** 2
     processor = InternVLProcessor(
         # the real one tiles by default; so does this one, or the test would not see whether we turn it off
-        image_processor=GotOcr2ImageProcessor(size=side, crop_to_patches=True, min_patches=1, max_patches=12),
+        image_processor=GotOcr2ImageProcessor(
+            size=side, crop_to_patches=True, min_patches=1, max_patches=12
+        ),
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=side),
         image_seq_length=visual_tokens,
@@ -144,7 +148,11 @@ def save_qwen3_vl(folder: Path, seed: int = 0) -> Path:
             "head_dim": 16,
             "intermediate_size": 64,
             "max_position_embeddings": 2048,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [4, 2, 2],
+            },
         },
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
@@ -157,7 +165,9 @@ def save_qwen3_vl(folder: Path, seed: int = 0) -> Path:
 def _save(model, processor, folder: Path) -> Path:
     import torch
 
-    with torch.no_grad():  # 0.02, the default deviation, leaves all samples nearly alike: no proof of anything
+    with (
+        torch.no_grad()
+    ):  # 0.02, the default deviation, leaves all samples nearly alike: no proof of anything
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.2)

@@ -67,7 +67,9 @@ def write_tars(folder: Path) -> None:
 def write_table(path: Path, seed: int) -> None:
     images = [{"bytes": encoded(seed + i), "path": f"{i}.jpg"} for i in range(3)]
     questions = ["<image>\nWhat is this?", "How many?", "<image> Where?"]
-    pq.write_table(pa.table({"q": questions, "a": ["Noise.", "Three.", "Here."], "image": images}), path)
+    pq.write_table(
+        pa.table({"q": questions, "a": ["Noise.", "Three.", "Here."], "image": images}), path
+    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,9 @@ def export(workspace, selection, out, **settings):
     return export_selection(workspace, selection, out=out, quiet=True, **settings)
 
 
-def test_links_point_to_plain_files_and_the_rest_is_copied_and_counted(workspace, selection, world, tmp_path):
+def test_links_point_to_plain_files_and_the_rest_is_copied_and_counted(
+    workspace, selection, world, tmp_path
+):
     report = export(workspace, selection, tmp_path / "out", images="link")
     assert report.images == {"links": 21, "copied_instead": 9, "files": 9, "png": 3}
     assert "no file of their own" in report.summary()
@@ -32,7 +34,9 @@ def test_an_image_that_several_rows_share_is_written_once(workspace, selection, 
     export(workspace, selection, tmp_path / "out", format="llava")
     rows = json.loads((tmp_path / "out" / "llava.json").read_text())
     paths = [
-        path for row in rows for path in ([row["image"]] if isinstance(row.get("image"), str) else row.get("image", []))
+        path
+        for row in rows
+        for path in ([row["image"]] if isinstance(row.get("image"), str) else row.get("image", []))
     ]
     files = [path for path in (tmp_path / "out" / "images").rglob("*") if path.is_file()]
     assert len(set(paths)) == len(files) < len(paths)
@@ -41,11 +45,27 @@ def test_an_image_that_several_rows_share_is_written_once(workspace, selection, 
 def test_provenance_names_everything_the_selection_came_from(workspace, selection, tmp_path):
     report = export(workspace, selection, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "provenance.json").read_text())
-    assert found["selection"] == selection.key and found["recipe"] == "exported" and found["label"] == "select.all"
-    assert found["config"]["strategy"] == "all" and found["parents"] == selection.manifest["parents"]
-    assert {name.split("/")[0] for name in found["lineage"]} == {"sources", "embed", "category", "select"}
+    assert (
+        found["selection"] == selection.key
+        and found["recipe"] == "exported"
+        and found["label"] == "select.all"
+    )
+    assert (
+        found["config"]["strategy"] == "all" and found["parents"] == selection.manifest["parents"]
+    )
+    assert {name.split("/")[0] for name in found["lineage"]} == {
+        "sources",
+        "embed",
+        "category",
+        "select",
+    }
     assert all(workspace.find(*name.split("/")) is not None for name in found["lineage"])
-    assert found["written"] == report.written == sum(found["sources"].values()) == sum(found["categories"].values())
+    assert (
+        found["written"]
+        == report.written
+        == sum(found["sources"].values())
+        == sum(found["categories"].values())
+    )
     assert found["left_out"] == {"reserved_placeholder": 1}
     assert found["command"] and found["date"] and found["versions"]["python"]
 
@@ -68,9 +88,13 @@ def test_a_folder_with_something_in_it_is_refused(workspace, selection, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize(("format", "images"), [("llamafactory", "embed"), ("hf", "link"), ("webdataset", "link")])
+@pytest.mark.parametrize(
+    ("format", "images"), [("llamafactory", "embed"), ("hf", "link"), ("webdataset", "link")]
+)
 def test_images_a_format_cannot_hold_that_way(workspace, selection, tmp_path, format, images):
-    with pytest.raises(EmtError, match=rf"format '{format}' cannot hold images by '{images}'[\s\S]*--images"):
+    with pytest.raises(
+        EmtError, match=rf"format '{format}' cannot hold images by '{images}'[\s\S]*--images"
+    ):
         export(workspace, selection, tmp_path / "out", format=format, images=images)
     assert not list(tmp_path.iterdir())
 
@@ -120,7 +144,9 @@ def test_memory_is_bounded_by_the_buffer(workspace, selection, tmp_path, monkeyp
 def test_selections_are_found_by_label_and_key(workspace, selection, tmp_path):
     for name in (None, "select.all", "all", selection.key, selection.key[:6]):
         assert find_selection(workspace, name).key == selection.key
-    with pytest.raises(EmtError, match=rf"'top' names 0 selections[\s\S]*{selection.key} \(select.all\)"):
+    with pytest.raises(
+        EmtError, match=rf"'top' names 0 selections[\s\S]*{selection.key} \(select.all\)"
+    ):
         find_selection(workspace, "top")
     twin = tmp_path / "w"
     shutil.copytree(workspace.path, twin)

@@ -54,11 +54,27 @@ def test_the_entry_names_every_column_it_uses(entry):
 
 def test_rows_are_uniform(rows, entry):
     for row in rows:
-        assert isinstance(row[entry["columns"]["messages"]], list) and isinstance(row[entry["columns"]["images"]], list)
+        assert isinstance(row[entry["columns"]["messages"]], list) and isinstance(
+            row[entry["columns"]["images"]], list
+        )
         assert all(isinstance(path, str) for path in row["images"])
-        assert all(set(turn) == {"from", "value"} and isinstance(turn["value"], str) for turn in row["conversations"])
-        assert set(row) == {"id", "own_id", "source", "category", "rank", "logit", "conversations", "images"}
-    assert len({row["id"] for row in rows}) == len(rows) and len({row["own_id"] for row in rows}) < len(rows)
+        assert all(
+            set(turn) == {"from", "value"} and isinstance(turn["value"], str)
+            for turn in row["conversations"]
+        )
+        assert set(row) == {
+            "id",
+            "own_id",
+            "source",
+            "category",
+            "rank",
+            "logit",
+            "conversations",
+            "images",
+        }
+    assert len({row["id"] for row in rows}) == len(rows) and len(
+        {row["own_id"] for row in rows}
+    ) < len(rows)
 
 
 def test_roles_alternate_and_their_number_is_even(rows):
@@ -100,7 +116,9 @@ def test_text_only_three_image_and_twenty_turn_rows_are_there(rows):
 def test_a_row_that_would_stop_the_training_is_left_out_by_name(rows, out):
     assert "web:11" not in {row["id"] for row in rows}
     kept = [json.loads(line) for line in (out / "left_out.jsonl").read_text().splitlines()]
-    assert [(entry["id"], entry["reason"]) for entry in kept] == [("web:11", "reserved_placeholder")]
+    assert [(entry["id"], entry["reason"]) for entry in kept] == [
+        ("web:11", "reserved_placeholder")
+    ]
 
 
 def test_training_file_has_the_papers_hyperparameters(train):
@@ -116,8 +134,15 @@ def test_training_file_has_the_papers_hyperparameters(train):
         "gradient_accumulation_steps": 2,
     }
     assert {name: train[name] for name in paper} == paper
-    assert train["stage"] == "sft" and train["do_train"] is True and train["finetuning_type"] == "full"
-    frozen = ("freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "trust_remote_code")
+    assert (
+        train["stage"] == "sft" and train["do_train"] is True and train["finetuning_type"] == "full"
+    )
+    frozen = (
+        "freeze_vision_tower",
+        "freeze_multi_modal_projector",
+        "freeze_language_model",
+        "trust_remote_code",
+    )
     assert not any(train[name] for name in frozen)
     assert train["template"] == "intern_vl" and train["dataset"] == "embodied_midtrain"
     assert train["model_name_or_path"] == "OpenGVLab/InternVL3_5-1B-HF"
@@ -140,7 +165,9 @@ def test_template_by_the_folders_own_config(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
     assert template_of(str(tmp_path)) == "qwen3_vl_nothink"
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(EmtError, match="no LLaMA-Factory template is known for the backbone 'llava'"):
+    with pytest.raises(
+        EmtError, match="no LLaMA-Factory template is known for the backbone 'llava'"
+    ):
         template_of(str(tmp_path))
 
 

@@ -19,8 +19,19 @@ from emt_core.selection.export.export import export_selection
 SOURCES = {
     "llamafactory": {"format": "sharegpt", "path": ".", "dataset": "embodied_midtrain"},
     "llava": {"format": "llava", "path": "llava.json"},
-    "hf": {"format": "hf", "path": ".", "conversations": "conversations", "images": "images", "own_id": "id"},
-    "parquet": {"format": "parquet", "path": ".", "conversations": "conversations", "images": "images"},
+    "hf": {
+        "format": "hf",
+        "path": ".",
+        "conversations": "conversations",
+        "images": "images",
+        "own_id": "id",
+    },
+    "parquet": {
+        "format": "parquet",
+        "path": ".",
+        "conversations": "conversations",
+        "images": "images",
+    },
     "webdataset": {"format": "webdataset", "path": "."},
 }
 LEFT_OUT = {"llamafactory": {"web:11"}}
@@ -55,13 +66,19 @@ def originals(workspace, selection):
     return {sample.id: sample for sample in rows}, roots
 
 
-@pytest.mark.parametrize(("name", "images"), [*((name, "copy") for name in SOURCES), ("parquet", "embed")])
+@pytest.mark.parametrize(
+    ("name", "images"), [*((name, "copy") for name in SOURCES), ("parquet", "embed")]
+)
 def test_nothing_is_lost(name, images, workspace, selection, originals, tmp_path):
     samples, roots = originals
-    report = export_selection(workspace, selection, format=name, out=tmp_path / "out", images=images, quiet=True)
+    report = export_selection(
+        workspace, selection, format=name, out=tmp_path / "out", images=images, quiet=True
+    )
     again, root = read_back(tmp_path / "out", name)
     wanted = {key: sample for key, sample in samples.items() if key not in LEFT_OUT.get(name, ())}
-    assert report.written == len(again) == len(wanted) and sum(report.left_out.values()) == len(samples) - len(wanted)
+    assert report.written == len(again) == len(wanted) and sum(report.left_out.values()) == len(
+        samples
+    ) - len(wanted)
     for sample in again:
         key = sample.own_id
         original = wanted.pop(key)
@@ -78,7 +95,9 @@ def test_nothing_is_lost(name, images, workspace, selection, originals, tmp_path
                 with Image.open(io.BytesIO(image_bytes(ref, root)[0])) as image:
                     assert image.format == "PNG" and image.size == (24, 20)
         else:
-            assert picture_digests(sample, root) == picture_digests(original, roots[original.source])
+            assert picture_digests(sample, root) == picture_digests(
+                original, roots[original.source]
+            )
     assert not wanted
 
 

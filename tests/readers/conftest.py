@@ -18,7 +18,11 @@ def rows_of(tmp_path: Path) -> Callable[[SourceConfig], Rows]:
 
     def read_all(source: SourceConfig) -> Rows:
         rows = list(read(source, locate(source, tmp_path)))
-        assert [row.row for row in rows] == list(range(len(rows)))  # every row shows up once, in order
-        return [r for r in rows if isinstance(r, Sample)], [r for r in rows if isinstance(r, Reject)]
+        assert [row.row for row in rows] == list(
+            range(len(rows))
+        )  # every row shows up once, in order
+        return [r for r in rows if isinstance(r, Sample)], [
+            r for r in rows if isinstance(r, Reject)
+        ]
 
     return read_all

@@ -20,14 +20,20 @@ from emt_core.data.readers.conversation import (
 )
 from emt_core.data.sample import ImageRef
 
-texts = st.text(st.characters(exclude_categories=()), max_size=30).map(lambda text: text.replace(PLACEHOLDER, ""))
+texts = st.text(st.characters(exclude_categories=()), max_size=30).map(
+    lambda text: text.replace(PLACEHOLDER, "")
+)
 spoken = st.text("abc é日", min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
 
 
 @st.composite
 def conversations(draw):
     pairs = draw(st.lists(st.tuples(texts, spoken), min_size=1, max_size=6))
-    turns = [{"from": who, "value": text} for pair in pairs for who, text in zip(("human", "gpt"), pair, strict=True)]
+    turns = [
+        {"from": who, "value": text}
+        for pair in pairs
+        for who, text in zip(("human", "gpt"), pair, strict=True)
+    ]
     if draw(st.booleans()):
         turns.insert(0, {"role": "system", "content": draw(texts)})
     return turns
@@ -41,7 +47,14 @@ def test_placeholders_match_images_and_the_record_round_trips(raw, images):
 
     refs = [ImageRef(kind="file", path=f"{n}.png", position=n) for n in range(images)]
     sample = build_sample(
-        source="s", row=3, role="pool", turns=parse_turns(raw), images=refs, missing="lead", own_id=5, meta={"a": 1.5}
+        source="s",
+        row=3,
+        role="pool",
+        turns=parse_turns(raw),
+        images=refs,
+        missing="lead",
+        own_id=5,
+        meta={"a": 1.5},
     )
     assert placeholders(sample.turns) == images
     stored = pa.Table.from_pylist([to_record(sample)], schema=SCHEMA).to_pylist()[0]
@@ -84,6 +97,13 @@ def test_every_speaker_of_the_field():
 
 
 def test_meta_is_small_and_plain():
-    values = {"a": 1, "b": "x" * 1000, "c": float("nan"), "d": [1], "meta": {"e": True, "f": None}, "g": {"h": "i"}}
+    values = {
+        "a": 1,
+        "b": "x" * 1000,
+        "c": float("nan"),
+        "d": [1],
+        "meta": {"e": True, "f": None},
+        "g": {"h": "i"},
+    }
     assert plain_meta(values) == {"a": 1, "e": True, "g.h": "i"}
     assert len(plain_meta({str(n): n for n in range(100)})) == 32

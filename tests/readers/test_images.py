@@ -19,7 +19,14 @@ from PIL import Image
 from source_files import encoded, picture, write_tar
 
 from emt_core.data.images.check import check_batch
-from emt_core.data.images.decode import ImageProblem, check_image, image_bytes, image_size, open_image, open_images
+from emt_core.data.images.decode import (
+    ImageProblem,
+    check_image,
+    image_bytes,
+    image_size,
+    open_image,
+    open_images,
+)
 from emt_core.data.sample import ImageRef
 
 BOUND = 100_000
@@ -49,7 +56,9 @@ def test_formats(tmp_path, format):
     assert np.abs(np.asarray(image, int) - np.asarray(picture(), int)).mean() < 12
     assert check_image(ref, tmp_path, BOUND) is None
     content, suffix = image_bytes(ref, tmp_path)
-    assert content == (tmp_path / "x.img").read_bytes() and suffix == {"JPEG": ".jpg"}.get(format, f".{format.lower()}")
+    assert content == (tmp_path / "x.img").read_bytes() and suffix == {"JPEG": ".jpg"}.get(
+        format, f".{format.lower()}"
+    )
 
 
 def test_transparency_lies_on_white(tmp_path):
@@ -60,7 +69,10 @@ def test_transparency_lies_on_white(tmp_path):
         found = open_image(put(tmp_path, encoded(image)), tmp_path, BOUND)
         assert found.getpixel((3, 3)) == (255, 255, 255) and max(found.getpixel((0, 0))) <= 12, mode
     half = Image.new("RGBA", (1, 1), (0, 0, 0, 128))
-    assert abs(open_image(put(tmp_path, encoded(half)), tmp_path, BOUND).getpixel((0, 0))[0] - 127) <= 1
+    assert (
+        abs(open_image(put(tmp_path, encoded(half)), tmp_path, BOUND).getpixel((0, 0))[0] - 127)
+        <= 1
+    )
 
 
 def test_exif_orientation_is_applied(tmp_path):
@@ -68,7 +80,10 @@ def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right by 90 degrees
     ref = put(tmp_path, encoded(image, "PNG", exif=exif))
-    assert open_image(ref, tmp_path, BOUND).tobytes() == image.transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert (
+        open_image(ref, tmp_path, BOUND).tobytes()
+        == image.transpose(Image.Transpose.ROTATE_270).tobytes()
+    )
 
 
 def test_other_modes(tmp_path):
@@ -76,11 +91,24 @@ def test_other_modes(tmp_path):
     red = open_image(put(tmp_path, encoded(cmyk, "JPEG")), tmp_path, BOUND).getpixel((4, 4))
     assert red[0] > 200 and max(red[1:]) < 60
     grey16 = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
-    assert open_image(put(tmp_path, encoded(grey16)), tmp_path, BOUND).getpixel((0, 0)) == (128, 128, 128)
-    assert open_image(put(tmp_path, encoded(Image.new("1", (4, 4), 1))), tmp_path, BOUND).getpixel((0, 0)) == (255,) * 3
+    assert open_image(put(tmp_path, encoded(grey16)), tmp_path, BOUND).getpixel((0, 0)) == (
+        128,
+        128,
+        128,
+    )
+    assert (
+        open_image(put(tmp_path, encoded(Image.new("1", (4, 4), 1))), tmp_path, BOUND).getpixel(
+            (0, 0)
+        )
+        == (255,) * 3
+    )
     frames = [picture(1), picture(2)]
-    ref = put(tmp_path, encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True))
-    assert open_image(ref, tmp_path, BOUND).tobytes() == frames[0].tobytes()  # an animation's first frame
+    ref = put(
+        tmp_path, encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    )
+    assert (
+        open_image(ref, tmp_path, BOUND).tobytes() == frames[0].tobytes()
+    )  # an animation's first frame
     floats = Image.fromarray(np.zeros((4, 4), np.float32))
     assert problem_of(put(tmp_path, encoded(floats, "TIFF")), tmp_path) == "undecodable_image"
 
@@ -89,7 +117,9 @@ def test_broken_images(tmp_path):
     whole = encoded(picture(size=(200, 200)), "JPEG")
     cut = put(tmp_path, whole[: len(whole) // 2])
     assert problem_of(cut, tmp_path) == "undecodable_image"
-    assert check_image(cut, tmp_path, BOUND) is None  # the header is fine: what the check cannot see, embedding does
+    assert (
+        check_image(cut, tmp_path, BOUND) is None
+    )  # the header is fine: what the check cannot see, embedding does
     for content in (b"", b"GIF89a", b"<svg/>", b"%!PS-Adobe\n", b"\x89PNG\r\n\x1a\n" + b"x" * 50):
         ref = put(tmp_path, content)
         assert problem_of(ref, tmp_path) == "undecodable_image"
@@ -98,10 +128,15 @@ def test_broken_images(tmp_path):
 
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header claims any size."""
-    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    chunk = lambda kind, data: (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    )  # noqa: E731
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -118,7 +153,10 @@ def test_a_pixel_bomb_is_told_by_its_header_in_any_thread(tmp_path, side):
 
 def test_the_bound_is_what_the_source_says(tmp_path):
     ref = put(tmp_path, encoded(picture(size=(100, 100))))
-    assert check_image(ref, tmp_path, 10_000) is None and check_image(ref, tmp_path, 9_999)[0] == "pixel_bomb"
+    assert (
+        check_image(ref, tmp_path, 10_000) is None
+        and check_image(ref, tmp_path, 9_999)[0] == "pixel_bomb"
+    )
 
 
 def test_places(tmp_path):
@@ -140,7 +178,10 @@ def test_places(tmp_path):
     assert check_image(file_ref("sub"), root, BOUND)[0] == "missing_image"
     assert check_image(file_ref("x" * 300), root, BOUND)[0] == "missing_image"
     os.mkfifo(root / "pipe.png")
-    assert check_image(file_ref("pipe.png"), root, BOUND) == ("missing_image", "pipe.png: not a regular file")
+    assert check_image(file_ref("pipe.png"), root, BOUND) == (
+        "missing_image",
+        "pipe.png: not a regular file",
+    )
     (root / "linked").symlink_to(outside)  # a link was made by the disk's owner, not by the data
     assert check_image(file_ref("linked/secret.png"), root, BOUND) is None
 
@@ -152,12 +193,19 @@ def test_many_at_once_keep_their_order_and_their_problems(tmp_path):
 
     with tarfile.open(tmp_path / "a.tar") as tar:
         offsets = [member.offset_data for member in tar]
-    refs = [ImageRef(kind="tar", path="a.tar", member=n, index=at) for n, at in zip(names, offsets, strict=True)]
+    refs = [
+        ImageRef(kind="tar", path="a.tar", member=n, index=at)
+        for n, at in zip(names, offsets, strict=True)
+    ]
     refs = [*reversed(refs), file_ref("gone.png")]
     found = open_images(refs, tmp_path, BOUND)
-    assert [image.tobytes() for image in found[:6]] == [picture(n).tobytes() for n in (5, 4, 3, 2, 1, 0)]
+    assert [image.tobytes() for image in found[:6]] == [
+        picture(n).tobytes() for n in (5, 4, 3, 2, 1, 0)
+    ]
     assert isinstance(found[6], ImageProblem) and found[6].reason == "missing_image"
-    assert check_batch([(refs[0], refs[6]), (refs[0],), ()], tmp_path, BOUND)[0][0] == "missing_image"
+    assert (
+        check_batch([(refs[0], refs[6]), (refs[0],), ()], tmp_path, BOUND)[0][0] == "missing_image"
+    )
 
 
 def test_handles_are_bounded_and_notice_a_new_file(tmp_path):
@@ -226,7 +274,9 @@ def test_workers_die_with_a_killed_parent():
         "    print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
         workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert workers and all(worker.is_running() for worker in workers)
         parent.kill()

@@ -22,7 +22,13 @@ LAYOUTS = [("v3.0", "video"), ("v3.0", "image"), ("v2.1", "video"), ("v2.1", "im
 
 
 def source(**more) -> LeRobotSource:
-    facts = {"format": "lerobot", "name": "arm", "role": "robot", "path": "set", "camera": "observation.images.front"}
+    facts = {
+        "format": "lerobot",
+        "name": "arm",
+        "role": "robot",
+        "path": "set",
+        "camera": "observation.images.front",
+    }
     return LeRobotSource(**{**facts, **more})
 
 
@@ -33,12 +39,18 @@ def assert_shows(image, episode: int, frame: int) -> None:
 
 
 @pytest.mark.parametrize(("version", "storage"), LAYOUTS)
-def test_every_layout_gives_the_same_samples_and_the_right_pixels(tmp_path, rows_of, version, storage):
+def test_every_layout_gives_the_same_samples_and_the_right_pixels(
+    tmp_path, rows_of, version, storage
+):
     root = lerobot_folder(tmp_path / "set", version=version, storage=storage)
     samples, rejects = rows_of(source(frames_per_episode=4))
     assert rejects == [] and len(samples) == 12 == count(source(frames_per_episode=4), root)
     assert [(s.episode, s.frame) for s in samples[:5]] == [(0, 0), (0, 4), (0, 7), (0, 11), (1, 0)]
-    assert [s.turns[0].text for s in samples[::4]] == ["open the drawer", "push the block", "open the drawer"]
+    assert [s.turns[0].text for s in samples[::4]] == [
+        "open the drawer",
+        "push the block",
+        "open the drawer",
+    ]
     assert samples[1].meta == {"timestamp": pytest.approx(0.4), "task_index": 0}
     assert samples[0].images[0].kind == ("video" if storage == "video" else "parquet")
     for sample in samples:
@@ -52,7 +64,10 @@ def test_every_layout_gives_the_same_samples_and_the_right_pixels(tmp_path, rows
 
 def test_many_video_and_data_files(tmp_path, rows_of):
     root = lerobot_folder(tmp_path / "set", episodes=4, video_file_mb=0.0, data_file_mb=0.0)
-    assert len(list(root.glob("videos/*/*/*.mp4"))) > 1 and len(list(root.glob("data/*/*.parquet"))) > 1
+    assert (
+        len(list(root.glob("videos/*/*/*.mp4"))) > 1
+        and len(list(root.glob("data/*/*.parquet"))) > 1
+    )
     samples, _ = rows_of(source(frames_per_episode=2))
     assert len(samples) == 8
     for sample in samples:
@@ -119,11 +134,20 @@ def test_missing_video_is_a_reject_and_missing_data_an_error(tmp_path, rows_of):
         (lambda root: (root / "meta/info.json").unlink(), "no LeRobot folder"),
         (lambda root: (root / "meta/info.json").write_text("{"), "not valid JSON"),
         (lambda root: (root / "meta/tasks.parquet").unlink(), "tasks.parquet is missing"),
-        (lambda root: (root / "meta/tasks.parquet").write_bytes(b"PAR1"), "cannot be read as parquet"),
+        (
+            lambda root: (root / "meta/tasks.parquet").write_bytes(b"PAR1"),
+            "cannot be read as parquet",
+        ),
         (lambda root: shutil.rmtree(root / "meta/episodes"), "no episodes table"),
-        (lambda root: (root / "data/chunk-000/file-000.parquet").write_bytes(b"x"), "cannot be read as parquet"),
+        (
+            lambda root: (root / "data/chunk-000/file-000.parquet").write_bytes(b"x"),
+            "cannot be read as parquet",
+        ),
         (lambda root: _change_info(root, codebase_version="v1.6"), "v1.6 is not read"),
-        (lambda root: _change_info(root, data_path="../{chunk_index}{file_index}"), "outside the folder"),
+        (
+            lambda root: _change_info(root, data_path="../{chunk_index}{file_index}"),
+            "outside the folder",
+        ),
         (lambda root: _drop_rows(root), "12 in the episodes table"),
     ],
 )
@@ -174,9 +198,13 @@ def test_any_order_of_frames_with_long_gops_and_b_frames(tmp_path, codec):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        stream.options = {"g": "24", "crf": "20", "bf": "3"} if codec == "libx264" else {"g": "24", "crf": "20"}
+        stream.options = (
+            {"g": "24", "crf": "20", "bf": "3"} if codec == "libx264" else {"g": "24", "crf": "20"}
+        )
         for n in range(90):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + 2 * n, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((64, 64, 3), 20 + 2 * n, np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     order = np.random.default_rng(0).permutation(90)

@@ -13,7 +13,11 @@ from emt_core.recipe.sources import LlavaSource
 
 def source(**more) -> LlavaSource:
     return LlavaSource(
-        format="llava", name="web", role=more.pop("role", "pool"), path=more.pop("path", "web.json"), **more
+        format="llava",
+        name="web",
+        role=more.pop("role", "pool"),
+        path=more.pop("path", "web.json"),
+        **more,
     )
 
 
@@ -38,7 +42,9 @@ def test_reads_conversations_images_and_meta(tmp_path, rows_of):
 
 def test_json_lines_and_byte_order_mark(tmp_path, rows_of):
     lines = (
-        "\n".join(json.dumps(llava_row(None, id=i)) for i in range(3)) + "\n\n{broken\n" + json.dumps(llava_row(None))
+        "\n".join(json.dumps(llava_row(None, id=i)) for i in range(3))
+        + "\n\n{broken\n"
+        + json.dumps(llava_row(None))
     )
     (tmp_path / "web.jsonl").write_bytes(b"\xef\xbb\xbf" + lines.encode())
     samples, rejects = rows_of(source(path="web.jsonl"))
@@ -55,13 +61,28 @@ def test_json_lines_and_byte_order_mark(tmp_path, rows_of):
         ({"conversations": []}, "unreadable_row"),
         ({"conversations": [{"from": "human", "value": 3}]}, "unreadable_row"),
         ({"conversations": [{"from": "function", "value": "x"}]}, "unknown_role"),
-        ({"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]}, "bad_turn_order"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "human", "value": "y"}]}, "bad_turn_order"),
+        (
+            {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
+            "bad_turn_order",
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "human", "value": "y"}]},
+            "bad_turn_order",
+        ),
         ({"conversations": [{"from": "human", "value": "x"}]}, "no_answer"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": " "}]}, "no_answer"),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": " "}]},
+            "no_answer",
+        ),
         ({"conversations": [{"from": "system", "value": "x"}]}, "empty_text"),
         (
-            {"conversations": [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": ""}], "image": "a"},
+            {
+                "conversations": [
+                    {"from": "human", "value": "<image>"},
+                    {"from": "gpt", "value": ""},
+                ],
+                "image": "a",
+            },
             "empty_text",
         ),
         (llava_row(["a.png", "b.png"]) | {"image": "a.png"}, "image_count_mismatch"),
@@ -103,7 +124,10 @@ def test_role_names_messages_and_lone_surrogates(tmp_path, rows_of):
 
 
 def test_path_inside_written_absolutely_is_taken(tmp_path, rows_of):
-    write_json(tmp_path / "web.json", [llava_row(str(tmp_path / "pics" / "a.png")), llava_row("pics/./x/../a.png")])
+    write_json(
+        tmp_path / "web.json",
+        [llava_row(str(tmp_path / "pics" / "a.png")), llava_row("pics/./x/../a.png")],
+    )
     samples, _ = rows_of(source())
     assert [s.images[0].path for s in samples] == ["pics/a.png", "pics/a.png"]
 
@@ -117,7 +141,8 @@ def test_limit_takes_the_first_rows(tmp_path, rows_of):
 def test_robot_rows_without_episodes_are_episodes_of_their_own(tmp_path, rows_of):
     save_pictures(tmp_path, ["a.png"])
     write_json(
-        tmp_path / "web.json", [{"image": "a.png", "conversations": [{"from": "human", "value": "<image>open"}]}] * 2
+        tmp_path / "web.json",
+        [{"image": "a.png", "conversations": [{"from": "human", "value": "<image>open"}]}] * 2,
     )
     samples, rejects = rows_of(source(role="robot"))
     assert rejects == [] and [(s.episode, s.frame) for s in samples] == [(0, 0), (1, 0)]

@@ -16,7 +16,13 @@ def config(*sources) -> SourcesConfig:
 
 
 WEB = {"name": "web", "role": "pool", "format": "llava", "path": "web.json", "max_pixels": 10_000}
-ARM = {"name": "arm", "role": "robot", "format": "lerobot", "path": "set", "camera": "observation.images.front"}
+ARM = {
+    "name": "arm",
+    "role": "robot",
+    "format": "lerobot",
+    "path": "set",
+    "camera": "observation.images.front",
+}
 
 
 def write(tmp_path) -> None:
@@ -37,9 +43,18 @@ def write(tmp_path) -> None:
 def test_reports_what_the_stage_would_find(tmp_path):
     write(tmp_path)
     web, arm = preflight(config(WEB, ARM), tmp_path, thumbnails=tmp_path / "sheets")
-    assert (web.seen, web.kept, web.text_only, web.multi_image, web.images, web.turns_most) == (9, 3, 1, 1, 3, 6)
+    assert (web.seen, web.kept, web.text_only, web.multi_image, web.images, web.turns_most) == (
+        9,
+        3,
+        1,
+        1,
+        3,
+        6,
+    )
     assert web.rejects == {"missing_image": 5, "pixel_bomb": 1} and web.complete
-    assert len(web.examples["missing_image"]) == 3 and web.examples["pixel_bomb"][0].startswith("row 8: bomb.png")
+    assert len(web.examples["missing_image"]) == 3 and web.examples["pixel_bomb"][0].startswith(
+        "row 8: bomb.png"
+    )
     assert (web.smallest, web.largest) == ((24, 16), (60, 50))
     assert (arm.kept, arm.episodes, arm.rejects, arm.largest) == (24, 3, {}, (48, 32))
     assert Image.open(web.sheet).size == (160, 160)  # two rows show the same picture
@@ -48,7 +63,9 @@ def test_reports_what_the_stage_would_find(tmp_path):
 
 def test_limit_and_a_source_that_cannot_be_read(tmp_path):
     write(tmp_path)
-    web, gone, arm = preflight(config(WEB, {**WEB, "name": "gone", "path": "no.json"}, ARM), tmp_path, limit=2)
+    web, gone, arm = preflight(
+        config(WEB, {**WEB, "name": "gone", "path": "no.json"}, ARM), tmp_path, limit=2
+    )
     assert (web.seen, web.complete) == (2, False) and arm.seen == 2
     assert "no such file" in gone.error and gone.seen == 0  # the others are read all the same
     (full,) = preflight(config(WEB), tmp_path, limit=9)
@@ -59,7 +76,9 @@ def test_rendered_text_from_data_is_no_markup(tmp_path):
     write(tmp_path)
     console = Console(width=200, force_terminal=False)
     with console.capture() as capture:
-        console.print(render(preflight(config(WEB, {**WEB, "name": "gone", "path": "no.json"}), tmp_path)))
+        console.print(
+            render(preflight(config(WEB, {**WEB, "name": "gone", "path": "no.json"}), tmp_path))
+        )
     text = capture.get()
     assert "web: 5 x missing_image" in text and "row 3: [red]gone.png" in text
     assert "no such file" in text and "9" in text and "6 (66.7%)" in text

@@ -15,13 +15,23 @@ COLUMNS = {"messages": "conversations", "images": "images"}
 
 def source(**more) -> ShareGPTSource:
     return ShareGPTSource(
-        **{"format": "sharegpt", "name": "sg", "role": "pool", "path": "data", "dataset": "mine", **more}
+        **{
+            "format": "sharegpt",
+            "name": "sg",
+            "role": "pool",
+            "path": "data",
+            "dataset": "mine",
+            **more,
+        }
     )
 
 
 def write(tmp_path, rows, **entry):
     entry = {"file_name": "mine.json", "formatting": "sharegpt", "columns": COLUMNS, **entry}
-    write_json(tmp_path / "data" / "dataset_info.json", {"mine": {k: v for k, v in entry.items() if v is not None}})
+    write_json(
+        tmp_path / "data" / "dataset_info.json",
+        {"mine": {k: v for k, v in entry.items() if v is not None}},
+    )
     write_json(tmp_path / "data" / "mine.json", rows)
 
 
@@ -31,9 +41,16 @@ def row(images=(), **more):
 
 def test_reads_an_entry(tmp_path, rows_of):
     save_pictures(tmp_path / "data" / "media", ["a.png", "b.png", "c.png"])
-    write(tmp_path, [row(["a.png"], kind="point"), row([]), row(["a.png", "b.png", "c.png"], turns=20)])
+    write(
+        tmp_path,
+        [row(["a.png"], kind="point"), row([]), row(["a.png", "b.png", "c.png"], turns=20)],
+    )
     samples, rejects = rows_of(source(media_dir="media"))
-    assert rejects == [] and [len(s.images) for s in samples] == [1, 0, 3] and len(samples[2].turns) == 20
+    assert (
+        rejects == []
+        and [len(s.images) for s in samples] == [1, 0, 3]
+        and len(samples[2].turns) == 20
+    )
     assert samples[0].meta["kind"] == "point"
     root = image_root(source(media_dir="media"), tmp_path / "data")
     assert check_image(samples[2].images[2], root, 10_000) is None
@@ -50,14 +67,18 @@ def test_custom_columns_tags_and_system(tmp_path, rows_of):
         {"talk": [{"who": "human", "says": "hi"}, {"who": "A", "says": "ho"}]},
     ]
     tags = {"role_tag": "who", "content_tag": "says", "user_tag": "Q", "assistant_tag": "A"}
-    write(tmp_path, rows, columns={"messages": "talk", "images": "pics", "system": "sys"}, tags=tags)
+    write(
+        tmp_path, rows, columns={"messages": "talk", "images": "pics", "system": "sys"}, tags=tags
+    )
     samples, rejects = rows_of(source())
     assert [(t.role, t.text) for t in samples[0].turns] == [
         ("system", "be brief"),
         ("user", "<image>hi"),
         ("assistant", "ho"),
     ]
-    assert [(r.row, r.reason) for r in rejects] == [(1, "unknown_role")]  # custom tags replace the standard ones
+    assert [(r.row, r.reason) for r in rejects] == [
+        (1, "unknown_role")
+    ]  # custom tags replace the standard ones
 
 
 def test_omitted_columns_are_none_and_placeholders_must_match(tmp_path, rows_of):
@@ -66,7 +87,13 @@ def test_omitted_columns_are_none_and_placeholders_must_match(tmp_path, rows_of)
     bare = row([]) | {"images": ["a.png"]}
     write(tmp_path, [bare, row(["a.png"]) | {"images": []}, row(["../x.png"]), {"no": 1}, "text"])
     reasons = [r.reason for r in rows_of(source())[1]]
-    assert reasons == ["image_count_mismatch", "image_count_mismatch", "bad_path", "unreadable_row", "unreadable_row"]
+    assert reasons == [
+        "image_count_mismatch",
+        "image_count_mismatch",
+        "bad_path",
+        "unreadable_row",
+        "unreadable_row",
+    ]
 
 
 def test_roles_that_are_not_of_a_conversation_are_rejected(tmp_path, rows_of):

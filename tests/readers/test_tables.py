@@ -35,7 +35,11 @@ def hf_source(**more) -> HFSource:
 def write(path, images, kind, rows=None, **columns):
     rows = rows or len(images)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = {"q": [f"what {n}?" for n in range(rows)], "a": [f"it {n}" for n in range(rows)], **columns}
+    table = {
+        "q": [f"what {n}?" for n in range(rows)],
+        "a": [f"it {n}" for n in range(rows)],
+        **columns,
+    }
     table = pa.table({**table, "image": pa.array(images, kind)})
     pq.write_table(table, path, row_group_size=2)
 
@@ -59,7 +63,10 @@ def test_image_columns_of_every_shape(tmp_path, rows_of, kind, nested):
     }[kind]
     type_ = {"struct": EMBEDDED, "bytes": pa.binary(), "path": pa.string()}[kind]
     if nested:
-        values, type_ = [[values[0]], [values[1], values[2], values[3]], [], None, [values[4]]], pa.list_(type_)
+        values, type_ = (
+            [[values[0]], [values[1], values[2], values[3]], [], None, [values[4]]],
+            pa.list_(type_),
+        )
         counts, seeds = [1, 3, 0, 0, 1], [0, 1, None, None, 4]
     else:
         values[2] = None
@@ -99,13 +106,23 @@ def test_struct_with_a_path_instead_of_bytes_and_bad_images(tmp_path, rows_of):
 def test_conversations_as_objects_json_text_and_captions(tmp_path, rows_of):
     turns = [{"from": "human", "value": "<image>hi"}, {"from": "gpt", "value": "yes"}]
     column = pa.array([turns, turns[:1], None])
-    write(tmp_path / "tab/a.parquet", [encoded()] * 3, pa.binary(), talk=column, cap=["a cup", "", "x"], n=[7, 8, 9])
+    write(
+        tmp_path / "tab/a.parquet",
+        [encoded()] * 3,
+        pa.binary(),
+        talk=column,
+        cap=["a cup", "", "x"],
+        n=[7, 8, 9],
+    )
     samples, rejects = rows_of(parquet_source(conversations="talk", own_id="n", meta=("cap",)))
     assert [t.text for t in samples[0].turns] == ["<image>hi", "yes"]
     assert samples[0].own_id == "7" and samples[0].meta == {"cap": "a cup"}
     assert [(r.row, r.reason) for r in rejects] == [(1, "no_answer"), (2, "unreadable_row")]
     samples, rejects = rows_of(parquet_source(text="cap"))
-    assert [(t.role, t.text) for t in samples[0].turns] == [("user", "<image>"), ("assistant", "a cup")]
+    assert [(t.role, t.text) for t in samples[0].turns] == [
+        ("user", "<image>"),
+        ("assistant", "a cup"),
+    ]
     assert [r.reason for r in rejects] == ["empty_text"]
 
 
@@ -135,13 +152,19 @@ def hf_rows(n: int) -> datasets.Dataset:
             "pair": datasets.List(datasets.Image()),
             "q": datasets.Value("string"),
             "a": datasets.Value("string"),
-            "talk": {"from": datasets.List(datasets.Value("string")), "value": datasets.List(datasets.Value("string"))},
+            "talk": {
+                "from": datasets.List(datasets.Value("string")),
+                "value": datasets.List(datasets.Value("string")),
+            },
         }
     )
     rows = [
         {
             "image": {"bytes": encoded(picture(i)), "path": None},
-            "pair": [{"bytes": encoded(picture(i)), "path": None}, {"bytes": encoded(picture(i + 1)), "path": None}],
+            "pair": [
+                {"bytes": encoded(picture(i)), "path": None},
+                {"bytes": encoded(picture(i + 1)), "path": None},
+            ],
             "q": f"what {i}?",
             "a": f"it {i}",
             "talk": {"from": ["human", "gpt"], "value": ["<image><image>hm", "ok"]},
@@ -217,7 +240,9 @@ def test_stream_rejects_as_it_goes_by(tmp_path, rows_of):
     samples, rejects = rows_of(hf_source(streaming=True))
     assert [(s.row, len(s.images)) for s in samples] == [(0, 1), (2, 0)]
     assert [(r.row, r.reason) for r in rejects] == [(1, "undecodable_image"), (3, "missing_image")]
-    found = [images for _, images in iter_stream_images(hf_source(streaming=True), tmp_path / "tab")]
+    found = [
+        images for _, images in iter_stream_images(hf_source(streaming=True), tmp_path / "tab")
+    ]
     assert isinstance(found[1][0], ImageProblem) and found[2] == [] and found[0][0].mode == "RGB"
     assert len(rows_of(hf_source(streaming=True, max_pixels=10))[1]) == 3
     with pytest.raises(EmtError, match="no column 'nope'"):

@@ -92,7 +92,9 @@ def test_the_cache_is_bounded_and_keeps_what_was_asked_for_last(tmp_path, monkey
 
 def test_a_stream_shows_what_embedding_stored(tmp_path):
     table = Table(tmp_path / "embed" / "data" / "thumbs.lance")
-    table.append(pa.table({"row": pa.array([4, 9], pa.int64()), "webp": pa.array([b"four", b"nine"])}))
+    table.append(
+        pa.table({"row": pa.array([4, 9], pa.int64()), "webp": pa.array([b"four", b"nine"])})
+    )
     embed = Artifact(tmp_path / "embed")
     assert stored_thumbnail(embed, 9) == b"nine" and stored_thumbnail(embed, 5) is None
     space = Workspace.open(tmp_path / "ws", create=True)

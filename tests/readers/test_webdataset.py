@@ -24,7 +24,10 @@ def members(first: int, count: int) -> list[tuple[str, bytes]]:
     found = []
     for n in range(first, first + count):
         facts = {"conversations": TALK, "style": "plain", "id": n}
-        found += [(f"{n:05d}.png", encoded(picture(n))), (f"{n:05d}.json", json.dumps(facts).encode())]
+        found += [
+            (f"{n:05d}.png", encoded(picture(n))),
+            (f"{n:05d}.json", json.dumps(facts).encode()),
+        ]
     return found
 
 
@@ -50,7 +53,9 @@ def test_keys_captions_and_several_images(tmp_path, rows_of):
     samples, rejects = rows_of(source("one.tar"))
     assert [s.own_id for s in samples] == ["set/a", "set/b", "c", "d"]
     assert [t.text for t in samples[0].turns] == ["<image>", "a red cup"]
-    assert [r.member for r in samples[1].images] == [f"set/b.{n}.png" for n in range(11)]  # 2 before 10
+    assert [r.member for r in samples[1].images] == [
+        f"set/b.{n}.png" for n in range(11)
+    ]  # 2 before 10
     assert samples[2].meta == {"width": 24} and samples[3].text_only
     assert [(r.own_id, r.reason) for r in rejects] == [(k, "unreadable_row") for k in "efg"]
     for n, ref in enumerate(samples[1].images):
@@ -62,12 +67,16 @@ def test_keys_captions_and_several_images(tmp_path, rows_of):
 def test_members_are_found_by_offset_in_every_tar_dialect(tmp_path, rows_of, format):
     long = "deep/" * 18 + "ü" * 20 if format != tarfile.USTAR_FORMAT else "deep/a"
     facts = json.dumps({"conversations": TALK}).encode()
-    write_tar(tmp_path / "x.tar", [(f"{long}.png", encoded(picture(3))), (f"{long}.json", facts)], format)
+    write_tar(
+        tmp_path / "x.tar", [(f"{long}.png", encoded(picture(3))), (f"{long}.json", facts)], format
+    )
     (sample,), _ = rows_of(source("x.tar"))
     assert open_image(sample.images[0], tmp_path, 10_000).tobytes() == picture(3).tobytes()
 
 
-@pytest.mark.parametrize("path", ["shards", "shards/pool-{000..002}.tar", "shards/pool-{000,001,002}.tar"])
+@pytest.mark.parametrize(
+    "path", ["shards", "shards/pool-{000..002}.tar", "shards/pool-{000,001,002}.tar"]
+)
 def test_shards_follow_one_another(tmp_path, rows_of, path):
     for shard in range(3):
         write_tar(tmp_path / "shards" / f"pool-{shard:03d}.tar", members(shard * 4, 4))
@@ -107,7 +116,10 @@ def test_a_reference_into_a_changed_archive_is_a_reject(tmp_path, rows_of):
     ref = samples[1].images[0]
     write_tar(tmp_path / "a.tar", [("other.txt", b"x" * 4000), *members(0, 2)])
     assert check_image(ref, tmp_path, 10_000)[0] in ("missing_image", "undecodable_image")
-    assert check_image(ImageRef(kind="tar", path="gone.tar", member="x", index=512), tmp_path, 10)[0] == "missing_image"
+    assert (
+        check_image(ImageRef(kind="tar", path="gone.tar", member="x", index=512), tmp_path, 10)[0]
+        == "missing_image"
+    )
 
 
 def test_braces():

@@ -40,7 +40,9 @@ class ImageChecker:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def checked(self, rows: Iterable[Sample | Reject], root: Path, max_pixels: int) -> Iterator[list[Sample | Reject]]:
+    def checked(
+        self, rows: Iterable[Sample | Reject], root: Path, max_pixels: int
+    ) -> Iterator[list[Sample | Reject]]:
         """The rows in order, in lists of at most BATCH_ROWS; a sample with a bad image has become a Reject."""
         waiting: deque[tuple[list[Sample | Reject], Future[list[Problem]]]] = deque()
         stream = iter(rows)
@@ -63,11 +65,15 @@ class ImageChecker:
                 "`if __name__ == '__main__':`; run again: finished rows are kept",
             ) from error
 
-    def _submit(self, batch: Sequence[Sample | Reject], root: Path, max_pixels: int) -> Future[list[Problem]]:
+    def _submit(
+        self, batch: Sequence[Sample | Reject], root: Path, max_pixels: int
+    ) -> Future[list[Problem]]:
         if self._pool is None:
             # spawn: this process has threads (Lance, the meter), and a forked child would inherit their locks
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=live_and_die_with_parent)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=live_and_die_with_parent
+            )
         return self._pool.submit(check_batch, _refs(batch), root, max_pixels)
 
 
@@ -92,12 +98,17 @@ def _refs(batch: Sequence[Sample | Reject]) -> list[tuple[ImageRef, ...]]:
     return [row.images if isinstance(row, Sample) else () for row in batch]
 
 
-def _settled(batch: Sequence[Sample | Reject], problems: Future[list[Problem]]) -> list[Sample | Reject]:
+def _settled(
+    batch: Sequence[Sample | Reject], problems: Future[list[Problem]]
+) -> list[Sample | Reject]:
     return _judged(batch, problems.result())
 
 
 def _judged(batch: Sequence[Sample | Reject], problems: Sequence[Problem]) -> list[Sample | Reject]:
-    return [_reject(row, problem) if problem else row for row, problem in zip(batch, problems, strict=True)]
+    return [
+        _reject(row, problem) if problem else row
+        for row, problem in zip(batch, problems, strict=True)
+    ]
 
 
 def _reject(row: Sample | Reject, problem: tuple[str, str]) -> Reject:

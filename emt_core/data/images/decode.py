@@ -56,10 +56,16 @@ def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0)
             return decode_image(file, max_pixels, at_least=at_least)
 
 
-def open_images(refs: Sequence[ImageRef], root: Path, max_pixels: int) -> list[Image.Image | ImageProblem]:
+def open_images(
+    refs: Sequence[ImageRef], root: Path, max_pixels: int
+) -> list[Image.Image | ImageProblem]:
     """One result per reference, in the given order; files, archives and videos are each gone through once, in order."""
-    found: list[Image.Image | ImageProblem] = [ImageProblem("missing_image", "not read")] * len(refs)
-    for at in sorted(range(len(refs)), key=lambda i: (refs[i].kind, refs[i].path, refs[i].time, refs[i].index)):
+    found: list[Image.Image | ImageProblem] = [ImageProblem("missing_image", "not read")] * len(
+        refs
+    )
+    for at in sorted(
+        range(len(refs)), key=lambda i: (refs[i].kind, refs[i].path, refs[i].time, refs[i].index)
+    ):
         try:
             found[at] = open_image(refs[at], root, max_pixels)
         except ImageProblem as problem:
@@ -137,7 +143,11 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        text = "no image format that is read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        text = (
+            "no image format that is read"
+            if isinstance(error, Image.UnidentifiedImageError)
+            else str(error)
+        )
         raise ImageProblem("undecodable_image", f"{type(error).__name__}: {text}"[:300]) from error
     width, height = image.size
     if width * height > max_pixels:
@@ -202,7 +212,9 @@ def _video(ref: ImageRef, root: Path) -> Any:
 def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
     """The encoded image as a file."""
     if ref.kind == "stream":
-        raise ImageProblem("missing_image", "a stream has no random access: read it with iter_stream_images")
+        raise ImageProblem(
+            "missing_image", "a stream has no random access: read it with iter_stream_images"
+        )
     path = _path(ref, root)
     if ref.kind == "file":
         file_facts(path)

@@ -165,7 +165,9 @@ class ParquetHandle:
 
     def cell(self, column: str, row: int) -> Any:
         if not 0 <= row < self.starts[-1]:
-            raise ImageProblem("missing_image", f"row {row} is beyond the file's {self.starts[-1]} rows")
+            raise ImageProblem(
+                "missing_image", f"row {row} is beyond the file's {self.starts[-1]} rows"
+            )
         group = bisect.bisect_right(self.starts, row) - 1
         if self.held != (group, column):
             self.column, self.held = None, None  # let the old one go before the new one is read
@@ -187,7 +189,9 @@ class ArrowHandle:
 
     def cell(self, column: str, row: int) -> Any:
         if not 0 <= row < self.table.num_rows:
-            raise ImageProblem("missing_image", f"row {row} is beyond the shard's {self.table.num_rows} rows")
+            raise ImageProblem(
+                "missing_image", f"row {row} is beyond the shard's {self.table.num_rows} rows"
+            )
         if column not in self.table.column_names:
             raise ImageProblem("missing_image", f"there is no column {column!r}")
         return self.table.column(column)[row].as_py()

@@ -30,7 +30,9 @@ class Video:
             self.container.close()
             raise ImageProblem("undecodable_image", "no video stream")
         self.stream = self.container.streams.video[0]
-        self.stream.codec_context.thread_count = 1  # decoding is spread over processes, one video each
+        self.stream.codec_context.thread_count = (
+            1  # decoding is spread over processes, one video each
+        )
         self.frame_s = float(1 / self.stream.average_rate) if self.stream.average_rate else 1 / 30
         self.time_base = float(self.stream.time_base or 1 / 90_000)
         self._frames: Any = None
@@ -54,10 +56,14 @@ class Video:
     def check(self, time: float, max_pixels: int) -> None:
         """By header only. Raises ImageProblem."""
         if self.pixels > max_pixels:
-            raise ImageProblem("pixel_bomb", f"{self.pixels:,} pixels a frame, at most {max_pixels:,}")
+            raise ImageProblem(
+                "pixel_bomb", f"{self.pixels:,} pixels a frame, at most {max_pixels:,}"
+            )
         end = self.seconds
         if time < 0 or (end is not None and time > end + self.frame_s):
-            raise ImageProblem("missing_image", f"the video ends at {end:.3f} s, before {time:.3f} s")
+            raise ImageProblem(
+                "missing_image", f"the video ends at {end:.3f} s, before {time:.3f} s"
+            )
 
     def image_at(self, time: float, max_pixels: int) -> Image.Image:
         """The RGB frame that shows at `time` (seconds; half a frame of tolerance). Raises ImageProblem."""
@@ -79,7 +85,9 @@ class Video:
         if last is not None and wanted <= last.time < time + 0.5 * self.frame_s:
             return last
         if last is None or last.time >= wanted or self._keyframe_between(last.time, time):
-            self.container.seek(max(int(time / self.time_base), 0), stream=self.stream, backward=True)
+            self.container.seek(
+                max(int(time / self.time_base), 0), stream=self.stream, backward=True
+            )
             self._frames = self.container.decode(self.stream)
             self._last = None
         for frame in self._frames:
@@ -93,7 +101,11 @@ class Video:
     def _keyframe_between(self, start: float, stop: float) -> bool:
         """Whether a seek to `stop` skips frames that reading on from `start` would decode in vain."""
         entries = self.stream.index_entries
-        at = entries.search_timestamp(int(stop / self.time_base), backward=True) if len(entries) else -1
+        at = (
+            entries.search_timestamp(int(stop / self.time_base), backward=True)
+            if len(entries)
+            else -1
+        )
         if at < 0:
             return stop - start > 2.0  # no index: guess a keyframe every two seconds
         return entries[at].timestamp * self.time_base > start + 0.5 * self.frame_s

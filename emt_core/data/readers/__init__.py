@@ -43,7 +43,11 @@ def locate(source: SourceConfig, base: Path) -> Path:
         return module.locate(source, base)
     data = base / Path(source.path).expanduser()
     if not data.exists():
-        raise EmtError(f"source {source.name!r}: there is no such file or folder", where=data, remedy="check `path`")
+        raise EmtError(
+            f"source {source.name!r}: there is no such file or folder",
+            where=data,
+            remedy="check `path`",
+        )
     return data
 
 

@@ -10,7 +10,13 @@ import pyarrow as pa
 from pyarrow import compute
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
-from emt_core.data.readers.conversation import RowProblem, build_sample, parse_turns, qa_turns, reject
+from emt_core.data.readers.conversation import (
+    RowProblem,
+    build_sample,
+    parse_turns,
+    qa_turns,
+    reject,
+)
 from emt_core.data.sample import ImageRef, RefKind, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource, ParquetSource
@@ -24,7 +30,14 @@ ImageCell: TypeAlias = tuple[int, str | None]
 
 def wanted_columns(source: TableSource, present: Sequence[str], where: object) -> list[str]:
     """The text columns to read. Raises EmtError where the table lacks one that the source names."""
-    named = [source.conversations, source.question, source.answer, source.text, source.own_id, *source.meta]
+    named = [
+        source.conversations,
+        source.question,
+        source.answer,
+        source.text,
+        source.own_id,
+        *source.meta,
+    ]
     if not (source.conversations or source.question or source.text):
         found = next((name for name in DEFAULT_CONVERSATIONS if name in present), None)
         if found is None:
@@ -63,7 +76,13 @@ def read_batch(
 
 
 def read_row(
-    source: TableSource, record: Mapping[str, Any], cells: Sequence[ImageCell], ref: ImageRef, *, row: int, root: Path
+    source: TableSource,
+    record: Mapping[str, Any],
+    cells: Sequence[ImageCell],
+    ref: ImageRef,
+    *,
+    row: int,
+    root: Path,
 ) -> Sample | Reject:
     """One row; ref: the place of an image that lies in the row itself."""
     own_id = record.get(source.own_id) if source.own_id else None
@@ -98,7 +117,9 @@ def _turns(source: TableSource, record: Mapping[str, Any]) -> tuple:
 def _image_ref(cell: ImageCell, ref: ImageRef, root: Path) -> ImageRef:
     position, path = cell
     if path is None:
-        return ImageRef(kind=ref.kind, path=ref.path, member=ref.member, index=ref.index, position=position)
+        return ImageRef(
+            kind=ref.kind, path=ref.path, member=ref.member, index=ref.index, position=position
+        )
     try:
         return ImageRef(kind="file", path=relative_path(path, root))
     except PathLeavesRoot as error:
@@ -112,11 +133,15 @@ def holds_paths(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
@@ -142,14 +167,23 @@ def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]
     kind = column.type
     if pa.types.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
-        paths = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
+        paths = (
+            pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
+        )
         if "bytes" in names:
             embedded = pc.struct_field(column, "bytes").is_valid().to_pylist()
         elif "path" in names:
             return [(there, None) for there in column.is_valid().to_pylist()]
         else:
-            raise EmtError(f"the image column is a struct of {names}", where=where, remedy="it needs bytes or path")
-        return [(here or bool(path), None if here else path) for here, path in zip(embedded, paths, strict=True)]
+            raise EmtError(
+                f"the image column is a struct of {names}",
+                where=where,
+                remedy="it needs bytes or path",
+            )
+        return [
+            (here or bool(path), None if here else path)
+            for here, path in zip(embedded, paths, strict=True)
+        ]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [(there, None) for there in column.is_valid().to_pylist()]
     if _is_text(kind):
@@ -157,5 +191,7 @@ def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]
     if pa.types.is_null(kind):
         return [(False, None)] * len(column)
     raise EmtError(
-        f"the image column has type {kind}", where=where, remedy="it must be bytes, a path, or {bytes, path}"
+        f"the image column has type {kind}",
+        where=where,
+        remedy="it must be bytes, a path, or {bytes, path}",
     )

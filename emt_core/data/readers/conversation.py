@@ -53,16 +53,22 @@ def parse_turns(
         try:
             raw = json.loads(raw)
         except ValueError as error:
-            raise RowProblem("unreadable_row", f"the conversation is text, but not JSON: {error}") from error
+            raise RowProblem(
+                "unreadable_row", f"the conversation is text, but not JSON: {error}"
+            ) from error
     if not isinstance(raw, list | tuple) or not raw:
         raise RowProblem("unreadable_row", f"no list of turns, but {_shown(raw)}")
     turns = []
     for number, item in enumerate(raw):
         if not isinstance(item, Mapping):
-            raise RowProblem("unreadable_row", f"turn {number} is not an object, but {_shown(item)}")
+            raise RowProblem(
+                "unreadable_row", f"turn {number} is not an object, but {_shown(item)}"
+            )
         role = next((item[tag] for tag in role_tags if item.get(tag) is not None), None)
         content = next((item[tag] for tag in content_tags if item.get(tag) is not None), None)
-        speaker = speakers.get(role) or speakers.get(role.lower()) if isinstance(role, str) else None
+        speaker = (
+            speakers.get(role) or speakers.get(role.lower()) if isinstance(role, str) else None
+        )
         if speaker is None:
             raise RowProblem("unknown_role", f"turn {number} is spoken by {_shown(role)}")
         turns.append(Turn(role=speaker, text=_text_of(content, number)))
@@ -84,7 +90,8 @@ def _text_of(content: Any, number: int) -> str:
             parts.append(encodable(part["text"]))
         else:
             raise RowProblem(
-                "unreadable_row", f"turn {number} has a part that is neither text nor image: {_shown(part)}"
+                "unreadable_row",
+                f"turn {number} has a part that is neither text nor image: {_shown(part)}",
             )
     return "\n".join(parts)
 
@@ -104,7 +111,9 @@ def placeholders(turns: Sequence[Turn]) -> int:
     return sum(turn.text.count(PLACEHOLDER) for turn in turns)
 
 
-def settle_turns(turns: tuple[Turn, ...], *, images: int, role: Role, missing: Missing) -> tuple[Turn, ...]:
+def settle_turns(
+    turns: tuple[Turn, ...], *, images: int, role: Role, missing: Missing
+) -> tuple[Turn, ...]:
     """Check a conversation and settle its placeholders.
 
     missing: what to do with a row that has images but no placeholder at all: `lead` puts them in front of the first
@@ -117,7 +126,9 @@ def settle_turns(turns: tuple[Turn, ...], *, images: int, role: Role, missing: M
     for number, turn in enumerate(spoken):
         wanted = "user" if number % 2 == 0 else "assistant"
         if turn.role != wanted:
-            raise RowProblem("bad_turn_order", f"turn {number} is the {turn.role}'s and should be the {wanted}'s")
+            raise RowProblem(
+                "bad_turn_order", f"turn {number} is the {turn.role}'s and should be the {wanted}'s"
+            )
     if not any(turn.text.replace(PLACEHOLDER, "").strip() for turn in spoken):
         raise RowProblem("empty_text", "no turn carries any text")
     if role == "pool":
@@ -176,13 +187,19 @@ def build_sample(
 
 def reject(source: str, row: int, problem: RowProblem, own_id: Any = None) -> Reject:
     return Reject(
-        source=source, row=row, reason=problem.reason, detail=encodable(problem.detail), own_id=plain_id(own_id)
+        source=source,
+        row=row,
+        reason=problem.reason,
+        detail=encodable(problem.detail),
+        own_id=plain_id(own_id),
     )
 
 
 def plain_id(value: Any) -> str:
     """An id as text, exactly as the file writes it."""
-    return encodable(value) if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return (
+        encodable(value) if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    )
 
 
 def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +215,13 @@ def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
                 return found
             plain = isinstance(item, bool | int) or (isinstance(item, float) and item - item == 0)
             if plain or (isinstance(item, str) and len(item) <= MAX_META_CHARS):
-                label = str(name) if inner is None else str(inner) if name == "meta" else f"{name}.{inner}"
+                label = (
+                    str(name)
+                    if inner is None
+                    else str(inner)
+                    if name == "meta"
+                    else f"{name}.{inner}"
+                )
                 found[encodable(label)] = encodable(item) if isinstance(item, str) else item
     return found
 

@@ -33,7 +33,9 @@ def locate(source: HFSource, base: Path) -> Path:
     if data.exists():
         return data
     if not HUB_NAME.fullmatch(source.path):
-        raise EmtError(f"source {source.name!r}: there is no such folder", where=data, remedy="check `path`")
+        raise EmtError(
+            f"source {source.name!r}: there is no such folder", where=data, remedy="check `path`"
+        )
     return Path(source.path)
 
 
@@ -62,7 +64,9 @@ def files(source: HFSource, data: Path) -> FileSet:
     if source.streaming:
         return FileSet(base=data, bulk=tuple(hf_stream.local_files(source, data)[1]))
     folder = _split_folder(source, data)
-    index = tuple(folder / name for name in ("state.json", "dataset_info.json") if (folder / name).is_file())
+    index = tuple(
+        folder / name for name in ("state.json", "dataset_info.json") if (folder / name).is_file()
+    )
     return FileSet(base=folder, index=index, bulk=tuple(shards(source, data)))
 
 
@@ -83,7 +87,9 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
         name, at = os.path.relpath(path, root).replace(os.sep, "/"), 0
         for batch in table.to_batches(max_chunksize=1024):
             images = batch.column(source.images) if source.images else None
-            yield from read_batch(source, batch.select(texts), images, row=row, place=("arrow", name, at), root=root)
+            yield from read_batch(
+                source, batch.select(texts), images, row=row, place=("arrow", name, at), root=root
+            )
             row, at = row + batch.num_rows, at + batch.num_rows
 
 
@@ -96,7 +102,9 @@ def shards(source: HFSource, data: Path) -> list[Path]:
     try:
         found = [inside(folder, entry["filename"]) for entry in state["_data_files"]]
     except (KeyError, TypeError, PathLeavesRoot) as error:
-        raise EmtError("state.json does not list the data files", where=folder / "state.json") from error
+        raise EmtError(
+            "state.json does not list the data files", where=folder / "state.json"
+        ) from error
     for path in found:
         if not path.is_file():
             raise EmtError("an arrow shard is missing", where=path, remedy="save_to_disk again")
@@ -110,7 +118,11 @@ def _split_folder(source: HFSource, data: Path) -> Path:
         splits = read_json(data / "dataset_dict.json").get("splits", [])
         if source.split in splits and (data / source.split / "state.json").is_file():
             return data / source.split
-        raise EmtError(f"there is no split {source.split!r}", where=data, remedy=f"its splits are: {', '.join(splits)}")
+        raise EmtError(
+            f"there is no split {source.split!r}",
+            where=data,
+            remedy=f"its splits are: {', '.join(splits)}",
+        )
     raise EmtError(
         "the folder was not written by save_to_disk",
         where=data,
@@ -120,7 +132,11 @@ def _split_folder(source: HFSource, data: Path) -> Path:
 
 def _plain_split(source: HFSource) -> str:
     if not re.fullmatch(r"[\w.-]+", source.split):
-        raise EmtError(f"split {source.split!r} is a slice", where=source.path, remedy="name the split; use `limit`")
+        raise EmtError(
+            f"split {source.split!r} is a slice",
+            where=source.path,
+            remedy="name the split; use `limit`",
+        )
     return source.split
 
 
@@ -143,5 +159,7 @@ def _table(path: Path) -> Any:
         return open_arrow(path)
     except ImageProblem as problem:
         raise EmtError(
-            f"an arrow shard cannot be read: {problem.detail}", where=path, remedy="it may be cut off: save it again"
+            f"an arrow shard cannot be read: {problem.detail}",
+            where=path,
+            remedy="it may be cut off: save it again",
         ) from problem

@@ -49,13 +49,17 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
             )
             for content in cells:
                 problem = (
-                    check_bytes(content, source.max_pixels) if content else ("missing_image", "no bytes in the row")
+                    check_bytes(content, source.max_pixels)
+                    if content
+                    else ("missing_image", "no bytes in the row")
                 )
                 if problem and isinstance(found, Sample):
                     raise RowProblem(*problem)
             yield found
         except RowProblem as problem:
-            yield reject(source.name, row, problem, record.get(source.own_id) if source.own_id else None)
+            yield reject(
+                source.name, row, problem, record.get(source.own_id) if source.own_id else None
+            )
 
 
 def stream_cells(source: HFSource, data: Path) -> Iterator[tuple[int, list[bytes | None]]]:
@@ -75,7 +79,10 @@ def _cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
         if item is None or (isinstance(item, Mapping) and content is None and not item.get("path")):
             continue
         if content is not None and not isinstance(content, bytes):
-            raise RowProblem("missing_image", f"the stream's rows hold no image bytes, but {type(content).__name__}")
+            raise RowProblem(
+                "missing_image",
+                f"the stream's rows hold no image bytes, but {type(content).__name__}",
+            )
         found.append(content)
     return found
 
@@ -87,17 +94,25 @@ def _rows(source: HFSource, data: Path) -> Iterator[dict[str, Any]]:
         if data.is_dir():
             builder, paths = local_files(source, data)
             names = [str(path) for path in paths]
-            stream: Any = datasets.load_dataset(builder, data_files=names, split="train", streaming=True)
+            stream: Any = datasets.load_dataset(
+                builder, data_files=names, split="train", streaming=True
+            )
         else:
             stream = datasets.load_dataset(
-                source.path, source.subset, split=source.split, revision=source.revision, streaming=True
+                source.path,
+                source.subset,
+                split=source.split,
+                revision=source.revision,
+                streaming=True,
             )
         if stream.features is not None:
             stream = stream.decode(False)
         yield from stream
     except EmtError:
         raise
-    except Exception as error:  # the client raises dozens of types: unreachable, gated, misspelt, cut off
+    except (
+        Exception
+    ) as error:  # the client raises dozens of types: unreachable, gated, misspelt, cut off
         raise EmtError(
             f"the stream of {source.path!r} breaks off: {type(error).__name__}: {str(error)[:300]}",
             remedy="check name, subset, split, columns and network",
@@ -129,7 +144,9 @@ def hub_commit(source: HFSource) -> str:
         ) from error
 
 
-def iter_stream_images(source: HFSource, root: Path) -> Iterator[tuple[int, list[Image.Image | ImageProblem]]]:
+def iter_stream_images(
+    source: HFSource, root: Path
+) -> Iterator[tuple[int, list[Image.Image | ImageProblem]]]:
     """(row, images of the row) of a stream source, in row order, rejected rows included: match them by `Sample.row`."""
 
     for row, cells in stream_cells(source, root):

@@ -30,7 +30,9 @@ def stream_rows(path: Path) -> Iterator[Any]:
         file = path.open("rb")
     except OSError as error:
         raise EmtError(
-            f"the data file cannot be opened ({error.strerror})", where=path, remedy="check the source's path"
+            f"the data file cannot be opened ({error.strerror})",
+            where=path,
+            remedy="check the source's path",
         ) from error
     with file:
         if file.read(3) != b"\xef\xbb\xbf":  # a byte order mark is legal to skip
@@ -48,7 +50,9 @@ def stream_rows(path: Path) -> Iterator[Any]:
             raise EmtError("the data file is empty", where=path)
         else:
             raise EmtError(
-                "the file is neither a JSON array nor JSON lines", where=path, remedy="it starts with [ or {"
+                "the file is neither a JSON array nor JSON lines",
+                where=path,
+                remedy="it starts with [ or {",
             )
 
 
@@ -67,7 +71,9 @@ def _array(file: BinaryIO, path: Path) -> Iterator[Any]:
             raise EmtError(
                 f"the JSON array {problem} in row {count} ({' '.join(str(error).split())[:160]})",
                 where=f"{path}, before byte {file.tell():,}",
-                remedy=f"mend the file, or read what comes before with `limit: {count}`" if count else "mend the file",
+                remedy=f"mend the file, or read what comes before with `limit: {count}`"
+                if count
+                else "mend the file",
             ) from error
         yield row
         count += 1
@@ -79,13 +85,17 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[Any]:
         number += 1
         if len(line) == MAX_LINE_BYTES:
             raise EmtError(
-                f"line {number} is longer than {MAX_LINE_BYTES >> 20} MB", where=path, remedy="is this one JSON object?"
+                f"line {number} is longer than {MAX_LINE_BYTES >> 20} MB",
+                where=path,
+                remedy="is this one JSON object?",
             )
         if line.isspace():
             continue
         try:
             yield json.loads(line.decode())
         except UnicodeDecodeError as error:
-            yield BrokenLine(f"line {number} is not UTF-8: {error.reason} at byte {error.start} of the line")
+            yield BrokenLine(
+                f"line {number} is not UTF-8: {error.reason} at byte {error.start} of the line"
+            )
         except (ValueError, RecursionError) as error:
             yield BrokenLine(f"line {number} is not JSON: {error}")

@@ -40,7 +40,9 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     bulk: dict[str, None] = {}
     for episode in _limited(source, meta):
         bulk[episode.data] = None
-        if episode.video and (data / episode.video).is_file():  # a missing video becomes counted rejects
+        if (
+            episode.video and (data / episode.video).is_file()
+        ):  # a missing video becomes counted rejects
             bulk[episode.video] = None
     return FileSet(
         base=data,
@@ -50,7 +52,10 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
 
 
 def count(source: LeRobotSource, data: Path) -> int | None:
-    return sum(min(source.frames_per_episode, episode.length) for episode in _limited(source, load_meta(data)))
+    return sum(
+        min(source.frames_per_episode, episode.length)
+        for episode in _limited(source, load_meta(data))
+    )
 
 
 def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
@@ -85,12 +90,20 @@ def evenly_spaced(length: int, wanted: int) -> np.ndarray:
 
 
 def _sample(
-    source: LeRobotSource, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int, row: int
+    source: LeRobotSource,
+    meta: LeRobotMeta,
+    episode: Episode,
+    facts: EpisodeFacts,
+    frame: int,
+    row: int,
 ) -> Sample:
     task = int(facts.task_index[frame])
     text = encodable(meta.tasks.get(task, "")).strip()
     if not text:
-        raise RowProblem("empty_text", f"episode {episode.index}: task {task} has no instruction in the task table")
+        raise RowProblem(
+            "empty_text",
+            f"episode {episode.index}: task {task} has no instruction in the task table",
+        )
     return build_sample(
         source=source.name,
         row=row,
@@ -104,11 +117,17 @@ def _sample(
     )
 
 
-def _ref(camera: str, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int) -> ImageRef:
+def _ref(
+    camera: str, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int
+) -> ImageRef:
     if not episode.video:
-        return ImageRef(kind="parquet", path=episode.data, member=camera, index=facts.first_row + frame)
+        return ImageRef(
+            kind="parquet", path=episode.data, member=camera, index=facts.first_row + frame
+        )
     time = episode.start + float(facts.timestamp[frame])
-    return ImageRef(kind="video", path=episode.video, member=camera, index=round(time * meta.fps), time=time)
+    return ImageRef(
+        kind="video", path=episode.video, member=camera, index=round(time * meta.fps), time=time
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +144,20 @@ def _facts(root: Path, meta: LeRobotMeta, episode: Episode) -> EpisodeFacts:
     first, length = _rows_of(path, episode)
     columns = _narrow_columns(path, path.stat().st_mtime_ns)
     part = slice(first, first + length)
-    return EpisodeFacts(first_row=first, timestamp=columns["timestamp"][part], task_index=columns["task_index"][part])
+    return EpisodeFacts(
+        first_row=first,
+        timestamp=columns["timestamp"][part],
+        task_index=columns["task_index"][part],
+    )
 
 
 def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
     """(first row in the data file, number of rows) of an episode. Raises EmtError where they are not as promised."""
     if not path.is_file():
         raise EmtError(f"the data file of episode {episode.index} is missing", where=path)
-    rows = np.flatnonzero(_narrow_columns(path, path.stat().st_mtime_ns)["episode_index"] == episode.index)
+    rows = np.flatnonzero(
+        _narrow_columns(path, path.stat().st_mtime_ns)["episode_index"] == episode.index
+    )
     if len(rows) != episode.length or (len(rows) and rows[-1] - rows[0] + 1 != len(rows)):
         raise EmtError(
             f"episode {episode.index} has {len(rows)} rows in its data file and {episode.length} in the episodes table",
@@ -192,5 +217,7 @@ def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:
     meta, found = find_episode(source, root, episode)
     path = root / found.data
     first, length = _rows_of(path, found)
-    columns: list[Any] = [name for name in parquet.read_schema(path).names if name not in meta.cameras]
+    columns: list[Any] = [
+        name for name in parquet.read_schema(path).names if name not in meta.cameras
+    ]
     return read_columns(path, columns).slice(first, length)

@@ -84,13 +84,19 @@ class LeRobotMeta:
     @property
     def cameras(self) -> dict[str, str]:
         """Name -> `video` or `image`."""
-        found = {name: f.get("dtype") for name, f in self.info["features"].items() if isinstance(f, dict)}
+        found = {
+            name: f.get("dtype") for name, f in self.info["features"].items() if isinstance(f, dict)
+        }
         return {name: dtype for name, dtype in found.items() if dtype in ("video", "image")}
 
     def storage(self, camera: str) -> str:
         if camera not in self.cameras:
             known = ", ".join(self.cameras) or "none"
-            raise EmtError(f"there is no camera {camera!r}", where=self.root, remedy=f"its cameras are: {known}")
+            raise EmtError(
+                f"there is no camera {camera!r}",
+                where=self.root,
+                remedy=f"its cameras are: {known}",
+            )
         return self.cameras[camera]
 
     @cached_property
@@ -103,7 +109,11 @@ class LeRobotMeta:
         table = _parquet(path)
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
         if not names or "task_index" not in table.column_names:
-            raise EmtError(f"tasks.parquet has columns {table.column_names}", where=path, remedy="task, task_index")
+            raise EmtError(
+                f"tasks.parquet has columns {table.column_names}",
+                where=path,
+                remedy="task, task_index",
+            )
         indices, texts = table.column("task_index").to_pylist(), table.column(names[0]).to_pylist()
         return {int(index): str(text) for index, text in zip(indices, texts, strict=True)}
 
@@ -112,7 +122,9 @@ class LeRobotMeta:
             return [self.root / "meta" / "episodes.jsonl"]
         found = sorted((self.root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
         if not found:
-            raise EmtError("the folder has no episodes table", where=self.root / "meta" / "episodes")
+            raise EmtError(
+                "the folder has no episodes table", where=self.root / "meta" / "episodes"
+            )
         return found
 
     def episodes(self, camera: str | None) -> Iterator[Episode]:
@@ -125,7 +137,9 @@ class LeRobotMeta:
                 try:
                     yield self._episode(row, paths, videos if video else "", camera or "")
                 except (KeyError, TypeError, ValueError, IndexError) as error:
-                    raise EmtError(f"an episode's row is incomplete: {error!r}", where=path) from error
+                    raise EmtError(
+                        f"an episode's row is incomplete: {error!r}", where=path
+                    ) from error
 
     def _episode_rows(self, path: Path, video_camera: str | None) -> Iterator[dict[str, Any]]:
         if self.major == 2:
@@ -133,28 +147,40 @@ class LeRobotMeta:
             return
         wanted = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
         if video_camera is not None:
-            wanted += [f"videos/{video_camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+            wanted += [
+                f"videos/{video_camera}/{name}"
+                for name in ("chunk_index", "file_index", "from_timestamp")
+            ]
         yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
     def _episode(self, row: dict[str, Any], data: str, video: str, camera: str) -> Episode:
         index = int(row["episode_index"])
         start = 0.0
         if self.major == 2:
-            numbers = {"episode_chunk": index // int(self.info.get("chunks_size", 1000)), "episode_index": index}
+            numbers = {
+                "episode_chunk": index // int(self.info.get("chunks_size", 1000)),
+                "episode_index": index,
+            }
             data_path = data.format(**numbers)
             video_path = video.format(**numbers, video_key=camera)
         else:
-            data_path = data.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            data_path = data.format(
+                chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
+            )
             video_path = ""
             if video:
-                place = {name: row[f"videos/{camera}/{name}"] for name in ("chunk_index", "file_index")}
+                place = {
+                    name: row[f"videos/{camera}/{name}"] for name in ("chunk_index", "file_index")
+                }
                 video_path = video.format(video_key=camera, **place)
                 start = float(row[f"videos/{camera}/from_timestamp"])
         try:
             data_path = relative_path(data_path, self.root)
             video_path = relative_path(video_path, self.root) if video_path else ""
         except PathLeavesRoot as error:
-            raise EmtError(f"meta/info.json names a file outside the folder: {error}", where=self.root) from error
+            raise EmtError(
+                f"meta/info.json names a file outside the folder: {error}", where=self.root
+            ) from error
         return Episode(
             index=index,
             length=int(row["length"]),

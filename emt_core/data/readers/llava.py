@@ -62,7 +62,11 @@ def _sample(source: LlavaSource, root: Path, row: int, record: Any) -> Sample:
         images=file_refs(paths, root),
         missing="lead",
         own_id=record.get("id"),
-        meta={k: v for k, v in record.items() if k not in ("id", "image", "images", "conversations", "messages")},
+        meta={
+            k: v
+            for k, v in record.items()
+            if k not in ("id", "image", "images", "conversations", "messages")
+        },
     )
 
 
@@ -72,11 +76,17 @@ def file_refs(paths: Any, root: Path, folder: str = "") -> tuple[ImageRef, ...]:
         return ()
     listed = [paths] if isinstance(paths, str) else paths
     if not isinstance(listed, list | tuple) or not all(isinstance(path, str) for path in listed):
-        raise RowProblem("unreadable_row", f"images are a path or a list of paths, not {str(paths)[:60]!r}")
+        raise RowProblem(
+            "unreadable_row", f"images are a path or a list of paths, not {str(paths)[:60]!r}"
+        )
     refs = []
     for path in listed:
         try:
-            refs.append(ImageRef(kind="file", path=relative_path(f"{folder}/{path}" if folder else path, root)))
+            refs.append(
+                ImageRef(
+                    kind="file", path=relative_path(f"{folder}/{path}" if folder else path, root)
+                )
+            )
         except PathLeavesRoot as error:
             raise RowProblem("bad_path", str(error)) from error
     return tuple(refs)

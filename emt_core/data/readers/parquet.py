@@ -55,11 +55,18 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
             for batch in file.iter_batches(size, columns=[*texts, *leaves], use_threads=False):
                 images = batch.column(source.images) if source.images else None
                 yield from read_batch(
-                    source, batch.select(texts), images, row=row, place=("parquet", name, at), root=root
+                    source,
+                    batch.select(texts),
+                    images,
+                    row=row,
+                    place=("parquet", name, at),
+                    root=root,
                 )
                 row, at = row + batch.num_rows, at + batch.num_rows
         except (pa.ArrowInvalid, OSError) as error:
-            raise EmtError(f"a parquet file breaks off after row {at}: {error}", where=path) from error
+            raise EmtError(
+                f"a parquet file breaks off after row {at}: {error}", where=path
+            ) from error
         finally:
             file.close()
 
@@ -76,5 +83,7 @@ def _open(path: Path) -> parquet.ParquetFile:
         return parquet.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise EmtError(
-            "a file cannot be read as parquet", where=path, remedy="it may be cut off: fetch or write it again"
+            "a file cannot be read as parquet",
+            where=path,
+            remedy="it may be cut off: fetch or write it again",
         ) from error

@@ -53,7 +53,11 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
     entry = info.get(source.dataset) if isinstance(info, dict) else None
     if not isinstance(entry, dict):
         known = ", ".join(sorted(info)[:20]) if isinstance(info, dict) else "none"
-        raise EmtError(f"dataset_info.json has no entry {source.dataset!r}", where=info_path, remedy=f"it has: {known}")
+        raise EmtError(
+            f"dataset_info.json has no entry {source.dataset!r}",
+            where=info_path,
+            remedy=f"it has: {known}",
+        )
     where = f"{info_path}, entry {source.dataset!r}"
     if entry.get("formatting", "alpaca") not in ("sharegpt", "openai"):
         raise EmtError(
@@ -65,10 +69,18 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
         raise EmtError("a preference set (ranking) is no mid-training data", where=where)
     for unread in ("videos", "audios"):
         if entry.get("columns", {}).get(unread):
-            raise EmtError(f"the column {unread!r} is not read", where=where, remedy="only images are supported")
+            raise EmtError(
+                f"the column {unread!r} is not read",
+                where=where,
+                remedy="only images are supported",
+            )
     columns = entry.get("columns") or {"messages": "conversations"}
     if not columns.get("messages"):
-        raise EmtError("columns has no 'messages'", where=where, remedy="say which column holds the conversation")
+        raise EmtError(
+            "columns has no 'messages'",
+            where=where,
+            remedy="say which column holds the conversation",
+        )
     tags = entry.get("tags", {})
     openai = entry.get("formatting") == "openai"
     speakers: dict[str, Speaker] = {
@@ -90,7 +102,9 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
 def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path, ...]:
     name = entry.get("file_name")
     if not isinstance(name, str):
-        raise EmtError("the entry names no local file", where=where, remedy="read hub sets with format: hf")
+        raise EmtError(
+            "the entry names no local file", where=where, remedy="read hub sets with format: hf"
+        )
     try:
         path = inside(folder, name)
     except PathLeavesRoot as error:
@@ -103,7 +117,9 @@ def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path
     if not path.is_file():
         raise EmtError("the data file is missing", where=path, remedy=f"it is named by {where}")
     if path.suffix not in (".json", ".jsonl"):
-        raise EmtError(f"file type {path.suffix!r} is not read", where=path, remedy="use .json or .jsonl")
+        raise EmtError(
+            f"file type {path.suffix!r} is not read", where=path, remedy="use .json or .jsonl"
+        )
     return (path,)
 
 
@@ -145,7 +161,10 @@ def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: 
     if not isinstance(record, Mapping):
         raise RowProblem("unreadable_row", f"a row is an object, not {type(record).__name__}")
     if entry.messages not in record:
-        raise RowProblem("unreadable_row", f"the row has no column {entry.messages!r}; it has {sorted(record)[:10]}")
+        raise RowProblem(
+            "unreadable_row",
+            f"the row has no column {entry.messages!r}; it has {sorted(record)[:10]}",
+        )
     turns = parse_turns(
         record[entry.messages],
         role_tags=(entry.role_tag,),

@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.readers.conversation import RowProblem, build_sample, parse_turns, qa_turns, reject
+from emt_core.data.readers.conversation import (
+    RowProblem,
+    build_sample,
+    parse_turns,
+    qa_turns,
+    reject,
+)
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import WebDatasetSource
@@ -37,7 +43,11 @@ def locate(source: WebDatasetSource, base: Path) -> Path:
     if BRACES.search(source.path):
         return data
     if not data.exists():
-        raise EmtError(f"source {source.name!r}: there is no such file or folder", where=data, remedy="check `path`")
+        raise EmtError(
+            f"source {source.name!r}: there is no such file or folder",
+            where=data,
+            remedy="check `path`",
+        )
     return data
 
 
@@ -51,7 +61,11 @@ def shards(data: Path) -> list[Path]:
     found = [Path(name) for name in expand_braces(str(data))]
     missing = [path for path in found if not path.is_file()]
     if missing:
-        raise EmtError(f"{len(missing)} of {len(found)} archives are missing", where=missing[0], remedy="check `path`")
+        raise EmtError(
+            f"{len(missing)} of {len(found)} archives are missing",
+            where=missing[0],
+            remedy="check `path`",
+        )
     return found
 
 
@@ -68,7 +82,9 @@ def expand_braces(pattern: str) -> list[str]:
         if span:
             first, last = int(span[1]), int(span[2])
             if last - first >= MAX_SHARDS:
-                raise EmtError(f"the pattern names more than {MAX_SHARDS:,} archives", where=pattern)
+                raise EmtError(
+                    f"the pattern names more than {MAX_SHARDS:,} archives", where=pattern
+                )
             values = [f"{number:0{len(span[1])}d}" for number in range(first, last + 1)]
         else:
             values = match[1].split(",")
@@ -140,7 +156,9 @@ def _groups(path: Path) -> Iterator[Group]:
             if os.pread(tar.fileobj.fileno(), 1, tar.offset) != b"\0":  # type: ignore[union-attr]
                 raise tarfile.ReadError("its end marker is missing")
     except (tarfile.TarError, EOFError, OSError) as error:
-        after = f" after {member.name!r}, byte {member.offset_data + member.size:,}" if member else ""
+        after = (
+            f" after {member.name!r}, byte {member.offset_data + member.size:,}" if member else ""
+        )
         raise EmtError(
             f"the archive cannot be read{after}: {error}",
             where=path,
@@ -172,7 +190,9 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
         row=row,
         role=source.role,
         turns=_turns(group, facts),
-        images=[ImageRef(kind="tar", path=archive, member=name, index=at) for _, name, at in ordered],
+        images=[
+            ImageRef(kind="tar", path=archive, member=name, index=at) for _, name, at in ordered
+        ],
         missing="lead",
         own_id=facts.get("id", group.key),
         meta=meta,
@@ -201,11 +221,14 @@ def _turns(group: Group, facts: dict[str, Any]) -> tuple[Turn, ...]:
         try:
             return qa_turns("", group.text.decode().strip())
         except UnicodeDecodeError as error:
-            raise RowProblem("unreadable_row", f"{group.key}.txt is not UTF-8: {error.reason}") from error
+            raise RowProblem(
+                "unreadable_row", f"{group.key}.txt is not UTF-8: {error.reason}"
+            ) from error
     caption = facts.get("caption", facts.get("text"))
     if caption is None:
         raise RowProblem(
-            "unreadable_row", f"{group.key} has neither a .txt nor a .json with conversations or a caption"
+            "unreadable_row",
+            f"{group.key} has neither a .txt nor a .json with conversations or a caption",
         )
     return qa_turns("", caption)
 

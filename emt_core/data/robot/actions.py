@@ -50,7 +50,9 @@ class ActionMap:
     mean: tuple[float, ...]
     """Of all A recorded dimensions."""
 
-    def targets(self, actions: np.ndarray, reference: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def targets(
+        self, actions: np.ndarray, reference: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(arm float32 [..., chunk, D] in [-1, 1], gripper float32 [..., chunk, G]: 0 or 1, or in [-1, 1]).
 
         actions: [..., chunk, A] in the data set's unit; reference: [..., R] at the chunk's first frame (kind delta).
@@ -65,7 +67,9 @@ class ActionMap:
             grip = _scale(grip, self.gripper_low, self.gripper_high)
         return _scale(arm, self.arm_low, self.arm_high).astype(np.float32), grip.astype(np.float32)
 
-    def actions(self, arm: np.ndarray, gripper: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    def actions(
+        self, arm: np.ndarray, gripper: np.ndarray, reference: np.ndarray | None = None
+    ) -> np.ndarray:
         """The inverse: float32 [..., chunk, A] in the data set's unit.
 
         arm: [..., chunk, D] in [-1, 1]; gripper: [..., chunk, G] probabilities of class 1, or values in [-1, 1].
@@ -80,7 +84,9 @@ class ActionMap:
             low, high = np.asarray(self.gripper_low), np.asarray(self.gripper_high)
             grip = gripper.astype(np.float64)
             found[..., list(self.gripper)] = (
-                np.where(grip > 0.5, high, low) if self.binary else _unscale(grip, self.gripper_low, self.gripper_high)
+                np.where(grip > 0.5, high, low)
+                if self.binary
+                else _unscale(grip, self.gripper_low, self.gripper_high)
             )
         return found.astype(np.float32)
 
@@ -104,7 +110,9 @@ class ActionMap:
         if not fits or (self.reference_names and found.shape[1] != wide):
             raise EmtError(
                 f"`reference` has shape {found.shape}, wanted is ({count}, {wide}): {self.reference_column} of each",
-                remedy=f"its dimensions: {', '.join(self.reference_names)}" if self.reference_names else "",
+                remedy=f"its dimensions: {', '.join(self.reference_names)}"
+                if self.reference_names
+                else "",
             )
         if not np.isfinite(found).all():
             raise EmtError("`reference` holds a number that is not finite")
@@ -119,7 +127,8 @@ class ActionMap:
     def from_json(cls, found: dict[str, Any]) -> ActionMap:
         """Raises EmtError where fields are missing or unknown."""
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.items()
         }
         try:
             return cls(**fields)
@@ -154,10 +163,16 @@ def fit_action_map(
     gripper = find_dimensions(config.gripper, names, where=where, field="action.gripper")
     unused = find_dimensions(config.unused, names, where=where, field="action.unused")
     others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
-    arm = find_dimensions(config.arm, names, where=where, field="action.arm") if config.arm else others
+    arm = (
+        find_dimensions(config.arm, names, where=where, field="action.arm")
+        if config.arm
+        else others
+    )
     _check_partition(names, arm, gripper, unused, where)
     delta = config.kind == "delta"
-    reference = find_dimensions(config.reference, reference_names, where=where, field="action.reference")
+    reference = find_dimensions(
+        config.reference, reference_names, where=where, field="action.reference"
+    )
 
     def arm_values() -> Iterable[np.ndarray]:
         for actions, state in blocks():
@@ -188,11 +203,17 @@ def fit_action_map(
     )
 
 
-def _check_partition(names: Sequence[str], arm: list[int], gripper: list[int], unused: list[int], where: object):
+def _check_partition(
+    names: Sequence[str], arm: list[int], gripper: list[int], unused: list[int], where: object
+):
     everything = [*arm, *gripper, *unused]
     twice = sorted({names[place] for place in everything if everything.count(place) > 1})
     if twice:
-        raise EmtError(f"action dimensions {twice} are in two lists", where=where, remedy="arm, gripper or unused")
+        raise EmtError(
+            f"action dimensions {twice} are in two lists",
+            where=where,
+            remedy="arm, gripper or unused",
+        )
     left = [name for place, name in enumerate(names) if place not in everything]
     if left:
         raise EmtError(
@@ -201,7 +222,9 @@ def _check_partition(names: Sequence[str], arm: list[int], gripper: list[int], u
             remedy="name them in action.arm, action.gripper or action.unused",
         )
     if not arm:
-        raise EmtError("the action has no arm dimension", where=where, remedy="name at least one in action.arm")
+        raise EmtError(
+            "the action has no arm dimension", where=where, remedy="name at least one in action.arm"
+        )
 
 
 def _ends(config: ActionConfig, found: Statistics) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +245,10 @@ def _class_means(
             sums[class_] += np.where(mask, values, 0).sum(axis=0)
             counts[class_] += mask.sum(axis=0)
     means = sums / np.maximum(counts, 1)
-    low, high = np.where(counts[0] > 0, means[0], means[1]), np.where(counts[1] > 0, means[1], means[0])
+    low, high = (
+        np.where(counts[0] > 0, means[0], means[1]),
+        np.where(counts[1] > 0, means[1], means[0]),
+    )
     return low, high
 
 

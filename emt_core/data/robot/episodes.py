@@ -42,17 +42,27 @@ def dimension_names(meta: LeRobotMeta, columns: Sequence[str]) -> tuple[str, ...
     found: list[tuple[str, str]] = []
     for column in columns:
         feature = meta.info["features"].get(column)
-        if not isinstance(feature, dict) or not str(feature.get("dtype", "")).startswith(("float", "int", "bool")):
-            vectors = [name for name, f in meta.info["features"].items() if isinstance(f, dict) and f.get("shape")]
+        if not isinstance(feature, dict) or not str(feature.get("dtype", "")).startswith(
+            ("float", "int", "bool")
+        ):
+            vectors = [
+                name
+                for name, f in meta.info["features"].items()
+                if isinstance(f, dict) and f.get("shape")
+            ]
             raise EmtError(
-                f"there is no numeric feature {column!r}", where=meta.root, remedy=f"features: {', '.join(vectors)}"
+                f"there is no numeric feature {column!r}",
+                where=meta.root,
+                remedy=f"features: {', '.join(vectors)}",
             )
         shape = feature.get("shape") or [1]
         if len(shape) != 1:
             raise EmtError(f"feature {column!r} has shape {shape}, not [n]", where=meta.root)
         names = _flat_names(feature.get("names"))
         size = int(shape[0])
-        found += [(column, name) for name in (names if len(names) == size else map(str, range(size)))]
+        found += [
+            (column, name) for name in (names if len(names) == size else map(str, range(size)))
+        ]
     plain = [name for _, name in found]
     return tuple(name if plain.count(name) == 1 else f"{column}/{name}" for column, name in found)
 
@@ -60,11 +70,15 @@ def dimension_names(meta: LeRobotMeta, columns: Sequence[str]) -> tuple[str, ...
 def _flat_names(names: Any) -> list[str]:
     """v2 sets have `{"motors": [...]}` as often as a list."""
     if isinstance(names, dict):
-        names = [name for part in names.values() for name in (part if isinstance(part, list) else [part])]
+        names = [
+            name for part in names.values() for name in (part if isinstance(part, list) else [part])
+        ]
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def find_dimensions(wanted: Sequence[Dimension], names: Sequence[str], *, where: object, field: str) -> list[int]:
+def find_dimensions(
+    wanted: Sequence[Dimension], names: Sequence[str], *, where: object, field: str
+) -> list[int]:
     """Places of dimensions given by name or number. Raises EmtError for one that is not there or named twice."""
     found = []
     for dimension in wanted:
@@ -84,20 +98,33 @@ def find_dimensions(wanted: Sequence[Dimension], names: Sequence[str], *, where:
 
 
 def read_episodes(
-    root: Path, camera: str, columns: Sequence[str], *, reference: str | None = None, limit: int | None = None
+    root: Path,
+    camera: str,
+    columns: Sequence[str],
+    *,
+    reference: str | None = None,
+    limit: int | None = None,
 ) -> Iterator[EpisodeActions]:
     """Episodes in the order of the episodes table. Raises EmtError where files are not what the metadata promise."""
     meta = load_meta(root)
     width = len(dimension_names(meta, columns))
-    episodes = (episode for number, episode in enumerate(meta.episodes(camera)) if limit is None or number < limit)
+    episodes = (
+        episode
+        for number, episode in enumerate(meta.episodes(camera))
+        if limit is None or number < limit
+    )
     for path, group in groupby(episodes, key=lambda episode: episode.data):
-        table = _read(root / path, ["episode_index", "task_index", *columns, *([reference] if reference else [])])
+        table = _read(
+            root / path,
+            ["episode_index", "task_index", *columns, *([reference] if reference else [])],
+        )
         owner = table.column("episode_index").to_numpy()
         task = table.column("task_index").to_numpy()
         actions = np.concatenate([_matrix(table, name, root / path) for name in columns], axis=1)
         if actions.shape[1] != width:
             raise EmtError(
-                f"actions have {actions.shape[1]} dimensions, meta/info.json promises {width}", where=root / path
+                f"actions have {actions.shape[1]} dimensions, meta/info.json promises {width}",
+                where=root / path,
             )
         states = _matrix(table, reference, root / path) if reference else None
         for episode in group:
@@ -109,11 +136,21 @@ def read_episodes(
                     where=root / path,
                     remedy="the download may be incomplete",
                 )
-            yield _episode(meta, episode, actions[rows], states[rows] if states is not None else None, task[rows])
+            yield _episode(
+                meta,
+                episode,
+                actions[rows],
+                states[rows] if states is not None else None,
+                task[rows],
+            )
 
 
 def _episode(
-    meta: LeRobotMeta, episode: Episode, actions: np.ndarray, reference: np.ndarray | None, task: np.ndarray
+    meta: LeRobotMeta,
+    episode: Episode,
+    actions: np.ndarray,
+    reference: np.ndarray | None,
+    task: np.ndarray,
 ) -> EpisodeActions:
     tasks, instruction = np.unique(task, return_inverse=True)
     texts = tuple(meta.tasks.get(int(index), "").strip() for index in tasks)
@@ -123,7 +160,9 @@ def _episode(
     elif not all(texts):
         lacking = int(tasks[texts.index("")])
         problem = ("empty_text", f"task {lacking} has no instruction in the task table")
-    elif not np.isfinite(actions).all() or (reference is not None and not np.isfinite(reference).all()):
+    elif not np.isfinite(actions).all() or (
+        reference is not None and not np.isfinite(reference).all()
+    ):
         problem = ("non_finite_action", "an action or state is NaN or infinite")
     return EpisodeActions(
         episode=episode,
@@ -140,7 +179,11 @@ def _matrix(table: pa.Table, column: str, where: Path) -> np.ndarray:
     values = table.column(column).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type) or pa.types.is_large_list(values.type):
+    if (
+        pa.types.is_list(values.type)
+        or pa.types.is_fixed_size_list(values.type)
+        or pa.types.is_large_list(values.type)
+    ):
         flat = values.flatten().to_numpy(zero_copy_only=False)
         if len(values) and (values.null_count or len(flat) % len(values)):
             raise EmtError(f"rows of column {column!r} have different lengths", where=where)
@@ -150,5 +193,9 @@ def _matrix(table: pa.Table, column: str, where: Path) -> np.ndarray:
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
     if not path.is_file():
-        raise EmtError("a data file of the robot set is missing", where=path, remedy="is the download complete?")
+        raise EmtError(
+            "a data file of the robot set is missing",
+            where=path,
+            remedy="is the download complete?",
+        )
     return read_columns(path, columns)

@@ -75,7 +75,9 @@ class CacheNeed:
         return self.frames * self.size * self.size * 3
 
 
-def frame_caches(caches: Path, needs: Sequence[CacheNeed], *, workers: int, progress: Progress) -> list[FrameCache]:
+def frame_caches(
+    caches: Path, needs: Sequence[CacheNeed], *, workers: int, progress: Progress
+) -> list[FrameCache]:
     """The caches of all sets of a run, filled where they are not there yet (a second process waits for the first).
 
     Raises EmtError where they do not fit together in the bound or on the disk, before anything is decoded.
@@ -95,13 +97,22 @@ def _opened(folder: Path, need: CacheNeed, workers: int, progress: Progress) -> 
     first = _first_rows(need.episodes)
     if not _is_complete(folder):
         problems = _fill(folder, need, first, workers, progress)
-        facts = {"set": need.source.name, "size": need.size, "frames": need.frames, "problems": problems}
+        facts = {
+            "set": need.source.name,
+            "size": need.size,
+            "frames": need.frames,
+            "problems": problems,
+        }
         write_json(folder / "cache.json", facts)
         (folder / "filled.jsonl").unlink()
     os.utime(folder / "cache.json")  # least recently used goes first when room is needed
     facts = read_json(folder / "cache.json")
-    frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=(need.frames, need.size, need.size, 3))
-    problems = {int(episode): (reason, detail) for episode, (reason, detail) in facts["problems"].items()}
+    frames = np.memmap(
+        folder / "frames.u8", np.uint8, "r", shape=(need.frames, need.size, need.size, 3)
+    )
+    problems = {
+        int(episode): (reason, detail) for episode, (reason, detail) in facts["problems"].items()
+    }
     return FrameCache(folder=folder, frames=frames, first=first, problems=problems)
 
 
@@ -128,7 +139,9 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
     own = {need.key: need for need in needs}
     names = ", ".join(repr(need.source.name) for need in needs)
     need = sum(one.bytes for one in own.values())
-    progress.say(f"frame cache of {names}: {need / 1e9:,.2f} GB in {caches} (bound {limit / 1e9:g} GB, safe to delete)")
+    progress.say(
+        f"frame cache of {names}: {need / 1e9:,.2f} GB in {caches} (bound {limit / 1e9:g} GB, safe to delete)"
+    )
     smaller = "set a smaller image_size or a limit of episodes"
     if need > limit:
         raise EmtError(
@@ -136,14 +149,18 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
             where=caches,
             remedy=f"raise {LIMIT_VARIABLE}, or {smaller}",
         )
-    others = sorted((p for p in caches.iterdir() if p.is_dir() and p.name not in own), key=_last_use)
+    others = sorted(
+        (p for p in caches.iterdir() if p.is_dir() and p.name not in own), key=_last_use
+    )
     sizes = {other: _length(other / "frames.u8") for other in others}
     lacking = need - sum(_allocated(caches / key / "frames.u8") for key in own)
     for other in others:
         if sum(sizes.values()) + need <= limit and lacking <= shutil.disk_usage(caches).free:
             break
         if _drop(caches, other):
-            progress.say(f"frame cache: dropped {other.name} ({sizes.pop(other) / 1e9:,.2f} GB), not used the longest")
+            progress.say(
+                f"frame cache: dropped {other.name} ({sizes.pop(other) / 1e9:,.2f} GB), not used the longest"
+            )
     if sum(sizes.values()) + need > limit:
         raise EmtError(
             f"the frame cache of {names} needs {need / 1e9:,.1f} GB and other runs are filling "
@@ -206,8 +223,12 @@ def _fill(
     try:
         with (
             (folder / "filled.jsonl").open("a", encoding="utf-8") as filled,
-            progress.track(f"decoding {need.source.name}", need.frames, done=started, unit="frames") as tracker,
-            ThreadPoolExecutor(max(workers, 1)) as threads,  # PyAV decodes without holding the interpreter
+            progress.track(
+                f"decoding {need.source.name}", need.frames, done=started, unit="frames"
+            ) as tracker,
+            ThreadPoolExecutor(
+                max(workers, 1)
+            ) as threads,  # PyAV decodes without holding the interpreter
         ):
             job = partial(_fill_episode, file=file, need=need, first=first, log=_Log(filled))
             for length in threads.map(job, left):
@@ -230,7 +251,9 @@ class _Log:
             self.file.flush()
 
 
-def _fill_episode(episode: Episode, *, file: int, need: CacheNeed, first: dict[int, int], log: _Log) -> int:
+def _fill_episode(
+    episode: Episode, *, file: int, need: CacheNeed, first: dict[int, int], log: _Log
+) -> int:
     problem = None
     try:
         for number, ref in enumerate(episode_frames(need.source, need.root, episode.index)):

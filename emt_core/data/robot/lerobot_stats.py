@@ -15,7 +15,9 @@ def vector_stats(values: np.ndarray) -> Stats:
     """Statistics over the rows of (T, D): min, max, mean, std and five quantiles of shape (D,), count of shape (1,)."""
     stats = {name: getattr(values, name)(axis=0) for name in ("min", "max", "mean", "std")}
     stats |= {name: np.quantile(values, q, axis=0) for name, q in _QUANTILES.items()}
-    return {name: np.asarray(value, np.float64) for name, value in stats.items()} | {"count": np.array([len(values)])}
+    return {name: np.asarray(value, np.float64) for name, value in stats.items()} | {
+        "count": np.array([len(values)])
+    }
 
 
 class FrameStats:
@@ -46,8 +48,12 @@ class FrameStats:
             "std": np.sqrt(np.maximum(share @ levels**2 - mean**2, 0.0)),
         }
         cumulative = share.cumsum(axis=1)
-        stats |= {name: levels[(cumulative >= q - 1e-12).argmax(axis=1)] for name, q in _QUANTILES.items()}
-        return {k: v.reshape(3, 1, 1) for k, v in stats.items()} | {"count": np.array([self._frames])}
+        stats |= {
+            name: levels[(cumulative >= q - 1e-12).argmax(axis=1)] for name, q in _QUANTILES.items()
+        }
+        return {k: v.reshape(3, 1, 1) for k, v in stats.items()} | {
+            "count": np.array([self._frames])
+        }
 
 
 def aggregate_stats(episodes: Sequence[dict[str, Stats]]) -> dict[str, Stats]:

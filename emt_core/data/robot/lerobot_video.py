@@ -13,7 +13,9 @@ from emt_core.errors import EmtError
 class VideoFile:
     """Encodes frames as they come. One encoder thread, so that the same frames give the same bytes."""
 
-    def __init__(self, path: Path, *, fps: int, size: tuple[int, int], crf: int, keyframe_interval: int = 20) -> None:
+    def __init__(
+        self, path: Path, *, fps: int, size: tuple[int, int], crf: int, keyframe_interval: int = 20
+    ) -> None:
         """size: (height, width), both even (4:2:0 chroma). keyframe_interval: frames; bounds what a seek decodes."""
         import av
 

@@ -74,10 +74,22 @@ class LeRobotWriter:
         """
         self.root = Path(root)
         if self.root.exists():
-            raise EmtError("The folder of the new robot set exists", where=root, remedy="remove it or name another")
+            raise EmtError(
+                "The folder of the new robot set exists",
+                where=root,
+                remedy="remove it or name another",
+            )
         if version not in ("v3.0", "v2.1"):
-            raise EmtError(f"LeRobot version {version!r} cannot be written", remedy="use v3.0 or v2.1")
-        self.version, self.storage, self.fps, self.robot_type, self.crf = version, storage, fps, robot_type, crf
+            raise EmtError(
+                f"LeRobot version {version!r} cannot be written", remedy="use v3.0 or v2.1"
+            )
+        self.version, self.storage, self.fps, self.robot_type, self.crf = (
+            version,
+            storage,
+            fps,
+            robot_type,
+            crf,
+        )
         self.cameras = {name: (int(h), int(w)) for name, (h, w) in cameras.items()}
         self.state_names, self.action_names = tuple(state_names), tuple(action_names)
         self._limits = {"data": data_file_mb, "video": video_file_mb}
@@ -112,11 +124,18 @@ class LeRobotWriter:
         state, action = np.asarray(state, np.float32), np.asarray(action, np.float32)
         length = len(state)
         if length == 0 or state.shape != (length, len(self.state_names)):
-            raise EmtError(f"State has shape {state.shape}, not (T > 0, {len(self.state_names)})", where=task)
+            raise EmtError(
+                f"State has shape {state.shape}, not (T > 0, {len(self.state_names)})", where=task
+            )
         if action.shape != (length, len(self.action_names)):
-            raise EmtError(f"Action has shape {action.shape}, not ({length}, {len(self.action_names)})", where=task)
+            raise EmtError(
+                f"Action has shape {action.shape}, not ({length}, {len(self.action_names)})",
+                where=task,
+            )
         if set(images) != set(self.cameras):
-            raise EmtError(f"Cameras {sorted(images)} given, {sorted(self.cameras)} expected", where=task)
+            raise EmtError(
+                f"Cameras {sorted(images)} given, {sorted(self.cameras)} expected", where=task
+            )
         episode = len(self._episodes)
         task_index = self._tasks.setdefault(task, len(self._tasks))
         row: dict[str, Any] = {"episode_index": episode, "tasks": [task], "length": length}
@@ -157,7 +176,9 @@ class LeRobotWriter:
 
     def abort(self) -> None:
         """Drop everything written so far."""
-        with contextlib.suppress(Exception):  # what an encoder says while it is thrown away hides the real error
+        with contextlib.suppress(
+            Exception
+        ):  # what an encoder says while it is thrown away hides the real error
             self._close_files()
         shutil.rmtree(self._partial, ignore_errors=True)
 
@@ -176,13 +197,17 @@ class LeRobotWriter:
         self, camera: str, frames: Iterable[np.ndarray], episode: int, length: int
     ) -> tuple[None, dict[str, Any], dict[str, np.ndarray]]:
         video = self._videos.get(camera)
-        if video is not None and (self.version == "v2.1" or video.megabytes() >= self._limits["video"]):
+        if video is not None and (
+            self.version == "v2.1" or video.megabytes() >= self._limits["video"]
+        ):
             video.close()
             self._video_index[camera] += 1
             video = None
         if video is None:
             path = self._place("video_path", self._video_index[camera], video_key=camera)
-            video = self._videos[camera] = VideoFile(path, fps=self.fps, size=self.cameras[camera], crf=self.crf)
+            video = self._videos[camera] = VideoFile(
+                path, fps=self.fps, size=self.cameras[camera], crf=self.crf
+            )
         first, stats = video.frames, FrameStats()
         for number, frame in enumerate(frames):
             self._check_frame(camera, frame)
@@ -212,14 +237,21 @@ class LeRobotWriter:
             stats.add(frame)
             buffer = io.BytesIO()
             Image.fromarray(frame).save(buffer, "JPEG", quality=90)
-            encoded.append({"bytes": buffer.getvalue(), "path": f"episode-{episode:06d}-frame-{number:06d}.jpg"})
+            encoded.append(
+                {
+                    "bytes": buffer.getvalue(),
+                    "path": f"episode-{episode:06d}-frame-{number:06d}.jpg",
+                }
+            )
         self._check_length(camera, len(encoded), length)
         return encoded, {}, stats.result()
 
     def _check_frame(self, camera: str, frame: np.ndarray) -> None:
         expected = (*self.cameras[camera], 3)
         if frame.dtype != np.uint8 or frame.shape != expected:
-            raise EmtError(f"A frame is {frame.dtype} {frame.shape}, not uint8 {expected}", where=camera)
+            raise EmtError(
+                f"A frame is {frame.dtype} {frame.shape}, not uint8 {expected}", where=camera
+            )
 
     def _check_length(self, camera: str, found: int, expected: int) -> None:
         if found != expected:
@@ -232,7 +264,10 @@ class LeRobotWriter:
         import pyarrow.parquet as pq
 
         schema = self._schema()
-        table = pa.table({name: _array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+        table = pa.table(
+            {name: _array(columns[name], schema.field(name).type) for name in schema.names},
+            schema=schema,
+        )
         full = self._data_file is not None and Path(self._data_file.where).stat().st_size / 2**20
         if self._data_file is not None and (self.version == "v2.1" or full >= self._limits["data"]):
             self._data_file.close()
@@ -253,7 +288,10 @@ class LeRobotWriter:
 
         fields = {}
         if self.storage == "image":
-            fields |= {camera: pa.struct({"bytes": pa.binary(), "path": pa.string()}) for camera in self.cameras}
+            fields |= {
+                camera: pa.struct({"bytes": pa.binary(), "path": pa.string()})
+                for camera in self.cameras
+            }
         fields["observation.state"] = pa.list_(pa.float32(), len(self.state_names))
         fields["action"] = pa.list_(pa.float32(), len(self.action_names))
         fields["timestamp"] = pa.float32()
@@ -262,7 +300,12 @@ class LeRobotWriter:
 
     def _place(self, template: str, index: int, **names: str) -> Path:
         chunk, file = divmod(index, _CHUNK_FILES)
-        numbers = {"chunk_index": chunk, "file_index": file, "episode_chunk": chunk, "episode_index": index}
+        numbers = {
+            "chunk_index": chunk,
+            "file_index": file,
+            "episode_chunk": chunk,
+            "episode_index": index,
+        }
         path = self._partial / self._paths[template].format(**numbers, **names)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -282,7 +325,8 @@ class LeRobotWriter:
         scalar |= {"index": "int64", "task_index": "int64"}
         vectors = {"observation.state": self.state_names, "action": self.action_names}
         features: dict[str, Any] = {
-            name: {"dtype": "float32", "shape": [len(names)], "names": list(names)} for name, names in vectors.items()
+            name: {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+            for name, names in vectors.items()
         }
         for camera, (height, width) in self.cameras.items():
             feature: dict[str, Any] = {
@@ -302,7 +346,9 @@ class LeRobotWriter:
                     "has_audio": False,
                 }
             features[camera] = feature
-        features |= {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalar.items()}
+        features |= {
+            name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalar.items()
+        }
         episodes = len(self._episodes)
         info: dict[str, Any] = {
             "codebase_version": self.version,
@@ -338,8 +384,14 @@ class LeRobotWriter:
         )
         rows = []
         for row, stats in zip(self._episodes, self._stats, strict=True):
-            flat = {f"stats/{f}/{s}": value.tolist() for f, group in stats.items() for s, value in group.items()}
-            rows.append(row | flat | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+            flat = {
+                f"stats/{f}/{s}": value.tolist()
+                for f, group in stats.items()
+                for s, value in group.items()
+            }
+            rows.append(
+                row | flat | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
+            )
         path = self._partial / "meta/episodes/chunk-000/file-000.parquet"
         path.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
@@ -350,11 +402,15 @@ class LeRobotWriter:
         self._write_lines("meta/tasks.jsonl", tasks)
         dropped = ("dataset_from_index", "dataset_to_index")
         self._write_lines(
-            "meta/episodes.jsonl", [{k: v for k, v in row.items() if k not in dropped} for row in self._episodes]
+            "meta/episodes.jsonl",
+            [{k: v for k, v in row.items() if k not in dropped} for row in self._episodes],
         )
         self._write_lines(
             "meta/episodes_stats.jsonl",
-            [{"episode_index": index, "stats": _lists(stats)} for index, stats in enumerate(self._stats)],
+            [
+                {"episode_index": index, "stats": _lists(stats)}
+                for index, stats in enumerate(self._stats)
+            ],
         )
 
     def _write_json(self, name: str, value: Any) -> None:
@@ -368,9 +424,14 @@ def _array(values: Any, kind: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(values, np.ndarray) and values.ndim == 2:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind.value_type), values.shape[1])
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(values.ravel(), kind.value_type), values.shape[1]
+        )
     return pa.array(values, kind)
 
 
 def _lists(stats: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list]]:
-    return {feature: {name: value.tolist() for name, value in group.items()} for feature, group in stats.items()}
+    return {
+        feature: {name: value.tolist() for name, value in group.items()}
+        for feature, group in stats.items()
+    }

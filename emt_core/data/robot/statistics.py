@@ -46,7 +46,9 @@ def stream_statistics(blocks: Callable[[], Iterable[np.ndarray]]) -> Statistics:
     span = np.where(high > low, high - low, 1.0)
     histogram = np.zeros((len(low), BINS), np.int64)
     for block in blocks():
-        places = np.minimum((block.astype(np.float64) - low) / span * BINS, BINS - 1).astype(np.int64)
+        places = np.minimum((block.astype(np.float64) - low) / span * BINS, BINS - 1).astype(
+            np.int64
+        )
         for dimension in range(len(low)):
             histogram[dimension] += np.bincount(places[:, dimension], minlength=BINS)
     return Statistics(

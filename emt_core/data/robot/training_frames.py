@@ -39,13 +39,22 @@ def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
     reference = action.reference_column if action.kind == "delta" else None
     reference_names = dimension_names(meta, [reference]) if reference else ()
     good, rejects = [], []
-    for episode in read_episodes(root, data.camera, action.columns, reference=reference, limit=data.limit):
+    for episode in read_episodes(
+        root, data.camera, action.columns, reference=reference, limit=data.limit
+    ):
         if episode.problem is None:
             good.append(episode)
         else:
             rejects.append(reject(data.name, episode.episode.index, *episode.problem))
     _check_usable(data, root, good, rejects)
-    return OpenedSet(data=data, root=root, names=names, reference_names=reference_names, episodes=good, rejects=rejects)
+    return OpenedSet(
+        data=data,
+        root=root,
+        names=names,
+        reference_names=reference_names,
+        episodes=good,
+        rejects=rejects,
+    )
 
 
 def reject(set_name: str, episode: int, reason: str, detail: str) -> dict[str, Any]:
@@ -85,7 +94,10 @@ def _chunk_blocks(episode: EpisodeActions, chunk: int) -> Iterator[Block]:
     """Every (action, reference) pair that a chunk can hold: as many blocks as the chunk has steps."""
     for ahead in range(min(chunk, len(episode.actions))):
         reference = episode.reference
-        yield episode.actions[ahead:], reference[: len(reference) - ahead] if reference is not None else None
+        yield (
+            episode.actions[ahead:],
+            reference[: len(reference) - ahead] if reference is not None else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +134,9 @@ class TrainingFrames:
         """How many of the rows' chunk steps lie inside their episodes."""
         return int(np.minimum(self.stop[rows] - rows, chunk).sum())
 
-    def chunks(self, rows: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def chunks(
+        self, rows: np.ndarray, chunk: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(actions float32 [n, chunk, A], valid bool [n, chunk], reference [n, R] or None).
 
         Steps behind an episode's end repeat its last action and are not valid: nothing is learned from them.
@@ -133,7 +147,9 @@ class TrainingFrames:
         return actions, valid, self.reference[rows] if self.reference is not None else None
 
 
-def join_frames(sets: Sequence[OpenedSet], caches: Sequence[FrameCache]) -> tuple[TrainingFrames, list[dict[str, Any]]]:
+def join_frames(
+    sets: Sequence[OpenedSet], caches: Sequence[FrameCache]
+) -> tuple[TrainingFrames, list[dict[str, Any]]]:
     """Frames whose pixels are there, and the rejects of all sets, undecodable episodes among them.
 
     Raises EmtError where a set has no decodable episode.
@@ -145,21 +161,29 @@ def join_frames(sets: Sequence[OpenedSet], caches: Sequence[FrameCache]) -> tupl
     rejects: list[dict[str, Any]] = []
     total = 0
     for number, (opened, cache) in enumerate(zip(sets, caches, strict=True)):
-        undecodable = [reject(opened.data.name, index, *problem) for index, problem in cache.problems.items()]
+        undecodable = [
+            reject(opened.data.name, index, *problem) for index, problem in cache.problems.items()
+        ]
         found = [*opened.rejects, *undecodable]
-        good = [episode for episode in opened.episodes if episode.episode.index not in cache.problems]
+        good = [
+            episode for episode in opened.episodes if episode.episode.index not in cache.problems
+        ]
         _check_usable(opened.data, opened.root, good, found)
         rejects += found
         for episode in good:
             length = len(episode.actions)
-            known = np.array([texts.setdefault(text, len(texts)) for text in episode.instructions], np.int32)
+            known = np.array(
+                [texts.setdefault(text, len(texts)) for text in episode.instructions], np.int32
+            )
             parts["actions"].append(episode.actions)
             if episode.reference is not None:
                 parts["reference"].append(episode.reference)
             parts["stop"].append(np.full(length, total + length, np.int64))
             parts["instruction"].append(known[episode.instruction])
             parts["place"].append(np.full(length, number, np.int16))
-            parts["row"].append(cache.first[episode.episode.index] + np.arange(length, dtype=np.int64))
+            parts["row"].append(
+                cache.first[episode.episode.index] + np.arange(length, dtype=np.int64)
+            )
             total += length
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
     frames = TrainingFrames(

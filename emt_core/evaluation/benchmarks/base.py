@@ -96,7 +96,12 @@ def episodes_of(benchmark: Benchmark, count: int | None, seed: int) -> list[Epis
             remedy=f"ask for at most {benchmark.fixed_layouts}",
         )
     return [
-        _episode(benchmark, task, number, layout_seed(seed, number) if benchmark.layouts == "drawn" else number)
+        _episode(
+            benchmark,
+            task,
+            number,
+            layout_seed(seed, number) if benchmark.layouts == "drawn" else number,
+        )
         for task in benchmark.tasks
         for number in range(count)
     ]
@@ -105,7 +110,9 @@ def episodes_of(benchmark: Benchmark, count: int | None, seed: int) -> list[Epis
 def layout_seed(seed: int, number: int) -> int:
     """Layout of episode `number` under evaluation seed `seed`: one of EVAL_SEEDS, another for every pair."""
     if not 0 <= number < MOST_EPISODES:
-        raise EmtError(f"episode {number} of a task", remedy=f"at most {MOST_EPISODES} episodes a task")
+        raise EmtError(
+            f"episode {number} of a task", remedy=f"at most {MOST_EPISODES} episodes a task"
+        )
     return check_eval_seed(EVAL_SEEDS.start + seed * MOST_EPISODES + number)
 
 

@@ -20,7 +20,9 @@ def benchmark(config: CalvinConfig, base: Path) -> Benchmark:
     """Raises EmtError where the data set's validation folder (the scene's configuration) is not there."""
     dataset = (base / Path(config.dataset).expanduser()).resolve()
     if not config.dataset or not (dataset / "validation").is_dir():
-        raise EmtError("the CALVIN data set is not there", where=dataset / "validation", remedy=INSTALL)
+        raise EmtError(
+            "the CALVIN data set is not there", where=dataset / "validation", remedy=INSTALL
+        )
     return Benchmark(
         name="calvin_abcd",
         title="CALVIN ABC-D",

@@ -24,7 +24,12 @@ def benchmark(config: LiberoConfig) -> Benchmark:
     return Benchmark(
         name=config.suite,
         title="LIBERO-" + config.suite.removeprefix("libero_").capitalize(),
-        settings={"suite": config.suite, "size": config.size, "waits": config.waits, "gripper": config.gripper},
+        settings={
+            "suite": config.suite,
+            "size": config.size,
+            "waits": config.waits,
+            "gripper": config.gripper,
+        },
         tasks=tuple(Task(name=name, max_steps=most) for name in chosen),
         episodes=50,
         layouts="fixed",

@@ -27,7 +27,9 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
 
     Raises EmtError for a task without instruction and for more actions than a Meta-World episode holds.
     """
-    facts = {name: value for name, value in (demos or {}).items() if name in DemosConfig.model_fields}
+    facts = {
+        name: value for name, value in (demos or {}).items() if name in DemosConfig.model_fields
+    }
     facts["max_actions"] = 1  # how long it recorded is none of ours, and no reason to refuse it
     if "instructions" in facts:
         facts.setdefault("tasks", tuple(facts["instructions"]))
@@ -37,7 +39,9 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
         check_control_steps(config.max_steps, repeat, "max_steps")
     except ValueError as error:
         raise EmtError(
-            str(error), where="evaluate.benchmark", remedy="set max_steps; the repeat is the demonstrations'"
+            str(error),
+            where="evaluate.benchmark",
+            remedy="set max_steps; the repeat is the demonstrations'",
         ) from error
     camera = config.camera or recorded.camera
     return Benchmark(
@@ -60,7 +64,11 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
 
 def _task(name: str, config: MetaWorldConfig, recorded: DemosConfig) -> Task:
     known = {task.env: task for robots in ROBOT_SETS for task in robots.tasks}.get(name)
-    words = config.instructions.get(name) or recorded.instructions.get(name) or (known.instructions if known else ())
+    words = (
+        config.instructions.get(name)
+        or recorded.instructions.get(name)
+        or (known.instructions if known else ())
+    )
     if not words:
         raise EmtError(
             f"Meta-World has no instruction for {name!r} and the recipe gives none",
@@ -68,4 +76,9 @@ def _task(name: str, config: MetaWorldConfig, recorded: DemosConfig) -> Task:
             remedy=f"add `instructions: {{{name}: [what the robot is told]}}`",
         )
     shown = {**({name: known.show_goal} if known else {}), **recorded.show_goal, **config.show_goal}
-    return Task(name=name, max_steps=config.max_steps, instructions=words, facts={"show_goal": shown.get(name, False)})
+    return Task(
+        name=name,
+        max_steps=config.max_steps,
+        instructions=words,
+        facts={"show_goal": shown.get(name, False)},
+    )

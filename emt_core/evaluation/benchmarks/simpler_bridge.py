@@ -24,7 +24,9 @@ def benchmark(config: SimplerBridgeConfig) -> Benchmark:
     tasks = []
     for name in config.tasks:
         environment, steps = ENVIRONMENTS[name]
-        tasks.append(Task(name=environment, max_steps=steps, facts={"success_at": config.success_at}))
+        tasks.append(
+            Task(name=environment, max_steps=steps, facts={"success_at": config.success_at})
+        )
     return Benchmark(
         name="simpler_bridge",
         title="SimplerEnv-Bridge",

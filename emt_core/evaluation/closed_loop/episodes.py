@@ -54,7 +54,9 @@ class EpisodeLog:
 
     def done(self, checkpoint: int) -> set[tuple[str, int]]:
         """(task, episode) that have been played at a checkpoint."""
-        return {(row["task"], row["episode"]) for row in self.rows if row["checkpoint"] == checkpoint}
+        return {
+            (row["task"], row["episode"]) for row in self.rows if row["checkpoint"] == checkpoint
+        }
 
     def add(self, played: Played, checkpoint: int, goals: int, fps: float) -> dict[str, Any]:
         """Write the episode's video, where it has frames, then its row."""

@@ -50,8 +50,14 @@ class Launch:
         if self.python:  # a foreign interpreter must not find our packages
             found.pop("PYTHONPATH", None)
             found.pop("PYTHONHOME", None)
-        found |= {"MUJOCO_GL": self.graphics, "PYOPENGL_PLATFORM": self.graphics, "PYTHONUNBUFFERED": "1"}
-        found.setdefault("OMP_NUM_THREADS", "1")  # as many processes as cores: a thread per core for each would fight
+        found |= {
+            "MUJOCO_GL": self.graphics,
+            "PYOPENGL_PLATFORM": self.graphics,
+            "PYTHONUNBUFFERED": "1",
+        }
+        found.setdefault(
+            "OMP_NUM_THREADS", "1"
+        )  # as many processes as cores: a thread per core for each would fight
         return found
 
 
@@ -103,11 +109,16 @@ class Worker:
         listener, self.socket = self.socket, self.socket.accept()[0]
         listener.close()
         self.socket.settimeout(timeout_s)
-        self.send("open", {"simulator": self.launch.simulator, "settings": dict(self.launch.settings)})
+        self.send(
+            "open", {"simulator": self.launch.simulator, "settings": dict(self.launch.settings)}
+        )
         self._become("opening")
 
     def send(
-        self, kind: str, fields: Mapping[str, Any] | None = None, arrays: Mapping[str, np.ndarray] | None = None
+        self,
+        kind: str,
+        fields: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         wire.send(self.socket, kind, fields, arrays)
 
@@ -119,7 +130,11 @@ class Worker:
 
     def overdue(self, timeout_s: float) -> bool:
         """Longer than this without the reply it owes. Coming up takes what it takes: imports, on a busy machine."""
-        limits = {"starting": max(timeout_s, START_S), "opening": max(timeout_s, START_S), "busy": timeout_s}
+        limits = {
+            "starting": max(timeout_s, START_S),
+            "opening": max(timeout_s, START_S),
+            "busy": timeout_s,
+        }
         return self.state in limits and time.monotonic() - self.since > limits[self.state]
 
     def gone(self) -> bool:

@@ -19,7 +19,9 @@ RULES = {
 def summarize(episodes: Sequence[Row], *, benchmark: str, rule: str) -> dict[str, Any]:
     """results.json (docs/architecture.md). episodes: at least one row, fields of episodes.SCHEMA, sorted by it."""
     steps = sorted({row["checkpoint"] for row in episodes})
-    checkpoints = [_checkpoint(step, [row for row in episodes if row["checkpoint"] == step]) for step in steps]
+    checkpoints = [
+        _checkpoint(step, [row for row in episodes if row["checkpoint"] == step]) for step in steps
+    ]
     chosen = checkpoints[-1]
     if rule == "best":
         chosen = max(checkpoints, key=lambda found: (found["mean"]["rate"], found["checkpoint"]))
@@ -45,7 +47,9 @@ def _checkpoint(step: int, episodes: Sequence[Row]) -> dict[str, Any]:
     if goals > 1:
         completed = [row["completed"] for row in episodes]
         found["average_length"] = sum(completed) / len(completed)
-        found["reached"] = [sum(c >= goal for c in completed) / len(completed) for goal in range(1, goals + 1)]
+        found["reached"] = [
+            sum(c >= goal for c in completed) / len(completed) for goal in range(1, goals + 1)
+        ]
     return found
 
 
@@ -57,7 +61,13 @@ def _share(episodes: Sequence[Row]) -> dict[str, Any]:
     """Every episode counts, those that crashed included. The interval of several tasks pools their episodes."""
     trials, successes = len(episodes), sum(bool(row["success"]) for row in episodes)
     low, high = wilson(successes, trials)
-    return {"n": trials, "successes": successes, "rate": successes / trials, "low": low, "high": high}
+    return {
+        "n": trials,
+        "successes": successes,
+        "rate": successes / trials,
+        "low": low,
+        "high": high,
+    }
 
 
 def _failures(episodes: Sequence[Row]) -> dict[str, int]:

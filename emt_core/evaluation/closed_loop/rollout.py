@@ -67,9 +67,13 @@ class Simulators:
     ...     simulators.play(episodes, policy, on_end=write)
     """
 
-    def __init__(self, benchmark: Benchmark, *, environments: int, python: str = "", simulator: str = "") -> None:
+    def __init__(
+        self, benchmark: Benchmark, *, environments: int, python: str = "", simulator: str = ""
+    ) -> None:
         self.benchmark, self.environments, self.python = benchmark, environments, python
-        self.simulator = simulator or ("libero" if benchmark.name.startswith("libero") else benchmark.name)
+        self.simulator = simulator or (
+            "libero" if benchmark.name.startswith("libero") else benchmark.name
+        )
         self.workers: list[Worker] = []
         self.facts: dict[str, Any] = {}
         """Versions and action dimension, as the first worker said."""
@@ -114,7 +118,11 @@ class Simulators:
             self.facts, self._fruitless = facts, 0
             worker.turn("idle")
             return
-        if facts.get("reason") == "graphics" and worker.launch.graphics == self._backends[0] and self._backends[1:]:
+        if (
+            facts.get("reason") == "graphics"
+            and worker.launch.graphics == self._backends[0]
+            and self._backends[1:]
+        ):
             self._backends = self._backends[1:]
         if facts.get("reason") == "graphics" and worker.launch.graphics != self._backends[0]:
             self.restart(worker)
@@ -126,9 +134,13 @@ class Simulators:
             )
         else:
             missing = facts.get("reason") == "missing"
-            what = f"the simulator of {self.benchmark.title} " + ("is not installed" if missing else "does not start")
+            what = f"the simulator of {self.benchmark.title} " + (
+                "is not installed" if missing else "does not start"
+            )
             remedy = self.benchmark.install
-        raise EmtError(f"{what} ({facts.get('message', kind)})", where=worker.launch.command[0], remedy=remedy)
+        raise EmtError(
+            f"{what} ({facts.get('message', kind)})", where=worker.launch.command[0], remedy=remedy
+        )
 
     def restart(self, worker: Worker) -> None:
         worker.end()
@@ -182,9 +194,14 @@ class _Round:
         for worker in self.simulators.workers:
             self._give(worker)
         while self.playing or self.left:
-            owing = [w for w in self.simulators.workers if w.state in ("starting", "opening", "busy")]
+            owing = [
+                w for w in self.simulators.workers if w.state in ("starting", "opening", "busy")
+            ]
             by_number = {worker.fileno(): worker for worker in owing}
-            heard = [by_number[found] for found in wait(list(by_number), timeout=0 if self.waiting else POLL_S)]  # pyright: ignore[reportArgumentType]
+            heard = [
+                by_number[found]
+                for found in wait(list(by_number), timeout=0 if self.waiting else POLL_S)
+            ]  # pyright: ignore[reportArgumentType]
             for worker in heard:
                 self._hear(worker)
             for worker in owing:
@@ -247,7 +264,9 @@ class _Round:
             self.on_end(played)
             self.simulators.restart(worker)  # who knows what state the simulator is in
 
-    def _observed(self, worker: Worker, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _observed(
+        self, worker: Worker, fields: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> None:
         played, _ = self.playing[worker.number]
         played.steps, image = fields["step"], arrays["images"][0]
         # a chain's instruction changes under way; the row keeps the first

@@ -45,12 +45,18 @@ class PolicyServer(socketserver.ThreadingTCPServer):
             super().__init__((host, port), _Client)
         except OSError as error:
             raise EmtError(
-                f"cannot listen there ({error.strerror})", where=f"{host}:{port}", remedy="choose another --port"
+                f"cannot listen there ({error.strerror})",
+                where=f"{host}:{port}",
+                remedy="choose another --port",
             ) from error
 
     def facts(self) -> dict[str, Any]:
         spec, measured = getattr(self.policy, "spec", None), delta_map(self.policy)
-        reference = {"column": measured.reference_column, "names": list(measured.reference_names)} if measured else None
+        reference = (
+            {"column": measured.reference_column, "names": list(measured.reference_names)}
+            if measured
+            else None
+        )
         return {
             "chunk": getattr(self.policy, "chunk", None),
             "action_dim": getattr(self.policy, "action_dim", None),
@@ -62,11 +68,20 @@ class PolicyServer(socketserver.ThreadingTCPServer):
     def act(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:
         """float32 [n, chunk, A]. Raises EmtError for an observation that the policy cannot use."""
         images = arrays.get("images")
-        if images is None or images.ndim != 4 or images.dtype != np.uint8 or not 0 < len(images) <= MOST_IMAGES:
-            raise EmtError(f"an observation holds `images`, uint8 [n, H, W, 3] with 1 to {MOST_IMAGES} images")
+        if (
+            images is None
+            or images.ndim != 4
+            or images.dtype != np.uint8
+            or not 0 < len(images) <= MOST_IMAGES
+        ):
+            raise EmtError(
+                f"an observation holds `images`, uint8 [n, H, W, 3] with 1 to {MOST_IMAGES} images"
+            )
         words = fields.get("instructions", [fields.get("instruction")] * len(images))
         if not isinstance(words, list) or not all(isinstance(text, str) for text in words):
-            raise EmtError("an observation holds `instruction`, a text, or `instructions`, one for each image")
+            raise EmtError(
+                "an observation holds `instruction`, a text, or `instructions`, one for each image"
+            )
         more = {}
         if (measured := delta_map(self.policy)) is not None:
             measured.check_reference(arrays.get("reference"), len(images))
@@ -81,7 +96,9 @@ class _Client(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         self.request.settimeout(IDLE_S)
         if not self.server.places.acquire(blocking=False):
-            wire.send(self.request, "error", {"message": f"{MOST_CLIENTS} clients are connected already"})
+            wire.send(
+                self.request, "error", {"message": f"{MOST_CLIENTS} clients are connected already"}
+            )
             return
         try:
             while self._answer():
@@ -101,7 +118,11 @@ class _Client(socketserver.BaseRequestHandler):
             answer = "error", {"message": error.message()}, {}
         except Exception as error:  # a robot must hear that its policy failed, whatever the reason
             traceback.print_exc()
-            answer = "error", {"message": f"the policy failed: {type(error).__name__}: {error}"[:MOST_WORDS]}, {}
+            answer = (
+                "error",
+                {"message": f"the policy failed: {type(error).__name__}: {error}"[:MOST_WORDS]},
+                {},
+            )
         wire.send(self.request, *answer)
         return True
 

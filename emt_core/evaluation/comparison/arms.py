@@ -112,7 +112,9 @@ class Difference:
     @property
     def shown_by(self) -> Literal["seeds", "runs", "nothing"]:
         """The most that carries the difference: the interval over seeds leaves out 0; these runs differ; neither."""
-        if self.seed_interval is not None and (self.seed_interval[0] > 0 or self.seed_interval[1] < 0):
+        if self.seed_interval is not None and (
+            self.seed_interval[0] > 0 or self.seed_interval[1] < 0
+        ):
             return "seeds"
         return "runs" if self.p_adjusted < SMALL_P else "nothing"
 
@@ -133,17 +135,31 @@ def differences(arms: Sequence[Arm], reference: str) -> list[Difference]:
             found.append((arm.name, paired(mine, theirs)))
     adjusted = holm([result.p for _, result in found])
     rates = {arm.name: dict(arm.seeds) for arm in arms}
-    return [_difference(name, reference, result, p, rates) for (name, result), p in zip(found, adjusted, strict=True)]
+    return [
+        _difference(name, reference, result, p, rates)
+        for (name, result), p in zip(found, adjusted, strict=True)
+    ]
 
 
-def _difference(name: str, reference: str, result: Paired, p: float, rates: dict[str, dict[str, float]]) -> Difference:
+def _difference(
+    name: str, reference: str, result: Paired, p: float, rates: dict[str, dict[str, float]]
+) -> Difference:
     theirs = rates[reference]
-    seeds = tuple((seed, rate - theirs[seed]) for seed, rate in rates[name].items() if seed in theirs)
+    seeds = tuple(
+        (seed, rate - theirs[seed]) for seed, rate in rates[name].items() if seed in theirs
+    )
     interval = None
     if len(seeds) >= FEWEST_SEEDS:
         low, high = t_interval([value for _, value in seeds])
         interval = max(low, -1.0), min(high, 1.0)
-    return Difference(arm=name, reference=reference, paired=result, p_adjusted=p, seeds=seeds, seed_interval=interval)
+    return Difference(
+        arm=name,
+        reference=reference,
+        paired=result,
+        p_adjusted=p,
+        seeds=seeds,
+        seed_interval=interval,
+    )
 
 
 def _outcomes(arm: Arm) -> dict[tuple[str, str, int], float]:
@@ -189,4 +205,11 @@ def _pool(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for kind, count in part.get("failures", {}).items():
             failures[kind] = failures.get(kind, 0) + count
     rate = float(np.mean([p["rate"] for p in parts]))
-    return {"n": trials, "successes": successes, "rate": rate, "low": low, "high": high, "failures": failures}
+    return {
+        "n": trials,
+        "successes": successes,
+        "rate": rate,
+        "low": low,
+        "high": high,
+        "failures": failures,
+    }

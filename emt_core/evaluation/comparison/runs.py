@@ -30,13 +30,17 @@ class Run:
     @property
     def chosen(self) -> Mapping[str, Any]:
         """The checkpoint that the stated rule reports."""
-        return next(c for c in self.results["checkpoints"] if c["checkpoint"] == self.results["chosen"])
+        return next(
+            c for c in self.results["checkpoints"] if c["checkpoint"] == self.results["chosen"]
+        )
 
     def outcomes(self) -> dict[tuple[str, str, int], float]:
         """(training seed, task, layout) -> share of goals reached, at the chosen checkpoint."""
         columns = ["checkpoint", "task", "seed", "completed", "goals", "success"]
         mine = [("checkpoint", "==", self.results["chosen"])]
-        rows = pq.read_table(self.artifact.data / "episodes.parquet", columns=columns, filters=mine).to_pylist()
+        rows = pq.read_table(
+            self.artifact.data / "episodes.parquet", columns=columns, filters=mine
+        ).to_pylist()
         return {
             (self.seed, row["task"], row["seed"]): (
                 float(row["success"]) if row["goals"] == 1 else row["completed"] / row["goals"]
@@ -51,7 +55,9 @@ def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
     In a recipe without arms, several evaluations of one benchmark are told apart by their instance's name: that is then
     the arm.
     """
-    found = [_run(label, artifact) for label, artifact in done.items() if artifact.stage == "evaluate"]
+    found = [
+        _run(label, artifact) for label, artifact in done.items() if artifact.stage == "evaluate"
+    ]
     if any("@" in run.label for run in found):
         return found
     return [_renamed(run, run.instance or "policy") for run in found]
@@ -65,7 +71,9 @@ def comparable(runs: Sequence[Run]) -> dict[str, list[Run]]:
     instances: dict[str, dict[str, list[Run]]] = {}
     arms = any("@" in run.label for run in runs)  # without arms the instances are the arms
     for run in runs:
-        instances.setdefault(run.benchmark, {}).setdefault(run.instance if arms else "", []).append(run)
+        instances.setdefault(run.benchmark, {}).setdefault(run.instance if arms else "", []).append(
+            run
+        )
     return {
         benchmark if len(found) == 1 else f"{benchmark} {name}".strip(): mine
         for benchmark, found in instances.items()

@@ -30,7 +30,10 @@ def trained(workspace: Workspace, run: Run) -> Trained | None:
     finetune = workspace.find("finetune", key) if key else None
     if finetune is None:
         return None
-    fields, step = FinetuneConfig.model_fields, run.results["chosen"]  # whose defaults are the paper's
+    fields, step = (
+        FinetuneConfig.model_fields,
+        run.results["chosen"],
+    )  # whose defaults are the paper's
     return Trained(
         step=step,
         steps=finetune.config["steps"],

@@ -34,7 +34,9 @@ class Answerer:
         vlm: Any = load_vlm(model, revision)
         self.vlm = vlm.to(self.device, choose_dtype(precision, self.device)).eval()
         self.max_new_tokens = max_new_tokens
-        self._options = image_options(getattr(self.processor, "image_processor", None), max_image_pixels)
+        self._options = image_options(
+            getattr(self.processor, "image_processor", None), max_image_pixels
+        )
         self.batches = self.vlm.config.model_type in CONCATENATES_VISION
 
     def answers(self, questions: Sequence[Question]) -> list[str]:
@@ -50,7 +52,9 @@ class Answerer:
             content.append({"type": "text", "text": question.text})
             texts.append(
                 self.processor.apply_chat_template(
-                    [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+                    [{"role": "user", "content": content}],
+                    tokenize=False,
+                    add_generation_prompt=True,
                 )
             )
             images += mine
@@ -64,7 +68,8 @@ class Answerer:
             **(self._options if images else {}),
         ).to(self.device)
         inputs = {
-            name: value.to(self.vlm.dtype) if value.is_floating_point() else value for name, value in inputs.items()
+            name: value.to(self.vlm.dtype) if value.is_floating_point() else value
+            for name, value in inputs.items()
         }
         with torch.inference_mode():
             out = self.vlm.generate(

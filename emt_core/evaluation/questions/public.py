@@ -35,7 +35,9 @@ def read_suite(suite: QuestionFile, base: Path) -> list[Question]:
     """Its questions, in the file's order. Raises EmtError for a missing file, or a row that is not as it should be."""
     path = base / Path(suite.path).expanduser()
     if not path.exists():
-        raise EmtError("there is no such file of questions", where=path, remedy="check `path` of the suite")
+        raise EmtError(
+            "there is no such file of questions", where=path, remedy="check `path` of the suite"
+        )
     images = base / Path(suite.images).expanduser() if suite.images else path.parent
     found: list[Question] = []
     try:
@@ -107,7 +109,9 @@ def _3dsrbench(path: Path, images: Path) -> Iterator[Question]:
         if len(cell) <= LONGEST_INDEX:
             cell = cells.get(cell, "")
             if len(cell) <= LONGEST_INDEX:
-                raise ValueError(f"row {row['index']} has no image, and neither has row {row['image']!r}")
+                raise ValueError(
+                    f"row {row['index']} has no image, and neither has row {row['image']!r}"
+                )
         yield Question(
             id=str(row["index"]),
             category=str(row["category"]),
@@ -139,7 +143,11 @@ def images_beside(suite: QuestionFile, base: Path) -> dict[str, int]:
     """
     if suite.format in ("pope", "visulogic"):
         pictures = {p.name: p for question in read_suite(suite, base) for p in question.pictures}
-        return {name: _size(picture.root / name) for name, picture in sorted(pictures.items()) if picture.root}
+        return {
+            name: _size(picture.root / name)
+            for name, picture in sorted(pictures.items())
+            if picture.root
+        }
     folder = base / Path(suite.images).expanduser()
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if suite.images else []
     return {file.relative_to(folder).as_posix(): _size(file) for file in files}

@@ -67,4 +67,8 @@ class Question:
     """demo: the DemoSample that knows which answers are right."""
 
     def images(self) -> list[Image.Image]:
-        return [self.image] if self.image is not None else [picture.open() for picture in self.pictures]
+        return (
+            [self.image]
+            if self.image is not None
+            else [picture.open() for picture in self.pictures]
+        )

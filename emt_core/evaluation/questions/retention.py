@@ -31,7 +31,9 @@ def load_suites(config: RetainConfig, base: Path) -> dict[str, list[Question]]:
         if len(set(ids)) < len(ids):
             twice = next(sample for sample in ids if ids.count(sample) > 1)
             raise EmtError(
-                f"two questions have the id {twice!r}", where=f"suite {name}", remedy="ids tell answers apart"
+                f"two questions have the id {twice!r}",
+                where=f"suite {name}",
+                remedy="ids tell answers apart",
             )
     return suites
 

@@ -19,7 +19,9 @@ from emt_core.evaluation.questions.question import Question
 
 _YES_NO = re.compile(r"\b(yes|no)\b", re.I)
 _BOXED = re.compile(r"\\boxed\{\s*\(?([A-Ha-h])\)?\s*\}")
-_STATED = re.compile(r"""\b(?i:answer|option|choice)\b\s*(?i:is\b)?[\s:*("'\[\-]*([A-H]\b|[a-h](?=\W*$))""")
+_STATED = re.compile(
+    r"""\b(?i:answer|option|choice)\b\s*(?i:is\b)?[\s:*("'\[\-]*([A-H]\b|[a-h](?=\W*$))"""
+)
 _OPENING = re.compile(r"^\W*([A-Ha-h])(?=\s*[.:),;\]*\n]|\s*$)")
 _BRACKETED = re.compile(r"\(([A-Ha-h])\)")
 _LAST_RESORT = re.compile(r"^\W*([B-H])\b")
@@ -50,13 +52,21 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     texts = {letter: text.strip().lower() for letter, text in options.items() if text.strip()}
     for pattern in (_BOXED, _STATED, _OPENING):
         found = pattern.search(answer)
-        if found and _is_option(found[1], options) and not _begins_text(answer[found.start(1) :], texts):
+        if (
+            found
+            and _is_option(found[1], options)
+            and not _begins_text(answer[found.start(1) :], texts)
+        ):
             return found[1].upper()
-    bracketed = {letter.upper() for letter in _BRACKETED.findall(answer) if _is_option(letter, options)}
+    bracketed = {
+        letter.upper() for letter in _BRACKETED.findall(answer) if _is_option(letter, options)
+    }
     if len(bracketed) == 1:
         return bracketed.pop()
     named = [letter for letter, text in texts.items() if _says(answer.lower(), text)]
-    within = {a for a in named for b in named if texts[a] != texts[b] and texts[a] in texts[b]}  # `left` in `left side`
+    within = {
+        a for a in named for b in named if texts[a] != texts[b] and texts[a] in texts[b]
+    }  # `left` in `left side`
     named = [letter for letter in named if letter not in within]
     if len(named) == 1:
         return named[0]

@@ -96,7 +96,9 @@ def record_episode(
     from metaworld.policies import ENV_POLICY_MAP
 
     if seed not in DEMONSTRATION_SEEDS:
-        raise EmtError(f"Seed {seed} is reserved for evaluation", remedy=f"use one of {DEMONSTRATION_SEEDS}")
+        raise EmtError(
+            f"Seed {seed} is reserved for evaluation", remedy=f"use one of {DEMONSTRATION_SEEDS}"
+        )
     env, observation, camera_id = make_env(task, robot_set, seed)
     expert, rng = ENV_POLICY_MAP[task.env](), np.random.default_rng(seed)
     frames, states, actions, left = [], [], [], frames_after_success
@@ -158,7 +160,9 @@ def record_set(robot_set: RobotSet, root: Path, *, crf: int = 26) -> dict[str, i
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=[s.name for s in ROBOT_SETS])
     parser.add_argument("--episodes-per-task", type=int)
@@ -168,7 +172,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if robot_set.name in args.sets:
             if args.episodes_per_task:
                 robot_set = replace(robot_set, episodes_per_task=args.episodes_per_task)
-            print(robot_set.name, record_set(robot_set, args.out / robot_set.name, crf=args.crf), flush=True)
+            print(
+                robot_set.name,
+                record_set(robot_set, args.out / robot_set.name, crf=args.crf),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

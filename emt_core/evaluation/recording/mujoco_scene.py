@@ -46,27 +46,41 @@ def point_camera(model: mujoco.MjModel, camera: int | str, pose: CameraPose) -> 
     """Move a fixed camera of the model to `pose`. Returns its id. Call `mj_forward` (or step) before rendering."""
     import mujoco
 
-    camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera) if isinstance(camera, str) else camera
+    camera_id = (
+        mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+        if isinstance(camera, str)
+        else camera
+    )
     if not 0 <= camera_id < model.ncam:
-        raise EmtError(f"The scene has no camera {camera!r}", remedy="name one of the model's cameras")
+        raise EmtError(
+            f"The scene has no camera {camera!r}", remedy="name one of the model's cameras"
+        )
     back = np.subtract(pose.position, pose.target)
     back /= np.linalg.norm(back)  # a MuJoCo camera looks along its own -z
     right = np.cross((0.0, 0.0, 1.0), back)
     right /= np.linalg.norm(right)
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-    model.cam_pos[camera_id], model.cam_quat[camera_id], model.cam_fovy[camera_id] = pose.position, quat, pose.fovy
+    model.cam_pos[camera_id], model.cam_quat[camera_id], model.cam_fovy[camera_id] = (
+        pose.position,
+        quat,
+        pose.fovy,
+    )
     return camera_id
 
 
 def project(points: Any, data: mujoco.MjData, model: mujoco.MjModel, camera_id: int) -> np.ndarray:
     """World points (N, 3) in metres -> (N, 3) float64: x and y as fractions of a square image (origin top left; a
     point outside the image lies outside [0, 1]) and the depth along the view axis in metres."""
-    local = (np.atleast_2d(points) - data.cam_xpos[camera_id]) @ data.cam_xmat[camera_id].reshape(3, 3)
+    local = (np.atleast_2d(points) - data.cam_xpos[camera_id]) @ data.cam_xmat[camera_id].reshape(
+        3, 3
+    )
     depth = -local[:, 2]
     focal = 0.5 / np.tan(np.radians(model.cam_fovy[camera_id]) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.stack([0.5 + focal * local[:, 0] / depth, 0.5 - focal * local[:, 1] / depth, depth], axis=1)
+        return np.stack(
+            [0.5 + focal * local[:, 0] / depth, 0.5 - focal * local[:, 1] / depth, depth], axis=1
+        )
 
 
 class SceneRenderer:

@@ -63,7 +63,9 @@ class Try:
 class Recorder:
     """Records until every task has its successes. `record` is replaced in tests."""
 
-    def __init__(self, folder: Path, config: DemosConfig, robot_set: RobotSet, workers: int) -> None:
+    def __init__(
+        self, folder: Path, config: DemosConfig, robot_set: RobotSet, workers: int
+    ) -> None:
         self.folder, self.config, self.robot_set, self.workers = folder, config, robot_set, workers
         (folder / "episodes").mkdir(parents=True, exist_ok=True)
         self.tries = _read_tries(folder / "tries.jsonl")
@@ -75,7 +77,9 @@ class Recorder:
         that order are kept, so the outcome does not depend on which process was quicker. Raises EmtError where a task
         fails too often.
         """
-        while jobs := [job for number in range(len(self.robot_set.tasks)) for job in self._missing(number)]:
+        while jobs := [
+            job for number in range(len(self.robot_set.tasks)) for job in self._missing(number)
+        ]:
             for done in self._execute(jobs):
                 advance(int(done.success))
         return [done for number in range(len(self.robot_set.tasks)) for done in self._of(number)]
@@ -89,7 +93,9 @@ class Recorder:
 
     def _of(self, number: int) -> list[Try]:
         name = self.robot_set.tasks[number].env
-        return [self.tries[name, seed] for seed in self._seeds(number) if (name, seed) in self.tries]
+        return [
+            self.tries[name, seed] for seed in self._seeds(number) if (name, seed) in self.tries
+        ]
 
     def _seeds(self, number: int) -> list[int]:
         allowed = int(self.config.episodes_per_task * self.config.tries_per_episode)
@@ -128,17 +134,23 @@ def _results(arguments: list[tuple[Any, ...]], workers: int) -> Iterator[Iterato
     """Outcomes as they come. Always in processes of their own, 0 workers being one a core: a process that has rendered
     crashed later, when it trained (off-screen GL and torch in one process)."""
     # spawned: a GL context does not survive a fork
-    pool = ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")
+    )
     try:
         futures = [pool.submit(_record, *one) for one in arguments]
         yield (future.result() for future in as_completed(futures))
     except BrokenProcessPool as error:
-        raise EmtError("a recording process died", remedy="run again: finished episodes are kept") from error
+        raise EmtError(
+            "a recording process died", remedy="run again: finished episodes are kept"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _record(task: RobotTask, robot_set: RobotSet, seed: int, config: DemosConfig, folder: Path) -> Try:
+def _record(
+    task: RobotTask, robot_set: RobotSet, seed: int, config: DemosConfig, folder: Path
+) -> Try:
     from emt_core.evaluation.recording.demonstrations import record_episode
 
     try:
@@ -154,7 +166,9 @@ def _record(task: RobotTask, robot_set: RobotSet, seed: int, config: DemosConfig
         )
     except ModuleNotFoundError as error:
         raise EmtError(
-            f"the simulator is not installed ({error.name})", where="demos", remedy="pip install '.[sim]'"
+            f"the simulator is not installed ({error.name})",
+            where="demos",
+            remedy="pip install '.[sim]'",
         ) from error
     except KeyError as error:
         raise EmtError(f"Meta-World has no task {task.env!r}", where="demos.tasks") from error
@@ -162,7 +176,9 @@ def _record(task: RobotTask, robot_set: RobotSet, seed: int, config: DemosConfig
         path = episode_path(folder, task.env, seed)
         aside = path.with_suffix(".partial")
         with aside.open("wb") as file:
-            np.savez_compressed(file, frames=episode.frames, state=episode.state, action=episode.action)
+            np.savez_compressed(
+                file, frames=episode.frames, state=episode.state, action=episode.action
+            )
         aside.replace(path)
     return Try(task=task.env, seed=seed, success=bool(episode.success), steps=len(episode.action))
 

@@ -85,7 +85,9 @@ class Simulator:
     def expert(self):
         """Picks and places with privileged poses; for rehearsals only. Actions are as the simulator has them."""
         if self.controller is None:
-            self.controller = libero_controller.pick_and_place(self.env.obj_of_interest, lambda: self.observation)
+            self.controller = libero_controller.pick_and_place(
+                self.env.obj_of_interest, lambda: self.observation
+            )
         action = np.array(next(self.controller, WAIT), np.float64)
         if self.settings["gripper"] == "open_one":
             action[6] = 1.0 if action[6] < 0 else 0.0
@@ -102,7 +104,9 @@ class Simulator:
         self.close()
         task = self.suite.get_task(number)
         self.env = ControlEnv(
-            bddl_file_name=str(pathlib.Path(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)),
+            bddl_file_name=str(
+                pathlib.Path(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
+            ),
             # camera observations would render at every step; we render what a policy sees, once a chunk
             use_camera_obs=False,
             has_offscreen_renderer=True,

@@ -27,7 +27,9 @@ class Simulator:
     def __init__(self, settings):
         self.settings = settings
         self.env = self.renderer = self.policy = None
-        mujoco.GLContext(16, 16).free()  # no off-screen GL: said now, not in the middle of an episode
+        mujoco.GLContext(
+            16, 16
+        ).free()  # no off-screen GL: said now, not in the middle of an episode
 
     def versions(self):
         return {"metaworld": importlib.metadata.version("metaworld"), "mujoco": mujoco.__version__}
@@ -94,7 +96,11 @@ class Simulator:
         right /= np.linalg.norm(right)
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-        model.cam_pos[camera], model.cam_quat[camera], model.cam_fovy[camera] = pose["position"], quat, pose["fovy"]
+        model.cam_pos[camera], model.cam_quat[camera], model.cam_fovy[camera] = (
+            pose["position"],
+            quat,
+            pose["fovy"],
+        )
         return camera
 
     def _make_renderer(self):

@@ -26,14 +26,19 @@ class Simulator:
     def versions(self):
         import sapien
 
-        return {"sapien": getattr(sapien, "__version__", ""), "simpler_env": getattr(simpler_env, "__version__", "")}
+        return {
+            "sapien": getattr(sapien, "__version__", ""),
+            "simpler_env": getattr(simpler_env, "__version__", ""),
+        }
 
     def begin(self, episode):
         if self.task != episode["task"]:
             self.close()
             # prepackaged: the scene, robot pose, overlay, 5 Hz control and 500 Hz simulation of visual matching
             self.env, self.task = simpler_env.make(episode["task"]), episode["task"]
-        self.observation, _ = self.env.reset(options={"obj_init_options": {"episode_id": episode["seed"]}})
+        self.observation, _ = self.env.reset(
+            options={"obj_init_options": {"episode_id": episode["seed"]}}
+        )
         return self.env.get_language_instruction()
 
     def step(self, action):

@@ -84,7 +84,11 @@ def _header(data):
 
 def _described(entry):
     """(name, dtype, shape) of one announced array."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry.get("dtype") not in DTYPES:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("name"), str)
+        or entry.get("dtype") not in DTYPES
+    ):
         raise WireError("an array is announced with an unknown type")
     shape = entry.get("shape")
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:

@@ -91,9 +91,16 @@ def opened(connection):
         return refuse(connection, "missing", error)
     except Exception as error:
         words = (type(error).__name__ + str(error) + traceback.format_exc()).lower()
-        graphics = any(name in words for name in ("egl", "opengl", "osmesa", "gl_context", "glcontext", "mujoco_gl"))
+        graphics = any(
+            name in words
+            for name in ("egl", "opengl", "osmesa", "gl_context", "glcontext", "mujoco_gl")
+        )
         return refuse(connection, "graphics" if graphics else "broken", error)
-    facts = {"python": platform.python_version(), "versions": simulator.versions(), "action_dim": simulator.action_dim}
+    facts = {
+        "python": platform.python_version(),
+        "versions": simulator.versions(),
+        "action_dim": simulator.action_dim,
+    }
     wire.send(connection, "ready", facts)
     return simulator
 

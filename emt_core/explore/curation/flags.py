@@ -102,8 +102,21 @@ class FlagBook:
                 codes[rows] = FLAGS.index(flag)
             elif not past:
                 notes[int(rows[0])] = line["note"]
-            entries.append(Entry(n=line["n"], at=line["at"], what=line["what"], flag=flag, rows=len(rows), undone=past))
-        return Flags(codes=codes, notes={row: note for row, note in notes.items() if note}, entries=tuple(entries))
+            entries.append(
+                Entry(
+                    n=line["n"],
+                    at=line["at"],
+                    what=line["what"],
+                    flag=flag,
+                    rows=len(rows),
+                    undone=past,
+                )
+            )
+        return Flags(
+            codes=codes,
+            notes={row: note for row, note in notes.items() if note},
+            entries=tuple(entries),
+        )
 
     def set(self, rows: Sequence[int] | np.ndarray, flag: str, *, what: str = "") -> int:
         """Put a flag on rows ("" takes it away); returns the entry's number, for `undo`.
@@ -118,9 +131,13 @@ class FlagBook:
     def note(self, row: int, text: str) -> int:
         """Write a note on one row ("" removes it); returns the entry's number."""
         if len(text) > NOTE_CHARS:
-            raise EmtError(f"the note has {len(text):,} characters", remedy=f"at most {NOTE_CHARS:,}")
+            raise EmtError(
+                f"the note has {len(text):,} characters", remedy=f"at most {NOTE_CHARS:,}"
+            )
         text = text.encode("utf-8", "replace").decode()  # a lone surrogate has no place in a file
-        return self._append({"what": "note", "note": text.strip(), **_rows_field(self._checked([row]))})
+        return self._append(
+            {"what": "note", "note": text.strip(), **_rows_field(self._checked([row]))}
+        )
 
     def undo(self, n: int) -> int:
         """Take back one entry: what held before it, and what later entries set, holds."""
@@ -161,7 +178,9 @@ class FlagBook:
                 whole = content[: content.rfind(b"\n") + 1]
                 file.truncate(len(whole))
                 number = _last_number(whole) + 1
-                line = json.dumps({"n": number, "at": time.time(), **entry}, ensure_ascii=False) + "\n"
+                line = (
+                    json.dumps({"n": number, "at": time.time(), **entry}, ensure_ascii=False) + "\n"
+                )
                 file.write(line.encode())
                 file.flush()
                 os.fsync(file.fileno())

@@ -57,7 +57,9 @@ class ViewBook:
         except FileNotFoundError:
             return []
         except TypeError as error:
-            raise EmtError("the saved views cannot be read", where=self.path, remedy="move the file away") from error
+            raise EmtError(
+                "the saved views cannot be read", where=self.path, remedy="move the file away"
+            ) from error
 
     def save(self, view: SavedView) -> None:
         """Raises EmtError where the name is empty, too long or taken, or the workspace is open for viewing only."""
@@ -69,7 +71,10 @@ class ViewBook:
         with self.workspace.lock("curation", self.sources.key):
             there = self.read()[::-1]
             if any(other.name == name for other in there):
-                raise EmtError(f"there is already a view {name!r}", remedy="choose another name, or remove that one")
+                raise EmtError(
+                    f"there is already a view {name!r}",
+                    remedy="choose another name, or remove that one",
+                )
             if len(there) >= MOST_VIEWS:
                 raise EmtError(f"there are {len(there)} saved views", remedy="remove some first")
             kept = SavedView(**{**asdict(view), "name": name, "at": view.at or time.time()})

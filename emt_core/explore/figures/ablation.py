@@ -12,7 +12,11 @@ from emt_core.explore.figures.palette import LEFT_OUT, SELECTED
 
 
 def planted_bars(
-    names: Sequence[str], values: Sequence[float | None], kinds: Sequence[str], *, chance: float | None
+    names: Sequence[str],
+    values: Sequence[float | None],
+    kinds: Sequence[str],
+    *,
+    chance: float | None,
 ) -> go.Figure:
     """A bar a selection: share of near content in it, first on top; the dashed line is a blind choice.
 
@@ -25,18 +29,29 @@ def planted_bars(
             y=[names[i] for i in order],
             x=shown,
             orientation="h",
-            marker={"color": [LEFT_OUT if kinds[i] in ("random", "all") else SELECTED for i in order]},
+            marker={
+                "color": [LEFT_OUT if kinds[i] in ("random", "all") else SELECTED for i in order]
+            },
             text=[numbers.share(values[i]) for i in order],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: %{x:.1%} near content<extra></extra>",
         )
     )
-    plain(figure, height=70 + 26 * max(len(names), 2), x="near content among the selected", legend=False)
-    figure.update_xaxes(tickformat=".0%", range=[0, min(max([*shown, chance or 0.0]) * 1.15 + 0.02, 1.08)])
+    plain(
+        figure,
+        height=70 + 26 * max(len(names), 2),
+        x="near content among the selected",
+        legend=False,
+    )
+    figure.update_xaxes(
+        tickformat=".0%", range=[0, min(max([*shown, chance or 0.0]) * 1.15 + 0.02, 1.08)]
+    )
     figure.update_yaxes(showgrid=False)
     if chance is not None:
         figure.update_layout(margin_t=28)
         mark_x(figure, chance, "chance")
-        figure.update_annotations(yanchor="bottom")  # above the plot: inside it would cover the first bar's value
+        figure.update_annotations(
+            yanchor="bottom"
+        )  # above the plot: inside it would cover the first bar's value
     return figure

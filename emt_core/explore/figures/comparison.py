@@ -22,14 +22,20 @@ def in_and_out(
     moved = came_in + went_out
     order = [int(i) for i in np.argsort(moved, kind="stable") if moved[i]]
     figure = go.Figure()
-    for label, counts, sign, alpha in (("came in", came_in, 1, 1.0), ("went out", went_out, -1, 0.35)):
+    for label, counts, sign, alpha in (
+        ("came in", came_in, 1, 1.0),
+        ("went out", went_out, -1, 0.35),
+    ):
         figure.add_trace(
             go.Bar(
                 y=[names[i] for i in order],
                 x=[sign * int(counts[i]) for i in order],
                 orientation="h",
                 name=label,
-                marker={"color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order], "line": {"width": 0}},
+                marker={
+                    "color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order],
+                    "line": {"width": 0},
+                },
                 text=[numbers.short(int(counts[i])) if counts[i] else "" for i in order],
                 textposition="outside",
                 textfont={"size": 11},

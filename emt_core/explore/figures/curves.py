@@ -78,7 +78,9 @@ def curve(
         figure.update_yaxes(type="log")
     for name, place in (marks or {}).items():
         figure.add_vline(x=place, line={"color": fade("#808080", 0.5), "width": 1, "dash": "dot"})
-        figure.add_annotation(x=place, y=1, yref="paper", text=escape(name), showarrow=False, font={"size": 10})
+        figure.add_annotation(
+            x=place, y=1, yref="paper", text=escape(name), showarrow=False, font={"size": 10}
+        )
     return figure
 
 

@@ -62,7 +62,9 @@ def literal(text: str, length: int = 40) -> str:
     return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _curves(figure: go.Figure, seconds: np.ndarray, dimensions: Sequence[str], values: np.ndarray) -> None:
+def _curves(
+    figure: go.Figure, seconds: np.ndarray, dimensions: Sequence[str], values: np.ndarray
+) -> None:
     thin = slice(None, None, max(1, -(-len(seconds) // MAX_POINTS)))
     labels = []
     for place, name in enumerate(dimensions):
@@ -81,13 +83,20 @@ def _curves(figure: go.Figure, seconds: np.ndarray, dimensions: Sequence[str], v
                 hovertemplate="%{x:.2f} s: %{customdata:.3f}<extra>%{fullData.name}</extra>",
             )
         )
-        labels.append(f"{literal(name)}<br><span style='font-size:10px'>{low:.2f} to {high:.2f}</span>")
+        labels.append(
+            f"{literal(name)}<br><span style='font-size:10px'>{low:.2f} to {high:.2f}</span>"
+        )
     figure.update_layout(yaxis={"tickvals": list(range(len(dimensions))), "ticktext": labels[::-1]})
 
 
 def _cursor(at: float, rows: int) -> go.Scatter:
     return go.Scatter(
-        x=[at, at], y=[-0.5, rows - 0.5], mode="lines", line={"color": MARK, "width": 2}, hoverinfo="skip", name="now"
+        x=[at, at],
+        y=[-0.5, rows - 0.5],
+        mode="lines",
+        line={"color": MARK, "width": 2},
+        hoverinfo="skip",
+        name="now",
     )
 
 
@@ -101,7 +110,12 @@ def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
         height=max(LEAST_PX, 40 + ROW_PX * rows) + 110,
         margin={"l": 8, "r": 12, "t": 8, "b": 104},
         showlegend=False,
-        yaxis={"range": [-0.6, max(rows, 1) - 0.4], "zeroline": False, "automargin": True, "anchor": "x"},
+        yaxis={
+            "range": [-0.6, max(rows, 1) - 0.4],
+            "zeroline": False,
+            "automargin": True,
+            "anchor": "x",
+        },
         xaxis={"domain": [0.6, 1], "title": {"text": "seconds"}, "zeroline": False, "anchor": "y"},
         xaxis2={
             "domain": [0, 0.4],
@@ -127,8 +141,16 @@ def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray) -> Non
     """Play at the recorded speed as far as the browser keeps up; frames left out between two shown ones are waited."""
     gaps = np.diff(seconds[frames]) if len(frames) > 1 else np.array([0.1])
     wait = float(np.clip(1000 * np.median(gaps), 40, 1000))
-    run = {"frame": {"duration": wait, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
-    jump = {"frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
+    run = {
+        "frame": {"duration": wait, "redraw": True},
+        "transition": {"duration": 0},
+        "fromcurrent": True,
+    }
+    jump = {
+        "frame": {"duration": 0, "redraw": True},
+        "transition": {"duration": 0},
+        "mode": "immediate",
+    }
     figure.update_layout(
         updatemenus=[
             {

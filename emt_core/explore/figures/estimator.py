@@ -17,7 +17,9 @@ TRAIN, HELD = POOL, ROBOT
 MAX_POINTS = 600
 
 
-def training(steps: pd.DataFrame, *, stopped_at: int | None = None, target: float | None = None) -> go.Figure:
+def training(
+    steps: pd.DataFrame, *, stopped_at: int | None = None, target: float | None = None
+) -> go.Figure:
     """Loss (left) and accuracy (right) a step, training and validation, with the stop and its target marked.
 
     steps: columns step, loss, train_accuracy, val_loss, val_accuracy (NaN where not measured); thinned to MAX_POINTS.
@@ -26,7 +28,9 @@ def training(steps: pd.DataFrame, *, stopped_at: int | None = None, target: floa
     thin = steps.iloc[:: max(1, -(-len(steps) // MAX_POINTS))]
     measured = steps[steps["val_loss"].notna()]
     measured = measured.iloc[:: max(1, -(-len(measured) // MAX_POINTS))]
-    for column, (train, held) in enumerate((("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1):
+    for column, (train, held) in enumerate(
+        (("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1
+    ):
         for frame, field, name, colour in (
             (thin, train, "training batch", TRAIN),
             (measured, held, "validation (held-out episodes)", HELD),
@@ -89,7 +93,11 @@ def reliability(bins: Mapping[str, Sequence[float]]) -> go.Figure:
 
 def _diagonal() -> go.Scatter:
     return go.Scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": LEFT_OUT, "width": 1, "dash": "dot"}, hoverinfo="skip"
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": LEFT_OUT, "width": 1, "dash": "dot"},
+        hoverinfo="skip",
     )
 
 
@@ -149,7 +157,9 @@ def learning(runs: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> go
     return figure
 
 
-def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+def rocs(
+    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+) -> go.Figure:
     """runs: label -> `false_positive_rate`, `true_positive_rate` on held-out episodes."""
     figure = go.Figure(_guide([0, 1], [0, 1]))
     for label, curve in runs.items():
@@ -164,7 +174,9 @@ def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str
     return _square(figure, "pool samples passed", "robot frames passed", several=len(runs) > 1)
 
 
-def precision_recalls(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+def precision_recalls(
+    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+) -> go.Figure:
     """runs: label -> `recall`, `precision`; classes weigh half each, so a coin flip is the line at 50 %."""
     figure = go.Figure(_guide([0, 1], [0.5, 0.5]))
     for label, curve in runs.items():
@@ -179,7 +191,9 @@ def precision_recalls(runs: Mapping[str, Mapping[str, Sequence[float]]], colours
     return _square(figure, "recall", "precision", several=len(runs) > 1)
 
 
-def reliabilities(runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> go.Figure:
+def reliabilities(
+    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+) -> go.Figure:
     """runs: label -> `predicted`, `observed`, `weight` a bin; a point's area is its share of the rows."""
     figure = go.Figure(_guide([0, 1], [0, 1]))
     for label, bins in runs.items():
@@ -221,7 +235,9 @@ def confusion(counts: np.ndarray) -> go.Figure:
             x=[0, 1, 0, 1],
             y=[0, 0, 1, 1],
             mode="text",
-            text=[f"<b>{share[r, c]:.1%}</b><br>{counts[r, c]:,}" for r in range(2) for c in range(2)],
+            text=[
+                f"<b>{share[r, c]:.1%}</b><br>{counts[r, c]:,}" for r in range(2) for c in range(2)
+            ],
             textfont={"size": 14},
             hoverinfo="skip",
         )

@@ -22,7 +22,14 @@ STATE_COLOUR = {
 }
 """absent: the recipe does not have the stage."""
 
-STATE_SIGN = {"done": "✓", "running": "▶", "stale": "↻", "interrupted": "‖", "failed": "✕", "missing": "○"}
+STATE_SIGN = {
+    "done": "✓",
+    "running": "▶",
+    "stale": "↻",
+    "interrupted": "‖",
+    "failed": "✕",
+    "missing": "○",
+}
 """Beside the colour: no state is told by colour alone."""
 
 FAINT = 0.75
@@ -38,24 +45,33 @@ CLICK_SPOTS = 5
 """Invisible markers over a box: a click anywhere on it counts."""
 
 
-def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chosen: str | None = None) -> go.Figure:
+def flow_picture(
+    boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chosen: str | None = None
+) -> go.Figure:
     """Boxes placed by column, ordered to keep arrows short. `customdata` of a clicked point is the box's id."""
     edges = list(edges)
     place = _places(boxes, edges)
     figure = go.Figure()
     solid = {box.id for box in boxes if box.state != "absent"}
-    shapes = [_arrow(_way(place[a], place[b], place.values()), faint=not {a, b} <= solid) for a, b in edges]
+    shapes = [
+        _arrow(_way(place[a], place[b], place.values()), faint=not {a, b} <= solid)
+        for a, b in edges
+    ]
     shapes += [_frame(box, place[box.id], chosen=box.id == chosen) for box in boxes]
     plain = {"showarrow": False, "align": "center", "font": {"size": 12, "color": INK}}
     for box in boxes:
         x, y = place[box.id]
-        figure.add_annotation(x=x, y=y, text=_words(box), opacity=FAINT if box.state == "absent" else 1, **plain)
+        figure.add_annotation(
+            x=x, y=y, text=_words(box), opacity=FAINT if box.state == "absent" else 1, **plain
+        )
     spots = [(box, place[box.id], spot) for box in boxes for spot in range(CLICK_SPOTS)]
     figure.add_scatter(
         x=[x + WIDTH * ((spot + 0.5) / CLICK_SPOTS - 0.5) for _, (x, _), spot in spots],
         y=[y for _, (_, y), _ in spots],
         customdata=[box.id for box, _, _ in spots],
-        hovertext=["<br>".join(escape(line) for line in (box.title, *box.hover)) for box, _, _ in spots],
+        hovertext=[
+            "<br>".join(escape(line) for line in (box.title, *box.hover)) for box, _, _ in spots
+        ],
         hoverinfo="text",
         mode="markers",
         marker={"size": 34, "symbol": "square", "opacity": 0},
@@ -64,7 +80,10 @@ def flow_picture(boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chos
         showlegend=False,
     )
     columns = max((x for x, _ in place.values()), default=0)
-    top, bottom = max((y for _, y in place.values()), default=0), min((y for _, y in place.values()), default=0)
+    top, bottom = (
+        max((y for _, y in place.values()), default=0),
+        min((y for _, y in place.values()), default=0),
+    )
     axis = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[-0.5, columns + 0.5], **axis)
     figure.update_yaxes(range=[bottom - 0.52, top + 0.52], **axis)
@@ -101,7 +120,11 @@ def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 def _words(box: Box) -> str:
     colour = STATE_COLOUR[box.state]
-    sign = f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> ' if box.state in STATE_SIGN else ""
+    sign = (
+        f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> '
+        if box.state in STATE_SIGN
+        else ""
+    )
     title = escape(box.title)
     title = title if box.state == "absent" else f"<b>{title}</b>"
     small = [f'<span style="font-size:11px">{escape(line)}</span>' for line in box.lines]
@@ -120,8 +143,14 @@ def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
         "y0": low,
         "y1": high,
         "layer": "below",
-        "fillcolor": fade(SELECTED if chosen else colour, 0.16 if chosen else 0.03 if faint else 0.10),
-        "line": {"color": SELECTED if chosen else colour, "width": 2.5 if chosen else 1.2, "dash": dash},
+        "fillcolor": fade(
+            SELECTED if chosen else colour, 0.16 if chosen else 0.03 if faint else 0.10
+        ),
+        "line": {
+            "color": SELECTED if chosen else colour,
+            "width": 2.5 if chosen else 1.2,
+            "dash": dash,
+        },
     }
 
 
@@ -136,7 +165,9 @@ def _way(start: Point, end: Point, boxes: Iterable[Point]) -> list[Point]:
         gaps = [y + side for y in rows for side in (-0.5, 0.5)]
         if any(abs(straight - y) < HEIGHT / 2 + 0.06 for y in rows):
             # of two gaps as near, the one on the side of where it comes from
-            straight = min(gaps, key=lambda gap: (round(abs(gap - straight), 6), abs(gap - start[1])))
+            straight = min(
+                gaps, key=lambda gap: (round(abs(gap - straight), 6), abs(gap - start[1]))
+            )
         way += [(column - WIDTH / 2, straight), (column + WIDTH / 2, straight)]
     return [*way, (x1, end[1])]
 
@@ -150,5 +181,9 @@ def _arrow(way: Sequence[Point], *, faint: bool) -> dict:
         "type": "path",
         "path": path,
         "layer": "below",
-        "line": {"color": fade(LEFT_OUT, 0.35 if faint else 0.9), "width": 1.4, "dash": "dot" if faint else "solid"},
+        "line": {
+            "color": fade(LEFT_OUT, 0.35 if faint else 0.9),
+            "width": 1.4,
+            "dash": "dot" if faint else "solid",
+        },
     }

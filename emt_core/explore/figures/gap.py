@@ -18,7 +18,9 @@ NUMBERED_UP_TO = 14
 STRIP = 0.34
 
 
-def mmd_matrix(values: np.ndarray, names: Sequence[str], roles: Sequence[str], *, normalised: bool) -> go.Figure:
+def mmd_matrix(
+    values: np.ndarray, names: Sequence[str], roles: Sequence[str], *, normalised: bool
+) -> go.Figure:
     """Heatmap of float [n, n] in the order given, with a strip at either margin that says which group a source is in.
 
     Up to NUMBERED_UP_TO sources, each cell shows its value.
@@ -35,12 +37,19 @@ def mmd_matrix(values: np.ndarray, names: Sequence[str], roles: Sequence[str], *
             colorscale=[list(stop) for stop in NEAR_FAR],
             customdata=[[f"{names[y]} and {names[x]}" for x in range(count)] for y in range(count)],
             hovertemplate="%{customdata}: %{z:.3f}<extra></extra>",
-            text=[[_short(value) for value in row] for row in values] if count <= NUMBERED_UP_TO else None,
+            text=[[_short(value) for value in row] for row in values]
+            if count <= NUMBERED_UP_TO
+            else None,
             texttemplate="%{text}" if count <= NUMBERED_UP_TO else None,
             textfont={"size": 12 if count <= 6 else 10},
             xgap=1,
             ygap=1,
-            colorbar={"thickness": 10, "outlinewidth": 0, "title": {"text": "MMD²", "side": "top"}, "len": 0.9},
+            colorbar={
+                "thickness": 10,
+                "outlinewidth": 0,
+                "title": {"text": "MMD²", "side": "top"},
+                "len": 0.9,
+            },
         )
     )
     for place, role in enumerate(roles):
@@ -69,7 +78,9 @@ def mmd_matrix(values: np.ndarray, names: Sequence[str], roles: Sequence[str], *
         )
     plain(figure, height=130 + 44 * max(count, 4))
     ticks = {"tickvals": list(range(count)), "ticktext": list(names), "showgrid": False}
-    figure.update_xaxes(range=[-0.6 - STRIP, count - 0.5], tickangle=-40 if count > 4 else 0, **ticks)
+    figure.update_xaxes(
+        range=[-0.6 - STRIP, count - 0.5], tickangle=-40 if count > 4 else 0, **ticks
+    )
     figure.update_yaxes(range=[count - 0.5, -0.6 - STRIP], **ticks)
     return figure
 
@@ -114,7 +125,9 @@ def diversity_bars(
     own = {"pool": POOL, "robot": ROBOT, "selected": SELECTED}
     ranked_sources = sorted(sources.items(), key=lambda pair: pair[1])
     top_down = list(groups.items())[::-1]
-    names = [name for name, _ in ranked_sources] + [f"all {n}" if n != "selected" else n for n, _ in top_down]
+    names = [name for name, _ in ranked_sources] + [
+        f"all {n}" if n != "selected" else n for n, _ in top_down
+    ]
     values = [value for _, value in (*ranked_sources, *top_down)]
     shades = [fade(colours.get(name, LEFT_OUT), 0.55) for name, _ in ranked_sources]
     shades += [own.get(name, LEFT_OUT) for name, _ in top_down]
@@ -134,7 +147,11 @@ def diversity_bars(
             hovertemplate="%{y}: %{customdata:.3f}<extra></extra>",
         )
     )
-    given = [(f"all {name}" if name != "selected" else name, paper[name]) for name in groups if name in paper]
+    given = [
+        (f"all {name}" if name != "selected" else name, paper[name])
+        for name in groups
+        if name in paper
+    ]
     if given:
         figure.add_trace(
             go.Scatter(
@@ -142,11 +159,21 @@ def diversity_bars(
                 x=[value for _, value in given],
                 mode="markers",
                 name="in the paper, for its own data",
-                marker={"symbol": "diamond-open", "size": 11, "color": LEFT_OUT, "line": {"width": 2}},
+                marker={
+                    "symbol": "diamond-open",
+                    "size": 11,
+                    "color": LEFT_OUT,
+                    "line": {"width": 2},
+                },
                 hovertemplate="the paper, its own data: %{x:.2f}<extra></extra>",
             )
         )
-    plain(figure, height=80 + 30 * max(len(names), 2), x="diversity S(D); 1 = all alike", legend=bool(given))
+    plain(
+        figure,
+        height=80 + 30 * max(len(names), 2),
+        x="diversity S(D); 1 = all alike",
+        legend=bool(given),
+    )
     top = max([*values, *(value for _, value in given), 1.2])
     figure.update_xaxes(range=[1, top + 0.16 * (top - 1)])
     figure.update_yaxes(showgrid=False)

@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from emt_core.explore.figures.palette import INK, MARK
 
 
-def plain(figure: go.Figure, *, height: int, x: str = "", y: str = "", legend: bool = True) -> go.Figure:
+def plain(
+    figure: go.Figure, *, height: int, x: str = "", y: str = "", legend: bool = True
+) -> go.Figure:
     """Margins, axis titles and a legend above the plot."""
     figure.update_layout(
         height=height,
@@ -25,7 +27,12 @@ def plain(figure: go.Figure, *, height: int, x: str = "", y: str = "", legend: b
         hoverlabel={"align": "left"},
         font={"color": INK},
     )
-    words = {"automargin": True, "zeroline": False, "tickfont": {"color": INK}, "title_font": {"color": INK}}
+    words = {
+        "automargin": True,
+        "zeroline": False,
+        "tickfont": {"color": INK},
+        "title_font": {"color": INK},
+    }
     figure.update_xaxes(title_text=x, **words)
     figure.update_yaxes(title_text=y, **words)
     return figure

@@ -89,11 +89,18 @@ def proximity_map(
         )
     for name, colour in (legend or {}).items():
         figure.add_trace(
-            go.Scattergl(x=[None], y=[None], mode="markers", marker={"color": colour, "size": 8}, name=name)
+            go.Scattergl(
+                x=[None], y=[None], mode="markers", marker={"color": colour, "size": 8}, name=name
+            )
         )
     for group in groups:
         by_value = not isinstance(group.colour, str)
-        marker: dict = {"size": group.size, "opacity": group.opacity, "symbol": group.symbol, "line": {"width": 0}}
+        marker: dict = {
+            "size": group.size,
+            "opacity": group.opacity,
+            "symbol": group.symbol,
+            "line": {"width": 0},
+        }
         if by_value:
             low, high = value_range or (0.0, 1.0)
             marker |= {"color": group.colour, "cmin": low, "cmax": high, "coloraxis": "coloraxis"}
@@ -110,7 +117,9 @@ def proximity_map(
                 customdata=group.rows,
                 text=list(group.text),
                 hovertemplate="%{text}<extra></extra>",
-                unselected={"marker": {"opacity": 0.25, "color": LEFT_OUT}},  # what is not drawn round stays, grey
+                unselected={
+                    "marker": {"opacity": 0.25, "color": LEFT_OUT}
+                },  # what is not drawn round stays, grey
             )
         )
     if outline is not None:
@@ -161,7 +170,12 @@ def proximity_map(
                 "cmin": value_range[0],
                 "cmax": value_range[1],
                 "colorscale": [list(stop) for stop in SCORE_SCALE],
-                "colorbar": {"title": {"text": value_title, "side": "right"}, "thickness": 10, "len": 0.6, "x": 1.0},
+                "colorbar": {
+                    "title": {"text": value_title, "side": "right"},
+                    "thickness": 10,
+                    "len": 0.6,
+                    "x": 1.0,
+                },
             }
         )
         if not any(not isinstance(group.colour, str) for group in groups):

@@ -12,7 +12,15 @@ from emt_core.explore import numbers
 from emt_core.explore.figures.map import PointGroup, Raster, proximity_map
 from emt_core.explore.figures.palette import LEFT_OUT, ROBOT
 from emt_core.explore.figures.raster import paint_groups, paint_values, png_uri
-from emt_core.explore.tables.map import Bounds, Region, cells, count_grid, leading_grid, mean_grid, spread_sample
+from emt_core.explore.tables.map import (
+    Bounds,
+    Region,
+    cells,
+    count_grid,
+    leading_grid,
+    mean_grid,
+    spread_sample,
+)
 
 POINTS_AT_ONCE = 10_000
 """Points a figure holds at the most: scattergl stays smooth, a box over all of them sends back some 1 MB."""
@@ -71,8 +79,15 @@ def draw_map(
     marked: rows to circle (those without a place on the map are left out).
     """
     with np.errstate(invalid="ignore"):
-        inside = (points.x >= bounds.x0) & (points.x <= bounds.x1) & (points.y >= bounds.y0) & (points.y <= bounds.y1)
-    inside &= np.where(points.robot, show_robot, show_pool) & ((colouring.codes >= 0) | points.robot)
+        inside = (
+            (points.x >= bounds.x0)
+            & (points.x <= bounds.x1)
+            & (points.y >= bounds.y0)
+            & (points.y <= bounds.y1)
+        )
+    inside &= np.where(points.robot, show_robot, show_pool) & (
+        (colouring.codes >= 0) | points.robot
+    )
     rows = np.flatnonzero(inside)
     pool, robot = rows[~points.robot[rows]], rows[points.robot[rows]]
     raster = None
@@ -104,7 +119,10 @@ def _pool_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> l
     found = []
     # drawn later lies on top: grey first, then the large groups, so that the rare ones are not covered
     counts = np.bincount(colouring.codes[rows], minlength=len(colouring.names))
-    names = sorted(range(len(counts)), key=lambda c: (colouring.colours[colouring.names[c]] != LEFT_OUT, -counts[c]))
+    names = sorted(
+        range(len(counts)),
+        key=lambda c: (colouring.colours[colouring.names[c]] != LEFT_OUT, -counts[c]),
+    )
     for code in names:
         mine = rows[colouring.codes[rows] == code]
         if len(mine):
@@ -159,7 +177,10 @@ def _hover(points: MapPoints, rows: np.ndarray) -> list[str]:
     names = [points.sources[int(code)] for code in points.source[rows]]
     if points.logit is None:
         return names
-    return [f"{name}, score {numbers.logit(float(s))}" for name, s in zip(names, points.logit[rows], strict=True)]
+    return [
+        f"{name}, score {numbers.logit(float(s))}"
+        for name, s in zip(names, points.logit[rows], strict=True)
+    ]
 
 
 def _raster(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.ndarray) -> Raster:
@@ -168,7 +189,9 @@ def _raster(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.nd
     count = count_grid(cell, width, height)
     if colouring.values is not None:
         low, high = colouring.value_range or (0.0, 1.0)
-        picture = paint_values(mean_grid(cell, colouring.values[pool], width, height), count, low, high)
+        picture = paint_values(
+            mean_grid(cell, colouring.values[pool], width, height), count, low, high
+        )
     else:
         code = colouring.codes[pool]
         leader = leading_grid(cell, code, len(colouring.names), width, height)
@@ -182,7 +205,9 @@ def _decoys(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.nd
     cell = cells(points.x[pool], points.y[pool], bounds, width, height)
     count = count_grid(cell, width, height).reshape(-1)
     used = np.flatnonzero(count)
-    leader = leading_grid(cell, colouring.codes[pool], len(colouring.names), width, height).reshape(-1)
+    leader = leading_grid(cell, colouring.codes[pool], len(colouring.names), width, height).reshape(
+        -1
+    )
     mean = None
     if points.logit is not None:
         mean = mean_grid(cell, points.logit[pool], width, height).reshape(-1)

@@ -53,7 +53,13 @@ SOURCE_CYCLE = (
 )
 ROBOT_CYCLE = ("#D55E00", "#E69F00", "#B8450B", "#F2A65A", "#8F3A05")
 
-SCORE_SCALE = ((0.0, "#2B5C8A"), (0.35, "#7FA6C9"), (0.5, "#CFCBD4"), (0.65, "#F2A65A"), (1.0, "#D55E00"))
+SCORE_SCALE = (
+    (0.0, "#2B5C8A"),
+    (0.35, "#7FA6C9"),
+    (0.5, "#CFCBD4"),
+    (0.65, "#F2A65A"),
+    (1.0, "#D55E00"),
+)
 """Far from robot data is the pool's blue, near is the robots' orange."""
 
 

@@ -34,7 +34,9 @@ def paint_values(value: np.ndarray, count: np.ndarray, low: float, high: float) 
     stops = np.array([stop for stop, _ in SCORE_SCALE])
     parts = np.array([rgb(colour) for _, colour in SCORE_SCALE], float)
     colour = np.stack([np.interp(place, stops, parts[:, channel]) for channel in range(3)], axis=-1)
-    return _with_alpha(colour.round().astype(np.uint8), np.where(np.isfinite(value), opacity(count), 0.0))
+    return _with_alpha(
+        colour.round().astype(np.uint8), np.where(np.isfinite(value), opacity(count), 0.0)
+    )
 
 
 def png_uri(picture: np.ndarray) -> str:

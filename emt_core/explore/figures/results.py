@@ -55,10 +55,13 @@ def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
                 name=escape(arm),
                 marker={"color": colours[arm], "size": 9},
                 customdata=[
-                    [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]] for _, row in shown
+                    [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]]
+                    for _, row in shown
                 ],
                 hovertemplate="%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} episodes: <b>%{x:.1%}</b>"
-                "<br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}<extra>" + escape(arm) + "</extra>",
+                "<br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}<extra>"
+                + escape(arm)
+                + "</extra>",
             )
         )
     plain(figure, height=_height(len(tasks), len(arms)), x="success", legend=len(arms) > 1)
@@ -83,10 +86,18 @@ def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
         if not mine:
             continue
         steps = [row["checkpoint"] for row in mine]
-        band = {"x": steps, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        band = {
+            "x": steps,
+            "mode": "lines",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
         figure.add_trace(go.Scatter(y=[row["low"] for row in mine], legendgroup=arm, **band))
         filled = {"fill": "tonexty", "fillcolor": fade(colour, 0.16)}
-        figure.add_trace(go.Scatter(y=[row["high"] for row in mine], legendgroup=arm, **filled, **band))
+        figure.add_trace(
+            go.Scatter(y=[row["high"] for row in mine], legendgroup=arm, **filled, **band)
+        )
         figure.add_trace(
             go.Scatter(
                 x=steps,
@@ -98,7 +109,9 @@ def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
                 marker={"size": 7},
                 customdata=[[row["n"], row["low"], row["high"]] for row in mine],
                 hovertemplate="step %{x:,}: <b>%{y:.1%}</b> of %{customdata[0]} episodes"
-                "<br>95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra>" + escape(arm) + "</extra>",
+                "<br>95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra>"
+                + escape(arm)
+                + "</extra>",
             )
         )
     plain(figure, height=340, x="fine-tuning step", y="mean success")
@@ -132,7 +145,12 @@ def differences(rows: Sequence[Row], colours: Mapping[str, str], reference: str)
         )
     )
     figure.add_vline(x=0, line={"color": LEFT_OUT, "width": 1, "dash": "dot"})
-    plain(figure, height=_height(len(rows), 1), x=f"difference in success to {escape(reference)}", legend=False)
+    plain(
+        figure,
+        height=_height(len(rows), 1),
+        x=f"difference in success to {escape(reference)}",
+        legend=False,
+    )
     most = max(0.1, *(max(abs(row["low"]), abs(row["high"])) for row in rows)) * 1.1
     figure.update_xaxes(range=[-most, most], tickformat="+.0%")
     figure.update_yaxes(autorange="reversed", showgrid=False)
@@ -168,9 +186,15 @@ def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Fi
                 hovertemplate="%{y}: <b>%{x}</b> " + unit + "<br>%{customdata}<extra></extra>",
             )
         )
-    plain(figure, height=_height(len(rows), 1), x="mean success, %" if unit == "%" else "goals completed of 5")
+    plain(
+        figure,
+        height=_height(len(rows), 1),
+        x="mean success, %" if unit == "%" else "goals completed of 5",
+    )
     figure.update_yaxes(
-        categoryorder="array", categoryarray=[escape(row["name"]) for row in rows][::-1], showgrid=False
+        categoryorder="array",
+        categoryarray=[escape(row["name"]) for row in rows][::-1],
+        showgrid=False,
     )
     figure.update_layout(bargap=0.35)
     return figure

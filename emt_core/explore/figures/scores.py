@@ -29,7 +29,9 @@ def histogram(
 ) -> go.Figure:
     """One filled step curve a group, each with area 1, so that groups of different size compare. axis: title of x."""
     figure = go.Figure()
-    for name, density, total, mean in zip(data.names, data.density, data.totals, data.mean, strict=True):
+    for name, density, total, mean in zip(
+        data.names, data.density, data.totals, data.mean, strict=True
+    ):
         shown = np.where(density > 0, density, np.nan) if log else density
         figure.add_trace(
             go.Scatter(
@@ -49,7 +51,9 @@ def histogram(
     if log:
         top = float(np.nanmax(data.density)) if data.totals.any() else 1.0
         low = float(data.density[data.density > 0].min()) if data.totals.any() else LOG_FLOOR
-        figure.update_yaxes(type="log", range=[np.log10(max(low, LOG_FLOOR) / 2), np.log10(top * 2)])
+        figure.update_yaxes(
+            type="log", range=[np.log10(max(low, LOG_FLOOR) / 2), np.log10(top * 2)]
+        )
     else:
         figure.update_yaxes(rangemode="tozero")
     if cut is not None and np.isfinite(cut):
@@ -77,13 +81,17 @@ def violins(
     after = chosen.pick(data.names) if chosen is not None else None
     for place, name in enumerate(data.names):
         base = groups - 1 - place
-        halves = ((data, 0.45, 1, 1),) if after is None else ((data, 0.25, 1, 0), (after, 0.8, 0, 1))
+        halves = (
+            ((data, 0.45, 1, 1),) if after is None else ((data, 0.25, 1, 0), (after, 0.8, 0, 1))
+        )
         whole = data.counts[place]
         top = max(float((np.log1p(whole) if log else _smooth(whole)).max()), 1e-12)
         for part, alpha, above, below in halves:
             counts = part.counts[part.names.index(name)]
             # what is selected never looks larger than what there was
-            width = np.minimum((np.log1p(counts) if log else _smooth(counts)) / top, 1) * VIOLIN_HALF
+            width = (
+                np.minimum((np.log1p(counts) if log else _smooth(counts)) / top, 1) * VIOLIN_HALF
+            )
             filled = np.flatnonzero(width > VIOLIN_HALF * 2e-3)
             if not len(filled):
                 continue
@@ -115,7 +123,11 @@ def violins(
                 y=[base] * 3,
                 mode="lines+markers",
                 line={"color": colour, "width": 3},
-                marker={"color": ["rgba(0,0,0,0)", "white", "rgba(0,0,0,0)"], "size": 8, "line": {"width": 0}},
+                marker={
+                    "color": ["rgba(0,0,0,0)", "white", "rgba(0,0,0,0)"],
+                    "size": 8,
+                    "line": {"width": 0},
+                },
                 hoverinfo="skip",
                 name=name,
             )
@@ -154,7 +166,9 @@ def histograms(
         base = groups - 1 - place - VIOLIN_HALF
         counts = data.counts[place]
         top = max(float(np.log1p(counts.max()) if log else counts.max()), 1e-12)
-        parts = [(counts, 0.28, name)] + ([(after.counts[place], 0.85, f"{name}, selected")] if after else [])
+        parts = [(counts, 0.28, name)] + (
+            [(after.counts[place], 0.85, f"{name}, selected")] if after else []
+        )
         for held, alpha, what in parts:
             height = (np.log1p(held) if log else held) / top * 2 * VIOLIN_HALF
             colour = colours.get(name, LEFT_OUT)
@@ -173,7 +187,10 @@ def histograms(
             )
     plain(figure, height=70 + 52 * max(groups, 2), x=axis, legend=False)
     figure.update_yaxes(
-        tickvals=list(range(groups)), ticktext=list(data.names)[::-1], range=[-0.6, groups - 0.4], showgrid=False
+        tickvals=list(range(groups)),
+        ticktext=list(data.names)[::-1],
+        range=[-0.6, groups - 0.4],
+        showgrid=False,
     )
     if cut is not None and np.isfinite(cut):
         figure.update_layout(margin_t=28)

@@ -35,7 +35,10 @@ def before_after(
                 x=part[order],
                 orientation="h",
                 name=label,
-                marker={"color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order], "line": {"width": 0}},
+                marker={
+                    "color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order],
+                    "line": {"width": 0},
+                },
                 text=[numbers.share(float(part[i])) for i in order],
                 textposition="outside",
                 textfont={"size": 11},
@@ -52,7 +55,9 @@ def before_after(
     return figure
 
 
-def shares_bar(names: Sequence[str], counts: Sequence[int], colours: Mapping[str, str]) -> go.Figure:
+def shares_bar(
+    names: Sequence[str], counts: Sequence[int], colours: Mapping[str, str]
+) -> go.Figure:
     """One horizontal bar a group with its share: what a lassoed region consists of. Empty groups are left out."""
     values = np.asarray(counts, float)
     order = [int(i) for i in np.argsort(values, kind="stable") if values[i] > 0]
@@ -62,7 +67,10 @@ def shares_bar(names: Sequence[str], counts: Sequence[int], colours: Mapping[str
             y=[names[i] for i in order],
             x=[values[i] / total for i in order],
             orientation="h",
-            marker={"color": [colours.get(names[i], LEFT_OUT) for i in order], "line": {"width": 0}},
+            marker={
+                "color": [colours.get(names[i], LEFT_OUT) for i in order],
+                "line": {"width": 0},
+            },
             text=[numbers.share(values[i] / total) for i in order],
             textposition="outside",
             textfont={"size": 11},

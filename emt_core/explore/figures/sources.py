@@ -12,7 +12,10 @@ from emt_core.explore.figures.palette import LEFT_OUT
 
 
 def source_mix(
-    sources: Sequence[str], categories: Sequence[str], counts: np.ndarray, colours: Mapping[str, str]
+    sources: Sequence[str],
+    categories: Sequence[str],
+    counts: np.ndarray,
+    colours: Mapping[str, str],
 ) -> go.Figure:
     """counts: int [sources, categories]. First source on top; categories that occur nowhere are left out."""
     total = np.maximum(counts.sum(axis=1), 1)

@@ -25,7 +25,8 @@ def sweep(table: pd.DataFrame, *, at_share: float | None = None) -> go.Figure:
     kept = (np.arange(len(table)) + 1) / max(len(table), 1)
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     for column, (field, name, colour) in enumerate(
-        (("diversity", "diversity S(D)", SELECTED), ("mmd2_to_robot", "MMD² to robot data", ROBOT)), start=1
+        (("diversity", "diversity S(D)", SELECTED), ("mmd2_to_robot", "MMD² to robot data", ROBOT)),
+        start=1,
     ):
         figure.add_trace(
             go.Scatter(

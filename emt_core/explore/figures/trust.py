@@ -21,7 +21,9 @@ KIND_LABEL = {
 }
 
 
-def agreement_matrix(names: Sequence[str], matrix: Sequence[Sequence[float | None]], *, low: float = -1.0) -> go.Figure:
+def agreement_matrix(
+    names: Sequence[str], matrix: Sequence[Sequence[float | None]], *, low: float = -1.0
+) -> go.Figure:
     """A square heatmap with its numbers written in, first measure at the top left. low: value of the palest end."""
     values = np.array([[np.nan if v is None else v for v in row] for row in matrix], float)
     figure = go.Figure(
@@ -51,9 +53,14 @@ def stability_dots(
     kinds: Sequence[str], names: Sequence[str], spearman: Sequence[float], overlap: Sequence[float]
 ) -> go.Figure:
     """A row a repetition: rank correlation (full) and overlap of the best share (open) with the score in question."""
-    labels = [f"{KIND_LABEL.get(kind, kind)} {name}" for kind, name in zip(kinds, names, strict=True)]
+    labels = [
+        f"{KIND_LABEL.get(kind, kind)} {name}" for kind, name in zip(kinds, names, strict=True)
+    ]
     figure = go.Figure()
-    for values, name, symbol in ((spearman, "rank correlation", "circle"), (overlap, "overlap", "circle-open")):
+    for values, name, symbol in (
+        (spearman, "rank correlation", "circle"),
+        (overlap, "overlap", "circle-open"),
+    ):
         figure.add_trace(
             go.Scatter(
                 x=list(values)[::-1],
@@ -76,7 +83,9 @@ def stability_dots(
     return figure
 
 
-def audit_bars(variants: Mapping[str, Mapping[str, Any]], field: str, *, title: str, chance: float) -> go.Figure:
+def audit_bars(
+    variants: Mapping[str, Mapping[str, Any]], field: str, *, title: str, chance: float
+) -> go.Figure:
     """A bar a variant of the samples. variants: name -> facts with `name` and `field`; the line is chance."""
     facts = [facts for facts in variants.values() if facts.get(field) is not None][::-1]
     figure = go.Figure(
@@ -105,7 +114,14 @@ def planted_dots(measures: Mapping[str, Mapping[str, Any]], styles: Sequence[str
     series = [("all samples", [measures[n]["auroc"] for n in names], "circle", SELECTED)]
     for place, style in enumerate(styles):
         colour = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
-        series.append((f"{style} only", [measures[n]["within"][style]["auroc"] for n in names], "circle-open", colour))
+        series.append(
+            (
+                f"{style} only",
+                [measures[n]["within"][style]["auroc"] for n in names],
+                "circle-open",
+                colour,
+            )
+        )
     if all(measures[n].get("auroc_style") is not None for n in names):
         series.append(("style itself", [measures[n]["auroc_style"] for n in names], "x", MARK))
     for name, values, symbol, colour in series:
@@ -129,7 +145,10 @@ def planted_rows(measures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
     """The table beside `planted_dots`: a row for each measure and each set of samples it was measured in."""
     found = []
     for name, facts in measures.items():
-        for among, values in (("all samples", facts), *((f"{s} only", v) for s, v in facts["within"].items())):
+        for among, values in (
+            ("all samples", facts),
+            *((f"{s} only", v) for s, v in facts["within"].items()),
+        ):
             found.append(
                 {
                     "measure": name,

@@ -28,7 +28,11 @@ class Kind:
     def missing(self, material: Material) -> tuple[str, ...]:
         """Stages that have to run first."""
         lacking = tuple(stage for stage in self.needs if not material.chain.has(stage))
-        if not lacking and self.any_of and not any(material.of_stage(stage) for stage in self.any_of):
+        if (
+            not lacking
+            and self.any_of
+            and not any(material.of_stage(stage) for stage in self.any_of)
+        ):
             return self.any_of[:1]
         return lacking
 
@@ -123,4 +127,6 @@ def tell_block(block: StoryBlock, material: Material) -> Told:
 
 def tell(story: Story, material: Material) -> tuple[Told, ...]:
     """The story's shown blocks in order; kinds that this version does not know are left out."""
-    return tuple(tell_block(block, material) for block in story.blocks if block.shown and block.kind in KINDS)
+    return tuple(
+        tell_block(block, material) for block in story.blocks if block.shown and block.kind in KINDS
+    )

@@ -30,7 +30,9 @@ def data(material: Material) -> Content:
         f"data are {numbers.counted(_rows(robot), 'frame')} in {numbers.counted(len(robot), 'set')}.",
     ]
     if rejected:
-        sentences.append(f"{numbers.counted(rejected, 'row')} could not be read and were left out, each with a reason.")
+        sentences.append(
+            f"{numbers.counted(rejected, 'row')} could not be read and were left out, each with a reason."
+        )
     rows = tuple(
         (
             f["name"],
@@ -41,8 +43,15 @@ def data(material: Material) -> Content:
         )
         for f in facts
     )
-    table = Table(title="Sources", columns=("source", "role", "format", "kept", "rejected"), rows=rows, text_columns=3)
-    return Content(sentences=tuple(sentences), items=(table,), artifacts=(material.need("sources"),))
+    table = Table(
+        title="Sources",
+        columns=("source", "role", "format", "kept", "rejected"),
+        rows=rows,
+        text_columns=3,
+    )
+    return Content(
+        sentences=tuple(sentences), items=(table,), artifacts=(material.need("sources"),)
+    )
 
 
 def gap(material: Material) -> Content:
@@ -73,9 +82,21 @@ def gap(material: Material) -> Content:
     items: list[Item] = [
         Numbers(
             values=(
-                ("Pool to robot", numbers.decimal(across), "Mean squared MMD between a pool source and a robot set."),
-                ("Diversity, pool", numbers.decimal(spread.get("pool"), 2), "S(D), method section 7."),
-                ("Diversity, robot data", numbers.decimal(spread.get("robot"), 2), "S(D), method section 7."),
+                (
+                    "Pool to robot",
+                    numbers.decimal(across),
+                    "Mean squared MMD between a pool source and a robot set.",
+                ),
+                (
+                    "Diversity, pool",
+                    numbers.decimal(spread.get("pool"), 2),
+                    "S(D), method section 7.",
+                ),
+                (
+                    "Diversity, robot data",
+                    numbers.decimal(spread.get("robot"), 2),
+                    "S(D), method section 7.",
+                ),
             )
         ),
         _matrix(facts),
@@ -89,7 +110,10 @@ def _matrix(facts: dict) -> Figure:
     table = matrix_table(facts, order, normalised=True)
     roles = [facts["roles"][place] for place in order]
     figure = mmd_matrix(table.to_numpy(), list(table.columns), roles, normalised=True)
-    return Figure(title="Squared MMD between all sources, normalised to the largest, near ones together", figure=figure)
+    return Figure(
+        title="Squared MMD between all sources, normalised to the largest, near ones together",
+        figure=figure,
+    )
 
 
 def _distances(facts: dict) -> Table:
@@ -99,7 +123,8 @@ def _distances(facts: dict) -> Table:
     rows = [
         (names[place], *(numbers.decimal(matrix[place, robot]) for robot in robots))
         for place in sorted(
-            (p for p, role in enumerate(roles) if role == "pool"), key=lambda p: float(matrix[p, robots].mean())
+            (p for p, role in enumerate(roles) if role == "pool"),
+            key=lambda p: float(matrix[p, robots].mean()),
         )
         if robots
     ]
@@ -139,7 +164,12 @@ def projection(material: Material) -> Content:
         sources=material.source_names,
         logit=material.logits if score is not None else None,
     )
-    figure = draw_map(points, Colouring(names=names, colours=colours, codes=codes), bounds_of(x, y), height=MAP_HEIGHT)
+    figure = draw_map(
+        points,
+        Colouring(names=names, colours=colours, codes=codes),
+        bounds_of(x, y),
+        height=MAP_HEIGHT,
+    )
     # nothing is selected by dragging here
     figure.update_layout(dragmode="zoom")
     config = artifact.config

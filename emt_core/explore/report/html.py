@@ -32,13 +32,21 @@ FIGURE_HEIGHT = 340
 PAPER = "EmbodiedMidtrain, arXiv 2604.20012"
 
 
-def render(story: Story, told: Sequence[Told], material: Material, *, made: float | None = None) -> str:
+def render(
+    story: Story, told: Sequence[Told], material: Material, *, made: float | None = None
+) -> str:
     """The whole file. Blocks that wait for a stage are left out. made: seconds since the epoch, default now."""
     shown = [block for block in told if block.content is not None]
     figures: list[str] = []
-    sections = "\n".join(_section(number, block, figures) for number, block in enumerate(shown, start=1))
-    links = "".join(f'<a href="#s{n}">{_text(block.heading)}</a>' for n, block in enumerate(shown, start=1))
-    when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(made if made is not None else time.time()))
+    sections = "\n".join(
+        _section(number, block, figures) for number, block in enumerate(shown, start=1)
+    )
+    links = "".join(
+        f'<a href="#s{n}">{_text(block.heading)}</a>' for n, block in enumerate(shown, start=1)
+    )
+    when = time.strftime(
+        "%d %B %Y, %H:%M UTC", time.gmtime(made if made is not None else time.time())
+    )
     scripts = (_plotly(), _own_script()) if figures else ()
     return "\n".join(
         (
@@ -70,7 +78,8 @@ def render(story: Story, told: Sequence[Told], material: Material, *, made: floa
 def _policy(scripts: Iterable[str]) -> str:
     """Nothing may be fetched, framed or submitted; scripts run by hash. Plotly writes styles as it draws."""
     hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
     )
     return (
         f"default-src 'none'; script-src {hashes or chr(39) + 'none' + chr(39)}; style-src 'unsafe-inline'; "
@@ -94,7 +103,9 @@ def _own_script() -> str:
 def _embeddable(script: str) -> str:
     """Text of a script element: line ends as the parser leaves them (the hash is of those), nothing that ends it."""
     if re.search(r"</script|<!--", script, re.IGNORECASE):
-        script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
+        script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace(
+            "<!--", "<\\!--"
+        )
     return script.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -136,11 +147,16 @@ def figure_json(figure: go.Figure) -> str:
     WebGL compiles functions from text, which the policy forbids, and does not print. The colours of ground, grid and
     font are the reader's theme's (page.js): plotly's own template and the app's ink are left out.
     """
-    told = json.loads(str(figure.to_json()), object_hook=lambda found: {k: v for k, v in found.items() if v != INK})
+    told = json.loads(
+        str(figure.to_json()),
+        object_hook=lambda found: {k: v for k, v in found.items() if v != INK},
+    )
     told["layout"].pop("template", None)
     for trace in told["data"]:
         trace["type"] = trace["type"].replace("scattergl", "scatter")
-    text = json.dumps({"data": told["data"], "layout": told["layout"]}, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        {"data": told["data"], "layout": told["layout"]}, separators=(",", ":"), ensure_ascii=False
+    )
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -165,19 +181,27 @@ def _card(picture: Picture) -> str:
     if picture.image is None:
         shown = '<div class="blank">text only</div>'
     else:
-        shown = f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.image).decode()}">'
+        shown = (
+            f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.image).decode()}">'
+        )
     words = f'<span class="note">{_text(picture.note)}</span>{_text(picture.text) or "(no text)"}'
-    return f'<figure title="{_text(picture.sample)}">{shown}<figcaption>{words}</figcaption></figure>'
+    return (
+        f'<figure title="{_text(picture.sample)}">{shown}<figcaption>{words}</figcaption></figure>'
+    )
 
 
 def _provenance(shown: Sequence[Told], material: Material) -> str:
     """What every shown number was made from, and with which code."""
-    used = _with_ancestors([a for block in shown if block.content for a in block.content.artifacts], material)
+    used = _with_ancestors(
+        [a for block in shown if block.content for a in block.content.artifacts], material
+    )
     rows = [_origin(artifact) for artifact in used]
     versions: dict[str, None] = {}
     for artifact in used:
         found = artifact.manifest.get("versions", {})
-        versions.update(dict.fromkeys(f"{name} {value}" for name, value in sorted(found.items()) if value))
+        versions.update(
+            dict.fromkeys(f"{name} {value}" for name, value in sorted(found.items()) if value)
+        )
     columns = ("instance", "stage", "key", "finished (UTC)", "rows", "time")
     return "\n".join(
         (
@@ -203,7 +227,10 @@ def _with_ancestors(shown: Sequence[Artifact], material: Material) -> list[Artif
             parent = material.workspace.find(name.partition(".")[0], key)
             todo += [parent] if parent is not None else []
     order = {stage: place for place, stage in enumerate(STAGES)}
-    return sorted(found.values(), key=lambda a: (order.get(a.stage, len(order)), a.manifest["finished"], a.key))
+    return sorted(
+        found.values(),
+        key=lambda a: (order.get(a.stage, len(order)), a.manifest["finished"], a.key),
+    )
 
 
 def _origin(artifact: Artifact) -> tuple[str, ...]:
@@ -219,7 +246,9 @@ def _origin(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _paragraphs(text: str) -> str:
-    return "".join(f"<p>{_text(part.strip())}</p>" for part in re.split(r"\n\s*\n", text) if part.strip())
+    return "".join(
+        f"<p>{_text(part.strip())}</p>" for part in re.split(r"\n\s*\n", text) if part.strip()
+    )
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,14 @@ from emt_core.errors import EmtError
 from emt_core.explore.figures.palette import category_colours, source_colours
 from emt_core.explore.tables import columns
 from emt_core.workspace.artifact import Artifact, Workspace
-from emt_core.workspace.lineage import Lineage, finished, labels_of, lineage, recipe_names, selections_of
+from emt_core.workspace.lineage import (
+    Lineage,
+    finished,
+    labels_of,
+    lineage,
+    recipe_names,
+    selections_of,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,11 @@ class Material:
         """The chain's artifact of a stage; EmtError where it has not run (blocks.py asks before it builds)."""
         found = getattr(self.chain, stage)
         if found is None:
-            raise EmtError(f"{stage} has not run", where=self.workspace.path, remedy=f"emt run ... --until {stage}")
+            raise EmtError(
+                f"{stage} has not run",
+                where=self.workspace.path,
+                remedy=f"emt run ... --until {stage}",
+            )
         return found
 
     @cached_property
@@ -91,7 +102,11 @@ class Material:
 
 
 def gather(
-    workspace: Workspace, recipe: str | None = None, *, score: str | None = None, select: str | None = None
+    workspace: Workspace,
+    recipe: str | None = None,
+    *,
+    score: str | None = None,
+    select: str | None = None,
 ) -> Material:
     """Material of a recipe (default: the one that ran last), through the named score and selection or the newest.
 
@@ -99,10 +114,16 @@ def gather(
     """
     known = recipe_names(workspace)
     if not known:
-        raise EmtError("nothing has run in this workspace yet", where=workspace.path, remedy="emt run RECIPE ...")
+        raise EmtError(
+            "nothing has run in this workspace yet",
+            where=workspace.path,
+            remedy="emt run RECIPE ...",
+        )
     if recipe is not None and recipe not in known:
         raise EmtError(
-            f"no recipe {recipe!r} ran here", where=workspace.path, remedy=f"recipes here: {', '.join(known)}"
+            f"no recipe {recipe!r} ran here",
+            where=workspace.path,
+            remedy=f"recipes here: {', '.join(known)}",
         )
     name = recipe or known[0]
     done = finished(workspace, name)

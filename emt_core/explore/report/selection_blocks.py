@@ -30,7 +30,9 @@ def scores(material: Material) -> Content:
     """How the pool and the robot data score, by role, by source, spatial against text-heavy."""
     logit, pool = material.logits, material.is_pool
     scale = score_scale(material.need("score"))
-    edges = bin_edges(logit, "logit" if scale.is_logit else "score", bins_for(int(pool.sum())), apart=~pool)
+    edges = bin_edges(
+        logit, "logit" if scale.is_logit else "score", bins_for(int(pool.sum())), apart=~pool
+    )
     cut = _cut(material, edges)
     by_role = distribution(logit, (~pool).astype(np.int16), ("pool", "robot"), edges)
     by_source = distribution(logit, material.codes, material.source_names, edges).by_median()
@@ -40,7 +42,9 @@ def scores(material: Material) -> Content:
         sentences.append(_estimator_words(estimator))
     elif material.chain.measure is not None:
         sentences += _measure_words(material.need("score"), scale)
-    in_pool = by_source.pick([n for n in by_source.names if n in {s.name for s in material.index.of_role("pool")}])
+    in_pool = by_source.pick(
+        [n for n in by_source.names if n in {s.name for s in material.index.of_role("pool")}]
+    )
     if len(in_pool.names) > 1:
         first, last = (numbers.logit(float(in_pool.quantiles[place, 2])) for place in (0, -1))
         sentences.append(
@@ -50,7 +54,13 @@ def scores(material: Material) -> Content:
     items.append(
         Figure(
             title="Scores of pool and robot data",
-            figure=histogram(by_role, ROLE, axis=scale.title, cut=cut, labels={"robot": "robot data", "pool": "pool"}),
+            figure=histogram(
+                by_role,
+                ROLE,
+                axis=scale.title,
+                cut=cut,
+                labels={"robot": "robot data", "pool": "pool"},
+            ),
         )
     )
     by_name = violins(by_source, material.source_colours, axis=scale.title, cut=cut)
@@ -65,7 +75,10 @@ def scores(material: Material) -> Content:
             )
             two = histogram(sides, SIDE_COLOURS, axis=scale.title, cut=cut)
             items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
-    used = (material.need("score"), *(a for a in (estimator, material.chain.category) if a is not None))
+    used = (
+        material.need("score"),
+        *(a for a in (estimator, material.chain.category) if a is not None),
+    )
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=used)
 
 
@@ -78,7 +91,9 @@ def _estimator_words(estimator: Artifact) -> str:
     if found.get("steps"):
         words += f" after {numbers.counted(int(found['steps']), 'step')}"
     if found.get("calibration_error") is not None:
-        words += f"; its expected calibration error is {numbers.decimal(found['calibration_error'])}"
+        words += (
+            f"; its expected calibration error is {numbers.decimal(found['calibration_error'])}"
+        )
     return words + "."
 
 
@@ -120,9 +135,17 @@ def selection(material: Material) -> Content:
     share = numbers.share(chosen / eligible) if eligible else numbers.MISSING
     sentences = [
         f"{numbers.counted(chosen, 'sample')} of {numbers.whole(eligible)} eligible ones are selected ({share})"
-        + (f", down to a score of {numbers.logit(found['cut_logit'])}." if found.get("cut_logit") is not None else "."),
+        + (
+            f", down to a score of {numbers.logit(found['cut_logit'])}."
+            if found.get("cut_logit") is not None
+            else "."
+        ),
     ]
-    spread, near, embodied = found["diversity"], found["mmd2_to_robot"].get("all", {}), found["embodied_share"]
+    spread, near, embodied = (
+        found["diversity"],
+        found["mmd2_to_robot"].get("all", {}),
+        found["embodied_share"],
+    )
     if near.get("before") is not None and near.get("after") is not None:
         sentences.append(
             f"Squared MMD to the robot data goes from {numbers.decimal(near['before'])} for everything eligible to "
@@ -137,20 +160,39 @@ def selection(material: Material) -> Content:
     values = (
         ("Selected", numbers.whole(chosen), f"Of {numbers.whole(eligible)} eligible pool samples."),
         ("Share of the pool", share, "Selected over eligible."),
-        ("Embodied", numbers.share(embodied.get("after")), "Share of spatial, grounding and robot questions."),
+        (
+            "Embodied",
+            numbers.share(embodied.get("after")),
+            "Share of spatial, grounding and robot questions.",
+        ),
         ("Diversity", numbers.decimal(spread.get("after"), 2), "S(D), method section 7."),
-        ("MMD² to robot data", numbers.decimal(near.get("after")), "Squared MMD, method section 3."),
+        (
+            "MMD² to robot data",
+            numbers.decimal(near.get("after")),
+            "Squared MMD, method section 3.",
+        ),
     )
     items: list[Item] = [Numbers(values=values)]
     for by, title, colours in (
-        ("category", "By category", material.category_colours if material.chain.category is not None else {}),
+        (
+            "category",
+            "By category",
+            material.category_colours if material.chain.category is not None else {},
+        ),
         ("source", "By source", material.source_colours),
     ):
         before = report["composition"]["eligible"].get(by, {})
         after = report["composition"]["selected"].get(by, {})
         names = list(before)
-        figure = before_after(names, [before[n] for n in names], [after.get(n, 0) for n in names], colours)
-        items.append(Figure(title=f"{title}: share of the pool (pale) and of the selection (full)", figure=figure))
+        figure = before_after(
+            names, [before[n] for n in names], [after.get(n, 0) for n in names], colours
+        )
+        items.append(
+            Figure(
+                title=f"{title}: share of the pool (pale) and of the selection (full)",
+                figure=figure,
+            )
+        )
     others = _other_selections(material, artifact)
     if others is not None:
         items.append(others)
@@ -160,7 +202,11 @@ def selection(material: Material) -> Content:
 def _other_selections(material: Material, shown: Artifact) -> Table | None:
     """The selections made from the same sources, side by side, where there are several."""
     base = shown.manifest["parents"].get("sources")
-    mine = {n: a for n, a in material.of_stage("select").items() if a.manifest["parents"].get("sources") == base}
+    mine = {
+        n: a
+        for n, a in material.of_stage("select").items()
+        if a.manifest["parents"].get("sources") == base
+    }
     if len(mine) < 2:
         return None
     rows = tuple(
@@ -188,7 +234,10 @@ def examples(material: Material) -> Content:
     last = left[-max(len(left) // 10, 4 * FARTHEST) :]
     near, far = _spread(material, top, NEAREST), _spread(material, last, FARTHEST)
     items = (
-        Gallery(title="Selected: among the nearest to the robot data", pictures=_pictures(material, near)),
+        Gallery(
+            title="Selected: among the nearest to the robot data",
+            pictures=_pictures(material, near),
+        ),
         Gallery(title="Left out: among the farthest", pictures=_pictures(material, far)),
     )
     groups = "categories" if material.chain.category is not None else "sources"
@@ -196,7 +245,11 @@ def examples(material: Material) -> Content:
         "Drawn with a fixed seed from the highest tenth of the selection and the lowest tenth of what it leaves out, "
         f"spread over {groups}; not picked by hand."
     )
-    return Content(sentences=(words,), items=tuple(item for item in items if item.pictures), artifacts=(select, score))
+    return Content(
+        sentences=(words,),
+        items=tuple(item for item in items if item.pictures),
+        artifacts=(select, score),
+    )
 
 
 def _spread(material: Material, rows: np.ndarray, size: int) -> np.ndarray:
@@ -214,12 +267,18 @@ def _pictures(material: Material, rows: np.ndarray) -> tuple[Picture, ...]:
         if sample.images:
             source = material.index.source_of(row)
             embed = material.chain.embed
-            image = thumbnail(material.workspace, source, sample.images[0], PICTURE_PIXELS, embed=embed, row=row)
+            image = thumbnail(
+                material.workspace, source, sample.images[0], PICTURE_PIXELS, embed=embed, row=row
+            )
         note = [numbers.logit(float(material.logits[row]))]
         if material.chain.category is not None:
             note.append(material.categories.names[material.categories.codes[row]])
         text = " ".join(turn.text.replace("<image>", " ") for turn in sample.turns[:2])
         text = " ".join(text.split())
         text = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1].rstrip() + "…"
-        found.append(Picture(image=image, note=" · ".join([*note, sample.source]), text=text, sample=sample.id))
+        found.append(
+            Picture(
+                image=image, note=" · ".join([*note, sample.source]), text=text, sample=sample.id
+            )
+        )
     return tuple(found)

@@ -62,7 +62,9 @@ def default_story(kinds: tuple[str, ...]) -> Story:
 def story_names(workspace: Workspace, recipe: str) -> list[str]:
     """Saved stories of a recipe, the latest first."""
     found = (workspace.path / "stories" / recipe).glob("*.json")
-    return [path.stem for path in sorted(found, key=lambda path: (-path.stat().st_mtime, path.stem))]
+    return [
+        path.stem for path in sorted(found, key=lambda path: (-path.stat().st_mtime, path.stem))
+    ]
 
 
 def story_path(workspace: Workspace, recipe: str, name: str) -> Path:
@@ -70,7 +72,8 @@ def story_path(workspace: Workspace, recipe: str, name: str) -> Path:
     for what, text in (("story", name), ("recipe", recipe)):
         if not NAME.fullmatch(text):
             raise EmtError(
-                f"{text!r} cannot be a {what}'s name", remedy="1-64 letters, digits, '-' or '_', starting with a letter"
+                f"{text!r} cannot be a {what}'s name",
+                remedy="1-64 letters, digits, '-' or '_', starting with a letter",
             )
     return workspace.path / "stories" / recipe / f"{name}.json"
 
@@ -80,13 +83,17 @@ def load_story(workspace: Workspace, recipe: str, name: str) -> Story:
     path = story_path(workspace, recipe, name)
     if not path.exists():
         known = ", ".join(story_names(workspace, recipe)) or "none"
-        raise EmtError(f"there is no story {name!r}", where=path.parent, remedy=f"stories here: {known}")
+        raise EmtError(
+            f"there is no story {name!r}", where=path.parent, remedy=f"stories here: {known}"
+        )
     try:
         return Story.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise EmtError(f"the story's field {field}: {first['msg']}", where=path, remedy="mend or delete it") from error
+        raise EmtError(
+            f"the story's field {field}: {first['msg']}", where=path, remedy="mend or delete it"
+        ) from error
 
 
 def save_story(workspace: Workspace, recipe: str, name: str, story: Story) -> Path:

@@ -39,7 +39,11 @@ def training(material: Material) -> Content:
                 y=[line["loss"] for line in steps],
                 name=literal(label),
                 mode="lines",
-                line={"color": colour, "width": 1.6, "dash": "solid" if artifact.stage == "midtrain" else "dot"},
+                line={
+                    "color": colour,
+                    "width": 1.6,
+                    "dash": "solid" if artifact.stage == "midtrain" else "dot",
+                },
                 hovertemplate="step %{x}: %{y:.3f}<extra>" + literal(label) + "</extra>",
             )
         )
@@ -57,7 +61,9 @@ def training(material: Material) -> Content:
     count = {stage: len(material.of_stage(stage)) for stage in ("midtrain", "finetune")}
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
     said = in_a_row([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
-    sentences = [f"{said} finished. Training loss does not tell initialisations apart; success in closed loop does."]
+    sentences = [
+        f"{said} finished. Training loss does not tell initialisations apart; success in closed loop does."
+    ]
     if len(runs) > len(shown):
         sentences.append(f"The first {MOST_RUNS} are drawn.")
     columns = ("run", "steps", "samples", "last loss", "time")
@@ -65,7 +71,9 @@ def training(material: Material) -> Content:
         Figure(title="Training loss", figure=figure),
         Table(title="Training runs", columns=columns, rows=tuple(rows)),
     )
-    return Content(sentences=tuple(sentences), items=items if rows else (), artifacts=tuple(shown.values()))
+    return Content(
+        sentences=tuple(sentences), items=items if rows else (), artifacts=tuple(shown.values())
+    )
 
 
 def _thinned(path: Path) -> list[dict[str, Any]]:
@@ -95,7 +103,13 @@ def retained(material: Material) -> Content:
     for label, artifact in artifacts.items():
         for name, facts in _suites(read_json(artifact.data / "results.json")):
             rows.append(
-                (label, name, numbers.whole(facts["n"]), _rate(facts.get("origin")), _rate(facts.get("midtrained")))
+                (
+                    label,
+                    name,
+                    numbers.whole(facts["n"]),
+                    _rate(facts.get("origin")),
+                    _rate(facts.get("midtrained")),
+                )
             )
     columns = ("run", "question set", "questions", "before", "after mid-training")
     words = "Share of correct answers, greedy decoding, with the 95 % interval (Wilson)."
@@ -107,7 +121,11 @@ def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Map
     """Every entry that counts questions, whatever it is nested in: (`suite / category`, entry)."""
     if isinstance(results, list):
         for entry in results:
-            name = entry.get("category") or entry.get("suite") or entry.get("name") if isinstance(entry, dict) else None
+            name = (
+                entry.get("category") or entry.get("suite") or entry.get("name")
+                if isinstance(entry, dict)
+                else None
+            )
             yield from _suites(entry, (*path, str(name)) if name else path)
     elif isinstance(results, dict):
         if "n" in results and "origin" in results:
@@ -139,18 +157,32 @@ def results(material: Material) -> Content:
             )
         )
         if place < MOST_RUNS:
-            figure.add_trace(_task_bars(label, chosen["tasks"], SOURCE_CYCLE[place % len(SOURCE_CYCLE)]))
+            figure.add_trace(
+                _task_bars(label, chosen["tasks"], SOURCE_CYCLE[place % len(SOURCE_CYCLE)])
+            )
     plain(figure, height=340, y="success")
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
-    columns = ("run", "benchmark", "checkpoint", "episodes", "mean success, 95 % interval", "average length")
+    columns = (
+        "run",
+        "benchmark",
+        "checkpoint",
+        "episodes",
+        "mean success, 95 % interval",
+        "average length",
+    )
     if all(row[5] == numbers.MISSING for row in rows):
         columns, rows = columns[:5], [row[:5] for row in rows]
-    words = [f"{numbers.counted(len(artifacts), 'run')} evaluated in closed loop.", *(rule for rule in rules if rule)]
+    words = [
+        f"{numbers.counted(len(artifacts), 'run')} evaluated in closed loop.",
+        *(rule for rule in rules if rule),
+    ]
     items = (
         Table(title="Closed-loop success", columns=columns, rows=tuple(rows), text_columns=3),
         Figure(title="Success by task, with 95 % intervals", figure=figure),
     )
-    return Content(sentences=tuple(words), items=items if rows else (), artifacts=tuple(artifacts.values()))
+    return Content(
+        sentences=tuple(words), items=items if rows else (), artifacts=tuple(artifacts.values())
+    )
 
 
 def _task_bars(label: str, tasks: list[dict[str, Any]], colour: str) -> go.Bar:
@@ -168,7 +200,9 @@ def _task_bars(label: str, tasks: list[dict[str, Any]], colour: str) -> go.Bar:
             "thickness": 1,
         },
         customdata=[[task["successes"], task["n"]] for task in tasks],
-        hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>" + literal(label) + "</extra>",
+        hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>"
+        + literal(label)
+        + "</extra>",
     )
 
 

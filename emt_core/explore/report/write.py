@@ -42,13 +42,19 @@ def report_html(story: Story, material: Material) -> tuple[str, tuple[Told, ...]
     told = tell(story, material)
     if not any(block.content for block in told):
         raise EmtError(
-            "there is nothing to tell yet", where=material.workspace.path, remedy="run the recipe, at least to `gap`"
+            "there is nothing to tell yet",
+            where=material.workspace.path,
+            remedy="run the recipe, at least to `gap`",
         )
     return render(story, told, material), told
 
 
 def write_report(
-    workspace: Workspace, *, recipe: str | None = None, story: str | None = None, out: Path | None = None
+    workspace: Workspace,
+    *,
+    recipe: str | None = None,
+    story: str | None = None,
+    out: Path | None = None,
 ) -> Report:
     """Write one HTML file; `out` defaults to RECIPE-STORY.html in the current folder.
 
@@ -65,7 +71,9 @@ def write_report(
     try:
         write_text(path, text)
     except OSError as error:
-        raise EmtError(f"the report cannot be written ({error.strerror})", where=path, remedy="name another") from error
+        raise EmtError(
+            f"the report cannot be written ({error.strerror})", where=path, remedy="name another"
+        ) from error
     return Report(path=path, bytes=len(text.encode()), told=told)
 
 

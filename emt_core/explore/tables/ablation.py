@@ -97,7 +97,9 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
         if sources.key not in chances:
             pool = np.flatnonzero(index.is_pool())
             chances[sources.key] = near_share(index, pool, config)[0]
-        chosen = pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0).to_numpy()
+        chosen = (
+            pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0).to_numpy()
+        )
         planted, known = near_share(index, chosen, config)
         made = _made_by(workspace, parents)
         kind = _kind(select, made)
@@ -116,20 +118,31 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 chance=chances[sources.key],
                 diversity=metrics["diversity"].get("after"),
                 mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
-                seconds=sum(a.manifest["seconds"] + (a.metrics.get("shared") or {}).get("seconds", 0.0) for a in took),
+                seconds=sum(
+                    a.manifest["seconds"] + (a.metrics.get("shared") or {}).get("seconds", 0.0)
+                    for a in took
+                ),
                 memory_added_mb=max(added) if len(added) == len(took) else None,
                 peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
-                success={name: v for name, v in success.get(select.key, {}).items() if name not in length},
+                success={
+                    name: v for name, v in success.get(select.key, {}).items() if name not in length
+                },
                 average_length=length,
             )
         )
     order = list(MEASURES)
-    return sorted(rows, key=lambda row: (order.index(row.kind), row.measure, row.strategy != "top", row.label))
+    return sorted(
+        rows, key=lambda row: (order.index(row.kind), row.measure, row.strategy != "top", row.label)
+    )
 
 
 def near_share(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[float | None, int]:
     """(share of near content, rows whose truth is known) of a seeded sample of these rows."""
-    drawn = np.sort(ordered_rows(random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION), TRUTH_ROWS))
+    drawn = np.sort(
+        ordered_rows(
+            random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION), TRUTH_ROWS
+        )
+    )
     truth, _ = planted_truth(index, drawn, config)
     known = int((truth != UNKNOWN).sum())
     return (float((truth == NEAR).sum() / known) if known else None), known
@@ -169,14 +182,20 @@ def _kind(select: Artifact, made: list[Artifact]) -> str:
 def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
     """The measure in words; the settings that tell two of a kind apart."""
     config = made[1].config if made else {}
-    more = [words for name, words in (("per_token", "per n-gram"), ("normalise", "cosine")) if config.get(name)]
+    more = [
+        words
+        for name, words in (("per_token", "per n-gram"), ("normalise", "cosine"))
+        if config.get(name)
+    ]
     return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
 
 
 FIGURES = ("success", "average_length")
 
 
-def _figures(workspace: Workspace, done: Mapping[str, Artifact]) -> list[dict[str, dict[str, float]]]:
+def _figures(
+    workspace: Workspace, done: Mapping[str, Artifact]
+) -> list[dict[str, dict[str, float]]]:
     """For each of FIGURES: selection key -> benchmark -> mean over the runs (seeds) whose policy comes from it."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {figure: {} for figure in FIGURES}
     for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
@@ -189,7 +208,10 @@ def _figures(workspace: Workspace, done: Mapping[str, Artifact]) -> list[dict[st
                 name = str(artifact.metrics["benchmark"])
                 by_selection.setdefault(select.key, {}).setdefault(name, []).append(float(value))
     return [
-        {key: {name: float(np.mean(v)) for name, v in by.items()} for key, by in by_selection.items()}
+        {
+            key: {name: float(np.mean(v)) for name, v in by.items()}
+            for key, by in by_selection.items()
+        }
         for by_selection in found.values()
     ]
 
@@ -240,7 +262,10 @@ FORMATS = {
 def markdown(rows: list[AblationRow]) -> str:
     """The table as Markdown, for docs and terminals."""
     written = [{name: _cell(name, value) for name, value in row.items()} for row in table(rows)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in ([*written[0]], *(row.values() for row in written))]
+    lines = [
+        "| " + " | ".join(cells) + " |"
+        for cells in ([*written[0]], *(row.values() for row in written))
+    ]
     lines.insert(1, "|" + "|".join("---" if name in WORDS else "---:" for name in written[0]) + "|")
     chance = next((row.chance for row in rows if row.chance is not None), None)
     if chance is not None:

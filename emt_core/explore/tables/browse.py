@@ -63,7 +63,9 @@ def passing(facts: Facts, wanted: Wanted) -> np.ndarray:
         if names and column is not None:
             keep &= np.isin(column.codes, [column.code(name) for name in names])
     if wanted.flags and facts.flag is not None:
-        flagged = np.isin(facts.flag.codes, [facts.flag.code(name) for name in wanted.flags if name != NOTED])
+        flagged = np.isin(
+            facts.flag.codes, [facts.flag.code(name) for name in wanted.flags if name != NOTED]
+        )
         if NOTED in wanted.flags:
             flagged[list(facts.noted)] = True
         keep &= flagged

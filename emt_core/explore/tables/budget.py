@@ -50,10 +50,15 @@ class TokenBudget:
     Composition say exactly which rows are meant. 8 bytes a row.
     """
 
-    def __init__(self, preview: Preview, characters: np.ndarray, images: np.ndarray, costs: TokenCosts) -> None:
+    def __init__(
+        self, preview: Preview, characters: np.ndarray, images: np.ndarray, costs: TokenCosts
+    ) -> None:
         """characters, images: integer [index rows]."""
         rows, bounds = preview.by_cell
-        tokens = images[rows] * np.float64(costs.image_tokens) + characters[rows] / costs.characters_per_token
+        tokens = (
+            images[rows] * np.float64(costs.image_tokens)
+            + characters[rows] / costs.characters_per_token
+        )
         tokens = np.minimum(tokens, costs.sequence_length)
         self._sums = np.concatenate([[0.0], np.cumsum(tokens)])
         self._starts = bounds[:-1]
@@ -72,7 +77,9 @@ def gpu_hours(tokens: float, passes: float, tokens_per_second: float) -> float:
 def costs_of_backbone(folder: Path, index: Index, *, seed: int = 0) -> Tokenizer:
     """Measured with `tokenizer.json` and the configuration of a local model folder; loads no torch, no model."""
     ratio, sampled = _text_costs(folder / "tokenizer.json", index, seed)
-    return Tokenizer(characters_per_token=ratio, sampled=sampled, image_tokens=_image_tokens(folder))
+    return Tokenizer(
+        characters_per_token=ratio, sampled=sampled, image_tokens=_image_tokens(folder)
+    )
 
 
 def _text_costs(path: Path, index: Index, seed: int) -> tuple[float | None, int]:
@@ -86,7 +93,9 @@ def _text_costs(path: Path, index: Index, seed: int) -> tuple[float | None, int]
     places = np.concatenate([np.arange(source.start, source.stop) for source in pool])
     rows = np.sort(rng.choice(places, min(SAMPLE_ROWS, len(places)), replace=False))
     texts = ["\n".join(turn.text for turn in sample.turns) for sample in index.samples(rows)]
-    tokens = sum(len(encoded.ids) for encoded in rules.encode_batch(texts, add_special_tokens=False))
+    tokens = sum(
+        len(encoded.ids) for encoded in rules.encode_batch(texts, add_special_tokens=False)
+    )
     characters = sum(map(len, texts))
     return (characters / tokens if tokens else None), len(rows)
 

@@ -32,7 +32,9 @@ def rank_order(logit: np.ndarray, candidates: np.ndarray | bool = True) -> np.nd
 
 def categories(category: Artifact) -> Coded:
     """Codes into the known categories, in display order, then whatever else the table names."""
-    return coded_column(Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES))
+    return coded_column(
+        Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES)
+    )
 
 
 def reasons(select: Artifact) -> Coded:
@@ -43,7 +45,9 @@ def reasons(select: Artifact) -> Coded:
 def map_points(gap: Artifact) -> tuple[np.ndarray, np.ndarray]:
     """float32 x, y [rows]; NaN without a vector."""
     table = Table(gap.data / "map.lance")
-    return table.column("x").astype(np.float32, copy=False), table.column("y").astype(np.float32, copy=False)
+    return table.column("x").astype(np.float32, copy=False), table.column("y").astype(
+        np.float32, copy=False
+    )
 
 
 def parquet_frame(path: Path) -> pa.Table:

@@ -49,11 +49,15 @@ class Comparison:
         """Reason that `after` gives -> rows that went out, most frequent first."""
         found = np.bincount(self.after.codes[self.went_out], minlength=len(self.after.names))
         return {
-            self.after.names[place]: int(found[place]) for place in np.argsort(-found, kind="stable") if found[place]
+            self.after.names[place]: int(found[place])
+            for place in np.argsort(-found, kind="stable")
+            if found[place]
         }
 
 
-def examples(rows: np.ndarray, logit: np.ndarray | None, count: int, *, seed: int = 0) -> np.ndarray:
+def examples(
+    rows: np.ndarray, logit: np.ndarray | None, count: int, *, seed: int = 0
+) -> np.ndarray:
     """int64: at most `count` of `rows`, spread evenly over their scores (best first), or drawn where there are none."""
     if len(rows) <= count:
         chosen = rows

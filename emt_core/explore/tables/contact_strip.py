@@ -17,11 +17,17 @@ DRAWN = 6
 """Rows drawn for each tile wanted: some have no image."""
 
 
-def handful(index: Index, source: SourceRange, count: int, *, seed: int = 0) -> list[tuple[int, Sample]]:
+def handful(
+    index: Index, source: SourceRange, count: int, *, seed: int = 0
+) -> list[tuple[int, Sample]]:
     """(index row, sample): at most `count` seeded rows with an image, in row order; of robot data one an episode."""
     rng = np.random.default_rng([seed, source.start])
     wanted = min(count * DRAWN, source.rows)
-    rows = source.start + rng.choice(source.rows, wanted, replace=False) if wanted else np.empty(0, np.int64)
+    rows = (
+        source.start + rng.choice(source.rows, wanted, replace=False)
+        if wanted
+        else np.empty(0, np.int64)
+    )
     found: list[tuple[int, Sample]] = []
     episodes: set[int] = set()
     for row, sample in zip(rows.tolist(), index.samples(rows), strict=True):
@@ -41,7 +47,9 @@ def contact_strip(thumbnails: Sequence[bytes], *, columns: int, side: int = TILE
         tile = Image.open(io.BytesIO(content)).convert("RGB")
         short = min(tile.size)
         left, top = (tile.width - short) // 2, (tile.height - short) // 2
-        tile = tile.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + short, top + short))
+        tile = tile.resize(
+            (side, side), Image.Resampling.LANCZOS, box=(left, top, left + short, top + short)
+        )
         strip.paste(tile, (place * (side + GAP_PX), 0))
     encoded = io.BytesIO()
     strip.save(encoded, "WEBP", quality=82, method=2)

@@ -62,7 +62,9 @@ def curve_names(root: Path) -> list[str]:
     found = [
         name
         for name, feature in load_meta(root).info["features"].items()
-        if isinstance(feature, dict) and str(feature.get("dtype")).startswith(NUMBERS) and name not in BOOKKEEPING
+        if isinstance(feature, dict)
+        and str(feature.get("dtype")).startswith(NUMBERS)
+        and name not in BOOKKEEPING
     ]
     return sorted(found, key=lambda name: (name != "action", not name.startswith("action"), name))
 
@@ -106,20 +108,29 @@ class Playback:
     def curves(self, name: str, features: Mapping[str, Any]) -> Curves:
         """Raises EmtError where the data files lack the feature or it holds no numbers."""
         if name not in self.table.column_names:
-            raise EmtError(f"the data files have no column {name!r}", remedy=f"they have: {self.table.column_names}")
+            raise EmtError(
+                f"the data files have no column {name!r}",
+                remedy=f"they have: {self.table.column_names}",
+            )
         values = _matrix(self.table.column(name), name)
         names = dimension_names(name, features.get(name) or {}, values.shape[1])
         kept = min(values.shape[1], MAX_DIMENSIONS)
         return Curves(name, names[:kept], values[:, :kept], values.shape[1] - kept)
 
 
-def open_episode(source: LeRobotSource, root: Path, index: int, *, max_frames: int = MAX_FRAMES) -> Playback:
+def open_episode(
+    source: LeRobotSource, root: Path, index: int, *, max_frames: int = MAX_FRAMES
+) -> Playback:
     """Raises EmtError where there is no such episode, or its data file is missing or broken."""
     meta, episode = find_episode(source, root, index)
     table = episode_table(source, root, index)
     stamps = table.column("timestamp").to_numpy().astype(np.float64)
     tasks = table.column("task_index").to_numpy()
-    starts = np.flatnonzero(np.r_[True, tasks[1:] != tasks[:-1]]) if len(tasks) else np.empty(0, np.int64)
+    starts = (
+        np.flatnonzero(np.r_[True, tasks[1:] != tasks[:-1]])
+        if len(tasks)
+        else np.empty(0, np.int64)
+    )
     return Playback(
         index=index,
         fps=meta.fps,
@@ -178,11 +189,15 @@ def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
     values = column.combine_chunks()
     rows = len(values)
     while (
-        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
+        pa.types.is_list(values.type)
+        or pa.types.is_large_list(values.type)
+        or pa.types.is_fixed_size_list(values.type)
     ):
         values = values.flatten()
     try:
         flat = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
         return flat.reshape(rows, -1) if rows else np.empty((0, 1))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise EmtError(f"feature {name!r} is not a table of numbers", remedy="choose another feature") from error
+        raise EmtError(
+            f"feature {name!r} is not a table of numbers", remedy="choose another feature"
+        ) from error

@@ -44,19 +44,27 @@ class Confusion:
     @property
     def counts(self) -> np.ndarray:
         """int64 [2, 2]: rows robot, pool; columns said robot, said pool."""
-        return np.array([[self.robot_right, self.robot_wrong], [self.pool_wrong, self.pool_right]], np.int64)
+        return np.array(
+            [[self.robot_right, self.robot_wrong], [self.pool_wrong, self.pool_right]], np.int64
+        )
 
 
 def comparable(done: Mapping[str, Artifact]) -> dict[str, Artifact]:
     """Label -> finished estimators, and other fitted measures that kept held-out figures, oldest first."""
     labels = [*labels_of(done, "estimator"), *labels_of(done, "measure")]
-    return {label: done[label] for label in labels if all((done[label].data / name).exists() for name in NEEDED)}
+    return {
+        label: done[label]
+        for label in labels
+        if all((done[label].data / name).exists() for name in NEEDED)
+    }
 
 
 def confusion(label: np.ndarray, logit: np.ndarray) -> Confusion:
     """label: 1 robot, 0 pool. A logit of exactly 0 is said to be pool, as the stage counts its accuracy."""
     robot, said = np.asarray(label, bool), np.asarray(logit) > 0
-    counted = [int(np.sum(mask)) for mask in (robot & said, robot & ~said, ~robot & ~said, ~robot & said)]
+    counted = [
+        int(np.sum(mask)) for mask in (robot & said, robot & ~said, ~robot & ~said, ~robot & said)
+    ]
     return Confusion(*counted)
 
 
@@ -78,7 +86,10 @@ def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remar
             )
         else:
             found.append(
-                Remark("good", f"Scores are graded: {graded:.0%} of held-out pool samples lie between 1 % and 99 %.")
+                Remark(
+                    "good",
+                    f"Scores are graded: {graded:.0%} of held-out pool samples lie between 1 % and 99 %.",
+                )
             )
     if metrics.get("stopped") == "max_steps":
         found.append(
@@ -92,7 +103,10 @@ def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remar
     if len(by_robot) > 1 and max(by_robot.values()) - min(by_robot.values()) > UNEVEN:
         weakest = min(by_robot, key=by_robot.__getitem__)
         found.append(
-            Remark("look", f"Robot sets differ: {weakest} is told from the pool least well ({by_robot[weakest]:.3f}).")
+            Remark(
+                "look",
+                f"Robot sets differ: {weakest} is told from the pool least well ({by_robot[weakest]:.3f}).",
+            )
         )
     if error is not None and error > OFF:
         found.append(
@@ -114,7 +128,15 @@ def _ranking(auroc: float, steps: int | None) -> Remark:
             "may be style and not content; see Trust.",
         )
     if auroc >= GOOD:
-        return Remark("good", f"Robot frames and pool are told apart well and still overlap: AUROC {auroc:.3f}{after}.")
+        return Remark(
+            "good",
+            f"Robot frames and pool are told apart well and still overlap: AUROC {auroc:.3f}{after}.",
+        )
     if auroc >= WEAK:
-        return Remark("look", f"A weak ranking: AUROC {auroc:.3f}{after}. Many pool samples look like robot data.")
-    return Remark("warn", f"Hardly better than chance: AUROC {auroc:.3f}{after}. Do not select by this score.")
+        return Remark(
+            "look",
+            f"A weak ranking: AUROC {auroc:.3f}{after}. Many pool samples look like robot data.",
+        )
+    return Remark(
+        "warn", f"Hardly better than chance: AUROC {auroc:.3f}{after}. Do not select by this score."
+    )

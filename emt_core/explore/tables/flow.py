@@ -52,7 +52,10 @@ def folds_of(states: Sequence[InstanceStatus]) -> list[Fold]:
         elif len(names) > MOST_OF_A_STAGE:
             found.append(Fold(id=f"{stage.name}@", stage=stage.name, members=tuple(mine)))
         else:
-            found += [Fold(id=name, stage=stage.name, members=tuple(group)) for name, group in names.items()]
+            found += [
+                Fold(id=name, stage=stage.name, members=tuple(group))
+                for name, group in names.items()
+            ]
     return found
 
 
@@ -74,8 +77,15 @@ def boxes_of(folds: Iterable[Fold], headlines: Mapping[str, str]) -> list[Box]:
 
 def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
     """Arrows between boxes, less those that a longer way already shows (every stage needs sources: no need to say)."""
-    home = {label: fold.id for fold in folds for member in fold.members for label in (member.label, *member.labels)}
-    first_of = {stage: next((fold.id for fold in folds if fold.stage == stage), None) for stage in STAGES}
+    home = {
+        label: fold.id
+        for fold in folds
+        for member in fold.members
+        for label in (member.label, *member.labels)
+    }
+    first_of = {
+        stage: next((fold.id for fold in folds if fold.stage == stage), None) for stage in STAGES
+    }
     direct: dict[str, set[str]] = {}
     for fold in folds:
         parents = {home[p] for member in fold.members for p in member.parents if p in home}

@@ -37,12 +37,19 @@ def cluster_order(distances: np.ndarray) -> list[int]:
     clean = np.clip((distances + distances.T) / 2, 0, None)
     np.fill_diagonal(clean, 0)
     condensed = squareform(clean, checks=False)
-    return [int(place) for place in leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))]
+    return [
+        int(place)
+        for place in leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))
+    ]
 
 
-def matrix_table(facts: Mapping[str, Any], order: Sequence[int], *, normalised: bool) -> pd.DataFrame:
+def matrix_table(
+    facts: Mapping[str, Any], order: Sequence[int], *, normalised: bool
+) -> pd.DataFrame:
     """The MMD matrix with names, rows and columns in the given order."""
-    values = np.asarray(facts["mmd2_normalised" if normalised else "mmd2"], float)[np.ix_(order, order)]
+    values = np.asarray(facts["mmd2_normalised" if normalised else "mmd2"], float)[
+        np.ix_(order, order)
+    ]
     names = [facts["sources"][place] for place in order]
     return pd.DataFrame(values, index=pd.Index(names, name="source"), columns=names)
 
@@ -55,7 +62,9 @@ def nearest_sources(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, float
     if not pool or not robots:
         return {}
     together = facts["groups"].get("to_robot") or {}
-    found = {ALL_ROBOTS: [(names[p], float(together[names[p]])) for p in pool if names[p] in together]}
+    found = {
+        ALL_ROBOTS: [(names[p], float(together[names[p]])) for p in pool if names[p] in together]
+    }
     for robot in robots:
         found[names[robot]] = [(names[p], float(facts["mmd2"][p][robot])) for p in pool]
     return {name: sorted(pairs, key=lambda pair: pair[1]) for name, pairs in found.items()}
@@ -69,7 +78,9 @@ def reading(facts: Mapping[str, Any]) -> str:
     if across is None or not known:
         return "There are too few sources to compare distances inside the groups with distances across."
     if across <= min(known):
-        return "Pool and robot sources do not lie apart: across the groups is as near as inside them."
+        return (
+            "Pool and robot sources do not lie apart: across the groups is as near as inside them."
+        )
     if across > max(known):
         ratio = across / max(known) if max(known) > 0 else float("inf")
         return (

@@ -30,7 +30,11 @@ class Bounds:
             x0, x1, y0, y1 = (float(part) for part in text.split(","))
         except ValueError:
             return None
-        return cls(x0, x1, y0, y1) if np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1 else None
+        return (
+            cls(x0, x1, y0, y1)
+            if np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Region:
             points = [tuple(float(part) for part in pair.split(",")) for pair in text.split(";")]
         except ValueError:
             return None
-        if len(points) < 2 or any(len(point) != 2 or not np.isfinite(point).all() for point in points):
+        if len(points) < 2 or any(
+            len(point) != 2 or not np.isfinite(point).all() for point in points
+        ):
             return None
         return cls(tuple(p[0] for p in points), tuple(p[1] for p in points))
 
@@ -107,10 +113,14 @@ def mean_grid(cell: np.ndarray, value: np.ndarray, width: int, height: int) -> n
         return (total / count).reshape(height, width)
 
 
-def leading_grid(cell: np.ndarray, code: np.ndarray, n_codes: int, width: int, height: int) -> np.ndarray:
+def leading_grid(
+    cell: np.ndarray, code: np.ndarray, n_codes: int, width: int, height: int
+) -> np.ndarray:
     """int16 [height, width]: the most frequent code in each cell; -1 where the cell is empty."""
     ok = (cell >= 0) & (code >= 0)
-    joint = np.bincount(cell[ok].astype(np.int64) * n_codes + code[ok], minlength=width * height * n_codes)
+    joint = np.bincount(
+        cell[ok].astype(np.int64) * n_codes + code[ok], minlength=width * height * n_codes
+    )
     joint = joint.reshape(height, width, n_codes)
     leader = joint.argmax(axis=2).astype(np.int16)
     leader[joint.sum(axis=2) == 0] = -1
@@ -145,6 +155,9 @@ def spread_sample(rows: np.ndarray, group: np.ndarray, size: int, *, seed: int =
     kept = []
     names, counts = np.unique(group, return_counts=True)
     for name, count in zip(names, counts, strict=True):
-        want = min(int(count), max(round(size * count / len(rows)), min(size // (4 * len(names)), int(count))))
+        want = min(
+            int(count),
+            max(round(size * count / len(rows)), min(size // (4 * len(names)), int(count))),
+        )
         kept.append(rng.choice(rows[group == name], want, replace=False))
     return np.sort(np.concatenate(kept))

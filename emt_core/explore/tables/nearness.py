@@ -33,7 +33,9 @@ def distances(features: Features, vector: np.ndarray) -> np.ndarray:
         vectors = as_matrix(batch.column(0))
         squared = found[at : at + len(vectors)]
         for first in range(0, len(vectors), BLOCK_ROWS):
-            block = vectors[first : first + BLOCK_ROWS].astype(np.float32)  # NumPy: a first answer would wait for torch
+            block = vectors[first : first + BLOCK_ROWS].astype(
+                np.float32
+            )  # NumPy: a first answer would wait for torch
             block -= query
             np.einsum("nd,nd->n", block, block, out=squared[first : first + BLOCK_ROWS])
         ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]

@@ -31,7 +31,9 @@ def row_in_role(index: Index, sample_id: str, role: str) -> int:
     """Raises EmtError where there is no such sample or it is of the other role."""
     row = index.row_of(sample_id)
     if index.source_of(row).role != role:
-        raise EmtError(f"{sample_id!r} is not of role {role}", remedy=f"name a sample of a {role} source")
+        raise EmtError(
+            f"{sample_id!r} is not of role {role}", remedy=f"name a sample of a {role} source"
+        )
     return row
 
 

@@ -33,7 +33,8 @@ def rows_as_file(
     """
     if len(rows) > MOST_ROWS:
         raise EmtError(
-            f"{len(rows):,} rows are too many to download", remedy=f"at most {MOST_ROWS:,}: draw a smaller one"
+            f"{len(rows):,} rows are too many to download",
+            remedy=f"at most {MOST_ROWS:,}: draw a smaller one",
         )
     rows = np.sort(np.asarray(rows, np.int64))
     out = io.BytesIO()
@@ -41,7 +42,10 @@ def rows_as_file(
     with writer:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
-            columns: dict[str, pa.Array] = {"id": pa.array(_ids(index, block)), "row": pa.array(block)}
+            columns: dict[str, pa.Array] = {
+                "id": pa.array(_ids(index, block)),
+                "row": pa.array(block),
+            }
             for name, (codes, known) in names.items():
                 texts = pa.array([*known, None], pa.string())
                 columns[name] = texts.take(

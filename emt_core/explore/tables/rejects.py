@@ -37,7 +37,9 @@ class RejectLog:
 
     def matching(self, source: str, reason: str | None = None) -> np.ndarray:
         """int64: lines of this source (and reason), in the file's order, which is the source's row order."""
-        if source not in self.source_names or (reason is not None and reason not in self.reason_names):
+        if source not in self.source_names or (
+            reason is not None and reason not in self.reason_names
+        ):
             return np.empty(0, np.int64)
         mine = self.sources == self.source_names.index(source)
         if reason is not None:
@@ -80,5 +82,11 @@ def read_rejects(path: Path, *, max_lines: int = MAX_LINES) -> RejectLog:
                 at += len(line)
     pairs = np.array(codes, np.int16).reshape(len(codes), 2)
     return RejectLog(
-        path, np.array(offsets, np.int64), pairs[:, 0], pairs[:, 1], list(sources), list(reasons), complete
+        path,
+        np.array(offsets, np.int64),
+        pairs[:, 0],
+        pairs[:, 1],
+        list(sources),
+        list(reasons),
+        complete,
     )

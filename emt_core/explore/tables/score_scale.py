@@ -120,5 +120,7 @@ def score_scale(score: Artifact) -> ScoreScale:
     if kind is None:
         return LEARNED
     return OF_KIND.get(kind) or ScoreScale(
-        name=str(kind), help="Higher counts as nearer to robot data.", is_logit=bool(metrics.get("is_logit"))
+        name=str(kind),
+        help="Higher counts as nearer to robot data.",
+        is_logit=bool(metrics.get("is_logit")),
     )

@@ -62,7 +62,9 @@ class Distribution:
     def by_median(self) -> Distribution:
         """Groups that hold anything, highest median first."""
         filled = np.flatnonzero(self.totals)
-        return self.pick([self.names[p] for p in filled[np.argsort(-self.quantiles[filled, 2], kind="stable")]])
+        return self.pick(
+            [self.names[p] for p in filled[np.argsort(-self.quantiles[filled, 2], kind="stable")]]
+        )
 
 
 def joined(*parts: Distribution) -> Distribution:
@@ -87,7 +89,9 @@ def to_scale(logit: np.ndarray, scale: Scale) -> np.ndarray:
         return 1 / (1 + np.exp(-logit))
 
 
-def bin_edges(values: np.ndarray, scale: Scale, bins: int = BINS, *, apart: np.ndarray | None = None) -> np.ndarray:
+def bin_edges(
+    values: np.ndarray, scale: Scale, bins: int = BINS, *, apart: np.ndarray | None = None
+) -> np.ndarray:
     """0..1 for probabilities; else the extent of the finite values (at least a width of 1e-6).
 
     A score that is no logit may have values far from all others (one perplexity of e^80 among thousands near 10):
@@ -118,7 +122,9 @@ def readable_ends(lowest: float, first: float, last: float, highest: float) -> t
     least a third of the length: no further out than its own width, nor than the values go. Normal values reach these
     ends at 4.9 standard deviations."""
     width = last - first
-    return (max(lowest, first - width), min(highest, last + width)) if width > 0 else (lowest, highest)
+    return (
+        (max(lowest, first - width), min(highest, last + width)) if width > 0 else (lowest, highest)
+    )
 
 
 def beyond(values: np.ndarray, edges: np.ndarray) -> int:
@@ -133,7 +139,11 @@ def bins_for(rows: int) -> int:
 
 
 def distribution(
-    values: np.ndarray, codes: np.ndarray, names: Sequence[str], edges: np.ndarray, mask: np.ndarray | None = None
+    values: np.ndarray,
+    codes: np.ndarray,
+    names: Sequence[str],
+    edges: np.ndarray,
+    mask: np.ndarray | None = None,
 ) -> Distribution:
     """Bin `values` (float [n], NaN left out) by group; what lies beyond the edges counts in the outermost bins.
 
@@ -145,7 +155,9 @@ def distribution(
     bins, groups = len(edges) - 1, len(names)
     kept, code = values[keep], codes[keep].astype(np.int64)
     width = edges[1] - edges[0]
-    place = np.clip((kept - edges[0]) / width, 0, bins - 1).astype(np.int64)  # clipped as floats: 1e34 is no int64
+    place = np.clip((kept - edges[0]) / width, 0, bins - 1).astype(
+        np.int64
+    )  # clipped as floats: 1e34 is no int64
     counts = np.bincount(code * bins + place, minlength=groups * bins).reshape(groups, bins)
     total = counts.sum(axis=1)
     sums = np.bincount(code, weights=kept.astype(np.float64), minlength=groups)

@@ -23,7 +23,8 @@ class Cut:
     def config(self) -> SelectConfig:
         """The settings that `select` reproduces this cut from."""
         return SelectConfig(
-            k=max(self.k, 1), caps=Caps(source=dict(self.caps_source), category=dict(self.caps_category))
+            k=max(self.k, 1),
+            caps=Caps(source=dict(self.caps_source), category=dict(self.caps_category)),
         )
 
 
@@ -44,12 +45,19 @@ def at_threshold(sweep: pa.Table, threshold: float) -> dict[str, float | None]:
     if kept < 2:
         return {"diversity": None, "mmd2_to_robot": None, "rows": float(kept)}
     found = {name: float(sweep[name][kept - 1].as_py()) for name in ("diversity", "mmd2_to_robot")}
-    return {**{name: value if np.isfinite(value) else None for name, value in found.items()}, "rows": float(kept)}
+    return {
+        **{name: value if np.isfinite(value) else None for name, value in found.items()},
+        "rows": float(kept),
+    }
 
 
-def embodied_share(counts: np.ndarray, categories: Sequence[str], embodied: Sequence[str]) -> float | None:
+def embodied_share(
+    counts: np.ndarray, categories: Sequence[str], embodied: Sequence[str]
+) -> float | None:
     """Share of the counts (int [categories]) that fall into the embodied-oriented categories."""
     total = int(counts.sum())
     if not total:
         return None
-    return float(counts[[place for place, name in enumerate(categories) if name in embodied]].sum() / total)
+    return float(
+        counts[[place for place, name in enumerate(categories) if name in embodied]].sum() / total
+    )

@@ -37,7 +37,12 @@ def look(source: SourceConfig, base: Path, *, rows: int = ROWS, seconds: float =
     Raises EmtError where the look takes longer than `seconds` or its process dies.
     """
     with tempfile.TemporaryDirectory(prefix="emt-look-") as folder:
-        asked = {"source": source.model_dump(mode="json"), "base": str(base), "rows": rows, "folder": folder}
+        asked = {
+            "source": source.model_dump(mode="json"),
+            "base": str(base),
+            "rows": rows,
+            "folder": folder,
+        }
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "emt_core.explore.tables.source_look"],
@@ -69,7 +74,9 @@ def _report(found: dict[str, Any]) -> SourceReport:
 def _main() -> None:
     asked = json.load(sys.stdin)
     config = SourcesConfig(sources=(parse_source(asked["source"]),))
-    report = preflight(config, Path(asked["base"]), thumbnails=Path(asked["folder"]), limit=asked["rows"])[0]
+    report = preflight(
+        config, Path(asked["base"]), thumbnails=Path(asked["folder"]), limit=asked["rows"]
+    )[0]
     print(json.dumps({**vars(report), "sheet": str(report.sheet) if report.sheet else ""}))
 
 

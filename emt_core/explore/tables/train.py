@@ -67,7 +67,9 @@ def training_runs(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Tr
                     artifact=artifact,
                 )
             )
-    found.sort(key=lambda run: run.artifact.manifest["finished"] if run.artifact else 0, reverse=True)
+    found.sort(
+        key=lambda run: run.artifact.manifest["finished"] if run.artifact else 0, reverse=True
+    )
     found.sort(key=lambda run: run.key not in names)
     return _being_built(workspace) + found
 
@@ -118,7 +120,11 @@ class Kept:
 def kept_states(run: TrainingRun) -> list[Kept]:
     """What the run has on disk, in rising steps; folders still being written are left out."""
     found = []
-    for kind, pattern in (("checkpoint", "checkpoints/step-*"), ("policy", "policies/step-*"), ("model", "model")):
+    for kind, pattern in (
+        ("checkpoint", "checkpoints/step-*"),
+        ("policy", "policies/step-*"),
+        ("model", "model"),
+    ):
         for folder in run.data.glob(pattern):
             match = CHECKPOINT.fullmatch(folder.name)
             try:

@@ -26,7 +26,12 @@ BATCHES_PER_WINDOW = 4
 
 CHARACTERS_A_TOKEN = 4
 T = TypeVar("T")
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ def windows(source: SourceRange, done: int, batch_size: int) -> Iterator[Window]
         at = stop
 
 
-def expected_length(sample: Sample, text: TextMode, max_images: int, max_text_tokens: int) -> tuple[int, int]:
+def expected_length(
+    sample: Sample, text: TextMode, max_images: int, max_text_tokens: int
+) -> tuple[int, int]:
     """What batches are sorted by, known before anything is decoded: (images, text tokens, roughly)."""
     spoken = {"none": (), "full": ("system", "user", "assistant")}.get(text, ("user",))
     characters = sum(len(turn.text) for turn in sample.turns if turn.role in spoken)
-    return min(len(sample.images), max_images), min(characters // CHARACTERS_A_TOKEN, max_text_tokens)
+    return min(len(sample.images), max_images), min(
+        characters // CHARACTERS_A_TOKEN, max_text_tokens
+    )
 
 
 class Halving(Generic[T]):
@@ -93,7 +102,9 @@ class Halving(Generic[T]):
 
     def _halve(self, tried: int, error: BaseException) -> None:
         if tried == 1:
-            raise EmtError(f"{self.what} runs out of memory with a single sample", remedy=self.remedy) from error
+            raise EmtError(
+                f"{self.what} runs out of memory with a single sample", remedy=self.remedy
+            ) from error
         self.limit = max(tried // 2, 1)
         self.halvings += 1
         _free_device_memory()
@@ -116,7 +127,9 @@ class HalvingEncoder(Halving[Prepared]):
 
 def is_out_of_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError is a RuntimeError; so is what the CPU allocator raises, known by its words alone
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or any(
+        words in str(error).lower() for words in OUT_OF_MEMORY
+    )
 
 
 def _free_device_memory() -> None:

@@ -53,13 +53,23 @@ def parse_clip_name(model: str, base: Path) -> ClipName:
     architecture, _, rest = model.partition("/")
     file = base / Path(rest).expanduser()
     if not architecture or not rest:
-        raise EmtError(f"{model!r} names no CLIP model with weights", where="embed.model", remedy=f"give {FORMS}")
+        raise EmtError(
+            f"{model!r} names no CLIP model with weights",
+            where="embed.model",
+            remedy=f"give {FORMS}",
+        )
     if file.is_file() and file.suffix == ".safetensors":
         return ClipName(architecture=architecture, file=file.resolve())
-    if file.is_file() or "/" in rest or Path(rest).suffix in (".pt", ".bin", ".pth", ".safetensors"):
+    if (
+        file.is_file()
+        or "/" in rest
+        or Path(rest).suffix in (".pt", ".bin", ".pth", ".safetensors")
+    ):
         problem = "is not a safetensors file" if file.is_file() else "does not exist"
         raise EmtError(
-            f"the CLIP checkpoint {problem}", where=file, remedy=f"give {FORMS}; pickled weights are not read"
+            f"the CLIP checkpoint {problem}",
+            where=file,
+            remedy=f"give {FORMS}; pickled weights are not read",
         )
     return ClipName(architecture=architecture, tag=rest)
 
@@ -86,18 +96,33 @@ class ClipEncoder:
         self._model: torch.nn.Module | None = None
         preprocess = asdict(PreprocessCfg())
         if self.name.folder:
-            stored = json.loads((self.name.folder / "open_clip_config.json").read_text(encoding="utf-8"))
+            stored = json.loads(
+                (self.name.folder / "open_clip_config.json").read_text(encoding="utf-8")
+            )
             config, more = stored["model_cfg"], stored.get("preprocess_cfg", {})
         else:
             config = open_clip.get_model_config(self.name.architecture)
             if config is None:
                 raise EmtError(
-                    f"open_clip has no architecture {self.name.architecture!r}", where=model, remedy=f"give {FORMS}"
+                    f"open_clip has no architecture {self.name.architecture!r}",
+                    where=model,
+                    remedy=f"give {FORMS}",
                 )
-            more = open_clip.get_pretrained_cfg(self.name.architecture, self.name.tag) if self.name.tag else {}
+            more = (
+                open_clip.get_pretrained_cfg(self.name.architecture, self.name.tag)
+                if self.name.tag
+                else {}
+            )
             if self.name.tag and not more:
-                tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.name.architecture)) or "none"
-                raise EmtError(f"{self.name.architecture} has no weights {self.name.tag!r}", where=model, remedy=tags)
+                tags = (
+                    ", ".join(open_clip.list_pretrained_tags_by_model(self.name.architecture))
+                    or "none"
+                )
+                raise EmtError(
+                    f"{self.name.architecture} has no weights {self.name.tag!r}",
+                    where=model,
+                    remedy=tags,
+                )
         self.dim: int = config["embed_dim"]
         size = config["vision_cfg"].get("image_size", 224)
         self.preprocess = merge_preprocess_dict(preprocess, more) | {"size": size}
@@ -135,10 +160,14 @@ class ClipEncoder:
         import torch
 
         counts = [item.length for item in prepared]
-        pixels = torch.from_numpy(np.concatenate([item.vision["pixel_values"] for item in prepared]))
+        pixels = torch.from_numpy(
+            np.concatenate([item.vision["pixel_values"] for item in prepared])
+        )
         with torch.inference_mode():
             towers: Any = self._loaded()
-            features = towers.encode_image(pixels.to(self.device, self.dtype), normalize=True).float()
+            features = towers.encode_image(
+                pixels.to(self.device, self.dtype), normalize=True
+            ).float()
             means = [part.mean(dim=0) for part in features.split(counts)]
             return torch.nn.functional.normalize(torch.stack(means), dim=-1).cpu().numpy()
 

@@ -57,22 +57,33 @@ class Embedding:
             filling = owners.popleft()
             self._encode(ready, filling)
             if filling.complete:
-                self.writer.add(filling.vectors, filling.status, problems=filling.problems, thumbs=filling.thumbs)
+                self.writer.add(
+                    filling.vectors,
+                    filling.status,
+                    problems=filling.problems,
+                    thumbs=filling.thumbs,
+                )
             self.rows += len(ready)
             tracker.advance(len(ready))
         self.seconds += time.monotonic() - began
 
-    def _batches(self, sources: Sequence[SourceRange], owners: deque[_Filling]) -> Iterator[list[Job]]:
+    def _batches(
+        self, sources: Sequence[SourceRange], owners: deque[_Filling]
+    ) -> Iterator[list[Job]]:
         """Batches in a fixed order; beside each, the window that its rows fill goes to `owners`."""
         first = self.writer.rows
         for source in sources:
-            samples = (sample for _, sample in self.index.iterate(max(first, source.start), source.stop))
+            samples = (
+                sample for _, sample in self.index.iterate(max(first, source.start), source.stop)
+            )
             streamed = StreamedImages(self.index, source)
             for window in windows(source, first, self.batch_size):
                 filling = _Filling(window, self.dim)
                 jobs = [
                     self._job(row, sample, source, streamed)
-                    for row, sample in zip(range(window.start, window.stop), islice(samples, len(window)), strict=True)
+                    for row, sample in zip(
+                        range(window.start, window.stop), islice(samples, len(window)), strict=True
+                    )
                 ]
                 filling.note_streamed(jobs)
                 jobs.sort(key=lambda job: (self._length(job), job.row))
@@ -106,7 +117,11 @@ class Embedding:
             if fine:
                 filling.put(item.row, vector)
             else:
-                filling.fail(item.row, "non_finite_feature", "the encoder gave NaN, infinity or more than 65,504")
+                filling.fail(
+                    item.row,
+                    "non_finite_feature",
+                    "the encoder gave NaN, infinity or more than 65,504",
+                )
         for item in ready:
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
@@ -158,7 +173,9 @@ class _Filling:
     def fail(self, row: int, status: str, detail: str) -> None:
         self.status[row - self.window.start] = status
         if status != "text_only":  # a kind of row, no problem of it
-            self.problems.append({"row": row, "source": self.window.source.name, "status": status, "detail": detail})
+            self.problems.append(
+                {"row": row, "source": self.window.source.name, "status": status, "detail": detail}
+            )
 
     def note_streamed(self, jobs: Sequence[Job]) -> None:
         """A stream is seen once: its thumbnails are made now or never."""

@@ -42,10 +42,15 @@ class FakeEncoder:
         ]
         bins = np.zeros(WORD_BINS, np.float32)
         for word in words:
-            digest = hashlib.sha256(word.encode()).digest()  # not hash(): that differs from process to process
+            digest = hashlib.sha256(
+                word.encode()
+            ).digest()  # not hash(): that differs from process to process
             bins[digest[0] % WORD_BINS] += 1 if digest[1] % 2 else -1
         bins /= max(len(words), 1) ** 0.5
-        return Prepared(length=len(words) + len(images), vision={"features": np.concatenate([pixels.ravel(), bins])})
+        return Prepared(
+            length=len(words) + len(images),
+            vision={"features": np.concatenate([pixels.ravel(), bins])},
+        )
 
     def load(self, device: str, precision: Precision) -> None:
         pass

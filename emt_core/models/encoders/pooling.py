@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Literal["mean", "last"]) -> torch.Tensor:
+def pool(
+    hidden: torch.Tensor, mask: torch.Tensor, pooling: Literal["mean", "last"]
+) -> torch.Tensor:
     """hidden [n, tokens, d], mask [n, tokens] (1 = a token, 0 = padding on either side) -> float32 [n, d].
 
     mean: over all tokens that are no padding, visual ones too, summed in float32 (bfloat16 sums lose digits).

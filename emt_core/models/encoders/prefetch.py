@@ -92,13 +92,22 @@ class Preparer:
     def __enter__(self) -> Preparer:
         if self.workers:
             methods = multiprocessing.get_all_start_methods()
-            context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+            context = multiprocessing.get_context(
+                "forkserver" if "forkserver" in methods else "spawn"
+            )
             if context.get_start_method() == "forkserver":
                 context.set_forkserver_preload(
-                    ["emt_core.models.encoders.prefetch", "emt_core.data.images.decode", *self.modules]
+                    [
+                        "emt_core.models.encoders.prefetch",
+                        "emt_core.data.images.decode",
+                        *self.modules,
+                    ]
                 )
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_start_worker, initargs=(self.encoder,)
+                self.workers,
+                mp_context=context,
+                initializer=_start_worker,
+                initargs=(self.encoder,),
             )
             # the first submit waits until the fork server has imported everything: meanwhile the caller loads the model
             threading.Thread(target=_warm_up, args=(self._pool, self.workers), daemon=True).start()

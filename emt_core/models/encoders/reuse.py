@@ -26,7 +26,9 @@ class Earlier:
     start: int
 
 
-def find_earlier(workspace: Workspace, index: Index, source: SourceRange, facts: Mapping[str, Any]) -> Earlier | None:
+def find_earlier(
+    workspace: Workspace, index: Index, source: SourceRange, facts: Mapping[str, Any]
+) -> Earlier | None:
     """facts of the run at hand: {version, identity, config (without what the identity stands for), dtype}."""
     wanted = _content(index, source)
     if wanted is None:
@@ -39,7 +41,11 @@ def find_earlier(workspace: Workspace, index: Index, source: SourceRange, facts:
             continue
         theirs = Index(parent)
         for other in theirs.sources:
-            if other.role == source.role and other.rows == source.rows and _content(theirs, other) == wanted:
+            if (
+                other.role == source.role
+                and other.rows == source.rows
+                and _content(theirs, other) == wanted
+            ):
                 return Earlier(artifact, other.start)
     return None
 
@@ -64,10 +70,16 @@ def _content(index: Index, source: SourceRange) -> Any:
     The digest alone would not do: it is of the files, and another camera or column of the same files is other rows.
     """
     digest = source.facts.get("digest")
-    settings = {name: value for name, value in source_config(index, source).items() if name not in ("name", "path")}
+    settings = {
+        name: value
+        for name, value in source_config(index, source).items()
+        if name not in ("name", "path")
+    }
     return (digest, settings, index.artifact.manifest.get("version")) if digest else None
 
 
 def source_config(index: Index, source: SourceRange) -> dict[str, Any]:
     """The configuration that the source was read with."""
-    return next(config for config in index.artifact.config["sources"] if config["name"] == source.name)
+    return next(
+        config for config in index.artifact.config["sources"] if config["name"] == source.name
+    )

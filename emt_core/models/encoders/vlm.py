@@ -14,9 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.models.encoders.base import ImageRefused, Precision, Prepared, TextMode, choose_device, choose_dtype
+from emt_core.models.encoders.base import (
+    ImageRefused,
+    Precision,
+    Prepared,
+    TextMode,
+    choose_device,
+    choose_dtype,
+)
 from emt_core.models.encoders.pooling import pool
-from emt_core.models.vlm.chat import CONTROL_TOKENS, IMAGE, Message, chat_messages, cut_text, image_options
+from emt_core.models.vlm.chat import (
+    CONTROL_TOKENS,
+    IMAGE,
+    Message,
+    chat_messages,
+    cut_text,
+    image_options,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -51,18 +65,26 @@ class VlmEncoder:
         self.tokenizer = self.processor.tokenizer
         if not getattr(self.processor, "chat_template", None):
             raise EmtError(
-                "the model's processor has no chat template", where=model, remedy="use a chat (instruct) model"
+                "the model's processor has no chat template",
+                where=model,
+                remedy="use a chat (instruct) model",
             )
-        self._image_options = image_options(getattr(self.processor, "image_processor", None), max_image_pixels)
+        self._image_options = image_options(
+            getattr(self.processor, "image_processor", None), max_image_pixels
+        )
         holders = (self.processor, self.tokenizer)
         named = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
-        self._control = tuple(sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"}))
+        self._control = tuple(
+            sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"})
+        )
 
     # ---- CPU half
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """input_ids (and friends) [tokens], pixel values and grids of this sample alone, never padded."""
-        messages = cut_text(chat_messages(sample, len(images), text), self.max_text_tokens, self._cut)
+        messages = cut_text(
+            chat_messages(sample, len(images), text), self.max_text_tokens, self._cut
+        )
         prompt = self._prompt(messages)
         bos = self.tokenizer.bos_token
         try:
@@ -70,7 +92,9 @@ class VlmEncoder:
                 text=[prompt],
                 images=list(images) or None,
                 return_tensors="pt",
-                add_special_tokens=not (bos and prompt.startswith(bos)),  # the template wrote it already
+                add_special_tokens=not (
+                    bos and prompt.startswith(bos)
+                ),  # the template wrote it already
                 **(self._image_options if images else {}),
             )
         except ValueError as error:  # Qwen's has no grid for an aspect ratio above 200, for one
@@ -94,19 +118,24 @@ class VlmEncoder:
             {
                 "role": message.role,
                 "content": [
-                    {"type": "image"} if part is IMAGE else {"type": "text", "text": part} for part in message.parts
+                    {"type": "image"} if part is IMAGE else {"type": "text", "text": part}
+                    for part in message.parts
                 ],
             }
             for message in messages
         ]
         # `last` reads the place where the answer would begin; without the prompt it would read the line end behind
         # the turn, whose only job is to announce the next turn
-        return self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=self.pooling == "last")
+        return self.processor.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=self.pooling == "last"
+        )
 
     def _cut(self, text: str, room: int) -> tuple[str, int]:
         for token in self._control:  # data text must not open images or turns
             text = text.replace(token, token[0] + " " + token[1:])
-        spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
         if len(spans) <= room:
             return text, len(spans)
         return text[: spans[room][0]].rstrip(), room  # where the first token without room begins
@@ -140,7 +169,9 @@ class VlmEncoder:
             hidden = self._decoder(**inputs, attention_mask=mask, use_cache=False).last_hidden_state
             return pool(hidden, mask, self.pooling).cpu().numpy()
 
-    def _collate(self, prepared: Sequence[Prepared]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _collate(
+        self, prepared: Sequence[Prepared]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and the mask [n, tokens]; the names and dtypes are the processor's."""
         import torch
 
@@ -149,7 +180,9 @@ class VlmEncoder:
         inputs: dict[str, torch.Tensor] = {}
         mask = torch.zeros(len(prepared), longest, dtype=torch.long)
         spans = [
-            slice(0, item.length) if self.padding_side == "right" else slice(longest - item.length, longest)
+            slice(0, item.length)
+            if self.padding_side == "right"
+            else slice(longest - item.length, longest)
             for item in prepared
         ]
         for row, span in enumerate(spans):
@@ -161,7 +194,9 @@ class VlmEncoder:
                 padded[row, span] = torch.from_numpy(item.tokens[name])
             inputs[name] = padded.to(self.device)
         for name in sorted({name for item in prepared for name in item.vision}):
-            parts = [torch.from_numpy(item.vision[name]) for item in prepared if name in item.vision]
+            parts = [
+                torch.from_numpy(item.vision[name]) for item in prepared if name in item.vision
+            ]
             whole = torch.cat(parts).to(self.device)
             inputs[name] = whole.to(self.dtype) if whole.is_floating_point() else whole
         return inputs, mask.to(self.device)
@@ -190,13 +225,19 @@ class VlmEncoder:
         return self._model
 
 
-def _load(what: Literal["processor", "model"], name: str, revision: str | None, **options: Any) -> Any:
+def _load(
+    what: Literal["processor", "model"], name: str, revision: str | None, **options: Any
+) -> Any:
     """From a folder or the hub; never remote code, never pickled weights."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
     local = Path(name).is_dir()
-    options |= {"trust_remote_code": False, "local_files_only": local, "revision": None if local else revision}
+    options |= {
+        "trust_remote_code": False,
+        "local_files_only": local,
+        "revision": None if local else revision,
+    }
     if what == "model":
         options["use_safetensors"] = True
     kind = AutoProcessor if what == "processor" else AutoModelForImageTextToText

@@ -35,7 +35,9 @@ def chat_messages(sample: Sample, n_images: int, text: TextMode) -> list[Message
     """
     if text == "none":
         return [Message("user", (IMAGE,) * n_images)] if n_images else []
-    turns: list[tuple[Speaker, list[Part]]] = [(turn.role, _split(turn.text)) for turn in sample.turns]
+    turns: list[tuple[Speaker, list[Part]]] = [
+        (turn.role, _split(turn.text)) for turn in sample.turns
+    ]
     placed = sum(part is IMAGE for _, parts in turns for part in parts)
     if n_images <= 1:
         placed = 0
@@ -47,7 +49,9 @@ def chat_messages(sample: Sample, n_images: int, text: TextMode) -> list[Message
         left[0] -= 1
         return left[0] >= 0
 
-    kept: list[tuple[Speaker, list[Part]]] = [(role, [p for p in parts if keep(p)]) for role, parts in turns]
+    kept: list[tuple[Speaker, list[Part]]] = [
+        (role, [p for p in parts if keep(p)]) for role, parts in turns
+    ]
     leading: list[Part] = [IMAGE] * (n_images - min(placed, n_images))
     if text == "full":
         messages = _with_leading(kept, leading)
@@ -77,7 +81,9 @@ def _with_leading(turns: list[tuple[Speaker, list[Part]]], leading: list[Part]) 
     return [Message("user", tuple(leading)), *messages] if leading else messages
 
 
-def cut_text(messages: list[Message], budget: int, cut: Callable[[str, int], tuple[str, int]]) -> list[Message]:
+def cut_text(
+    messages: list[Message], budget: int, cut: Callable[[str, int], tuple[str, int]]
+) -> list[Message]:
     """Keep the first `budget` text tokens; images are never cut.
 
     cut(text, room) -> (the text's first `room` tokens as text, how many tokens it has now).

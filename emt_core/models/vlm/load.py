@@ -14,7 +14,11 @@ def load_processor(model: str | Path, revision: str | None = None) -> Any:
     """The model's processor. Raises EmtError where there is none or it has no chat template."""
     processor = _load("AutoProcessor", "processor", str(model), revision)
     if not getattr(processor, "chat_template", None):
-        raise EmtError("the model's processor has no chat template", where=model, remedy="use a chat (instruct) model")
+        raise EmtError(
+            "the model's processor has no chat template",
+            where=model,
+            remedy="use a chat (instruct) model",
+        )
     return processor
 
 
@@ -23,7 +27,12 @@ def load_vlm(model: str | Path, revision: str | None = None) -> Any:
     import torch
 
     return _load(
-        "AutoModelForImageTextToText", "model", str(model), revision, dtype=torch.float32, use_safetensors=True
+        "AutoModelForImageTextToText",
+        "model",
+        str(model),
+        revision,
+        dtype=torch.float32,
+        use_safetensors=True,
     )
 
 
@@ -41,7 +50,11 @@ def _load(kind: str, what: str, name: str, revision: str | None, **options: Any)
     import transformers
 
     local = Path(name).is_dir()
-    options |= {"trust_remote_code": False, "local_files_only": local, "revision": None if local else revision}
+    options |= {
+        "trust_remote_code": False,
+        "local_files_only": local,
+        "revision": None if local else revision,
+    }
     try:
         with without_bars():
             return getattr(transformers, kind).from_pretrained(name, **options)

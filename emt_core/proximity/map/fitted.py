@@ -88,7 +88,9 @@ def _project(reduced: np.ndarray, config: GapConfig) -> np.ndarray:
         xy[:, : reduced.shape[1]] = reduced[:, :2]
         return xy
     if config.projection == "umap":
-        return umap.fit(reduced, neighbors=config.neighbors, min_dist=config.min_dist, seed=config.seed)
+        return umap.fit(
+            reduced, neighbors=config.neighbors, min_dist=config.min_dist, seed=config.seed
+        )
     return {"pacmap": pacmap.fit, "tsne": tsne.fit}[config.projection](
         reduced, neighbors=config.neighbors, seed=config.seed
     )

@@ -22,22 +22,30 @@ class Nearest:
         self.norms = self.reference.square().sum(dim=1)
         self.norms[self.n :] = float("inf")
 
-    def query(self, rows: np.ndarray, k: int, *, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def query(
+        self, rows: np.ndarray, k: int, *, own: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """float32 [m, k] distances, rising, and int64 [m, k] places in the reference. k <= n.
 
         own: int [m], the place of each row in the reference, where it is a part of it: then it comes first, at 0.
         """
         parts = [
-            self._tile(rows[at : at + QUERY_ROWS], k, None if own is None else own[at : at + QUERY_ROWS])
+            self._tile(
+                rows[at : at + QUERY_ROWS], k, None if own is None else own[at : at + QUERY_ROWS]
+            )
             for at in range(0, len(rows), QUERY_ROWS)
         ]
         return np.concatenate([d for d, _ in parts]), np.concatenate([i for _, i in parts])
 
-    def _tile(self, rows: np.ndarray, k: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _tile(
+        self, rows: np.ndarray, k: int, own: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
         x = torch.from_numpy(np.asarray(rows - self.centre, np.float32))
-        squared = torch.addmm(self.norms, x, self.reference.T, alpha=-2)  # |x|^2 is the same along a row: added below
+        squared = torch.addmm(
+            self.norms, x, self.reference.T, alpha=-2
+        )  # |x|^2 is the same along a row: added below
         if own is not None:
             squared[torch.arange(len(x)), torch.from_numpy(own)] = -float("inf")
         # The k nearest lie in the k groups with the smallest minima: one pass over the tile, then a short list.

@@ -17,5 +17,9 @@ def fit(x: np.ndarray, *, neighbors: int, seed: int) -> np.ndarray:
         warnings.simplefilter("ignore")
         import pacmap
 
-        model = pacmap.PaCMAP(n_neighbors=min(neighbors, len(x) - 1), random_state=seed, apply_pca=False)
-        return np.asarray(model.fit_transform(np.ascontiguousarray(x, np.float32), init="pca"), np.float32)
+        model = pacmap.PaCMAP(
+            n_neighbors=min(neighbors, len(x) - 1), random_state=seed, apply_pca=False
+        )
+        return np.asarray(
+            model.fit_transform(np.ascontiguousarray(x, np.float32), init="pca"), np.float32
+        )

@@ -30,7 +30,9 @@ def fit_bank(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]
     _, robots = training_rows(config, inputs)
     drawn = bounded(robots, config.robot_rows, config.seed)
     rows = np.concatenate(drawn)
-    weight = np.concatenate([np.full(len(part), 1 / (len(drawn) * len(part)), np.float32) for part in drawn])
+    weight = np.concatenate(
+        [np.full(len(part), 1 / (len(drawn) * len(part)), np.float32) for part in drawn]
+    )
     save_file({"vectors": inputs.features.take(rows), "weight": weight, "rows": rows}, out / FILE)
     return {"bank_rows": len(rows), "bank_total": sum(map(len, robots))}
 
@@ -74,7 +76,10 @@ class Bank:
         parts = [y[at : at + TILE_ROWS] for at in cuts]
         return cls(
             tiles=tuple(np.ascontiguousarray(part.T) for part in parts),
-            squared=tuple(np.einsum("nd,nd->n", part, part, dtype=np.float64).astype(np.float32) for part in parts),
+            squared=tuple(
+                np.einsum("nd,nd->n", part, part, dtype=np.float64).astype(np.float32)
+                for part in parts
+            ),
             weight=tuple(weight[at : at + TILE_ROWS].astype(np.float32) for at in cuts),
             centre=centre,
             rows=len(y),

@@ -34,13 +34,17 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {}
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     from emt_core.models.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(config.model, inputs.base)
     encoder.load(inputs.runtime.device, "auto")
 
-    def prepare(source: SourceRange, sample: Sample, images: list[Image.Image]) -> tuple[Prepared, str]:
+    def prepare(
+        source: SourceRange, sample: Sample, images: list[Image.Image]
+    ) -> tuple[Prepared, str]:
         if not images:
             raise NoScore("text_only")
         try:
@@ -52,7 +56,9 @@ def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> I
         seen = encoder.encode([prepared for prepared, _ in items])
         return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
 
-    return score_windows(inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77)
+    return score_windows(
+        inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77
+    )
 
 
 def words(sample: Sample) -> str:

@@ -26,7 +26,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return fit_bank(config, inputs, out)
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     bank = Bank.read(fitted, dim=inputs.features.dim, normalise=config.normalise)
     return score_blocks(inputs.features, BLOCK_ROWS, lambda x: -mean_distance(x, bank), start=start)
 

@@ -38,7 +38,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
     pool, robots = training_rows(config, inputs)
     if len(pool) > POOL_ROWS:
-        pool = np.sort(np.random.default_rng([config.seed, 5]).choice(pool, POOL_ROWS, replace=False))
+        pool = np.sort(
+            np.random.default_rng([config.seed, 5]).choice(pool, POOL_ROWS, replace=False)
+        )
     wanted = np.zeros(inputs.index.rows, bool)
     for rows in (pool, *robots):
         wanted[rows] = True
@@ -49,7 +51,11 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     with inputs.progress.track("counting n-grams", int(wanted.sum()), unit="texts") as tracker:
         for at, texts in conversations(inputs.index, config.text):
             for row in np.flatnonzero(wanted[at : at + len(texts)]):
-                np.add.at(counts[group[at + row]], buckets_of(texts[row], config.ngrams, config.buckets), 1)
+                np.add.at(
+                    counts[group[at + row]],
+                    buckets_of(texts[row], config.ngrams, config.buckets),
+                    1,
+                )
                 tracker.advance()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) + SMOOTHING
     p_robot, p_pool = share[1:].mean(axis=0), share[0]
@@ -59,7 +65,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {"pool_texts": len(pool), "robot_texts": sum(map(len, robots)), "buckets_of_both": seen}
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     """float32 log weights; NaN for a row without any word."""
     ratio = _log_ratio(fitted)
     for at, texts in conversations(inputs.index, config.text, start=start):
@@ -116,6 +124,8 @@ def conversations(index: Index, text: str, *, start: int = 0) -> Iterator[tuple[
 def texts_of(rows: Sequence[Sequence[Mapping[str, str]]], text: str) -> list[str]:
     """One text a row of the index's `turns`: the user turns (`user`) or all (`full`), without image placeholders."""
     return [
-        " ".join(t["text"] for t in turns if text == "full" or t["role"] == "user").replace("<image>", " ")
+        " ".join(t["text"] for t in turns if text == "full" or t["role"] == "user").replace(
+            "<image>", " "
+        )
         for turns in rows
     ]

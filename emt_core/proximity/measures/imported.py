@@ -47,7 +47,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {"scored": int(np.isfinite(values).sum()), "unknown_ids": unknown}
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     from pyarrow import parquet
 
     at = 0
@@ -73,7 +75,10 @@ def _from_file(values: np.ndarray, config: MeasureConfig, inputs: Inputs) -> int
     """Fill in what the file says; returns how many of its ids the index does not have."""
     path = config.file(inputs.base)
     unknown = 0
-    known = {s.name: inputs.index.table.column("row", start=s.start, stop=s.stop) for s in inputs.index.sources}
+    known = {
+        s.name: inputs.index.table.column("row", start=s.start, stop=s.stop)
+        for s in inputs.index.sources
+    }
     for ids, column in _batches(path, config):
         named, numbers = _split_ids(pc.cast(ids, pa.string()))
         read = _numbers(column, config)
@@ -94,8 +99,12 @@ def _split_ids(ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """(source names as objects, int64 rows in the source) of `source:row`; None and -1 where an id has another form."""
     found = [text.rpartition(":") if text else ("", "", "") for text in ids.to_pylist()]
     good = [row.isdecimal() and len(row) <= 18 for _, _, row in found]
-    names = np.array([source if fine else None for (source, _, _), fine in zip(found, good, strict=True)], object)
-    return names, np.array([int(row) if fine else -1 for (_, _, row), fine in zip(found, good, strict=True)], np.int64)
+    names = np.array(
+        [source if fine else None for (source, _, _), fine in zip(found, good, strict=True)], object
+    )
+    return names, np.array(
+        [int(row) if fine else -1 for (_, _, row), fine in zip(found, good, strict=True)], np.int64
+    )
 
 
 def _numbers(column: pa.Array, config: MeasureConfig) -> np.ndarray:
@@ -103,7 +112,9 @@ def _numbers(column: pa.Array, config: MeasureConfig) -> np.ndarray:
         return pc.cast(column, pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise EmtError(
-            f"column {config.column!r} holds no numbers: {error}", where=config.path, remedy="set measure.column"
+            f"column {config.column!r} holds no numbers: {error}",
+            where=config.path,
+            remedy="set measure.column",
         ) from error
 
 
@@ -119,10 +130,14 @@ def _batches(path: Path, config: MeasureConfig) -> Iterator[tuple[pa.Array, pa.A
         else:
             file = parquet.ParquetFile(path)
             names = file.schema_arrow.names
-            stream = file.iter_batches(BLOCK_ROWS, columns=wanted) if set(wanted) <= set(names) else ()
+            stream = (
+                file.iter_batches(BLOCK_ROWS, columns=wanted) if set(wanted) <= set(names) else ()
+            )
     except (OSError, pa.ArrowInvalid) as error:
         raise EmtError(
-            f"the file with scores cannot be read: {error}", where=path, remedy="give a parquet or CSV file"
+            f"the file with scores cannot be read: {error}",
+            where=path,
+            remedy="give a parquet or CSV file",
         ) from error
     if not set(wanted) <= set(names):
         raise EmtError(

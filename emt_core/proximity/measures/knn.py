@@ -34,9 +34,16 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return found
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     bank = Bank.read(fitted, dim=inputs.features.dim, normalise=config.normalise)
-    return score_blocks(inputs.features, BLOCK_ROWS, lambda x: -kth_distance(x, bank, config.neighbours), start=start)
+    return score_blocks(
+        inputs.features,
+        BLOCK_ROWS,
+        lambda x: -kth_distance(x, bank, config.neighbours),
+        start=start,
+    )
 
 
 def kth_distance(x: np.ndarray, bank: Bank, k: int) -> np.ndarray:
@@ -51,6 +58,8 @@ def kth_distance(x: np.ndarray, bank: Bank, k: int) -> np.ndarray:
     for tile, lengths in zip(bank.tiles, bank.squared, strict=True):
         found = torch.addmm(torch.from_numpy(lengths), rows, torch.from_numpy(tile), alpha=-2)
         near = torch.topk(found, min(k, found.shape[1]), dim=1, largest=False, sorted=False).values
-        best = torch.topk(torch.cat([best, near], dim=1), k, dim=1, largest=False, sorted=False).values
+        best = torch.topk(
+            torch.cat([best, near], dim=1), k, dim=1, largest=False, sorted=False
+        ).values
     kth = best.amax(dim=1) + rows.square().sum(dim=1)
     return kth.clamp_(min=0).sqrt_().numpy()

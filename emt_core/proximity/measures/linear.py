@@ -33,7 +33,9 @@ class LinearEstimator:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 [n]."""
-        return (x.astype(np.float64) @ self.weight.astype(np.float64) + float(self.bias[0])).astype(np.float32)
+        return (x.astype(np.float64) @ self.weight.astype(np.float64) + float(self.bias[0])).astype(
+            np.float32
+        )
 
 
 def train(

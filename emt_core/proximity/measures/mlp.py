@@ -40,8 +40,13 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
         values = torch.randn(*shape, generator=generator, dtype=torch.float64) * (2 / fan_in) ** 0.5
         return values.requires_grad_(True)
 
-    w, b = drawn(config.hidden, dim, fan_in=dim), torch.zeros(config.hidden, dtype=torch.float64, requires_grad=True)
-    v = torch.zeros(config.hidden, dtype=torch.float64, requires_grad=True)  # starts undecided, as the linear one
+    w, b = (
+        drawn(config.hidden, dim, fan_in=dim),
+        torch.zeros(config.hidden, dtype=torch.float64, requires_grad=True),
+    )
+    v = torch.zeros(
+        config.hidden, dtype=torch.float64, requires_grad=True
+    )  # starts undecided, as the linear one
     c = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     with training_progress(inputs.progress, config) as report:
         history, stopped = train_classifier(
@@ -64,7 +69,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {**metrics, **data.facts()}
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     from safetensors.numpy import load_file
 
     stored = load_file(fitted / FILE)
@@ -74,7 +81,9 @@ def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> I
             where=fitted,
             remedy="give measure and score the same embed instance",
         )
-    return score_blocks(inputs.features, BLOCK_ROWS, lambda x: network_logits(x, stored), start=start)
+    return score_blocks(
+        inputs.features, BLOCK_ROWS, lambda x: network_logits(x, stored), start=start
+    )
 
 
 def network_logits(x: np.ndarray, stored: dict[str, np.ndarray]) -> np.ndarray:

@@ -20,7 +20,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {}
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     """float32 in [0, 1): a row's number depends on the seed and the row alone."""
     for at in range(start, inputs.index.rows, BLOCK_ROWS):
         stop = min(at + BLOCK_ROWS, inputs.index.rows)

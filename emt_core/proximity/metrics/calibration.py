@@ -36,7 +36,11 @@ class Reliability:
 
 
 def reliability(
-    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None, *, bins: int = 15
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    bins: int = 15,
 ) -> Reliability:
     """labels bool [n], probabilities in [0, 1]; 15 bins as in Guo et al. 2017. 1.0 falls into the last bin."""
     labels, p = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
@@ -54,7 +58,9 @@ def reliability(
     )
 
 
-def brier(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
+def brier(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Weighted mean of (p - y)^2: 0 perfect, 0.25 for a constant 1/2."""
     error = np.square(np.asarray(probabilities, np.float64) - np.asarray(labels, np.float64))
     return float(np.average(error, weights=weights))

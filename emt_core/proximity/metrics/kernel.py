@@ -16,7 +16,10 @@ from emt_core.errors import EmtError
 if TYPE_CHECKING:
     import torch
 
-TILE = (1024, 2048)  # float32, 8 MB, one buffer for all: fresh pages for each tile cost more than the arithmetic
+TILE = (
+    1024,
+    2048,
+)  # float32, 8 MB, one buffer for all: fresh pages for each tile cost more than the arithmetic
 
 
 def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
@@ -32,7 +35,9 @@ def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
     if not groups or min(len(group) for group in groups) == 0:
         raise ValueError("every group needs at least one row")
     centre = np.average(
-        [np.mean(group, axis=0, dtype=np.float64) for group in groups], axis=0, weights=[len(group) for group in groups]
+        [np.mean(group, axis=0, dtype=np.float64) for group in groups],
+        axis=0,
+        weights=[len(group) for group in groups],
     )
     left, right = [], []
     for group in groups:
@@ -54,7 +59,9 @@ def _exponent_factors(rows: torch.Tensor, gamma: float) -> tuple[torch.Tensor, t
 
     squared = rows.square().sum(dim=1, keepdim=True, dtype=torch.float64).float() * gamma
     one = torch.ones_like(squared)
-    return torch.cat([rows * (2 * gamma), -squared, -one], dim=1), torch.cat([rows, one, squared], dim=1)
+    return torch.cat([rows * (2 * gamma), -squared, -one], dim=1), torch.cat(
+        [rows, one, squared], dim=1
+    )
 
 
 def _kernel_sum(a: torch.Tensor, b: torch.Tensor, buffer: torch.Tensor) -> float:

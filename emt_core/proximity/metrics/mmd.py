@@ -31,7 +31,9 @@ def mmd2(x: np.ndarray, y: np.ndarray, sigma: float, *, unbiased: bool = False) 
     return float(mmd2_matrix([x, y], sigma, unbiased=unbiased)[0, 1])
 
 
-def mmd2_matrix(groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False) -> np.ndarray:
+def mmd2_matrix(
+    groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False
+) -> np.ndarray:
     """Squared MMD between all pairs of groups: float64 [g, g], zeros on the diagonal."""
     return pairwise(group_means(groups, sigma, unbiased=unbiased))
 
@@ -44,7 +46,9 @@ def pairwise(means: np.ndarray) -> np.ndarray:
     return out
 
 
-def group_means(groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False) -> np.ndarray:
+def group_means(
+    groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False
+) -> np.ndarray:
     """Kernel means that `mixture_mmd2` takes: float64 [g, g]."""
     means = kernel_means(groups, 1 / (2 * sigma**2))
     return without_self_pairs(means, [len(group) for group in groups]) if unbiased else means

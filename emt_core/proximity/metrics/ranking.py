@@ -34,7 +34,9 @@ def _cumulated(
         raise ValueError("scores have to be finite")
     order = np.argsort(-scores, kind="stable")
     scores, labels, weights = scores[order], labels[order], weights[order]
-    last = np.r_[np.flatnonzero(np.diff(scores)), len(scores) - 1]  # the last row of each group of ties
+    last = np.r_[
+        np.flatnonzero(np.diff(scores)), len(scores) - 1
+    ]  # the last row of each group of ties
     return np.cumsum(weights * labels)[last], np.cumsum(weights * ~labels)[last], scores[last]
 
 
@@ -44,7 +46,9 @@ def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
     return float(np.trapezoid(np.r_[0, tp / tp[-1]], np.r_[0, fp / fp[-1]]))
 
 
-def average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+def average_precision(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """sum_n (R_n - R_(n-1)) P_n over falling thresholds, without interpolation."""
     tp, fp, _ = _cumulated(labels, scores, weights)
     recall, precision = tp / tp[-1], tp / np.maximum(tp + fp, 1e-300)

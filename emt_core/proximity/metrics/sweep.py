@@ -52,8 +52,12 @@ def cross_means(rows: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarra
     found = np.empty(len(rows))
     for start in range(0, len(rows), KERNEL_ROWS):
         part = x[start : start + KERNEL_ROWS]
-        squared = part.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :] - 2 * (part @ y.T)
-        found[start : start + len(part)] = torch.exp(-gamma * squared.clamp_(min=0)).mean(dim=1, dtype=torch.float64)
+        squared = (
+            part.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :] - 2 * (part @ y.T)
+        )
+        found[start : start + len(part)] = torch.exp(-gamma * squared.clamp_(min=0)).mean(
+            dim=1, dtype=torch.float64
+        )
     return found
 
 

@@ -48,7 +48,9 @@ class Actions:
                 remedy="perplexity needs actions: give the robot data in LeRobot format, or use another measure",
             )
         table = episode_table(
-            LeRobotSource.model_validate(source_config(self.index, source)), source.root, sample.episode
+            LeRobotSource.model_validate(source_config(self.index, source)),
+            source.root,
+            sample.episode,
         )
         if "action" not in table.column_names:
             raise EmtError(
@@ -69,7 +71,9 @@ def bin_edges(actions: Actions, source: SourceRange, rows: np.ndarray, bins: int
 
 def spoken(action: np.ndarray, edges: np.ndarray) -> str:
     """`127 0 255`: the bin of each dimension, from 0. action [dims], edges [dims, bins - 1]."""
-    return " ".join(str(int(np.searchsorted(e, a, side="right"))) for a, e in zip(action, edges, strict=True))
+    return " ".join(
+        str(int(np.searchsorted(e, a, side="right"))) for a, e in zip(action, edges, strict=True)
+    )
 
 
 def with_answer(sample: Sample, text: str) -> Sample:

@@ -69,7 +69,9 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {name: inputs.twin.metrics[name] for name in figures} | taken_over(inputs.twin)
 
 
-def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> Iterator[tuple[int, np.ndarray]]:
+def scores(
+    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+) -> Iterator[tuple[int, np.ndarray]]:
     from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss, mean_losses
 
     reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens)
@@ -95,15 +97,24 @@ def scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int) -> I
         return -nats if origin is None else delta(mean_losses(origin, items, reader.pad), nats)
 
     parts = score_windows(
-        inputs, prepare, score, start=start, max_images=config.max_images, max_text_tokens=config.max_text_tokens
+        inputs,
+        prepare,
+        score,
+        start=start,
+        max_images=config.max_images,
+        max_text_tokens=config.max_text_tokens,
     )
     for at, found in parts:
         if shared is not None:
-            found = delta(found, -shared.column("logit", start=at, stop=at + len(found))).astype(np.float32)
+            found = delta(found, -shared.column("logit", start=at, stop=at + len(found))).astype(
+                np.float32
+            )
         yield at, found
 
 
 def delta(origin: np.ndarray, tuned: np.ndarray) -> np.ndarray:
     """PPL_VLM - PPL_VLA from mean losses in nats, float64 [n]."""
-    before, after = (np.minimum(nats.astype(np.float32), WORST).astype(np.float64) for nats in (origin, tuned))
+    before, after = (
+        np.minimum(nats.astype(np.float32), WORST).astype(np.float64) for nats in (origin, tuned)
+    )
     return np.exp(before) - np.exp(after)

@@ -9,7 +9,12 @@ import numpy as np
 
 from emt_core.models.encoders.base import choose_device, choose_dtype
 from emt_core.proximity.windows import NoScore
-from emt_core.training.midtrain.conversations import IGNORE, ConversationPreparer, Refused, TrainingItem
+from emt_core.training.midtrain.conversations import (
+    IGNORE,
+    ConversationPreparer,
+    Refused,
+    TrainingItem,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +59,10 @@ def mean_losses(vlm: Any, items: Sequence[TrainingItem], pad: int) -> np.ndarray
 
     batch = collate(items, pad)
     device, dtype = next(vlm.parameters()).device, next(vlm.parameters()).dtype
-    inputs = {n: v.to(device, dtype) if v.is_floating_point() else v.to(device) for n, v in batch.inputs.items()}
+    inputs = {
+        n: v.to(device, dtype) if v.is_floating_point() else v.to(device)
+        for n, v in batch.inputs.items()
+    }
     with torch.inference_mode():
         decoder = getattr(vlm, "model", None) or vlm.base_model
         hidden = decoder(**inputs, use_cache=False).last_hidden_state[:, :-1]
@@ -68,5 +76,7 @@ def mean_losses(vlm: Any, items: Sequence[TrainingItem], pad: int) -> np.ndarray
             ]
         )
         row = chosen.nonzero()[:, 0]
-        total = torch.zeros(len(items), dtype=torch.float64, device=device).index_add_(0, row, losses.double())
+        total = torch.zeros(len(items), dtype=torch.float64, device=device).index_add_(
+            0, row, losses.double()
+        )
         return (total / torch.bincount(row, minlength=len(items))).cpu().numpy()

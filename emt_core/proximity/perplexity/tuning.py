@@ -31,7 +31,9 @@ SAVE_SECONDS = 60.0
 """A checkpoint is three times the weights: more often would cost a large model more than it saves."""
 
 
-def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision: str | None) -> dict[str, Any]:
+def tune(
+    config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision: str | None
+) -> dict[str, Any]:
     """Fine-tune all parameters, each robot set equally likely; cosine rate with a warm-up of a tenth.
 
     What is drawn depends on the step alone, so a resumed run ends with the same weights. Returns figures of it. Raises
@@ -50,7 +52,10 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
     _, robots = training_rows(config, inputs)
     sources = inputs.index.of_role("robot")
     actions = Actions(inputs.index)
-    edges = {s.name: bin_edges(actions, s, rows, config.action_bins) for s, rows in zip(sources, robots, strict=True)}
+    edges = {
+        s.name: bin_edges(actions, s, rows, config.action_bins)
+        for s, rows in zip(sources, robots, strict=True)
+    }
     reader = Reader(model, revision, cutoff=config.max_text_tokens)
     vlm = load_vlm(model, revision).to(choose_device(inputs.runtime.device), torch.float32).train()
     device = next(vlm.parameters()).device
@@ -66,10 +71,14 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
         read_training_state(found.path, vlm, optimizer)
         losses += found.facts["losses"]
     saved = time.monotonic()
-    with inputs.progress.track("tuning on robot data", config.tune_steps, done=len(losses), unit="steps") as tracker:
+    with inputs.progress.track(
+        "tuning on robot data", config.tune_steps, done=len(losses), unit="steps"
+    ) as tracker:
         for step in range(len(losses) + 1, config.tune_steps + 1):
             seed_step(config.seed, step)
-            which, rows = robot_rows(robots, np.random.default_rng([config.seed, 7, step]), config.tune_batch)
+            which, rows = robot_rows(
+                robots, np.random.default_rng([config.seed, 7, step]), config.tune_batch
+            )
             items = []
             for place, sample in zip(which, inputs.index.samples(rows), strict=True):
                 answered = with_answer(sample, spoken(actions.of(sample), edges[sample.source]))
@@ -77,13 +86,17 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
                     images = decoded(inputs, sources[place], sample, config.max_images)
                     items.append(reader.item(answered, images))
             if not items:
-                raise EmtError("none of the robot frames drawn can be shown to the VLM", where=model)
+                raise EmtError(
+                    "none of the robot frames drawn can be shown to the VLM", where=model
+                )
             batch = collate(items, reader.pad)
             moved = {name: value.to(device) for name, value in batch.inputs.items()}
             loss = loss_of(moved, batch.labels.to(device)) / batch.supervised
             if not torch.isfinite(loss):
                 raise EmtError(
-                    f"the loss is not finite at step {step}", where="measure.tune_rate", remedy="lower tune_rate"
+                    f"the loss is not finite at step {step}",
+                    where="measure.tune_rate",
+                    remedy="lower tune_rate",
                 )
             optimizer.zero_grad()
             loss.backward()
@@ -94,12 +107,19 @@ def tune(config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision:
             tracker.doing = f"tuning on robot data, loss {losses[-1]:.3f}"
             tracker.advance()
             if time.monotonic() - saved >= SAVE_SECONDS:
-                checkpoints.save(step, lambda folder: write_training_state(folder, vlm, optimizer), {"losses": losses})
+                checkpoints.save(
+                    step,
+                    lambda folder: write_training_state(folder, vlm, optimizer),
+                    {"losses": losses},
+                )
                 saved = time.monotonic()
     vlm.save_pretrained(out / "tuned")
     reader.preparer.processor.save_pretrained(out / "tuned")
     write_json(out / "actions.json", {name: found.tolist() for name, found in edges.items()})
-    log = [{"step": s, "loss": v, "learning_rate": r} for s, (v, r) in enumerate(zip(losses, rates, strict=True), 1)]
+    log = [
+        {"step": s, "loss": v, "learning_rate": r}
+        for s, (v, r) in enumerate(zip(losses, rates, strict=True), 1)
+    ]
     write_text(out / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     return {"steps": len(losses), "loss_first": losses[0], "loss_last": float(np.mean(losses[-5:]))}
 

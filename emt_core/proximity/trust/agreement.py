@@ -22,8 +22,12 @@ def agreement(
     k = share_of(top_share, len(rows))
     rank = [[spearman(scores[a], scores[b]) for b in names] for a in names]
     overlap = [[overlap_at(scores[a], scores[b], k) for b in names] for a in names]
-    percentile = {name: mean_ranks(values) / max(len(rows) - 1, 1) for name, values in scores.items()}
-    table: dict[str, list[Any]] = {name: [] for name in ("row", "measure", "percentile", "other_percentile", "higher")}
+    percentile = {
+        name: mean_ranks(values) / max(len(rows) - 1, 1) for name, values in scores.items()
+    }
+    table: dict[str, list[Any]] = {
+        name: [] for name in ("row", "measure", "percentile", "other_percentile", "higher")
+    }
     for name in names[1:]:
         apart = percentile[names[0]] - percentile[name]
         order = np.lexsort((rows, apart))

@@ -137,4 +137,11 @@ def style_section(
             bad=0.1,
         ),
     ]
-    return {**STYLE, "numbers": numbers, "notes": notes, "variants": facts, "top_share": top_share, "side": side}
+    return {
+        **STYLE,
+        "numbers": numbers,
+        "notes": notes,
+        "variants": facts,
+        "top_share": top_share,
+        "side": side,
+    }

@@ -24,7 +24,11 @@ def effective_share(logit: np.ndarray) -> float:
 
 
 def calibration(
-    pool_logit: np.ndarray, curves: Mapping[str, Any] | None, metrics: Mapping[str, Any], *, is_logit: bool
+    pool_logit: np.ndarray,
+    curves: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any],
+    *,
+    is_logit: bool,
 ) -> dict[str, Any]:
     """Section. pool_logit: finite scores of the pool; curves, metrics: what the training left."""
     section: dict[str, Any] = {

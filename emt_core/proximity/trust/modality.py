@@ -19,7 +19,12 @@ from emt_core.proximity.base import Inputs
 from emt_core.proximity.metrics.rank_agreement import compared, spearman
 from emt_core.proximity.metrics.ranking import auroc, balanced_weights
 from emt_core.proximity.split import seeded_hash
-from emt_core.proximity.trust.audit_sections import NAMES, modality_section, skipped_sections, style_section
+from emt_core.proximity.trust.audit_sections import (
+    NAMES,
+    modality_section,
+    skipped_sections,
+    style_section,
+)
 from emt_core.proximity.trust.refit import FewerSets, InMemory, Measure, ScoreOf, fit_again
 from emt_core.proximity.trust.variants import Variants
 from emt_core.recipe.trust import TrustConfig
@@ -33,7 +38,9 @@ FEW_EPISODES = "fewer than {least} episodes with a vector among the audited fram
 TOO_FEW = "The audits need a robot set with at least {least} episodes that can be embedded again, and pool samples."
 
 
-def cross_fitted(rows: np.ndarray, x: np.ndarray, fold: np.ndarray, measure: Measure, inputs: Inputs) -> np.ndarray:
+def cross_fitted(
+    rows: np.ndarray, x: np.ndarray, fold: np.ndarray, measure: Measure, inputs: Inputs
+) -> np.ndarray:
     """float32 [n]: each row's score by the measure fitted without that row's fold.
 
     rows: int64 index rows, rising; x: float32 [n, dim]; fold: int [n]. Raises EmtError where what is left of the other
@@ -83,7 +90,9 @@ def audits(
     gone = {s.name for s in index.of_role("robot")} - {sources[g - 1].name for g in group[robot]}
     names = sorted(gone | {sources[g - 1].name for g in small})
     if names:
-        notes.append(f"Left out of the audits: {', '.join(names)}, {FEW_EPISODES.format(least=FOLDS)}.")
+        notes.append(
+            f"Left out of the audits: {', '.join(names)}, {FEW_EPISODES.format(least=FOLDS)}."
+        )
     kept = ~np.isin(group, small)
     rows, robot, group, episode = rows[kept], robot[kept], group[kept], episode[kept]
     if not robot.any() or robot.all():
@@ -103,13 +112,21 @@ def audits(
             notes.append(f"{NAMES[name].capitalize()} is left out: {error.what}.")
             continue
         weights = balanced_weights(robot[at], group[at])
-        facts[name] = {"name": NAMES[name], "auroc": auroc(robot[at], found, weights), "rows": len(at)}
+        facts[name] = {
+            "name": NAMES[name],
+            "auroc": auroc(robot[at], found, weights),
+            "rows": len(at),
+        }
         pool = ~robot[at]
         scores[name] = dict(zip(rows[at][pool].tolist(), found[pool].tolist(), strict=True))
     for name in facts:
         facts[name] |= _on_common_rows(scores["joint"], scores[name], config.top_share)
     if shipped is not None:
-        said = {name: _as_it_is(index, variants, shipped, name) for name in facts if name not in ("image", "text")}
+        said = {
+            name: _as_it_is(index, variants, shipped, name)
+            for name in facts
+            if name not in ("image", "text")
+        }
         for name, mine in said.items():
             moved = _on_common_rows(said["joint"], mine, config.top_share)
             facts[name] |= {f"fixed_{key}": value for key, value in moved.items()}
@@ -119,14 +136,25 @@ def audits(
     matrix = [[spearman(a, b) for b in columns] for a in columns]
     modality = {name: facts[name] for name in between}
     style = {name: facts[name] for name in facts if name not in MODALITIES}
-    left_out = [*notes, *(sentence for name, sentence in variants.left_out.items() if name in MODALITIES)]
+    left_out = [
+        *notes,
+        *(sentence for name, sentence in variants.left_out.items() if name in MODALITIES),
+    ]
     return (
         modality_section(modality, matrix, config.top_share, left_out),
-        style_section(style, modality["joint"], config.top_share, [*notes, *_size_note(variants)], variants.side),
+        style_section(
+            style,
+            modality["joint"],
+            config.top_share,
+            [*notes, *_size_note(variants)],
+            variants.side,
+        ),
     )
 
 
-def _on_common_rows(before: Mapping[int, float], after: Mapping[int, float], top_share: float) -> dict[str, float]:
+def _on_common_rows(
+    before: Mapping[int, float], after: Mapping[int, float], top_share: float
+) -> dict[str, float]:
     """Rank correlation, and overlap of the best share, over the rows that both have."""
     both = sorted(set(before) & set(after))
     a, b = np.array([before[row] for row in both]), np.array([after[row] for row in both])

@@ -17,7 +17,9 @@ from emt_core.recipe.trust import TrustConfig
 UNKNOWN, FAR, NEAR = -1, 0, 1
 
 
-def planted_truth(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[np.ndarray, np.ndarray]:
+def planted_truth(
+    index: Index, rows: np.ndarray, config: TrustConfig
+) -> tuple[np.ndarray, np.ndarray]:
     """(int8 [n] of NEAR, FAR, UNKNOWN, object [n] style or "") of these rows: by marked ids, else by their meta."""
     truth, style = np.full(len(rows), UNKNOWN, np.int8), np.full(len(rows), "", object)
     metas = index.table.take(rows, ["meta"]).column(0).to_pylist()
@@ -52,8 +54,19 @@ def planted(
             "use it."
         }
     style = style[known]
-    styles = sorted({name for name in style.tolist() if name and 0 < near[style == name].sum() < (style == name).sum()})
-    section |= {"base_rate": float(near.mean()), "rows": int(known.sum()), "styles": styles, "measures": {}}
+    styles = sorted(
+        {
+            name
+            for name in style.tolist()
+            if name and 0 < near[style == name].sum() < (style == name).sum()
+        }
+    )
+    section |= {
+        "base_rate": float(near.mean()),
+        "rows": int(known.sum()),
+        "styles": styles,
+        "measures": {},
+    }
     for name, values in scores.items():
         value = values[known]
         section["measures"][name] = {
@@ -64,7 +77,9 @@ def planted(
     first = section["measures"][next(iter(scores))]
     within = [found["auroc"] for found in first["within"].values()]
     chance = float(near.mean())
-    most = min(1.0, near.sum() / share_of(top_share, len(near)))  # where near samples are rare, 1 is out of reach
+    most = min(
+        1.0, near.sum() / share_of(top_share, len(near))
+    )  # where near samples are rare, 1 is out of reach
     section["numbers"] = [
         numbered(
             "Precision of the best share",

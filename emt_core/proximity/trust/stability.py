@@ -67,17 +67,23 @@ class Repetition:
     inputs: Inputs
 
 
-def repetitions(measure: Measure, inputs: Inputs, config: TrustConfig) -> tuple[list[Repetition], list[str]]:
+def repetitions(
+    measure: Measure, inputs: Inputs, config: TrustConfig
+) -> tuple[list[Repetition], list[str]]:
     """(what to fit again, in the table's order; sentences on what this measure does not have). Folds come after."""
     plan, notes = list[Repetition](), list[str]()
     if measure.kind in ON_FEATURES:
         for seed in range(measure.seed + 1, measure.seed + 1 + config.seeds):
-            plan.append(Repetition("seed", str(seed), measure.model_copy(update={"seed": seed}), inputs))
+            plan.append(
+                Repetition("seed", str(seed), measure.model_copy(update={"seed": seed}), inputs)
+            )
     else:
         notes.append(NOT_BY_SEED)
     if measure.kind in IN_STEPS:
         for steps in config.stop_points:
-            stopped = measure.model_copy(update={"max_steps": steps, "stop_accuracy": 1.01})  # whatever the accuracy
+            stopped = measure.model_copy(
+                update={"max_steps": steps, "stop_accuracy": 1.01}
+            )  # whatever the accuracy
             plan.append(Repetition("steps", str(steps), stopped, inputs))
     else:
         notes.append(NOT_IN_STEPS)
@@ -116,7 +122,11 @@ def stability(
     section["notes"] = notes
 
     def add(kind: str, name: str, mine: np.ndarray, its: np.ndarray) -> None:
-        for column, value in {"kind": kind, "name": name, **compared(mine, its, config.top_share)}.items():
+        for column, value in {
+            "kind": kind,
+            "name": name,
+            **compared(mine, its, config.top_share),
+        }.items():
             table[column].append(value)
 
     folds = config.folds if measure.kind in IN_STEPS else 0
@@ -124,7 +134,12 @@ def stability(
     with inputs.progress.track("fitting again", len(plan) + folds, unit="fits") as tracker:
         for again in plan:
             try:
-                add(again.kind, again.name, score, scored_again(again.measure, again.inputs, rows, x))
+                add(
+                    again.kind,
+                    again.name,
+                    score,
+                    scored_again(again.measure, again.inputs, rows, x),
+                )
             except EmtError as error:  # knn: too few frames are left
                 if again.kind != WITHOUT_A_SET:
                     raise
@@ -149,7 +164,9 @@ def folds_of_rows(rows: int, config: TrustConfig) -> np.ndarray:
     return (seeded_hash(np.arange(rows), salt) % np.uint64(config.folds)).astype(np.int64)
 
 
-def fold_scores(measure: Measure, inputs: Inputs, fold: np.ndarray, config: TrustConfig) -> Iterator[ScoreOf]:
+def fold_scores(
+    measure: Measure, inputs: Inputs, fold: np.ndarray, config: TrustConfig
+) -> Iterator[ScoreOf]:
     """A score a fold, learned as if the pool rows of that fold did not exist."""
     ok, pool = inputs.features.ok(), inputs.index.is_pool()
     for held in range(config.folds):
@@ -169,7 +186,12 @@ def out_of_fold(features: Features, fold: np.ndarray, scores: Sequence[ScoreOf])
     return found
 
 
-BOUNDS = {"seed": (0.95, 0.8), "steps": (0.9, 0.7), WITHOUT_A_SET: (0.9, 0.7), "out of fold": (0.95, 0.85)}
+BOUNDS = {
+    "seed": (0.95, 0.8),
+    "steps": (0.9, 0.7),
+    WITHOUT_A_SET: (0.9, 0.7),
+    "out of fold": (0.95, 0.85),
+}
 LABEL = {
     "seed": "Another seed",
     "steps": "Another stop",
@@ -197,9 +219,15 @@ WORST = {
 def _numbers(table: Table, top_share: float) -> list[dict[str, Any]]:
     numbers = []
     for kind, (good, bad) in BOUNDS.items():
-        found = [value for name, value in zip(table["kind"], table["spearman"], strict=True) if name == kind]
+        found = [
+            value
+            for name, value in zip(table["kind"], table["spearman"], strict=True)
+            if name == kind
+        ]
         if found:
-            numbers.append(numbered(LABEL[kind], float(np.min(found)), ADVICE[kind], good=good, bad=bad))
+            numbers.append(
+                numbered(LABEL[kind], float(np.min(found)), ADVICE[kind], good=good, bad=bad)
+            )
     if table["overlap"]:
         place = int(np.argmin(table["overlap"]))
         numbers.append(

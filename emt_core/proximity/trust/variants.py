@@ -81,11 +81,17 @@ def own_side(encoder: Encoder) -> int | None:
     return None
 
 
-def _plans(embed: EmbedConfig, encoder: Encoder) -> tuple[dict[str, tuple[bool, bool]], dict[str, str]]:
+def _plans(
+    embed: EmbedConfig, encoder: Encoder
+) -> tuple[dict[str, tuple[bool, bool]], dict[str, str]]:
     """(modality -> image and text seen or not, modality left out -> why)."""
     plans = {"joint": (True, True), "image": (True, False), "text": (False, True)}
     why: dict[str, str] = {}
-    silent = [role for role, text in (("robots", embed.robot_text), ("the pool", embed.pool_text)) if text == "none"]
+    silent = [
+        role
+        for role, text in (("robots", embed.robot_text), ("the pool", embed.pool_text))
+        if text == "none"
+    ]
     if embed.encoder == "clip" or len(silent) == 2:
         why["image"] = "Image only is left out: these features are of the image alone as they are."
         why["text"] = "Text only is left out: these features hold no text."
@@ -120,13 +126,20 @@ def embed_variants(
     own = own_side(encoder)
     side = config.side or (own // 2 if own else SIDE_WITHOUT_OWN)
     modalities, left_out = _plans(embed, encoder)
-    plans: dict[str, tuple[bool, bool, Restyle | None]] = {name: (*seen, None) for name, seen in modalities.items()}
-    plans |= {name: (True, True, restyle) for name, restyle in restylings(side, config.jpeg_quality).items()}
+    plans: dict[str, tuple[bool, bool, Restyle | None]] = {
+        name: (*seen, None) for name, seen in modalities.items()
+    }
+    plans |= {
+        name: (True, True, restyle)
+        for name, restyle in restylings(side, config.jpeg_quality).items()
+    }
     out.mkdir(parents=True, exist_ok=True)
     left = [name for name in plans if not (out / f"{name}.safetensors").exists()]
     if left:
         encoder.load(runtime.device, embed.precision)
-    with progress.track("embedding variants", len(plans) * len(rows), done=(len(plans) - len(left)) * len(rows)) as bar:
+    with progress.track(
+        "embedding variants", len(plans) * len(rows), done=(len(plans) - len(left)) * len(rows)
+    ) as bar:
         for name in left:
             seen, words, restyle = plans[name]
             kept, vectors = _embed(encoder, index, rows, embed, seen, words, restyle, bar.advance)
@@ -157,15 +170,23 @@ def _embed(
         prepared: list[Any] = []
         for row, sample in zip(batch, index.samples(batch), strict=True):
             source = index.source_of(int(row))
-            mode: TextMode = (embed.pool_text if sample.role == "pool" else embed.robot_text) if words else "none"
+            mode: TextMode = (
+                (embed.pool_text if sample.role == "pool" else embed.robot_text)
+                if words
+                else "none"
+            )
             images: list[Any] = []
             if seen:
                 bound = source_config(index, source)["max_pixels"]
                 images = open_images(sample.images[: embed.max_images], source.root, bound)
-            if any(isinstance(image, ImageProblem) for image in images) or (not images and mode == "none"):
+            if any(isinstance(image, ImageProblem) for image in images) or (
+                not images and mode == "none"
+            ):
                 continue
             try:
-                prepared.append(encoder.prepare(sample, [restyle(i) if restyle else i for i in images], mode))
+                prepared.append(
+                    encoder.prepare(sample, [restyle(i) if restyle else i for i in images], mode)
+                )
             except ImageRefused:
                 continue
             kept.append(int(row))

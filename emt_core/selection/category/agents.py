@@ -15,7 +15,9 @@ _ATTRIBUTE = (
     "^how many",
     "what color",
 )
-_PERSON = ("man|woman|person|people|boy|girl|child|cook|chef|player|he|she|they|lady|guy|kid|baby|ego-centric person",)
+_PERSON = (
+    "man|woman|person|people|boy|girl|child|cook|chef|player|he|she|they|lady|guy|kid|baby|ego-centric person",
+)
 
 AGENT = Rules(
     Rule(
@@ -154,6 +156,8 @@ NOT_ACTING = any_of(
 # The agent is only named by "it" once a conversation is about one.
 OF_IT = any_of(("it|its",))
 
-ARM = any_of(("robot|robotic|gripper|end[- ]effector|manipulator|arm|action|actions|waypoints?|trajectory",))
+ARM = any_of(
+    ("robot|robotic|gripper|end[- ]effector|manipulator|arm|action|actions|waypoints?|trajectory",)
+)
 MOTION = any_of(("trajectory|path|waypoints?|motion|action|actions|delta|move|next pose|joint",))
 ABOUT_DATA = any_of(("(?:bar|line|pie|this|the) (?:chart|graph|table)|infographic",))

@@ -75,7 +75,9 @@ NOUN = Rules(
             "(?:figures|values?|entries|numbers|amounts?) (?:in|of) (?:the |each )?(?:[a-z]+ )?(?:column|row)s?",
             "value .. row|column|cell",
         ),
-        ("sit|sits|sitting|seated|eat|eating|standing|chairs?|plates?|cloth|lamp|wooden|dining|coffee table|kitchen",),
+        (
+            "sit|sits|sitting|seated|eat|eating|standing|chairs?|plates?|cloth|lamp|wooden|dining|coffee table|kitchen",
+        ),
     ),
 )
 

@@ -86,7 +86,9 @@ class Rules:
         keys = question.keys & self._keys
         if not keys:
             return None
-        return self._try(question.stem, sorted({number for key in keys for number in self._filed[key]}))
+        return self._try(
+            question.stem, sorted({number for key in keys for number in self._filed[key]})
+        )
 
     def first_unfiled(self, question: Words) -> Rule | None:
         """The same by trying every phrase: what `first` is tested against."""
@@ -128,7 +130,9 @@ def _needed(nodes: Any) -> frozenset[str]:
     for word in _words_of(nodes):
         if len(word) == 1 and word[0][0] in (sre.BRANCH, sre.SUBPATTERN):
             kind, value = word[0]
-            branches = [_needed(branch) for branch in (value[1] if kind is sre.BRANCH else [value[-1]])]
+            branches = [
+                _needed(branch) for branch in (value[1] if kind is sre.BRANCH else [value[-1]])
+            ]
             keys = frozenset().union(*branches) if all(branches) else frozenset()
         else:
             keys = _first_words(word)
@@ -145,7 +149,10 @@ def _words_of(nodes: Any) -> Iterator[list[Any]]:
             yield word
             word = []
         elif (
-            not word and node[0] in (sre.MAX_REPEAT, sre.MIN_REPEAT) and node[1][0] == 0 and _ends_in_space(node[1][2])
+            not word
+            and node[0] in (sre.MAX_REPEAT, sre.MIN_REPEAT)
+            and node[1][0] == 0
+            and _ends_in_space(node[1][2])
         ):
             continue
         elif node[0] not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
@@ -199,7 +206,9 @@ def _grow(opened: set[tuple[str, bool]], kind: Any, value: Any) -> set[tuple[str
             raise _AnyWordError
         return once | opened if least == 0 else once
     if kind is sre.IN:
-        return {_add(text, char) for text, _ in opened for node in value for char in _members(*node)}
+        return {
+            _add(text, char) for text, _ in opened for node in value for char in _members(*node)
+        }
     if kind in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
         return opened
     raise _AnyWordError

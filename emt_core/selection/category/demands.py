@@ -40,8 +40,13 @@ OTHER = Rules(
     Rule(
         "other_code",
         "other",
-        ("write|generate|create|give|implement|build .. python|javascript|html|css|code|sql|svg|website",),
-        ("(?:qr|bar|zip|area|post(?:al)?) ?code", "type out|transcribe|read|chart|graph|plot|table|shown|screenshot"),
+        (
+            "write|generate|create|give|implement|build .. python|javascript|html|css|code|sql|svg|website",
+        ),
+        (
+            "(?:qr|bar|zip|area|post(?:al)?) ?code",
+            "type out|transcribe|read|chart|graph|plot|table|shown|screenshot",
+        ),
     ),
     Rule(
         "other_maths",

@@ -74,7 +74,9 @@ class ZeroShot:
     @classmethod
     def of(cls, tower: TextTower, *, margin: float = MARGIN) -> ZeroShot:
         means = [tower.encode_text(prompts).mean(axis=0) for prompts in PROMPTS.values()]
-        return cls(np.stack([mean / np.linalg.norm(mean) for mean in means]).astype(np.float32), margin)
+        return cls(
+            np.stack([mean / np.linalg.norm(mean) for mean in means]).astype(np.float32), margin
+        )
 
     def label(self, vectors: np.ndarray) -> list[str]:
         """A category or `unsure` for each row of float [n, dim]; rows that are zero or not finite are `unsure`."""
@@ -89,7 +91,8 @@ class ZeroShot:
         order = np.sort(cosine, axis=1)
         sure = (norms > 0) & np.isfinite(norms) & (order[:, -1] - order[:, -2] >= self.margin)
         return [
-            IMAGE_CATEGORIES[best] if ok else "unsure" for best, ok in zip(cosine.argmax(axis=1), sure, strict=True)
+            IMAGE_CATEGORIES[best] if ok else "unsure"
+            for best, ok in zip(cosine.argmax(axis=1), sure, strict=True)
         ]
 
 

@@ -70,7 +70,10 @@ MEASURED = Rules(
             "(?:greater|larger|smaller|lesser|more|less|shortest|smallest|greatest|largest|longest|least) (?:depth"
             "|distance|height)",
         ),
-        ("^how many", "size of (?:the )?(?:[a-z]+ ){0,3}(?:thing|object|cube|sphere|cylinder|ball|block)s?"),
+        (
+            "^how many",
+            "size of (?:the )?(?:[a-z]+ ){0,3}(?:thing|object|cube|sphere|cylinder|ball|block)s?",
+        ),
     ),
     Rule(
         "spatial_order",
@@ -145,7 +148,9 @@ _COMPARED = (
     "(?:closer|closest|nearer|nearest|farther|farthest|further|furthest|taller|tallest|shorter|shortest|wider|widest"
     "|narrower|deeper|deepest|thicker|longer|longest|bigger|higher|lower|larger|smaller)"
 )
-_COMPARES = re.compile(rf"\b(?:which|who|what|is|are|does|do|was|whose)\b[^?]{{0,160}}\b{_COMPARED}\b")
+_COMPARES = re.compile(
+    rf"\b(?:which|who|what|is|are|does|do|was|whose)\b[^?]{{0,160}}\b{_COMPARED}\b"
+)
 _NO_EXTENT = any_of(
     (
         "(?:larger|smaller|bigger|higher|lower|longer|shorter) (?:number|amount|group|share|quantity|percentage"
@@ -255,7 +260,9 @@ _ONE_NOUN = re.compile(r"^(?: of| to)? (?:the|an?|his|her|its|my|your|this|that)
 # "left" and "right" before a noun only say which one: "the left shoe", "the car on the left newer than ...".
 _SIDE_ONLY = re.compile(r"(?:left|right)(?:[- ]?hand)?$")
 _NEXT_WORD = re.compile(r" ?[a-z']+")
-_AFTER_SIDE = frozenset("of or and side in when from to for part half edge corner with than relative".split())
+_AFTER_SIDE = frozenset(
+    "of or and side in when from to for part half edge corner with than relative".split()
+)
 
 # Cheap look-ups before the patterns that have to be tried on the whole question.
 _NAMED = Rules(Rule("relation", "spatial", (RELATION,)))
@@ -286,14 +293,20 @@ def asked(turn: Exchange) -> str:
             return "spatial_yes_no"
         if _STATEMENT.search(stem):
             return "spatial_statement"
-    if sum(bool(_RELATION.match(choice)) for choice in turn.choices) * 2 > max(len(turn.choices), 1):
+    if sum(bool(_RELATION.match(choice)) for choice in turn.choices) * 2 > max(
+        len(turn.choices), 1
+    ):
         return "spatial_choices"
     return ""
 
 
 def _compares(stem: str) -> bool:
     """A comparative is asked for: it is not inside the noun phrase of another predicate."""
-    return bool(_COMPARES.search(stem)) and not _NO_EXTENT.search(stem) and not _SUPERLATIVE_REFERENT.search(stem)
+    return (
+        bool(_COMPARES.search(stem))
+        and not _NO_EXTENT.search(stem)
+        and not _SUPERLATIVE_REFERENT.search(stem)
+    )
 
 
 def _is_predicate(stem: str) -> bool:
@@ -302,7 +315,11 @@ def _is_predicate(stem: str) -> bool:
     if match is None:
         return False
     before, after = stem[: match.start()], stem[match.end() :]
-    if _SIDE_ONLY.search(match[0]) and (follows := _NEXT_WORD.match(after)) and follows[0].strip() not in _AFTER_SIDE:
+    if (
+        _SIDE_ONLY.search(match[0])
+        and (follows := _NEXT_WORD.match(after))
+        and follows[0].strip() not in _AFTER_SIDE
+    ):
         return False
     if any(word.endswith("ing") and word not in _POSTURE for word in before.split()[1:]):
         return False

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from emt_core.data.sample import Turn
-from emt_core.selection.category import agents, charts, coordinates, demands, languages, reading, relations
+from emt_core.selection.category import (
+    agents,
+    charts,
+    coordinates,
+    demands,
+    languages,
+    reading,
+    relations,
+)
 from emt_core.selection.category.cue import Rules, any_of
 from emt_core.selection.category.turn import Exchange, exchange
 
@@ -82,7 +90,9 @@ class Context:
 
     def note(self, turn: Exchange, verdict: Verdict) -> None:
         self.previous = verdict
-        self.chart = self.chart or verdict.category == "chart" or bool(charts.IN_ANSWER.search(turn.answer))
+        self.chart = (
+            self.chart or verdict.category == "chart" or bool(charts.IN_ANSWER.search(turn.answer))
+        )
         self.agent = self.agent or agents.AGENT_NAMED.first(turn) is not None
 
 
@@ -130,7 +140,10 @@ def _cannot_be_answered(turn: Exchange, _: Context) -> Verdict | None:
 
 def _bare_image(turn: Exchange, _: Context) -> Verdict | None:
     if not turn.words and not turn.choices:
-        return Verdict("grounding" if coordinates.answers_in_coordinates(turn.answer) else "caption", "bare_image")
+        return Verdict(
+            "grounding" if coordinates.answers_in_coordinates(turn.answer) else "caption",
+            "bare_image",
+        )
     return None
 
 
@@ -146,7 +159,9 @@ def _action_numbers(turn: Exchange, _: Context) -> Verdict | None:
 
 
 _PLACE_WORD = any_of(
-    ("box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment",)
+    (
+        "box|bbox|boxes|points? (?:to|on|at)|coordinates?|locate|click|region|where|detect|pixel|segment",
+    )
 )
 
 
@@ -157,7 +172,12 @@ def _values_demanded(turn: Exchange) -> bool:
 
 def _place_demanded(turn: Exchange, _: Context) -> Verdict | None:
     placed = coordinates.answers_in_coordinates(turn.answer)
-    if placed and coordinates.places(turn.stem) > 1 and turn.answer.strip(" .") in turn.stem and relations.asked(turn):
+    if (
+        placed
+        and coordinates.places(turn.stem) > 1
+        and turn.answer.strip(" .") in turn.stem
+        and relations.asked(turn)
+    ):
         return None  # "Which is deeper, (0.2, 0.3) or (0.8, 0.5)?" names its choices by place
     if placed and not _values_demanded(turn):
         return Verdict("grounding", "answer_is_place")
@@ -205,7 +225,9 @@ def _caption_ordered(turn: Exchange, _: Context) -> Verdict | None:
 def _text(turn: Exchange, _: Context) -> Verdict | None:
     verdict = _found(reading.TEXT, turn)
     if verdict is None and turn.ocr and not _found(demands.CAPTION, turn):
-        return Verdict("text", "ocr_tokens_given")  # LLaVA gives them along with TextVQA's questions
+        return Verdict(
+            "text", "ocr_tokens_given"
+        )  # LLaVA gives them along with TextVQA's questions
     return verdict
 
 
@@ -243,7 +265,11 @@ def _other_language(turn: Exchange, _: Context) -> Verdict | None:
 
 
 def _follow_up(turn: Exchange, context: Context) -> Verdict | None:
-    if context.previous is not None and _ELLIPSIS.match(turn.stem) and not _COLOR_OF_IT.search(turn.stem):
+    if (
+        context.previous is not None
+        and _ELLIPSIS.match(turn.stem)
+        and not _COLOR_OF_IT.search(turn.stem)
+    ):
         return Verdict(context.previous.category, "follow_up")
     return None
 
@@ -260,7 +286,9 @@ def _general(turn: Exchange, _: Context) -> Verdict | None:
     if turn.choices or _QUESTION.search(turn.stem):
         return Verdict("vqa", "question")
     if len(turn.words) <= SHORT_PROMPT and len(turn.answer.split()) >= SHORT_PROMPT:
-        return Verdict("caption", "short_prompt")  # "an image of", "look at this!": alt text follows
+        return Verdict(
+            "caption", "short_prompt"
+        )  # "an image of", "look at this!": alt text follows
     return Verdict("vqa", "instruction") if len(turn.words) > SHORT_PROMPT else None
 
 

@@ -12,9 +12,13 @@ from emt_core.selection.category.cue import KEY_LETTERS
 # every pattern's work bounded.
 HEAD_CHARS, TAIL_CHARS, ANSWER_CHARS = 1200, 600, 600
 
-_IMAGE_TAG = re.compile(r"<(?:image|video|img)(?:[ _-]?\d{1,3})?>|<\|image(?:_pad|_\d)?\|>|<image_placeholder>")
+_IMAGE_TAG = re.compile(
+    r"<(?:image|video|img)(?:[ _-]?\d{1,3})?>|<\|image(?:_pad|_\d)?\|>|<image_placeholder>"
+)
 _SPACE = re.compile(r"[ \t\r\f\v]+")
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "`": "'", "–": "-", "—": "-", "\u00a0": " "})
+_QUOTES = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "`": "'", "–": "-", "—": "-", "\u00a0": " "}
+)
 
 # What sets append to thousands of questions says how to answer, not what is asked. Each is tried only where its word
 # stands: most questions have none of them.
@@ -35,19 +39,28 @@ _STOCK: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (" or ", r"(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"),
         ("number", r"(?:please )?answer (?:with|in) an? (?:decimal number|integer|number)\.?"),
         ("sentence", r"(?:please )?answer (?:with|in) an? (?:short|full) sentence\.?"),
-        ("insufficient", r"when the provided information is insufficient,? respond with 'unanswerable'\.?"),
+        (
+            "insufficient",
+            r"when the provided information is insufficient,? respond with 'unanswerable'\.?",
+        ),
         ("between 0 and 1", r"(?:the )?coordinates should be between 0 and 1[^\n]{0,120}"),
         ("from ext", r"in the image from ext\d,? ?"),
         ("brief", r"(?:give|show) a brief (?:answer|reply)\.?|(?:please )?be brief\.?"),
         ("thank", r"thanks?(?: you)?[.!]*$"),
     )
 )
-_GREETING = re.compile(r"^(?:hey|hi|hello|please|pls|so|ok(?:ay)?|well|now|um+|quick question|question)\b[ ,:!.-]*")
-_TUPLE_DEMAND = re.compile(r"(?:your )?answers? should be (?:formatted|given|written) as a list of tuples[^\n]{0,400}")
+_GREETING = re.compile(
+    r"^(?:hey|hi|hello|please|pls|so|ok(?:ay)?|well|now|um+|quick question|question)\b[ ,:!.-]*"
+)
+_TUPLE_DEMAND = re.compile(
+    r"(?:your )?answers? should be (?:formatted|given|written) as a list of tuples[^\n]{0,400}"
+)
 _OCR_TOKENS = re.compile(r"(?:reference )?ocr tokens?\s?:[^\n]{0,600}")
 _FIRST_CHOICE = re.compile(r"(?:^|\n|\s)\(?a\s?[.):]\s?(?=\S)")
 _CHOICE = re.compile(r"(?:^|\n|\s)\(?([a-h])\s?[.):]\s?(?=\S)")
-_CHOICE_INTRO = re.compile(r"(?:choices|options|choose (?:between|from|one of)[^:\n]{0,40})\s?:?\s*$")
+_CHOICE_INTRO = re.compile(
+    r"(?:choices|options|choose (?:between|from|one of)[^:\n]{0,40})\s?:?\s*$"
+)
 _LETTER_ANSWER = re.compile(r"^\W?([a-h])(?:\W|$)")
 _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
@@ -75,15 +88,22 @@ _SHORTHAND: dict[str, str] = {
 
 def _misspellings(word: str) -> set[str]:
     dropped = {word[:i] + word[i + 1 :] for i in range(1, len(word))}
-    doubled = {bad[: i + 1] + bad[i] + bad[i + 1 :] for bad in (word, *dropped) for i in range(len(bad))}
+    doubled = {
+        bad[: i + 1] + bad[i] + bad[i + 1 :] for bad in (word, *dropped) for i in range(len(bad))
+    }
     swapped = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(1, len(word) - 1)}
     return dropped | doubled | swapped
 
 
 # English words among the misspellings of others, or plain other words.
-_REAL_WORDS = frozenset("closet closets belong cloner close bran bland bellow coaster imagine".split())
+_REAL_WORDS = frozenset(
+    "closet closets belong cloner close bran bland bellow coaster imagine".split()
+)
 _CORRECT = {
-    bad: word for word in _DECIDING for bad in _misspellings(word) if len(bad) > 4 and bad not in _REAL_WORDS
+    bad: word
+    for word in _DECIDING
+    for bad in _misspellings(word)
+    if len(bad) > 4 and bad not in _REAL_WORDS
 } | _SHORTHAND
 for _word in _DECIDING:
     _CORRECT.pop(_word, None)
@@ -145,7 +165,13 @@ def exchange(question: str, answer: str) -> Exchange:
     if "'" in stem:
         words += [word.split("'")[0] for word in words if "'" in word]
     return Exchange(
-        stem, frozenset(words), frozenset([word[:KEY_LETTERS] for word in words]), choices, said, wants_tuples, ocr
+        stem,
+        frozenset(words),
+        frozenset([word[:KEY_LETTERS] for word in words]),
+        choices,
+        said,
+        wants_tuples,
+        ocr,
     )
 
 

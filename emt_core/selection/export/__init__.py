@@ -18,7 +18,11 @@ FORMATS = ("llamafactory", "llava", "hf", "parquet", "webdataset")
 
 def exporter_class(name: str) -> type[Exporter]:
     if name not in FORMATS:
-        raise EmtError(f"there is no export format {name!r}", where="export", remedy=f"formats: {', '.join(FORMATS)}")
+        raise EmtError(
+            f"there is no export format {name!r}",
+            where="export",
+            remedy=f"formats: {', '.join(FORMATS)}",
+        )
     return importlib.import_module(f"emt_core.selection.export.{name}").EXPORTER
 
 

@@ -52,7 +52,10 @@ class Exporter(ABC):
         turns = [turn for turn in sample.turns if turn.role != "system"]
         if not turns or turns[-1].role != "assistant":
             return "no_answer"
-        if sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) not in (0, len(sample.images)):
+        if sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) not in (
+            0,
+            len(sample.images),
+        ):
             return "image_count_mismatch"
         return None
 
@@ -69,7 +72,9 @@ def settled_turns(sample: Sample) -> list[Turn]:
     turns = list(sample.turns)
     if sample.images and not any(PLACEHOLDER in turn.text for turn in turns):
         first = next(i for i, turn in enumerate(turns) if turn.role == "user")
-        text = "\n".join([PLACEHOLDER] * len(sample.images) + ([turns[first].text] if turns[first].text else []))
+        text = "\n".join(
+            [PLACEHOLDER] * len(sample.images) + ([turns[first].text] if turns[first].text else [])
+        )
         turns[first] = Turn(role="user", text=text)
     return turns
 
@@ -82,7 +87,12 @@ def conversation(sample: Sample) -> list[dict[str, str]]:
 def provenance_columns(row: Row) -> dict[str, Any]:
     """Where a row comes from and why it is in: beside the conversation in every format that allows more keys."""
     sample = row.sample
-    facts = {"id": sample.id, "own_id": sample.own_id, "source": sample.source, "category": row.category}
+    facts = {
+        "id": sample.id,
+        "own_id": sample.own_id,
+        "source": sample.source,
+        "category": row.category,
+    }
     return {**facts, "rank": row.rank, "logit": row.logit}
 
 
@@ -107,8 +117,17 @@ def table_record(row: Row, pictures: list[Picture]) -> dict[str, Any]:
         {"bytes": picture.content, "path": picture.path or f"{place}{picture.suffix}"}
         for place, picture in enumerate(pictures)
     ]
-    meta = json.dumps(dict(row.sample.meta), ensure_ascii=False, sort_keys=True) if row.sample.meta else ""
-    return {**provenance_columns(row), "conversations": conversation(row.sample), "images": images, "meta": meta}
+    meta = (
+        json.dumps(dict(row.sample.meta), ensure_ascii=False, sort_keys=True)
+        if row.sample.meta
+        else ""
+    )
+    return {
+        **provenance_columns(row),
+        "conversations": conversation(row.sample),
+        "images": images,
+        "meta": meta,
+    }
 
 
 class TableBuffer:

@@ -54,7 +54,9 @@ class ExportReport:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
             lines.append(f"left out: {reasons} (see left_out.jsonl)")
         if self.images.get("copied_instead"):
-            lines.append(f"{self.images['copied_instead']:,} images have no file of their own: copied, not linked")
+            lines.append(
+                f"{self.images['copied_instead']:,} images have no file of their own: copied, not linked"
+            )
         return "\n".join(lines + self.notes)
 
 
@@ -68,18 +70,29 @@ def find_selection(workspace: Workspace, name: str | None = None) -> Artifact:
                 labels.setdefault(label, set()).add(key)
     if not there:
         raise EmtError(
-            "this workspace has no selection yet", where=workspace.path, remedy="emt run RECIPE, or emt select"
+            "this workspace has no selection yet",
+            where=workspace.path,
+            remedy="emt run RECIPE, or emt select",
         )
     if name is None:
         keys = {artifact.key for artifact in there}
     else:
-        keys = labels.get(name) or labels.get(f"select.{name}") or {a.key for a in there if a.key.startswith(name)}
+        keys = (
+            labels.get(name)
+            or labels.get(f"select.{name}")
+            or {a.key for a in there if a.key.startswith(name)}
+        )
     if len(keys) == 1:
         found = workspace.find("select", keys.pop())
         assert found is not None
         return found
-    known = [f"{a.key} ({', '.join(n for n, k in labels.items() if a.key in k) or 'no label'})" for a in there]
-    problem = "there are several selections" if name is None else f"{name!r} names {len(keys)} selections"
+    known = [
+        f"{a.key} ({', '.join(n for n, k in labels.items() if a.key in k) or 'no label'})"
+        for a in there
+    ]
+    problem = (
+        "there are several selections" if name is None else f"{name!r} names {len(keys)} selections"
+    )
     raise EmtError(problem, where=workspace.path, remedy=f"name one of: {'; '.join(known)}")
 
 
@@ -109,16 +122,27 @@ def export_selection(
         facts = {"backbone": backbone, "name": label_of(selection), "key": selection.key}
         exporter = open_exporter(format, aside, images=images, facts=facts)
         pictures = Pictures(aside, inside=exporter.inside, link=images == "link")
-        report = _write(workspace, selection, exporter, pictures, format=format, out=out, quiet=quiet)
-        counts = {name: getattr(report, name) for name in ("format", "written", "left_out", "sources", "categories")}
+        report = _write(
+            workspace, selection, exporter, pictures, format=format, out=out, quiet=quiet
+        )
+        counts = {
+            name: getattr(report, name)
+            for name in ("format", "written", "left_out", "sources", "categories")
+        }
         asked = {"images": {"asked": images, **report.images}, "backbone": backbone}
-        write_json(aside / "provenance.json", {**provenance_of(workspace, selection), **asked, **counts})
+        write_json(
+            aside / "provenance.json", {**provenance_of(workspace, selection), **asked, **counts}
+        )
         _put_in_place(aside, out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EmtError("the disk is full", where=out, remedy="free some space, or use --images link") from error
+            raise EmtError(
+                "the disk is full", where=out, remedy="free some space, or use --images link"
+            ) from error
         if isinstance(error, PermissionError):
-            raise EmtError("no permission to write there", where=out, remedy="name another folder") from error
+            raise EmtError(
+                "no permission to write there", where=out, remedy="name another folder"
+            ) from error
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -133,7 +157,11 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not any(out.iterdir()):
         return
     if not overwrite:
-        raise EmtError("the export folder is not empty", where=out, remedy="name another one, or pass --overwrite")
+        raise EmtError(
+            "the export folder is not empty",
+            where=out,
+            remedy="name another one, or pass --overwrite",
+        )
     if not (out / "provenance.json").is_file():
         raise EmtError(
             "the folder holds something that is not an export, so it is not overwritten",
@@ -161,7 +189,9 @@ def _write(
     quiet: bool,
 ) -> ExportReport:
     index = Index(workspace.parents(selection)["sources"])
-    selected = pq.read_table(selection.data / "selected.parquet", columns=["row", "rank", "logit", "category"])
+    selected = pq.read_table(
+        selection.data / "selected.parquet", columns=["row", "rank", "logit", "category"]
+    )
     left_out: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     categories: Counter[str] = Counter()
@@ -183,7 +213,11 @@ def _write(
             else:
                 left_out[reason] += 1
                 kept.write(
-                    json.dumps({"id": row.sample.id, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n"
+                    json.dumps(
+                        {"id": row.sample.id, "reason": reason, "detail": detail},
+                        ensure_ascii=False,
+                    )
+                    + "\n"
                 )
     if not left_out:
         rejects.unlink()
@@ -208,9 +242,15 @@ def _rows(index: Index, selected: Any, pictures: Pictures, tracker: Tracker) -> 
     row, rank, logit = (selected.column(name).to_numpy() for name in ("row", "rank", "logit"))
     category = selected.column("category").combine_chunks()
     order = np.argsort(row)
-    streams = {s["name"]: HFSource(**s) for s in index.artifact.config.get("sources", []) if s.get("streaming")}
+    streams = {
+        s["name"]: HFSource(**s)
+        for s in index.artifact.config.get("sources", [])
+        if s.get("streaming")
+    }
     for source in index.sources:
-        mine = order[np.searchsorted(row[order], source.start) : np.searchsorted(row[order], source.stop)]
+        mine = order[
+            np.searchsorted(row[order], source.start) : np.searchsorted(row[order], source.stop)
+        ]
         pictures.begin(source, streams.get(source.name))
         for start in range(0, len(mine), READ_ROWS):
             block = mine[start : start + READ_ROWS]

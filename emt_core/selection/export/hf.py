@@ -27,7 +27,15 @@ def features() -> Any:
     texts = {name: Value("string") for name in ("id", "own_id", "source", "category")}
     turn = {"from": Value("string"), "value": Value("string")}
     numbers = {"rank": Value("int64"), "logit": Value("float32")}
-    return Features({**texts, **numbers, "conversations": List(turn), "images": List(Image()), "meta": Value("string")})
+    return Features(
+        {
+            **texts,
+            **numbers,
+            "conversations": List(turn),
+            "images": List(Image()),
+            "meta": Value("string"),
+        }
+    )
 
 
 class HFExporter(Exporter):
@@ -50,7 +58,10 @@ class HFExporter(Exporter):
             return
         if self.writer is None:
             self.names.append(f"data-{len(self.names):05d}.arrow")
-            self.writer, self.in_shard = pa.ipc.new_stream(self.folder / self.names[-1], self.schema), 0
+            self.writer, self.in_shard = (
+                pa.ipc.new_stream(self.folder / self.names[-1], self.schema),
+                0,
+            )
         self.in_shard += self.buffer.bytes
         self.writer.write_table(self.buffer.drain(self.schema))
         if self.in_shard >= SHARD_BYTES:
@@ -63,7 +74,9 @@ class HFExporter(Exporter):
         self._flush()
         if self.writer is not None:
             self.writer.close()
-        DatasetInfo(features=self.features, description="EmbodiedMidtrain selection").write_to_directory(self.folder)
+        DatasetInfo(
+            features=self.features, description="EmbodiedMidtrain selection"
+        ).write_to_directory(self.folder)
         write_json(
             self.folder / "state.json",
             {
@@ -79,7 +92,9 @@ class HFExporter(Exporter):
         try:
             load_from_disk(str(self.folder))
         except Exception as error:
-            raise EmtError(f"datasets cannot read what was written: {error}", where=self.folder) from error
+            raise EmtError(
+                f"datasets cannot read what was written: {error}", where=self.folder
+            ) from error
         return ["read: datasets.load_from_disk(folder)"]
 
 

@@ -41,7 +41,9 @@ class LlamaFactoryExporter(Exporter):
         super().__init__(folder, images=images, facts=facts)
         backbone = facts.get("backbone", "")
         # an unknown backbone ends the export here, before the first row is written
-        self.training = training_yaml(backbone, selection=facts.get("name", "")) if backbone else None
+        self.training = (
+            training_yaml(backbone, selection=facts.get("name", "")) if backbone else None
+        )
         self.rows = JsonArray(folder / f"{DATASET}.json")
         self.beyond_cutoff = 0
 
@@ -60,7 +62,9 @@ class LlamaFactoryExporter(Exporter):
     def write(self, row: Row, pictures: list[Picture]) -> None:
         images = [picture.path for picture in pictures]
         self.beyond_cutoff += len(images) > MOST_IMAGES
-        self.rows.write({**provenance_columns(row), "conversations": conversation(row.sample), "images": images})
+        self.rows.write(
+            {**provenance_columns(row), "conversations": conversation(row.sample), "images": images}
+        )
 
     def close(self) -> list[str]:
         self.rows.close()
@@ -74,7 +78,10 @@ class LlamaFactoryExporter(Exporter):
                 "cutoff_len 1024, and LLaMA-Factory stops where it cuts image tokens off: raise cutoff_len"
             )
         if self.training is None:
-            return [*notes, "no backbone is named, so there is no train.yaml: --backbone NAME writes one"]
+            return [
+                *notes,
+                "no backbone is named, so there is no train.yaml: --backbone NAME writes one",
+            ]
         (self.folder / "train.yaml").write_text(self.training, encoding="utf-8")
         return [*notes, "train: cd into the folder, then `llamafactory-cli train train.yaml`"]
 

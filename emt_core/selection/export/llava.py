@@ -11,7 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emt_core.selection.export.base import Exporter, JsonArray, Picture, Row, conversation, provenance_columns
+from emt_core.selection.export.base import (
+    Exporter,
+    JsonArray,
+    Picture,
+    Row,
+    conversation,
+    provenance_columns,
+)
 
 
 class LlavaExporter(Exporter):

@@ -34,7 +34,11 @@ class ParquetExporter(Exporter):
             return
         if self.writer is None:
             path = self.folder / "data" / f"part-{self.shards:05d}.parquet"
-            self.writer, self.shards, self.in_shard = pq.ParquetWriter(path, TABLE_SCHEMA), self.shards + 1, 0
+            self.writer, self.shards, self.in_shard = (
+                pq.ParquetWriter(path, TABLE_SCHEMA),
+                self.shards + 1,
+                0,
+            )
         self.in_shard += self.buffer.bytes
         self.writer.write_table(self.buffer.drain(TABLE_SCHEMA))
         if self.in_shard >= SHARD_BYTES:

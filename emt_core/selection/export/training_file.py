@@ -38,9 +38,7 @@ def training_yaml(backbone: str, *, selection: str = "") -> str:
     """The text of train.yaml. Every value is the paper's but those marked."""
     template = template_of(backbone)
     quoted = yaml.safe_dump(backbone, width=10_000).removesuffix("...\n").strip()
-    patches = (
-        "crop_to_patches: false          # ours: one 448 px tile (256 tokens) an image; tiles would exceed cutoff_len\n"
-    )
+    patches = "crop_to_patches: false          # ours: one 448 px tile (256 tokens) an image; tiles would exceed cutoff_len\n"
     return f"""\
 # Mid-training on the selection {selection or DATASET} (EmbodiedMidtrain, arXiv 2604.20012, section on mid-training).
 # Run from this folder: llamafactory-cli train train.yaml

@@ -30,12 +30,21 @@ class WebDatasetExporter(Exporter):
     def write(self, row: Row, pictures: list[Picture]) -> None:
         if self.tar is None:
             path = self.folder / f"shard-{self.shards:06d}.tar"
-            self.tar, self.shards, self.rows, self.bytes = tarfile.open(path, "w"), self.shards + 1, 0, 0  # noqa: SIM115
+            self.tar, self.shards, self.rows, self.bytes = (
+                tarfile.open(path, "w"),
+                self.shards + 1,
+                0,
+                0,
+            )  # noqa: SIM115
         key = f"{row.index_row:09d}"
         for place, picture in enumerate(pictures):
             name = key + (f".{place}" if len(pictures) > 1 else "") + picture.suffix
             self._add(name, picture.content or b"")
-        facts = {**provenance_columns(row), "conversations": conversation(row.sample), "meta": dict(row.sample.meta)}
+        facts = {
+            **provenance_columns(row),
+            "conversations": conversation(row.sample),
+            "meta": dict(row.sample.meta),
+        }
         self._add(f"{key}.json", json.dumps(facts, ensure_ascii=False).encode())
         self.rows += 1
         if self.rows >= SHARD_ROWS or self.bytes >= SHARD_BYTES:

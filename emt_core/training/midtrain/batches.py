@@ -19,7 +19,12 @@ import numpy as np
 from emt_core.data.images.decode import ImageProblem, open_images
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.training.midtrain.conversations import IGNORE, ConversationPreparer, Refused, TrainingItem
+from emt_core.training.midtrain.conversations import (
+    IGNORE,
+    ConversationPreparer,
+    Refused,
+    TrainingItem,
+)
 from emt_core.training.midtrain.order import ShuffledStream
 
 if TYPE_CHECKING:
@@ -65,7 +70,12 @@ class Selection:
     ) -> None:
         """rows: int64 [n] index rows, in any order; 8 bytes a sample are all that is held. always_image: passes of
         text alone get a blank image (`with_unlearned`)."""
-        self.sources, self.rows, self.preparer, self.max_images = sources, rows, preparer, max_images
+        self.sources, self.rows, self.preparer, self.max_images = (
+            sources,
+            rows,
+            preparer,
+            max_images,
+        )
         self.always_image = always_image
         self._index: Index | None = None
 
@@ -87,7 +97,9 @@ class Selection:
         images = np.minimum(self.index.table.column("n_images")[self.rows], self.max_images)
         return (np.minimum(characters, 1 << 24) + CHARACTERS_AN_IMAGE * images).astype(np.int32)
 
-    def items(self, places: Sequence[int] | np.ndarray) -> Iterator[TrainingItem | tuple[str, Refused]]:
+    def items(
+        self, places: Sequence[int] | np.ndarray
+    ) -> Iterator[TrainingItem | tuple[str, Refused]]:
         """The samples at these places of `rows`, or (id, why not), in this order."""
         rows = self.rows[np.asarray(places, np.int64)]
         for row, sample in zip(rows.tolist(), self.index.samples(rows), strict=True):
@@ -129,7 +141,9 @@ def collate(items: Sequence[TrainingItem], pad: int) -> MicroBatch:
         for name, value in item.tokens.items():
             inputs[name][row, : item.length] = torch.from_numpy(value)
     for name in sorted({name for item in items for name in item.vision}):
-        inputs[name] = torch.from_numpy(np.concatenate([item.vision[name] for item in items if name in item.vision]))
+        inputs[name] = torch.from_numpy(
+            np.concatenate([item.vision[name] for item in items if name in item.vision])
+        )
     return MicroBatch(
         inputs={**inputs, "attention_mask": mask},
         labels=labels,
@@ -223,11 +237,17 @@ class _Chunks:
                 items.append(found)
             else:
                 sample_id, refused = found
-                rejected.append({"id": sample_id, "reason": refused.reason, "detail": refused.detail})
+                rejected.append(
+                    {"id": sample_id, "reason": refused.reason, "detail": refused.detail}
+                )
         preparer = self.selection.preparer
         pad = preparer.tokenizer.pad_token_id or 0
         blank = self.selection.always_image and not any(item.vision for item in items)
-        batch = with_unlearned(items, preparer, pad, image=blank) if blank or not items else collate(items, pad)
+        batch = (
+            with_unlearned(items, preparer, pad, image=blank)
+            if blank or not items
+            else collate(items, pad)
+        )
         batch.rejected = rejected
         return batch
 
@@ -245,10 +265,15 @@ def with_unlearned(
 
     from emt_core.data.sample import Sample, Turn
 
-    turns = (Turn(role="user", text="<image>\n." if image else "."), Turn(role="assistant", text="."))
+    turns = (
+        Turn(role="user", text="<image>\n." if image else "."),
+        Turn(role="assistant", text="."),
+    )
     sample = Sample(source="", row=0, role="pool", turns=turns)
     unbound = copy(preparer)
-    unbound.cutoff = sys.maxsize  # a cutoff that every sample exceeds must not stop the pass that makes up for them
+    unbound.cutoff = (
+        sys.maxsize
+    )  # a cutoff that every sample exceeds must not stop the pass that makes up for them
     row = unbound.prepare(sample, [Image.new("RGB", (32, 32))] if image else [])
     row.labels.fill(IGNORE)
     batch = collate([*items, row], pad)

@@ -76,15 +76,25 @@ class TrainingItem:
 class ConversationPreparer:
     """The CPU half of training: no model, small enough to go to a worker process."""
 
-    def __init__(self, processor: Any, *, cutoff: int, max_tiles: int = 1, max_image_pixels: int = 768 * 768) -> None:
+    def __init__(
+        self, processor: Any, *, cutoff: int, max_tiles: int = 1, max_image_pixels: int = 768 * 768
+    ) -> None:
         """processor: of an InternVL- or Qwen3-VL-class model. cutoff: longest sequence, tokens."""
         self.processor, self.tokenizer, self.cutoff = processor, processor.tokenizer, cutoff
-        self.image_options = image_options(getattr(processor, "image_processor", None), max_image_pixels)
+        self.image_options = image_options(
+            getattr(processor, "image_processor", None), max_image_pixels
+        )
         if max_tiles > 1 and "crop_to_patches" in self.image_options:
-            self.image_options = {"crop_to_patches": True, "min_patches": 1, "max_patches": max_tiles}
+            self.image_options = {
+                "crop_to_patches": True,
+                "min_patches": 1,
+                "max_patches": max_tiles,
+            }
         holders = (processor, self.tokenizer)
         control = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
-        self._control = tuple(sorted({token for token in control if token} | {"<|im_start|>", "<|im_end|>"}))
+        self._control = tuple(
+            sorted({token for token in control if token} | {"<|im_start|>", "<|im_end|>"})
+        )
         image = {getattr(holder, name, None) for holder in holders for name in IMAGE_TOKENS}
         names = [token for token in image if token]
         self.image_ids = np.array(sorted(self.tokenizer.convert_tokens_to_ids(names)), np.int64)
@@ -93,13 +103,17 @@ class ConversationPreparer:
         """Raises Refused where nothing can be learned from it, EmtError where the template is not understood."""
         messages = [self._plain(message) for message in chat_messages(sample, len(images), "full")]
         if messages and messages[0].role == "assistant":
-            raise Refused("no_question")  # the question was empty; an answer to nothing teaches to talk unasked
+            raise Refused(
+                "no_question"
+            )  # the question was empty; an answer to nothing teaches to talk unasked
         text = self.render(messages)
         inputs = self._process(text, images)
         ids = np.asarray(inputs["input_ids"], np.int64)[0]
         labels = self._labels(messages, text, ids)
         keep = self._within_cutoff(ids)
-        if not (labels[keep][1:] != IGNORE).any():  # the first token has nothing before it to be told from
+        if not (
+            labels[keep][1:] != IGNORE
+        ).any():  # the first token has nothing before it to be told from
             raise Refused("no_supervised_token", f"{len(ids)} tokens, cut at {self.cutoff}")
         tokens, vision = {}, {}
         for name, value in inputs.items():
@@ -117,13 +131,16 @@ class ConversationPreparer:
             {
                 "role": message.role,
                 "content": [
-                    {"type": "image"} if part is IMAGE else {"type": "text", "text": part} for part in message.parts
+                    {"type": "image"} if part is IMAGE else {"type": "text", "text": part}
+                    for part in message.parts
                 ],
             }
             for message in messages
         ]
         try:
-            return self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=prompt)
+            return self.processor.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=prompt
+            )
         except Exception as error:  # a template is a program of the model's: it may raise anything
             raise Refused("template_refused", f"{type(error).__name__}: {error}") from error
 
@@ -135,7 +152,11 @@ class ConversationPreparer:
                 continue
             before = self.render(messages[:place], prompt=True)
             upto = self.render(messages[: place + 1])
-            if not text.startswith(before) or not text.startswith(upto.rstrip()) or len(upto) <= len(before):
+            if (
+                not text.startswith(before)
+                or not text.startswith(upto.rstrip())
+                or len(upto) <= len(before)
+            ):
                 raise EmtError(
                     "the chat template does not write a conversation turn by turn, so what the assistant says in it"
                     " cannot be told",
@@ -175,7 +196,9 @@ class ConversationPreparer:
         """int64 [tokens]. The text is tokenised once more with its place in the characters; apart from images, which
         the processor has blown up to many tokens, both are the same sequence."""
         spans = self.answer_spans(messages, text)
-        found = self.tokenizer(text, add_special_tokens=self._adds_special(text), return_offsets_mapping=True)
+        found = self.tokenizer(
+            text, add_special_tokens=self._adds_special(text), return_offsets_mapping=True
+        )
         plain = np.asarray(found["input_ids"], np.int64)
         starts = np.asarray(found["offset_mapping"], np.int64)[:, 0]
         ends = np.asarray(found["offset_mapping"], np.int64)[:, 1]
@@ -198,5 +221,7 @@ class ConversationPreparer:
         of_image = np.isin(ids, self.image_ids)
         room = self.cutoff - int(of_image.sum())
         if room <= 0:
-            raise Refused("images_exceed_cutoff", f"{int(of_image.sum())} image tokens, cutoff {self.cutoff}")
+            raise Refused(
+                "images_exceed_cutoff", f"{int(of_image.sum())} image tokens, cutoff {self.cutoff}"
+            )
         return of_image | (np.cumsum(~of_image) <= room)

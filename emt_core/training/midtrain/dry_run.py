@@ -49,7 +49,9 @@ class DryRun:
     `before`."""
 
 
-def dry_run(session: Session, preparer: ConversationPreparer, runtime: Runtime, *, before: int) -> DryRun:
+def dry_run(
+    session: Session, preparer: ConversationPreparer, runtime: Runtime, *, before: int
+) -> DryRun:
     """Two steps on the largest sample that the settings allow; the session's moments are spoilt by it.
 
     before: resident bytes of this process before the model was loaded. Raises EmtError where not even one sample fits,

@@ -72,14 +72,22 @@ class Trainer:
             finally:
                 passes.close()  # type: ignore[attr-defined]  # ends the workers
 
-    def _step(self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], None]) -> StepResult:
+    def _step(
+        self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], None]
+    ) -> StepResult:
         import torch
 
         rank, device = self.accelerator.process_index, self.accelerator.device
         seed_step(self.config.seed, step, rank)
         rejected = [reject for batch in batches for reject in batch.rejected]
         counts = torch.tensor(
-            [[sum(len(b.ids) for b in batches), sum(b.tokens for b in batches), sum(b.supervised for b in batches)]],
+            [
+                [
+                    sum(len(b.ids) for b in batches),
+                    sum(b.tokens for b in batches),
+                    sum(b.supervised for b in batches),
+                ]
+            ],
             device=device,
         )
         samples, tokens, supervised = self._sum(counts)[0].tolist()
@@ -91,7 +99,9 @@ class Trainer:
             with _sync(self.accelerator, self.module, last):
                 loss = self.module(inputs, batch.labels.to(device))
                 # DDP takes the mean of the ranks' gradients: the sum over ranks is the mean times their number
-                self.accelerator.backward(loss * (self.accelerator.num_processes / max(supervised, 1)))
+                self.accelerator.backward(
+                    loss * (self.accelerator.num_processes / max(supervised, 1))
+                )
             total += loss.detach()
         rate = cosine_rate(
             step,
@@ -102,7 +112,9 @@ class Trainer:
         mean = norm = None
         if supervised:
             mean = self._sum(total).item() / supervised
-            clipped: Any = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+            clipped: Any = self.accelerator.clip_grad_norm_(
+                self.module.parameters(), self.config.clip_norm
+            )
             norm = float(clipped)
             if not finite(mean, norm):
                 ids = self._gathered([sample for batch in batches for sample in batch.ids])
@@ -152,7 +164,9 @@ class Trainer:
         release_memory()
         micro = self.plan.micro // 2
         self.say(f"out of memory with {self.plan.micro} samples a pass; going on with {micro}")
-        self.plan = Plan(batch=self.plan.batch, micro=micro, world=self.plan.world, rank=self.plan.rank)
+        self.plan = Plan(
+            batch=self.plan.batch, micro=micro, world=self.plan.world, rank=self.plan.rank
+        )
 
 
 def _sync(accelerator: Accelerator, module: torch.nn.Module, last: bool) -> Any:

@@ -61,14 +61,22 @@ class Expected:
 
 
 def expected_memory(
-    parameters: int, trained: int, optimizer: Literal["adamw", "adamw_8bit"] = "adamw", *, devices: int = 1
+    parameters: int,
+    trained: int,
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw",
+    *,
+    devices: int = 1,
 ) -> Expected:
     """Weights and gradients in float32 (also with bfloat16 arithmetic), moments as the optimiser keeps them.
 
     devices: above 1, DDP keeps the gradients once more, in the buckets that it exchanges.
     """
     copies = 2 if devices > 1 else 1
-    return Expected(weights=4 * parameters, gradients=4 * copies * trained, states=STATE_BYTES[optimizer] * trained)
+    return Expected(
+        weights=4 * parameters,
+        gradients=4 * copies * trained,
+        states=STATE_BYTES[optimizer] * trained,
+    )
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -106,7 +114,9 @@ def held_memory(module: torch.nn.Module, optimizer: torch.optim.Optimizer | None
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
+    }
     return sum(storages.values())
 
 

@@ -67,7 +67,9 @@ def probe_memory(
         try:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast():
                 inputs = {name: value.to(device) for name, value in batch.inputs.items()}
-                loss = SupervisedLoss(vlm.train(), chunk=PROBE_CHUNK)(inputs, batch.labels.to(device))
+                loss = SupervisedLoss(vlm.train(), chunk=PROBE_CHUNK)(
+                    inputs, batch.labels.to(device)
+                )
             del loss
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not sizes:
@@ -87,7 +89,9 @@ def probe_memory(
     )
 
 
-def largest_item(preparer: ConversationPreparer, *, max_images: int, max_image_pixels: int) -> TrainingItem:
+def largest_item(
+    preparer: ConversationPreparer, *, max_images: int, max_image_pixels: int
+) -> TrainingItem:
     """As much to keep as one sample can have: as many and as large images as the cutoff lets in, and an answer that
     fills the rest of it; text alone where no image fits. Raises Refused where a question leaves no room for a word."""
     found: list[TrainingItem] = []
@@ -99,10 +103,14 @@ def largest_item(preparer: ConversationPreparer, *, max_images: int, max_image_p
         tokens = int(np.isin(one.tokens["input_ids"], preparer.image_ids).sum())
         many = max(min(max_images, preparer.cutoff // max(tokens, 1)), 1)
         # the question's own words take room as well, so the number that fits may be one lower
-        found += [item for count in {many, many - 1} - {0, 1} if (item := _filled(preparer, count, side))] + [one]
+        found += [
+            item for count in {many, many - 1} - {0, 1} if (item := _filled(preparer, count, side))
+        ] + [one]
     if not found:
         return preparer.prepare(*_conversation(preparer, 0, 32))
-    return max(found, key=lambda item: (sum(value.nbytes for value in item.vision.values()), item.length))
+    return max(
+        found, key=lambda item: (sum(value.nbytes for value in item.vision.values()), item.length)
+    )
 
 
 def _filled(preparer: ConversationPreparer, count: int, side: int) -> TrainingItem | None:
@@ -118,7 +126,10 @@ def _conversation(preparer: ConversationPreparer, count: int, side: int) -> tupl
     from emt_core.data.sample import Sample, Turn
 
     words = "red cup left of the green box " * (preparer.cutoff // 4)
-    turns = (Turn(role="user", text="<image>" * count + "\nWhat?"), Turn(role="assistant", text=words))
+    turns = (
+        Turn(role="user", text="<image>" * count + "\nWhat?"),
+        Turn(role="assistant", text=words),
+    )
     images = [Image.new("RGB", (side, side), (120, 120, 120))] * count
     return Sample(source="check", row=0, role="pool", turns=turns), images
 

@@ -29,7 +29,9 @@ class Fit:
         return max(self.expected.largest_micro(self.available, bound), 1)
 
 
-def plan_of(session: Session, preparer: ConversationPreparer, runtime: Runtime, *, fit: Fit | None = None) -> Plan:
+def plan_of(
+    session: Session, preparer: ConversationPreparer, runtime: Runtime, *, fit: Fit | None = None
+) -> Plan:
     """How a step is cut up on this rank; the same on all ranks. fit: where it is measured already.
 
     `runtime.batch_size` where the recipe gives it. Else what a resumed run began with, because another micro-batch
@@ -51,7 +53,9 @@ def plan_of(session: Session, preparer: ConversationPreparer, runtime: Runtime, 
             from accelerate.utils import gather_object
 
             micro = min(gather_object([micro]))
-    return Plan(batch=session.config.batch, micro=micro, world=world, rank=accelerator.process_index)
+    return Plan(
+        batch=session.config.batch, micro=micro, world=world, rank=accelerator.process_index
+    )
 
 
 def is_given(runtime: Runtime) -> bool:
@@ -63,9 +67,17 @@ def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:
     """Measured on the session's model. Raises Refused where the cutoff has no room for a question and a word."""
     accelerator, config = session.accelerator, session.config
     device, world = accelerator.device, accelerator.num_processes
-    item = largest_item(preparer, max_images=config.max_images, max_image_pixels=config.max_image_pixels)
-    expected = probe_memory(session.vlm, item, device, accelerator.autocast, optimizer=config.optimizer, devices=world)
+    item = largest_item(
+        preparer, max_images=config.max_images, max_image_pixels=config.max_image_pixels
+    )
+    expected = probe_memory(
+        session.vlm, item, device, accelerator.autocast, optimizer=config.optimizer, devices=world
+    )
     free = available_memory(device)
     if device.type == "cpu":
         free //= world  # the ranks share one memory
-    return Fit(item=item, expected=expected, available=free + held_memory(session.module, session.optimizer))
+    return Fit(
+        item=item,
+        expected=expected,
+        available=free + held_memory(session.module, session.optimizer),
+    )

@@ -39,7 +39,13 @@ class ModelCheck:
     """`run()` goes through all checks and gives a finding each."""
 
     def __init__(
-        self, model: str, *, revision: str | None = None, device: str = "auto", cutoff: int = 1024, batch: int = 256
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        cutoff: int = 1024,
+        batch: int = 256,
     ) -> None:
         """model: folder or hub name. cutoff, batch: of the training that is meant. Loads the model: EmtError if it
         cannot be."""
@@ -78,7 +84,10 @@ class ModelCheck:
             except EmtError as error:
                 verdict, says = "failed", error.what
             except Exception as error:
-                verdict, says = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                verdict, says = (
+                    "failed",
+                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                )
             found.append(Finding(question=question, verdict=verdict, says=says))
         return found
 
@@ -91,8 +100,13 @@ class ModelCheck:
         counts = count_parameters(self.vlm)
         says = f"{type(self.vlm).__name__} ({kind}), {counts['all'] / 1e6:,.1f} M parameters"
         if kind not in PARTS:
-            return "look", f"{says}; parts and batching of this class are not known here: {', '.join(PARTS)} are"
-        shares = ", ".join(f"{part} {counts[part] / 1e6:,.1f} M" for part in ("vision", "projector", "language"))
+            return (
+                "look",
+                f"{says}; parts and batching of this class are not known here: {', '.join(PARTS)} are",
+            )
+        shares = ", ".join(
+            f"{part} {counts[part] / 1e6:,.1f} M" for part in ("vision", "projector", "language")
+        )
         return "ok", f"{says}: {shares}"
 
     def _image_tokens(self) -> tuple[Verdict, str]:
@@ -135,14 +149,21 @@ class ModelCheck:
     def _answer(self) -> tuple[Verdict, str]:
         import torch
 
-        chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What do you see?"}]}]
+        chat = [
+            {
+                "role": "user",
+                "content": [{"type": "image"}, {"type": "text", "text": "What do you see?"}],
+            }
+        ]
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         inputs = self.processor(
             text=[text], images=[_picture()], return_tensors="pt", **self.preparer.image_options
         ).to(self.device)
         with torch.inference_mode(), self._autocast():
             out = self.vlm.eval().generate(**inputs, do_sample=False, max_new_tokens=24)
-        answer = self.processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        answer = self.processor.decode(
+            out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
         return "ok", repr(answer)
 
     def _step(self) -> tuple[Verdict, str]:
@@ -155,9 +176,14 @@ class ModelCheck:
         module = SupervisedLoss(self.vlm.train())
         # a plain gradient step in one direction and back: no optimiser state, and the weights are as before
         with self._autocast():
-            loss = module(self._to_device(batch.inputs), batch.labels.to(self.device)) / batch.supervised
+            loss = (
+                module(self._to_device(batch.inputs), batch.labels.to(self.device))
+                / batch.supervised
+            )
         loss.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.vlm.parameters() if p.grad is not None])
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.vlm.parameters() if p.grad is not None]
+        )
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             return "failed", f"loss {loss.item():.4f}, gradient norm {norm.item():.4f}"
         rate = 0.01 / max(float(norm), 1e-6)
@@ -183,7 +209,9 @@ class ModelCheck:
         from emt_core.training.midtrain.memory_probe import largest_item, probe_memory
 
         usual = MidtrainConfig()
-        item = largest_item(self.preparer, max_images=usual.max_images, max_image_pixels=usual.max_image_pixels)
+        item = largest_item(
+            self.preparer, max_images=usual.max_images, max_image_pixels=usual.max_image_pixels
+        )
         expected = probe_memory(self.vlm, item, self.device, self._autocast)
         free = available_memory(self.device)
         micro = expected.largest_micro(free + held_memory(self.vlm), self.batch)
@@ -194,9 +222,15 @@ class ModelCheck:
             f" {free / gib:.1f} GiB free on {self.device}"
         )
         if not micro:
-            return "failed", f"{says}: not even one sample a pass fits; see optimizer: adamw_8bit, lora_rank, FSDP"
+            return (
+                "failed",
+                f"{says}: not even one sample a pass fits; see optimizer: adamw_8bit, lora_rank, FSDP",
+            )
         passes = -(-self.batch // micro)
-        return "ok", f"{says}: runtime.batch_size {micro}, {passes} pass{'es' if passes > 1 else ''} a step"
+        return (
+            "ok",
+            f"{says}: runtime.batch_size {micro}, {passes} pass{'es' if passes > 1 else ''} a step",
+        )
 
     # ---- what they share
 

@@ -23,7 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emt_core.models.vlm.load import without_bars
-from emt_core.training.checkpoints import Checkpoint, Checkpoints, read_training_state, write_training_state
+from emt_core.training.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    read_training_state,
+    write_training_state,
+)
 from emt_core.training.midtrain.batches import Feed, Plan
 from emt_core.training.midtrain.loop import Cadence, StepResult, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
@@ -126,7 +131,9 @@ class Session:
             vlm = adapted.get_base_model()
         freeze(vlm, config.freeze)
         if recompute:
-            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            vlm.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
         vlm.train()
         parameters = count_parameters(vlm)
         module = SupervisedLoss(vlm).to(accelerator.device)
@@ -263,16 +270,22 @@ class Session:
         if self.sharded:
             model, moments = gather_state(self.module, self.optimizer)
             if self.accelerator.is_main_process:
-                self.checkpoints.save(step, lambda folder: write_gathered(folder, model, moments), facts)
+                self.checkpoints.save(
+                    step, lambda folder: write_gathered(folder, model, moments), facts
+                )
         elif self.accelerator.is_main_process:
             bare = self.accelerator.unwrap_model(self.module)
-            self.checkpoints.save(step, lambda folder: write_training_state(folder, bare, self.optimizer), facts)
+            self.checkpoints.save(
+                step, lambda folder: write_training_state(folder, bare, self.optimizer), facts
+            )
 
     def _read(self, found: Checkpoint) -> None:
         if self.sharded:
             read_gathered(found.path, self.module, self.optimizer)
         else:
-            read_training_state(found.path, self.accelerator.unwrap_model(self.module), self.optimizer)
+            read_training_state(
+                found.path, self.accelerator.unwrap_model(self.module), self.optimizer
+            )
 
 
 def open_session(
@@ -289,12 +302,18 @@ def open_session(
     model = str(locate_model(config.model, base))
     processor = load_processor(model, revision)
     preparer = ConversationPreparer(
-        processor, cutoff=config.cutoff, max_tiles=config.max_tiles, max_image_pixels=config.max_image_pixels
+        processor,
+        cutoff=config.cutoff,
+        max_tiles=config.max_tiles,
+        max_image_pixels=config.max_image_pixels,
     )
     accelerator = open_accelerator(runtime.device, config.precision)
     world = accelerator.num_processes
     if config.batch < world:
-        raise EmtError(f"a batch of {config.batch} on {world} devices", remedy="a larger batch, or fewer devices")
+        raise EmtError(
+            f"a batch of {config.batch} on {world} devices",
+            remedy="a larger batch, or fewer devices",
+        )
     session = Session.open(
         load_vlm(model, revision),
         config,

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def gather_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+def gather_state(
+    module: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(model state, optimiser state) on the CPU of rank 0, empty elsewhere."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
@@ -28,13 +30,21 @@ def write_gathered(folder: Path, model: dict[str, Any], optimizer: dict[str, Any
 
     from emt_core.workspace.artifact import write_json
 
-    save_file({name: value.contiguous().clone() for name, value in model.items()}, folder / "model.safetensors")
+    save_file(
+        {name: value.contiguous().clone() for name, value in model.items()},
+        folder / "model.safetensors",
+    )
     tensors, plain = {}, {}
     for parameter, entry in optimizer["state"].items():
         for name, value in entry.items():
             (tensors if hasattr(value, "detach") else plain)[f"{parameter}/{name}"] = value
-    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, folder / "optimizer.safetensors")
-    write_json(folder / "optimizer.json", {"plain": plain, "param_groups": optimizer["param_groups"]})
+    save_file(
+        {name: value.contiguous().clone() for name, value in tensors.items()},
+        folder / "optimizer.safetensors",
+    )
+    write_json(
+        folder / "optimizer.json", {"plain": plain, "param_groups": optimizer["param_groups"]}
+    )
 
 
 def read_gathered(folder: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -47,7 +57,10 @@ def read_gathered(folder: Path, module: torch.nn.Module, optimizer: torch.optim.
     noted = read_json(folder / "optimizer.json")
     weights: Any = load_file(folder / "model.safetensors")
     state: Any = {}
-    for key, value in (*load_file(folder / "optimizer.safetensors").items(), *noted["plain"].items()):
+    for key, value in (
+        *load_file(folder / "optimizer.safetensors").items(),
+        *noted["plain"].items(),
+    ):
         parameter, _, name = key.rpartition("/")
         state.setdefault(parameter, {})[name] = value
     set_state_dict(

@@ -60,7 +60,9 @@ def _view(pixels: torch.Tensor, centre: torch.Tensor, side: float) -> torch.Tens
     theta[:, 0, 0] = theta[:, 1, 1] = side
     theta[:, :, 2] = centre
     grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return functional.grid_sample(
+        pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
 
 
 def _grey(pixels: torch.Tensor) -> torch.Tensor:

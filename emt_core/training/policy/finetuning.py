@@ -88,7 +88,8 @@ class Finetuner:
         self.peers = Peers(device)
         if config.batch < self.peers.world:
             raise EmtError(
-                f"a batch of {config.batch} cannot be shared by {self.peers.world} ranks", where="finetune.batch"
+                f"a batch of {config.batch} cannot be shared by {self.peers.world} ranks",
+                where="finetune.batch",
             )
         self.vla = vla.to(device).train()
         self.prompts = prompt_builder(processor, spec)
@@ -116,7 +117,12 @@ class Finetuner:
                     continue
                 log.write(step, self._record(step, facts, rate, tokens))
                 if step in self.config.kept_steps:
-                    save_policy(self.policies / f"step-{step}", self.vla, self.processor, self._spec_at(step))
+                    save_policy(
+                        self.policies / f"step-{step}",
+                        self.vla,
+                        self.processor,
+                        self._spec_at(step),
+                    )
                 last = step == self.config.steps
                 if not last and time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
                     self._save(step)
@@ -137,7 +143,9 @@ class Finetuner:
         return step
 
     def _save(self, step: int) -> None:
-        self.checkpoints.save(step, lambda folder: write_training_state(folder, self.vla, self.optimizer))
+        self.checkpoints.save(
+            step, lambda folder: write_training_state(folder, self.vla, self.optimizer)
+        )
         self._saved = step
 
     def _stop(self, step: int, batch: Batch, facts: StepFacts) -> None:
@@ -146,7 +154,9 @@ class Finetuner:
             self._save(step - 1)
         self.peers.wait()  # torchrun ends all ranks when the first one fails
         samples = [self._name(row) for row in batch.rows.tolist()]
-        check_finite(step, loss=facts.loss, grad_norm=facts.grad_norm, samples=samples, kept=step - 1)
+        check_finite(
+            step, loss=facts.loss, grad_norm=facts.grad_norm, samples=samples, kept=step - 1
+        )
 
     # ---- data
 
@@ -181,7 +191,9 @@ class Finetuner:
             frames=torch.from_numpy(self.frames.pixels(rows)).permute(0, 3, 1, 2),
             texts=[self.frames.texts[place] for place in self.frames.instruction[rows]],
             targets=ActionTargets(
-                arm=torch.from_numpy(arm), gripper=torch.from_numpy(gripper), valid=torch.from_numpy(valid)
+                arm=torch.from_numpy(arm),
+                gripper=torch.from_numpy(gripper),
+                valid=torch.from_numpy(valid),
             ),
             draws=draws[mine],
             steps=steps,
@@ -214,7 +226,9 @@ class Finetuner:
             part = slice(start, start + self.part)
             frames = batch.frames[part].to(self.device)
             with torch.no_grad():
-                inputs = self.prompts.batch(augment(frames, self.config.augment, batch.draws[part]), batch.texts[part])
+                inputs = self.prompts.batch(
+                    augment(frames, self.config.augment, batch.draws[part]), batch.texts[part]
+                )
             with autocast(self.device, self.dtype):
                 output = self.vla(inputs)
             loss = action_loss(
@@ -230,7 +244,9 @@ class Finetuner:
         self.peers.add_up([p.grad for p in self.vla.parameters() if p.grad is not None])
         total, arm, gripper, tokens = self.peers.sums([*sums.tolist(), tokens])
         norm = float(self._clip())
-        return StepFacts(loss=total, loss_arm=arm, loss_gripper=gripper, grad_norm=norm, tokens=int(tokens))
+        return StepFacts(
+            loss=total, loss_arm=arm, loss_gripper=gripper, grad_norm=norm, tokens=int(tokens)
+        )
 
     def _clip(self) -> torch.Tensor:
         """Clip to clip_norm; returns the norm before, the query's left out.

@@ -29,7 +29,9 @@ class PolicyInputs:
 
 
 class PromptBuilder:
-    def __init__(self, processor: Any, *, system: str, prompt: str, image_size: int, max_text_tokens: int) -> None:
+    def __init__(
+        self, processor: Any, *, system: str, prompt: str, image_size: int, max_text_tokens: int
+    ) -> None:
         """prompt: user text after the image, holding {instruction}. image_size: side of the frames, pixels."""
         self.processor, self.tokenizer = processor, processor.tokenizer
         self.system, self.prompt, self.image_size = system, prompt, image_size
@@ -39,9 +41,13 @@ class PromptBuilder:
         self._options = {"crop_to_patches": False} if hasattr(images, "crop_to_patches") else {}
         holders = (processor, self.tokenizer)
         named = {getattr(holder, name, None) for holder in holders for name in CONTROL_TOKENS}
-        self._control = tuple(sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"}))
+        self._control = tuple(
+            sorted({token for token in named if token} | {"<|im_start|>", "<|im_end|>"})
+        )
         self._tokens: dict[str, dict[str, np.ndarray]] = {}
-        self._vision: tuple[str, ...] = ()  # what the processor as a whole passes on to the model about pictures
+        self._vision: tuple[
+            str, ...
+        ] = ()  # what the processor as a whole passes on to the model about pictures
 
     def tokens(self, instruction: str) -> dict[str, np.ndarray]:
         """`input_ids` and its like, int64 [tokens + 1]: the last place is the query's."""
@@ -55,10 +61,16 @@ class PromptBuilder:
         from PIL import Image
 
         text = self.prompt.replace("{instruction}", self._plain(instruction))
-        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
+        system = (
+            [{"role": "system", "content": [{"type": "text", "text": self.system}]}]
+            if self.system
+            else []
+        )
         user = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
         # the query stands where the answer would begin
-        chat = self.processor.apply_chat_template([*system, *user], tokenize=False, add_generation_prompt=True)
+        chat = self.processor.apply_chat_template(
+            [*system, *user], tokenize=False, add_generation_prompt=True
+        )
         blank = Image.new("RGB", (self.image_size, self.image_size))
         bos = self.tokenizer.bos_token
         inputs = self.processor(
@@ -86,7 +98,9 @@ class PromptBuilder:
         """Data text must not open images or turns; its end is cut where it is too long."""
         for token in self._control:
             instruction = instruction.replace(token, token[0] + " " + token[1:])
-        spans = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        spans = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
         if len(spans) <= self.max_text_tokens:
             return instruction
         return instruction[: spans[self.max_text_tokens][0]].rstrip()
@@ -96,7 +110,10 @@ class PromptBuilder:
         import torch
 
         if len(frames) != len(instructions):
-            raise EmtError(f"{len(frames)} images and {len(instructions)} instructions", remedy="give one for each")
+            raise EmtError(
+                f"{len(frames)} images and {len(instructions)} instructions",
+                remedy="give one for each",
+            )
         rows = [self.tokens(instruction) for instruction in instructions]
         lengths = np.array([len(row["input_ids"]) for row in rows])
         longest = int(lengths.max())
@@ -109,7 +126,9 @@ class PromptBuilder:
             model[name] = torch.from_numpy(padded).to(frames.device)
         mask = np.arange(longest) < lengths[:, None]
         model["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(frames.device)
-        pictures = self.processor.image_processor(images=list(frames), return_tensors="pt", **self._options)
+        pictures = self.processor.image_processor(
+            images=list(frames), return_tensors="pt", **self._options
+        )
         for name in self._vision:
             model[name] = pictures[name].to(frames.device)
         return PolicyInputs(model=model, query_at=torch.from_numpy(lengths - 1).to(frames.device))

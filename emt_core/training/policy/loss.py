@@ -23,7 +23,9 @@ class ActionTargets:
         return ActionTargets(arm=self.arm[rows], gripper=self.gripper[rows], valid=self.valid[rows])
 
     def to(self, device: torch.device) -> ActionTargets:
-        return ActionTargets(arm=self.arm.to(device), gripper=self.gripper.to(device), valid=self.valid.to(device))
+        return ActionTargets(
+            arm=self.arm.to(device), gripper=self.gripper.to(device), valid=self.valid.to(device)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,13 @@ def action_loss(
     if not targets.gripper.shape[-1]:
         return ActionLoss(total=arm, arm=arm, gripper=arm.new_zeros(()))
     if binary:
-        each = functional.binary_cross_entropy_with_logits(output.gripper, targets.gripper, reduction="none")
+        each = functional.binary_cross_entropy_with_logits(
+            output.gripper, targets.gripper, reduction="none"
+        )
     else:
-        each, gripper_weight = functional.huber_loss(output.gripper, targets.gripper, reduction="none"), 1.0
+        each, gripper_weight = (
+            functional.huber_loss(output.gripper, targets.gripper, reduction="none"),
+            1.0,
+        )
     gripper = (each.mean(dim=-1) * valid).sum() / steps
     return ActionLoss(total=arm + gripper_weight * gripper, arm=arm, gripper=gripper)

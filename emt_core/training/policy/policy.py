@@ -68,7 +68,11 @@ class PolicySpec:
         check_policy_folder(path.parent)
         found = read_json(path)
         if found.pop("format", None) != FORMAT:
-            raise EmtError(f"policy.json is not of format {FORMAT}", where=path, remedy="use the version that wrote it")
+            raise EmtError(
+                f"policy.json is not of format {FORMAT}",
+                where=path,
+                remedy="use the version that wrote it",
+            )
         try:
             found |= {
                 "action_map": ActionMap.from_json(found["action_map"]),
@@ -82,12 +86,22 @@ class PolicySpec:
 class Policy:
     """A VLA with everything round it. `vla`: in eval mode, on `device`."""
 
-    def __init__(self, vla: VLA, processor: Any, spec: PolicySpec, device: torch.device, dtype: torch.dtype) -> None:
-        self.vla, self.processor, self.spec, self.device, self.dtype = vla, processor, spec, device, dtype
+    def __init__(
+        self, vla: VLA, processor: Any, spec: PolicySpec, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.vla, self.processor, self.spec, self.device, self.dtype = (
+            vla,
+            processor,
+            spec,
+            device,
+            dtype,
+        )
         self.prompts = prompt_builder(processor, spec)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Policy:
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", precision: Precision = "auto"
+    ) -> Policy:
         """device: `auto`, `cpu`, `cuda`, `cuda:1`. Raises EmtError where the folder is not a whole policy."""
         folder = Path(folder)
         spec = PolicySpec.read(folder / "policy.json")
@@ -98,7 +112,13 @@ class Policy:
         if not (folder / "head.safetensors").is_file():
             raise EmtError("the policy's head.safetensors is missing", where=folder)
         _load_head(vla, load_file(folder / "head.safetensors"), folder)
-        return cls(vla.to(place).eval(), load_processor(folder), spec, place, choose_dtype(precision, place))
+        return cls(
+            vla.to(place).eval(),
+            load_processor(folder),
+            spec,
+            place,
+            choose_dtype(precision, place),
+        )
 
     @property
     def chunk(self) -> int:
@@ -109,7 +129,9 @@ class Policy:
         """A: dimensions of an executed action."""
         return len(self.spec.action_map.names)
 
-    def act(self, images: np.ndarray, instructions: Sequence[str], reference: np.ndarray | None = None) -> np.ndarray:
+    def act(
+        self, images: np.ndarray, instructions: Sequence[str], reference: np.ndarray | None = None
+    ) -> np.ndarray:
         """float32 [n, chunk, A] in the data set's units and order.
 
         images: uint8 [n, H, W, 3] of any size, upright as recorded. reference: float [n, R], the robot's present
@@ -125,10 +147,16 @@ class Policy:
         self.spec.action_map.check_reference(reference, len(images))
         frames = square_frames(images, self.spec.image_size)
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
-            output = self.vla(self.prompts.batch(self._crop(pixels), [text.strip() for text in instructions]))
+            pixels = (
+                torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+            )
+            output = self.vla(
+                self.prompts.batch(self._crop(pixels), [text.strip() for text in instructions])
+            )
             gripper = output.gripper.sigmoid() if self.spec.action_map.binary else output.gripper
-        return self.spec.action_map.actions(output.arm.cpu().numpy(), gripper.cpu().numpy(), reference)
+        return self.spec.action_map.actions(
+            output.arm.cpu().numpy(), gripper.cpu().numpy(), reference
+        )
 
     def _crop(self, pixels: torch.Tensor) -> torch.Tensor:
         from emt_core.training.policy.augment import centre_crop
@@ -147,7 +175,9 @@ def check_policy_folder(folder: Path) -> None:
         return
     below = sorted(path for place in POLICIES_BELOW for path in folder.glob(f"{place}/step-*"))
     raise EmtError(
-        "this is no policy folder: policy.json is missing" if folder.is_dir() else "there is no such folder",
+        "this is no policy folder: policy.json is missing"
+        if folder.is_dir()
+        else "there is no such folder",
         where=folder.absolute(),
         remedy=f"name one of {', '.join(map(str, below[-5:]))}"
         if below
@@ -211,12 +241,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Any:
 
 def _head_state(vla: VLA) -> dict[str, torch.Tensor]:
     head = {f"head.{name}": value for name, value in vla.head.state_dict().items()}
-    return {name: value.detach().cpu().contiguous() for name, value in {"query": vla.query, **head}.items()}
+    return {
+        name: value.detach().cpu().contiguous()
+        for name, value in {"query": vla.query, **head}.items()
+    }
 
 
 def _load_head(vla: VLA, state: dict[str, torch.Tensor], folder: Path) -> None:
     expected = _head_state(vla)
-    differing = [name for name in {*expected, *state} if _shape(expected, name) != _shape(state, name)]
+    differing = [
+        name for name in {*expected, *state} if _shape(expected, name) != _shape(state, name)
+    ]
     if differing:
         raise EmtError(
             f"head.safetensors does not fit policy.json: {', '.join(sorted(differing)[:4])}",
@@ -224,7 +259,9 @@ def _load_head(vla: VLA, state: dict[str, torch.Tensor], folder: Path) -> None:
             remedy="the folder mixes two policies, or was cut short",
         )
     vla.query.data.copy_(state["query"])
-    vla.head.load_state_dict({name[len("head.") :]: value for name, value in state.items() if name != "query"})
+    vla.head.load_state_dict(
+        {name[len("head.") :]: value for name, value in state.items() if name != "query"}
+    )
 
 
 def _shape(state: dict[str, torch.Tensor], name: str) -> tuple[int, ...] | None:

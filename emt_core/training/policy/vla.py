@@ -42,7 +42,15 @@ class ActionHead(nn.Module):
     """Trunk H -> H/2 -> ReLU -> latent, then an arm branch and, where G > 0, a gripper branch of the same shape."""
 
     def __init__(
-        self, width: int, *, arm: int, gripper: int, chunk: int, latent: int, widths: tuple[int, ...], binary: bool
+        self,
+        width: int,
+        *,
+        arm: int,
+        gripper: int,
+        chunk: int,
+        latent: int,
+        widths: tuple[int, ...],
+        binary: bool,
     ) -> None:
         """width: the language model's H. binary: the gripper branch gives logits."""
         super().__init__()
@@ -72,7 +80,9 @@ class VLA(nn.Module):
         self.vlm, self.head = vlm, head
         self.query = nn.Parameter(torch.zeros(text_width(vlm)))
         for parameter in _unreached(vlm):
-            parameter.requires_grad_(False)  # the language head, where it is not tied: no loss reaches it
+            parameter.requires_grad_(
+                False
+            )  # the language head, where it is not tied: no loss reaches it
 
     def forward(self, inputs: PolicyInputs) -> HeadOutput:
         return self.head(self.control_feature(inputs))

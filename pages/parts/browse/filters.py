@@ -30,7 +30,12 @@ SHOW = {
     "pool": "Whole pool",
     "robot": "Robot data",
 }
-SORTS = {"near": "nearest first", "far": "farthest first", "index": "as in the data", "random": "shuffled"}
+SORTS = {
+    "near": "nearest first",
+    "far": "farthest first",
+    "index": "as in the data",
+    "random": "shuffled",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class Found:
         """A line a card."""
         if self.values is None:
             return []
-        return [f":gray[{self.measure}] **{numbers.decimal(float(self.values[row]), 3)}**" for row in rows]
+        return [
+            f":gray[{self.measure}] **{numbers.decimal(float(self.values[row]), 3)}**"
+            for row in rows
+        ]
 
 
 def controls(view: View) -> dict:
@@ -68,7 +76,11 @@ def controls(view: View) -> dict:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         found["show"] = choice("Show", usable, format_func=SHOW.__getitem__, key="set")
         found["text"] = st.text_input(
-            "Conversation contains", key="text", bind="query-params", width=180, icon=":material/search:"
+            "Conversation contains",
+            key="text",
+            bind="query-params",
+            width=180,
+            icon=":material/search:",
         ).strip()
         found["words"] = _words(view)
     with st.expander("Filters and order", icon=":material/filter_list:"):
@@ -100,21 +112,33 @@ def _words(view: View) -> str:
 def _narrow(view: View, found: dict) -> None:
     chain = view.chain
     columns = st.columns(4, gap="medium")
-    found["source"] = columns[0].multiselect("Source", view.source_names, key="source", bind="query-params")
+    found["source"] = columns[0].multiselect(
+        "Source", view.source_names, key="source", bind="query-params"
+    )
     if chain.has("category"):
         found["category"] = columns[1].multiselect(
-            "Category", view.categories.names, key="category", bind="query-params", help=glossary.CATEGORY
+            "Category",
+            view.categories.names,
+            key="category",
+            bind="query-params",
+            help=glossary.CATEGORY,
         )
     if chain.has("select"):
         reasons = [name for name in view.reasons.names if name]
         found["reason"] = columns[2].multiselect(
-            "Left out because", reasons, key="reason", bind="query-params", format_func=glossary.reason
+            "Left out because",
+            reasons,
+            key="reason",
+            bind="query-params",
+            format_func=glossary.reason,
         )
     found["flag"] = columns[3].multiselect(
         "Flag", [*FLAGS[1:], NOTED], key="flag", bind="query-params", format_func=flagging.label
     )
     sorts = list(SORTS) if chain.has("score") else ["index", "random"]
-    found["sort"] = columns[0].selectbox("Sort", sorts, format_func=SORTS.get, key="sort", bind="query-params")
+    found["sort"] = columns[0].selectbox(
+        "Sort", sorts, format_func=SORTS.get, key="sort", bind="query-params"
+    )
     if chain.has("score"):
         found["range"] = _score_range(view, columns[1])
     regions = {saved.name: saved for saved in _saved(view) if saved.region is not None}
@@ -181,7 +205,9 @@ def matching(view: View, asked: dict) -> Found:
     if saved is not None and saved.region is not None:
         drawn_on = view.workspace.find("gap", saved.gap)
         if drawn_on is None:
-            notes.append("The map that this region was drawn on is gone, so the region is not applied.")
+            notes.append(
+                "The map that this region was drawn on is gone, so the region is not applied."
+            )
         else:
             regions.append((saved.region, drawn_on))
     drawn = region_in_link(view)
@@ -199,7 +225,11 @@ def matching(view: View, asked: dict) -> Found:
         values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
     chain = view.chain
     question = (
-        *(str(a.path) for a in (chain.sources, chain.category, chain.score, chain.select) if a is not None),
+        *(
+            str(a.path)
+            for a in (chain.sources, chain.category, chain.score, chain.select)
+            if a is not None
+        ),
         (wanted, view.flag_book.version if wanted.flags else None),
         (asked["text"], said.scanned if said else 0),
         [(region, str(gap.path)) for region, gap in regions],
@@ -223,7 +253,9 @@ def _answer(question: str, *, _rows: Callable[[], np.ndarray]) -> np.ndarray:
 def _searched(view: View, wanted: Wanted) -> list[str]:
     """Names of the sources of which a sample can pass: a search spends its time on no other."""
     role = "robot" if wanted.show == "robot" else "pool"
-    return [s.name for s in view.index.of_role(role) if not wanted.sources or s.name in wanted.sources]
+    return [
+        s.name for s in view.index.of_role(role) if not wanted.sources or s.name in wanted.sources
+    ]
 
 
 def region_in_link(view: View) -> tuple[Region, Artifact] | None:

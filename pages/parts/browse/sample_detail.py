@@ -62,7 +62,12 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
             st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
             if np.isfinite(value):
                 share = np.count_nonzero(view.logits >= value) / max(len(view.order), 1)
-                st.metric("Rank", f"top {numbers.share(share)}", help="Among all scored samples.", width="content")
+                st.metric(
+                    "Rank",
+                    f"top {numbers.share(share)}",
+                    help="Among all scored samples.",
+                    width="content",
+                )
         if view.chain.has("category") and sample.role == "pool":
             name = view.categories.names[view.categories.codes[row]]
             st.metric("Category", name, help=glossary.CATEGORY, width="content")
@@ -72,7 +77,12 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
 
 
 def _origin(view: View, row: int, sample: Sample) -> None:
-    facts = {"id": sample.id, "source": sample.source, "row in source": str(sample.row), "own id": sample.own_id}
+    facts = {
+        "id": sample.id,
+        "source": sample.source,
+        "row in source": str(sample.row),
+        "own id": sample.own_id,
+    }
     if sample.role == "robot":
         facts |= {"episode": str(sample.episode), "frame": str(sample.frame)}
     facts |= {f"image {i + 1}": _where(ref) for i, ref in enumerate(sample.images)}
@@ -104,4 +114,6 @@ def _neighbours(view: View, row: int) -> None:
     notes = [f":gray[distance] **{numbers.decimal(float(d), 2)}**" for d in distances[keep][:8]]
     gallery(view, rows[keep][:8], notes=notes)
     if bank.total > len(bank.rows):
-        st.caption(f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} frames (seeded sample).")
+        st.caption(
+            f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} frames (seeded sample)."
+        )

@@ -60,7 +60,15 @@ def _pick(view: View, role: str, row: int) -> int:
     sample = view.index.samples([row])[0]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         key = f"gap-id-{role}-{row}"
-        st.text_input("Id", sample.id, key=key, on_change=_by_id, args=(role, key), width=190, help="`source:row`")
+        st.text_input(
+            "Id",
+            sample.id,
+            key=key,
+            on_change=_by_id,
+            args=(role, key),
+            width=190,
+            help="`source:row`",
+        )
         if role == "robot":
             frames = _frames(str(view.chain.sources.path), sample.source)
             episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
@@ -85,7 +93,13 @@ def _pick(view: View, role: str, row: int) -> int:
                 args=(view, role, frame_key),
                 width=100,
             )
-        st.button("Random", icon=":material/shuffle:", key=f"gap-random-{role}", on_click=_random, args=(view, role))
+        st.button(
+            "Random",
+            icon=":material/shuffle:",
+            key=f"gap-random-{role}",
+            on_click=_random,
+            args=(view, role),
+        )
     return row
 
 
@@ -124,16 +138,25 @@ def _picked(view: View, row: int) -> None:
         with st.container(gap="xsmall", width="stretch"):
             st.text(shorten(first_words(sample), 160) or "(no text)")
             st.page_link(
-                "pages/browse.py", label="Open", icon=":material/open_in_full:", query_params=link(view, sample.id)
+                "pages/browse.py",
+                label="Open",
+                icon=":material/open_in_full:",
+                query_params=link(view, sample.id),
             )
 
 
 def _nearest(view: View, role: str, row: int) -> None:
     other = OTHER[role]
     everything = f"_gap_all-{role}-{row}"
-    bank = view.bank if other == "robot" else _pool_bank(str(view.chain.sources.path), str(view.chain.embed.path))
+    bank = (
+        view.bank
+        if other == "robot"
+        else _pool_bank(str(view.chain.sources.path), str(view.chain.embed.path))
+    )
     if st.session_state.get(everything):
-        rows, found, searched = _exact(str(view.chain.sources.path), str(view.chain.embed.path), row, other)
+        rows, found, searched = _exact(
+            str(view.chain.sources.path), str(view.chain.embed.path), row, other
+        )
         _cards(view, rows, found)
         st.caption(f"Searched all {numbers.whole(searched)} {_words(other)} with a vector.")
         return
@@ -146,7 +169,11 @@ def _nearest(view: View, role: str, row: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
-            + (" (a seeded sample)." if len(bank.rows) < bank.total and not _has_all(bank) else " (all with a vector).")
+            + (
+                " (a seeded sample)."
+                if len(bank.rows) < bank.total and not _has_all(bank)
+                else " (all with a vector)."
+            )
         )
         if not _has_all(bank):
             st.button(

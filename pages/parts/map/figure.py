@@ -81,10 +81,14 @@ def _key(view: View, colour: str) -> str:
 
 def region_shown(view: View, colour: str) -> Region | None:
     """The region drawn on the figure; one from the link holds until another is drawn."""
-    return _region_of(st.session_state.get(_key(view, colour))) or Region.parse(st.query_params.get("region", ""))
+    return _region_of(st.session_state.get(_key(view, colour))) or Region.parse(
+        st.query_params.get("region", "")
+    )
 
 
-def figure(view: View, colour: str, points: MapPoints, marked: np.ndarray, region: Region | None) -> None:
+def figure(
+    view: View, colour: str, points: MapPoints, marked: np.ndarray, region: Region | None
+) -> None:
     """Draw the map, and what can be done with the region shown on it."""
     bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
     dense = bool(st.session_state.get("density"))
@@ -99,13 +103,19 @@ def figure(view: View, colour: str, points: MapPoints, marked: np.ndarray, regio
     if st.session_state.get("_shows") != shows or "_outline" not in st.session_state:
         st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
     outline = st.session_state["_outline"]
-    drawn = _drawn(tuple(keys), colour, bounds, shown, outline, shows[-1], dense, _view=view, _points=points)
+    drawn = _drawn(
+        tuple(keys), colour, bounds, shown, outline, shows[-1], dense, _view=view, _points=points
+    )
     st.container(border=True).plotly_chart(
         drawn,
         key=_key(view, colour),
         on_select="rerun",
         selection_mode=("box", "lasso"),
-        config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"]},
+        config={
+            "displaylogo": False,
+            "scrollZoom": True,
+            "modeBarButtonsToRemove": ["autoScale2d", "resetScale2d"],
+        },
     )
     with st.container(horizontal=True):
         if region is not None:
@@ -115,7 +125,9 @@ def figure(view: View, colour: str, points: MapPoints, marked: np.ndarray, regio
         if "zoom" in st.query_params:
             st.button("Whole map", icon=":material/zoom_out_map:", on_click=_zoom, args=(None,))
         if region is None:
-            st.caption(":material/select: Drag over the map to look at a region; the lasso is in the bar above it.")
+            st.caption(
+                ":material/select: Drag over the map to look at a region; the lasso is in the bar above it."
+            )
 
 
 @st.cache_resource(max_entries=24, show_spinner="Drawing the map")
@@ -146,7 +158,9 @@ def _drawn(
 def _colouring(view: View, colour: str) -> Colouring:
     pool = view.is_pool
     if colour == "source":
-        return Colouring(names=tuple(view.source_names), colours=view.source_colours, codes=view.codes)
+        return Colouring(
+            names=tuple(view.source_names), colours=view.source_colours, codes=view.codes
+        )
     if colour == "category":
         kinds = view.categories
         codes = np.where(pool, kinds.codes, -1)
@@ -154,18 +168,31 @@ def _colouring(view: View, colour: str) -> Colouring:
     if colour == "selected":
         codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
         return Colouring(
-            names=("selected", "left out"), colours={"selected": SELECTED, "left out": LEFT_OUT}, codes=codes
+            names=("selected", "left out"),
+            colours={"selected": SELECTED, "left out": LEFT_OUT},
+            codes=codes,
         )
     if colour == "flag":
         codes = np.where(pool, view.flags.codes.astype(np.int16), -1)
-        return Colouring(names=("no flag", *FLAGS[1:]), colours={"no flag": LEFT_OUT, **FLAG}, codes=codes)
+        return Colouring(
+            names=("no flag", *FLAGS[1:]), colours={"no flag": LEFT_OUT, **FLAG}, codes=codes
+        )
     codes = np.where(pool, 0, -1).astype(np.int16)
     base = Colouring(names=("pool",), colours={"pool": POOL}, codes=codes)
     if colour == "score":
         title = view.score_scale.title
         finite = view.logits[np.isfinite(view.logits)]
-        low, high = (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
-        return Colouring(**{**vars(base), "values": view.logits, "value_range": (low, high), "value_title": title})
+        low, high = (
+            (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
+        )
+        return Colouring(
+            **{
+                **vars(base),
+                "values": view.logits,
+                "value_range": (low, high),
+                "value_title": title,
+            }
+        )
     return base
 
 

@@ -38,7 +38,11 @@ def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
         left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
         share = float((view.reasons.codes[in_pool] == 0).mean())
-        right.metric("Selected", numbers.share(share), help="Share of these pool samples that the selection takes.")
+        right.metric(
+            "Selected",
+            numbers.share(share),
+            help="Share of these pool samples that the selection takes.",
+        )
     if not len(in_pool):
         st.caption("No pool sample lies here.")
     return in_pool
@@ -53,12 +57,14 @@ def make_up(view: View, in_pool: np.ndarray) -> None:
         kinds = view.categories
         found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
         st.plotly_chart(
-            composition.shares_bar(kinds.names, found, view.category_colours), config={"displayModeBar": False}
+            composition.shares_bar(kinds.names, found, view.category_colours),
+            config={"displayModeBar": False},
         )
     st.markdown("**By source**")
     found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
     st.plotly_chart(
-        composition.shares_bar(view.source_names, found, view.source_colours), config={"displayModeBar": False}
+        composition.shares_bar(view.source_names, found, view.source_colours),
+        config={"displayModeBar": False},
     )
 
 
@@ -67,8 +73,12 @@ def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:
     st.subheader(f"{numbers.counted(len(rows), 'sample')} in the region", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         _tools(view, rows, region)
-        orders = ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
-        order = st.segmented_control("Order", orders, default="spread", required=True, label_visibility="collapsed")
+        orders = (
+            ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
+        )
+        order = st.segmented_control(
+            "Order", orders, default="spread", required=True, label_visibility="collapsed"
+        )
     flagging.last_change(view, "map")
     gallery(view, _first(view, rows, order))
 
@@ -101,12 +111,16 @@ def _tools(view: View, rows: np.ndarray, region: Region) -> None:
     query = {"set": "pool", "region": region.text(), "on": view.chain.gap.key}
     if view.recipe:
         query["recipe"] = view.recipe
-    st.page_link("pages/browse.py", label="Browse all", icon=":material/photo_library:", query_params=query)
+    st.page_link(
+        "pages/browse.py", label="Browse all", icon=":material/photo_library:", query_params=query
+    )
 
 
 def _download(view: View, rows: np.ndarray) -> None:
     with st.popover("Export", icon=":material/download:"):
-        st.markdown(f"**{numbers.counted(len(rows), 'row')}**: id, row, source, category, score, flag, x, y.")
+        st.markdown(
+            f"**{numbers.counted(len(rows), 'row')}**: id, row, source, category, score, flag, x, y."
+        )
         if len(rows) > MOST_ROWS:
             st.caption(f"At most {numbers.whole(MOST_ROWS)} rows: draw a smaller region.")
             return
@@ -134,7 +148,11 @@ def _file(view: View, rows: np.ndarray, name: str) -> bytes:
         names["category"] = (kinds.codes, kinds.names)
     try:
         return rows_as_file(
-            view.index, rows, numbers=columns, names=names, format="csv" if name == "csv" else "parquet"
+            view.index,
+            rows,
+            numbers=columns,
+            names=names,
+            format="csv" if name == "csv" else "parquet",
         )
     except EmtError as error:
         return error.message().encode()

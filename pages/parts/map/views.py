@@ -31,7 +31,9 @@ def map_name(artifact: Artifact, label: str, encoder: str) -> str:
 def encoder_name(view: View, gap: Artifact) -> str:
     """The embed instance that a map was made of, where the run has several."""
     embeds = labels_of(view.done, "embed")
-    mine = [label for label in embeds if view.done[label].key == gap.manifest["parents"].get("embed")]
+    mine = [
+        label for label in embeds if view.done[label].key == gap.manifest["parents"].get("embed")
+    ]
     return short_label(mine[0]) if mine and len(embeds) > 1 else ""
 
 
@@ -39,8 +41,13 @@ def save_view(view: View, region: Region, rows: int) -> None:
     """A popover with a form that keeps the region under a name."""
     if view.workspace.read_only:
         return
-    with st.popover("Save view", icon=":material/bookmark_add:"), st.form("save-view", border=False):
-        name = st.text_input("Name", max_chars=NAME_CHARS, placeholder="for example points on drawers")
+    with (
+        st.popover("Save view", icon=":material/bookmark_add:"),
+        st.form("save-view", border=False),
+    ):
+        name = st.text_input(
+            "Name", max_chars=NAME_CHARS, placeholder="for example points on drawers"
+        )
         note = st.text_input("Note", max_chars=NOTE_CHARS, placeholder="optional")
         if st.form_submit_button("Save", type="primary", icon=":material/bookmark_add:"):
             query = {key: st.query_params[key] for key in KEPT if key in st.query_params}
@@ -58,7 +65,10 @@ def save_view(view: View, region: Region, rows: int) -> None:
             except EmtError as error:
                 show_problem(error)
             else:
-                st.success("Saved. Restore it from Views; Browse can filter by it.", icon=":material/check:")
+                st.success(
+                    "Saved. Restore it from Views; Browse can filter by it.",
+                    icon=":material/check:",
+                )
 
 
 def saved_views(view: View) -> None:
@@ -129,15 +139,28 @@ def another_map(view: View) -> None:
         if view.done[label].manifest["parents"].get("sources") == sources.key
     }
     with st.popover("Another map", icon=":material/add_location_alt:"):
-        st.caption("Adds one entry to the workspace's copy of the recipe and runs it; nothing is fitted in the page.")
+        st.caption(
+            "Adds one entry to the workspace's copy of the recipe and runs it; nothing is fitted in the page."
+        )
         method = st.segmented_control(
-            "Projection", list(PROJECTIONS), default="pacmap", required=True, format_func=PROJECTIONS.get, key="new-map"
+            "Projection",
+            list(PROJECTIONS),
+            default="pacmap",
+            required=True,
+            format_func=PROJECTIONS.get,
+            key="new-map",
         )
         label = next(iter(embeds), "")
         if len(embeds) > 1:
-            label = st.selectbox("Features", list(embeds), format_func=short_label, key="new-map-features")
+            label = st.selectbox(
+                "Features", list(embeds), format_func=short_label, key="new-map-features"
+            )
         neighbours = st.number_input(
-            "Neighbours", 2, 200, int(view.chain.gap.config.get("neighbors", 15)), key="new-map-neighbours"
+            "Neighbours",
+            2,
+            200,
+            int(view.chain.gap.config.get("neighbors", 15)),
+            key="new-map-neighbours",
         )
         pressed = st.button(
             "Run it",
@@ -157,10 +180,18 @@ def another_map(view: View) -> None:
 def _add(view: View, method: str, label: str, neighbours: int) -> None:
     """The settings of the map in view, but for what was chosen."""
     config = {**view.chain.gap.config, "projection": method, "neighbors": neighbours}
-    name = f"{method}-{neighbours}" + (f"-{short_label(label)}" if short_label(label) != "embed" else "")
+    name = f"{method}-{neighbours}" + (
+        f"-{short_label(label)}" if short_label(label) != "embed" else ""
+    )
     try:
         added = add_map(
-            view.workspace, view.recipe or "", name[:40], config, view.done[label], view.chain.sources, view.done
+            view.workspace,
+            view.recipe or "",
+            name[:40],
+            config,
+            view.done[label],
+            view.chain.sources,
+            view.done,
         )
     except EmtError as error:
         st.session_state["_launch_problem"] = error

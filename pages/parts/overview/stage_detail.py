@@ -66,7 +66,9 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
         st.caption(escape(STAGES[state.stage].sentence))
     with (
         right,
-        st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"),
+        st.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+        ),
     ):
         _buttons(view, state)
     launch_problem()
@@ -80,9 +82,9 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
     for name, tab in zip(names, tabs, strict=True):
         if tab.open:
             with tab:
-                {"Settings": _settings, "Metrics": _metrics, "Made by": _made_by, "Log": _log}[name](
-                    view, state, artifact
-                )
+                {"Settings": _settings, "Metrics": _metrics, "Made by": _made_by, "Log": _log}[
+                    name
+                ](view, state, artifact)
 
 
 def _buttons(view: View, state: InstanceStatus) -> None:
@@ -127,7 +129,11 @@ def _facts(state: InstanceStatus, artifact: Artifact | None) -> None:
     figures = [
         ("Rows", numbers.whole(manifest["rows"]), None),
         ("Time", _time(manifest["seconds"]), "Summed over interrupted runs."),
-        ("Peak memory", f"{numbers.whole(manifest['peak_memory_mb'])} MB", "Worker processes included."),
+        (
+            "Peak memory",
+            f"{numbers.whole(manifest['peak_memory_mb'])} MB",
+            "Worker processes included.",
+        ),
     ]
     found = headline(state.stage, manifest["metrics"])
     with st.container(horizontal=True, gap="large"):
@@ -135,7 +141,12 @@ def _facts(state: InstanceStatus, artifact: Artifact | None) -> None:
             st.metric(label, value, help=help_text, width="content")
         if found:
             st.metric("Result", found, width="content")
-        st.metric("Key", artifact.key[:8], help=f"Names its folder: `{state.stage}/{artifact.key}`.", width="content")
+        st.metric(
+            "Key",
+            artifact.key[:8],
+            help=f"Names its folder: `{state.stage}/{artifact.key}`.",
+            width="content",
+        )
 
 
 def _neighbours(state: InstanceStatus, states: list[InstanceStatus]) -> None:
@@ -146,7 +157,11 @@ def _neighbours(state: InstanceStatus, states: list[InstanceStatus]) -> None:
                 st.caption(words, width="content")
             for label in labels[:8]:
                 st.button(
-                    escape(label), key=f"go-{words}-{state.label}-{label}", type="tertiary", on_click=go, args=(label,)
+                    escape(label),
+                    key=f"go-{words}-{state.label}-{label}",
+                    type="tertiary",
+                    on_click=go,
+                    args=(label,),
                 )
             if len(labels) > 8:
                 st.caption(f"and {len(labels) - 8} more")
@@ -196,7 +211,10 @@ def _made_by(view: View, state: InstanceStatus, artifact: Artifact | None) -> No
         return
     manifest = artifact.manifest
     rows = [
-        ("finished", pd.Timestamp(manifest["finished"], unit="s").strftime("%Y-%m-%d %H:%M:%S UTC")),
+        (
+            "finished",
+            pd.Timestamp(manifest["finished"], unit="s").strftime("%Y-%m-%d %H:%M:%S UTC"),
+        ),
         ("recipe", manifest["recipe"]),
         ("names", ", ".join(manifest["labels"])),
         ("seed", _text(manifest["seed"])),
@@ -212,7 +230,9 @@ def _made_by(view: View, state: InstanceStatus, artifact: Artifact | None) -> No
 def _log(view: View, state: InstanceStatus, artifact: Artifact | None) -> None:
     job = jobs.last_job_of(view.workspace, state.stage, state.stale_key or state.key)
     if job is None:
-        st.caption("No job here made it: it was made in another workspace's run, or its job was removed.")
+        st.caption(
+            "No job here made it: it was made in another workspace's run, or its job was removed."
+        )
         return
     st.caption(f"{escape(job.asked['title'])}, {job.state}, `{job.id}`")
     with st.container(height=300, border=False):
@@ -222,7 +242,9 @@ def _log(view: View, state: InstanceStatus, artifact: Artifact | None) -> None:
 def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
     st.subheader(escape(fold.removesuffix("@")), anchor=False)
     done = sum(member.state == "done" for member in members)
-    st.caption(f"{numbers.counted(len(members), 'instance')}, {done} done. Choose a row to see one.")
+    st.caption(
+        f"{numbers.counted(len(members), 'instance')}, {done} done. Choose a row to see one."
+    )
     rows = []
     for member in members:
         artifact = view.workspace.find(member.stage, member.key) if member.state == "done" else None
@@ -237,7 +259,11 @@ def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
             }
         )
     event = st.dataframe(
-        pd.DataFrame(rows), hide_index=True, on_select="rerun", selection_mode="single-row", key=f"several-{fold}"
+        pd.DataFrame(rows),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"several-{fold}",
     )
     chosen = event["selection"]["rows"]
     if chosen:
@@ -248,7 +274,9 @@ def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
 def _absent(view: View, stage: str) -> None:
     st.subheader(f"{ICON['absent']} {escape(stage)}", anchor=False)
     st.caption(escape(STAGES[stage].sentence))
-    st.markdown("The recipe does not have this stage. Add it with its defaults, or with settings of your own:")
+    st.markdown(
+        "The recipe does not have this stage. Add it with its defaults, or with settings of your own:"
+    )
     st.code(f"{stage}: {{}}", language="yaml")
     if not view.workspace.read_only and view.recipe is not None:
         st.button(

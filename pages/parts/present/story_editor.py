@@ -31,7 +31,12 @@ def edit(view: View, name: str, story: Story) -> None:
     draft: Story = st.session_state[DRAFT]
     _save_bar(view, name, draft)
     st.text_input(
-        "Title", draft.title, max_chars=HEADING_CHARS, key=_key("title"), on_change=_set, args=("title", _key("title"))
+        "Title",
+        draft.title,
+        max_chars=HEADING_CHARS,
+        key=_key("title"),
+        on_change=_set,
+        args=("title", _key("title")),
     )
     st.text_area(
         "Introduction",
@@ -50,7 +55,11 @@ def edit(view: View, name: str, story: Story) -> None:
 def _begin(story: Story) -> None:
     """A fresh draft, with the blocks that the story leaves out at its end, switched off."""
     known = [block for block in story.blocks if block.kind in KINDS]
-    absent = [StoryBlock(kind=kind, shown=False) for kind in KINDS if kind not in {block.kind for block in known}]
+    absent = [
+        StoryBlock(kind=kind, shown=False)
+        for kind in KINDS
+        if kind not in {block.kind for block in known}
+    ]
     st.session_state[DRAFT] = story.model_copy(update={"blocks": (*known, *absent)})
     # the widgets of an earlier draft keep their values under their keys: a new draft has new keys
     st.session_state["_story_turn"] = st.session_state.get("_story_turn", 0) + 1
@@ -86,7 +95,13 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
                     width="content",
                 )
             shown = _key(block.kind, "shown")
-            st.toggle("Shown", block.shown, key=shown, on_change=_set_block, args=(block.kind, "shown", shown))
+            st.toggle(
+                "Shown",
+                block.shown,
+                key=shown,
+                on_change=_set_block,
+                args=(block.kind, "shown", shown),
+            )
         if block.shown:
             caption = _key(block.kind, "caption")
             st.text_area(
@@ -103,14 +118,24 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
 
 def _save_bar(view: View, name: str, draft: Story) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
-        wanted = st.text_input("Name", name, max_chars=64, key=_key("name"), help="Letters, digits, '-' and '_'.")
-        st.button(
-            "Save story", type="primary", icon=":material/save:", on_click=_save, args=(view, wanted.strip(), draft)
+        wanted = st.text_input(
+            "Name", name, max_chars=64, key=_key("name"), help="Letters, digits, '-' and '_'."
         )
-        st.button("Start over", icon=":material/restart_alt:", on_click=_begin, args=(first_story(),))
+        st.button(
+            "Save story",
+            type="primary",
+            icon=":material/save:",
+            on_click=_save,
+            args=(view, wanted.strip(), draft),
+        )
+        st.button(
+            "Start over", icon=":material/restart_alt:", on_click=_begin, args=(first_story(),)
+        )
         if name in story_names(view.workspace, view.recipe or ""):
             st.button("Delete", icon=":material/delete:", on_click=_delete, args=(view, name))
-    st.caption("A saved story keeps to the score and the selection that the sidebar shows when it is saved.")
+    st.caption(
+        "A saved story keeps to the score and the selection that the sidebar shows when it is saved."
+    )
     outcome = st.session_state.pop(OUTCOME, None)
     if isinstance(outcome, EmtError):
         show_problem(outcome)
@@ -147,7 +172,9 @@ def _set(field: str, key: str) -> None:
 def _set_block(kind: str, field: str, key: str) -> None:
     draft: Story = st.session_state[DRAFT]
     value: Any = st.session_state[key]
-    blocks = tuple(b.model_copy(update={field: value}) if b.kind == kind else b for b in draft.blocks)
+    blocks = tuple(
+        b.model_copy(update={field: value}) if b.kind == kind else b for b in draft.blocks
+    )
     st.session_state[DRAFT] = draft.model_copy(update={"blocks": blocks})
 
 

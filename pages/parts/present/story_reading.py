@@ -26,7 +26,9 @@ def material_of(view: View, story: Story) -> Material:
     """What the story follows: the score and selection it was saved with, else those of the sidebar."""
     if story.score or story.select:
         return gather(view.workspace, view.recipe, score=story.score, select=story.select)
-    return Material(workspace=view.workspace, recipe=view.recipe or "", done=view.done, chain=view.chain)
+    return Material(
+        workspace=view.workspace, recipe=view.recipe or "", done=view.done, chain=view.chain
+    )
 
 
 @st.cache_resource(max_entries=48, show_spinner="Drawing the story")
@@ -45,9 +47,19 @@ def read(view: View, name: str, story: Story, material: Material) -> None:
         for block in story.blocks:
             if block.shown and block.kind in KINDS:
                 missing = KINDS[block.kind].missing(material)
-                content = None if missing else content_of(material.identity, block.kind, _material=material)
+                content = (
+                    None
+                    if missing
+                    else content_of(material.identity, block.kind, _material=material)
+                )
                 heading = block.heading or KINDS[block.kind].heading
-                told = Told(kind=block.kind, heading=heading, caption=block.caption, content=content, missing=missing)
+                told = Told(
+                    kind=block.kind,
+                    heading=heading,
+                    caption=block.caption,
+                    content=content,
+                    missing=missing,
+                )
                 _block(view, told)
 
 
@@ -91,7 +103,9 @@ def _block(view: View, told: Told) -> None:
     if told.content is None:
         if not view.workspace.read_only:
             with st.container(border=True):
-                st.markdown(f"**{escape(told.heading)}** waits for {escape(', '.join(told.missing))}.")
+                st.markdown(
+                    f"**{escape(told.heading)}** waits for {escape(', '.join(told.missing))}."
+                )
                 st.caption("It is left out of the file until then.")
                 command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {told.missing[0]}"
                 st.code(command, language="bash")
@@ -115,7 +129,10 @@ def _item(item: Item, key: str) -> None:
         st.plotly_chart(item.figure, config=BARE, key=key)
     elif isinstance(item, Table):
         frame = pd.DataFrame(item.rows, columns=list(item.columns))
-        right = {name: st.column_config.TextColumn(alignment="right") for name in item.columns[item.text_columns :]}
+        right = {
+            name: st.column_config.TextColumn(alignment="right")
+            for name in item.columns[item.text_columns :]
+        }
         st.dataframe(frame, hide_index=True, column_config=right, height="content", key=key)
     elif isinstance(item, Gallery):
         with st.grid("auto", min_column_width=132, gap="small"):

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import streamlit as st
 
 from emt_core.evaluation.comparison.arms import Arm
-from emt_core.evaluation.comparison.paper import PAPERS_OWN, QUOTED, SOURCE, figures_for, paper_results
+from emt_core.evaluation.comparison.paper import (
+    PAPERS_OWN,
+    QUOTED,
+    SOURCE,
+    figures_for,
+    paper_results,
+)
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 
@@ -17,15 +23,23 @@ LABEL = ":gray-badge[:material/menu_book: reported in the paper, not measured he
 
 def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
     """Ours beside the paper's where the benchmark is one of the paper's; its tables in any case."""
-    st.subheader("The paper's figures", anchor=False, help=f"{SOURCE}. Nothing in this section was measured here.")
+    st.subheader(
+        "The paper's figures",
+        anchor=False,
+        help=f"{SOURCE}. Nothing in this section was measured here.",
+    )
     reported = figures_for(benchmark) if benchmark else []
     if reported:
         _beside(arms, reported)
     else:
         st.markdown(LABEL)
         if benchmark:
-            st.caption("The paper has no figure for this benchmark: its tables are CALVIN, SimplerEnv and LIBERO-10.")
-    main, ablation, scenes = st.tabs(["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene"])
+            st.caption(
+                "The paper has no figure for this benchmark: its tables are CALVIN, SimplerEnv and LIBERO-10."
+            )
+    main, ablation, scenes = st.tabs(
+        ["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene"]
+    )
     with main:
         _main()
     with ablation:
@@ -46,11 +60,19 @@ def _beside(arms: Sequence[Arm], reported: list[dict]) -> None:
         for arm in arms
     ]
     papers = [
-        {"name": row["model"], "value": row["value"], "from": f"{row['reported_by']} ({row['table']})"}
+        {
+            "name": row["model"],
+            "value": row["value"],
+            "from": f"{row['reported_by']} ({row['table']})",
+        }
         for row in reported
         if row["reported_by"] == PAPERS_OWN
     ]
-    st.plotly_chart(figures.beside_paper(ours, papers, unit), config={"displayModeBar": False}, key="beside-paper")
+    st.plotly_chart(
+        figures.beside_paper(ours, papers, unit),
+        config={"displayModeBar": False},
+        key="beside-paper",
+    )
     st.caption("Other backbones, data and compute: a comparison of sizes, not a test.")
     st.markdown(LABEL)
 
@@ -61,7 +83,9 @@ def _main() -> None:
             {
                 "model": row["model"],
                 "size": row["size"],
-                "CALVIN 1/2/3/4/5": " / ".join(f"{share:.3f}" for share in row["calvin"]["reached"]),
+                "CALVIN 1/2/3/4/5": " / ".join(
+                    f"{share:.3f}" for share in row["calvin"]["reached"]
+                ),
                 "average length": f"{row['calvin']['average_length']:.3f}",
                 "SimplerEnv, %": f"{row['simpler']:.1f}",
                 "LIBERO-10, %": f"{row['libero']:.1f}",
@@ -93,7 +117,10 @@ def _ablation() -> None:
 def _scenes() -> None:
     st.dataframe(
         [
-            {"model": row["model"], **{f"{scene}, %": f"{row[scene]:.1f}" for scene in list(row)[1:]}}
+            {
+                "model": row["model"],
+                **{f"{scene}, %": f"{row[scene]:.1f}" for scene in list(row)[1:]},
+            }
             for row in paper_results()["simpler_scenes"]
         ],
         hide_index=True,

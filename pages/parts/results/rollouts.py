@@ -35,7 +35,11 @@ def rollouts(runs: Sequence[Run]) -> None:
 def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
     by_label = {run.label: run for run in runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        label = st.selectbox("Run", list(by_label), key="rollout-run", width=260) if len(runs) > 1 else runs[0].label
+        label = (
+            st.selectbox("Run", list(by_label), key="rollout-run", width=260)
+            if len(runs) > 1
+            else runs[0].label
+        )
         run = by_label[label if label in by_label else runs[0].label]
         table = reading.parquet(str(run.artifact.path), "episodes.parquet")
         steps = sorted(set(table["checkpoint"].to_pylist()))
@@ -53,7 +57,9 @@ def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
         tasks = list(dict.fromkeys(table["task"].to_pylist()))
         task = EVERY
         if len(tasks) > 1:
-            task = st.selectbox("Task", [EVERY, *tasks], format_func=short_task, key="rollout-task", width=260)
+            task = st.selectbox(
+                "Task", [EVERY, *tasks], format_func=short_task, key="rollout-task", width=260
+            )
         kinds = sorted({kind for kind in table["failure"].to_pylist() if kind})
         kind = EVERY
         if len(kinds) > 1:
@@ -65,7 +71,12 @@ def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
                 width=200,
             )
         show = st.segmented_control(
-            "Show", list(SHOW), default="first", required=True, format_func=SHOW.get, key="rollout-show"
+            "Show",
+            list(SHOW),
+            default="first",
+            required=True,
+            format_func=SHOW.get,
+            key="rollout-show",
         )
     return run, _rows(table, task or EVERY, kind or EVERY, show or "first")
 
@@ -86,7 +97,9 @@ def _rows(table: pa.Table, task: str, kind: str, show: str) -> list[dict[str, An
 def _videos(run: Run, rows: list[dict[str, Any]]) -> None:
     filmed = [row for row in rows if row["video"]]
     if not filmed:
-        st.caption("No episode of this kind was filmed. `videos` in the recipe says how many of each task are.")
+        st.caption(
+            "No episode of this kind was filmed. `videos` in the recipe says how many of each task are."
+        )
         return
     pages = math.ceil(len(filmed) / VIDEOS_A_PAGE)
     page = st.pagination(pages, key=f"rollout-page-{len(filmed)}") if pages > 1 else 1
@@ -104,7 +117,9 @@ def _card(run: Run, row: dict[str, Any]) -> None:
     else:
         st.caption("The video file is gone.")
     badge = ":green-badge[:material/check: solved]" if row["success"] else _failure_badge(row)
-    st.markdown(f"{badge} {numbers.counted(row['steps'], 'step')}", help=escape(row["detail"]) or None)
+    st.markdown(
+        f"{badge} {numbers.counted(row['steps'], 'step')}", help=escape(row["detail"]) or None
+    )
     st.text(row["instruction"] or row["task"])
     st.caption(f"{escape(short_task(row['task']))}, layout {row['seed']}")
 
@@ -121,7 +136,17 @@ def _table(rows: list[dict[str, Any]]) -> None:
     pages = max(math.ceil(len(rows) / ROWS_A_PAGE), 1)
     page = st.pagination(pages, key=f"episodes-page-{len(rows)}") if pages > 1 else 1
     first = (min(page, pages) - 1) * ROWS_A_PAGE
-    columns = ("task", "episode", "seed", "success", "steps", "seconds", "failure", "instruction", "detail")
+    columns = (
+        "task",
+        "episode",
+        "seed",
+        "success",
+        "steps",
+        "seconds",
+        "failure",
+        "instruction",
+        "detail",
+    )
     st.dataframe(
         [{name: row[name] for name in columns} for row in rows[first : first + ROWS_A_PAGE]],
         hide_index=True,

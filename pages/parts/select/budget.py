@@ -26,19 +26,26 @@ from pages.parts.view import View
 def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
     """scope: names the preview, for the cache of its running sums."""
     box = st.expander(
-        "Training budget: tokens and GPU-hours", icon=":material/payments:", on_change="rerun", key="budget"
+        "Training budget: tokens and GPU-hours",
+        icon=":material/payments:",
+        on_change="rerun",
+        key="budget",
     )
     if not box.open:  # a closed box draws nothing: each slider would pay for it
         return
     with box:
         known = _known(view)
         costs, passes, rate = _settings(known)
-        tokens_at, hours_at, text_at = st.columns([2, 2, 5], gap="medium", vertical_alignment="center")
+        tokens_at, hours_at, text_at = st.columns(
+            [2, 2, 5], gap="medium", vertical_alignment="center"
+        )
         if costs is None:
             text_at.caption("Give the tokens an image takes in your backbone to see a figure.")
             tokens = None
         else:
-            tokens = _sums(str(view.chain.sources.path), scope, costs, _preview=preview).tokens(made)
+            tokens = _sums(str(view.chain.sources.path), scope, costs, _preview=preview).tokens(
+                made
+            )
             text_at.caption(_basis(known, costs))
         tokens_at.metric("Tokens a pass", numbers.short(tokens), help=glossary.TOKENS)
         hours = gpu_hours(tokens, passes, rate) if tokens is not None and rate else None
@@ -72,7 +79,13 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
         help="Longer samples are cut there.",
     )
     passes = columns[3].number_input(
-        "Passes", 0.01, 1000.0, 1.0, key="passes", persist_state="page", help="Epochs over the selection."
+        "Passes",
+        0.01,
+        1000.0,
+        1.0,
+        key="passes",
+        persist_state="page",
+        help="Epochs over the selection.",
     )
     rate = columns[4].number_input(
         "Tokens/s and GPU",
@@ -86,12 +99,17 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
     )
     if image is None:
         return None, passes, rate
-    costs = TokenCosts(characters_per_token=ratio, image_tokens=int(image), sequence_length=int(length))
+    costs = TokenCosts(
+        characters_per_token=ratio, image_tokens=int(image), sequence_length=int(length)
+    )
     return costs, passes, rate
 
 
 def _basis(known: Tokenizer, costs: TokenCosts) -> str:
-    if known.characters_per_token and abs(costs.characters_per_token - known.characters_per_token) < 0.006:
+    if (
+        known.characters_per_token
+        and abs(costs.characters_per_token - known.characters_per_token) < 0.006
+    ):
         words = f"Characters a token: measured with the backbone's tokenizer on {known.sampled} conversations (seeded)."
     elif costs.characters_per_token == RULE_OF_THUMB:
         words = "Characters a token: the rule of thumb for English, not measured; the backbone is not on this machine."
@@ -104,7 +122,11 @@ def _basis(known: Tokenizer, costs: TokenCosts) -> str:
 
 def _known(view: View) -> Tokenizer:
     path = view.recipe_file
-    folder = _backbone_folder(str(path), path.stat().st_mtime) if path is not None and path.exists() else ""
+    folder = (
+        _backbone_folder(str(path), path.stat().st_mtime)
+        if path is not None and path.exists()
+        else ""
+    )
     return _measured(folder, str(view.chain.sources.path))
 
 
@@ -124,5 +146,7 @@ def _measured(folder: str, sources: str) -> Tokenizer:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _sums(sources: str, scope: str, costs: TokenCosts, *, _preview: Preview) -> TokenBudget:
-    characters, images = (reading.index_column(sources, name) for name in ("text_chars", "n_images"))
+    characters, images = (
+        reading.index_column(sources, name) for name in ("text_chars", "n_images")
+    )
     return TokenBudget(_preview, characters, images, costs)

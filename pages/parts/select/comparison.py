@@ -32,17 +32,24 @@ def compare(view: View) -> None:
     st.subheader("Compare two selections", anchor=False)
     from_at, to_at = st.columns(2, gap="large")
     in_view = labels.index(view.select) if view.select in labels else 0
-    after = to_at.selectbox("To", labels, in_view, key="compare_to", bind="query-params", format_func=short_label)
+    after = to_at.selectbox(
+        "To", labels, in_view, key="compare_to", bind="query-params", format_func=short_label
+    )
     rest = [label for label in labels if label != after]
     if st.session_state.get("compare_from") not in rest:
         st.session_state.pop("compare_from", None)
-    before = from_at.selectbox("From", rest, key="compare_from", bind="query-params", format_func=short_label)
+    before = from_at.selectbox(
+        "From", rest, key="compare_from", bind="query-params", format_func=short_label
+    )
     change = _change(str(view.done[before].path), str(view.done[after].path))
     _numbers(change)
     _groups(view, change)
     logit = view.logits if view.chain.has("score") else None
     left, right = st.columns(2, gap="large")
-    for column, title, rows in ((left, "Came in", change.came_in), (right, "Went out", change.went_out)):
+    for column, title, rows in (
+        (left, "Came in", change.came_in),
+        (right, "Went out", change.went_out),
+    ):
         with column:
             st.markdown(f"**{title}**, best score first")
             if len(rows):
@@ -64,7 +71,9 @@ def _numbers(change: Comparison) -> None:
         )
     why = change.why_out()
     if why:
-        words = ", ".join(f"{glossary.reason(name)} {numbers.whole(count)}" for name, count in why.items())
+        words = ", ".join(
+            f"{glossary.reason(name)} {numbers.whole(count)}" for name, count in why.items()
+        )
         st.caption(f"Why they went out: {escape(words)}")
 
 
@@ -75,12 +84,16 @@ def _groups(view: View, change: Comparison) -> None:
         kinds = view.categories
         with left:
             st.markdown("**By category**", help=caption)
-            figure = in_and_out(kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colours)
+            figure = in_and_out(
+                kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colours
+            )
             st.plotly_chart(figure, config=BARE, key="compare-category")
     with right:
         st.markdown("**By source**", help=caption)
         figure = in_and_out(
-            view.source_names, *change.by_group(view.codes, len(view.source_names)), view.source_colours
+            view.source_names,
+            *change.by_group(view.codes, len(view.source_names)),
+            view.source_colours,
         )
         st.plotly_chart(figure, config=BARE, key="compare-source")
 

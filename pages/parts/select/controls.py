@@ -28,7 +28,9 @@ def leave_out(view: View) -> tuple[str, ...]:
         selection_mode="multi",
         default=["exclude"] if "exclude" in counts else None,
         key="leave_out",
-        format_func=lambda flag: f":material/{flagging.ICON[flag]}: {flag} ({numbers.short(counts.get(flag, 0))})",
+        format_func=lambda flag: (
+            f":material/{flagging.ICON[flag]}: {flag} ({numbers.short(counts.get(flag, 0))})"
+        ),
         help="Their ids are written into the saved selection's `exclude`: the recipe alone reproduces it.",
     )
     return tuple(chosen)
@@ -39,7 +41,9 @@ def sliders(view: View, preview: Preview) -> int:
     threshold = _threshold(preview)
     state, eligible = st.session_state, preview.eligible
     scope = view.chain.score.key
-    if state.get("_cut_scope") != scope or "cut_k" not in state:  # new scores, or back from another page
+    if (
+        state.get("_cut_scope") != scope or "cut_k" not in state
+    ):  # new scores, or back from another page
         asked = st.query_params.get("k", "")
         known = state["_k"] if state.get("_cut_scope") == scope else _current_k(view, preview)
         k = int(asked) if asked.isdecimal() else known
@@ -128,10 +132,15 @@ def caps(preview: Preview, k: int) -> Cut:
     known, state = preview.candidates, st.session_state
     keys = {by: f"caps_{by}_{state['_cut_scope']}" for by in ("source", "category")}
     box = st.expander(
-        "Caps by source and category", icon=":material/vertical_align_top:", on_change="rerun", key="caps"
+        "Caps by source and category",
+        icon=":material/vertical_align_top:",
+        on_change="rerun",
+        key="caps",
     )
     if not box.open and not any(state[key]["edited_rows"] for key in keys.values() if key in state):
-        return Cut(k=k)  # a closed box draws nothing, unless it holds caps: tables forget them when they are not drawn
+        return Cut(
+            k=k
+        )  # a closed box draws nothing, unless it holds caps: tables forget them when they are not drawn
     with box:
         st.caption(glossary.CAPS)
         for column, by, names, totals in zip(
@@ -141,7 +150,10 @@ def caps(preview: Preview, k: int) -> Cut:
             (preview.totals.sum(axis=1), preview.totals.sum(axis=0)),
             strict=True,
         ):
-            places = {name: i for i, name in enumerate(known.sources if by == "source" else known.categories)}
+            places = {
+                name: i
+                for i, name in enumerate(known.sources if by == "source" else known.categories)
+            }
             table = pd.DataFrame(
                 {
                     by: names,
@@ -156,8 +168,12 @@ def caps(preview: Preview, k: int) -> Cut:
                 key=keys[by],
                 column_config={
                     "in the pool": st.column_config.NumberColumn(format="localized"),
-                    "cap": st.column_config.NumberColumn("cap", min_value=0, step=1, format="localized"),
+                    "cap": st.column_config.NumberColumn(
+                        "cap", min_value=0, step=1, format="localized"
+                    ),
                 },
             )
-            found[by] = {row[by]: int(row["cap"]) for _, row in edited.iterrows() if pd.notna(row["cap"])}
+            found[by] = {
+                row[by]: int(row["cap"]) for _, row in edited.iterrows() if pd.notna(row["cap"])
+            }
     return Cut(k=k, caps_source=found["source"], caps_category=found["category"])

@@ -22,7 +22,11 @@ NAMES = {
     "parquet": "Parquet",
     "webdataset": "WebDataset",
 }
-MODES = {"copy": "copied beside the data", "link": "linked (symbolic links)", "embed": "inside the data files"}
+MODES = {
+    "copy": "copied beside the data",
+    "link": "linked (symbolic links)",
+    "embed": "inside the data files",
+}
 
 
 @st.fragment
@@ -34,10 +38,14 @@ def export(view: View) -> None:
     with st.container(border=True):
         columns = st.columns(3, gap="medium")
         newest = labels.index(view.select) if view.select in labels else 0
-        label = columns[0].selectbox("Selection", labels, newest, format_func=short_label, key="export_selection")
+        label = columns[0].selectbox(
+            "Selection", labels, newest, format_func=short_label, key="export_selection"
+        )
         kind = columns[1].selectbox("Format", FORMATS, format_func=NAMES.get, key="export_format")
         modes = exporter_class(kind).modes
-        images = columns[2].selectbox("Images", modes, format_func=MODES.get, key=f"export_images_{kind}")
+        images = columns[2].selectbox(
+            "Images", modes, format_func=MODES.get, key=f"export_images_{kind}"
+        )
         folder_at, over_at, button_at = st.columns([6, 2, 2], vertical_alignment="bottom")
         proposed = view.workspace.path / "exports" / f"{short_label(label)}-{kind}"
         folder = folder_at.text_input(
@@ -46,7 +54,9 @@ def export(view: View) -> None:
             key=f"export_folder_{label}_{kind}",
             help="Must be new or empty. A provenance file that names the selection is written beside the data.",
         )
-        over = over_at.toggle("Replace", key="export_over", help="Replace an earlier export in this folder.")
+        over = over_at.toggle(
+            "Replace", key="export_over", help="Replace an earlier export in this folder."
+        )
         count = view.done[label].metrics["selected"]
         pressed = button_at.button(
             "Export",
@@ -63,9 +73,21 @@ def _launch(view: View, label: str, kind: str, images: str, folder: str, over: b
     try:
         if not folder or not Path(folder).expanduser().is_absolute():
             raise EmtError("the export folder has to be an absolute path", where=folder or "folder")
-        command = ["export", "--workspace", str(view.workspace.path), "--out", folder, "--format", kind]
-        command += ["--selection", view.done[label].key, "--images", images] + (["--overwrite"] if over else [])
-        job = jobs.launch_command(view.workspace, command, title=f"Export {short_label(label)} as {NAMES[kind]}")
+        command = [
+            "export",
+            "--workspace",
+            str(view.workspace.path),
+            "--out",
+            folder,
+            "--format",
+            kind,
+        ]
+        command += ["--selection", view.done[label].key, "--images", images] + (
+            ["--overwrite"] if over else []
+        )
+        job = jobs.launch_command(
+            view.workspace, command, title=f"Export {short_label(label)} as {NAMES[kind]}"
+        )
     except EmtError as error:
         show_problem(error)
         return

@@ -91,7 +91,10 @@ def make_up(view: View, preview: Preview, made: Composition) -> None:
         st.subheader("By category", anchor=False, help=f"{glossary.CATEGORY} {caption}")
         st.plotly_chart(
             composition.before_after(
-                known.categories, preview.totals.sum(axis=0), made.by_category, view.category_colours
+                known.categories,
+                preview.totals.sum(axis=0),
+                made.by_category,
+                view.category_colours,
             ),
             config=BARE,
             key="by_category",
@@ -101,7 +104,10 @@ def make_up(view: View, preview: Preview, made: Composition) -> None:
         places = [known.sources.index(name) for name in known.pool_sources]
         st.plotly_chart(
             composition.before_after(
-                known.pool_sources, preview.totals.sum(axis=1)[places], made.by_source[places], view.source_colours
+                known.pool_sources,
+                preview.totals.sum(axis=1)[places],
+                made.by_source[places],
+                view.source_colours,
             ),
             config=BARE,
             key="by_source",
@@ -110,7 +116,10 @@ def make_up(view: View, preview: Preview, made: Composition) -> None:
 
 def price_of_tightening(view: View, preview: Preview, made: Composition) -> None:
     box = st.expander(
-        "What tightening the cut costs and gains", icon=":material/show_chart:", on_change="rerun", key="tightening"
+        "What tightening the cut costs and gains",
+        icon=":material/show_chart:",
+        on_change="rerun",
+        key="tightening",
     )
     if not box.open:  # a closed box draws nothing: each slider would pay for it
         return
@@ -120,7 +129,9 @@ def price_of_tightening(view: View, preview: Preview, made: Composition) -> None
             f"Diversity and squared MMD for every cut, on a seeded subsample of {numbers.whole(len(table))} pool "
             "samples. Caps are not part of it."
         )
-        share = preview.k_of(made.threshold) / preview.eligible if np.isfinite(made.threshold) else None
+        share = (
+            preview.k_of(made.threshold) / preview.eligible if np.isfinite(made.threshold) else None
+        )
         st.plotly_chart(sweep(table.to_pandas(), at_share=share), config=BARE, key="sweep")
 
 

@@ -28,16 +28,29 @@ def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
     with st.form("save", border=True):
         name_at, note_at, button_at = st.columns([3, 5, 2], vertical_alignment="bottom")
         name = name_at.text_input(
-            "Name", placeholder="for example near-quarter", max_chars=40, help="Letters, digits, '-' and '_'."
+            "Name",
+            placeholder="for example near-quarter",
+            max_chars=40,
+            help="Letters, digits, '-' and '_'.",
         )
-        note = note_at.text_input("Note", placeholder="why this cut (optional)", max_chars=NOTE_CHARS)
+        note = note_at.text_input(
+            "Note", placeholder="why this cut (optional)", max_chars=NOTE_CHARS
+        )
         pressed = button_at.form_submit_button(
-            "Save and run", type="primary", icon=":material/save:", width="stretch", disabled=not made.total
+            "Save and run",
+            type="primary",
+            icon=":material/save:",
+            width="stretch",
+            disabled=not made.total,
         )
         caps = len(cut.caps_source) + len(cut.caps_category)
         words = f"Top **{numbers.whole(cut.k)}** by score, {numbers.whole(made.total)} taken"
         words += f", {caps} caps" if caps else ""
-        words += f", {numbers.counted(len(left_out), 'flagged sample')} left out" if len(left_out) else ""
+        words += (
+            f", {numbers.counted(len(left_out), 'flagged sample')} left out"
+            if len(left_out)
+            else ""
+        )
         st.markdown(
             f"{words}. :gray[Adds one entry to the workspace's copy of recipe {escape(view.recipe or '')} and runs it.]"
         )
@@ -47,7 +60,13 @@ def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
             config["exclude"] = list(view.index.packed_ids(left_out))
         try:
             label = add_selection(
-                view.workspace, view.recipe or "", name.strip(), config, view.chain, view.done, note=note
+                view.workspace,
+                view.recipe or "",
+                name.strip(),
+                config,
+                view.chain,
+                view.done,
+                note=note,
             )
         except EmtError as error:
             show_problem(error)
@@ -73,10 +92,14 @@ def saved(view: View) -> None:
         column_config={
             "note": st.column_config.TextColumn(width="small"),
             "selected": st.column_config.NumberColumn(format="localized"),
-            "excluded": st.column_config.NumberColumn(format="localized", help="Left out by hand: flagged samples."),
+            "excluded": st.column_config.NumberColumn(
+                format="localized", help="Left out by hand: flagged samples."
+            ),
             "diversity": st.column_config.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
             "MMD² to robot": st.column_config.NumberColumn(format="%.3f", help=glossary.MMD),
-            "lowest score": st.column_config.NumberColumn(format="%.2f", help=glossary.LOWEST_SCORE),
+            "lowest score": st.column_config.NumberColumn(
+                format="%.2f", help=glossary.LOWEST_SCORE
+            ),
             "embodied": st.column_config.NumberColumn(format="percent", help=glossary.EMBODIED),
             "finished": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },

@@ -37,28 +37,45 @@ def detail(view: View, source: SourceRange, *, editable: bool) -> None:
         codes = kinds.codes[source.start : source.stop]
         counts = np.bincount(codes[codes >= 0], minlength=len(kinds.names))
         st.plotly_chart(
-            composition.shares_bar(kinds.names, counts, view.category_colours), config={"displayModeBar": False}
+            composition.shares_bar(kinds.names, counts, view.category_colours),
+            config={"displayModeBar": False},
         )
     _rejects(view, source)
 
 
 def config_of(view: View, name: str) -> SourceConfig:
     """The settings the source was read with."""
-    return next(s for s in SourcesConfig.model_validate(view.chain.sources.config).sources if s.name == name)
+    return next(
+        s for s in SourcesConfig.model_validate(view.chain.sources.config).sources if s.name == name
+    )
 
 
 def _head(view: View, source: SourceRange, editable: bool) -> None:
     badge = ":orange-badge[robot data]" if source.role == "robot" else ":blue-badge[pool]"
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="small", width="content"
+        ):
             st.button(
-                "All sources", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape", key="all-sources"
+                "All sources",
+                icon=":material/arrow_back:",
+                on_click=_leave,
+                shortcut="Escape",
+                key="all-sources",
             )
             st.header(source.name, anchor=False)
             st.markdown(f"{badge} :gray-badge[{escape(source.facts['format'])}]")
         if editable:
             with st.container(horizontal=True, gap="small", width="content"):
-                st.button("Edit", icon=":material/edit:", on_click=_edit, args=(source.name,), key="edit-source")
+                st.button(
+                    "Edit",
+                    icon=":material/edit:",
+                    on_click=_edit,
+                    args=(source.name,),
+                    key="edit-source",
+                )
                 if st.button("Remove", icon=":material/delete:", key="remove-source"):
                     _confirm(view, source.name)
     st.text(config_of(view, source.name).path)
@@ -99,7 +116,9 @@ def _confirm(view: View, name: str) -> None:
 
 def _remove(view: View, name: str) -> None:
     try:
-        remove_source(view.workspace, view.recipe or "", name, label=st.session_state["_sources_label"])
+        remove_source(
+            view.workspace, view.recipe or "", name, label=st.session_state["_sources_label"]
+        )
     except EmtError as error:
         st.session_state["_edit_problem"] = error
     else:
@@ -114,15 +133,21 @@ def _numbers(source: SourceRange) -> None:
         st.metric("Kept", numbers.short(facts["kept"]), border=True)
         st.metric("Left out", numbers.short(rejected), help=glossary.REJECTED, border=True)
         if source.role == "pool":
-            st.metric("Text only", numbers.short(facts["text_only"]), help=glossary.TEXT_ONLY, border=True)
+            st.metric(
+                "Text only", numbers.short(facts["text_only"]), help=glossary.TEXT_ONLY, border=True
+            )
             st.metric("Several images", numbers.short(facts["multi_image"]), border=True)
         st.metric("On disk", numbers.size(facts["bytes"]), help=glossary.SOURCE_BYTES, border=True)
 
 
 def _examples(view: View, source: SourceRange) -> None:
     seed = st.session_state.setdefault("_examples_seed", 0)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader("Examples", anchor=False, help="A seeded handful, one an episode for robot data.")
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
+        st.subheader(
+            "Examples", anchor=False, help="A seeded handful, one an episode for robot data."
+        )
         if st.button("Others", icon=":material/shuffle:", key="other-examples"):
             seed = st.session_state["_examples_seed"] = seed + 1
     drawn = handful(view.index, source, EXAMPLES, seed=seed)
@@ -150,7 +175,9 @@ def _rejects(view: View, source: SourceRange) -> None:
         default="",
         required=True,
         key=f"reason-{source.name}",
-        format_func=lambda r: f"{escape(_words(r))} ({numbers.whole(reasons[r] if r else sum(reasons.values()))})",
+        format_func=lambda r: (
+            f"{escape(_words(r))} ({numbers.whole(reasons[r] if r else sum(reasons.values()))})"
+        ),
         label_visibility="collapsed",
     )
     lines = log.matching(source.name, reason or None)
@@ -158,9 +185,20 @@ def _rejects(view: View, source: SourceRange) -> None:
     page = st.pagination(pages, key=f"rejects-{source.name}-{reason}") if pages > 1 else 1
     shown = log.read(lines[(page - 1) * REJECTS_A_PAGE : page * REJECTS_A_PAGE])
     st.dataframe(
-        [{"row": e["row"], "reason": _words(e["reason"]), "detail": e["detail"], "own id": e["own_id"]} for e in shown],
+        [
+            {
+                "row": e["row"],
+                "reason": _words(e["reason"]),
+                "detail": e["detail"],
+                "own id": e["own_id"],
+            }
+            for e in shown
+        ],
         hide_index=True,
-        column_config={"row": st.column_config.NumberColumn(width="small"), "detail": {"width": "large"}},
+        column_config={
+            "row": st.column_config.NumberColumn(width="small"),
+            "detail": {"width": "large"},
+        },
     )
     if not log.complete:
         st.caption(

@@ -28,16 +28,26 @@ OWN_LOCATE = ("hf", "webdataset")
 BOUNDS = ("limit", "max_pixels")
 
 
-def editor(view: View, recipe: Recipe, label: str, wanted: tuple[SourceConfig, ...], replaces: str | None) -> None:
+def editor(
+    view: View, recipe: Recipe, label: str, wanted: tuple[SourceConfig, ...], replaces: str | None
+) -> None:
     st.query_params["edit"] = replaces or "new"
     before = next((source for source in wanted if source.name == replaces), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button("Back", icon=":material/arrow_back:", on_click=_leave, key="leave-editor", shortcut="Escape")
+        st.button(
+            "Back",
+            icon=":material/arrow_back:",
+            on_click=_leave,
+            key="leave-editor",
+            shortcut="Escape",
+        )
         st.header(f"Edit {before.name}" if before else "Add a source", anchor=False)
     if replaces is not None and before is None:
         st.caption("The recipe has no source of this name.")
         return
-    st.caption("Saved into this workspace's copy of the recipe; the file it came from is not changed.")
+    st.caption(
+        "Saved into this workspace's copy of the recipe; the file it came from is not changed."
+    )
     form_at, look_at = st.columns([5, 4], gap="large")
     with form_at:
         format_, values = _form(recipe.base, before)
@@ -56,7 +66,10 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
     known = list(formats())
     token = before.name if before else "+"
     format_ = st.selectbox(
-        "Format", known, index=known.index(before.format) if before else 0, key=f"src-{token}-format"
+        "Format",
+        known,
+        index=known.index(before.format) if before else 0,
+        key=f"src-{token}-format",
     )
     st.caption(format_help(format_))
     held = before.model_dump() if before and before.format == format_ else {}
@@ -65,7 +78,9 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
 
     def ask(name: str, options: list[str] | None = None) -> None:
         field = fields[name]
-        values[name] = _widget(field, f"src-{token}-{format_}-{name}", held.get(name, field.default), options or [])
+        values[name] = _widget(
+            field, f"src-{token}-{format_}-{name}", held.get(name, field.default), options or []
+        )
 
     left, right = st.columns(2)
     with left:
@@ -91,18 +106,33 @@ def _widget(field: Field, key: str, value: Any, options: list[str]) -> Any:
     label = field.label + ("" if field.required else " (optional)" if field.default is None else "")
     if field.kind == "choice":
         return st.segmented_control(
-            label, field.options, default=value or field.options[0], required=True, key=key, help=field.help
+            label,
+            field.options,
+            default=value or field.options[0],
+            required=True,
+            key=key,
+            help=field.help,
         )
     if field.kind == "number":
         return st.number_input(label, min_value=1, value=value, step=1, key=key, help=field.help)
     if field.kind == "flag":
         return st.toggle(label, value=bool(value), key=key, help=field.help)
     if field.kind == "list":
-        return st.text_input(label, ", ".join(value or ()), key=key, help=field.help + " Separate with commas.")
+        return st.text_input(
+            label, ", ".join(value or ()), key=key, help=field.help + " Separate with commas."
+        )
     if options:
         every = options if value in (None, "", *options) else [value, *options]
-        place = every.index(value) if value in every else 0 if field.required and len(options) == 1 else None
-        return st.selectbox(label, every, index=place, key=key, help=field.help, accept_new_options=True)
+        place = (
+            every.index(value)
+            if value in every
+            else 0
+            if field.required and len(options) == 1
+            else None
+        )
+        return st.selectbox(
+            label, every, index=place, key=key, help=field.help, accept_new_options=True
+        )
     return st.text_input(label, value or "", key=key, help=field.help)
 
 
@@ -117,12 +147,16 @@ def _path(base: Path, text: str, format_: str) -> Path | None:
             st.caption(":green[:material/check_circle:] a folder is there")
             return data
         if data.exists():
-            st.caption(f":green[:material/check_circle:] a file of {numbers.size(data.stat().st_size)} is there")
+            st.caption(
+                f":green[:material/check_circle:] a file of {numbers.size(data.stat().st_size)} is there"
+            )
             return data
     except (OSError, ValueError):
         pass
     if format_ in OWN_LOCATE:
-        st.caption(":gray[:material/help:] no file or folder of this name: taken as a hub name or a pattern")
+        st.caption(
+            ":gray[:material/help:] no file or folder of this name: taken as a hub name or a pattern"
+        )
     else:
         st.caption(":red[:material/error:] there is no such file or folder")
         st.text(f"Looked for {data}")
@@ -165,7 +199,9 @@ def _look(view: View, base: Path, source: SourceConfig | None) -> None:
     elif found is not None:
         _report(found)
     else:
-        st.caption("Counts, rows left out and a few images appear here; then the source can be saved.")
+        st.caption(
+            "Counts, rows left out and a few images appear here; then the source can be saved."
+        )
 
 
 def _name(source: SourceConfig) -> str:
@@ -188,15 +224,21 @@ def _report(found: Look) -> None:
     with st.grid(3, min_column_width=100, gap="small"):
         st.metric("Rows seen", f"{numbers.whole(report.seen)}{more}", border=True)
         st.metric("Kept", numbers.whole(report.kept), border=True)
-        st.metric("Left out", numbers.whole(report.rejects.total()), help=glossary.REJECTED, border=True)
+        st.metric(
+            "Left out", numbers.whole(report.rejects.total()), help=glossary.REJECTED, border=True
+        )
     st.text(_facts(report))
     if found.sheet is not None:
         st.image(found.sheet, width="stretch", alt="")
     for reason, count in report.rejects.most_common():
-        with st.expander(f"{escape(reason.replace('_', ' '))}: {numbers.whole(count)}", icon=":material/block:"):
+        with st.expander(
+            f"{escape(reason.replace('_', ' '))}: {numbers.whole(count)}", icon=":material/block:"
+        ):
             st.text("\n".join(report.examples[reason]))
     if not report.kept:
-        st.markdown(":orange[:material/warning:] No row survives: the sources stage would refuse this source.")
+        st.markdown(
+            ":orange[:material/warning:] No row survives: the sources stage would refuse this source."
+        )
 
 
 def _facts(report: SourceReport) -> str:
@@ -206,7 +248,9 @@ def _facts(report: SourceReport) -> str:
         f"{numbers.whole(report.text_only)} text only" if report.text_only else "",
         f"{numbers.whole(report.multi_image)} with several images" if report.multi_image else "",
         f"images of {' to '.join(dict.fromkeys(sizes))} pixels" if sizes else "",
-        f"text of {report.text_chars / report.kept:,.0f} characters on average" if report.kept else "",
+        f"text of {report.text_chars / report.kept:,.0f} characters on average"
+        if report.kept
+        else "",
     ]
     return ", ".join(part for part in parts if part)
 

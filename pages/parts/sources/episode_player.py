@@ -34,7 +34,13 @@ LISTED = 10
 def episodes(view: View, source: SourceRange, config: LeRobotSource) -> None:
     st.subheader("Episodes", anchor=False, help=glossary.FRAMES)
     try:
-        found = _listed(str(view.chain.sources.path), source.name, _changed_at(source), _source=source, _config=config)
+        found = _listed(
+            str(view.chain.sources.path),
+            source.name,
+            _changed_at(source),
+            _source=source,
+            _config=config,
+        )
         list_at, player_at = st.columns([3, 7], gap="medium")
         with list_at:
             index = _pick(found)
@@ -55,7 +61,10 @@ def _listed(
 def _pick(found: list[EpisodeLine]) -> int | None:
     """A page of the list; the one that plays is in the link."""
     wanted = st.text_input(
-        "Instruction contains", key="episode-text", icon=":material/search:", placeholder="Instruction contains"
+        "Instruction contains",
+        key="episode-text",
+        icon=":material/search:",
+        placeholder="Instruction contains",
     )
     shown = [e for e in found if wanted.lower() in e.instruction.lower()] if wanted else found
     total = numbers.counted(len(shown), "episode")
@@ -68,7 +77,9 @@ def _pick(found: list[EpisodeLine]) -> int | None:
     page = place // LISTED + 1
     if pages > 1:
         # a pagination's place cannot be set from outside: where another episode plays or the list is another, it is new
-        page = st.pagination(pages, default=page, max_visible_pages=5, key=f"episodes-{asked}-{wanted}")
+        page = st.pagination(
+            pages, default=page, max_visible_pages=5, key=f"episodes-{asked}-{wanted}"
+        )
     listed = shown[(page - 1) * LISTED : page * LISTED]
     key = f"episode-{page}-{asked}-{wanted}"
     st.radio(
@@ -76,7 +87,8 @@ def _pick(found: list[EpisodeLine]) -> int | None:
         [episode.index for episode in listed],
         index=place - (page - 1) * LISTED if place // LISTED == page - 1 else None,
         format_func={
-            e.index: f"{e.index} · {escape(shorten(e.instruction, 60))} :gray[({e.length})]" for e in listed
+            e.index: f"{e.index} · {escape(shorten(e.instruction, 60))} :gray[({e.length})]"
+            for e in listed
         }.get,
         key=key,
         on_change=_choose,
@@ -95,10 +107,16 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
     st.query_params["episode"] = str(index)
     names, seen = curve_names(source.root), cameras(source.root)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        curve = st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION) if names else None
+        curve = (
+            st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION)
+            if names
+            else None
+        )
         camera = config.camera
         if len(seen) > 1:
-            camera = st.selectbox("Camera", seen, index=seen.index(config.camera), key="camera", width=300)
+            camera = st.selectbox(
+                "Camera", seen, index=seen.index(config.camera), key="camera", width=300
+            )
     again = f"_decode-{source.name}-{index}-{camera}"
     with st.spinner("Decoding the episode", show_time=True):
         figure, playback, decoded = _figure(
@@ -121,15 +139,27 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
             st.caption(f"and {len(playback.instructions) - 10} more changes of instruction")
             break
     if figure is not None:
-        st.plotly_chart(figure, config={"displayModeBar": False}, key=f"player-{source.name}-{index}-{camera}-{curve}")
+        st.plotly_chart(
+            figure,
+            config={"displayModeBar": False},
+            key=f"player-{source.name}-{index}-{camera}-{curve}",
+        )
     said = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
     if len(playback.shown) < playback.frames:
         said.append(f"{len(playback.shown)} of them shown, evenly spaced")
     st.caption(" · ".join(said))
     if decoded < len(playback.shown):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"Decoding took too long: the first {decoded} of {len(playback.shown)} frames are here.")
-            st.button("Decode on", icon=":material/resume:", key="decode-on", on_click=_go_on, args=(again,))
+            st.caption(
+                f"Decoding took too long: the first {decoded} of {len(playback.shown)} frames are here."
+            )
+            st.button(
+                "Decode on",
+                icon=":material/resume:",
+                key="decode-on",
+                on_click=_go_on,
+                args=(again,),
+            )
 
 
 def _go_on(again: str) -> None:
@@ -160,7 +190,9 @@ def _figure(
     playback = open_episode(_config, _source.root, index)
     if not playback.frames:
         return None, playback, 0
-    pictures = strip(_view.workspace, _source, _config.model_copy(update={"camera": camera}), playback)
+    pictures = strip(
+        _view.workspace, _source, _config.model_copy(update={"camera": camera}), playback
+    )
     features = load_meta(_source.root).info["features"]
     if curve:
         curves = playback.curves(curve, features)

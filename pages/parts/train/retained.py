@@ -28,12 +28,17 @@ def retained_section(view: View) -> None:
     suites = list(results)
     suite = suites[0]
     if len(suites) > 1:
-        suite = st.segmented_control("Suite", suites, default=suites[0], required=True, key="suite") or suites[0]
+        suite = (
+            st.segmented_control("Suite", suites, default=suites[0], required=True, key="suite")
+            or suites[0]
+        )
     rows = [{"category": name, **facts} for name, facts in results[suite].items()]
     st.plotly_chart(before_and_after(rows), config=BARE)
     st.dataframe(pd.DataFrame([_row(row) for row in rows]), hide_index=True, width="stretch")
     with st.expander("The paper's figures (Table 7)", icon=":material/menu_book:"):
-        st.caption("As reported in the paper for InternVL3.5-1B, not measured here; accuracy in per cent.")
+        st.caption(
+            "As reported in the paper for InternVL3.5-1B, not measured here; accuracy in per cent."
+        )
         st.dataframe(pd.DataFrame(PAPER), hide_index=True, width="stretch")
 
 
@@ -44,7 +49,9 @@ def _row(row: dict[str, Any]) -> dict[str, str]:
         found[title] = (
             f"{numbers.share(facts['rate'])} ({numbers.share(facts['low'])} to {numbers.share(facts['high'])})"
         )
-    found["change"] = numbers.change(row["midtrained"]["rate"], row["origin"]["rate"]) or numbers.MISSING
+    found["change"] = (
+        numbers.change(row["midtrained"]["rate"], row["origin"]["rate"]) or numbers.MISSING
+    )
     return found
 
 

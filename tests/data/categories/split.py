@@ -67,7 +67,9 @@ def problems(rows: list[dict]) -> list[str]:
             bad.append(f"{rid}: roles do not alternate human, gpt")
         if len(turns) > 2 * MAX_TURNS:
             bad.append(f"{rid}: more than {MAX_TURNS} turns")
-        if any(not t["value"].strip() for t in turns) or any("<image>" in t["value"] for t in turns[1:]):
+        if any(not t["value"].strip() for t in turns) or any(
+            "<image>" in t["value"] for t in turns[1:]
+        ):
             bad.append(f"{rid}: an empty turn, or <image> outside the first turn")
         note = re.match(r"not (\w+): \S", row.get("note", ""))
         if row["hard"] and (not note or note[1] not in LABELS or note[1] == row["category"]):
@@ -79,8 +81,16 @@ def problems(rows: list[dict]) -> list[str]:
             bad.append(f"{rid}: same conversation as {seen[text]}")
         seen[text] = rid
     labels = Counter(row["category"] for row in rows)
-    bad += [f"{name}: {labels[name]} rows, {n} wanted" for name, n in MIN_PER_LABEL.items() if labels[name] < n]
-    bad += [f"{name}: more than {MAX_SHARE:.0%} of rows" for name, n in labels.items() if n > MAX_SHARE * len(rows)]
+    bad += [
+        f"{name}: {labels[name]} rows, {n} wanted"
+        for name, n in MIN_PER_LABEL.items()
+        if labels[name] < n
+    ]
+    bad += [
+        f"{name}: more than {MAX_SHARE:.0%} of rows"
+        for name, n in labels.items()
+        if n > MAX_SHARE * len(rows)
+    ]
     if len(rows) < MIN_ROWS or sum(row["hard"] for row in rows) < MIN_HARD:
         bad.append(f"{len(rows)} rows, {sum(row['hard'] for row in rows)} hard: too few")
     return bad
@@ -122,15 +132,27 @@ def assign(rows: list[dict]) -> None:
 def report(rows: list[dict]) -> str:
     """Counts by label, split and hard; the label pairs that hard rows cover; conversation lengths."""
     count = Counter((r["category"], r["split"], r["hard"]) for r in rows)
-    lines = [f"{'label':<10} {'tune':>5} {'hard':>5} {'held':>5} {'hard':>5} {'all':>5} {'share':>6}"]
+    lines = [
+        f"{'label':<10} {'tune':>5} {'hard':>5} {'held':>5} {'hard':>5} {'all':>5} {'share':>6}"
+    ]
     for name in (*LABELS, "all"):
         pick = LABELS if name == "all" else (name,)
-        sums = [[sum(count[p, s, h] for p in pick) for h in (False, True)] for s in ("tune", "held")]
+        sums = [
+            [sum(count[p, s, h] for p in pick) for h in (False, True)] for s in ("tune", "held")
+        ]
         cell = [n for easy, hard in sums for n in (easy + hard, hard)]
         total = cell[0] + cell[2]
-        lines.append(f"{name:<10} " + " ".join(f"{n:>5}" for n in (*cell, total)) + f" {total / len(rows):>6.1%}")
-    pairs = Counter(frozenset((r["category"], r["note"].split()[1].rstrip(":"))) for r in rows if r["hard"])
-    lines += [f"hard pairs: {' '.join(f'{a}/{b}:{pairs[frozenset((a, b))]}' for a, b in combinations(LABELS, 2))}"]
+        lines.append(
+            f"{name:<10} "
+            + " ".join(f"{n:>5}" for n in (*cell, total))
+            + f" {total / len(rows):>6.1%}"
+        )
+    pairs = Counter(
+        frozenset((r["category"], r["note"].split()[1].rstrip(":"))) for r in rows if r["hard"]
+    )
+    lines += [
+        f"hard pairs: {' '.join(f'{a}/{b}:{pairs[frozenset((a, b))]}' for a, b in combinations(LABELS, 2))}"
+    ]
     turns = [len(r["conversations"]) // 2 for r in rows]
     lines += [f"user turns: {sum(t > 1 for t in turns)} rows with 2 or more, at most {max(turns)}"]
     lines += [f"near-duplicates: {len(twins(rows))} pairs, none across the split"]
@@ -139,7 +161,9 @@ def report(rows: list[dict]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file would change")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if the file would change"
+    )
     args = parser.parse_args()
     before = FILE.read_text(encoding="utf-8")
     rows = [json.loads(line) for line in before.splitlines()]
