@@ -46,7 +46,7 @@ def hostile_world(folder: Path) -> Path:
 
 def emt(*arguments: str | Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emt_core.cli.main", *map(str, arguments)],
+        [sys.executable, "-m", "emt_core.cli", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -284,7 +284,7 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
         "2",
         "-m",
     ]
-    command += ["emt_core.cli.main", "run", str(recipe), "--workspace", str(tmp_path / "w")]
+    command += ["emt_core.cli", "run", str(recipe), "--workspace", str(tmp_path / "w")]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

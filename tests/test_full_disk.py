@@ -35,7 +35,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_after_it_grew(tmp_path: Path, 
     command = [
         sys.executable,
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "run",
         str(recipe),
         "-w",

@@ -323,7 +323,7 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact):
     ]
     command += [
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "midtrain",
         str(world / "train.yaml"),
         "-w",

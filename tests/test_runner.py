@@ -184,7 +184,7 @@ def test_two_processes_on_one_workspace_do_the_work_once(world, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "run",
         str(world / "recipe.yaml"),
         "-w",
@@ -202,7 +202,7 @@ def test_command_line_ends_with_code_2_and_one_message(world, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "run",
         str(world / "recipe.yaml"),
         "-w",
@@ -217,7 +217,7 @@ def test_status_prints_json_for_scripts(world, finished):
     command = [
         sys.executable,
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "status",
         "-w",
         str(finished.path),

@@ -2,4 +2,5 @@
 
 from emt_core.cli.main import entry
 
-entry()
+if __name__ == "__main__":  # a worker process imports this file once more
+    entry()

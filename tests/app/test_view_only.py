@@ -53,7 +53,7 @@ def viewed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     command = [
         sys.executable,
         "-m",
-        "emt_core.cli.main",
+        "emt_core.cli",
         "app",
         "--view-only",
         "--no-browser",
