@@ -64,10 +64,10 @@ def _bars(
     draw = ImageDraw.Draw(image)
     n = int(rng.integers(2, 6))
     values = _distinct_values(rng, n)
-    by_colour = rng.random() < 0.5
+    by_color = rng.random() < 0.5
     hues = [_HUES[i] for i in rng.permutation(len(_HUES))[:n]]
-    names = [f"the {h} bar" for h in hues] if by_colour else [f"bar {c}" for c in "ABCDE"[:n]]
-    if not by_colour and rng.random() < 0.5:
+    names = [f"the {h} bar" for h in hues] if by_color else [f"bar {c}" for c in "ABCDE"[:n]]
+    if not by_color and rng.random() < 0.5:
         hues = [pick(rng, _HUES)] * n
     face = font(random_font(rng), 14)
     floor, roof, left = 92, 18, 8
@@ -81,7 +81,7 @@ def _bars(
         draw.rectangle((x0, y, x1, floor), fill=shade(rng, hue))
         marks.append((hue, (x0 + x1) / 2 / IMAGE_SIZE, (y + floor) / 2 / IMAGE_SIZE))
         write(draw, ((x0 + x1) / 2, y - 1), str(value), face, _AXIS, marks, "mb")
-        if not by_colour:
+        if not by_color:
             write(draw, ((x0 + x1) / 2, floor + 3), "ABCDE"[i], face, _AXIS, marks, "mt")
     draw.line((left, roof - 8, left, floor), fill=_AXIS)
     draw.line((left, floor, IMAGE_SIZE - 4, floor), fill=_AXIS)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from demo.drawing import (
-    COLOURS,
+    COLORS,
     Mark,
     as_meta,
     background,
@@ -31,12 +31,12 @@ _PAPER = ("white", "yellow", "pink", "grey")
 def _ink_on(rng: np.random.Generator, paper: tuple[int, int, int]) -> tuple[int, int, int]:
     """A colour that stands out from `paper` by at least 90 of 255 in brightness."""
     while True:
-        ink = shade(rng, pick(rng, list(COLOURS)))
+        ink = shade(rng, pick(rng, list(COLORS)))
         if contrast(ink, paper) >= 90:
             return ink
 
 
-def _centred(
+def _centerd(
     draw: ImageDraw.ImageDraw,
     text: str,
     face,
@@ -71,7 +71,7 @@ def _sign(
         int(rng.integers(1, IMAGE_SIZE - width)),
         int(rng.integers(1, IMAGE_SIZE - height - 2)),
     )
-    paper = shade(rng, pick(rng, list(COLOURS)))
+    paper = shade(rng, pick(rng, list(COLORS)))
     ink = _ink_on(rng, paper)
     if surface == "sign":
         draw.rectangle(
@@ -87,12 +87,10 @@ def _sign(
     face = fitted_text(
         draw, text, font_name=random_font(rng), width=width - 8, largest=min(34, height - 8)
     )
-    _centred(draw, text, face, (left, top, left + width, top + height), ink, marks)
+    _centerd(draw, text, face, (left, top, left + width, top + height), ink, marks)
     found: Answered = [("read", ask(rng, "read", surface=surface), text, {"text": text})]
     named = [
-        c
-        for c, v in COLOURS.items()
-        if max(abs(a - b) for a, b in zip(v, paper, strict=True)) <= 12
+        c for c, v in COLORS.items() if max(abs(a - b) for a, b in zip(v, paper, strict=True)) <= 12
     ]
     if len(named) == 1:
         found.append(("colour", ask(rng, "colour_of", thing=surface), named[0], {"of": surface}))
@@ -111,7 +109,7 @@ def _label(
     ink = _ink_on(rng, paper)
     draw.rectangle((16, 24, 95, 96), fill=paper)
     face_name = random_font(rng)
-    _centred(
+    _centerd(
         draw,
         name,
         fitted_text(draw, name, font_name=face_name, width=75, largest=28),
@@ -119,7 +117,7 @@ def _label(
         ink,
         marks,
     )
-    _centred(
+    _centerd(
         draw,
         amount,
         fitted_text(draw, amount, font_name=face_name, width=60, largest=26),
@@ -143,13 +141,13 @@ def _cover(
 ) -> Answered:
     draw = ImageDraw.Draw(image)
     title, author = word(rng, split), word(rng, split)
-    paper = shade(rng, pick(rng, list(COLOURS)))
+    paper = shade(rng, pick(rng, list(COLORS)))
     ink = _ink_on(rng, paper)
     left, right = int(rng.integers(2, 14)), int(rng.integers(98, 110))
     draw.rectangle((left, 2, right, 109), fill=paper)
     draw.rectangle((left, 2, left + 4, 109), fill=tuple(c // 2 for c in paper))
     face = fitted_text(draw, title, font_name=random_font(rng), width=right - left - 12, largest=30)
-    _centred(draw, title, face, (left + 6, 8, right, 42), ink, marks)
+    _centerd(draw, title, face, (left + 6, 8, right, 42), ink, marks)
     middle = (left + 30, 46, right - 26, 74)
     if rng.random() < 0.5:
         draw.ellipse(middle, fill=_ink_on(rng, paper))
@@ -159,7 +157,7 @@ def _cover(
     face = fitted_text(
         draw, byline, font_name=random_font(rng), width=right - left - 14, largest=21
     )
-    _centred(draw, byline, face, (left + 6, 80, right, 106), ink, marks)
+    _centerd(draw, byline, face, (left + 6, 80, right, 106), ink, marks)
     return [
         ("read", ask(rng, "read_title"), title, {"text": title}),
         ("read", ask(rng, "read_author"), author, {"text": author}),
@@ -179,7 +177,7 @@ def _lines(
     face_name, step = random_font(rng), 104 // rows
     for i, text in enumerate(words):
         face = fitted_text(draw, text, font_name=face_name, width=92, largest=min(28, step - 8))
-        _centred(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
+        _centerd(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
     nth = ("first", "second", "third")
     return [
         *(
@@ -200,10 +198,10 @@ def _ticket(
     draw.rectangle((14, 2, 98, 110), fill=paper)
     ink = _ink_on(rng, paper)
     face = fitted_text(draw, shop, font_name=random_font(rng), width=76, largest=24)
-    _centred(draw, shop, face, (14, 4, 98, 32), ink, marks)
+    _centerd(draw, shop, face, (14, 4, 98, 32), ink, marks)
     _filler(rng, draw, (22, 38, 90, 70), (190, 190, 190))
     face = fitted_text(draw, amount, font_name=random_font(rng), width=64, largest=28)
-    _centred(draw, amount, face, (14, 74, 98, 108), ink, marks)
+    _centerd(draw, amount, face, (14, 74, 98, 108), ink, marks)
     return [
         (
             "read",
@@ -222,7 +220,7 @@ def _plate(
     text = plate(rng, split)
     top = int(rng.integers(20, 64))
     draw.rounded_rectangle(
-        (2, top - 16, 109, top + 46), radius=10, fill=shade(rng, pick(rng, list(COLOURS)))
+        (2, top - 16, 109, top + 46), radius=10, fill=shade(rng, pick(rng, list(COLORS)))
     )
     draw.rectangle(
         (8, top, 103, top + 30),
@@ -230,7 +228,7 @@ def _plate(
         outline=(20, 20, 20),
     )
     face = fitted_text(draw, text, font_name=random_font(rng), width=88, largest=27)
-    _centred(draw, text, face, (8, top, 103, top + 30), shade(rng, "black"), marks)
+    _centerd(draw, text, face, (8, top, 103, top + 30), shade(rng, "black"), marks)
     return [
         (
             "read",

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 #: Named colours; drawn with a little jitter, far enough apart that the jitter never changes the name.
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (245, 130, 32),
     "yellow": (250, 215, 50),
@@ -79,7 +79,7 @@ def fonts_available() -> bool:
 
 def shade(rng: np.random.Generator, name: str, jitter: int = 12) -> tuple[int, int, int]:
     """The named colour, each channel moved by at most `jitter`."""
-    moved = np.asarray(COLOURS[name]) + rng.integers(-jitter, jitter + 1, size=3)
+    moved = np.asarray(COLORS[name]) + rng.integers(-jitter, jitter + 1, size=3)
     r, g, b = np.clip(moved, 0, 255).tolist()
     return (r, g, b)
 
@@ -100,7 +100,7 @@ def background(rng: np.random.Generator) -> tuple[Image.Image, str | None]:
     size = (IMAGE_SIZE, IMAGE_SIZE)
     kind = rng.random()
     if kind < 0.35:
-        name = pick(rng, list(COLOURS))
+        name = pick(rng, list(COLORS))
         return Image.new("RGB", size, shade(rng, name)), name
     if kind < 0.55:  # one colour, lit from one side
         name = pick(rng, ["red", "green", "blue", "purple", "grey", "brown"])
@@ -129,20 +129,20 @@ def place(
 
     Returns None when `tries` draws per disc do not find room: the caller draws a smaller set.
     """
-    centres: list[tuple[int, int]] = []
+    centers: list[tuple[int, int]] = []
     for size in sizes:
         low, high = size // 2 + margin, IMAGE_SIZE - (size + 1) // 2 - margin
         for _ in range(tries):
             x, y = (int(v) for v in rng.integers(low, high, size=2))
             if all(
                 max(abs(x - a), abs(y - b)) >= (size + other) / 2 + gap
-                for (a, b), other in zip(centres, sizes, strict=False)
+                for (a, b), other in zip(centers, sizes, strict=False)
             ):
-                centres.append((x, y))
+                centers.append((x, y))
                 break
         else:
             return None
-    return centres
+    return centers
 
 
 def fitted_text(

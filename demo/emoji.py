@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.drawing import COLOURS, as_meta, background, font, pick, place
+from demo.drawing import COLORS, as_meta, background, font, pick, place
 from demo.layout_questions import Placed, pointing, relations
 from demo.phrasing import article, ask, listing, plural
 from demo.sample import Answered, DemoSample, Kind, samples_of
@@ -115,11 +115,11 @@ def glyph(name: str) -> Image.Image:
 
 
 @lru_cache(maxsize=512)
-def glyph_colour(name: str) -> str | None:
+def glyph_color(name: str) -> str | None:
     """The colour that most of the glyph has (at least 60 % of its ink), or None where no colour dominates."""
     pixels = np.asarray(glyph(name).resize((40, 40)))
     ink = pixels[pixels[..., 3] > 128][:, :3]
-    named = np.stack([np.asarray(v) for v in COLOURS.values()])
+    named = np.stack([np.asarray(v) for v in COLORS.values()])
 
     # Hue first: nearest in RGB alone calls dark red brown and light blue grey.
     def place_of(rgb: np.ndarray) -> np.ndarray:
@@ -133,11 +133,11 @@ def glyph_colour(name: str) -> str | None:
     distance = np.linalg.norm(place_of(ink)[:, None] - place_of(named)[None], axis=-1)
     votes = np.bincount(distance.argmin(axis=1), minlength=len(named)) / len(ink)
     best = int(votes.argmax())
-    return list(COLOURS)[best] if votes[best] >= 0.6 else None
+    return list(COLORS)[best] if votes[best] >= 0.6 else None
 
 
 def _paste(
-    rng: np.random.Generator, image: Image.Image, name: str, centre: tuple[int, int], size: int
+    rng: np.random.Generator, image: Image.Image, name: str, center: tuple[int, int], size: int
 ) -> Placed:
     """Draw one glyph and return it with a point on its ink (the ink pixel nearest to its centre of mass)."""
     picture = glyph(name)
@@ -153,7 +153,7 @@ def _paste(
         (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
         Image.Resampling.BOX,
     )
-    left, top = centre[0] - picture.width // 2, centre[1] - picture.height // 2
+    left, top = center[0] - picture.width // 2, center[1] - picture.height // 2
     image.paste(picture, (left, top), picture)
     rows, cols = np.nonzero(np.asarray(picture.getchannel("A")) > 200)
     if len(rows) == 0:
@@ -169,7 +169,7 @@ def _paste(
 def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> list[DemoSample]:
     """All questions about one image of one to five things; `split` changes nothing here (no strings are shown)."""
     del split
-    image, colour = background(rng)
+    image, color = background(rng)
     distinct = int(rng.choice([1, 2, 3, 4, 5], p=[0.12, 0.28, 0.34, 0.18, 0.08]))
     names = [_NAMES[i] for i in rng.choice(len(_NAMES), size=distinct, replace=False)]
     copies = [1] * distinct
@@ -179,11 +179,11 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
     largest = {1: 66, 2: 50, 3: 42, 4: 36, 5: 32, 6: 30}.get(len(drawn), 26)
     while True:
         sizes = [int(rng.integers(max(20, largest - 14), largest + 1)) for _ in drawn]
-        centres = place(rng, sizes)
-        if centres is not None:
+        centers = place(rng, sizes)
+        if centers is not None:
             break
         largest = max(22, largest - 3)
-    placed = [_paste(rng, image, n, c, s) for n, c, s in zip(drawn, centres, sizes, strict=True)]
+    placed = [_paste(rng, image, n, c, s) for n, c, s in zip(drawn, centers, sizes, strict=True)]
     once = [p for p in placed if drawn.count(p.name) == 1]
 
     found: Answered = []
@@ -196,8 +196,8 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
     phrases = [
         article(n) if counts[n] == 1 else f"{_NUMERALS[counts[n]]} {plural(n)}" for n in order
     ]
-    ground = f" on a {colour} background" if colour else ""
-    lead = "A picture of" if colour else "A photo of"
+    ground = f" on a {color} background" if color else ""
+    lead = "A picture of" if color else "A photo of"
     add(
         "caption",
         ask(rng, "caption"),
@@ -213,12 +213,12 @@ def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> lis
     add("count", ask(rng, "count_one", things=plural(which)), str(counts[which]), {"of": which})
     if rng.random() < 0.5:
         add("count", ask(rng, "count_all"), str(len(drawn)), {"of": "all"})
-    tinted = [n for n in names if counts[n] == 1 and glyph_colour(n)]
+    tinted = [n for n in names if counts[n] == 1 and glyph_color(n)]
     if tinted:
         n = pick(rng, tinted)
-        add("colour", ask(rng, "colour_of", thing=n), str(glyph_colour(n)), {"of": n})
-    if colour and rng.random() < 0.6:
-        add("colour", ask(rng, "colour_background"), colour, {"of": "background"})
+        add("colour", ask(rng, "colour_of", thing=n), str(glyph_color(n)), {"of": n})
+    if color and rng.random() < 0.6:
+        add("colour", ask(rng, "colour_background"), color, {"of": "background"})
     meta = {"family": "things", "marks": as_meta([(p.name, p.x, p.y) for p in placed])}
     return samples_of(image, key, found, style="plain", meta=meta)
 

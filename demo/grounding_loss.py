@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from demo.drawing import COLOURS
+from demo.drawing import COLORS
 from demo.emoji import CONCEPTS
 from demo.scenes import SHAPES
 from demo.tiny_vlm import IMAGE_TOKENS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LABELS: tuple[str, ...] = (
     *CONCEPTS,
     *(s for s in SHAPES if s not in CONCEPTS),
-    *COLOURS,
+    *COLORS,
     *string.ascii_uppercase,
     *string.digits,
 )

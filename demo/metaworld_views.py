@@ -34,7 +34,7 @@ class _Named:
 
     body: str
     name: str
-    colour: str | None = None
+    color: str | None = None
     noun: str | None = None
     graspable: bool = True
 
@@ -52,7 +52,7 @@ TASKS: tuple[_Task, ...] = (
         env="basketball-v3",
         doing=("putting the ball through the hoop", "throwing a basket"),
         things=(
-            _Named(body="bsktball", name="basketball", colour="orange", noun="ball"),
+            _Named(body="bsktball", name="basketball", color="orange", noun="ball"),
             _Named(body="basket_goal", name="basketball hoop", graspable=False),
         ),
     ),
@@ -60,8 +60,8 @@ TASKS: tuple[_Task, ...] = (
         env="bin-picking-v3",
         doing=("moving the cube to the other bin", "emptying a bin"),
         things=(
-            _Named(body="bin_start", name="red bin", colour="red", noun="bin", graspable=False),
-            _Named(body="bin_goal", name="blue bin", colour="blue", noun="bin", graspable=False),
+            _Named(body="bin_start", name="red bin", color="red", noun="bin", graspable=False),
+            _Named(body="bin_goal", name="blue bin", color="blue", noun="bin", graspable=False),
         ),
     ),
     _Task(
@@ -82,7 +82,7 @@ TASKS: tuple[_Task, ...] = (
         doing=("pulling the mug away from the coffee machine", "taking the mug from the machine"),
         things=(
             _Named(body="coffee_machine", name="coffee machine", graspable=False),
-            _Named(body="obj", name="mug", colour="white"),
+            _Named(body="obj", name="mug", color="white"),
         ),
     ),
     _Task(
@@ -95,7 +95,7 @@ TASKS: tuple[_Task, ...] = (
         doing=("lifting the nut off the peg", "taking the round nut off the peg"),
         things=(
             _Named(body="RoundNut", name="round nut", noun="nut"),
-            _Named(body="peg", name="red peg", colour="red", noun="peg", graspable=False),
+            _Named(body="peg", name="red peg", color="red", noun="peg", graspable=False),
         ),
     ),
     _Task(
@@ -125,7 +125,7 @@ TASKS: tuple[_Task, ...] = (
         env="peg-insert-side-v3",
         doing=("putting the peg into the hole", "inserting the peg into the block"),
         things=(
-            _Named(body="peg", name="green peg", colour="green", noun="peg"),
+            _Named(body="peg", name="green peg", color="green", noun="peg"),
             _Named(body="box", name="block with a hole", noun="block", graspable=False),
         ),
     ),
@@ -141,7 +141,7 @@ TASKS: tuple[_Task, ...] = (
         env="shelf-place-v3",
         doing=("putting the block on the shelf", "placing the block on the shelf"),
         things=(
-            _Named(body="obj", name="block", colour="blue"),
+            _Named(body="obj", name="block", color="blue"),
             _Named(body="shelf", name="shelf", graspable=False),
         ),
     ),
@@ -243,20 +243,20 @@ def _view(
         mask = np.isin(ids, list(own))
         if mask.sum() < MIN_PIXELS:
             return None  # behind the arm or out of view
-        centre = np.mean([data.geom_xpos[g] for g in own if model.geom_rgba[g, 3] > 0], axis=0)
+        center = np.mean([data.geom_xpos[g] for g in own if model.geom_rgba[g, 3] > 0], axis=0)
         noun = named.noun or named.name
         things.append(
             Thing(
                 name=named.name,
                 noun=noun,
-                colour=named.colour,
+                color=named.color,
                 geoms=own,
                 graspable=named.graspable,
             )
         )
         masks.append(mask)
-        positions.append(centre)
-        depths.append(float(project(centre, data, model, camera_id)[0, 2]))
+        positions.append(center)
+        depths.append(float(project(center, data, model, camera_id)[0, 2]))
     robot = np.isin(ids, [g for g in range(model.ngeom) if _is_robot(model, g)])
     if robot.mean() > MAX_ROBOT:
         return None

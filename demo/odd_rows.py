@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demo.drawing import COLOURS, pick
+from demo.drawing import COLORS, pick
 from demo.phrasing import article, plural
 from demo.sample import DemoSample
 from demo.words import word
@@ -57,7 +57,7 @@ def text_only(rng: np.random.Generator) -> tuple[str, str]:
     a, b = (int(v) for v in rng.integers(2, 50, size=2))
     text = word(rng, "train", low=4, high=6)
     noun = pick(rng, ("cup", "box", "knife", "brush", "berry", "key", "dish", "glass", "lamp"))
-    colour = pick(rng, sorted(COLOURS))
+    color = pick(rng, sorted(COLORS))
     return pick(
         rng,
         (
@@ -66,6 +66,6 @@ def text_only(rng: np.random.Generator) -> tuple[str, str]:
             (f"Spell the word {text} backwards.", text[::-1]),
             (f"How many letters does the word {text} have?", str(len(text))),
             (f'What is the plural of "{noun}"?', plural(noun)),
-            (f"With which letter does the word {colour} begin?", colour[0]),
+            (f"With which letter does the word {color} begin?", color[0]),
         ),
     )

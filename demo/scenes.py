@@ -93,11 +93,11 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
             int(rng.integers(28, 37)) if rng.random() < 0.5 else int(rng.integers(17, 22))
             for _ in drawn
         ]
-        centres = place(rng, sizes)
-        if centres is not None:
+        centers = place(rng, sizes)
+        if centers is not None:
             break
     placed: list[Placed] = []
-    for (hue, shape), (x, y), size in zip(drawn, centres, sizes, strict=True):
+    for (hue, shape), (x, y), size in zip(drawn, centers, sizes, strict=True):
         mask = _stamp(shape, size, float(rng.uniform(-0.5, 0.5)))
         left, top = x - size // 2, y - size // 2
         here = cast("tuple[int, int, int]", image.getpixel((x, y)))  # the image is RGB

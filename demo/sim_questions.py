@@ -285,13 +285,13 @@ def _count(rng: np.random.Generator, view: View) -> list[Found]:
     return found
 
 
-def _colour(rng: np.random.Generator, view: View) -> list[Found]:
+def _color(rng: np.random.Generator, view: View) -> list[Found]:
     nouns = Counter(t.noun for t in view.things)
-    lone = [t for t in view.things if t.colour and nouns[t.noun] == 1]
+    lone = [t for t in view.things if t.color and nouns[t.noun] == 1]
     found: list[Found] = []
     if lone:
         t = pick(rng, lone)
-        found.append((ask(rng, "colour_of", thing=t.noun), t.colour or "", {"of": t.noun}))
+        found.append((ask(rng, "colour_of", thing=t.noun), t.color or "", {"of": t.noun}))
     if view.meta.get("table_colour") and rng.random() < 0.4:
         found.append((_ask(rng, "colour_table"), view.meta["table_colour"], {"of": "table"}))
     return found
@@ -333,6 +333,6 @@ _MAKERS: tuple[tuple[Kind, Callable[[np.random.Generator, View], list[Found]]], 
     ("affordance", _affordance),
     ("read", _read),
     ("count", _count),
-    ("colour", _colour),
+    ("colour", _color),
     ("caption", _caption),
 )

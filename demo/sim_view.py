@@ -17,7 +17,7 @@ class Thing:
     """Unique in its scene: "red cube", "drawer"."""
     noun: str
     """What it is, for counting: "cube"."""
-    colour: str | None
+    color: str | None
     """Its one named colour, or None where it has several."""
     geoms: frozenset[int]
     grasp_geoms: frozenset[int] = frozenset()

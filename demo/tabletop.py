@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.drawing import COLOURS, pick, shade
+from demo.drawing import COLORS, pick, shade
 from demo.lettering import letter
 from demo.sim_robots import ROBOTS, SimRobot, pose_robot
 from demo.sim_view import Sign, Thing, View
@@ -35,7 +35,7 @@ from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 MIN_PIXELS = 34
 #: Images are rendered at this multiple and averaged: the demonstrations are not (another renderer's look).
 _SUPERSAMPLE = 2
-_COLOURS = (
+_COLORS = (
     "red",
     "orange",
     "yellow",
@@ -54,7 +54,7 @@ _SURFACES = ("sign", "box", "card")
 @dataclass(frozen=True, kw_only=True)
 class _Placed:
     kind: ObjectKind
-    colour: str
+    color: str
     scale: float
     x: float
     y: float
@@ -68,9 +68,9 @@ class _Plate:
 
     surface: str
     text: str
-    colour: str
+    color: str
     ink: tuple[int, int, int]
-    centre: np.ndarray
+    center: np.ndarray
     right: np.ndarray
     up: np.ndarray
     half: tuple[float, float]
@@ -79,7 +79,7 @@ class _Plate:
         """(4, 3): top left, top right, bottom right, bottom left as seen from the front."""
         r, u = self.right * self.half[0], self.up * self.half[1]
         return np.stack(
-            [self.centre - r + u, self.centre + r + u, self.centre + r - u, self.centre - r - u]
+            [self.center - r + u, self.center + r + u, self.center + r - u, self.center - r - u]
         )
 
 
@@ -106,8 +106,8 @@ def _objects(rng: np.random.Generator, plate: _Plate | None) -> list[_Placed]:
     found: list[_Placed] = []
     for kind in kinds:
         scale = 0.05 * rng.uniform(1.1, 1.6)
-        taken = {o.colour for o in found if o.kind is kind}
-        colour = pick(rng, [c for c in _COLOURS if c not in taken])
+        taken = {o.color for o in found if o.kind is kind}
+        color = pick(rng, [c for c in _COLORS if c not in taken])
         for _ in range(50):
             x, y = rng.uniform(0.36, 0.70), rng.uniform(-0.21, 0.21)
             gap = [
@@ -116,16 +116,16 @@ def _objects(rng: np.random.Generator, plate: _Plate | None) -> list[_Placed]:
             ]
             if plate is not None:
                 gap.append(
-                    np.hypot(*(np.array([x, y]) - plate.centre[:2]))
+                    np.hypot(*(np.array([x, y]) - plate.center[:2]))
                     - kind.radius * scale
                     - plate.half[0]
                 )
             if min(gap, default=1.0) > 0.02:
-                name = f"{colour} {kind.noun}"
+                name = f"{color} {kind.noun}"
                 found.append(
                     _Placed(
                         kind=kind,
-                        colour=colour,
+                        color=color,
                         scale=scale,
                         x=x,
                         y=y,
@@ -139,8 +139,8 @@ def _objects(rng: np.random.Generator, plate: _Plate | None) -> list[_Placed]:
 
 def _plate(rng: np.random.Generator, azimuth: float) -> _Plate:
     surface, text = pick(rng, _SURFACES), word(rng, "train", low=3, high=5)
-    colour = pick(rng, ("white", "yellow", "white", "orange", "blue", "black", "green"))
-    ink = (20, 20, 24) if colour in ("white", "yellow", "orange") else (245, 245, 240)
+    color = pick(rng, ("white", "yellow", "white", "orange", "blue", "black", "green"))
+    ink = (20, 20, 24) if color in ("white", "yellow", "orange") else (245, 245, 240)
     # The face looks at the camera; right is what the camera sees as right.
     front = np.array([np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth)), 0.0])
     right = np.array([-front[1], front[0], 0.0])
@@ -151,15 +151,15 @@ def _plate(rng: np.random.Generator, azimuth: float) -> _Plate:
         + right * rng.uniform(-0.07, 0.07)
     )
     if surface == "card":
-        centre, up = spot + np.array([0, 0, 0.006]) + front * 0.06, -front
+        center, up = spot + np.array([0, 0, 0.006]) + front * 0.06, -front
     else:
-        centre, up = spot + np.array([0, 0, half[1] + 0.03]), np.array([0.0, 0.0, 1.0])
+        center, up = spot + np.array([0, 0, half[1] + 0.03]), np.array([0.0, 0.0, 1.0])
     return _Plate(
         surface=surface,
         text=text,
-        colour=colour,
+        color=color,
         ink=ink,
-        centre=centre,
+        center=center,
         right=right,
         up=up,
         half=half,
@@ -172,9 +172,9 @@ def _rgba(rgb: tuple[int, int, int]) -> str:
 
 def _object_xml(rng: np.random.Generator, number: int, o: _Placed) -> tuple[str, str]:
     meshes, geoms = [], []
-    own = shade(rng, o.colour, 8)
+    own = shade(rng, o.color, 8)
     for index, part in enumerate(o.kind.parts):
-        colour = shade(rng, part.colour, 4) if part.colour else own
+        color = shade(rng, part.color, 4) if part.color else own
         name = f"object{number}_{index}{'_grasp' if part.grasp else ''}"
         if part.mesh:
             meshes.append(mesh_xml(part.mesh, f"{name}_mesh", o.scale))
@@ -188,7 +188,7 @@ def _object_xml(rng: np.random.Generator, number: int, o: _Placed) -> tuple[str,
         euler = " ".join(f"{np.radians(a):.5f}" for a in part.euler)
         at = " ".join(f"{p * o.scale:.5f}" for p in pos)
         geoms.append(
-            f'<geom name="{name}" {shape} pos="{at}" euler="{euler}" rgba="{_rgba(colour)}"/>'
+            f'<geom name="{name}" {shape} pos="{at}" euler="{euler}" rgba="{_rgba(color)}"/>'
         )
     body = (
         f'<body name="object{number}" pos="{o.x:.4f} {o.y:.4f} 0" euler="0 0 {np.radians(o.yaw):.4f}">'
@@ -202,16 +202,16 @@ def _scene_xml(
     rng: np.random.Generator, robot: SimRobot | None, objects: list[_Placed], plate: _Plate | None
 ) -> tuple[str, str]:
     parts = [_object_xml(rng, n, o) for n, o in enumerate(objects)]
-    taken = {o.colour for o in objects}
-    surfaces = [c for c in COLOURS if c not in taken] + ([] if "brown" in taken else ["wood"] * 4)
-    table_colour = pick(rng, surfaces)
+    taken = {o.color for o in objects}
+    surfaces = [c for c in COLORS if c not in taken] + ([] if "brown" in taken else ["wood"] * 4)
+    table_color = pick(rng, surfaces)
     wood = np.array([rng.integers(140, 205), rng.integers(95, 150), rng.integers(55, 100)])
-    table = tuple(int(c) for c in wood) if table_colour == "wood" else shade(rng, table_colour, 18)
+    table = tuple(int(c) for c in wood) if table_color == "wood" else shade(rng, table_color, 18)
     mark = np.clip(np.asarray(table) * rng.uniform(0.82, 0.95), 0, 255).astype(int)
     rgb1, rgb2 = (" ".join(f"{c / 255:.3f}" for c in rgb) for rgb in (table, mark))
-    builtin = pick(rng, ("flat", "gradient", "checker")) if table_colour != "wood" else "checker"
+    builtin = pick(rng, ("flat", "gradient", "checker")) if table_color != "wood" else "checker"
     repeat = (
-        "1 24" if table_colour == "wood" else f"{int(rng.integers(2, 7))} {int(rng.integers(2, 7))}"
+        "1 24" if table_color == "wood" else f"{int(rng.integers(2, 7))} {int(rng.integers(2, 7))}"
     )
     sky = " ".join(f"{c:.2f}" for c in rng.uniform(0.35, 0.9, 3))
     ground = _rgba(tuple(int(c) for c in rng.integers(50, 190, 3)))  # type: ignore[arg-type]
@@ -224,17 +224,17 @@ def _scene_xml(
     if plate is not None:
         depth = {"sign": 0.004, "box": 0.05, "card": 0.002}[plate.surface]
         normal = np.cross(plate.right, plate.up)
-        middle = plate.centre - normal * depth
+        middle = plate.center - normal * depth
         axes = " ".join(f"{v:.5f}" for v in (*plate.right, *plate.up))
-        low = plate.centre[2] if plate.surface == "box" else plate.half[1]
+        low = plate.center[2] if plate.surface == "box" else plate.half[1]
         size = f"{plate.half[0]:.4f} {low:.4f} {depth:.4f}"
-        colour = _rgba(shade(rng, plate.colour, 4))
+        color = _rgba(shade(rng, plate.color, 4))
         extra = (
             f'<geom name="plate" type="box" pos="{" ".join(f"{v:.5f}" for v in middle)}" xyaxes="{axes}" '
-            f'size="{size}" rgba="{colour}"/>'
+            f'size="{size}" rgba="{color}"/>'
         )
         if plate.surface == "sign":
-            foot = plate.centre - np.array([0, 0, plate.half[1] + 0.015])
+            foot = plate.center - np.array([0, 0, plate.half[1] + 0.015])
             extra += (
                 f'<geom type="cylinder" size="0.008 0.016" pos="{foot[0]:.4f} {foot[1]:.4f} {foot[2]:.4f}" '
                 'rgba=".5 .5 .5 1"/>'
@@ -251,7 +251,7 @@ def _scene_xml(
 <geom name="ground" type="plane" size="6 6 1" pos="0 0 -0.6" rgba="{ground}"/>
 <geom name="table" type="box" size="0.46 0.6 0.02" pos="0.56 0 -0.02" material="table"/>
 {extra}{bodies}{robot.body if robot else ""}</worldbody></mujoco>"""
-    return xml, table_colour
+    return xml, table_color
 
 
 def _render(
@@ -264,7 +264,7 @@ def _render(
     use_headless_gl()
     import mujoco
 
-    xml, table_colour = _scene_xml(rng, robot, objects, plate)
+    xml, table_color = _scene_xml(rng, robot, objects, plate)
     with tempfile.TemporaryDirectory() as folder:  # includes inside included files need a real path
         path = Path(folder) / "scene.xml"
         path.write_text(xml)
@@ -300,10 +300,10 @@ def _render(
                 .astype(np.uint8)
             )
             name = robot.name if robot else "none"
-            colour = None if table_colour == "wood" else table_colour
+            color = None if table_color == "wood" else table_color
             meta = {
                 "robot_model": name,
-                "table_colour": colour,
+                "table_colour": color,
                 "things": [t.name for t in view.things],
             }
             return replace(view, image=small, sign=sign, meta=meta)
@@ -382,14 +382,14 @@ def _view(
         if mask.sum() < MIN_PIXELS or cut:
             return None
         grip_mask = np.isin(low, list(grip)) if grip else mask
-        centre = np.mean([data.geom_xpos[g] for g in geoms], axis=0)
+        center = np.mean([data.geom_xpos[g] for g in geoms], axis=0)
         things.append(
-            Thing(name=o.name, noun=o.kind.noun, colour=o.colour, geoms=geoms, grasp_geoms=grip)
+            Thing(name=o.name, noun=o.kind.noun, color=o.color, geoms=geoms, grasp_geoms=grip)
         )
         masks.append(mask)
         grasps.append(grip_mask)
-        positions.append(centre)
-        depths.append(float(project(centre, data, model, camera_id)[0, 2]))
+        positions.append(center)
+        depths.append(float(project(center, data, model, camera_id)[0, 2]))
     gripper, position = None, None
     if robot:
         position = data.site_xpos[state["site"]].copy()

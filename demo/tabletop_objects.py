@@ -17,7 +17,7 @@ class Part:
     pos: tuple[float, float, float]
     euler: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mesh: str | None = None
-    colour: str | None = None
+    color: str | None = None
     """A fixed colour (name in drawing.COLOURS); None for the object's own."""
     grasp: bool = False
     """The part to hold the object by."""
@@ -95,7 +95,7 @@ KINDS: tuple[ObjectKind, ...] = (
         parts=(
             _rod(0.38, 0.6, (0, 0, 0.6)),
             _rod(0.16, 0.28, (0, 0, 1.45), grasp=True),
-            _rod(0.2, 0.09, (0, 0, 1.8), colour="white"),
+            _rod(0.2, 0.09, (0, 0, 1.8), color="white"),
         ),
     ),
     ObjectKind(
@@ -104,7 +104,7 @@ KINDS: tuple[ObjectKind, ...] = (
         height=1.0,
         parts=(
             _rod(0.48, 0.5, (0, 0, 0.5)),
-            _rod(0.38, 0.02, (0, 0, 1.0), colour="black"),
+            _rod(0.38, 0.02, (0, 0, 1.0), color="black"),
             _box((0.18, 0.08, 0.07), (0.62, 0, 0.78), grasp=True),
             _box((0.18, 0.08, 0.07), (0.62, 0, 0.24), grasp=True),
             _box((0.07, 0.08, 0.34), (0.8, 0, 0.51), grasp=True),
@@ -116,7 +116,7 @@ KINDS: tuple[ObjectKind, ...] = (
         height=0.35,
         parts=(
             _rod(0.72, 0.14, (0, 0, 0.14)),
-            _rod(0.6, 0.02, (0, 0, 0.28), colour="black"),
+            _rod(0.6, 0.02, (0, 0, 0.28), color="black"),
             _box((0.5, 0.1, 0.07), (1.15, 0, 0.2), grasp=True),
         ),
     ),
@@ -125,7 +125,7 @@ KINDS: tuple[ObjectKind, ...] = (
         radius=1.1,
         height=0.5,
         parts=(
-            _rod(0.11, 0.85, (0.2, 0, 0.22), euler=_FLAT, colour="brown", grasp=True),
+            _rod(0.11, 0.85, (0.2, 0, 0.22), euler=_FLAT, color="brown", grasp=True),
             _box((0.2, 0.5, 0.22), (-0.75, 0, 0.22)),
         ),
     ),
@@ -136,7 +136,7 @@ KINDS: tuple[ObjectKind, ...] = (
         parts=(
             Part(type="sphere", size=(0.36,), pos=(-0.65, 0, 0.36)),
             Part(type="sphere", size=(0.36,), pos=(0.65, 0, 0.36)),
-            _rod(0.12, 0.5, (0, 0, 0.36), euler=_FLAT, colour="grey", grasp=True),
+            _rod(0.12, 0.5, (0, 0, 0.36), euler=_FLAT, color="grey", grasp=True),
         ),
     ),
     ObjectKind(
@@ -145,7 +145,7 @@ KINDS: tuple[ObjectKind, ...] = (
         height=0.3,
         parts=(
             _box((0.75, 0.55, 0.03), (0, 0, 0.03)),
-            _box((0.71, 0.51, 0.09), (0.02, 0, 0.15), colour="white"),
+            _box((0.71, 0.51, 0.09), (0.02, 0, 0.15), color="white"),
             _box((0.75, 0.55, 0.03), (0, 0, 0.27)),
         ),
     ),

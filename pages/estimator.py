@@ -71,24 +71,22 @@ def main() -> None:
     else:
         _table(runs)
     _remarks(runs)
-    colours = estimators.run_colours(list(runs))
-    _training(runs, colours)
+    colors = estimators.run_colors(list(runs))
+    _training(runs, colors)
     curves = {label: _curves(str(artifact.path)) for label, artifact in runs.items()}
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("ROC", anchor=False, help=glossary.AUROC)
-        st.plotly_chart(estimators.rocs(_part(curves, "roc"), colours), config=BARE)
+        st.plotly_chart(estimators.rocs(_part(curves, "roc"), colors), config=BARE)
     with right:
         st.subheader("Precision and recall", anchor=False, help=glossary.AP)
         st.plotly_chart(
-            estimators.precision_recalls(_part(curves, "precision_recall"), colours), config=BARE
+            estimators.precision_recalls(_part(curves, "precision_recall"), colors), config=BARE
         )
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Calibration", anchor=False, help=glossary.ECE)
-        st.plotly_chart(
-            estimators.reliabilities(_part(curves, "calibration"), colours), config=BARE
-        )
+        st.plotly_chart(estimators.reliabilities(_part(curves, "calibration"), colors), config=BARE)
         errors = [
             f"{label} {numbers.decimal(a.metrics.get('calibration_error'))}"
             for label, a in runs.items()
@@ -183,7 +181,7 @@ def _remarks(runs: dict[str, Artifact]) -> None:
         st.markdown("  \n".join(lines))
 
 
-def _training(runs: dict[str, Artifact], colours: dict[str, str]) -> None:
+def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
     steps = {
         label: reading.parquet(str(artifact.path), "steps.parquet").to_pandas()
         for label, artifact in runs.items()
@@ -200,7 +198,7 @@ def _training(runs: dict[str, Artifact], colours: dict[str, str]) -> None:
             target=artifact.config.get("stop_accuracy"),
         )
     else:
-        figure = estimators.learning(steps, colours)
+        figure = estimators.learning(steps, colors)
     st.plotly_chart(figure, config=BARE)
 
 

@@ -108,18 +108,18 @@ def _matrix(facts: dict[str, Any]) -> None:
     st.subheader("Every source against every other", anchor=False, help=glossary.GAP)
     with st.container(horizontal=True):
         scale = choice(
-            "Values", ["normalised", "raw"], key="values", help_text=glossary.GAP_NORMALISED
+            "Values", ["normalized", "raw"], key="values", help_text=glossary.GAP_NORMALIZED
         )
         order_by = choice(
             "Order", ["clustered", "recipe"], key="order", help_text=glossary.GAP_ORDER
         )
     distances = np.asarray(facts["mmd2"], float)
     order = cluster_order(distances) if order_by == "clustered" else list(range(len(distances)))
-    normalised = scale != "raw"
-    table = matrix_table(facts, order, normalised=normalised)
+    normalized = scale != "raw"
+    table = matrix_table(facts, order, normalized=normalized)
     roles = [facts["roles"][place] for place in order]
     st.plotly_chart(
-        gap.mmd_matrix(table.to_numpy(), list(table.columns), roles, normalised=normalised),
+        gap.mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=normalized),
         config=BARE,
         alt="Squared MMD between every two sources; the same numbers stand in the table below.",
     )
@@ -143,7 +143,7 @@ def _ranking(view: View, facts: dict[str, Any]) -> None:
     target = ALL_ROBOTS
     if len(found) > 2:
         target = st.selectbox("To", list(found), key="robots", bind="query-params") or ALL_ROBOTS
-    st.plotly_chart(gap.ranked(found[target], view.source_colours), config=BARE)
+    st.plotly_chart(gap.ranked(found[target], view.source_colors), config=BARE)
 
 
 def _diversity(view: View, facts: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
     if selected is not None:
         groups["selected"] = selected
     st.plotly_chart(
-        gap.diversity_bars(facts["diversity"], groups, view.source_colours, PAPER_GROUPS),
+        gap.diversity_bars(facts["diversity"], groups, view.source_colors, PAPER_GROUPS),
         config=BARE,
         key="diversity",
     )

@@ -12,12 +12,12 @@ from emt_core.workspace.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
 from pages.parts.map.figure import (
-    COLOURS,
+    COLORS,
     figure,
     found_rows,
     points_of,
     region_shown,
-    usable_colours,
+    usable_colors,
 )
 from pages.parts.map.region import counts, make_up, region_gallery
 from pages.parts.map.views import another_map, encoder_name, map_name, saved_views
@@ -48,9 +48,9 @@ def main() -> None:
 @st.fragment
 def _explore(view: View) -> None:
     """Controls, map and region: a lasso redraws this and nothing else. What was asked for comes before the figures."""
-    colour, view, marked = _controls(view)
+    color, view, marked = _controls(view)
     points = points_of(view)
-    region = region_shown(view, colour)
+    region = region_shown(view, color)
     rows = rows_in(region, points.x, points.y) if region else None
     figure_at, side_at = st.columns([7, 3], gap="medium")
     below = st.container()
@@ -62,22 +62,22 @@ def _explore(view: View) -> None:
         else:
             flagging.last_change(view, "map")
     with figure_at:
-        figure(view, colour, points, marked, region)
+        figure(view, color, points, marked, region)
     with side_at:
         make_up(view, in_pool)
 
 
 def _controls(view: View) -> tuple[str, View, np.ndarray]:
     """What to colour by, the view with the chosen map, and the rows to circle."""
-    usable = usable_colours(view)
+    usable = usable_colors(view)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        colour = st.segmented_control(
+        color = st.segmented_control(
             "Colour by",
             usable,
             default="category" if "category" in usable else "role",
             required=True,
-            format_func=COLOURS.get,
-            key="colour",
+            format_func=COLORS.get,
+            key="color",
             bind="query-params",
             help="Grey is what the colour says nothing about. Robot data are orange diamonds whatever the colour.",
         )
@@ -113,7 +113,7 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
         st.caption(f":material/adjust: {escape(words)}")
     if not whole:
         search_on()
-    return colour or "role", view, marked
+    return color or "role", view, marked
 
 
 def _chosen_map(view: View) -> View:

@@ -49,12 +49,12 @@ def main() -> None:
         paper_section(None, [])
         return
     arms = _chosen_arms(_comparable(runs))
-    colours = figures.arm_colours([arm.name for arm in arms])
+    colors = figures.arm_colors([arm.name for arm in arms])
     _summary(arms)
     how_sure(view.workspace, arms)
-    _tasks(arms, colours)
-    _dynamics(arms, colours)
-    _comparison(arms, colours)
+    _tasks(arms, colors)
+    _dynamics(arms, colors)
+    _comparison(arms, colors)
     rollouts([run for arm in arms for run in arm.runs])
     paper_section(arms[0].runs[0].benchmark, arms)
 
@@ -132,10 +132,10 @@ def _summary(arms: list[Arm]) -> None:
         st.metric("Simulator faults", numbers.whole(broken), help=glossary.FAULTS, border=True)
 
 
-def _tasks(arms: list[Arm], colours: dict[str, str]) -> None:
+def _tasks(arms: list[Arm], colors: dict[str, str]) -> None:
     rows = by_task(arms)
     st.subheader("Success by task", anchor=False, help=glossary.WILSON)
-    st.plotly_chart(figures.by_task(rows, colours), config=BARE, key="by-task")
+    st.plotly_chart(figures.by_task(rows, colors), config=BARE, key="by-task")
     with st.expander("As a table", icon=":material/table:"):
         st.dataframe(
             [
@@ -156,15 +156,15 @@ def _tasks(arms: list[Arm], colours: dict[str, str]) -> None:
         )
 
 
-def _dynamics(arms: list[Arm], colours: dict[str, str]) -> None:
+def _dynamics(arms: list[Arm], colors: dict[str, str]) -> None:
     rows = dynamics(arms)
     if len({row["checkpoint"] for row in rows}) < 2:
         return
     st.subheader("Success over fine-tuning", anchor=False, help=glossary.DYNAMICS)
-    st.plotly_chart(figures.dynamics(rows, colours), config=BARE, key="dynamics")
+    st.plotly_chart(figures.dynamics(rows, colors), config=BARE, key="dynamics")
 
 
-def _comparison(arms: list[Arm], colours: dict[str, str]) -> None:
+def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
     if len(arms) < 2:
         return
     left, right = st.columns([5, 2], vertical_alignment="bottom")
@@ -202,7 +202,7 @@ def _comparison(arms: list[Arm], colours: dict[str, str]) -> None:
         }
         for difference in found
     ]
-    st.plotly_chart(figures.differences(rows, colours, reference), config=BARE, key="differences")
+    st.plotly_chart(figures.differences(rows, colors, reference), config=BARE, key="differences")
     st.markdown("\n".join(f"- {_said(difference)}" for difference in found))
     tests_used = " and ".join(sorted({difference.paired.test for difference in found}))
     st.caption(

@@ -31,7 +31,7 @@ from pages.parts.runs import page_header
 from pages.parts.view import SPATIAL, TEXT_HEAVY, View, current
 
 SIDE_BY_SIDE = ("spatial and grounding", "text-heavy")
-SIDE_COLOURS = {SIDE_BY_SIDE[0]: CATEGORY["spatial"], SIDE_BY_SIDE[1]: CATEGORY["text"]}
+SIDE_COLORS = {SIDE_BY_SIDE[0]: CATEGORY["spatial"], SIDE_BY_SIDE[1]: CATEGORY["text"]}
 BARE = {"displayModeBar": False}
 
 
@@ -57,11 +57,11 @@ def main() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("By source", anchor=False, help=glossary.GROUP_ORDER)
-        _groups(view, "source", look, cut, view.source_colours)
+        _groups(view, "source", look, cut, view.source_colors)
     with right:
         st.subheader("By category", anchor=False, help=glossary.CATEGORY)
         if view.chain.has("category"):
-            _groups(view, "category", look, cut, view.category_colours)
+            _groups(view, "category", look, cut, view.category_colors)
         else:
             st.caption("Categories appear here once the category stage has run.")
     if view.chain.has("category"):
@@ -93,13 +93,11 @@ def _roles(view: View, look: Look, cut: float | None) -> None:
     st.subheader("Pool against robot data", anchor=False, help=view.score_scale.help)
     data = _binned(str(view.chain.score.path), "role", look.scale, _view=view)
     labels = {"robot": "robot data", "pool": "pool", "selected": "selected"}
-    colours = {**ROLE, "selected": SELECTED}
+    colors = {**ROLE, "selected": SELECTED}
     if look.after:
         data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
     st.plotly_chart(
-        distributions.histogram(
-            data, colours, axis=look.axis, log=look.log, cut=cut, labels=labels
-        ),
+        distributions.histogram(data, colors, axis=look.axis, log=look.log, cut=cut, labels=labels),
         config=BARE,
     )
     _, outside = _edges(str(view.chain.score.path), look.scale, _view=view)
@@ -109,7 +107,7 @@ def _roles(view: View, look: Look, cut: float | None) -> None:
         )
 
 
-def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[str, str]) -> None:
+def _groups(view: View, by: str, look: Look, cut: float | None, colors: dict[str, str]) -> None:
     artifacts = str(view.chain.score.path) if by == "source" else _with(view, "category")
     data = _binned(artifacts, by, look.scale, _view=view).by_median()
     chosen = None
@@ -121,7 +119,7 @@ def _groups(view: View, by: str, look: Look, cut: float | None, colours: dict[st
             data = data.pick([name for name in data.names if name in _pool_sources(view)])
     draw = distributions.violins if look.shape == "violins" else distributions.histograms
     st.plotly_chart(
-        draw(data, colours, axis=look.axis, log=look.log, cut=cut, chosen=chosen),
+        draw(data, colors, axis=look.axis, log=look.log, cut=cut, chosen=chosen),
         config=BARE,
         key=f"groups-{by}",
     )
@@ -257,7 +255,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
         st.plotly_chart(
-            distributions.histogram(data, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut),
+            distributions.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut),
             config=BARE,
         )
     chosen = None
@@ -276,7 +274,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                 st.metric(f"Median, {side}", numbers.decimal(float(median), 2))
             if cut is not None:
                 for side, counts in zip(("spatial", "text"), data.counts, strict=True):
-                    above = float(counts[data.centres >= cut].sum() / counts.sum())
+                    above = float(counts[data.centers >= cut].sum() / counts.sum())
                     st.metric(f"Above cut, {side}", numbers.share(above))
             if chosen is not None:
                 for side, kept, there in zip(
@@ -292,7 +290,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
             st.caption("The same after selection")
             st.plotly_chart(
                 distributions.histogram(
-                    chosen, SIDE_COLOURS, axis=look.axis, log=look.log, cut=cut, height=260
+                    chosen, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut, height=260
                 ),
                 config=BARE,
                 key="sides-selected",

@@ -330,7 +330,7 @@ def _mix(view: View) -> None:
             [view.source_names[p] for p in pool],
             view.categories.names,
             counts[pool],
-            view.category_colours,
+            view.category_colors,
         ),
         config={"displayModeBar": False},
     )

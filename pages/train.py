@@ -205,7 +205,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     if not frames:
         st.caption("The first step is under way.")
         return
-    colours = curves.run_colours(list(frames))
+    colors = curves.run_colors(list(frames))
     first = chosen[0]
     _summary(
         first,
@@ -219,7 +219,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     }
     _figure(
         frames,
-        colours,
+        colors,
         "loss",
         "loss",
         logarithmic=bool(st.session_state.get("log-loss")),
@@ -240,7 +240,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     for place, (name, title) in zip(cells, shown, strict=False):
         with place:
             st.subheader(title[0].upper() + title[1:], anchor=False)
-            _figure(frames, colours, name, "", smooth=name not in ("learning_rate", "memory_mb"))
+            _figure(frames, colors, name, "", smooth=name not in ("learning_rate", "memory_mb"))
     with cells[len(shown)]:
         _kept(chosen)
 
@@ -271,7 +271,7 @@ def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
 
 def _figure(
     frames: dict[str, pd.DataFrame],
-    colours: dict[str, str],
+    colors: dict[str, str],
     name: str,
     title: str,
     *,
@@ -288,7 +288,7 @@ def _figure(
             x = frame[axis].to_numpy(float)
             lines.append(
                 curves.Line(
-                    name=label, colour=colours[label], x=x, y=values, shown=smoothed(values, weight)
+                    name=label, color=colors[label], x=x, y=values, shown=smoothed(values, weight)
                 )
             )
     figure = curves.curve(

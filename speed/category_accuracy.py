@@ -32,7 +32,7 @@ ROLES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Labelled:
+class Labeled:
     """One labelled conversation and what the rules say of it."""
 
     id: str
@@ -43,7 +43,7 @@ class Labelled:
     rule: str
 
 
-def judge(file: Path) -> list[Labelled]:
+def judge(file: Path) -> list[Labeled]:
     """Classify every row of a labelled JSON-lines file (format: tests/data/categories/GUIDE.md)."""
     judged = []
     try:
@@ -58,7 +58,7 @@ def judge(file: Path) -> list[Labelled]:
             turns = [Turn(role=ROLES[t["from"]], text=t["value"]) for t in row["conversations"]]  # type: ignore[arg-type]
             verdict = classify(turns, sum(turn.text.count("<image>") for turn in turns))
             judged.append(
-                Labelled(
+                Labeled(
                     id=row["id"],
                     truth=row["category"],
                     hard=row["hard"],
@@ -74,7 +74,7 @@ def judge(file: Path) -> list[Labelled]:
     return judged
 
 
-def accuracy(rows: Sequence[Labelled]) -> str:
+def accuracy(rows: Sequence[Labeled]) -> str:
     """`93.4 % (254 of 272; 95 % interval 89.8 to 95.8)`."""
     right = sum(row.truth == row.predicted for row in rows)
     low, high = wilson(right, len(rows))
@@ -82,7 +82,7 @@ def accuracy(rows: Sequence[Labelled]) -> str:
     return f"{share:.1%} ({right} of {len(rows)}; 95 % interval {low:.1%} to {high:.1%})"
 
 
-def report(rows: Sequence[Labelled]) -> str:
+def report(rows: Sequence[Labeled]) -> str:
     """The Markdown tables that docs/categories.md holds."""
     labels = [name for name in CATEGORIES if name != "unsure"]
     pairs = Counter((row.truth, row.predicted) for row in rows)
@@ -112,7 +112,7 @@ def report(rows: Sequence[Labelled]) -> str:
     return "\n".join(lines)
 
 
-def _side_line(rows: Sequence[Labelled], side: Side) -> str:
+def _side_line(rows: Sequence[Labeled], side: Side) -> str:
     """How well the sides of the paper's contrast are told apart, which confusions inside a side do not touch."""
     names = of_side(side)
     truth = sum(row.truth in names for row in rows)

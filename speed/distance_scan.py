@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in (("rows", 20_000), ("robots", 50_000), ("dim", 1024), ("neighbours", 10)):
+    for name, default in (("rows", 20_000), ("robots", 50_000), ("dim", 1024), ("neighbors", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     work = args.rows * args.robots * args.dim
@@ -68,11 +68,11 @@ def main() -> None:
         features = Features.at(Path(aside) / "features.lance")
         build(features, args.rows, args.dim)
         vectors = np.random.default_rng(1).standard_normal((args.robots, args.dim), np.float32)
-        bank = Bank.of(vectors, np.full(args.robots, 1 / args.robots, np.float32), normalise=False)
+        bank = Bank.of(vectors, np.full(args.robots, 1 / args.robots, np.float32), normalize=False)
         del vectors
         for name, score in (
             ("average distance", lambda x: mean_distance(x, bank)),
-            (f"{args.neighbours}-th neighbour", lambda x: kth_distance(x, bank, args.neighbours)),
+            (f"{args.neighbors}-th neighbour", lambda x: kth_distance(x, bank, args.neighbors)),
         ):
             before = matrix_rate(args.dim)
             with PeakMemory() as memory:

@@ -63,7 +63,7 @@ def measure(folder: Path, model: Path, workers: int) -> None:
     recipe = {
         "name": "throughput",
         "base": str(folder),
-        "runtime": {"workers": workers, "batch_size": 64, "device": "cpu"},
+        "runtime": {"workers": workers, "batch": 64, "device": "cpu"},
         "sources": [
             {
                 "name": "pool",

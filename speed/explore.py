@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.explore.figures.map_layers import Colouring, MapPoints, draw_map
+from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.scores import violins
 from emt_core.explore.tables.columns import rank_order
 from emt_core.explore.tables.map import Region, bounds_of, rows_in
@@ -39,20 +39,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     n = parser.parse_args().rows
     rng = np.random.default_rng(0)
-    centre = rng.normal(0, 4, (12, 2)).astype(np.float32)
+    center = rng.normal(0, 4, (12, 2)).astype(np.float32)
     code = rng.integers(0, 12, n).astype(np.int16)
-    xy = centre[code] + rng.normal(0, 1, (n, 2)).astype(np.float32)
+    xy = center[code] + rng.normal(0, 1, (n, 2)).astype(np.float32)
     x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
     logit = (x / 2 + rng.normal(0, 1, n)).astype(np.float32)
     robot = code == 11
     names = tuple(f"source_{i}" for i in range(12))
     points = MapPoints(x=x, y=y, robot=robot, source=code, sources=names, logit=logit)
-    groups = Colouring(
-        names=names, colours=dict.fromkeys(names, "#3A6EA5"), codes=np.where(robot, -1, code)
+    groups = Coloring(
+        names=names, colors=dict.fromkeys(names, "#3A6EA5"), codes=np.where(robot, -1, code)
     )
-    values = Colouring(
+    values = Coloring(
         names=("pool",),
-        colours={"pool": "#3A6EA5"},
+        colors={"pool": "#3A6EA5"},
         codes=np.where(robot, -1, 0).astype(np.int16),
         values=logit,
         value_range=(-4, 4),
@@ -63,8 +63,8 @@ def main() -> None:
     edges = bin_edges(logit, "logit")
     order = rank_order(logit, np.ones(n, bool))
     print(f"{n:,} rows, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    for title, colouring in (("map by source", groups), ("map by score", values)):
-        seconds, figure = best(lambda c=colouring: draw_map(points, c, bounds))
+    for title, coloring in (("map by source", groups), ("map by score", values)):
+        seconds, figure = best(lambda c=coloring: draw_map(points, c, bounds))
         print(f"{title:<28} {1000 * seconds:8.1f} ms {len(figure.to_json()):>10,} bytes")
     seconds, rows = best(lambda: rows_in(lasso, x, y))
     print(f"{'lasso of 48 corners':<28} {1000 * seconds:8.1f} ms {len(rows):>10,} rows")

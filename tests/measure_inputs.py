@@ -21,7 +21,7 @@ def measure_inputs(made: Mapping[str, Artifact], base: Path, **more: Any) -> Inp
         features=Features.at(made["embed"].data / "features.lance"),
         embed=made["embed"],
         base=base,
-        runtime=Runtime(workers=0, batch_size=2),
+        runtime=Runtime(workers=0, batch=2),
         progress=Progress(label="test", quiet=True),
         **more,
     )

@@ -25,7 +25,7 @@ sources:
 embed: {encoder: fake}
 category: {}
 gap: {sample_per_source: 40, projection: pacmap, projection_fit: 60, neighbors: 5}
-estimator: {max_steps: 60, eval_every: 5}
+estimator: {steps: 60, eval_every: 5}
 score: {sweep_sample: 50}
 select.top: {k: 20}
 """

@@ -95,7 +95,7 @@ def wrong_column(world: Path) -> None:
 
 def typo(world: Path) -> None:
     recipe = world / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("max_steps", "max_stesp"))
+    recipe.write_text(recipe.read_text().replace("steps", "setps"))
 
 
 def wrong_camera(world: Path) -> None:
@@ -141,7 +141,7 @@ def add_source(world: Path, entry: str) -> None:
         (broken_parquet, ["arm", ".parquet"]),
         (broken_archive, ["000.tar"]),
         (wrong_column, ["questoin", "q"]),
-        (typo, ["max_stesp", "max_steps"]),
+        (typo, ["setps", "steps"]),
         (wrong_camera, ["observation.images.wrist", "observation.images.front"]),
         (no_model, ["models/nowhere"]),
         (no_robots_at_all, ["robot"]),

@@ -24,8 +24,8 @@ from emt_core.evaluation.closed_loop.launching import Worker
 from emt_core.evaluation.closed_loop.rollout import Played, Simulators
 from emt_core.evaluation.recording.tasks import DEMONSTRATION_SEEDS
 from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS
+from emt_core.recipe.demos import DemosConfig
 from emt_core.recipe.evaluate import BenchmarkConfig, RehearsalConfig
-from emt_core.recipe.finetune import DemosConfig
 
 
 def made(base: Path = Path(), demos: dict | None = None, **fields) -> Benchmark:

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from emt_core.errors import EmtError
-from speed.category_accuracy import Labelled, accuracy, judge, report
+from speed.category_accuracy import Labeled, accuracy, judge, report
 
 ROOT = Path(__file__).parents[1]
-LABELLED = ROOT / "tests" / "data" / "categories" / "labelled.jsonl"
+LABELED = ROOT / "tests" / "data" / "categories" / "labelled.jsonl"
 
 
 @pytest.fixture(scope="module")
 def judged():
-    return judge(LABELLED)
+    return judge(LABELED)
 
 
 @pytest.mark.parametrize(("split", "rows"), [("held", 272), ("tune", 276)])
@@ -40,7 +40,7 @@ def test_the_command_prints_the_report(judged):
         "-m",
         "speed.category_accuracy",
         "--file",
-        str(LABELLED),
+        str(LABELED),
         "--split",
         "tune",
     ]
@@ -50,8 +50,8 @@ def test_the_command_prints_the_report(judged):
     assert printed == report([row for row in judged if row.split == "tune"]) + "\n"
 
 
-def row(truth: str, predicted: str, *, hard: bool = False) -> Labelled:
-    return Labelled(
+def row(truth: str, predicted: str, *, hard: bool = False) -> Labeled:
+    return Labeled(
         id="c0001", truth=truth, hard=hard, split="tune", predicted=predicted, rule="by_hand"
     )
 

@@ -30,7 +30,7 @@ from emt_core.selection.category.turn import exchange
 from speed.category_accuracy import judge
 
 DATA = Path(__file__).parent / "data"
-LABELLED = DATA / "categories" / "labelled.jsonl"
+LABELED = DATA / "categories" / "labelled.jsonl"
 TUNE_ACCURACY = 0.985
 """Reached: 100 %. A little below, so that a better rule may cost a row or two."""
 
@@ -52,7 +52,7 @@ def paraphrases() -> list[dict[str, str]]:
 
 
 def test_tune_half_does_not_regress():
-    rows = [row for row in judge(LABELLED) if row.split == "tune"]
+    rows = [row for row in judge(LABELED) if row.split == "tune"]
     wrong = [
         (row.id, row.truth, row.predicted, row.rule) for row in rows if row.truth != row.predicted
     ]
@@ -150,7 +150,7 @@ def test_looking_phrases_up_by_their_words_changes_no_verdict():
     questions = [row["question"] for row in paraphrases()]
     questions += [
         turn["value"]
-        for line in LABELLED.read_text(encoding="utf-8").splitlines()
+        for line in LABELED.read_text(encoding="utf-8").splitlines()
         if (row := json.loads(line))["split"] == "tune"
         for turn in row["conversations"]
         if turn["from"] == "human"

@@ -226,11 +226,11 @@ def test_chains_are_compared_by_goals_completed(tmp_path: Path):
 
 
 def test_figures_draw_every_row_and_escape_names(arms):
-    colours = figures.arm_colours([arm.name for arm in arms])
-    assert len(set(colours.values())) == 3
-    tasks = figures.by_task(by_task(arms), colours)
+    colors = figures.arm_colors([arm.name for arm in arms])
+    assert len(set(colors.values())) == 3
+    tasks = figures.by_task(by_task(arms), colors)
     assert sum(len(trace.x) for trace in tasks.data) == 9
-    curves = figures.dynamics(dynamics(arms), colours)
+    curves = figures.dynamics(dynamics(arms), colors)
     assert [trace.name for trace in curves.data if trace.name] == ["none", "random", "learned"]
     hostile = '<a href="javascript:alert(1)">x</a>'
     row = {

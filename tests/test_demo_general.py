@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from demo import words
-from demo.drawing import COLOURS, fonts_available
+from demo.drawing import COLORS, fonts_available
 from demo.general import FAMILIES, draw, general_samples
 from demo.layout_questions import CLEAR, Placed, relations
 from demo.phrasing import QUESTIONS, article, plural, point
@@ -87,7 +87,7 @@ def test_points_are_on_the_shape_they_name() -> None:
             assert abs(x - s.meta["x"]) <= 0.005 + 1e-9 and abs(y - s.meta["y"]) <= 0.005 + 1e-9
             hue = s.meta["target"].split()[0]
             here = pixels[int(s.meta["y"] * IMAGE_SIZE), int(s.meta["x"] * IMAGE_SIZE)].astype(int)
-            assert np.abs(here - np.asarray(COLOURS[hue])).max() <= 13, s.meta
+            assert np.abs(here - np.asarray(COLORS[hue])).max() <= 13, s.meta
             checked += 1
     assert checked > 40
 

@@ -19,7 +19,7 @@ from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Artifact, Workspace
 
 POOL_ROWS, EPISODES = 8, 4
-TINY = {"tune_steps": 2, "tune_batch": 2}
+TINY = {"steps": 2, "batch": 2}
 STRATEGIES = {
     "select.by_chance": {"strategy": "random", "fraction": 0.25},
     "select.whole": {"strategy": "all"},
@@ -30,7 +30,7 @@ def thinned(folder: Path) -> dict:
     """recipes/demo_measures.yaml with few rows of each source, and with what it cannot ship: CLIP, a file of scores."""
     raw = yaml.safe_load((SHIPPED / "demo_measures.yaml").read_text(encoding="utf-8"))
     raw["base"] = str(SHIPPED.parent / "assets")
-    raw["runtime"] = {"workers": 0, "batch_size": 8}
+    raw["runtime"] = {"workers": 0, "batch": 8}
     raw.pop("gap")
     for source in raw["sources"]:
         pool = source["role"] == "pool"
@@ -49,15 +49,15 @@ def thinned(folder: Path) -> dict:
     for name in ("clip", "imported"):
         raw |= {f"score.{name}": {}, f"select.{name}": {"fraction": 0.25}}
     for name, body in raw.items():
-        if name.startswith("measure.") and "tune_steps" in body:
+        if name.startswith("measure.") and "steps" in body:
             body |= TINY
         if name == "measure.mlp":
-            body |= {"max_steps": 10}
+            body |= {"steps": 10}
         if name.startswith("score."):
             body |= {"sweep_sample": 20}
         if "clusters" in body:
             body["clusters"]["cells"] = 4
-    raw["estimator.learned"] = {"max_steps": 10}
+    raw["estimator.learned"] = {"steps": 10}
     raw["trust.learned"]["compare"] += ["clip", "imported"]
     raw["trust.learned"] |= {
         "seeds": 2,

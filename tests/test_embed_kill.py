@@ -37,7 +37,7 @@ def start(
         "root": str(root),
         "rows": rows,
         "embed": embed,
-        "runtime": {"workers": workers, "batch_size": 4, "commit_rows": 16},
+        "runtime": {"workers": workers, "batch": 4, "commit_rows": 16},
     }
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps(order)],

@@ -28,7 +28,7 @@ from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
 
-RUNTIME = {"workers": 0, "batch_size": 8, "commit_rows": 32}
+RUNTIME = {"workers": 0, "batch": 8, "commit_rows": 32}
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_workers_and_batch_size_change_no_value(workspace, roots, tmp_path, monk
     sources = write_sources(workspace, roots)
     first = run(workspace, sources, tmp_path)
     other = Workspace.open(tmp_path / "other", create=True)
-    runtime = {"workers": 2, "batch_size": 5, "commit_rows": 1000}
+    runtime = {"workers": 2, "batch": 5, "commit_rows": 1000}
     second = run(other, write_sources(other, roots), tmp_path, runtime=runtime)
     assert first.key == second.key and second.metrics["workers"] == 2
     for a, b in zip(table(first), table(second), strict=True):

@@ -118,7 +118,7 @@ def test_held_out_rows_never_train(made, trained, monkeypatch):
         "take_finite",
         lambda f, rows, dtype: taken.append(rows) or plain(f, rows, dtype),
     )
-    again = run_stage(made, "estimator", EstimatorConfig(seed=4, max_steps=1999))
+    again = run_stage(made, "estimator", EstimatorConfig(seed=4, steps=1999))
     rows = np.unique(np.concatenate(taken))
     assert (part[rows] == TRAIN).all() and len(rows) > 1000
     heldout = parquet.read_table(again.data / "heldout.parquet").column("row").to_numpy()
@@ -133,7 +133,7 @@ def test_the_number_of_threads_changes_no_weight(made, trained):
     before = torch.get_num_threads()
     torch.set_num_threads(1 if before > 1 else 2)
     try:
-        again = run_stage(made, "estimator", EstimatorConfig(seed=4, max_steps=1998))
+        again = run_stage(made, "estimator", EstimatorConfig(seed=4, steps=1998))
     finally:
         torch.set_num_threads(before)
     one, other = (load_file(a.data / "weights.safetensors") for a in (trained, again))
@@ -152,7 +152,7 @@ def test_robot_sets_are_balanced_whatever_their_size_and_blocks_change_nothing(m
     np.testing.assert_array_equal(one, other)
 
 
-def test_standardised_weights_fold_back_and_constant_dimensions_get_none(tmp_path):
+def test_standardized_weights_fold_back_and_constant_dimensions_get_none(tmp_path):
     sources = [pool("web", 300), robot("arm", 160, mean=3.0)]
     made = make_workspace(tmp_path, sources, dim=6)
     x = made.features.take(range(460)).astype(np.float64)
@@ -177,8 +177,8 @@ def replace_features(made, x):
 
 def test_what_cannot_be_told_apart_ends_at_max_steps_and_says_so(tmp_path):
     made = make_workspace(tmp_path, [pool("web", 400), robot("arm", 240)], dim=8)
-    artifact = run_stage(made, "estimator", EstimatorConfig(max_steps=33, standardize=False))
-    assert artifact.metrics["stopped"] == "max_steps" and artifact.metrics["steps"] == 33
+    artifact = run_stage(made, "estimator", EstimatorConfig(steps=33, standardize=False))
+    assert artifact.metrics["stopped"] == "steps" and artifact.metrics["steps"] == 33
     assert artifact.metrics["val_accuracy"] < 0.9 and 0.2 < artifact.metrics["auroc"] < 0.8
 
 

@@ -20,7 +20,7 @@ from emt_core.explore.tables.select import (
     from_fraction,
     from_threshold,
 )
-from emt_core.proximity.neighbours import robot_bank
+from emt_core.proximity.neighbors import robot_bank
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
 from emt_core.recipe.selection import CategoryConfig, SelectConfig
 from emt_core.run.edits import add_selection
@@ -49,7 +49,7 @@ SOURCES = [
 def made(tmp_path_factory):
     found = make_workspace(tmp_path_factory.mktemp("explore") / "ws", SOURCES)
     run_stage(found, "category", CategoryConfig())
-    run_stage(found, "estimator", EstimatorConfig(max_steps=40))
+    run_stage(found, "estimator", EstimatorConfig(steps=40))
     run_stage(found, "score", ScoreConfig(sweep_sample=100))
     run_stage(found, "select", SelectConfig(k=50))
     return found

@@ -44,7 +44,7 @@ HOSTILE = "<b>x</b> **y** $z$ \u2028 \ud800"
 def made(tmp_path_factory):
     found = make_workspace(tmp_path_factory.mktemp("curation") / "ws", SOURCES)
     run_stage(found, "category", CategoryConfig())
-    run_stage(found, "estimator", EstimatorConfig(max_steps=40))
+    run_stage(found, "estimator", EstimatorConfig(steps=40))
     run_stage(found, "score", ScoreConfig(sweep_sample=100))
     return found
 

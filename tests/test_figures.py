@@ -16,7 +16,7 @@ from emt_core.explore.figures import estimator, palette
 from emt_core.explore.figures import scores as distributions
 from emt_core.explore.figures import select as composition
 from emt_core.explore.figures.comparison import in_and_out
-from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
+from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Coloring, MapPoints, draw_map
 from emt_core.explore.figures.raster import opacity, paint_groups, paint_values, png_uri
 from emt_core.explore.figures.sweep import FIRST_ROWS, sweep
 from emt_core.explore.tables.map import (
@@ -84,16 +84,16 @@ def test_other_numbers():
     assert numbers.probability(-800) == 0.0
 
 
-def test_a_source_keeps_its_colour_and_robots_are_orange():
+def test_a_source_keeps_its_color_and_robots_are_orange():
     names, roles = ["a", "b", "arm", "c"], ["pool", "pool", "robot", "pool"]
-    found = palette.source_colours(names, roles)
+    found = palette.source_colors(names, roles)
     assert found["arm"] == palette.ROBOT
     assert len(set(found.values())) == 4
-    assert palette.source_colours(["a", "b"], ["pool", "pool"])["b"] == found["b"]
-    assert palette.category_colours(["spatial", "new"])["new"] == palette.UNKNOWN_CATEGORY
+    assert palette.source_colors(["a", "b"], ["pool", "pool"])["b"] == found["b"]
+    assert palette.category_colors(["spatial", "new"])["new"] == palette.UNKNOWN_CATEGORY
 
 
-def test_every_category_has_a_colour_of_its_own():
+def test_every_category_has_a_color_of_its_own():
     from emt_core.selection.category import CATEGORIES
 
     assert set(CATEGORIES) == set(palette.CATEGORY)
@@ -306,7 +306,7 @@ def test_sweep_starts_where_it_is_no_noise():
 # the map
 
 
-def world(n: int) -> tuple[MapPoints, Colouring]:
+def world(n: int) -> tuple[MapPoints, Coloring]:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=n).astype(np.float32), rng.normal(size=n).astype(np.float32)
     x[:5] = np.nan
@@ -314,14 +314,12 @@ def world(n: int) -> tuple[MapPoints, Colouring]:
     source = np.where(robot, 1, 0).astype(np.int16)
     points = MapPoints(x=x, y=y, robot=robot, source=source, sources=["web", "arm"], logit=x)
     codes = np.where(robot, -1, np.arange(n) % 2).astype(np.int16)
-    return points, Colouring(
-        names=("u", "v"), colours={"u": "#112233", "v": "#445566"}, codes=codes
-    )
+    return points, Coloring(names=("u", "v"), colors={"u": "#112233", "v": "#445566"}, codes=codes)
 
 
 def test_a_small_map_has_every_point_once():
-    points, colouring = world(1000)
-    figure = draw_map(points, colouring, bounds_of(points.x, points.y))
+    points, coloring = world(1000)
+    figure = draw_map(points, coloring, bounds_of(points.x, points.y))
     rows = np.concatenate([trace.customdata for trace in figure.data])
     assert sorted(rows) == list(range(5, 1000))
     assert not figure.layout.images
@@ -329,20 +327,20 @@ def test_a_small_map_has_every_point_once():
 
 
 @pytest.mark.parametrize("n", [1000, 30_000])
-def test_the_colour_bar_says_which_score_it_is(n):
-    points, colouring = world(n)
+def test_the_color_bar_says_which_score_it_is(n):
+    points, coloring = world(n)
     bar = {
         "values": points.logit,
         "value_range": (-1.0, 1.0),
         "value_title": "score (− mean distance)",
     }
-    figure = draw_map(points, replace(colouring, **bar), bounds_of(points.x, points.y))
+    figure = draw_map(points, replace(coloring, **bar), bounds_of(points.x, points.y))
     assert figure.layout.coloraxis.colorbar.title.text == "score (− mean distance)"
 
 
 def test_a_large_map_is_a_raster_with_decoys_of_bounded_size():
-    points, colouring = world(300_000)
-    figure = draw_map(points, colouring, bounds_of(points.x, points.y))
+    points, coloring = world(300_000)
+    figure = draw_map(points, coloring, bounds_of(points.x, points.y))
     assert len(figure.to_json()) < 700_000
     assert len(figure.layout.images) == 1
     decoys = figure.data[0]
@@ -354,8 +352,8 @@ def test_a_large_map_is_a_raster_with_decoys_of_bounded_size():
 
 
 def test_zooming_turns_the_raster_into_points():
-    points, colouring = world(300_000)
-    figure = draw_map(points, colouring, Bounds(0, 0.1, 0, 0.1))
+    points, coloring = world(300_000)
+    figure = draw_map(points, coloring, Bounds(0, 0.1, 0, 0.1))
     assert not figure.layout.images
     rows = np.concatenate([trace.customdata for trace in figure.data])
     assert len(rows) == int(
@@ -364,11 +362,11 @@ def test_zooming_turns_the_raster_into_points():
 
 
 def test_roles_can_be_hidden():
-    points, colouring = world(1000)
-    pool_only = draw_map(points, colouring, bounds_of(points.x, points.y), show_robot=False)
+    points, coloring = world(1000)
+    pool_only = draw_map(points, coloring, bounds_of(points.x, points.y), show_robot=False)
     rows = np.concatenate([trace.customdata for trace in pool_only.data])
     assert not points.robot[rows].any()
-    robots = draw_map(points, colouring, bounds_of(points.x, points.y), show_pool=False)
+    robots = draw_map(points, coloring, bounds_of(points.x, points.y), show_pool=False)
     assert points.robot[np.concatenate([trace.customdata for trace in robots.data])].all()
 
 
@@ -383,7 +381,7 @@ def test_grids_count_lead_and_average():
     assert np.isnan(mean[1, 1])
 
 
-def test_raster_colours_and_opacity():
+def test_raster_colors_and_opacity():
     leader, count = np.array([[0, -1]]), np.array([[10, 0]])
     picture = paint_groups(leader, count, ["#112233"])
     assert picture[0, 0].tolist() == [0x11, 0x22, 0x33, 255]
@@ -435,16 +433,16 @@ def test_spread_sample_keeps_every_group():
 
 
 def test_marks_are_circled_where_they_have_a_place():
-    points, colouring = world(200)
+    points, coloring = world(200)
     points.x[3] = np.nan
-    figure = draw_map(points, colouring, bounds_of(points.x, points.y), marked=[11, 3, 7])
+    figure = draw_map(points, coloring, bounds_of(points.x, points.y), marked=[11, 3, 7])
     marked = next(trace for trace in figure.data if trace.name == "marked")
     assert list(marked.x) == [points.x[11], points.x[7]]
 
 
 def test_density_can_be_asked_for_with_few_points():
-    points, colouring = world(200)
-    figure = draw_map(points, colouring, bounds_of(points.x, points.y), points_at_once=0)
+    points, coloring = world(200)
+    figure = draw_map(points, coloring, bounds_of(points.x, points.y), points_at_once=0)
     assert len(figure.layout.images) == 1
     assert any(trace.name == "cells" for trace in figure.data)
 

@@ -57,7 +57,7 @@ def recipe_of(base: Path, *, batch_size: int = 8, **changes: Any) -> dict[str, A
         "name": "vla",
         "base": str(base),
         "backbone": "vlm",
-        "runtime": {"workers": 0, "batch_size": batch_size, "device": "cpu"},
+        "runtime": {"workers": 0, "batch": batch_size, "device": "cpu"},
         "finetune": finetune | changes,
     }
 

@@ -11,7 +11,7 @@ import yaml
 from small_world import small_world
 
 from emt_core.errors import EmtError
-from emt_core.explore.figures.flow import HEIGHT, STATE_COLOUR, WIDTH, flow_picture
+from emt_core.explore.figures.flow import HEIGHT, STATE_COLOR, WIDTH, flow_picture
 from emt_core.explore.figures.palette import INK, rgb
 from emt_core.explore.report.html import figure_json
 from emt_core.explore.tables.flow import Box, boxes_of, edges_of, folds_of, stage_columns
@@ -172,14 +172,14 @@ def test_a_stale_instance_says_what_changed(world, workspace):
     recipe = workspace.path / "recipes" / "small.yaml"
     run_plan(make_plan(load_recipe(recipe)), workspace, until="category", quiet=True)
     run_plan(make_plan(load_recipe(recipe)), workspace, until="estimator", quiet=True)
-    change_settings(workspace, "small", "estimator", {"max_steps": 61})
+    change_settings(workspace, "small", "estimator", {"steps": 61})
     found = {s.label: s for s in plan_status(make_plan(load_recipe(recipe)), workspace)}
-    assert found["estimator"].state == "stale" and found["estimator"].why == "max_steps changed"
+    assert found["estimator"].state == "stale" and found["estimator"].why == "steps changed"
     assert found["embed"].state == "done" and found["category"].state == "done"
     change_settings(workspace, "small", "embed", {"pooling": "last"})
     found = {s.label: s for s in plan_status(make_plan(load_recipe(recipe)), workspace)}
     assert found["embed"].why == "pooling changed"
-    assert found["estimator"].why == "max_steps changed; embed changed"
+    assert found["estimator"].why == "steps changed; embed changed"
     image = world / "web" / "web.json"
     image.write_text(image.read_text() + "\n")
     found = {s.label: s for s in plan_status(make_plan(load_recipe(recipe)), workspace)}
@@ -191,16 +191,16 @@ def test_settings_are_changed_in_place_or_beside(workspace):
     path = workspace.path / "recipes" / "small.yaml"
     before = yaml.safe_load(path.read_text())
     assert (
-        change_settings(workspace, "small", "estimator", {"max_steps": 7}, beside="short")
+        change_settings(workspace, "small", "estimator", {"steps": 7}, beside="short")
         == "estimator.short"
     )
     raw = yaml.safe_load(path.read_text())
-    assert raw["estimator.short"]["max_steps"] == 7 and raw["estimator"] == before["estimator"]
+    assert raw["estimator.short"]["steps"] == 7 and raw["estimator"] == before["estimator"]
     change_settings(workspace, "small", "select.top", {"k": 5})
     assert yaml.safe_load(path.read_text())["select.top"]["k"] == 5
     text = path.read_text()
     for label, settings, beside, says in (
-        ("estimator", {"max_steps": -1}, None, "max_steps"),
+        ("estimator", {"steps": -1}, None, "steps"),
         ("estimator", {"no_such": 1}, None, "no_such"),
         ("estimator", {}, "short", "already"),
         ("estimator", {}, "../x", "cannot be a name"),
@@ -216,7 +216,7 @@ def test_settings_carry_their_documentation(workspace):
     found = {
         s.name: s for i in recipe.instances if i.stage == "estimator" for s in settings_of(i.config)
     }
-    steps = found["max_steps"]
+    steps = found["steps"]
     assert (steps.value, steps.kind, steps.changed) == (60, "whole", True) and steps.help
     assert found["stop_accuracy"].kind == "number" and not found["stop_accuracy"].changed
     embed = {
@@ -333,7 +333,7 @@ def test_the_words_in_the_boxes_can_be_read():
         INK == GRAY_90
     )  # Streamlit's frontend replaces this by #262730 on light ground, #fafafa on dark
     boxes = [
-        Box(id=name, title=name, state=name, column=0, lines=("words",)) for name in STATE_COLOUR
+        Box(id=name, title=name, state=name, column=0, lines=("words",)) for name in STATE_COLOR
     ]
     figure = flow_picture(boxes, [], chosen="done")
     assert all(
@@ -356,10 +356,10 @@ def mixed(over: tuple[float, ...], under: tuple[float, ...], alpha: float) -> tu
 def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio, of two colours of 0 to 255."""
 
-    def luminance(colour: tuple[float, ...]) -> float:
+    def luminance(color: tuple[float, ...]) -> float:
         parts = [
             c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4
-            for c in colour
+            for c in color
         ]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 

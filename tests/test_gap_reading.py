@@ -24,9 +24,9 @@ from emt_core.explore.tables.gap import (
     nearest_sources,
     reading,
 )
-from emt_core.explore.tables.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
+from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
 from emt_core.explore.tables.scores import bin_edges, distribution, joined, to_scale
-from emt_core.proximity.neighbours import pool_bank
+from emt_core.proximity.neighbors import pool_bank
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.lineage import after_reading
 
@@ -44,7 +44,7 @@ FACTS = {
         [0.9, 0.2, 0.0, 0.1],
         [0.8, 0.7, 0.1, 0.0],
     ],
-    "mmd2_normalised": (
+    "mmd2_normalized": (
         np.array([[0, 5, 9, 8], [5, 0, 2, 7], [9, 2, 0, 1], [8, 7, 1, 0]]) / 9
     ).tolist(),
     "groups": {
@@ -83,10 +83,10 @@ def test_clustered_order_puts_near_ones_side_by_side():
 
 
 def test_the_matrix_keeps_its_names_in_any_order():
-    table = matrix_table(FACTS, [2, 0, 3, 1], normalised=False)
+    table = matrix_table(FACTS, [2, 0, 3, 1], normalized=False)
     assert list(table.columns) == list(table.index) == ["arm", "far", "hand", "near"]
     assert table.loc["arm", "near"] == 0.2
-    assert matrix_table(FACTS, [0, 1, 2, 3], normalised=True).to_numpy().max() == 1
+    assert matrix_table(FACTS, [0, 1, 2, 3], normalized=True).to_numpy().max() == 1
 
 
 def test_nearest_sources_are_ranked_for_each_robot_set():
@@ -218,7 +218,7 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
             ["good", "good", "look"],
             "told apart well",
         ),
-        ({"auroc": 0.8, "stopped": "max_steps", "steps": 60}, ["look", "look"], "weak ranking"),
+        ({"auroc": 0.8, "stopped": "steps", "steps": 60}, ["look", "look"], "weak ranking"),
         (
             {"auroc": 0.5, "auroc_by_robot": {"a": 0.9, "b": 0.5}},
             ["warn", "look"],
@@ -241,10 +241,10 @@ def test_confusion_counts_each_row_once():
 def test_figures_hold_what_they_were_given():
     names = [f"s{i}" for i in range(20)]
     values = np.random.default_rng(0).random((20, 20))
-    figure = gap.mmd_matrix(values, names, ["pool"] * 15 + ["robot"] * 5, normalised=True)
+    figure = gap.mmd_matrix(values, names, ["pool"] * 15 + ["robot"] * 5, normalized=True)
     assert figure.data[0].texttemplate is None
     assert len(figure.layout.shapes) == 40
-    small = gap.mmd_matrix(values[:3, :3], names[:3], ["pool", "pool", "robot"], normalised=False)
+    small = gap.mmd_matrix(values[:3, :3], names[:3], ["pool", "pool", "robot"], normalized=False)
     assert small.data[0].text[0][0] == f"{values[0, 0]:.2f}".removeprefix("0")
     bars = gap.ranked([("near", 0.1), ("far", 0.9)], {})
     assert list(bars.data[0].y) == ["far", "near"]
@@ -259,9 +259,9 @@ def test_figures_hold_what_they_were_given():
 
 def test_estimators_share_their_axes():
     steps = pd.DataFrame({"step": range(1000), "val_loss": 1.0, "val_accuracy": 0.5})
-    colours = estimators.run_colours(["a", "b"])
-    assert len(set(colours.values())) == 2
-    learned = estimators.learning({"a": steps, "b": steps.head(3)}, colours)
+    colors = estimators.run_colors(["a", "b"])
+    assert len(set(colors.values())) == 2
+    learned = estimators.learning({"a": steps, "b": steps.head(3)}, colors)
     assert [trace.name for trace in learned.data] == ["a", "a", "b", "b"]
     assert len(learned.data[0].x) <= 601
     assert learned.data[0].x[-1] == 999
@@ -272,10 +272,10 @@ def test_estimators_share_their_axes():
         "recall": [0, 1],
         "precision": [1, 0.5],
     }
-    assert len(estimators.rocs({"a": curve, "b": curve}, colours).data) == 3
-    assert list(estimators.precision_recalls({"a": curve}, colours).data[1].y) == [1, 0.5]
+    assert len(estimators.rocs({"a": curve, "b": curve}, colors).data) == 3
+    assert list(estimators.precision_recalls({"a": curve}, colors).data[1].y) == [1, 0.5]
     bins = {"predicted": [0.1], "observed": [0.2], "weight": [1.0]}
-    assert list(estimators.reliabilities({"a": bins}, colours).data[1].x) == [0.1]
+    assert list(estimators.reliabilities({"a": bins}, colors).data[1].x) == [0.1]
     assert "75.0%" in estimators.confusion(np.array([[3, 1], [0, 4]])).data[0].text[0]
 
 

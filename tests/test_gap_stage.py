@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_plain_functions(made, done):
     matrix = np.array(facts["mmd2"])
     np.testing.assert_allclose(matrix, matrix.T)
     np.testing.assert_allclose(
-        np.array(facts["mmd2_normalised"]), matrix / matrix.max(), atol=1e-12
+        np.array(facts["mmd2_normalized"]), matrix / matrix.max(), atol=1e-12
     )
 
 

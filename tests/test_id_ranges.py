@@ -27,7 +27,7 @@ def test_any_rows_survive_the_round_trip(index, data):
     assert index.rows_of(entries).tolist() == sorted(rows)
 
 
-def test_neighbours_become_a_range():
+def test_neighbors_become_a_range():
     rows = np.array([3, 5, 6, 9])  # 4 was rejected, so 5 directly follows 3
     assert format_ids("web", rows, after=np.array([False, True, True, False])) == "web:3-6,9"
     parsed = parse_ids("web:3-6,9")

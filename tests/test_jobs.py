@@ -33,7 +33,7 @@ from emt_core.workspace import process as process_mark
 from emt_core.workspace.artifact import Workspace, read_json, write_json
 
 SLOW = [
-    "estimator.max_steps=1000000",
+    "estimator.steps=1000000",
     "estimator.stop_accuracy=1.0",
     "estimator.learning_rate=1e-9",
 ]

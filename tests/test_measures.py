@@ -26,7 +26,7 @@ from emt_core.proximity.measures.distance import mean_distance
 from emt_core.proximity.measures.knn import kth_distance
 from emt_core.proximity.stream import score_blocks
 from emt_core.recipe.base import Runtime
-from emt_core.recipe.proximity import USED, MeasureConfig, ScoreConfig
+from emt_core.recipe.proximity import MEASURES, MeasureConfig, ScoreConfig, measure_config
 from emt_core.recipe.recipe import build_recipe
 from emt_core.workspace.table import Table
 
@@ -59,20 +59,20 @@ def fitted_bank(made: Made) -> dict[str, np.ndarray]:
 
 
 def test_every_kind_has_a_module_of_the_protocol():
-    for kind in USED:
+    for kind in MEASURES:
         module = measure_of(kind)
         assert isinstance(module.LOGIT, bool) and callable(module.fit) and callable(module.scores)
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_average_distance_is_the_loop_over_robot_frames(made, normalise):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_average_distance_is_the_loop_over_robot_frames(made, normalize):
     found, metrics = scored(
-        made, MeasureConfig(kind="distance", robot_rows=60, normalise=normalise)
+        made, measure_config(kind="distance", robot_rows=60, normalize=normalize)
     )
     stored = fitted_bank(made)
     x, ok = made.features.take(range(made.index.rows)).astype(np.float64), made.features.ok()
     bank = stored["vectors"].astype(np.float64)
-    if normalise:
+    if normalize:
         bank /= np.linalg.norm(bank, axis=1, keepdims=True)
     sets = [
         bank[np.isin(stored["rows"], np.arange(s.start, s.stop))]
@@ -80,7 +80,7 @@ def test_average_distance_is_the_loop_over_robot_frames(made, normalise):
     ]
     assert sorted(map(len, sets)) == [30, 30]
     for row in np.flatnonzero(ok)[::37]:
-        v = x[row] / np.linalg.norm(x[row]) if normalise else x[row]
+        v = x[row] / np.linalg.norm(x[row]) if normalize else x[row]
         mean = sum(sum(math.dist(v, y) for y in part) / len(part) for part in sets) / len(sets)
         assert found[row] == pytest.approx(-mean, rel=2e-6)
     assert (np.isnan(found) == ~ok).all() and metrics["pool"]["mean_score"] is None
@@ -88,7 +88,7 @@ def test_average_distance_is_the_loop_over_robot_frames(made, normalise):
 
 
 def test_knn_is_the_kth_smallest_distance_and_sees_no_heldout_episode(made):
-    found, metrics = scored(made, MeasureConfig(kind="knn", neighbours=4))
+    found, metrics = scored(made, measure_config(kind="knn", neighbors=4))
     stored, ok = fitted_bank(made), made.features.ok()
     x = made.features.take(range(made.index.rows)).astype(np.float64)
     for row in np.flatnonzero(ok)[::37]:
@@ -102,12 +102,12 @@ def test_knn_is_the_kth_smallest_distance_and_sees_no_heldout_episode(made):
     assert metrics["heldout"]["auroc"] > 0.8
 
 
-def test_neighbours_over_several_tiles_and_near_duplicates():
+def test_neighbors_over_several_tiles_and_near_duplicates():
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((5000, 8)) + 40).astype(
         np.float32
     )  # a long common mean, three tiles
-    bank = Bank.of(vectors.copy(), np.full(5000, 1 / 5000, np.float32), normalise=False)
+    bank = Bank.of(vectors.copy(), np.full(5000, 1 / 5000, np.float32), normalize=False)
     x = np.concatenate([vectors[:3], (rng.standard_normal((29, 8)) + 40).astype(np.float32)])
     exact = np.sqrt(((x[:, None].astype(float) - vectors[None].astype(float)) ** 2).sum(-1))
     assert kth_distance(x, bank, 1)[:3] == pytest.approx(0, abs=5e-3)
@@ -123,7 +123,7 @@ def test_a_score_depends_on_its_row_alone(tmp_path):
     bank = Bank.of(
         rng.standard_normal((300, 16)).astype(np.float32),
         np.full(300, 1 / 300, np.float32),
-        normalise=False,
+        normalize=False,
     )
     stores = []
     for name, cuts in {"whole": [rows], "parts": [60, 61, 200, rows]}.items():
@@ -148,7 +148,7 @@ def test_mlp_learns_what_a_line_cannot(tmp_path):
     sources = [pool("web", 900), robot("left", 200, mean=-side), robot("right", 200, mean=side)]
     made = make_workspace(tmp_path, sources, dim=8, seed=0)
     found, metrics = scored(
-        made, MeasureConfig(kind="mlp", hidden=32, learning_rate=1e-2, max_steps=300)
+        made, measure_config(kind="mlp", hidden=32, learning_rate=1e-2, steps=300)
     )
     assert metrics["heldout"]["auroc"] > 0.95 and metrics["is_logit"]
     stored = load_file(made.artifacts["measure"].data / "network.safetensors")
@@ -173,9 +173,7 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
     mean, scale = rng.normal(size=3), rng.uniform(0.5, 2, 3)
     batches = [rng.normal(size=(6, 3)) for _ in range(3)]
     label = [1, 1, 1, 0, 0, 0]
-    config = MeasureConfig(
-        kind="mlp", batch_size=6, learning_rate=0.01, weight_decay=0.1, max_steps=3
-    )
+    config = measure_config(kind="mlp", batch=6, learning_rate=0.01, weight_decay=0.1, steps=3)
     robot = np.array(label) > 0
     checked = Examples(x=batches[0], robot=robot, stratum=robot.astype(int), rows=np.arange(6))
     start = {
@@ -244,7 +242,7 @@ def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
 
 @pytest.mark.parametrize("per_token", [False, True])
 def test_dsir_is_the_log_ratio_of_hashed_ngrams(made, per_token):
-    config = MeasureConfig(kind="dsir", buckets=50, ngrams=2, text="user", per_token=per_token)
+    config = measure_config(kind="dsir", buckets=50, ngrams=2, text="user", per_token=per_token)
     found, _ = scored(made, config)
     index = made.index
     texts = [" ".join(t.text for t in s.turns if t.role == "user") for _, s in index.iterate()]
@@ -282,9 +280,9 @@ def test_dsir_is_the_log_ratio_of_hashed_ngrams(made, per_token):
 
 
 def test_random_is_uniform_seeded_and_knows_nothing(made):
-    found, metrics = scored(made, MeasureConfig(kind="random", seed=3))
-    again, _ = scored(made, MeasureConfig(kind="random", seed=3), commit_rows=100)
-    other, _ = scored(made, MeasureConfig(kind="random", seed=4))
+    found, metrics = scored(made, measure_config(kind="random", seed=3))
+    again, _ = scored(made, measure_config(kind="random", seed=3), commit_rows=100)
+    other, _ = scored(made, measure_config(kind="random", seed=4))
     there = found[np.isfinite(found)]
     assert np.array_equal(found, again, equal_nan=True) and not np.array_equal(
         found, other, equal_nan=True
@@ -308,7 +306,7 @@ def test_imported_scores_are_joined_by_id(made, tmp_path, suffix):
         csv.write_csv(table, path)
     else:
         parquet.write_table(table, path)
-    config = MeasureConfig(
+    config = measure_config(
         kind="imported", path=str(path), id_column="name", column="loss", lower_is_nearer=True
     )
     found, metrics = scored(made, config)
@@ -321,10 +319,10 @@ def test_imported_scores_are_joined_by_id(made, tmp_path, suffix):
 
 
 def test_a_number_that_samples_carry_can_be_the_score(made):
-    found, _ = scored(made, MeasureConfig(kind="imported", meta="n"))
+    found, _ = scored(made, measure_config(kind="imported", meta="n"))
     assert found[710] == 10.0 and found[709] == 9.0
     with pytest.raises(EmtError, match="no sample has an imported score"):
-        run_stage(made, "measure", MeasureConfig(kind="imported", meta="nowhere"))
+        run_stage(made, "measure", measure_config(kind="imported", meta="nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -340,19 +338,19 @@ def test_a_file_that_does_not_fit_is_named(made, tmp_path, content, problem):
     path = tmp_path / "mine.csv"
     path.write_text(content)
     with pytest.raises(EmtError, match=problem):
-        run_stage(made, "measure", MeasureConfig(kind="imported", path=str(path)))
+        run_stage(made, "measure", measure_config(kind="imported", path=str(path)))
 
 
 @pytest.mark.parametrize("kind", ["distance", "random", "dsir"])
 def test_commit_size_changes_no_score(made, kind):
-    config = MeasureConfig(kind=kind, seed=1)
+    config = measure_config(kind=kind, seed=1)
     whole, _ = scored(made, config)
     small, _ = scored(made, config, commit_rows=70)
     assert np.array_equal(whole, small, equal_nan=True)
 
 
 def test_why_rows_have_no_score_is_counted(made):
-    found, metrics = scored(made, MeasureConfig(kind="imported", meta="n"))
+    found, metrics = scored(made, measure_config(kind="imported", meta="n"))
     reason = Table(made.artifacts["score"].data / "scores.lance").column("reason")
     assert ((reason == "") == np.isfinite(found)).all()
     assert metrics["missing_by_reason"] == {"no_vector": int((~made.features.ok()).sum())}
@@ -365,10 +363,10 @@ def test_settings_of_another_kind_are_refused_and_enter_no_key():
         build_recipe({"name": "x", "base": "/", "measure.near": {"kind": "knn", "hidden": 3}})
     with pytest.raises(EmtError, match="takes a file"):
         build_recipe({"name": "x", "base": "/", "measure.mine": {"kind": "imported"}})
-    assert set(MeasureConfig(kind="random").model_dump()) == {"kind", "seed"}
-    assert "hidden" in MeasureConfig(kind="mlp").model_dump()
+    assert set(measure_config(kind="random").model_dump()) == {"kind", "seed"}
+    assert "hidden" in measure_config(kind="mlp").model_dump()
 
 
-def test_more_neighbours_than_frames_is_named(made):
+def test_more_neighbors_than_frames_is_named(made):
     with pytest.raises(EmtError, match="9999 neighbours"):
-        run_stage(made, "measure", MeasureConfig(kind="knn", neighbours=9999))
+        run_stage(made, "measure", measure_config(kind="knn", neighbors=9999))

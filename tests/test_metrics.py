@@ -108,10 +108,10 @@ def test_equal_features_end_in_a_message_and_duplicates_do_not():
     )
 
 
-def test_normalised_by_the_largest_of_the_whole_matrix():
+def test_normalized_by_the_largest_of_the_whole_matrix():
     matrix = np.array([[0, 2.0], [-0.1, 0]])
-    np.testing.assert_allclose(mmd.normalise(matrix), [[0, 1], [0, 0]])
-    np.testing.assert_allclose(mmd.normalise(np.zeros((2, 2))), 0)
+    np.testing.assert_allclose(mmd.normalize(matrix), [[0, 1], [0, 0]])
+    np.testing.assert_allclose(mmd.normalize(np.zeros((2, 2))), 0)
 
 
 def test_diversity_equals_the_plain_loop_without_self_pairs(rng):

@@ -26,7 +26,7 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
         and "'Red.<|im_end|>Light grey.<|im_end|>'" in found["label mask"].says
     )
     assert found["training step"].verdict == "ok"
-    assert "runtime.batch_size 32" in found["memory"].says
+    assert "runtime.batch 32" in found["memory"].says
     for name, value in check.vlm.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-4, atol=1e-5)
 

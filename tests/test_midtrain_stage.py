@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 RECIPE = """
 name: train
 backbone: tiny
-runtime: {workers: 0, commit_rows: 64, batch_size: 3}
+runtime: {workers: 0, commit_rows: 64, batch: 3}
 sources: [{name: web, role: pool, format: llava, path: web/web.json, image_root: images}]
 embed: {encoder: fake}
 category: {}
@@ -213,11 +213,11 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
         return forward(self, inputs, labels)
 
     monkeypatch.setattr(SupervisedLoss, "forward", bounded)
-    small = midtrain(world, ws, "midtrain.seed=6", "midtrain.steps=2", "runtime.batch_size=6")
+    small = midtrain(world, ws, "midtrain.seed=6", "midtrain.steps=2", "runtime.batch=6")
     assert small.metrics["micro_batch"] == 1
     monkeypatch.undo()
     other = Workspace.open(world / "whole", create=True)
-    whole = midtrain(world, other, "midtrain.seed=6", "midtrain.steps=2", "runtime.batch_size=6")
+    whole = midtrain(world, other, "midtrain.seed=6", "midtrain.steps=2", "runtime.batch=6")
     assert whole.metrics["micro_batch"] == 6 and whole.key == small.key
     assert whole.metrics["last_loss"] == pytest.approx(small.metrics["last_loss"], rel=1e-4)
 
@@ -234,7 +234,7 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     assert (
         "160 tokens, " in said
         and "2 passes of 3" in said
-        and "set by runtime.batch_size; 6 are expected" in said
+        and "set by runtime.batch; 6 are expected" in said
     )
     lines = [line.split() for line in said.splitlines()]
     taken = [float(line[1]) for line in lines if line[0] in ("expected", "measured")]
@@ -254,7 +254,7 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
 ):
     from emt_core.training.midtrain import micro_batch
 
-    (world / "open.yaml").write_text(RECIPE.replace(", batch_size: 3", ""))
+    (world / "open.yaml").write_text(RECIPE.replace(", batch: 3", ""))
 
     def started(seed: int) -> Artifact:
         plan = make_plan(

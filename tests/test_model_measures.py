@@ -27,7 +27,7 @@ from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken
 from emt_core.proximity.perplexity.perplexity import delta
 from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss
 from emt_core.recipe.base import Runtime
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import MeasureConfig, measure_config
 from emt_core.recipe.recipe import build_recipe, load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
@@ -46,10 +46,10 @@ def inputs(tmp_path_factory) -> Inputs:
 
 CONFIG_OF: dict[str, Any] = {
     "model": "vlm",
-    "tune_steps": 6,
-    "tune_batch": 4,
+    "steps": 6,
+    "batch": 4,
     "action_bins": 16,
-    "tune_rate": 1e-3,
+    "learning_rate": 1e-3,
 }
 
 
@@ -57,7 +57,9 @@ CONFIG_OF: dict[str, Any] = {
 def fitted(inputs) -> Path:
     out = inputs.base / "fitted"
     out.mkdir()
-    facts = measure_of("perplexity").fit(MeasureConfig(kind="perplexity", **CONFIG_OF), inputs, out)
+    facts = measure_of("perplexity").fit(
+        measure_config(kind="perplexity", **CONFIG_OF), inputs, out
+    )
     assert facts["steps"] == 6 and facts["loss_last"] < facts["loss_first"]
     return out
 
@@ -90,10 +92,10 @@ def plain_loss(vlm, reader: Reader, sample, root) -> float:
 
 
 def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
-    config = MeasureConfig(kind="perplexity", **CONFIG_OF)
+    config = measure_config(kind="perplexity", **CONFIG_OF)
     found = all_scores(config, inputs, fitted)
-    differ = all_scores(MeasureConfig(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
-    reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens)
+    differ = all_scores(measure_config(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
+    reader = Reader(str(fitted / "tuned"), None, cutoff=config.cutoff)
     tuned, origin = (
         load_for_loss(str(f), None, "cpu") for f in (fitted / "tuned", inputs.base / "vlm")
     )
@@ -109,17 +111,17 @@ def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
 
 
 def test_tuning_makes_robot_actions_likelier(inputs, fitted):
-    differ = all_scores(MeasureConfig(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
+    differ = all_scores(measure_config(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
     robots = ~inputs.index.is_pool()
     assert (differ[robots] > 0).all()
 
 
 def test_a_resumed_pass_gives_the_same_numbers(inputs, fitted):
-    config = MeasureConfig(kind="perplexity", **CONFIG_OF)
+    config = measure_config(kind="perplexity", **CONFIG_OF)
     whole = all_scores(config, inputs, fitted)
-    window = 4 * inputs.runtime.batch_size
+    window = 4 * inputs.runtime.batch
     assert (all_scores(config, inputs, fitted, start=window) == whole[window:]).all()
-    larger = all_scores(config, replace(inputs, runtime=Runtime(workers=0, batch_size=8)), fitted)
+    larger = all_scores(config, replace(inputs, runtime=Runtime(workers=0, batch=8)), fitted)
     assert larger == pytest.approx(whole, rel=1e-4)
 
 
@@ -152,7 +154,7 @@ def test_actions_as_text_are_bins_between_the_quantiles(inputs):
 
 
 def test_without_a_vlm_it_says_what_to_name(inputs, tmp_path):
-    config = MeasureConfig(kind="perplexity", tune_steps=1)
+    config = measure_config(kind="perplexity", steps=1)
     with pytest.raises(EmtError, match=r"not made by a VLM[\s\S]*name a VLM"):
         measure_of("perplexity").fit(config, inputs, tmp_path)
 
@@ -190,7 +192,7 @@ def test_clip_score_is_the_cosine_of_images_and_words(inputs, clip, tmp_path):
     import open_clip
     import torch
 
-    config = MeasureConfig(kind="clip", model=str(clip), max_images=2)
+    config = measure_config(kind="clip", model=str(clip), max_images=2)
     measure_of("clip").fit(config, inputs, tmp_path)
     missing: dict[int, str] = {}
     found = all_scores(config, replace(inputs, no_score=missing.__setitem__), tmp_path)
@@ -219,7 +221,7 @@ def test_clip_score_is_the_cosine_of_images_and_words(inputs, clip, tmp_path):
             cosine = float((seen * said).sum() / seen.norm() / said.norm())
         assert found[row] == pytest.approx(cosine, abs=1e-5)
     later = all_scores(config, inputs, tmp_path, start=8)
-    wide = all_scores(MeasureConfig(kind="clip", model=str(clip)), inputs, tmp_path, start=0)
+    wide = all_scores(measure_config(kind="clip", model=str(clip)), inputs, tmp_path, start=0)
     assert wide[7] != pytest.approx(found[7], abs=1e-6)  # the third image counts
     assert np.array_equal(later, found[8:], equal_nan=True)
 
@@ -243,10 +245,10 @@ def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
     from emt_core.models.encoders.clip import ClipEncoder
     from emt_core.proximity.perplexity import token_loss
 
-    roomy = replace(inputs, runtime=Runtime(workers=0, batch_size=8))
+    roomy = replace(inputs, runtime=Runtime(workers=0, batch=8))
     configs = [
-        MeasureConfig(kind="perplexity", **CONFIG_OF),
-        MeasureConfig(kind="clip", model=str(clip)),
+        measure_config(kind="perplexity", **CONFIG_OF),
+        measure_config(kind="clip", model=str(clip)),
     ]
     whole = [all_scores(config, roomy, fitted) for config in configs]
     seen: list[int] = []
@@ -303,7 +305,7 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
             {
                 "name": form,
                 "base": str(tmp_path),
-                "runtime": {"workers": 0, "batch_size": 2},
+                "runtime": {"workers": 0, "batch": 2},
                 "sources": [
                     {"name": "web", "format": form} | read | more,
                     arm | {"frames_per_episode": 2},
@@ -316,12 +318,10 @@ def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_pat
             reasons: dict[int, str] = {}
             given = measure_inputs(made, tmp_path, no_score=reasons.__setitem__)
             found[form, kind] = all_scores(
-                MeasureConfig.model_validate({"kind": kind} | settings), given, fitted
+                measure_config(**{"kind": kind} | settings), given, fitted
             )
             missing[form, kind] = reasons
-            later = all_scores(
-                MeasureConfig.model_validate({"kind": kind} | settings), given, fitted, start=8
-            )
+            later = all_scores(measure_config(**{"kind": kind} | settings), given, fitted, start=8)
             assert np.array_equal(later, found[form, kind][8:], equal_nan=True)
     for kind in ("perplexity", "clip"):
         assert np.array_equal(found["hf", kind], found["parquet", kind], equal_nan=True)

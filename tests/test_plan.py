@@ -33,7 +33,7 @@ def test_runtime_changes_no_key(world):
     changed = plan(
         world,
         "runtime.workers=7",
-        "runtime.batch_size=3",
+        "runtime.batch=3",
         "runtime.commit_rows=5",
         "runtime.device=cpu",
     )
@@ -41,7 +41,7 @@ def test_runtime_changes_no_key(world):
 
 
 def test_a_change_moves_the_keys_below_it_and_no_others(world):
-    before, after = keys(plan(world)), keys(plan(world, "estimator.max_steps=7"))
+    before, after = keys(plan(world)), keys(plan(world, "estimator.steps=7"))
     moved = {label for label in before if before[label] != after[label]}
     assert moved == {"estimator", "score", "select.top"}
 
@@ -61,7 +61,7 @@ def test_a_touched_input_moves_every_key(world, tmp_path):
 def test_named_instances_find_parents_by_name_then_plain_then_only(world):
     found = plan(
         world,
-        "estimator.short={max_steps: 5}",
+        "estimator.short={steps: 5}",
         "score.short={}",
         "select.short={k: 5}",
         "select.first={k: 3, parents: {score: ''}}",
@@ -101,9 +101,7 @@ def test_two_instances_with_equal_work_are_one(world):
 
 
 def test_arms_and_seeds_expand_and_share_what_is_equal(world):
-    arms = (
-        "arms={learned: {}, random: {select.top.strategy: random}, short: {estimator.max_steps: 5}}"
-    )
+    arms = "arms={learned: {}, random: {select.top.strategy: random}, short: {estimator.steps: 5}}"
     found = plan(world, arms, "seeds=[0, 1]")
     count = {
         stage: len(found.of_stage(stage))
@@ -118,9 +116,7 @@ def test_arms_and_seeds_expand_and_share_what_is_equal(world):
 
 
 def test_what_arms_share_goes_by_the_name_of_one_that_needs_it(world):
-    changes = (
-        "arms={chance: {select.top.strategy: random}, short: {estimator.max_steps: 5}, full: {}}"
-    )
+    changes = "arms={chance: {select.top.strategy: random}, short: {estimator.steps: 5}, full: {}}"
     found = plan(world, changes)
     assert [i.label for i in found.of_stage("score")] == ["score@full", "score@short"]
     assert found.get("estimator@chance") is found.get("estimator@full")

@@ -15,7 +15,7 @@ from emt_core.data.robot.actions import ActionMap
 from emt_core.errors import EmtError
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
 from emt_core.recipe.finetune import AugmentConfig, HeadConfig
-from emt_core.training.policy.augment import augment, centre_crop, draws_of
+from emt_core.training.policy.augment import augment, center_crop, draws_of
 from emt_core.training.policy.loss import ActionTargets, action_loss
 from emt_core.training.policy.policy import Policy, PolicySpec, build_vla, save_policy
 from emt_core.training.policy.vla import VLA, ActionHead, HeadOutput
@@ -230,8 +230,8 @@ def test_augmentation_moves_pictures_by_what_was_drawn():
     assert torch.equal(whole, halves) and not torch.equal(
         whole, augment(noisy, config, draws_of(4, 6))
     )
-    assert centre_crop(noisy, AugmentConfig()) is noisy
-    assert centre_crop(frames, AugmentConfig(crop=0.25)).float().mean() > frames.float().mean()
+    assert center_crop(noisy, AugmentConfig()) is noisy
+    assert center_crop(frames, AugmentConfig(crop=0.25)).float().mean() > frames.float().mean()
 
 
 def test_what_is_not_a_policy_says_so(policy: Policy, images: np.ndarray, tmp_path: Path):

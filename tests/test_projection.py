@@ -21,7 +21,7 @@ def rng():
 
 
 @pytest.mark.parametrize("n", [3, GROUP, 5 * GROUP + 17])
-def test_neighbours_equal_a_full_sort(rng, n):
+def test_neighbors_equal_a_full_sort(rng, n):
     reference = rng.normal(50, 1, (n, 6)).astype(np.float32)
     rows = rng.normal(50, 1, (1100, 6)).astype(np.float32)
     distance, index = Nearest(reference).query(rows, 3)
@@ -31,7 +31,7 @@ def test_neighbours_equal_a_full_sort(rng, n):
     assert all(len(set(row)) == 3 for row in index.tolist())
 
 
-def test_a_row_of_the_reference_is_its_own_first_neighbour_even_among_duplicates(rng):
+def test_a_row_of_the_reference_is_its_own_first_neighbor_even_among_duplicates(rng):
     x = np.repeat(rng.normal(size=(40, 4)), 3, axis=0).astype(np.float32)
     distance, index = Nearest(x).query(x, 4, own=np.arange(120))
     assert (index[:, 0] == np.arange(120)).all() and not distance[:, 0].any()
@@ -75,8 +75,8 @@ def test_the_draw_is_seeded_without_repeats():
 @pytest.fixture(scope="module")
 def clusters():
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(4, 20)) * 6
-    return np.concatenate([rng.normal(centre, 1, (120, 20)) for centre in centres]).astype(
+    centers = rng.normal(size=(4, 20)) * 6
+    return np.concatenate([rng.normal(center, 1, (120, 20)) for center in centers]).astype(
         np.float32
     )
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from emt_core.errors import EmtError
+from emt_core.recipe.base import StageConfig
 from emt_core.recipe.recipe import apply_overrides, dump_recipe, load_recipe, parse_overrides
 
 MINIMAL = """
@@ -53,11 +55,11 @@ def test_overrides_find_named_instances_lists_and_new_stages(recipe_file):
 
 
 def test_a_stage_name_alone_means_its_only_instance(recipe_file):
-    recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short={max_steps: 5}"])
+    recipe = load_recipe(recipe_file(), ["select.k=3", "estimator.short={steps: 5}"])
     assert {i.label: i.config for i in recipe.instances}["select.top"].k == 3
     assert {i.label: i.config for i in recipe.instances}[
         "estimator.short"
-    ].max_steps == 5  # a whole entry makes one
+    ].steps == 5  # a whole entry makes one
     with pytest.raises(EmtError, match="say which"):
         load_recipe(recipe_file(), ["estimator.short={}", "estimator.seed=1"])
 
@@ -91,7 +93,7 @@ def test_dump_and_load_give_the_same_recipe(recipe_file):
         ("name=../escape", "name"),
         ("embed=3", "mapping"),
         ("select.tpo.k=5", "select.tpo (did you mean top?)"),
-        ("estimator.laerned.max_steps=5", "it has estimator.learned"),
+        ("estimator.laerned.steps=5", "it has estimator.learned"),
         ("embed.mine.pooling=last", "it has embed;"),
         ("select.top.k=[", "line 1"),
         ("select.top.k=0", "--set select.top.k=0"),
@@ -195,3 +197,39 @@ def test_a_recipe_of_ours_goes_by_its_name():
     )
     said = said_of(Path("demo_trian"))
     assert "did you mean demo_train?" in said and "metaworld_six" in said
+
+
+@pytest.mark.parametrize(
+    ("entry", "old", "new"),
+    [
+        ("estimator", "max_steps", "steps"),
+        ("estimator", "batch_size", "batch"),
+        ("measure.m={kind: mlp}", "batch_size", "batch"),
+        ("measure.p={kind: perplexity}", "tune_steps", "steps"),
+        ("measure.p={kind: perplexity}", "tune_batch", "batch"),
+        ("measure.p={kind: perplexity}", "tune_rate", "learning_rate"),
+        ("measure.p={kind: perplexity}", "max_text_tokens", "cutoff"),
+        ("measure.k={kind: knn}", "neighbours", "neighbors"),
+        ("measure.d={kind: distance}", "normalise", "normalize"),
+        ("runtime", "batch_size", "batch"),
+    ],
+)
+def test_an_old_word_names_the_new_one(recipe_file, entry: str, old: str, new: str):
+    label, _, settings = entry.partition("=")
+    body = {**(yaml.safe_load(settings) if settings else {}), old: 3}
+    raw = yaml.safe_load(MINIMAL) | {label: body}
+    with pytest.raises(EmtError, match=f"{old} is called {new} now"):
+        load_recipe(recipe_file(yaml.safe_dump(raw)))
+
+
+def test_a_field_that_came_later_keeps_old_keys_at_its_default():
+    class Earlier(StageConfig):
+        seed: int = 0
+
+    class Later(Earlier):
+        ADDED = frozenset({"extra"})
+        extra: int | None = None
+
+    assert Later().model_dump(mode="json") == Earlier().model_dump(mode="json")
+    assert Later(extra=1).model_dump(mode="json") == {"seed": 0, "extra": 1}
+    assert Later.model_validate(Later(extra=1).model_dump()) == Later(extra=1)

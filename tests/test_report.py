@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     run_stage(found, "category", CategoryConfig())
     run_stage(found, "gap", GapConfig(projection="pacmap", projection_fit=80, neighbors=5))
-    run_stage(found, "estimator", EstimatorConfig(max_steps=40))
+    run_stage(found, "estimator", EstimatorConfig(steps=40))
     run_stage(found, "score", ScoreConfig(sweep_sample=40))
     run_stage(found, "select", SelectConfig(fraction=0.25))
     remember(found.workspace, {stage: artifact.key for stage, artifact in found.artifacts.items()})

@@ -21,9 +21,9 @@ from emt_core.evaluation.questions.scoring import chosen_letter, is_right, yes_o
 from emt_core.recipe.midtrain import QuestionFile, RetainConfig
 
 
-def png(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
+def png(color: tuple[int, int, int] = (200, 30, 30)) -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (20, 16), colour).save(out, "PNG")
+    Image.new("RGB", (20, 16), color).save(out, "PNG")
     return out.getvalue()
 
 
@@ -320,7 +320,7 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
             "midtrain": SimpleNamespace(manifest={"identity": trained_from}, data=files / "mid")
         },
         out=out,
-        runtime=Runtime(batch_size=4, device="cpu"),
+        runtime=Runtime(batch=4, device="cpu"),
         progress=Progress(label="retain", quiet=True),
     )
     answers, calls = Answerer.answers, []

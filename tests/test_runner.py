@@ -130,20 +130,20 @@ def test_what_the_app_changes_while_a_job_starts_stays(world, tmp_path):
     run_plan(make_plan(load_recipe(world / "recipe.yaml")), workspace, until="sources", quiet=True)
     kept = workspace.path / "recipes" / "small.yaml"
     planned = make_plan(load_recipe(kept))
-    change_settings(workspace, "small", "estimator", {"max_steps": 9})
+    change_settings(workspace, "small", "estimator", {"steps": 9})
     os.utime(kept, (1, 1))
     run_plan(planned, workspace, until="sources", quiet=True)
-    assert load_recipe(kept).raw["estimator"]["max_steps"] == 9
+    assert load_recipe(kept).raw["estimator"]["steps"] == 9
     assert kept.stat().st_mtime > 1, "the recipe that ran last leads the app's list"
     planned = make_plan(load_recipe(kept, ["select.top.k=6"]))
-    change_settings(workspace, "small", "estimator", {"max_steps": 8})
+    change_settings(workspace, "small", "estimator", {"steps": 8})
     run_plan(planned, workspace, until="sources", quiet=True)
     raw = load_recipe(kept).raw
-    assert (raw["estimator"]["max_steps"], raw["select.top"]["k"]) == (8, 6)
+    assert (raw["estimator"]["steps"], raw["select.top"]["k"]) == (8, 6)
 
 
 def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
-    found = states(finished, world / "recipe.yaml", "estimator.max_steps=7", "select.new={k: 3}")
+    found = states(finished, world / "recipe.yaml", "estimator.steps=7", "select.new={k: 3}")
     assert found["embed"] == "done"
     assert (found["estimator"], found["score"], found["select.top"]) == ("stale", "stale", "stale")
     assert found["select.new"] == "missing"

@@ -41,7 +41,7 @@ def test_ten_kills_leave_no_trace(tmp_path):
         ["torch", "lance", "safetensors.numpy", "emt_core.run.stage.score"]
     )
     made = make_workspace(tmp_path, SOURCES, dim=32)
-    run_stage(made, "estimator", EstimatorConfig(max_steps=20))
+    run_stage(made, "estimator", EstimatorConfig(steps=20))
     parents = {stage: made.artifacts[stage] for stage in ("sources", "embed", "estimator")}
     key = stage_key("score", CONFIG, parents)
     building = made.workspace.building("score", key)

@@ -20,7 +20,7 @@ from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.table import Table
 
 pytestmark = pytest.mark.timeout(900)
-SETTINGS = {"model": "vlm", "tune_steps": 12, "tune_batch": 2, "action_bins": 16, "tune_rate": 1e-3}
+SETTINGS = {"model": "vlm", "steps": 12, "batch": 2, "action_bins": 16, "learning_rate": 1e-3}
 BATCH = 2
 
 
@@ -41,7 +41,7 @@ def plan_of(base: Path, kinds: tuple[str, ...]) -> Plan:
     recipe = {
         "name": "kills",
         "base": str(base),
-        "runtime": {"workers": 0, "batch_size": BATCH},
+        "runtime": {"workers": 0, "batch": BATCH},
         "sources": [
             web,
             *({"name": name, "path": f"world/{name}"} | source for name in ("arm", "hand")),

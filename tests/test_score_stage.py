@@ -145,7 +145,7 @@ def test_features_that_are_not_finite_score_nan(tmp_path):
 def test_two_scores_of_one_embed_live_side_by_side_and_touch_nothing(made, scored):
     before = {stage: all_files(made.artifacts[stage]) for stage in ("sources", "embed")}
     first = logits(scored)
-    estimator = run_stage(made, "estimator", EstimatorConfig(seed=9, max_steps=20))
+    estimator = run_stage(made, "estimator", EstimatorConfig(seed=9, steps=20))
     other = run_stage(made, "score", ScoreConfig(sweep_sample=300))
     assert other.key != scored.key and estimator.key != scored.manifest["parents"]["estimator"]
     assert other.manifest["parents"]["embed"] == scored.manifest["parents"]["embed"]

@@ -17,7 +17,7 @@ from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 from emt_core.data.draws import Purpose, gumbel_scores, ordered_rows, random_keys
 from emt_core.data.features import Features, feature_table
 from emt_core.proximity.measures.random import scores as random_scores
-from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig, ScoreConfig
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.recipe.selection import Clusters, SelectConfig
 from emt_core.selection import Candidates, clusters, decide
 from emt_core.selection.clusters import CELL_ROWS, assign_cells, fit_cells, near_duplicates
@@ -146,27 +146,27 @@ def test_the_rows_that_trust_looks_at_are_not_the_lowest_of_the_measure_random(m
     rows = ordered_rows(random_keys(0, np.arange(20_000), Purpose.TRUST), 2000)
     index = SimpleNamespace(rows=20_000)
     ((_, score),) = random_scores(
-        MeasureConfig(kind="random", seed=0), SimpleNamespace(index=index), Path(), 0
+        measure_config(kind="random", seed=0), SimpleNamespace(index=index), Path(), 0
     )
     assert abs(score[rows].mean() - 0.5) < 5 * (1 / 12 / 2000) ** 0.5
     assert abs(score.mean() - 0.5) < 0.02
 
 
-def lloyd(x: np.ndarray, centres: list[np.ndarray]) -> list[np.ndarray]:
+def lloyd(x: np.ndarray, centers: list[np.ndarray]) -> list[np.ndarray]:
     """Spherical k-means as it is written (Dhillon and Modha 2001), a row and a cell at a time, until nothing moves."""
     for _ in range(100):
-        members: list[list[np.ndarray]] = [[] for _ in centres]
+        members: list[list[np.ndarray]] = [[] for _ in centers]
         served = []
         for row in x:
-            cosines = [float(row @ centre) for centre in centres]
+            cosines = [float(row @ center) for center in centers]
             members[int(np.argmax(cosines))].append(row)
             served.append(max(cosines))
         worst = iter(np.argsort(served, kind="stable"))
         sums = [np.sum(mine, axis=0) if mine else x[next(worst)] for mine in members]
         moved = [total / np.linalg.norm(total) for total in sums]
-        if np.allclose(moved, centres, atol=1e-9):
+        if np.allclose(moved, centers, atol=1e-9):
             return moved
-        centres = moved
+        centers = moved
     raise AssertionError("the loop did not settle")
 
 
@@ -185,15 +185,15 @@ def test_cells_are_fitted_as_the_plain_loop_fits_them(tmp_path, twins):
     assert found == pytest.approx(np.array(lloyd(unit, list(unit[first]))), abs=1e-6)
 
 
-def test_cells_are_nearest_centres_and_spread_the_selection(made):
+def test_cells_are_nearest_centers_and_spread_the_selection(made):
     clusters = {"cells": 10, "most": 1.5}
     rows, reason, _ = selected(made, k=200, clusters=clusters)
     ok = made.features.ok() & made.index.is_pool()
-    centres = fit_cells(made.features, np.flatnonzero(ok), Clusters(**clusters), seed=0)
-    cell = assign_cells(made.features, centres)
+    centers = fit_cells(made.features, np.flatnonzero(ok), Clusters(**clusters), seed=0)
+    cell = assign_cells(made.features, centers)
     x = made.features.take(range(made.index.rows)).astype(np.float64)
     for row in np.flatnonzero(ok)[::29]:
-        cosine = centres.astype(np.float64) @ x[row] / np.linalg.norm(x[row])
+        cosine = centers.astype(np.float64) @ x[row] / np.linalg.norm(x[row])
         assert cosine[cell[row]] == pytest.approx(cosine.max(), abs=1e-6)
     assert (cell[~made.features.ok()] == -1).all()
     per_cell = np.bincount(cell[rows], minlength=10)

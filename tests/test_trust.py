@@ -33,7 +33,7 @@ from emt_core.proximity.trust.refit import FewerSets
 from emt_core.proximity.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
 from emt_core.proximity.trust.variants import Variants, _plans, own_side, restylings
 from emt_core.recipe.embed import EmbedConfig
-from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.recipe.recipe import build_recipe
 from emt_core.recipe.trust import TrustConfig
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -142,7 +142,7 @@ def test_stability_against_trainings_written_plainly(workspace):
     index, features, config = (
         inputs.index,
         inputs.features,
-        EstimatorConfig(max_steps=60, eval_every=5),
+        EstimatorConfig(steps=60, eval_every=5),
     )
     ok, pool = features.ok(), index.is_pool()
     rows = np.flatnonzero(ok & pool & np.isfinite(logit))
@@ -172,11 +172,9 @@ def test_stability_against_trainings_written_plainly(workspace):
             stratum=stratum["validation"],
             rows=np.concatenate(groups["validation"]),
         )
-        return train(config, draws.batches(128, config.max_steps), stop, mean=mean, scale=scale)
+        return train(config, draws.batches(128, config.steps), stop, mean=mean, scale=scale)
 
-    seed = plain(ok, EstimatorConfig(max_steps=60, eval_every=5, seed=1)).logits(
-        features.take(rows)
-    )
+    seed = plain(ok, EstimatorConfig(steps=60, eval_every=5, seed=1)).logits(features.take(rows))
     assert table.loc[("seed", "1")].spearman == pytest.approx(spearman(logit[rows], seed))
     less = plain(ok, without="arm").logits(features.take(rows))
     assert table.loc[("without robot set", "arm")].spearman == pytest.approx(
@@ -204,7 +202,7 @@ def test_stability_against_trainings_written_plainly(workspace):
     )
     # and it is what `measure: {kind: imported}` reads
     read = imported.fit(
-        MeasureConfig(kind="imported", path=str(data / "out_of_fold.parquet")),
+        measure_config(kind="imported", path=str(data / "out_of_fold.parquet")),
         inputs,
         workspace.parent,
     )
@@ -245,7 +243,7 @@ def test_words_are_counted_again_without_each_robot_set(workspace, tmp_path):
     """DSIR reads texts, not features: each repetition against its own scores of the whole index."""
     inputs, _ = inputs_of(workspace, report_of(workspace, "learned")[1])
     inputs = replace(inputs, progress=Progress(label="test", folder=tmp_path, quiet=True))
-    index, measure = inputs.index, MeasureConfig(kind="dsir", buckets=50, text="full")
+    index, measure = inputs.index, measure_config(kind="dsir", buckets=50, text="full")
     rows = np.flatnonzero(index.is_pool() & inputs.features.ok())[::3]
     score = np.random.default_rng(0).random(len(rows))
     section, table, out = stability(measure, inputs, rows, score, TrustConfig(top_share=0.2))
@@ -289,7 +287,7 @@ def test_text_that_gives_the_robots_away_is_told_apart_from_the_image(workspace,
     rng, robot = np.random.default_rng(0), ~inputs.index.is_pool()
     text = 3 * robot[:, None] + rng.normal(size=(len(robot), 4))
     variants = variants_of(inputs, text=text, image=rng.normal(size=(len(robot), 4)))
-    measure = EstimatorConfig(max_steps=60) if kind == "linear" else MeasureConfig(kind=kind)
+    measure = EstimatorConfig(steps=60) if kind == "linear" else measure_config(kind=kind)
     modality, _ = audits(variants, measure, inputs, TrustConfig(), shipped=None, notes=[])
     found = modality["variants"]
     assert (
@@ -321,7 +319,7 @@ def test_cross_fitting_against_a_plain_distance(workspace):
     for source in index.of_role("robot"):  # 12 episodes of a set: three a fold, none torn apart
         mine = np.arange(source.start, source.stop)
         assert [len(np.unique(episode[mine[fold[mine] == f]])) for f in range(4)] == [3, 3, 3, 3]
-    found = cross_fitted(rows, x, fold, MeasureConfig(kind="distance"), inputs)
+    found = cross_fitted(rows, x, fold, measure_config(kind="distance"), inputs)
     for row in (0, 7, 50):
         part = split_rows(index, fold != fold[row], validation=0.25, test=1e-6, seed=0)
         sets = [np.flatnonzero((part == TRAIN) & (group == g)) for g in np.unique(group[robot])]
@@ -345,7 +343,7 @@ def test_a_variant_that_lacks_the_robots_is_left_out_with_a_sentence(workspace):
     variants.vectors["text"] = (rows[pool], x[pool])
     vacuous = replace(variants, side=112)
     modality, style = audits(
-        vacuous, EstimatorConfig(max_steps=20), inputs, TrustConfig(), shipped=None, notes=["first"]
+        vacuous, EstimatorConfig(steps=20), inputs, TrustConfig(), shipped=None, notes=["first"]
     )
     assert set(modality["variants"]) == {"joint", "image"} and any(
         "Text only is left out" in n for n in modality["notes"]

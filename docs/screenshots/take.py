@@ -30,7 +30,7 @@ ARGUMENTS = [
 ]
 PATIENCE_MS = 180_000
 QUIET_MS = 2500
-COLOURS = 256
+COLORS = 256
 MOST_BYTES = 300_000
 BUSY = '[data-testid="stStatusWidget"],[data-testid="stSkeleton"],[data-testid="stSpinner"],[data-stale="true"]'
 WATCH = """() => {
@@ -62,7 +62,7 @@ def save(picture: bytes, path: Path) -> None:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
-        image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
+        image.quantize(COLORS, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 def main() -> None:

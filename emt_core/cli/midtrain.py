@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from emt_core.recipe.midtrain import MidtrainConfig
     from emt_core.training.midtrain.dry_run import DryRun
 
-SAME_MEMORY = {"seed", "steps", "learning_rate", "warmup_ratio", "weight_decay", "clip_norm"}
+SAME_MEMORY = {
+    "seed",
+    "steps",
+    "learning_rate",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "clip_norm",
+}
 """Settings that change no byte: instances that differ in these alone are run once."""
 
 
@@ -94,7 +102,7 @@ def describe(result: DryRun) -> str:
     expected, plan = result.expected, result.plan
     devices = f" on each of {plan.world} devices" if plan.world > 1 else ""
     chosen = (
-        f"set by runtime.batch_size; {result.fits} are expected to fit"
+        f"set by runtime.batch; {result.fits} are expected to fit"
         if result.given
         else "chosen by memory"
     )

@@ -13,7 +13,7 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.proximity.split import TRAIN, rows_of_part, split_of
 from emt_core.recipe.base import Runtime
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import MeasureConfig, SplitMeasure
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.progress import Progress
 
@@ -50,7 +50,7 @@ class Measure(Protocol):
     ) -> Iterator[tuple[int, np.ndarray]]: ...
 
 
-def training_rows(config: MeasureConfig, inputs: Inputs) -> tuple[np.ndarray, list[np.ndarray]]:
+def training_rows(config: SplitMeasure, inputs: Inputs) -> tuple[np.ndarray, list[np.ndarray]]:
     """(int64 pool rows, int64 rows of each robot set) of the training part: the same split as the estimator's.
 
     Raises EmtError where a robot set has fewer than three episodes, or there is no pool or no robot data.

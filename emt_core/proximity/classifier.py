@@ -69,11 +69,11 @@ class Training(Protocol):
     @property
     def weight_decay(self) -> float: ...
     @property
-    def batch_size(self) -> int: ...
+    def batch(self) -> int: ...
     @property
     def stop_accuracy(self) -> float: ...
     @property
-    def max_steps(self) -> int: ...
+    def steps(self) -> int: ...
     @property
     def eval_every(self) -> int: ...
 
@@ -100,12 +100,12 @@ def train_classifier(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay
     )
     shift, factor = torch.from_numpy(mean), torch.from_numpy(scale)
-    target = torch.zeros(config.batch_size, dtype=torch.float64)
-    target[: config.batch_size // 2] = 1
+    target = torch.zeros(config.batch, dtype=torch.float64)
+    target[: config.batch // 2] = 1
     val_x = (torch.from_numpy(validation.x) - shift) * factor
     val_target = torch.from_numpy(validation.robot.astype(np.float64))
     val_weights = torch.from_numpy(validation.weights)
-    history, stopped = History(), "max_steps"
+    history, stopped = History(), "steps"
     for step, batch in enumerate(batches, start=1):
         logits = logits_of((torch.from_numpy(batch) - shift) * factor)
         loss = bce(logits, target)
@@ -113,7 +113,7 @@ def train_classifier(
         loss.backward()
         optimizer.step()
         val_loss = val_accuracy = float("nan")
-        if step % config.eval_every == 0 or step == config.max_steps:
+        if step % config.eval_every == 0 or step == config.steps:
             with torch.no_grad():
                 val_logits = logits_of(val_x)
                 val_loss = float(bce(val_logits, val_target, weight=val_weights, reduction="sum"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from emt_core.proximity.split import (
     TEST,
     TRAIN,
     VALIDATION,
-    SplitTraining,
+    Split,
     rows_of_part,
     split_of,
 )
@@ -29,6 +29,13 @@ TEST_ROWS = 10_000
 SCALING_ROWS = 4096
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 Rows = tuple[np.ndarray, list[np.ndarray]]
+
+
+class SplitTraining(Training, Split, Protocol):
+    """The settings of a classifier's training on one part of a split."""
+
+    @property
+    def standardize(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def read_examples(features: Features, rows: Rows, most: int, seed: int) -> Examp
 def training_progress(progress: Progress, config: Training) -> Iterator[Callable[[History], None]]:
     """Shows loss and validation while training; says so where the accuracy asked for was never reached."""
     seen: list[History] = []
-    with progress.track("training", config.max_steps, unit="steps") as tracker:
+    with progress.track("training", config.steps, unit="steps") as tracker:
 
         def report(history: History) -> None:
             seen[:] = [history]
@@ -104,5 +111,5 @@ def training_progress(progress: Progress, config: Training) -> Iterator[Callable
     best = np.nanmax(seen[0].val_accuracy) if seen else 0.0
     if best < config.stop_accuracy:
         progress.say(
-            f"validation accuracy never reached {config.stop_accuracy:.0%} (best {best:.1%}): stopped at max_steps"
+            f"validation accuracy never reached {config.stop_accuracy:.0%} (best {best:.1%}): stopped at steps"
         )

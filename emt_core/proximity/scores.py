@@ -17,7 +17,13 @@ from emt_core.proximity.metrics import ranking
 from emt_core.proximity.metrics.mmd import median_sigma
 from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
 from emt_core.proximity.split import TEST, rows_of_part, split_of
-from emt_core.recipe.proximity import MeasureConfig, ScoreConfig
+from emt_core.recipe.proximity import (
+    EstimatorConfig,
+    MeasureBase,
+    ScoreConfig,
+    SplitMeasure,
+    measure_config,
+)
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Table
 
@@ -58,7 +64,7 @@ def of_measure(
     metrics: dict[str, Any], measure: Artifact, logit: np.ndarray, index: Index, features: Features
 ) -> dict[str, Any]:
     """What a measure's score says beside its distribution: the kind, and AUROC on the split that no fit has seen."""
-    config = MeasureConfig.model_validate(measure.config)
+    config = measure_config(**measure.config)
     is_logit = measure.metrics["is_logit"]
     if not is_logit:  # a mean of sigmoids is the paper's mean score only of log odds
         for facts in (*metrics["sources"].values(), metrics["pool"], metrics["robot"]):
@@ -70,24 +76,24 @@ def of_measure(
 
 
 def heldout_ranking(
-    logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureConfig
+    logit: np.ndarray, index: Index, ok: np.ndarray, config: MeasureBase
 ) -> dict[str, Any] | None:
-    """AUROC and average precision on the test split (robot sets in equal parts); None where there is no such split."""
+    """AUROC and average precision on the test split, robot sets in equal parts.
+
+    A measure that learns nothing is judged on the estimator's split. None where there is no split.
+    """
+    split = config if isinstance(config, SplitMeasure) else EstimatorConfig(seed=config.seed)
     try:
-        part = split_of(config, index, ok)
-    except (
-        EmtError
-    ):  # too few robot episodes, or no pool: a random draw or an imported column needs neither
+        part = split_of(split, index, ok)
+    except EmtError:  # too few robot episodes, or no pool: a random draw needs neither
         return None
     pool, robots = rows_of_part(index, part, TEST)
     groups = [
         *bounded([pool], HELDOUT_ROWS, config.seed),
         *bounded(robots, HELDOUT_ROWS, config.seed),
     ]
-    rows, stratum = (
-        np.concatenate(groups),
-        np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
-    )
+    rows = np.concatenate(groups)
+    stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     weights = ranking.balanced_weights(stratum > 0, stratum)
     return {
         "auroc": ranking.auroc(stratum > 0, logit[rows], weights),

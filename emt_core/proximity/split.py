@@ -1,4 +1,4 @@
-"""Who trains, who stops the training, who tests: whole robot episodes, single pool rows, by seeded hash.
+"""Train / validation / test split by seeded hash: robot data by whole episodes, the pool row by row.
 
 Frames of one episode are nearly the same picture. If some trained and others tested, the test would measure memory.
 A hash of (seed, source, number) instead of a shuffle keeps a row's part when other sources come or go.
@@ -14,10 +14,20 @@ import numpy as np
 
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.proximity.classifier import Training
 
 TRAIN, VALIDATION, TEST, NO_VECTOR = 0, 1, 2, 255
 PARTS = 3
+
+
+class Split(Protocol):
+    """The settings of a split; EstimatorConfig and every SplitMeasure have them."""
+
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def test_share(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
 
 
 def seeded_hash(numbers: np.ndarray, salt: str) -> np.ndarray:
@@ -43,7 +53,7 @@ def split_by_hash(hashes: np.ndarray, *, validation: float, test: float) -> np.n
     )
 
 
-def split_of(config: SplitTraining, index: Index, ok: np.ndarray) -> np.ndarray:
+def split_of(config: Split, index: Index, ok: np.ndarray) -> np.ndarray:
     """The split that these settings ask for: see split_rows."""
     return split_rows(
         index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed
@@ -125,14 +135,3 @@ def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray
     )
     robots = [np.flatnonzero(member[s.start : s.stop]) + s.start for s in index.of_role("robot")]
     return pool, robots
-
-
-class SplitTraining(Training, Protocol):
-    @property
-    def standardize(self) -> bool: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def test_share(self) -> float: ...
-    @property
-    def seed(self) -> int: ...

@@ -45,7 +45,7 @@ def score_windows(
     reasons go to `inputs.no_score`. Batches depend on the source and the batch size alone, so a resumed run gives the
     same numbers; another batch size, or one that was halved, gives them to rounding.
     """
-    batch_size = inputs.runtime.batch_size
+    batch_size = inputs.runtime.batch
     halving = Halving(
         score, inputs.progress, batch_size, what="the measure", remedy="lower measure.max_images"
     )

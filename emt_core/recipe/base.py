@@ -1,8 +1,8 @@
-"""TODO."""
+"""What all settings have in common: frozen models, and how a run uses the machine (`Runtime`)."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -30,14 +30,19 @@ class StageConfig(Frozen):
         """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
         return ()
 
-    def left_out(self) -> set[str]:
-        """Fields that say nothing about the output as things stand: neither written nor hashed."""
-        return set()
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the model did not have from its beginning. At its default such a field is neither
+    written nor hashed, so that a recipe that does not name it keeps the keys it had before."""
+
+    def unhashed_fields(self) -> set[str]:
+        """Fields that change nothing as they stand: neither written nor hashed into the key."""
+        fields = type(self).model_fields
+        return {name for name in self.ADDED if getattr(self, name) == fields[name].default}
 
     @model_serializer(mode="wrap")
-    def _without_left_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        plain = self.left_out()
-        return {name: value for name, value in serialize(self).items() if name not in plain}
+    def _without_unhashed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unhashed = self.unhashed_fields()
+        return {name: value for name, value in serialize(self).items() if name not in unhashed}
 
 
 class Runtime(Frozen):
@@ -53,7 +58,7 @@ class Runtime(Frozen):
     workers: int = Field(default=2, ge=0)
     """Processes that decode images."""
 
-    batch_size: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1)
     """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe leaves it out,
     mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE --dry-run`)."""
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a recipe says about features (method section 2) and about the gap (section 3)."""
 
 from __future__ import annotations
 

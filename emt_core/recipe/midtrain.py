@@ -15,6 +15,8 @@ class MidtrainConfig(StageConfig):
     """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm `none` has no
     mid-training at all: its finetune says `start: backbone`."""
 
+    ADDED = frozenset({"warmup_steps"})
+
     model: str = ""
     """Hub name or folder of the VLM. Default: the recipe's `backbone`."""
 
@@ -35,6 +37,9 @@ class MidtrainConfig(StageConfig):
 
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps with a linear warm-up; then half a cosine to zero (paper)."""
+
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps of warm-up, instead of `warmup_ratio`."""
 
     weight_decay: float = Field(default=0.0, ge=0)
     """On matrices only. LLaMA-Factory's default; the paper gives none."""

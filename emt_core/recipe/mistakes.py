@@ -19,6 +19,19 @@ MOST = 8
 """Mistakes named at once."""
 
 BOUNDS = {"gt": "> ", "ge": ">= ", "lt": "< ", "le": "<= ", "multiple_of": "a multiple of "}
+RENAMED = {
+    "max_steps": "steps",
+    "tune_steps": "steps",
+    "batch_size": "batch",
+    "tune_batch": "batch",
+    "tune_rate": "learning_rate",
+    "max_text_tokens": "cutoff",
+    "neighbours": "neighbors",
+    "normalise": "normalize",
+    "standardise": "standardize",
+}
+"""Old word of a setting -> today's. An old one is an error that names the new one."""
+
 OUR_WORDS = {
     "a valid dictionary or object to extract fields from": "a mapping of settings",
     "a valid dictionary": "a mapping",
@@ -156,6 +169,8 @@ def _sentence(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:
     context, kind = detail.get("ctx", {}), detail["type"]
     if kind == "extra_forbidden":
         key = spot.names[-1]
+        if RENAMED.get(key) in spot.keys:
+            return f"{spot.entry}: {key} is called {RENAMED[key]} now", ""
         return (
             f"{spot.entry}: unknown key {key}{did_you_mean(key, spot.keys)}; keys: {', '.join(spot.keys)}",
             "",

@@ -1,6 +1,6 @@
-"""What a recipe says about a proximity measure other than the learned linear estimator (method section 5, and beyond).
+"""What a recipe says about proximity: the estimator, other measures (method section 5, and beyond), the score.
 
-measure.knn: {kind: knn, neighbours: 10}
+measure.knn: {kind: knn, neighbors: 10}
 score.knn: {}                                # fed by the measure of the same name
 score.near: {parents: {measure: knn}}        # or by the one that is named
 """
@@ -8,9 +8,9 @@ score.near: {parents: {measure: knn}}        # or by the one that is named
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from emt_core.errors import EmtError
 from emt_core.recipe.base import StageConfig
@@ -19,158 +19,168 @@ Kind = Literal[
     "random", "distance", "knn", "mlp", "perplexity", "delta_perplexity", "dsir", "clip", "imported"
 ]
 
-SPLIT = ("validation_share", "test_share")
-BANK = ("robot_rows", "normalise", *SPLIT)
-TRAINING = (
-    "hidden",
-    "learning_rate",
-    "weight_decay",
-    "standardize",
-    "batch_size",
-    "stop_accuracy",
-    "max_steps",
-    "eval_every",
-    *SPLIT,
-)
-TUNING = (
-    "model",
-    "revision",
-    "tune_steps",
-    "tune_rate",
-    "tune_batch",
-    "action_bins",
-    "max_text_tokens",
-    "max_images",
-    *SPLIT,
-)
-USED: dict[str, tuple[str, ...]] = {
-    "random": (),
-    "distance": BANK,
-    "knn": (*BANK, "neighbours"),
-    "mlp": TRAINING,
-    "perplexity": TUNING,
-    "delta_perplexity": TUNING,
-    "dsir": ("text", "ngrams", "buckets", "per_token", *SPLIT),
-    "clip": ("model", "max_images"),
-    "imported": ("path", "meta", "column", "id_column", "lower_is_nearer"),
-}
-"""Fields that each kind of measure looks at, beside `kind` and `seed`. All others are refused and enter no key."""
 
+class MeasureBase(StageConfig):
+    """What all measures have in common."""
 
-class MeasureConfig(StageConfig):
     kind: Kind
-    """`random`: a uniform draw. `distance`: average feature distance. `knn`: distance to the k-th nearest robot frame.
-    `mlp`: a small nonlinear estimator. `perplexity`, `delta_perplexity`: under the VLM tuned on robot data with actions
-    as text. `dsir`: importance weights of hashed n-grams. `clip`: image-text cosine. `imported`: a column of yours."""
+    """`random`: a uniform draw. `distance`: average feature distance. `knn`: distance to the k-th
+    nearest robot frame. `mlp`: a small nonlinear estimator. `perplexity`, `delta_perplexity`: under
+    the VLM tuned on robot data with actions as text. `dsir`: importance weights of hashed n-grams.
+    `clip`: image-text cosine. `imported`: a column of yours."""
+
+    seed: int = 0
+
+
+class SplitMeasure(MeasureBase):
+    """A measure that learns from part of the data, by the split that the estimator makes as well."""
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of each robot set's episodes (never frames), and of the pool, held out for early
+    stopping."""
+
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share held out from everything: the AUROC of the score is measured there. The same seed gives
+    the same split as for the estimator."""
+
+    @model_validator(mode="after")
+    def _something_is_left_for_training(self) -> SplitMeasure:
+        check_shares(self.validation_share, self.test_share)
+        return self
+
+
+class RandomMeasure(MeasureBase):
+    kind: Literal["random"]
+
+
+class DistanceMeasure(SplitMeasure):
+    kind: Literal["distance"]
 
     robot_rows: int = Field(default=50_000, ge=2)
-    """Robot frames compared with at the most, the same bound for each set (distance, knn)."""
+    """Robot frames compared with at the most, the same bound for each set."""
 
-    normalise: bool = False
-    """Scale features to length 1 first, so that distance is a matter of angle (the paper: plain L2)."""
+    normalize: bool = False
+    """Scale features to length 1 first, so that distance is a matter of angle (the paper: plain
+    L2)."""
 
-    neighbours: int = Field(default=10, ge=1)
-    """k of knn: the distance to the k-th nearest frame counts (Sun et al. 2022)."""
+
+class KnnMeasure(DistanceMeasure):
+    kind: Literal["knn"]  # type: ignore[assignment]
+
+    neighbors: int = Field(default=10, ge=1)
+    """k: the distance to the k-th nearest frame counts (Sun et al. 2022)."""
+
+
+class MlpMeasure(SplitMeasure):
+    kind: Literal["mlp"]
 
     hidden: int = Field(default=256, ge=1)
-    """Width of the MLP's one hidden layer."""
+    """Width of the one hidden layer."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
-    """AdamW's rate for the MLP: at the linear estimator's 1e-3 it passed the stop of 0.9 at the first look (demo)."""
+    """AdamW's rate: at the linear estimator's 1e-3 it passed the stop of 0.9 at the first look
+    (demo)."""
 
     weight_decay: float = Field(default=0.01, ge=0)
 
     standardize: bool = True
     """Scale features by the training sample's mean and deviation."""
 
-    batch_size: int = Field(default=128, ge=2)
+    batch: int = Field(default=128, ge=2)
     """Half robot, half pool, as for the estimator."""
 
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
     """Stop once accuracy on the balanced validation split reaches this."""
 
-    max_steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""
 
     eval_every: int = Field(default=5, ge=1)
     """Steps between two looks at the validation split."""
 
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of each robot set's episodes (never frames), and of the pool, held out for early stopping."""
 
-    test_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share held out from everything: the AUROC of the score is measured there. Same seed, same split as estimator."""
+class PerplexityMeasure(SplitMeasure):
+    kind: Literal["perplexity", "delta_perplexity"]
 
     model: str = ""
-    """perplexity: the VLM (folder or hub name); empty: the one that made the features. clip: as in `embed.model`."""
+    """The VLM, a folder or hub name; empty: the one that made the features."""
 
     revision: str | None = None
     """Hub revision of the VLM."""
 
-    tune_steps: int = Field(default=100, ge=1)
+    steps: int = Field(default=100, ge=1)
     """Steps of fine-tuning on robot samples with actions as text. The paper gives no number."""
 
-    tune_rate: float = Field(default=5e-5, gt=0)
+    learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate of that fine-tuning (cosine; the paper's rate of VLA fine-tuning)."""
 
-    tune_batch: int = Field(default=16, ge=1)
+    batch: int = Field(default=16, ge=1)
     """Robot samples a step; each robot set is equally likely."""
 
     action_bins: int = Field(default=256, ge=2)
-    """An action dimension becomes the number of its bin, of equal bins between its 1 % and 99 % quantiles (RT-2)."""
+    """An action dimension becomes the number of its bin, of equal bins between its 1 % and 99 %
+    quantiles (RT-2)."""
 
-    max_text_tokens: int = Field(default=1024, ge=8)
-    """perplexity: longest conversation in tokens, images included; longer ones are cut at the end, images never."""
+    cutoff: int = Field(default=1024, ge=8)
+    """Longest sequence, tokens, images included. Text beyond it is cut at the end; image tokens
+    never are."""
 
     max_images: int = Field(default=4, ge=1)
     """At most this many images of a sample are shown to the model."""
 
+
+class DsirMeasure(SplitMeasure):
+    kind: Literal["dsir"]
+
     text: Literal["user", "full"] = "full"
-    """dsir: the user turns of a pool sample, or the whole conversation. Robots have their instruction."""
+    """The user turns of a pool sample, or the whole conversation. Robots have their instruction."""
 
     ngrams: int = Field(default=2, ge=1, le=4)
-    """dsir: longest word n-gram (Xie et al. 2023: 2)."""
+    """Longest word n-gram (Xie et al. 2023: 2)."""
 
     buckets: int = Field(default=10_000, ge=2)
-    """dsir: hash buckets (Xie et al. 2023: 10,000)."""
+    """Hash buckets (Xie et al. 2023: 10,000)."""
 
     per_token: bool = False
-    """dsir: divide the log weight by the number of n-grams; undivided it falls with the length of the text."""
+    """Divide the log weight by the number of n-grams; undivided it falls with the length of the
+    text."""
+
+
+class ClipMeasure(MeasureBase):
+    kind: Literal["clip"]
+
+    model: str = Field(min_length=1)
+    """As in `embed.model` of an encoder `clip`."""
+
+    max_images: int = Field(default=4, ge=1)
+    """At most this many images of a sample are shown to the model."""
+
+
+class ImportedMeasure(MeasureBase):
+    kind: Literal["imported"]
 
     path: str = ""
-    """imported: a parquet or CSV file with an id (`source:row`) and a number a row, relative to the base folder."""
+    """A parquet or CSV file with an id (`source:row`) and a number a row, relative to the base
+    folder."""
 
     meta: str = ""
-    """imported: instead of a file, a number that the samples carry themselves (a key of their `meta`)."""
+    """Instead of a file, a number that the samples carry themselves (a key of their `meta`)."""
 
     column: str = "score"
-    """imported: the file's column with the score."""
+    """The file's column with the score."""
 
     id_column: str = "id"
-    """imported: the file's column with the sample's id."""
+    """The file's column with the sample's id."""
 
     lower_is_nearer: bool = False
-    """imported: turn the sign, because in this column small means near."""
-
-    seed: int = 0
+    """Turn the sign, because in this column small means near."""
 
     @model_validator(mode="after")
-    def _fields_of_its_kind(self) -> MeasureConfig:
-        used = {"kind", "seed", *USED[self.kind]}
-        stray = sorted(self.model_fields_set - used)
-        if stray:
-            known = ", ".join(sorted(used - {"kind"}))
-            raise ValueError(
-                f"{', '.join(stray)}: not used by kind {self.kind!r}, which takes {known}"
-            )
-        if self.kind == "imported" and bool(self.path) == bool(self.meta):
+    def _one_place(self) -> ImportedMeasure:
+        if bool(self.path) == bool(self.meta):
             raise ValueError(
                 "kind 'imported' takes a file (`path`) or a key of the samples' own (`meta`)"
             )
-        if self.kind == "clip" and not self.model:
-            raise ValueError("kind 'clip' needs `model`, as in embed.model")
-        if self.validation_share + self.test_share >= 0.9:
-            raise ValueError("validation_share + test_share leave less than a tenth for training")
         return self
 
     def file(self, base: Path) -> Path:
@@ -182,15 +192,46 @@ class MeasureConfig(StageConfig):
             )
         return path
 
-    def left_out(self) -> set[str]:
-        return set(type(self).model_fields) - {"kind", "seed", *USED[self.kind]}
+
+MeasureConfig = Annotated[
+    RandomMeasure
+    | DistanceMeasure
+    | KnnMeasure
+    | MlpMeasure
+    | PerplexityMeasure
+    | DsirMeasure
+    | ClipMeasure
+    | ImportedMeasure,
+    Field(discriminator="kind"),
+]
+"""The settings of any measure, told apart by `kind`."""
+
+MEASURES: dict[str, type[MeasureBase]] = {
+    kind: model
+    for model in get_args(get_args(MeasureConfig)[0])
+    for kind in get_args(model.model_fields["kind"].annotation)
+}
+"""Kind -> the model of its settings."""
+
+_ADAPTER: TypeAdapter[MeasureConfig] = TypeAdapter(MeasureConfig)
+
+
+def measure_config(**settings: Any) -> MeasureConfig:
+    """The checked settings of a measure of the given `kind`. Raises pydantic's ValidationError."""
+    return _ADAPTER.validate_python(settings)
+
+
+def check_shares(validation: float, test: float) -> None:
+    """Raises ValueError where the held-out shares leave less than a tenth for training."""
+    if validation + test >= 0.9:
+        raise ValueError("validation_share + test_share leave less than a tenth for training")
 
 
 class EstimatorConfig(StageConfig):
     kind: Literal["linear"] = "linear"
     """One linear layer on the frozen feature (method section 4)."""
 
-    batch_size: int = Field(default=128, ge=2)
+    batch: int = Field(default=128, ge=2)
     """Half robot, half pool (paper: 128, balanced sampling)."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -204,7 +245,7 @@ class EstimatorConfig(StageConfig):
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
     """Stop once accuracy on the balanced validation split reaches this (paper: 0.90)."""
 
-    max_steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""
 
     eval_every: int = Field(default=5, ge=1)
@@ -220,8 +261,7 @@ class EstimatorConfig(StageConfig):
 
     @model_validator(mode="after")
     def _shares(self) -> EstimatorConfig:
-        if self.validation_share + self.test_share >= 0.9:
-            raise ValueError("validation_share + test_share leave less than a tenth for training")
+        check_shares(self.validation_share, self.test_share)
         return self
 
 

@@ -7,7 +7,7 @@ runtime: {workers: 2}
 sources: [{name: ..., role: pool, format: llava, path: ...}, ...]
 embed: {encoder: vlm, model: ...}
 estimator.learned: {}           # `stage` or `stage.name`: several instances of a stage live side by side
-estimator.short: {max_steps: 50}
+estimator.short: {steps: 50}
 select.top: {k: 1000, parents: {score: learned}}
 arms: {learned: {}, random: {select.top.strategy: random}}     # an experiment: arms x seeds
 seeds: [0, 1]
@@ -27,12 +27,13 @@ from pydantic import Field, ValidationError
 from emt_core.errors import EmtError
 from emt_core.flow import STAGES
 from emt_core.recipe.base import Frozen, Runtime, StageConfig
+from emt_core.recipe.demos import DemosConfig
 from emt_core.recipe.embed import EmbedConfig, GapConfig
 from emt_core.recipe.evaluate import EvaluateConfig
-from emt_core.recipe.finetune import DemosConfig, FinetuneConfig
+from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.midtrain import MidtrainConfig, RetainConfig
 from emt_core.recipe.mistakes import did_you_mean, explain, yaml_problem
-from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig, ScoreConfig
+from emt_core.recipe.proximity import MEASURES, EstimatorConfig, MeasureBase, ScoreConfig
 from emt_core.recipe.selection import CategoryConfig, SelectConfig
 from emt_core.recipe.shipped import ROOT
 from emt_core.recipe.sources import SourcesConfig
@@ -44,7 +45,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "category": CategoryConfig,
     "gap": GapConfig,
     "estimator": EstimatorConfig,
-    "measure": MeasureConfig,
+    "measure": MeasureBase,
     "score": ScoreConfig,
     "trust": TrustConfig,
     "select": SelectConfig,
@@ -54,7 +55,20 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "evaluate": EvaluateConfig,
     "finetune": FinetuneConfig,
 }
-"""Which model checks which stage's settings."""
+"""Stage -> the model of its settings; of `measure` only what all kinds have in common."""
+
+
+def config_model(stage: str, settings: Mapping[str, Any]) -> type[StageConfig]:
+    """The model that checks these settings of a stage: of a measure, the one of its kind."""
+    if stage == "measure":
+        return MEASURES.get(str(settings.get("kind")), MeasureBase)
+    return CONFIGS[stage]
+
+
+def field_names(stage: str) -> list[str]:
+    """Every setting that an entry of the stage can have, whatever its kind."""
+    models = [CONFIGS[stage], *(MEASURES.values() if stage == "measure" else ())]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 
 class InstanceConfig(Frozen):
@@ -269,11 +283,7 @@ def _entry_of(dotted: str, value: Any, raw: Mapping[str, Any]) -> str:
     if inside:
         return max(inside, key=len)
     field = rest.partition(".")[0]
-    settings = (
-        []
-        if stage in TOP_LEVEL or stage == "sources"
-        else [*CONFIGS[stage].model_fields, "parents"]
-    )
+    settings = [] if stage in TOP_LEVEL or stage == "sources" else [*field_names(stage), "parents"]
     if settings and field not in settings:
         if "." in rest:
             near = did_you_mean(field, [*(entry.partition(".")[2] for entry in named), *settings])
@@ -325,17 +335,18 @@ def build_recipe(raw: Mapping[str, Any], *, where: object = "") -> Recipe:
             raise EmtError(
                 f"{label!r} has to be a mapping of settings, not {type(body).__name__}",
                 where=where,
-                remedy=f"fields here: {', '.join(sorted(CONFIGS[stage].model_fields))}",
+                remedy=f"fields here: {', '.join(sorted(field_names(stage)))}",
             )
         fields: dict[str, Any] = dict(settings)
         parents = fields.pop("parents", {})
         if stage in TRAINS_BACKBONE and not fields.get("model"):
             fields["model"] = str(raw.get("backbone") or "")
+        model = config_model(stage, fields)
         try:
-            config = CONFIGS[stage].model_validate(fields)
+            config = model.model_validate(fields)
             instances.append(InstanceConfig(stage=stage, name=name, config=config, parents=parents))
         except ValidationError as error:
-            raise explain(error, str(label), CONFIGS[stage], fields, where) from error
+            raise explain(error, str(label), model, fields, where) from error
     top = {name: raw[name] for name in TOP_LEVEL if name in raw}
     try:
         recipe = Recipe(instances=tuple(instances), raw=dict(raw), **top)

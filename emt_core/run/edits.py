@@ -18,7 +18,7 @@ import yaml
 from emt_core.errors import EmtError
 from emt_core.flow import STAGES
 from emt_core.recipe.form import _plain, parse_source, plain
-from emt_core.recipe.recipe import CONFIGS, Recipe, apply_overrides, build_recipe
+from emt_core.recipe.recipe import Recipe, apply_overrides, build_recipe, config_model
 from emt_core.recipe.sources import SourceConfig
 from emt_core.run.recipes import (
     NOTE_CHARS,
@@ -284,9 +284,8 @@ def change_settings(
             raise EmtError(f"there is already a {target!r}", remedy="choose another name")
         body = raw[label] if isinstance(raw[label], dict) else {}
         changed = {**body, **settings}
-        defaults = {
-            name: _plain(info.default) for name, info in CONFIGS[stage].model_fields.items()
-        }
+        fields = config_model(stage, changed).model_fields
+        defaults = {name: _plain(info.default) for name, info in fields.items()}
         raw[target] = {
             name: v for name, v in changed.items() if name in body or defaults.get(name, ...) != v
         }

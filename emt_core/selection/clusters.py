@@ -18,7 +18,7 @@ import numpy as np
 
 from emt_core.data.draws import Purpose, ordered_rows, random_keys
 from emt_core.data.features import Features, take_finite
-from emt_core.proximity.metrics.diversity import l2_normalise
+from emt_core.proximity.metrics.diversity import l2_normalize
 from emt_core.proximity.stream import one_thread, score_blocks
 from emt_core.recipe.selection import Clusters
 
@@ -55,22 +55,22 @@ def fit_cells(
     """float32 [cells, dim] of length 1, fitted on a seeded sample of `rows`. Fewer rows than cells: a cell a row."""
     drawn = np.sort(ordered_rows(random_keys(seed, rows, Purpose.CELLS), config.fit_rows))
     x = unit_rows(features, drawn)
-    centres = x[np.random.default_rng([seed, 11]).permutation(len(x))[: config.cells]]
+    centers = x[np.random.default_rng([seed, 11]).permutation(len(x))[: config.cells]]
     for _ in range(ROUNDS):
-        nearest, similarity = _nearest(x, centres)
-        sums = np.zeros((len(centres), x.shape[1]))
+        nearest, similarity = _nearest(x, centers)
+        sums = np.zeros((len(centers), x.shape[1]))
         for members in groups_of(nearest):
             sums[nearest[members[0]]] = x[members].sum(axis=0, dtype=np.float64)
-        empty = np.flatnonzero(np.bincount(nearest, minlength=len(centres)) == 0)
+        empty = np.flatnonzero(np.bincount(nearest, minlength=len(centers)) == 0)
         sums[empty] = x[
             np.argsort(similarity, kind="stable")[: len(empty)]
         ]  # the worst served rows open new cells
-        moved = l2_normalise(sums)
+        moved = l2_normalize(sums)
         advance(1)
-        if np.array_equal(moved, centres):
+        if np.array_equal(moved, centers):
             break
-        centres = moved
-    return centres
+        centers = moved
+    return centers
 
 
 def unit_rows(features: Features, rows: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def unit_rows(features: Features, rows: np.ndarray) -> np.ndarray:
     rising = np.argsort(rows, kind="stable")
     for at in range(0, len(rows), READ_ROWS):
         some = rising[at : at + READ_ROWS]
-        x[some] = l2_normalise(take_finite(features, rows[some]))
+        x[some] = l2_normalize(take_finite(features, rows[some]))
     return x
 
 
@@ -89,13 +89,13 @@ def groups_of(code: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1) if len(code) else []
 
 
-def _nearest(x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(x: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(int64 [n] cell, float32 [n] cosine) of length-1 rows; the first of equally near cells."""
     import torch
 
     with one_thread():
         best = [
-            (torch.from_numpy(x[at : at + BLOCK_ROWS]) @ torch.from_numpy(centres).T).max(dim=1)
+            (torch.from_numpy(x[at : at + BLOCK_ROWS]) @ torch.from_numpy(centers).T).max(dim=1)
             for at in range(0, len(x), BLOCK_ROWS)
         ]
     return np.concatenate([b.indices.numpy() for b in best]), np.concatenate(
@@ -104,16 +104,16 @@ def _nearest(x: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def assign_cells(
-    features: Features, centres: np.ndarray, *, advance: Advance = lambda _: None
+    features: Features, centers: np.ndarray, *, advance: Advance = lambda _: None
 ) -> np.ndarray:
     """int32 [rows]: each row's nearest cell, -1 without a vector. One pass; bits as in any other cut of the store."""
     import torch
 
-    transposed = torch.from_numpy(np.ascontiguousarray(centres.T))
+    transposed = torch.from_numpy(np.ascontiguousarray(centers.T))
 
     def nearest(x: np.ndarray) -> np.ndarray:
         return (
-            (torch.from_numpy(l2_normalise(x)) @ transposed).argmax(dim=1).float().numpy()
+            (torch.from_numpy(l2_normalize(x)) @ transposed).argmax(dim=1).float().numpy()
         )  # below 2^24: exact
 
     found = np.full(features.rows, -1, np.int32)
@@ -167,11 +167,11 @@ def _parts(
     if len(rows) <= cell_rows or splits == 0:
         return [rows]
     wanted = Clusters(cells=min(PARTS, max(2, 2 * len(rows) // cell_rows)))
-    centres = fit_cells(features, rows, wanted, seed=seed, advance=lambda _: advance(0))
+    centers = fit_cells(features, rows, wanted, seed=seed, advance=lambda _: advance(0))
     part, rising = np.empty(len(rows), np.int8), np.argsort(rows, kind="stable")
     for at in range(0, len(rows), READ_ROWS):
         some = rising[at : at + READ_ROWS]
-        part[some] = _nearest(unit_rows(features, rows[some]), centres)[0]
+        part[some] = _nearest(unit_rows(features, rows[some]), centers)[0]
         advance(0)
     return [
         smaller

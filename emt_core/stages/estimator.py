@@ -30,7 +30,7 @@ def run(context: Context) -> Outcome:
     index = Index(context.parents["sources"])
     features = Features.at(context.parents["embed"].data / "features.lance")
     data = prepare(index, features, config)
-    batches = data.draws.batches(config.batch_size, config.max_steps)
+    batches = data.draws.batches(config.batch, config.steps)
     with training_progress(context.progress, config) as report:
         estimator = train(
             config, batches, data.validation, mean=data.mean, scale=data.scale, on_step=report

@@ -105,7 +105,7 @@ def run(context: Context) -> Outcome:
         context.out,
         device=device,
         dtype=choose_dtype(config.precision, device),
-        part=context.runtime.batch_size,
+        part=context.runtime.batch,
     )
     last = trainer.run(context.progress)
     episodes = sum(

@@ -1,6 +1,6 @@
 """gap: how far pool and robot data lie apart (method sections 3 and 7), and a 2-D map of every sample.
 
-gap.json               sources, mmd2, mmd2_normalised, sigma, sampled, diversity, diversity_groups, groups, left_out
+gap.json               sources, mmd2, mmd2_normalized, sigma, sampled, diversity, diversity_groups, groups, left_out
 map_fit.safetensors    the fitted map: index rows, PCA, their coordinates (what places any other feature)
 map.lance              x, y float32 (NaN without a vector), fitted bool; row order of the index
 
@@ -87,7 +87,7 @@ def _measure(
         "sources": names,
         "roles": [m.source.role for m in usable],
         "mmd2": matrix.tolist(),
-        "mmd2_normalised": mmd.normalise(matrix).tolist(),
+        "mmd2_normalized": mmd.normalize(matrix).tolist(),
         "sigma": sigma,
         "estimator": config.mmd,
         "sampled": {name: len(sample) for name, sample in zip(names, samples, strict=True)},

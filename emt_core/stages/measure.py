@@ -14,7 +14,13 @@ from emt_core.data.index import Index
 from emt_core.proximity import measure_of
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.perplexity.twin import IDENTITY_REPLACES, twin_key
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import (
+    ClipMeasure,
+    ImportedMeasure,
+    MeasureBase,
+    MeasureConfig,
+    PerplexityMeasure,
+)
 from emt_core.run.stage import Context, Outcome
 
 __all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
@@ -24,15 +30,15 @@ VERSION = 2
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
     """What a model or file that the config names *is*: hashes, never paths. Empty where it names none."""
-    if config.kind == "clip":
+    if isinstance(config, ClipMeasure):
         from emt_core.models.encoders.clip import clip_identity
 
         return clip_identity(config.model, base)
-    if config.model:
+    if isinstance(config, PerplexityMeasure) and config.model:
         from emt_core.models.identity import model_identity
 
         return model_identity(config.model, config.revision, base)
-    if config.path:
+    if isinstance(config, ImportedMeasure) and config.path:
         from emt_core.data.fingerprint import content_hash
 
         return {"file": content_hash(config.file(base))}
@@ -40,8 +46,8 @@ def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
-    config = context.config
-    assert isinstance(config, MeasureConfig)
+    assert isinstance(context.config, MeasureBase)
+    config: Any = context.config
     index = Index(context.parents["sources"])
     twin = twin_key(
         version=VERSION,

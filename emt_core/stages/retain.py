@@ -95,8 +95,8 @@ def run(context: Context) -> Outcome:
                 )
             for suite, questions in suites.items():
                 left = [question for question in questions if (suite, question.id) not in done]
-                for at in range(0, len(left), context.runtime.batch_size):
-                    batch = left[at : at + context.runtime.batch_size]
+                for at in range(0, len(left), context.runtime.batch):
+                    batch = left[at : at + context.runtime.batch]
                     found = answerer.answers(batch)  # pyright: ignore[reportPossiblyUnboundVariable]
                     _keep(path, suite, batch, found)
                     done.update({(suite, q.id): text for q, text in zip(batch, found, strict=True)})

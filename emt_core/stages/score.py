@@ -34,7 +34,7 @@ from emt_core.proximity.scores import (
     sweep_table,
 )
 from emt_core.proximity.stream import stream_logits
-from emt_core.recipe.proximity import MeasureConfig, ScoreConfig
+from emt_core.recipe.proximity import ScoreConfig, measure_config
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
@@ -101,7 +101,7 @@ def _parts(
         twin=twin,
         no_score=missing.__setitem__,
     )
-    config = MeasureConfig.model_validate(measure.config)
+    config = measure_config(**measure.config)
     return _with_vector(
         measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing
     )

@@ -97,7 +97,7 @@ def spread(
     if not free.any():
         return candidates, {}
     with progress.track("fitting cells", ROUNDS, unit="rounds") as tracker:
-        centres = fit_cells(
+        centers = fit_cells(
             features,
             np.flatnonzero(free),
             config.clusters,
@@ -105,7 +105,7 @@ def spread(
             advance=tracker.advance,
         )
     with progress.track("finding cells", features.rows) as tracker:
-        cell = assign_cells(features, centres, advance=tracker.advance)
+        cell = assign_cells(features, centers, advance=tracker.advance)
     if config.clusters.duplicate_cosine is None:
         return replace(candidates, cell=cell), {}
     order = ordered(candidates, config, free)

@@ -32,7 +32,7 @@ from emt_core.proximity.trust.refit import ON_FEATURES, Measure, Shown, as_fitte
 from emt_core.proximity.trust.stability import stability
 from emt_core.proximity.trust.variants import embed_variants
 from emt_core.recipe.embed import EmbedConfig
-from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.recipe.trust import TrustConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, read_json, write_json
@@ -108,7 +108,7 @@ def run(context: Context) -> Outcome:
     if made_by.stage == "estimator":
         measure = EstimatorConfig.model_validate(made_by.config)
     else:
-        measure = MeasureConfig.model_validate(made_by.config)
+        measure = measure_config(**made_by.config)
     sections |= _audits(context, inputs, config, measure, made_by)
     sections["stability"], table, apart = stability(
         measure, inputs, rows, sampled[names[0]], config

@@ -9,9 +9,9 @@ import hashlib
 import math
 
 
-def warmup_steps(steps: int, ratio: float) -> int:
-    """Steps of linear warm-up: the ratio of all, rounded up (as transformers does)."""
-    return math.ceil(steps * ratio)
+def warmup_steps(steps: int, ratio: float, given: int | None = None) -> int:
+    """Steps of linear warm-up out of `steps`: `given` if set, else the ratio, rounded up (as transformers does)."""
+    return math.ceil(steps * ratio) if given is None else min(given, steps)
 
 
 def cosine_rate(step: int, *, peak: float, steps: int, warmup: int) -> float:

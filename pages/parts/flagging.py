@@ -15,13 +15,13 @@ from pages.parts.plain import escape, show_problem
 from pages.parts.view import View
 
 ICON = {"keep": "thumb_up", "doubtful": "help", "wrong": "error", "exclude": "block"}
-COLOUR = {"keep": "green", "doubtful": "blue", "wrong": "orange", "exclude": "red"}
+COLOR = {"keep": "green", "doubtful": "blue", "wrong": "orange", "exclude": "red"}
 KEY = {"keep": "K", "doubtful": "D", "wrong": "W", "exclude": "X"}
 
 
 def badge(flag: str) -> str:
     """Markdown of ours; nothing for no flag."""
-    return f":{COLOUR[flag]}-badge[:material/{ICON[flag]}: {flag}]" if flag else ""
+    return f":{COLOR[flag]}-badge[:material/{ICON[flag]}: {flag}]" if flag else ""
 
 
 def label(flag: str) -> str:

@@ -92,7 +92,7 @@ GAP = (
     "kernel whose width is the median distance; from a seeded subsample of each source. 0 = same distribution. "
     "(§ Measuring the gap)"
 )
-GAP_NORMALISED = (
+GAP_NORMALIZED = (
     "Normalised divides by the largest value of the matrix, as the paper's figure does."
 )
 GAP_ORDER = "Clustered puts near sources side by side (average linkage); the recipe's order is that of all other pages."

@@ -19,11 +19,11 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.explore.curation.flags import FLAGS, FlagBook, Flags
 from emt_core.explore.curation.views import ViewBook
-from emt_core.explore.figures.palette import category_colours, source_colours
+from emt_core.explore.figures.palette import category_colors, source_colors
 from emt_core.explore.tables import columns
 from emt_core.explore.tables.nearness import WordSearch, distances, ranked
 from emt_core.explore.tables.score_scale import ScoreScale, score_scale
-from emt_core.proximity.neighbours import FeatureBank, robot_bank
+from emt_core.proximity.neighbors import FeatureBank, robot_bank
 from emt_core.selection import Candidates, Preview
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
@@ -66,8 +66,8 @@ class View:
         return [source.name for source in self.index.sources]
 
     @property
-    def source_colours(self) -> dict[str, str]:
-        return source_colours(self.source_names, [source.role for source in self.index.sources])
+    def source_colors(self) -> dict[str, str]:
+        return source_colors(self.source_names, [source.role for source in self.index.sources])
 
     @property
     def codes(self) -> np.ndarray:
@@ -91,8 +91,8 @@ class View:
         return categories(str(self.chain.category.path))
 
     @property
-    def category_colours(self) -> dict[str, str]:
-        return category_colours(self.categories.names)
+    def category_colors(self) -> dict[str, str]:
+        return category_colors(self.categories.names)
 
     @property
     def reasons(self) -> columns.Coded:

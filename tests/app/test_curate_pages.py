@@ -99,7 +99,7 @@ def test_a_page_is_flagged_at_once_and_taken_back(
     assert book.read().counts()["exclude"] == 0
 
 
-def test_a_sample_leads_to_its_neighbours_in_the_result(open_page: OpenPage, complete: Path):
+def test_a_sample_leads_to_its_neighbors_in_the_result(open_page: OpenPage, complete: Path):
     app = open_page("browse", complete, sample="web:2", set="Whole pool", sort="index")
     assert "of 96 of whole pool" in words(app)
     first = app.query_params["sample"]
@@ -170,10 +170,10 @@ def test_the_map_marks_what_is_found(open_page: OpenPage, complete: Path):
     assert "no sample has this id" in words(app)
 
 
-def test_every_colour_draws_as_cells(open_page: OpenPage, complete: Path):
+def test_every_color_draws_as_cells(open_page: OpenPage, complete: Path):
     app = open_page("map", complete, density="true")
-    for colour in ("role", "source", "category", "score", "selected", "flag"):
-        app.button_group(key="colour").set_value(colour).run()
+    for color in ("role", "source", "category", "score", "selected", "flag"):
+        app.button_group(key="color").set_value(color).run()
         assert not app.exception
 
 

@@ -191,7 +191,7 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(
             own_space,
             "small",
             "estimator",
-            {"max_steps": 10**6, "stop_accuracy": 1.0, "learning_rate": 1e-9},
+            {"steps": 10**6, "stop_accuracy": 1.0, "learning_rate": 1e-9},
             beside="endless",
         )
         page.goto(f"{server.address}/?stage=estimator.endless")

@@ -107,7 +107,7 @@ def test_a_measure_is_cut_by_its_own_numbers(open_page, complete_copy):
     middle = float(np.median(values[1:96]))
     both.set_value((middle, both.max)).run()  # the upper end lets e^80 pass
     assert "+5.5e+34" in words(app) and "**96 samples**" not in words(app)
-    app = open_page("map", complete_copy, score="delta_perplexity", colour="Score")
+    app = open_page("map", complete_copy, score="delta_perplexity", color="Score")
     assert not app.exception
     bars = [
         json.loads(element.proto.spec)["layout"].get("coloraxis")

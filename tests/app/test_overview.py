@@ -60,24 +60,21 @@ def test_a_complete_workspace_shows_every_instance_in_full(open_page, complete):
     found = metrics(app)
     assert found["Key"] == artifact.key[:8] and found["Result"].startswith("AUROC")
     settings = app.dataframe[0].value.set_index("setting")
-    assert settings.loc["max_steps", "value"] == "60" and settings.loc["max_steps", "what it does"]
+    assert settings.loc["steps", "value"] == "60" and settings.loc["steps", "what it does"]
     button(app, "embed").click().run()  # a parent
     assert param(app, "stage") == "embed" and "Made from" in words(app)
 
 
 def test_what_changed_shows_as_stale_with_the_reason(open_page, complete_copy):
-    change_settings(Workspace.open(complete_copy), "small", "estimator", {"max_steps": 61})
+    change_settings(Workspace.open(complete_copy), "small", "estimator", {"steps": 61})
     app = open_page("overview", complete_copy)
     assert not app.exception
-    assert "estimator is out of date (max_steps changed), and with it 2 later stages" in words(
+    assert "estimator is out of date (steps changed), and with it 2 later stages" in words(
         app
     ).replace("\\", "")
     assert "Bring up to date" in labels(app)
     settings = app.dataframe[0].value.set_index("setting")
-    assert (
-        settings.loc["max_steps", "value"] == "61"
-        and settings.loc["max_steps", "made with"] == "60"
-    )
+    assert settings.loc["steps", "value"] == "61" and settings.loc["steps", "made with"] == "60"
 
 
 def test_a_plan_that_fails_is_a_message(open_page, complete_copy):

@@ -84,7 +84,7 @@ def test_a_sample_that_is_not_there_is_a_message(open_page, complete):
     assert "there is no sample 'web:99999'" in words(app)
 
 
-def test_a_sample_has_its_numbers_and_neighbours(open_page, complete):
+def test_a_sample_has_its_numbers_and_neighbors(open_page, complete):
     app = open_page("browse", complete, sample="web:2")
     found = metrics(app)
     assert found["Category"] == "grounding"

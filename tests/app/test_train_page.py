@@ -263,7 +263,7 @@ def test_smoothing_and_rates():
 def test_a_curve_draws_a_bounded_number_of_points():
     y = np.random.default_rng(0).normal(size=50_000)
     line = curves.Line(
-        name="<b>run</b>", colour="#3A6EA5", x=np.arange(50_000.0), y=y, shown=smoothed(y, 0.9)
+        name="<b>run</b>", color="#3A6EA5", x=np.arange(50_000.0), y=y, shown=smoothed(y, 0.9)
     )
     figure = curves.curve([line, line], x="step", y="loss", logarithmic=True)
     assert all(len(trace.x) <= curves.MOST_POINTS for trace in figure.data)

@@ -90,8 +90,8 @@ def test_other_modes(tmp_path):
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     red = open_image(put(tmp_path, encoded(cmyk, "JPEG")), tmp_path, BOUND).getpixel((4, 4))
     assert red[0] > 200 and max(red[1:]) < 60
-    grey16 = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
-    assert open_image(put(tmp_path, encoded(grey16)), tmp_path, BOUND).getpixel((0, 0)) == (
+    gray16 = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
+    assert open_image(put(tmp_path, encoded(gray16)), tmp_path, BOUND).getpixel((0, 0)) == (
         128,
         128,
         128,
@@ -128,9 +128,12 @@ def test_broken_images(tmp_path):
 
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header claims any size."""
-    chunk = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )  # noqa: E731
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"

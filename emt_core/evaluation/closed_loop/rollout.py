@@ -198,10 +198,8 @@ class _Round:
                 w for w in self.simulators.workers if w.state in ("starting", "opening", "busy")
             ]
             by_number = {worker.fileno(): worker for worker in owing}
-            heard = [
-                by_number[found]
-                for found in wait(list(by_number), timeout=0 if self.waiting else POLL_S)
-            ]  # pyright: ignore[reportArgumentType]
+            ready = wait(list(by_number), timeout=0 if self.waiting else POLL_S)
+            heard = [by_number[found] for found in ready]  # pyright: ignore[reportArgumentType]
             for worker in heard:
                 self._hear(worker)
             for worker in owing:

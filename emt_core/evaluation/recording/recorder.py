@@ -23,7 +23,7 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.recording.mujoco_scene import CameraPose
 from emt_core.evaluation.recording.tasks import ROBOT_SETS, RobotSet, RobotTask
 from emt_core.evaluation.seeds import TRAIN_SEEDS
-from emt_core.recipe.finetune import DemosConfig
+from emt_core.recipe.demos import DemosConfig
 from emt_core.workspace.lines import whole_lines
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-METRES_PER_ACTION = 0.05  # what the OSC controller moves for an action of 1
+METERS_PER_ACTION = 0.05  # what the OSC controller moves for an action of 1
 HOVER, LIFT, PATIENCE, NEAR = 0.12, 0.30, 60, 0.012
 GRASP_BELOW = 0.01  # fingers reach a little under an object's centre
 OPEN, CLOSED = -1.0, 1.0
@@ -32,8 +32,8 @@ def pick_and_place(of_interest, observe):
         yield from _reach(observe, _above(goal, LIFT + 0.05), OPEN)
 
 
-def _above(place, metres):
-    return place + np.array([0.0, 0.0, metres])
+def _above(place, meters):
+    return place + np.array([0.0, 0.0, meters])
 
 
 def _reach(observe, target, gripper):
@@ -41,7 +41,7 @@ def _reach(observe, target, gripper):
         away = target - observe()["robot0_eef_pos"]
         if np.abs(away).max() < NEAR:
             return
-        yield [*np.clip(away / METRES_PER_ACTION, -1, 1), 0.0, 0.0, 0.0, gripper]
+        yield [*np.clip(away / METERS_PER_ACTION, -1, 1), 0.0, 0.0, 0.0, gripper]
 
 
 def _hold(steps, gripper):

@@ -13,7 +13,7 @@ from emt_core.explore.figures.palette import LEFT_OUT, fade
 
 
 def in_and_out(
-    names: Sequence[str], came_in: np.ndarray, went_out: np.ndarray, colours: Mapping[str, str]
+    names: Sequence[str], came_in: np.ndarray, went_out: np.ndarray, colors: Mapping[str, str]
 ) -> go.Figure:
     """A bar to the right for what came in (full), one to the left for what went out (pale); integer [groups] each.
 
@@ -33,7 +33,7 @@ def in_and_out(
                 orientation="h",
                 name=label,
                 marker={
-                    "color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order],
+                    "color": [fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
                     "line": {"width": 0},
                 },
                 text=[numbers.short(int(counts[i])) if counts[i] else "" for i in order],

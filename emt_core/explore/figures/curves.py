@@ -21,13 +21,13 @@ class Line:
     """One run. x, y: float [n], raw; shown: float [n], what is drawn boldly (smoothed, or the same)."""
 
     name: str
-    colour: str
+    color: str
     x: np.ndarray
     y: np.ndarray
     shown: np.ndarray
 
 
-def run_colours(names: Sequence[str]) -> dict[str, str]:
+def run_colors(names: Sequence[str]) -> dict[str, str]:
     """Run -> colour, by its place."""
     return {name: RUN_CYCLE[place % len(RUN_CYCLE)] for place, name in enumerate(names)}
 
@@ -55,7 +55,7 @@ def curve(
                     x=line.x[keep],
                     y=line.y[keep],
                     mode="lines",
-                    line={"color": fade(line.colour, 0.25), "width": 1},
+                    line={"color": fade(line.color, 0.25), "width": 1},
                     hoverinfo="skip",
                     showlegend=False,
                 )
@@ -66,7 +66,7 @@ def curve(
                 y=line.shown[keep],
                 mode="lines" if len(keep) > 1 else "markers",
                 name=escape(line.name),
-                line={"color": line.colour, "width": 2},
+                line={"color": line.color, "width": 2},
                 hovertemplate="%{y:" + number + "}<extra>" + escape(line.name) + "</extra>",
             )
         )

@@ -31,7 +31,7 @@ def training(
     for column, (train, held) in enumerate(
         (("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1
     ):
-        for frame, field, name, colour in (
+        for frame, field, name, color in (
             (thin, train, "training batch", TRAIN),
             (measured, held, "validation (held-out episodes)", HELD),
         ):
@@ -43,7 +43,7 @@ def training(
                     legendgroup=name,
                     showlegend=column == 1,
                     mode="lines" if field == train else "lines+markers",
-                    line={"color": colour, "width": 1.2 if field == train else 2},
+                    line={"color": color, "width": 1.2 if field == train else 2},
                     marker={"size": 5},
                     opacity=0.75 if field == train else 1,
                     hovertemplate="step %{x}: %{y:.3f}<extra>" + name + "</extra>",
@@ -114,14 +114,14 @@ MAX_POINTS = 600
 HEIGHT = 320
 
 
-def run_colours(labels: Sequence[str]) -> dict[str, str]:
+def run_colors(labels: Sequence[str]) -> dict[str, str]:
     """The only one in the robots' orange, several each in a colour of its own."""
     if len(labels) == 1:
         return {labels[0]: ROBOT}
     return {label: SOURCE_CYCLE[place % len(SOURCE_CYCLE)] for place, label in enumerate(labels)}
 
 
-def learning(runs: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> go.Figure:
+def learning(runs: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> go.Figure:
     """Validation loss (left) and accuracy (right) a step; the cross is where each run stopped.
 
     runs: label -> columns step, val_loss, val_accuracy (NaN where not measured).
@@ -144,7 +144,7 @@ def learning(runs: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> go
                     legendgroup=label,
                     showlegend=column == 1,
                     mode="lines+markers",
-                    line={"color": colours.get(label, LEFT_OUT), "width": 2},
+                    line={"color": colors.get(label, LEFT_OUT), "width": 2},
                     marker={"symbol": symbols, "size": sizes},
                     hovertemplate="step %{x}: %{y:.3f}<extra>" + label + "</extra>",
                 ),
@@ -157,9 +157,7 @@ def learning(runs: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> go
     return figure
 
 
-def rocs(
-    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
-) -> go.Figure:
+def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]) -> go.Figure:
     """runs: label -> `false_positive_rate`, `true_positive_rate` on held-out episodes."""
     figure = go.Figure(_guide([0, 1], [0, 1]))
     for label, curve in runs.items():
@@ -168,14 +166,14 @@ def rocs(
             label,
             curve["false_positive_rate"],
             curve["true_positive_rate"],
-            colours,
+            colors,
             hover="%{y:.1%} of robot frames at %{x:.1%} of the pool",
         )
     return _square(figure, "pool samples passed", "robot frames passed", several=len(runs) > 1)
 
 
 def precision_recalls(
-    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+    runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]
 ) -> go.Figure:
     """runs: label -> `recall`, `precision`; classes weigh half each, so a coin flip is the line at 50 %."""
     figure = go.Figure(_guide([0, 1], [0.5, 0.5]))
@@ -185,14 +183,14 @@ def precision_recalls(
             label,
             curve["recall"],
             curve["precision"],
-            colours,
+            colors,
             hover="%{x:.1%} of robot frames found at %{y:.1%} precision",
         )
     return _square(figure, "recall", "precision", several=len(runs) > 1)
 
 
 def reliabilities(
-    runs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+    runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]
 ) -> go.Figure:
     """runs: label -> `predicted`, `observed`, `weight` a bin; a point's area is its share of the rows."""
     figure = go.Figure(_guide([0, 1], [0, 1]))
@@ -204,7 +202,7 @@ def reliabilities(
             label,
             bins["predicted"],
             bins["observed"],
-            colours,
+            colors,
             hover="said %{x:.2f}, was %{y:.2f} (%{customdata:.1%} of the rows)",
             customdata=weight,
             mode="lines+markers",
@@ -217,7 +215,7 @@ def confusion(counts: np.ndarray) -> go.Figure:
     """int [2, 2]: rows robot, pool; columns said robot, said pool. Right cells in their class's colour."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names, said = ["robot frames", "pool samples"], ["said robot", "said pool"]
-    colours = [[ROBOT, LEFT_OUT], [LEFT_OUT, POOL]]
+    colors = [[ROBOT, LEFT_OUT], [LEFT_OUT, POOL]]
     figure = go.Figure()
     for row in range(2):
         for column in range(2):
@@ -228,7 +226,7 @@ def confusion(counts: np.ndarray) -> go.Figure:
                 y0=row - 0.46,
                 y1=row + 0.46,
                 line={"width": 0},
-                fillcolor=fade(colours[row][column], 0.08 + 0.32 * float(share[row, column])),
+                fillcolor=fade(colors[row][column], 0.08 + 0.32 * float(share[row, column])),
             )
     figure.add_trace(
         go.Scatter(
@@ -253,7 +251,7 @@ def _line(
     label: str,
     x: Sequence[float],
     y: Sequence[float],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     hover: str,
     **more: Any,
@@ -263,7 +261,7 @@ def _line(
             x=x,
             y=y,
             name=label,
-            line={"color": colours.get(label, LEFT_OUT), "width": 2},
+            line={"color": colors.get(label, LEFT_OUT), "width": 2},
             hovertemplate=f"{hover}<extra>{label}</extra>",
             **{"mode": "lines", **more},
         )

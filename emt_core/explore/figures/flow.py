@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from emt_core.explore.figures.palette import CATEGORY, INK, LEFT_OUT, SELECTED, fade
 from emt_core.explore.tables.flow import Box
 
-STATE_COLOUR = {
+STATE_COLOR = {
     "done": CATEGORY["spatial"],
     "running": "#2F8BD8",
     "stale": "#D58A00",
@@ -119,9 +119,9 @@ def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _words(box: Box) -> str:
-    colour = STATE_COLOUR[box.state]
+    color = STATE_COLOR[box.state]
     sign = (
-        f'<span style="color:{colour}">{STATE_SIGN[box.state]}</span> '
+        f'<span style="color:{color}">{STATE_SIGN[box.state]}</span> '
         if box.state in STATE_SIGN
         else ""
     )
@@ -132,7 +132,7 @@ def _words(box: Box) -> str:
 
 
 def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
-    (x, y), colour = at, STATE_COLOUR[box.state]
+    (x, y), color = at, STATE_COLOR[box.state]
     faint = box.state == "absent"
     left, right, low, high = x - WIDTH / 2, x + WIDTH / 2, y - HEIGHT / 2, y + HEIGHT / 2
     dash = "dot" if faint else "dash" if box.state == "missing" else "solid"
@@ -144,10 +144,10 @@ def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
         "y1": high,
         "layer": "below",
         "fillcolor": fade(
-            SELECTED if chosen else colour, 0.16 if chosen else 0.03 if faint else 0.10
+            SELECTED if chosen else color, 0.16 if chosen else 0.03 if faint else 0.10
         ),
         "line": {
-            "color": SELECTED if chosen else colour,
+            "color": SELECTED if chosen else color,
             "width": 2.5 if chosen else 1.2,
             "dash": dash,
         },

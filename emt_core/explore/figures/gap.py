@@ -19,7 +19,7 @@ STRIP = 0.34
 
 
 def mmd_matrix(
-    values: np.ndarray, names: Sequence[str], roles: Sequence[str], *, normalised: bool
+    values: np.ndarray, names: Sequence[str], roles: Sequence[str], *, normalized: bool
 ) -> go.Figure:
     """Heatmap of float [n, n] in the order given, with a strip at either margin that says which group a source is in.
 
@@ -33,7 +33,7 @@ def mmd_matrix(
             x=list(range(count)),
             y=list(range(count)),
             zmin=0,
-            zmax=1 if normalised else top,
+            zmax=1 if normalized else top,
             colorscale=[list(stop) for stop in NEAR_FAR],
             customdata=[[f"{names[y]} and {names[x]}" for x in range(count)] for y in range(count)],
             hovertemplate="%{customdata}: %{z:.3f}<extra></extra>",
@@ -90,7 +90,7 @@ def _short(value: float) -> str:
     return f"{value:.2f}".removeprefix("0") if value < 0.995 else f"{value:.1f}"
 
 
-def ranked(pairs: Sequence[tuple[str, float]], colours: Mapping[str, str]) -> go.Figure:
+def ranked(pairs: Sequence[tuple[str, float]], colors: Mapping[str, str]) -> go.Figure:
     """Pool sources by squared MMD to a robot set, nearest on top."""
     names, values = [name for name, _ in pairs][::-1], [value for _, value in pairs][::-1]
     figure = go.Figure(
@@ -98,7 +98,7 @@ def ranked(pairs: Sequence[tuple[str, float]], colours: Mapping[str, str]) -> go
             y=names,
             x=values,
             orientation="h",
-            marker={"color": [colours.get(name, POOL) for name in names], "line": {"width": 0}},
+            marker={"color": [colors.get(name, POOL) for name in names], "line": {"width": 0}},
             text=[numbers.decimal(value) for value in values],
             textposition="outside",
             cliponaxis=False,
@@ -115,7 +115,7 @@ def ranked(pairs: Sequence[tuple[str, float]], colours: Mapping[str, str]) -> go
 def diversity_bars(
     sources: Mapping[str, float],
     groups: Mapping[str, float],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     paper: Mapping[str, float],
 ) -> go.Figure:
     """S(D) of each source and of the groups; diamonds are the paper's figures for groups of the same name.
@@ -129,7 +129,7 @@ def diversity_bars(
         f"all {n}" if n != "selected" else n for n, _ in top_down
     ]
     values = [value for _, value in (*ranked_sources, *top_down)]
-    shades = [fade(colours.get(name, LEFT_OUT), 0.55) for name, _ in ranked_sources]
+    shades = [fade(colors.get(name, LEFT_OUT), 0.55) for name, _ in ranked_sources]
     shades += [own.get(name, LEFT_OUT) for name, _ in top_down]
     figure = go.Figure(
         go.Bar(

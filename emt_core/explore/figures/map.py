@@ -17,7 +17,7 @@ class PointGroup:
     """Points of one legend entry."""
 
     name: str
-    colour: str | np.ndarray
+    color: str | np.ndarray
     """One colour, or a value a point on SCORE_SCALE."""
 
     x: np.ndarray
@@ -87,14 +87,14 @@ def proximity_map(
                 name="cells",
             )
         )
-    for name, colour in (legend or {}).items():
+    for name, color in (legend or {}).items():
         figure.add_trace(
             go.Scattergl(
-                x=[None], y=[None], mode="markers", marker={"color": colour, "size": 8}, name=name
+                x=[None], y=[None], mode="markers", marker={"color": color, "size": 8}, name=name
             )
         )
     for group in groups:
-        by_value = not isinstance(group.colour, str)
+        by_value = not isinstance(group.color, str)
         marker: dict = {
             "size": group.size,
             "opacity": group.opacity,
@@ -103,9 +103,9 @@ def proximity_map(
         }
         if by_value:
             low, high = value_range or (0.0, 1.0)
-            marker |= {"color": group.colour, "cmin": low, "cmax": high, "coloraxis": "coloraxis"}
+            marker |= {"color": group.color, "cmin": low, "cmax": high, "coloraxis": "coloraxis"}
         else:
-            marker["color"] = group.colour
+            marker["color"] = group.color
         figure.add_trace(
             go.Scattergl(
                 x=group.x,
@@ -178,7 +178,7 @@ def proximity_map(
                 },
             }
         )
-        if not any(not isinstance(group.colour, str) for group in groups):
+        if not any(not isinstance(group.color, str) for group in groups):
             # a raster alone has no trace that carries the scale
             figure.add_trace(
                 go.Scatter(

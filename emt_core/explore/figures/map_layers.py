@@ -31,11 +31,11 @@ DECOY_SIZE = (72, 46)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Colouring:
+class Coloring:
     """How rows are told apart: by group, or by a value."""
 
     names: tuple[str, ...]
-    colours: Mapping[str, str]
+    colors: Mapping[str, str]
     codes: np.ndarray
     """Integer [rows], places in `names`; -1 = not drawn."""
 
@@ -63,7 +63,7 @@ class MapPoints:
 
 def draw_map(
     points: MapPoints,
-    colouring: Colouring,
+    coloring: Coloring,
     bounds: Bounds,
     *,
     show_pool: bool = True,
@@ -85,18 +85,16 @@ def draw_map(
             & (points.y >= bounds.y0)
             & (points.y <= bounds.y1)
         )
-    inside &= np.where(points.robot, show_robot, show_pool) & (
-        (colouring.codes >= 0) | points.robot
-    )
+    inside &= np.where(points.robot, show_robot, show_pool) & ((coloring.codes >= 0) | points.robot)
     rows = np.flatnonzero(inside)
     pool, robot = rows[~points.robot[rows]], rows[points.robot[rows]]
     raster = None
     if len(rows) > points_at_once:
-        raster = _raster(points, colouring, bounds, pool)
+        raster = _raster(points, coloring, bounds, pool)
         robot = spread_sample(robot, points.source[robot], ROBOTS_OVER_RASTER, seed=seed)
         pool = pool[:0]
-    groups = _pool_groups(points, colouring, pool) + _robot_groups(points, colouring, robot)
-    legend = _legend(colouring, inside & ~points.robot) if raster is not None else {}
+    groups = _pool_groups(points, coloring, pool) + _robot_groups(points, coloring, robot)
+    legend = _legend(coloring, inside & ~points.robot) if raster is not None else {}
     spots = np.asarray(marked, np.int64)
     spots = spots[np.isfinite(points.x[spots])]
     return proximity_map(
@@ -105,64 +103,64 @@ def draw_map(
         groups=groups,
         raster=raster,
         legend=legend,
-        value_range=colouring.value_range if colouring.values is not None else None,
-        value_title=colouring.value_title,
+        value_range=coloring.value_range if coloring.values is not None else None,
+        value_title=coloring.value_title,
         outline=(outline.xs, outline.ys) if outline else None,
         marked=(points.x[spots], points.y[spots]) if len(spots) else None,
         height=height,
     )
 
 
-def _pool_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> list[PointGroup]:
-    if colouring.values is not None:
-        return [_group(points, "pool", colouring.values[rows], rows)] if len(rows) else []
+def _pool_groups(points: MapPoints, coloring: Coloring, rows: np.ndarray) -> list[PointGroup]:
+    if coloring.values is not None:
+        return [_group(points, "pool", coloring.values[rows], rows)] if len(rows) else []
     found = []
     # drawn later lies on top: grey first, then the large groups, so that the rare ones are not covered
-    counts = np.bincount(colouring.codes[rows], minlength=len(colouring.names))
+    counts = np.bincount(coloring.codes[rows], minlength=len(coloring.names))
     names = sorted(
         range(len(counts)),
-        key=lambda c: (colouring.colours[colouring.names[c]] != LEFT_OUT, -counts[c]),
+        key=lambda c: (coloring.colors[coloring.names[c]] != LEFT_OUT, -counts[c]),
     )
     for code in names:
-        mine = rows[colouring.codes[rows] == code]
+        mine = rows[coloring.codes[rows] == code]
         if len(mine):
-            name = colouring.names[code]
-            found.append(_group(points, name, colouring.colours[name], mine))
+            name = coloring.names[code]
+            found.append(_group(points, name, coloring.colors[name], mine))
     return found
 
 
-def _legend(colouring: Colouring, inside: np.ndarray) -> dict[str, str]:
+def _legend(coloring: Coloring, inside: np.ndarray) -> dict[str, str]:
     """Entries for what the raster shows: a picture brings none of its own."""
-    if colouring.values is not None:
+    if coloring.values is not None:
         return {}
-    counts = np.bincount(colouring.codes[inside], minlength=len(colouring.names))
+    counts = np.bincount(coloring.codes[inside], minlength=len(coloring.names))
     return {
-        f"{name} ({numbers.short(int(count))})": colouring.colours[name]
-        for name, count in zip(colouring.names, counts, strict=True)
+        f"{name} ({numbers.short(int(count))})": coloring.colors[name]
+        for name, count in zip(coloring.names, counts, strict=True)
         if count
     }
 
 
-def _robot_groups(points: MapPoints, colouring: Colouring, rows: np.ndarray) -> list[PointGroup]:
+def _robot_groups(points: MapPoints, coloring: Coloring, rows: np.ndarray) -> list[PointGroup]:
     """Robots keep their orange, as diamonds, whatever the pool is coloured by; by source each set has its shade."""
     if not len(rows):
         return []
-    if any(name in colouring.names for name in points.sources):
+    if any(name in coloring.names for name in points.sources):
         found = []
         for code in np.unique(points.source[rows]):
             name = points.sources[int(code)]
             mine = rows[points.source[rows] == code]
-            found.append(_group(points, name, colouring.colours.get(name, ROBOT), mine, robot=True))
+            found.append(_group(points, name, coloring.colors.get(name, ROBOT), mine, robot=True))
         return found
     return [_group(points, "robot data", ROBOT, rows, robot=True)]
 
 
 def _group(
-    points: MapPoints, name: str, colour: str | np.ndarray, rows: np.ndarray, *, robot: bool = False
+    points: MapPoints, name: str, color: str | np.ndarray, rows: np.ndarray, *, robot: bool = False
 ) -> PointGroup:
     return PointGroup(
         name=f"{name} ({numbers.short(len(rows))})",
-        colour=colour,
+        color=color,
         x=points.x[rows],
         y=points.y[rows],
         rows=rows,
@@ -183,29 +181,29 @@ def _hover(points: MapPoints, rows: np.ndarray) -> list[str]:
     ]
 
 
-def _raster(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.ndarray) -> Raster:
+def _raster(points: MapPoints, coloring: Coloring, bounds: Bounds, pool: np.ndarray) -> Raster:
     width, height = RASTER_SIZE
     cell = cells(points.x[pool], points.y[pool], bounds, width, height)
     count = count_grid(cell, width, height)
-    if colouring.values is not None:
-        low, high = colouring.value_range or (0.0, 1.0)
+    if coloring.values is not None:
+        low, high = coloring.value_range or (0.0, 1.0)
         picture = paint_values(
-            mean_grid(cell, colouring.values[pool], width, height), count, low, high
+            mean_grid(cell, coloring.values[pool], width, height), count, low, high
         )
     else:
-        code = colouring.codes[pool]
-        leader = leading_grid(cell, code, len(colouring.names), width, height)
-        picture = paint_groups(leader, count, [colouring.colours[name] for name in colouring.names])
-    return Raster(uri=png_uri(picture), **_decoys(points, colouring, bounds, pool))
+        code = coloring.codes[pool]
+        leader = leading_grid(cell, code, len(coloring.names), width, height)
+        picture = paint_groups(leader, count, [coloring.colors[name] for name in coloring.names])
+    return Raster(uri=png_uri(picture), **_decoys(points, coloring, bounds, pool))
 
 
-def _decoys(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.ndarray) -> dict:
+def _decoys(points: MapPoints, coloring: Coloring, bounds: Bounds, pool: np.ndarray) -> dict:
     """A marker in the middle of each occupied cell of a coarse grid, which says what lies there."""
     width, height = DECOY_SIZE
     cell = cells(points.x[pool], points.y[pool], bounds, width, height)
     count = count_grid(cell, width, height).reshape(-1)
     used = np.flatnonzero(count)
-    leader = leading_grid(cell, colouring.codes[pool], len(colouring.names), width, height).reshape(
+    leader = leading_grid(cell, coloring.codes[pool], len(coloring.names), width, height).reshape(
         -1
     )
     mean = None
@@ -214,8 +212,8 @@ def _decoys(points: MapPoints, colouring: Colouring, bounds: Bounds, pool: np.nd
     text = []
     for place in used:
         words = f"{numbers.whole(int(count[place]))} samples"
-        if leader[place] >= 0 and len(colouring.names) > 1:
-            words += f", mostly {colouring.names[leader[place]]}"
+        if leader[place] >= 0 and len(coloring.names) > 1:
+            words += f", mostly {coloring.names[leader[place]]}"
         if mean is not None and np.isfinite(mean[place]):
             words += f"<br>mean score {numbers.logit(float(mean[place]))}"
         text.append(words)

@@ -63,12 +63,12 @@ SCORE_SCALE = (
 """Far from robot data is the pool's blue, near is the robots' orange."""
 
 
-def category_colours(names: Sequence[str]) -> dict[str, str]:
+def category_colors(names: Sequence[str]) -> dict[str, str]:
     """Category -> colour; a category the rules do not know is grey."""
     return {name: CATEGORY.get(name, UNKNOWN_CATEGORY) for name in names}
 
 
-def source_colours(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
+def source_colors(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
     """Source -> colour, by its place among the sources of its role, so it keeps its colour on every page."""
     found, pool, robot = {}, 0, 0
     for name, role in zip(names, roles, strict=True):
@@ -81,12 +81,12 @@ def source_colours(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]
     return found
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """`#RRGGBB` -> three bytes."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def fade(colour: str, alpha: float) -> str:
+def fade(color: str, alpha: float) -> str:
     """`#RRGGBB` -> `rgba(...)` for fills."""
-    red, green, blue = rgb(colour)
+    red, green, blue = rgb(color)
     return f"rgba({red},{green},{blue},{alpha:g})"

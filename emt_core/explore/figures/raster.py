@@ -22,9 +22,9 @@ def opacity(count: np.ndarray) -> np.ndarray:
     return np.where(count > 0, scaled, 0.0)
 
 
-def paint_groups(leader: np.ndarray, count: np.ndarray, colours: Sequence[str]) -> np.ndarray:
+def paint_groups(leader: np.ndarray, count: np.ndarray, colors: Sequence[str]) -> np.ndarray:
     """uint8 [h, w, 4]: each cell in the colour of its leading group (int, -1 = empty), as opaque as it is full."""
-    table = np.array([rgb(colour) for colour in colours] + [(0, 0, 0)], np.uint8)
+    table = np.array([rgb(color) for color in colors] + [(0, 0, 0)], np.uint8)
     return _with_alpha(table[leader], np.where(leader >= 0, opacity(count), 0.0))
 
 
@@ -32,10 +32,10 @@ def paint_values(value: np.ndarray, count: np.ndarray, low: float, high: float) 
     """uint8 [h, w, 4]: each cell's mean value on SCORE_SCALE; cells without a value stay empty."""
     place = np.clip((np.nan_to_num(value, nan=low) - low) / max(high - low, 1e-9), 0, 1)
     stops = np.array([stop for stop, _ in SCORE_SCALE])
-    parts = np.array([rgb(colour) for _, colour in SCORE_SCALE], float)
-    colour = np.stack([np.interp(place, stops, parts[:, channel]) for channel in range(3)], axis=-1)
+    parts = np.array([rgb(color) for _, color in SCORE_SCALE], float)
+    color = np.stack([np.interp(place, stops, parts[:, channel]) for channel in range(3)], axis=-1)
     return _with_alpha(
-        colour.round().astype(np.uint8), np.where(np.isfinite(value), opacity(count), 0.0)
+        color.round().astype(np.uint8), np.where(np.isfinite(value), opacity(count), 0.0)
     )
 
 
@@ -46,5 +46,5 @@ def png_uri(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _with_alpha(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    return np.concatenate([colour, (alpha * 255).round().astype(np.uint8)[..., None]], axis=-1)
+def _with_alpha(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.concatenate([color, (alpha * 255).round().astype(np.uint8)[..., None]], axis=-1)

@@ -20,9 +20,9 @@ LONGEST_NAME = 34
 ROW_HEIGHT = 26
 
 
-def arm_colours(names: Sequence[str]) -> dict[str, str]:
+def arm_colors(names: Sequence[str]) -> dict[str, str]:
     """Arm -> colour, by its place among those without one of their own."""
-    free = iter(colour for colour in SOURCE_CYCLE * 4 if colour not in KNOWN.values())
+    free = iter(color for color in SOURCE_CYCLE * 4 if color not in KNOWN.values())
     return {name: KNOWN.get(name) or next(free) for name in names}
 
 
@@ -35,14 +35,14 @@ def short_task(name: str) -> str:
     return escape(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1].rstrip() + "…")
 
 
-def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
+def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success of each task with its 95 % interval; one dot an arm, tasks from best to worst.
 
     rows: arm, task, n, successes, rate, low, high (comparison/arms.py by_task).
     """
     tasks = _best_first(rows)
     figure = go.Figure()
-    arms = [arm for arm in colours if any(row["arm"] == arm for row in rows)]
+    arms = [arm for arm in colors if any(row["arm"] == arm for row in rows)]
     for place, arm in enumerate(arms):
         mine = {row["task"]: row for row in rows if row["arm"] == arm}
         shown = [(level, mine[task]) for level, task in enumerate(tasks) if task in mine]
@@ -53,7 +53,7 @@ def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
                 error_x=_bars(row for _, row in shown),
                 mode="markers",
                 name=escape(arm),
-                marker={"color": colours[arm], "size": 9},
+                marker={"color": colors[arm], "size": 9},
                 customdata=[
                     [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]]
                     for _, row in shown
@@ -75,13 +75,13 @@ def by_task(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
     return figure
 
 
-def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
+def dynamics(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success over fine-tuning checkpoints with a 95 % band, an arm a line (paper, Fig. 3).
 
     rows: arm, checkpoint, runs, n, rate, low, high (comparison/arms.py dynamics).
     """
     figure = go.Figure()
-    for arm, colour in colours.items():
+    for arm, color in colors.items():
         mine = [row for row in rows if row["arm"] == arm]
         if not mine:
             continue
@@ -94,7 +94,7 @@ def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
             "showlegend": False,
         }
         figure.add_trace(go.Scatter(y=[row["low"] for row in mine], legendgroup=arm, **band))
-        filled = {"fill": "tonexty", "fillcolor": fade(colour, 0.16)}
+        filled = {"fill": "tonexty", "fillcolor": fade(color, 0.16)}
         figure.add_trace(
             go.Scatter(y=[row["high"] for row in mine], legendgroup=arm, **filled, **band)
         )
@@ -105,7 +105,7 @@ def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
                 mode="lines+markers",
                 name=escape(arm),
                 legendgroup=arm,
-                line={"color": colour, "width": 2},
+                line={"color": color, "width": 2},
                 marker={"size": 7},
                 customdata=[[row["n"], row["low"], row["high"]] for row in mine],
                 hovertemplate="step %{x:,}: <b>%{y:.1%}</b> of %{customdata[0]} episodes"
@@ -120,7 +120,7 @@ def dynamics(rows: Sequence[Row], colours: Mapping[str, str]) -> go.Figure:
     return figure
 
 
-def differences(rows: Sequence[Row], colours: Mapping[str, str], reference: str) -> go.Figure:
+def differences(rows: Sequence[Row], colors: Mapping[str, str], reference: str) -> go.Figure:
     """Arm minus reference on the same episodes, with its 95 % interval.
 
     rows: arm, difference, low, high, p (shares; not percent).
@@ -138,7 +138,7 @@ def differences(rows: Sequence[Row], colours: Mapping[str, str], reference: str)
                 "color": LEFT_OUT,  # without it plotly draws black, which is lost on dark ground
             },
             mode="markers",
-            marker={"color": [colours[row["arm"]] for row in rows], "size": 10},
+            marker={"color": [colors[row["arm"]] for row in rows], "size": 10},
             customdata=[[row["low"], row["high"], row["p"]] for row in rows],
             hovertemplate="%{y}: <b>%{x:+.1%}</b><br>95 %: %{customdata[0]:+.1%} to %{customdata[1]:+.1%}"
             "<br>p = %{customdata[2]:.3f}<extra></extra>",

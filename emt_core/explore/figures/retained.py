@@ -30,7 +30,7 @@ def before_and_after(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     rows: `category`, `n`, and `origin` and `midtrained` with `rate`, `low`, `high`.
     """
     figure = go.Figure()
-    for side, name, colour, offset in SIDES:
+    for side, name, color, offset in SIDES:
         facts = [row[side] for row in rows]
         figure.add_trace(
             go.Scatter(
@@ -46,7 +46,7 @@ def before_and_after(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
                 },
                 mode="markers",
                 name=name,
-                marker={"color": colour, "size": 9},
+                marker={"color": color, "size": 9},
                 customdata=[
                     [escape(row["category"]), row["n"], fact["low"], fact["high"]]
                     for row, fact in zip(rows, facts, strict=True)

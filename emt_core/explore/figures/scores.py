@@ -18,7 +18,7 @@ LOG_FLOOR = 1e-5
 
 def histogram(
     data: Distribution,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     axis: str,
     log: bool = False,
@@ -35,13 +35,13 @@ def histogram(
         shown = np.where(density > 0, density, np.nan) if log else density
         figure.add_trace(
             go.Scatter(
-                x=data.centres,
+                x=data.centers,
                 y=shown,
                 name=f"{(labels or {}).get(name, name)} ({numbers.short(int(total))})",
                 mode="lines",
-                line={"color": colours.get(name, LEFT_OUT), "width": 1.6, "shape": "hvh"},
+                line={"color": colors.get(name, LEFT_OUT), "width": 1.6, "shape": "hvh"},
                 fill=None if log else "tozeroy",
-                fillcolor=fade(colours.get(name, LEFT_OUT), 0.25),
+                fillcolor=fade(colors.get(name, LEFT_OUT), 0.25),
                 customdata=data.counts[data.names.index(name)],
                 hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>"
                 + f"{(labels or {}).get(name, name)}, mean {numbers.decimal(float(mean), 2)}</extra>",
@@ -63,7 +63,7 @@ def histogram(
 
 def violins(
     data: Distribution,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     axis: str,
     log: bool = False,
@@ -96,17 +96,17 @@ def violins(
             if not len(filled):
                 continue
             span = slice(filled[0], filled[-1] + 1)
-            x, w = data.centres[span], width[span]
-            colour = colours.get(name, LEFT_OUT)
+            x, w = data.centers[span], width[span]
+            color = colors.get(name, LEFT_OUT)
             what = (labels or data.names)[place] + (", selected" if part is after else "")
             figure.add_trace(
                 go.Scatter(
                     x=np.concatenate([x, x[::-1]]),
                     y=np.concatenate([base + above * w, base - below * w[::-1]]),
                     mode="lines",
-                    line={"color": colour, "width": 1},
+                    line={"color": color, "width": 1},
                     fill="toself",
-                    fillcolor=fade(colour, alpha),
+                    fillcolor=fade(color, alpha),
                     name=what,
                     text=_summary(part, part.names.index(name), what),
                     hoveron="fills",
@@ -116,13 +116,13 @@ def violins(
         _, first, median, third, _ = data.quantiles[place]
         if not np.isfinite(median):
             continue
-        colour = colours.get(name, LEFT_OUT)
+        color = colors.get(name, LEFT_OUT)
         figure.add_trace(
             go.Scatter(
                 x=[first, median, third],
                 y=[base] * 3,
                 mode="lines+markers",
-                line={"color": colour, "width": 3},
+                line={"color": color, "width": 3},
                 marker={
                     "color": ["rgba(0,0,0,0)", "white", "rgba(0,0,0,0)"],
                     "size": 8,
@@ -147,7 +147,7 @@ def violins(
 
 def histograms(
     data: Distribution,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     axis: str,
     log: bool = False,
@@ -171,15 +171,15 @@ def histograms(
         )
         for held, alpha, what in parts:
             height = (np.log1p(held) if log else held) / top * 2 * VIOLIN_HALF
-            colour = colours.get(name, LEFT_OUT)
+            color = colors.get(name, LEFT_OUT)
             figure.add_trace(
                 go.Scatter(
-                    x=np.r_[data.edges[0], data.centres, data.edges[-1]],
+                    x=np.r_[data.edges[0], data.centers, data.edges[-1]],
                     y=base + np.r_[0.0, height, 0.0],
                     mode="lines",
-                    line={"color": colour, "width": 1.2, "shape": "hvh"},
+                    line={"color": color, "width": 1.2, "shape": "hvh"},
                     fill="toself",
-                    fillcolor=fade(colour, alpha),
+                    fillcolor=fade(color, alpha),
                     name=what,
                     customdata=np.r_[0, held, 0],
                     hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>" + what + "</extra>",

@@ -16,7 +16,7 @@ def before_after(
     names: Sequence[str],
     before: Sequence[int] | np.ndarray,
     after: Sequence[int] | np.ndarray,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     labels: tuple[str, str] = ("pool", "selected"),
 ) -> go.Figure:
@@ -36,7 +36,7 @@ def before_after(
                 orientation="h",
                 name=label,
                 marker={
-                    "color": [fade(colours.get(names[i], LEFT_OUT), alpha) for i in order],
+                    "color": [fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
                     "line": {"width": 0},
                 },
                 text=[numbers.share(float(part[i])) for i in order],
@@ -55,9 +55,7 @@ def before_after(
     return figure
 
 
-def shares_bar(
-    names: Sequence[str], counts: Sequence[int], colours: Mapping[str, str]
-) -> go.Figure:
+def shares_bar(names: Sequence[str], counts: Sequence[int], colors: Mapping[str, str]) -> go.Figure:
     """One horizontal bar a group with its share: what a lassoed region consists of. Empty groups are left out."""
     values = np.asarray(counts, float)
     order = [int(i) for i in np.argsort(values, kind="stable") if values[i] > 0]
@@ -68,7 +66,7 @@ def shares_bar(
             x=[values[i] / total for i in order],
             orientation="h",
             marker={
-                "color": [colours.get(names[i], LEFT_OUT) for i in order],
+                "color": [colors.get(names[i], LEFT_OUT) for i in order],
                 "line": {"width": 0},
             },
             text=[numbers.share(values[i] / total) for i in order],

@@ -15,7 +15,7 @@ def source_mix(
     sources: Sequence[str],
     categories: Sequence[str],
     counts: np.ndarray,
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
 ) -> go.Figure:
     """counts: int [sources, categories]. First source on top; categories that occur nowhere are left out."""
     total = np.maximum(counts.sum(axis=1), 1)
@@ -29,7 +29,7 @@ def source_mix(
                 x=counts[:, place] / total,
                 orientation="h",
                 name=name,
-                marker={"color": colours.get(name, LEFT_OUT), "line": {"width": 0}},
+                marker={"color": colors.get(name, LEFT_OUT), "line": {"width": 0}},
                 customdata=counts[:, place],
                 hovertemplate="%{y}: %{customdata:,} samples, %{x:.1%}<extra>" + name + "</extra>",
             )

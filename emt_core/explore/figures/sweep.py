@@ -24,7 +24,7 @@ def sweep(table: pd.DataFrame, *, at_share: float | None = None) -> go.Figure:
     shown = slice(min(FIRST_ROWS, len(table) - 1), None, step)
     kept = (np.arange(len(table)) + 1) / max(len(table), 1)
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
-    for column, (field, name, colour) in enumerate(
+    for column, (field, name, color) in enumerate(
         (("diversity", "diversity S(D)", SELECTED), ("mmd2_to_robot", "MMD² to robot data", ROBOT)),
         start=1,
     ):
@@ -33,7 +33,7 @@ def sweep(table: pd.DataFrame, *, at_share: float | None = None) -> go.Figure:
                 x=kept[shown],
                 y=table[field].to_numpy()[shown],
                 mode="lines",
-                line={"color": colour, "width": 2},
+                line={"color": color, "width": 2},
                 name=name,
                 hovertemplate="keep %{x:.1%}: %{y:.3f}<extra>" + name + "</extra>",
             ),

@@ -113,25 +113,25 @@ def planted_dots(measures: Mapping[str, Mapping[str, Any]], styles: Sequence[str
     figure = go.Figure()
     series = [("all samples", [measures[n]["auroc"] for n in names], "circle", SELECTED)]
     for place, style in enumerate(styles):
-        colour = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
+        color = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
         series.append(
             (
                 f"{style} only",
                 [measures[n]["within"][style]["auroc"] for n in names],
                 "circle-open",
-                colour,
+                color,
             )
         )
     if all(measures[n].get("auroc_style") is not None for n in names):
         series.append(("style itself", [measures[n]["auroc_style"] for n in names], "x", MARK))
-    for name, values, symbol, colour in series:
+    for name, values, symbol, color in series:
         figure.add_trace(
             go.Scatter(
                 x=values,
                 y=names,
                 name=name,
                 mode="markers",
-                marker={"size": 11, "symbol": symbol, "color": colour, "line": {"width": 2}},
+                marker={"size": 11, "symbol": symbol, "color": color, "line": {"width": 2}},
                 hovertemplate="%{y}: %{x:.3f}<extra>" + name + "</extra>",
             )
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.gap import mmd_matrix
-from emt_core.explore.figures.map_layers import Colouring, MapPoints, draw_map
+from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
 from emt_core.explore.report.material import Material
@@ -107,9 +107,9 @@ def gap(material: Material) -> Content:
 
 def _matrix(facts: dict) -> Figure:
     order = cluster_order(np.asarray(facts["mmd2"], float))
-    table = matrix_table(facts, order, normalised=True)
+    table = matrix_table(facts, order, normalized=True)
     roles = [facts["roles"][place] for place in order]
-    figure = mmd_matrix(table.to_numpy(), list(table.columns), roles, normalised=True)
+    figure = mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=True)
     return Figure(
         title="Squared MMD between all sources, normalised to the largest, near ones together",
         figure=figure,
@@ -153,9 +153,9 @@ def projection(material: Material) -> Content:
     score = material.chain.score
     if material.chain.select is not None:
         codes = np.where(pool, (~material.selected).astype(np.int16), -1).astype(np.int16)
-        colours, names = {"selected": SELECTED, "left out": LEFT_OUT}, ("selected", "left out")
+        colors, names = {"selected": SELECTED, "left out": LEFT_OUT}, ("selected", "left out")
     else:
-        codes, colours, names = np.where(pool, 0, -1).astype(np.int16), {"pool": POOL}, ("pool",)
+        codes, colors, names = np.where(pool, 0, -1).astype(np.int16), {"pool": POOL}, ("pool",)
     points = MapPoints(
         x=x,
         y=y,
@@ -166,7 +166,7 @@ def projection(material: Material) -> Content:
     )
     figure = draw_map(
         points,
-        Colouring(names=names, colours=colours, codes=codes),
+        Coloring(names=names, colors=colors, codes=codes),
         bounds_of(x, y),
         height=MAP_HEIGHT,
     )

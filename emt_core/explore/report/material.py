@@ -10,7 +10,7 @@ import numpy as np
 
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.explore.figures.palette import category_colours, source_colours
+from emt_core.explore.figures.palette import category_colors, source_colors
 from emt_core.explore.tables import columns
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.lineage import (
@@ -68,8 +68,8 @@ class Material:
         return [source.name for source in self.index.sources]
 
     @cached_property
-    def source_colours(self) -> dict[str, str]:
-        return source_colours(self.source_names, [source.role for source in self.index.sources])
+    def source_colors(self) -> dict[str, str]:
+        return source_colors(self.source_names, [source.role for source in self.index.sources])
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -88,8 +88,8 @@ class Material:
         return columns.categories(self.need("category"))
 
     @cached_property
-    def category_colours(self) -> dict[str, str]:
-        return category_colours(self.categories.names)
+    def category_colors(self) -> dict[str, str]:
+        return category_colors(self.categories.names)
 
     @cached_property
     def selected(self) -> np.ndarray:

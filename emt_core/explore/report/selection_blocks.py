@@ -19,7 +19,7 @@ from emt_core.selection.category import of_side
 from emt_core.workspace.artifact import Artifact, read_json
 
 SIDES = ("spatial and grounding", "text-heavy")
-SIDE_COLOURS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}
+SIDE_COLORS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}
 NEAREST, FARTHEST = 12, 6
 PICTURE_PIXELS = 224
 TEXT_CHARS = 220
@@ -63,7 +63,7 @@ def scores(material: Material) -> Content:
             ),
         )
     )
-    by_name = violins(by_source, material.source_colours, axis=scale.title, cut=cut)
+    by_name = violins(by_source, material.source_colors, axis=scale.title, cut=cut)
     items.append(Figure(title="Scores by source", figure=by_name))
     if material.chain.category is not None:
         sides = _sides(material, edges)
@@ -73,7 +73,7 @@ def scores(material: Material) -> Content:
                 f"A spatial or grounding sample scores above a text-heavy one {numbers.share(chance)} of the time "
                 "(50 % would mean no difference)."
             )
-            two = histogram(sides, SIDE_COLOURS, axis=scale.title, cut=cut)
+            two = histogram(sides, SIDE_COLORS, axis=scale.title, cut=cut)
             items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
     used = (
         material.need("score"),
@@ -173,19 +173,19 @@ def selection(material: Material) -> Content:
         ),
     )
     items: list[Item] = [Numbers(values=values)]
-    for by, title, colours in (
+    for by, title, colors in (
         (
             "category",
             "By category",
-            material.category_colours if material.chain.category is not None else {},
+            material.category_colors if material.chain.category is not None else {},
         ),
-        ("source", "By source", material.source_colours),
+        ("source", "By source", material.source_colors),
     ):
         before = report["composition"]["eligible"].get(by, {})
         after = report["composition"]["selected"].get(by, {})
         names = list(before)
         figure = before_after(
-            names, [before[n] for n in names], [after.get(n, 0) for n in names], colours
+            names, [before[n] for n in names], [after.get(n, 0) for n in names], colors
         )
         items.append(
             Figure(

@@ -32,7 +32,7 @@ def training(material: Material) -> Content:
         steps = _thinned(artifact.data / "steps.jsonl")
         if not steps:
             continue
-        colour = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
+        color = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
         figure.add_trace(
             go.Scatter(
                 x=[line["step"] for line in steps],
@@ -40,7 +40,7 @@ def training(material: Material) -> Content:
                 name=literal(label),
                 mode="lines",
                 line={
-                    "color": colour,
+                    "color": color,
                     "width": 1.6,
                     "dash": "solid" if artifact.stage == "midtrain" else "dot",
                 },
@@ -185,13 +185,13 @@ def results(material: Material) -> Content:
     )
 
 
-def _task_bars(label: str, tasks: list[dict[str, Any]], colour: str) -> go.Bar:
+def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
     rate = [task["rate"] for task in tasks]
     return go.Bar(
         x=[literal(task["task"]) for task in tasks],
         y=rate,
         name=literal(label),
-        marker={"color": colour, "line": {"width": 0}},
+        marker={"color": color, "line": {"width": 0}},
         error_y={
             "type": "data",
             "symmetric": False,

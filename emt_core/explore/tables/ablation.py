@@ -184,7 +184,7 @@ def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
     config = made[1].config if made else {}
     more = [
         words
-        for name, words in (("per_token", "per n-gram"), ("normalise", "cosine"))
+        for name, words in (("per_token", "per n-gram"), ("normalize", "cosine"))
         if config.get(name)
     ]
     return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")

@@ -91,7 +91,7 @@ def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remar
                     f"Scores are graded: {graded:.0%} of held-out pool samples lie between 1 % and 99 %.",
                 )
             )
-    if metrics.get("stopped") == "max_steps":
+    if metrics.get("stopped") == "steps":
         found.append(
             Remark(
                 "look",

@@ -44,10 +44,10 @@ def cluster_order(distances: np.ndarray) -> list[int]:
 
 
 def matrix_table(
-    facts: Mapping[str, Any], order: Sequence[int], *, normalised: bool
+    facts: Mapping[str, Any], order: Sequence[int], *, normalized: bool
 ) -> pd.DataFrame:
     """The MMD matrix with names, rows and columns in the given order."""
-    values = np.asarray(facts["mmd2_normalised" if normalised else "mmd2"], float)[
+    values = np.asarray(facts["mmd2_normalized" if normalized else "mmd2"], float)[
         np.ix_(order, order)
     ]
     names = [facts["sources"][place] for place in order]

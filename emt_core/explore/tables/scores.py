@@ -40,7 +40,7 @@ class Distribution:
         return self.counts.sum(axis=1)
 
     @property
-    def centres(self) -> np.ndarray:
+    def centers(self) -> np.ndarray:
         return (self.edges[:-1] + self.edges[1:]) / 2
 
     @property

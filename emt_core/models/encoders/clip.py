@@ -192,7 +192,7 @@ class ClipEncoder:
             "dim": self.dim,
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "normalised": True,
+            "normalized": True,
         }
 
     def __getstate__(self) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Embedding:
     ) -> None:
         self.encoder, self.preparer = encoder, preparer
         self.config, self.index, self.writer = config, index, writer
-        self.batch_size = runtime.batch_size
-        self.halving = HalvingEncoder(encoder, progress, runtime.batch_size)
+        self.batch_size = runtime.batch
+        self.halving = HalvingEncoder(encoder, progress, runtime.batch)
         self.dim = encoder.dim
         self.rows = self.vectors = self.non_finite = 0
         self.seconds = self.model_seconds = 0.0

@@ -146,7 +146,7 @@ class Preparer:
         except BrokenProcessPool as error:
             raise EmtError(
                 "a decoding process ended by itself, most likely for want of memory",
-                remedy="run the same command again with fewer runtime.workers or a smaller runtime.batch_size;"
+                remedy="run the same command again with fewer runtime.workers or a smaller runtime.batch;"
                 " finished rows are kept",
             ) from error
 

@@ -15,9 +15,9 @@ class Nearest:
         import torch
 
         self.n = len(reference)
-        self.centre = reference.mean(axis=0)  # distances do not change, float32 loses less
+        self.center = reference.mean(axis=0)  # distances do not change, float32 loses less
         padded = np.zeros((-(-self.n // GROUP) * GROUP, reference.shape[1]), np.float32)
-        padded[: self.n] = reference - self.centre
+        padded[: self.n] = reference - self.center
         self.reference = torch.from_numpy(padded)
         self.norms = self.reference.square().sum(dim=1)
         self.norms[self.n :] = float("inf")
@@ -42,7 +42,7 @@ class Nearest:
     ) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
-        x = torch.from_numpy(np.asarray(rows - self.centre, np.float32))
+        x = torch.from_numpy(np.asarray(rows - self.center, np.float32))
         squared = torch.addmm(
             self.norms, x, self.reference.T, alpha=-2
         )  # |x|^2 is the same along a row: added below

@@ -14,7 +14,7 @@ import numpy as np
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs, training_rows
 from emt_core.proximity.batches import bounded
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import DistanceMeasure
 
 FILE = "bank.safetensors"
 TILE_ROWS = 2048
@@ -23,7 +23,7 @@ TILE_ROWS = 2048
 BLOCK_ROWS = 1024
 
 
-def fit_bank(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit_bank(config: DistanceMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Draw the bank from the training episodes: the held-out ones stay unseen, so that the measure can be tested."""
     from safetensors.numpy import save_file
 
@@ -48,12 +48,12 @@ class Bank:
     """float32 [rows of the tile]: squared lengths."""
 
     weight: tuple[np.ndarray, ...]
-    centre: np.ndarray
+    center: np.ndarray
     rows: int
-    normalise: bool
+    normalize: bool
 
     @classmethod
-    def read(cls, folder: Path, *, dim: int, normalise: bool) -> Bank:
+    def read(cls, folder: Path, *, dim: int, normalize: bool) -> Bank:
         """Raises EmtError where the bank belongs to features of another width."""
         from safetensors.numpy import load_file
 
@@ -64,14 +64,14 @@ class Bank:
                 where=folder,
                 remedy="give measure and score the same embed instance",
             )
-        return cls.of(stored["vectors"], stored["weight"], normalise=normalise)
+        return cls.of(stored["vectors"], stored["weight"], normalize=normalize)
 
     @classmethod
-    def of(cls, vectors: np.ndarray, weight: np.ndarray, *, normalise: bool) -> Bank:
+    def of(cls, vectors: np.ndarray, weight: np.ndarray, *, normalize: bool) -> Bank:
         """vectors: float [n, dim]; weight: float32 [n], sums to 1."""
-        y = unit_rows(vectors.astype(np.float32)) if normalise else vectors.astype(np.float32)
-        centre = y.mean(axis=0, dtype=np.float64).astype(np.float32)
-        y -= centre
+        y = unit_rows(vectors.astype(np.float32)) if normalize else vectors.astype(np.float32)
+        center = y.mean(axis=0, dtype=np.float64).astype(np.float32)
+        y -= center
         cuts = range(0, len(y), TILE_ROWS)
         parts = [y[at : at + TILE_ROWS] for at in cuts]
         return cls(
@@ -81,14 +81,14 @@ class Bank:
                 for part in parts
             ),
             weight=tuple(weight[at : at + TILE_ROWS].astype(np.float32) for at in cuts),
-            centre=centre,
+            center=center,
             rows=len(y),
-            normalise=normalise,
+            normalize=normalize,
         )
 
-    def centred(self, x: np.ndarray) -> np.ndarray:
+    def centerd(self, x: np.ndarray) -> np.ndarray:
         """float32 [n, dim] in the bank's frame."""
-        return (unit_rows(x) if self.normalise else x) - self.centre
+        return (unit_rows(x) if self.normalize else x) - self.center
 
 
 def unit_rows(x: np.ndarray) -> np.ndarray:

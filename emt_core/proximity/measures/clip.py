@@ -18,7 +18,7 @@ from emt_core.data.sample import Sample
 from emt_core.models.encoders.base import ImageRefused, Prepared
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.windows import NoScore, score_windows
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import ClipMeasure
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOGIT = False
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: ClipMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Nothing to learn; the model is looked for now, before anything is scored."""
     from emt_core.models.encoders.clip import parse_clip_name
 
@@ -35,7 +35,7 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: ClipMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     from emt_core.models.encoders.clip import ClipEncoder
 

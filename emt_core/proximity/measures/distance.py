@@ -17,19 +17,19 @@ import numpy as np
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.measures.bank import BLOCK_ROWS, Bank, fit_bank
 from emt_core.proximity.stream import score_blocks
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import DistanceMeasure
 
 LOGIT = False
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: DistanceMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     return fit_bank(config, inputs, out)
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: DistanceMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    bank = Bank.read(fitted, dim=inputs.features.dim, normalise=config.normalise)
+    bank = Bank.read(fitted, dim=inputs.features.dim, normalize=config.normalize)
     return score_blocks(inputs.features, BLOCK_ROWS, lambda x: -mean_distance(x, bank), start=start)
 
 
@@ -37,7 +37,7 @@ def mean_distance(x: np.ndarray, bank: Bank) -> np.ndarray:
     """float32 [n]: weighted mean L2 distance of float32 [n, dim] to the bank. Memory: n x TILE_ROWS float32."""
     import torch
 
-    rows = torch.from_numpy(bank.centred(x))
+    rows = torch.from_numpy(bank.centerd(x))
     squared = rows.square().sum(dim=1, keepdim=True)
     total = torch.zeros(len(rows), dtype=torch.float64)
     for tile, lengths, weight in zip(bank.tiles, bank.squared, bank.weight, strict=True):

@@ -21,7 +21,7 @@ import numpy as np
 
 from emt_core.data.index import Index
 from emt_core.proximity.base import Inputs, training_rows
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import DsirMeasure
 
 LOGIT = False
 FILE = "buckets.safetensors"
@@ -33,7 +33,7 @@ WORDS = re.compile(r"\w+|[^\w\s]+")
 SCAN_ROWS = 4096
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: DsirMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
     pool, robots = training_rows(config, inputs)
@@ -66,7 +66,7 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: DsirMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """float32 log weights; NaN for a row without any word."""
     ratio = _log_ratio(fitted)
@@ -74,7 +74,7 @@ def scores(
         yield at, log_weights(config, ratio, texts)
 
 
-def scores_of(config: MeasureConfig, index: Index, rows: np.ndarray, fitted: Path) -> np.ndarray:
+def scores_of(config: DsirMeasure, index: Index, rows: np.ndarray, fitted: Path) -> np.ndarray:
     """float32 [n]: what `scores` gives these rows (int64 [n], any order)."""
     ratio, found = _log_ratio(fitted), np.empty(len(rows), np.float32)
     for at in range(0, len(rows), SCAN_ROWS):
@@ -84,7 +84,7 @@ def scores_of(config: MeasureConfig, index: Index, rows: np.ndarray, fitted: Pat
     return found
 
 
-def log_weights(config: MeasureConfig, ratio: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+def log_weights(config: DsirMeasure, ratio: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """float32 [n]; NaN for a text without any word. ratio: float64 [buckets]."""
     found = np.full(len(texts), np.nan, np.float32)
     for place, text in enumerate(texts):

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import ImportedMeasure
 
 LOGIT = False
 FILE = "values.parquet"
 BLOCK_ROWS = 65_536
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: ImportedMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Read the column. Raises EmtError where file or column are not there, or no id is one of the index."""
     from pyarrow import parquet
 
@@ -48,7 +48,7 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: ImportedMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     from pyarrow import parquet
 
@@ -71,7 +71,7 @@ def _from_meta(values: np.ndarray, name: str, index: Index) -> None:
             at += 1
 
 
-def _from_file(values: np.ndarray, config: MeasureConfig, inputs: Inputs) -> int:
+def _from_file(values: np.ndarray, config: ImportedMeasure, inputs: Inputs) -> int:
     """Fill in what the file says; returns how many of its ids the index does not have."""
     path = config.file(inputs.base)
     unknown = 0
@@ -107,7 +107,7 @@ def _split_ids(ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _numbers(column: pa.Array, config: MeasureConfig) -> np.ndarray:
+def _numbers(column: pa.Array, config: ImportedMeasure) -> np.ndarray:
     try:
         return pc.cast(column, pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -118,7 +118,7 @@ def _numbers(column: pa.Array, config: MeasureConfig) -> np.ndarray:
         ) from error
 
 
-def _batches(path: Path, config: MeasureConfig) -> Iterator[tuple[pa.Array, pa.Array]]:
+def _batches(path: Path, config: ImportedMeasure) -> Iterator[tuple[pa.Array, pa.Array]]:
     import pyarrow.csv as csv
     from pyarrow import parquet
 

@@ -18,30 +18,30 @@ from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.measures.bank import BLOCK_ROWS, Bank, fit_bank
 from emt_core.proximity.stream import score_blocks
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import KnnMeasure
 
 LOGIT = False
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: KnnMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     found = fit_bank(config, inputs, out)
-    if found["bank_rows"] < config.neighbours:
+    if found["bank_rows"] < config.neighbors:
         raise EmtError(
-            f"{config.neighbours} neighbours are asked for and {found['bank_rows']} robot frames have a vector",
-            where="measure.neighbours",
+            f"{config.neighbors} neighbours are asked for and {found['bank_rows']} robot frames have a vector",
+            where="measure.neighbors",
             remedy="ask for fewer, or add robot data",
         )
     return found
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: KnnMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    bank = Bank.read(fitted, dim=inputs.features.dim, normalise=config.normalise)
+    bank = Bank.read(fitted, dim=inputs.features.dim, normalize=config.normalize)
     return score_blocks(
         inputs.features,
         BLOCK_ROWS,
-        lambda x: -kth_distance(x, bank, config.neighbours),
+        lambda x: -kth_distance(x, bank, config.neighbors),
         start=start,
     )
 
@@ -53,7 +53,7 @@ def kth_distance(x: np.ndarray, bank: Bank, k: int) -> np.ndarray:
     """
     import torch
 
-    rows = torch.from_numpy(bank.centred(x))
+    rows = torch.from_numpy(bank.centerd(x))
     best = torch.full((len(rows), k), float("inf"))
     for tile, lengths in zip(bank.tiles, bank.squared, strict=True):
         found = torch.addmm(torch.from_numpy(lengths), rows, torch.from_numpy(tile), alpha=-2)

@@ -29,7 +29,7 @@ class LinearEstimator:
     bias: np.ndarray
     history: History
     stopped: str
-    """`accuracy`: the validation accuracy asked for was reached. `max_steps`: it was not."""
+    """`accuracy`: the validation accuracy asked for was reached. `steps`: it was not."""
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 [n]."""

@@ -19,14 +19,14 @@ from emt_core.proximity.classifier import train_classifier
 from emt_core.proximity.heldout import write_heldout
 from emt_core.proximity.prepared import prepare, training_progress
 from emt_core.proximity.stream import score_blocks
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import MlpMeasure
 
 LOGIT = True
 FILE = "network.safetensors"
 BLOCK_ROWS = 1024
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: MlpMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Train it (float64, so that threads do not show) and measure it on episodes it never saw."""
     import torch
     from safetensors.numpy import save_file
@@ -51,7 +51,7 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     with training_progress(inputs.progress, config) as report:
         history, stopped = train_classifier(
             config,
-            data.draws.batches(config.batch_size, config.max_steps),
+            data.draws.batches(config.batch, config.steps),
             data.validation,
             [w, b, v, c],
             lambda x: torch.relu(x @ w.T + b) @ v + c,
@@ -70,7 +70,7 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: MlpMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     from safetensors.numpy import load_file
 

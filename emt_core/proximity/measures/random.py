@@ -10,18 +10,18 @@ import numpy as np
 
 from emt_core.data.draws import Purpose, random_keys
 from emt_core.proximity.base import Inputs
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import RandomMeasure
 
 LOGIT = False
 BLOCK_ROWS = 65_536
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: RandomMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {}
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: RandomMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """float32 in [0, 1): a row's number depends on the seed and the row alone."""
     for at in range(start, inputs.index.rows, BLOCK_ROWS):

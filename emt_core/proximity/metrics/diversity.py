@@ -15,7 +15,7 @@ import numpy as np
 from emt_core.proximity.metrics.kernel import kernel_means, without_self_pairs
 
 
-def l2_normalise(features: np.ndarray) -> np.ndarray:
+def l2_normalize(features: np.ndarray) -> np.ndarray:
     """float32 [n, dim] of unit rows; a zero row stays zero."""
     rows = np.asarray(features, np.float32)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -31,7 +31,7 @@ def diversity(features: np.ndarray, *, t: float = 2.0) -> float:
 
 def similarity_means(groups: Sequence[np.ndarray], *, t: float = 2.0) -> np.ndarray:
     """E[exp(-t |u - v|^2)] between all pairs of groups, self pairs left out: float64 [g, g] (NaN for one row)."""
-    means = kernel_means([l2_normalise(group) for group in groups], t)
+    means = kernel_means([l2_normalize(group) for group in groups], t)
     return without_self_pairs(means, [len(group) for group in groups])
 
 

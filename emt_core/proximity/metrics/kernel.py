@@ -34,14 +34,14 @@ def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
 
     if not groups or min(len(group) for group in groups) == 0:
         raise ValueError("every group needs at least one row")
-    centre = np.average(
+    center = np.average(
         [np.mean(group, axis=0, dtype=np.float64) for group in groups],
         axis=0,
         weights=[len(group) for group in groups],
     )
     left, right = [], []
     for group in groups:
-        rows = torch.from_numpy(np.asarray(group, np.float32) - centre.astype(np.float32))
+        rows = torch.from_numpy(np.asarray(group, np.float32) - center.astype(np.float32))
         a, b = _exponent_factors(rows, gamma)
         left.append(a)
         right.append(b)

@@ -64,7 +64,7 @@ def mixture_mmd2(means: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     return float(difference[used] @ means[np.ix_(used, used)] @ difference[used])
 
 
-def normalise(matrix: np.ndarray) -> np.ndarray:
+def normalize(matrix: np.ndarray) -> np.ndarray:
     """Divide by the largest entry of the whole matrix ("normalised globally"): colours compare across all pairs.
 
     Unbiased values below 0 become 0.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emt_core.proximity.metrics.diversity import l2_normalise
+from emt_core.proximity.metrics.diversity import l2_normalize
 from emt_core.proximity.metrics.mmd import group_means
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def prefix_means(rows: np.ndarray, gamma: float) -> np.ndarray:
     """
     import torch
 
-    x = _centred(rows, rows)
+    x = _centerd(rows, rows)
     norms = x.square().sum(dim=1)
     before = np.empty(len(rows))
     for start in range(0, len(rows), KERNEL_ROWS):
@@ -48,7 +48,7 @@ def cross_means(rows: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarra
     """float64 [n]: mean of exp(-gamma |x - y|^2) over all y in `others` for each x in `rows`."""
     import torch
 
-    x, y = _centred(rows, others), _centred(others, others)
+    x, y = _centerd(rows, others), _centerd(others, others)
     found = np.empty(len(rows))
     for start in range(0, len(rows), KERNEL_ROWS):
         part = x[start : start + KERNEL_ROWS]
@@ -61,7 +61,7 @@ def cross_means(rows: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarra
     return found
 
 
-def _centred(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
+def _centerd(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
     """Distances do not change; |x|^2 + |y|^2 - 2 x.y then loses nothing to cancellation."""
     import torch
 
@@ -71,7 +71,7 @@ def _centred(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
 
 def diversity_sweep(rows: np.ndarray, *, t: float = 2.0) -> np.ndarray:
     """float64 [n]: S(D) (method section 7) of the first i + 1 rows."""
-    return 1 / prefix_means(l2_normalise(rows), t)
+    return 1 / prefix_means(l2_normalize(rows), t)
 
 
 def mmd2_sweep(rows: np.ndarray, robots: Sequence[np.ndarray], sigma: float) -> np.ndarray:

@@ -30,7 +30,7 @@ from emt_core.proximity.perplexity.action_text import Actions, spoken, with_answ
 from emt_core.proximity.perplexity.tuning import take_over, tune
 from emt_core.proximity.perplexity.twin import taken_over
 from emt_core.proximity.windows import score_windows
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import PerplexityMeasure
 from emt_core.workspace.table import Table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ WORST = 80.0
 """Nats a token beyond which a perplexity is not told apart: exp of it still fits a float32."""
 
 
-def the_model(config: MeasureConfig, inputs: Inputs) -> tuple[str, str | None]:
+def the_model(config: PerplexityMeasure, inputs: Inputs) -> tuple[str, str | None]:
     """(folder or hub name, revision) of the VLM. Raises EmtError where none made the features and none is named."""
     from emt_core.models.identity import locate_model
 
@@ -60,7 +60,7 @@ def the_model(config: MeasureConfig, inputs: Inputs) -> tuple[str, str | None]:
     return str(locate_model(embed["config"]["model"], inputs.base)), revision
 
 
-def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def fit(config: PerplexityMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Fine-tune the VLM, or take it over from the twin of the same settings."""
     if inputs.twin is None:
         return tune(config, inputs, out, *the_model(config, inputs))
@@ -70,11 +70,11 @@ def fit(config: MeasureConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
 
 
 def scores(
-    config: MeasureConfig, inputs: Inputs, fitted: Path, start: int
+    config: PerplexityMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss, mean_losses
 
-    reader = Reader(str(fitted / "tuned"), None, cutoff=config.max_text_tokens)
+    reader = Reader(str(fitted / "tuned"), None, cutoff=config.cutoff)
     stored = json.loads((fitted / "actions.json").read_text(encoding="utf-8"))
     edges = {name: np.array(found) for name, found in stored.items()}
     actions = Actions(inputs.index)
@@ -102,7 +102,7 @@ def scores(
         score,
         start=start,
         max_images=config.max_images,
-        max_text_tokens=config.max_text_tokens,
+        max_text_tokens=config.cutoff,
     )
     for at, found in parts:
         if shared is not None:

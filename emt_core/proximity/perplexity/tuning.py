@@ -23,7 +23,7 @@ from emt_core.proximity.base import Inputs, training_rows
 from emt_core.proximity.batches import robot_rows
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.windows import NoScore, decoded
-from emt_core.recipe.proximity import MeasureConfig
+from emt_core.recipe.proximity import PerplexityMeasure
 from emt_core.workspace.artifact import write_json, write_text
 
 WARMUP = 0.1
@@ -32,7 +32,7 @@ SAVE_SECONDS = 60.0
 
 
 def tune(
-    config: MeasureConfig, inputs: Inputs, out: Path, model: str, revision: str | None
+    config: PerplexityMeasure, inputs: Inputs, out: Path, model: str, revision: str | None
 ) -> dict[str, Any]:
     """Fine-tune all parameters, each robot set equally likely; cosine rate with a warm-up of a tenth.
 
@@ -56,15 +56,15 @@ def tune(
         s.name: bin_edges(actions, s, rows, config.action_bins)
         for s, rows in zip(sources, robots, strict=True)
     }
-    reader = Reader(model, revision, cutoff=config.max_text_tokens)
+    reader = Reader(model, revision, cutoff=config.cutoff)
     vlm = load_vlm(model, revision).to(choose_device(inputs.runtime.device), torch.float32).train()
     device = next(vlm.parameters()).device
     loss_of = SupervisedLoss(vlm)
-    optimizer = torch.optim.AdamW(vlm.parameters(), lr=config.tune_rate, weight_decay=0.0)
-    warmup = warmup_steps(config.tune_steps, WARMUP)
+    optimizer = torch.optim.AdamW(vlm.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    warmup = warmup_steps(config.steps, WARMUP)
     rates = [
-        cosine_rate(s + 1, peak=config.tune_rate, steps=config.tune_steps, warmup=warmup)
-        for s in range(config.tune_steps)
+        cosine_rate(s + 1, peak=config.learning_rate, steps=config.steps, warmup=warmup)
+        for s in range(config.steps)
     ]
     checkpoints, losses = Checkpoints(out / "checkpoints", keep=1), list[float]()
     if (found := checkpoints.latest()) is not None:
@@ -72,12 +72,12 @@ def tune(
         losses += found.facts["losses"]
     saved = time.monotonic()
     with inputs.progress.track(
-        "tuning on robot data", config.tune_steps, done=len(losses), unit="steps"
+        "tuning on robot data", config.steps, done=len(losses), unit="steps"
     ) as tracker:
-        for step in range(len(losses) + 1, config.tune_steps + 1):
+        for step in range(len(losses) + 1, config.steps + 1):
             seed_step(config.seed, step)
             which, rows = robot_rows(
-                robots, np.random.default_rng([config.seed, 7, step]), config.tune_batch
+                robots, np.random.default_rng([config.seed, 7, step]), config.batch
             )
             items = []
             for place, sample in zip(which, inputs.index.samples(rows), strict=True):
@@ -95,8 +95,8 @@ def tune(
             if not torch.isfinite(loss):
                 raise EmtError(
                     f"the loss is not finite at step {step}",
-                    where="measure.tune_rate",
-                    remedy="lower tune_rate",
+                    where="measure.learning_rate",
+                    remedy="lower learning_rate",
                 )
             optimizer.zero_grad()
             loss.backward()

@@ -20,7 +20,13 @@ from emt_core.proximity.base import Inputs
 from emt_core.proximity.measures import dsir
 from emt_core.proximity.measures.linear import train
 from emt_core.proximity.prepared import prepare
-from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.recipe.proximity import (
+    DistanceMeasure,
+    DsirMeasure,
+    EstimatorConfig,
+    KnnMeasure,
+    MeasureConfig,
+)
 from emt_core.workspace.progress import Progress
 
 Measure = EstimatorConfig | MeasureConfig
@@ -72,7 +78,7 @@ def fit_again(measure: Measure, inputs: Inputs) -> ScoreOf:
     """What the measure (one of ON_FEATURES) learns from these inputs. Raises EmtError where they are too few."""
     if isinstance(measure, EstimatorConfig):
         data = prepare(inputs.index, inputs.features, measure)
-        batches = data.draws.batches(measure.batch_size, measure.max_steps)
+        batches = data.draws.batches(measure.batch, measure.steps)
         return train(measure, batches, data.validation, mean=data.mean, scale=data.scale).logits
     with TemporaryDirectory(prefix="emt-trust-") as folder:
         measure_of(measure.kind).fit(measure, _quiet(inputs), Path(folder))
@@ -87,7 +93,6 @@ def as_fitted(measure: Measure, folder: Path, dim: int) -> ScoreOf:
         stored = load_file(folder / "weights.safetensors")
         weight, bias = stored["weight"].astype(np.float64), float(stored["bias"][0])
         return lambda x: (x.astype(np.float64) @ weight + bias).astype(np.float32)
-    assert isinstance(measure, MeasureConfig)
     if measure.kind == "mlp":
         from emt_core.proximity.measures import mlp
 
@@ -97,15 +102,17 @@ def as_fitted(measure: Measure, folder: Path, dim: int) -> ScoreOf:
     from emt_core.proximity.measures.distance import mean_distance
     from emt_core.proximity.measures.knn import kth_distance
 
-    bank = Bank.read(folder, dim=dim, normalise=measure.normalise)
-    if measure.kind == "distance":
-        return lambda x: -mean_distance(x, bank)
-    return lambda x: -kth_distance(x, bank, measure.neighbours)
+    assert isinstance(measure, DistanceMeasure)
+    bank = Bank.read(folder, dim=dim, normalize=measure.normalize)
+    if isinstance(measure, KnnMeasure):
+        k = measure.neighbors
+        return lambda x: -kth_distance(x, bank, k)
+    return lambda x: -mean_distance(x, bank)
 
 
 def scored_again(measure: Measure, inputs: Inputs, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
     """float32 [n]: scores of these rows (x: their float32 features) by the measure fitted again; dsir reads texts."""
-    if not isinstance(measure, MeasureConfig) or measure.kind != "dsir":
+    if not isinstance(measure, DsirMeasure):
         return fit_again(measure, inputs)(x)
     with TemporaryDirectory(prefix="emt-trust-") as folder:
         dsir.fit(measure, _quiet(inputs), Path(folder))

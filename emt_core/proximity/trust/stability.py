@@ -29,6 +29,7 @@ from emt_core.proximity.trust.refit import (
     fit_again,
     scored_again,
 )
+from emt_core.recipe.proximity import EstimatorConfig, MlpMeasure
 from emt_core.recipe.trust import TrustConfig
 
 Table = dict[str, list[Any]]
@@ -82,7 +83,7 @@ def repetitions(
     if measure.kind in IN_STEPS:
         for steps in config.stop_points:
             stopped = measure.model_copy(
-                update={"max_steps": steps, "stop_accuracy": 1.01}
+                update={"steps": steps, "stop_accuracy": 1.01}
             )  # whatever the accuracy
             plan.append(Repetition("steps", str(steps), stopped, inputs))
     else:
@@ -129,7 +130,7 @@ def stability(
         }.items():
             table[column].append(value)
 
-    folds = config.folds if measure.kind in IN_STEPS else 0
+    folds = config.folds if isinstance(measure, EstimatorConfig | MlpMeasure) else 0
     out = None
     with inputs.progress.track("fitting again", len(plan) + folds, unit="fits") as tracker:
         for again in plan:
@@ -151,6 +152,7 @@ def stability(
                 fitted.append(one)
                 tracker.advance()
             out = out_of_fold(inputs.features, fold, fitted)
+            assert isinstance(measure, EstimatorConfig | MlpMeasure)
             negatives = split_of(measure, inputs.index, inputs.features.ok())[rows] == TRAIN
             if negatives.any():
                 add("out of fold", f"{config.folds} folds", score[negatives], out[rows][negatives])

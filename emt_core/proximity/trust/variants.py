@@ -45,10 +45,10 @@ def restylings(side: int, jpeg_quality: int) -> dict[str, Restyle]:
         image.save(held, "JPEG", quality=jpeg_quality)
         return Image.open(held).convert("RGB")
 
-    def grey(image: Image.Image) -> Image.Image:
+    def gray(image: Image.Image) -> Image.Image:
         return image.convert("L").convert("RGB")
 
-    return {"one_size": one_size, "jpeg": compressed, "grey": grey}
+    return {"one_size": one_size, "jpeg": compressed, "grey": gray}
 
 
 @dataclass(frozen=True, kw_only=True)

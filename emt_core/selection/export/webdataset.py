@@ -30,12 +30,10 @@ class WebDatasetExporter(Exporter):
     def write(self, row: Row, pictures: list[Picture]) -> None:
         if self.tar is None:
             path = self.folder / f"shard-{self.shards:06d}.tar"
-            self.tar, self.shards, self.rows, self.bytes = (
-                tarfile.open(path, "w"),
-                self.shards + 1,
-                0,
-                0,
-            )  # noqa: SIM115
+            self.tar = tarfile.open(path, "w")  # noqa: SIM115  closed by _finish_shard
+            self.shards += 1
+            self.rows = 0
+            self.bytes = 0
         key = f"{row.index_row:09d}"
         for place, picture in enumerate(pictures):
             name = key + (f".{place}" if len(pictures) > 1 else "") + picture.suffix

@@ -78,7 +78,7 @@ def dry_run(
                 raise EmtError(
                     f"memory runs out with {plan.micro} of the largest samples a pass",
                     where=str(accelerator.device),
-                    remedy="set runtime.batch_size lower, a smaller cutoff, optimizer: adamw_8bit or"
+                    remedy="set runtime.batch lower, a smaller cutoff, optimizer: adamw_8bit or"
                     " runtime.gradient_checkpointing",
                 ) from error
             plan = Plan(batch=plan.batch, micro=plan.micro // 2)  # as training does

@@ -107,7 +107,9 @@ class Trainer:
             step,
             peak=self.config.learning_rate,
             steps=self.config.steps,
-            warmup=warmup_steps(self.config.steps, self.config.warmup_ratio),
+            warmup=warmup_steps(
+                self.config.steps, self.config.warmup_ratio, self.config.warmup_steps
+            ),
         )
         mean = norm = None
         if supervised:
@@ -156,7 +158,7 @@ class Trainer:
             raise EmtError(
                 f"memory runs out with {self.plan.micro} samples a pass",
                 where=str(self.accelerator.device),
-                remedy="set runtime.batch_size lower"
+                remedy="set runtime.batch lower"
                 if self.plan.micro > 1
                 else "use a device with more memory, a smaller cutoff, optimizer: adamw_8bit or gradient checkpointing",
             ) from error

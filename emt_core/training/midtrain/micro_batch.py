@@ -34,12 +34,12 @@ def plan_of(
 ) -> Plan:
     """How a step is cut up on this rank; the same on all ranks. fit: where it is measured already.
 
-    `runtime.batch_size` where the recipe gives it. Else what a resumed run began with, because another micro-batch
-    rounds otherwise. Else the largest that is expected to fit, up to `runtime.batch_size`'s default.
+    `runtime.batch` where the recipe gives it. Else what a resumed run began with, because another micro-batch
+    rounds otherwise. Else the largest that is expected to fit, up to `runtime.batch`'s default.
     """
     accelerator = session.accelerator
     world = accelerator.num_processes
-    bound = min(runtime.batch_size, -(-session.config.batch // world))
+    bound = min(runtime.batch, -(-session.config.batch // world))
     if is_given(runtime) or session.sharded:
         micro = bound  # what FSDP leaves on each device is not counted here
     elif session.found is not None and "micro" in session.found.facts:
@@ -60,7 +60,7 @@ def plan_of(
 
 def is_given(runtime: Runtime) -> bool:
     """Whether the recipe says how many samples a pass takes."""
-    return "batch_size" in runtime.model_fields_set
+    return "batch" in runtime.model_fields_set
 
 
 def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:

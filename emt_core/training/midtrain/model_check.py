@@ -122,7 +122,7 @@ class ModelCheck:
         item = self.preparer.prepare(_sample(), [_picture()])
         learned = self.processor.tokenizer.decode(item.labels[item.labels >= 0])
         ends = "<|im_end|>" in learned or (self.processor.tokenizer.eos_token or "\0") in learned
-        right = "Red." in learned and "Light grey." in learned and "colour" not in learned
+        right = "Red." in learned and "Light grey." in learned and "color" not in learned
         says = f"learned: {learned!r} ({int((item.labels >= 0).sum())} of {item.length} tokens)"
         if not right:
             return "failed", says
@@ -229,7 +229,7 @@ class ModelCheck:
         passes = -(-self.batch // micro)
         return (
             "ok",
-            f"{says}: runtime.batch_size {micro}, {passes} pass{'es' if passes > 1 else ''} a step",
+            f"{says}: runtime.batch {micro}, {passes} pass{'es' if passes > 1 else ''} a step",
         )
 
     # ---- what they share

@@ -28,8 +28,8 @@ def augment(frames: torch.Tensor, config: AugmentConfig, draws: torch.Tensor) ->
     side = config.crop**0.5
     if config.shift or side < 1:
         # where the view's centre goes, in [-1, 1] image coordinates; border padding repeats edges
-        centre = draws[:, :2] * (1 - side) + draws[:, 2:4] * (2 * config.shift / size)
-        pixels = _view(pixels, centre, side)
+        center = draws[:, :2] * (1 - side) + draws[:, 2:4] * (2 * config.shift / size)
+        pixels = _view(pixels, center, side)
     brightness, contrast, saturation = (
         (1 + draws[:, 4 + place] * amount).view(-1, 1, 1, 1)
         for place, amount in enumerate((config.brightness, config.contrast, config.saturation))
@@ -37,15 +37,15 @@ def augment(frames: torch.Tensor, config: AugmentConfig, draws: torch.Tensor) ->
     if config.brightness:
         pixels = (pixels * brightness).clamp(0, 255)
     if config.contrast:
-        mean = _grey(pixels).mean(dim=(2, 3), keepdim=True)
+        mean = _gray(pixels).mean(dim=(2, 3), keepdim=True)
         pixels = (mean + (pixels - mean) * contrast).clamp(0, 255)
     if config.saturation:
-        grey = _grey(pixels)
-        pixels = (grey + (pixels - grey) * saturation).clamp(0, 255)
+        gray = _gray(pixels)
+        pixels = (gray + (pixels - gray) * saturation).clamp(0, 255)
     return pixels.round().to(torch.uint8)
 
 
-def centre_crop(frames: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
+def center_crop(frames: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
     """uint8 [n, 3, s, s] -> the same shape: the part of the view that training showed on average."""
     if config.crop == 1:
         return frames
@@ -53,19 +53,19 @@ def centre_crop(frames: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
     return _view(frames.float(), middle, config.crop**0.5).round().to(torch.uint8)
 
 
-def _view(pixels: torch.Tensor, centre: torch.Tensor, side: float) -> torch.Tensor:
+def _view(pixels: torch.Tensor, center: torch.Tensor, side: float) -> torch.Tensor:
     """The square of relative side `side` round `centre` ([n, 2] in [-1, 1] coordinates), scaled to the whole."""
     n = len(pixels)
     theta = torch.zeros(n, 2, 3, device=pixels.device)
     theta[:, 0, 0] = theta[:, 1, 1] = side
-    theta[:, :, 2] = centre
+    theta[:, :, 2] = center
     grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
     return functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
 
 
-def _grey(pixels: torch.Tensor) -> torch.Tensor:
+def _gray(pixels: torch.Tensor) -> torch.Tensor:
     """[n, 1, s, s], ITU-R BT.601 luma."""
     weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     return (pixels * weights).sum(dim=1, keepdim=True)

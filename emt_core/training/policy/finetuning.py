@@ -34,7 +34,7 @@ from emt_core.training.policy.loss import ActionTargets, action_loss
 from emt_core.training.policy.peers import Peers
 from emt_core.training.policy.policy import PolicySpec, autocast, prompt_builder, save_policy
 from emt_core.training.policy.vla import VLA
-from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate
+from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate, warmup_steps
 from emt_core.training.steps_log import StepsLog
 from emt_core.workspace.progress import Progress, Tracker
 
@@ -109,7 +109,9 @@ class Finetuner:
                     step,
                     peak=self.config.learning_rate,
                     steps=self.config.steps,
-                    warmup=min(self.config.warmup_steps, self.config.steps),
+                    warmup=warmup_steps(
+                        self.config.steps, self.config.warmup_ratio, self.config.warmup_steps
+                    ),
                 )
                 facts = self._step(step, batch, rate)
                 tokens += facts.tokens

@@ -159,9 +159,9 @@ class Policy:
         )
 
     def _crop(self, pixels: torch.Tensor) -> torch.Tensor:
-        from emt_core.training.policy.augment import centre_crop
+        from emt_core.training.policy.augment import center_crop
 
-        return centre_crop(pixels, AugmentConfig(crop=self.spec.crop))
+        return center_crop(pixels, AugmentConfig(crop=self.spec.crop))
 
 
 POLICIES_BELOW = ("policies", "data/policies", "*/data/policies", "finetune/*/data/policies")

@@ -37,7 +37,7 @@ def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> 
         with st.expander("Origin", icon=":material/info:"):
             _origin(view, row, sample)
     if view.chain.has("embed"):
-        _neighbours(view, row)
+        _neighbors(view, row)
 
 
 def _images(view: View, row: int, sample: Sample) -> None:
@@ -99,7 +99,7 @@ def _where(ref: ImageRef) -> str:
     return " / ".join(part for part in parts if part)
 
 
-def _neighbours(view: View, row: int) -> None:
+def _neighbors(view: View, row: int) -> None:
     st.subheader("Nearest robot frames", anchor=False, help=glossary.NEAREST)
     vector = view.features.take([row])[0]
     if not np.any(vector):

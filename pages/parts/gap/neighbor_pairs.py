@@ -7,8 +7,8 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
-from emt_core.explore.tables.neighbour_pairs import Frames, drawn, nearest_of_all, row_in_role
-from emt_core.proximity.neighbours import FeatureBank, pool_bank
+from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
+from emt_core.proximity.neighbors import FeatureBank, pool_bank
 from pages.parts import glossary
 from pages.parts import view as reading
 from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
@@ -187,7 +187,7 @@ def _nearest(view: View, role: str, row: int) -> None:
 
 
 def _has_all(bank: FeatureBank) -> bool:
-    from emt_core.proximity.neighbours import BANK_ROWS
+    from emt_core.proximity.neighbors import BANK_ROWS
 
     return bank.total <= BANK_ROWS
 

@@ -10,14 +10,14 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FLAGS
-from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Colouring, MapPoints, draw_map
+from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
 from emt_core.explore.tables.map import Bounds, Region, bounds_of
 from pages.parts import view as reading
 from pages.parts.text_search import search
 from pages.parts.view import View
 
-COLOURS = {
+COLORS = {
     "role": "Role",
     "source": "Source",
     "category": "Category",
@@ -31,8 +31,8 @@ MARKS = 400
 FIGURE_KEY = "map-figure-"
 
 
-def usable_colours(view: View) -> list[str]:
-    return [name for name in COLOURS if name not in NEEDS or view.chain.has(NEEDS[name])]
+def usable_colors(view: View) -> list[str]:
+    return [name for name in COLORS if name not in NEEDS or view.chain.has(NEEDS[name])]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -73,42 +73,42 @@ def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
     return rows, words, matches.complete
 
 
-def _key(view: View, colour: str) -> str:
+def _key(view: View, color: str) -> str:
     shown, dense = st.session_state.get("show") or (), st.session_state.get("density")
-    parts = [view.chain.gap.key[:6], colour, _bounds(view).text(), *shown, "dense" if dense else ""]
+    parts = [view.chain.gap.key[:6], color, _bounds(view).text(), *shown, "dense" if dense else ""]
     return FIGURE_KEY + "-".join(parts)
 
 
-def region_shown(view: View, colour: str) -> Region | None:
+def region_shown(view: View, color: str) -> Region | None:
     """The region drawn on the figure; one from the link holds until another is drawn."""
-    return _region_of(st.session_state.get(_key(view, colour))) or Region.parse(
+    return _region_of(st.session_state.get(_key(view, color))) or Region.parse(
         st.query_params.get("region", "")
     )
 
 
 def figure(
-    view: View, colour: str, points: MapPoints, marked: np.ndarray, region: Region | None
+    view: View, color: str, points: MapPoints, marked: np.ndarray, region: Region | None
 ) -> None:
     """Draw the map, and what can be done with the region shown on it."""
     bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
     dense = bool(st.session_state.get("density"))
     chain = view.chain
     keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
-    if colour == "flag":
+    if color == "flag":
         keys.append(str(view.flag_book.version))
     from_link = Region.parse(st.query_params.get("region", ""))
-    shows = (*keys, colour, bounds, shown, dense, tuple(marked.tolist()))
+    shows = (*keys, color, bounds, shown, dense, tuple(marked.tolist()))
     # What the figure shows as drawn may not follow the drawing, or each drawing would reset itself. Another figure
     # (a new colour, new marks) forgets what was drawn by hand, so it starts with the region that holds.
     if st.session_state.get("_shows") != shows or "_outline" not in st.session_state:
         st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
     outline = st.session_state["_outline"]
     drawn = _drawn(
-        tuple(keys), colour, bounds, shown, outline, shows[-1], dense, _view=view, _points=points
+        tuple(keys), color, bounds, shown, outline, shows[-1], dense, _view=view, _points=points
     )
     st.container(border=True).plotly_chart(
         drawn,
-        key=_key(view, colour),
+        key=_key(view, color),
         on_select="rerun",
         selection_mode=("box", "lasso"),
         config={
@@ -133,7 +133,7 @@ def figure(
 @st.cache_resource(max_entries=24, show_spinner="Drawing the map")
 def _drawn(
     keys: tuple[str, ...],
-    colour: str,
+    color: str,
     bounds: Bounds,
     shown: tuple[str, ...],
     outline: Region | None,
@@ -145,7 +145,7 @@ def _drawn(
 ) -> go.Figure:
     return draw_map(
         _points,
-        _colouring(_view, colour),
+        _coloring(_view, color),
         bounds,
         show_pool="pool" in shown,
         show_robot="robot" in shown,
@@ -155,37 +155,35 @@ def _drawn(
     )
 
 
-def _colouring(view: View, colour: str) -> Colouring:
+def _coloring(view: View, color: str) -> Coloring:
     pool = view.is_pool
-    if colour == "source":
-        return Colouring(
-            names=tuple(view.source_names), colours=view.source_colours, codes=view.codes
-        )
-    if colour == "category":
+    if color == "source":
+        return Coloring(names=tuple(view.source_names), colors=view.source_colors, codes=view.codes)
+    if color == "category":
         kinds = view.categories
         codes = np.where(pool, kinds.codes, -1)
-        return Colouring(names=tuple(kinds.names), colours=view.category_colours, codes=codes)
-    if colour == "selected":
+        return Coloring(names=tuple(kinds.names), colors=view.category_colors, codes=codes)
+    if color == "selected":
         codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
-        return Colouring(
+        return Coloring(
             names=("selected", "left out"),
-            colours={"selected": SELECTED, "left out": LEFT_OUT},
+            colors={"selected": SELECTED, "left out": LEFT_OUT},
             codes=codes,
         )
-    if colour == "flag":
+    if color == "flag":
         codes = np.where(pool, view.flags.codes.astype(np.int16), -1)
-        return Colouring(
-            names=("no flag", *FLAGS[1:]), colours={"no flag": LEFT_OUT, **FLAG}, codes=codes
+        return Coloring(
+            names=("no flag", *FLAGS[1:]), colors={"no flag": LEFT_OUT, **FLAG}, codes=codes
         )
     codes = np.where(pool, 0, -1).astype(np.int16)
-    base = Colouring(names=("pool",), colours={"pool": POOL}, codes=codes)
-    if colour == "score":
+    base = Coloring(names=("pool",), colors={"pool": POOL}, codes=codes)
+    if color == "score":
         title = view.score_scale.title
         finite = view.logits[np.isfinite(view.logits)]
         low, high = (
             (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
         )
-        return Colouring(
+        return Coloring(
             **{
                 **vars(base),
                 "values": view.logits,

@@ -57,13 +57,13 @@ def make_up(view: View, in_pool: np.ndarray) -> None:
         kinds = view.categories
         found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
         st.plotly_chart(
-            composition.shares_bar(kinds.names, found, view.category_colours),
+            composition.shares_bar(kinds.names, found, view.category_colors),
             config={"displayModeBar": False},
         )
     st.markdown("**By source**")
     found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
     st.plotly_chart(
-        composition.shares_bar(view.source_names, found, view.source_colours),
+        composition.shares_bar(view.source_names, found, view.source_colors),
         config={"displayModeBar": False},
     )
 

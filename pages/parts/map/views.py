@@ -11,14 +11,14 @@ from emt_core.explore.tables.map import Region
 from emt_core.run.edits import add_map
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
-from pages.parts.map.figure import restore, usable_colours
+from pages.parts.map.figure import restore, usable_colors
 from pages.parts.plain import escape, show_problem
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
 
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
-KEPT = ("zoom", "region", "colour", "map")
+KEPT = ("zoom", "region", "color", "map")
 LISTED = 30
 
 
@@ -51,7 +51,7 @@ def save_view(view: View, region: Region, rows: int) -> None:
         note = st.text_input("Note", max_chars=NOTE_CHARS, placeholder="optional")
         if st.form_submit_button("Save", type="primary", icon=":material/bookmark_add:"):
             query = {key: st.query_params[key] for key in KEPT if key in st.query_params}
-            query["colour"] = st.session_state.get("colour") or "role"
+            query["color"] = st.session_state.get("color") or "role"
             saved = SavedView(
                 name=name,
                 note=note,
@@ -117,8 +117,8 @@ def _restore(view: View, saved: SavedView) -> None:
         st.query_params["zoom"] = saved.query["zoom"]
     else:
         st.query_params.pop("zoom", None)
-    if saved.query.get("colour") in usable_colours(view):
-        st.session_state["colour"] = saved.query["colour"]
+    if saved.query.get("color") in usable_colors(view):
+        st.session_state["color"] = saved.query["color"]
 
 
 def _drop(view: View, saved: SavedView) -> None:
@@ -155,8 +155,8 @@ def another_map(view: View) -> None:
             label = st.selectbox(
                 "Features", list(embeds), format_func=short_label, key="new-map-features"
             )
-        neighbours = st.number_input(
-            "Neighbours",
+        neighbors = st.number_input(
+            "Neighbors",
             2,
             200,
             int(view.chain.gap.config.get("neighbors", 15)),
@@ -168,7 +168,7 @@ def another_map(view: View) -> None:
             icon=":material/play_arrow:",
             disabled=not embeds,
             on_click=_add,
-            args=(view, method or "pacmap", label, int(neighbours)),
+            args=(view, method or "pacmap", label, int(neighbors)),
         )
     problem = st.session_state.pop("_launch_problem", None)
     if problem is not None:
@@ -177,10 +177,10 @@ def another_map(view: View) -> None:
         st.rerun()  # the job shows in the page's head, outside of the fragment
 
 
-def _add(view: View, method: str, label: str, neighbours: int) -> None:
+def _add(view: View, method: str, label: str, neighbors: int) -> None:
     """The settings of the map in view, but for what was chosen."""
-    config = {**view.chain.gap.config, "projection": method, "neighbors": neighbours}
-    name = f"{method}-{neighbours}" + (
+    config = {**view.chain.gap.config, "projection": method, "neighbors": neighbors}
+    name = f"{method}-{neighbors}" + (
         f"-{short_label(label)}" if short_label(label) != "embed" else ""
     )
     try:

@@ -76,7 +76,7 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
     _facts(state, artifact)
     if state.message:
         st.text(state.message)
-    _neighbours(state, states)
+    _neighbors(state, states)
     names = ["Settings", "Metrics", "Made by", "Log"]
     tabs = st.tabs(names, key=f"tabs-{state.label}", on_change="rerun")
     for name, tab in zip(names, tabs, strict=True):
@@ -149,7 +149,7 @@ def _facts(state: InstanceStatus, artifact: Artifact | None) -> None:
         )
 
 
-def _neighbours(state: InstanceStatus, states: list[InstanceStatus]) -> None:
+def _neighbors(state: InstanceStatus, states: list[InstanceStatus]) -> None:
     feeds = [other.label for other in states if state.label in other.parents]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for words, labels in (("Made from", state.parents), ("Feeds", feeds)):

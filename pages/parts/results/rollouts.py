@@ -128,8 +128,8 @@ def _failure_badge(row: dict[str, Any]) -> str:
     words = glossary.FAILURES.get(row["failure"], row["failure"])
     if row["goals"] > 1:
         words = f"{row['completed']} of {row['goals']} goals, {words}"
-    colour = "orange" if row["failure"] == "step_cap" else "red"
-    return f":{colour}-badge[:material/close: {escape(words)}]"
+    color = "orange" if row["failure"] == "step_cap" else "red"
+    return f":{color}-badge[:material/close: {escape(words)}]"
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

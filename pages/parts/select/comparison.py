@@ -85,7 +85,7 @@ def _groups(view: View, change: Comparison) -> None:
         with left:
             st.markdown("**By category**", help=caption)
             figure = in_and_out(
-                kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colours
+                kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colors
             )
             st.plotly_chart(figure, config=BARE, key="compare-category")
     with right:
@@ -93,7 +93,7 @@ def _groups(view: View, change: Comparison) -> None:
         figure = in_and_out(
             view.source_names,
             *change.by_group(view.codes, len(view.source_names)),
-            view.source_colours,
+            view.source_colors,
         )
         st.plotly_chart(figure, config=BARE, key="compare-source")
 

@@ -37,7 +37,7 @@ def detail(view: View, source: SourceRange, *, editable: bool) -> None:
         codes = kinds.codes[source.start : source.stop]
         counts = np.bincount(codes[codes >= 0], minlength=len(kinds.names))
         st.plotly_chart(
-            composition.shares_bar(kinds.names, counts, view.category_colours),
+            composition.shares_bar(kinds.names, counts, view.category_colors),
             config={"displayModeBar": False},
         )
     _rejects(view, source)
