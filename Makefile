@@ -53,7 +53,7 @@ lock:
 	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 ## bench      all speed and memory measurements, printed; one that fails does not stop the others (an hour; leave the machine alone)
-BENCHMARKS := $(filter-out speed/million.py speed/pages.py speed/training_start.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out speed/million.py speed/pages.py speed/training_start.py,$(wildcard speed/*.py))
 bench: setup
 	@failed=""; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	$(BIN)/emt run demo --workspace workspace-demo && rm -rf workspace-million && \
