@@ -1,4 +1,7 @@
-"""Build hook of hatchling: copies what lies beside the package in a checkout into the wheel, as emt_core/shipped/."""
+"""Build hook of hatchling: copies the product's files beside the package into its wheel.
+
+In a checkout they stay at the top level, in the wheel they lie in emt_core/shipped/.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ SHIPPED = (".streamlit/config.toml", "app.py", "assets", "examples", "pages", "r
 
 
 class ShippedFiles(BuildHookInterface):
-    """Adds SHIPPED to a wheel, not to an editable installation: that one reads the checkout itself."""
+    """Adds SHIPPED to a wheel. An editable installation reads the checkout instead."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """version: "standard" or "editable"."""

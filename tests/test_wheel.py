@@ -1,4 +1,4 @@
-"""The wheel carries the product: it is built, installed in a clean environment and used from there."""
+"""The wheel carries the product: it is installed in a clean environment and used from there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def thinned() -> list[str]:
 
 @dataclass(frozen=True)
 class Installation:
-    """A virtual environment that holds the wheel, and a working folder outside it and the checkout."""
+    """A virtual environment that holds the wheel, and a working folder outside the checkout."""
 
     folder: Path
     elsewhere: Path
