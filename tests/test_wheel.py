@@ -132,7 +132,10 @@ class Demo:
     """The installed files before anything ran."""
 
 
-@pytest.fixture(scope="module", params=["thinned", pytest.param("whole", marks=pytest.mark.slow)])
+WHOLE = pytest.param("whole", marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+
+
+@pytest.fixture(scope="module", params=["thinned", WHOLE])
 def demo(request: pytest.FixtureRequest, installation: Installation) -> Demo:
     workspace = installation.elsewhere / f"workspace-{request.param}"
     options = thinned() if request.param == "thinned" else []
@@ -186,7 +189,6 @@ def test_the_example_client_finds_its_messages(installation: Installation):
     assert "nothing listens at" in done.stderr
 
 
-@pytest.mark.timeout(900)
 def test_the_demo_runs(demo: Demo):
     listed = json.loads((demo.workspace / "state" / "demo.json").read_text())
     assert {"sources", "embed", "score", "select.quarter"} <= set(listed)

@@ -3,9 +3,9 @@
 In a checkout they lie beside the package, in an installed wheel inside it (hatch_build.py):
 
     <checkout>/{app.py, .streamlit/, pages/, recipes/, assets/, examples/, emt_core/}
-    <site-packages>/emt_core/shipped/{app.py, .streamlit/, pages/, recipes/, assets/, examples/}
+    <site-packages>/emt_core/shipped/{the same without emt_core/}
 
-Nothing is ever written there: results go into a workspace, exports and reports where they are asked.
+Nothing is ever written there: results go into a workspace, exports and reports where asked.
 """
 
 from __future__ import annotations
