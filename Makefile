@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test test-full check format lock bench clean
+.PHONY: help setup demo test test-full check format lock wheel bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -52,8 +52,12 @@ lock:
 	$(BIN)/uv pip compile pyproject.toml --extra sim --extra test --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
+## wheel      build dist/embodied_midtrain-VERSION-py3-none-any.whl: package, app, recipes, demo
+wheel: setup
+	$(BIN)/python -m hatchling build -t wheel
+
 ## bench      all speed and memory measurements, printed; one that fails does not stop the others (an hour; leave the machine alone)
-BENCHMARKS := $(filter-out speed/million.py speed/pages.py speed/training_start.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out speed/million.py speed/pages.py speed/training_start.py,$(wildcard speed/*.py))
 bench: setup
 	@failed=""; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	$(BIN)/emt run demo --workspace workspace-demo && rm -rf workspace-million && \
@@ -64,4 +68,4 @@ bench: setup
 
 ## clean      remove the environment and caches (never a workspace)
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache dist

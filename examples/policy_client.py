@@ -3,23 +3,22 @@
     emt serve WORKSPACE/finetune/KEY/data/policies/step-1000 --port 8700
     python examples/policy_client.py 127.0.0.1 8700 "open the drawer"
 
-Copy this file and emt_core/evaluation/simulators/wire.py side by side to the robot's machine; nothing else is needed.
+It runs as it is where emt_core is installed. For a robot's machine, copy this file and
+emt_core/evaluation/simulators/wire.py side by side; nothing else is needed there.
 """
 
 from __future__ import annotations
 
-import pathlib
 import socket
 import sys
 import time
 
 import numpy as np
 
-sys.path.append(
-    str(pathlib.Path(__file__).resolve().parents[1] / "emt_core" / "evaluation" / "simulators")
-)
-
-import wire  # pyright: ignore[reportMissingImports]
+try:
+    import wire  # pyright: ignore[reportMissingImports]  # the copy beside this file
+except ImportError:
+    from emt_core.evaluation.simulators import wire
 
 
 class PolicyClient:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,15 @@ def serve(workspace: Path, log: Path) -> Iterator[Server]:
     yield from running(command, port, workspace, log)
 
 
-def running(command: Sequence[str], port: int, workspace: Path, log: Path) -> Iterator[Server]:
+def running(
+    command: Sequence[str],
+    port: int,
+    workspace: Path,
+    log: Path,
+    *,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Server]:
     """The server that the command starts, once it answers at the port; afterwards it and its children are gone.
 
     Fails with the end of the log where it ends early or does not answer for PATIENCE_MS.
@@ -99,10 +107,10 @@ def running(command: Sequence[str], port: int, workspace: Path, log: Path) -> It
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             stdout=out,
             stderr=out,
-            env=os.environ | {"NO_COLOR": "1"},
+            env={**environment, "NO_COLOR": "1"},
             start_new_session=True,
         )
     try:

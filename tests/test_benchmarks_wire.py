@@ -33,10 +33,7 @@ OWN = {
     "simpler_bridge_sim": {"simpler_env", "sapien", "transforms3d"},
     "calvin_abcd_sim": {"calvin_agent", "calvin_env", "hydra", "omegaconf", "pybullet"},
 }
-WORKER_FILES = [
-    ROOT / "emt_core" / "benchmarks" / "worker.py",
-    *sorted(SIMULATORS.glob("[a-z]*.py")),
-]
+WORKER_FILES = sorted(SIMULATORS.glob("[a-z]*.py"))
 
 
 @pytest.fixture

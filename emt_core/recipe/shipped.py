@@ -1,9 +1,11 @@
 """Files that come with the product: the app, recipes, the demo's assets.
 
-In a checkout they lie beside the package, in an installed wheel inside it:
+In a checkout they lie beside the package, in an installed wheel inside it (hatch_build.py):
 
-    <checkout>/{app.py, pages/, recipes/, assets/, emt_core/}
-    <site-packages>/emt_core/shipped/{app.py, pages/, recipes/, assets/}
+    <checkout>/{app.py, .streamlit/, pages/, recipes/, assets/, examples/, emt_core/}
+    <site-packages>/emt_core/shipped/{the same without emt_core/}
+
+Nothing is ever written there: results go into a workspace, exports and reports where asked.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ ROOT = PACKAGE / "shipped" if (PACKAGE / "shipped").is_dir() else PACKAGE.parent
 
 
 def shipped(name: str) -> Path:
-    """The path of a shipped file or folder, such as `app.py`. Raises EmtError where the installation lacks it."""
+    """The path of a shipped file or folder, such as `app.py`.
+
+    Raises EmtError where the installation lacks it.
+    """
     path = ROOT / name
     if not path.exists():
         raise EmtError(

@@ -19,7 +19,7 @@ import numpy as np
 from emt_core.errors import EmtError
 from emt_core.evaluation.simulators import wire
 
-WORKER = Path(__file__).parent / "worker.py"
+WORKER = Path(wire.__file__).with_name("worker.py")
 LOG_TAIL_BYTES = 2000
 GRACE_S = 3.0
 START_S = 300.0

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import pathlib
 import platform
 import signal
 import socket
@@ -26,11 +25,7 @@ import sys
 import traceback
 
 import numpy as np
-
-# the files beside the simulators, not those beside this one: `import metaworld` must find the simulator
-sys.path[0] = str(pathlib.Path(__file__).resolve().parent / "simulators")
-
-import wire  # noqa: E402  # pyright: ignore[reportMissingImports]
+import wire  # pyright: ignore[reportMissingImports]
 
 MODULES = {"metaworld", "libero", "simpler_bridge", "calvin_abcd", "rehearsal"}
 
