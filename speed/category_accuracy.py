@@ -1,6 +1,6 @@
 """How often the rules are right on a labelled file.
 
-    python -m speed.category_accuracy --file tests/data/categories/labelled.jsonl --split tune
+    python -m speed.category_accuracy --file tests/worlds/categories/labelled.jsonl --split tune
 
 prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion matrix, in
 Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are printed: rows of the held half
@@ -44,7 +44,7 @@ class Labeled:
 
 
 def judge(file: Path) -> list[Labeled]:
-    """Classify every row of a labelled JSON-lines file (format: tests/data/categories/GUIDE.md)."""
+    """Classify every row of a labelled JSON-lines file (format: tests/worlds/categories/GUIDE.md)."""
     judged = []
     try:
         lines = (
@@ -127,7 +127,7 @@ def _share(part: int, whole: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--file", type=Path, default=Path("tests/data/categories/labelled.jsonl"))
+    parser.add_argument("--file", type=Path, default=Path("tests/worlds/categories/labelled.jsonl"))
     parser.add_argument("--split", choices=("tune", "held"), required=True)
     args = parser.parse_args()
     print(report([row for row in judge(args.file) if row.split == args.split]))

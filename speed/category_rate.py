@@ -29,7 +29,7 @@ CONVERSATIONS = 4000
 
 
 def questions() -> list[tuple[str, str]]:
-    path = ROOT / "tests" / "data" / "category_paraphrases.tsv"
+    path = ROOT / "tests" / "worlds" / "category_paraphrases.tsv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [("<image>\n" + row["question"].replace("\\n", "\n"), row["answer"]) for row in rows]
@@ -58,7 +58,7 @@ def rate(made: list[list[Turn]]) -> tuple[float, float]:
 
 def stage(rows: int, pairs: list[tuple[str, str]]) -> float:
     """CPU seconds of the stage over an index of `rows` rows: reading the index, the rules, writing the table."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "worlds"))
     from synthetic import make_workspace, pool, run_stage
 
     with tempfile.TemporaryDirectory() as folder:

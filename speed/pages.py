@@ -79,7 +79,7 @@ WATCH = """() => {
 @contextmanager
 def server(workspace: Path) -> Iterator[str]:
     """A fresh app over the workspace; its address."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "worlds"))
     from app_world import serve
 
     with (

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from import_graph import ROOT, circles, floors, import_graph, imported, module_name, python_files
+from import_graph import circles, floors, import_graph, imported, module_name, python_files
+from places import ROOT
 
 from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import CONFIGS

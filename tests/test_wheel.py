@@ -17,11 +17,11 @@ import pytest
 import yaml
 from app_world import Server, free_port, running
 from browser_tab import clean_tab, visit
+from places import ROOT
 from pyarrow import parquet
 
 from emt_core.recipe.recipe import SHIPPED
 
-ROOT = Path(__file__).parents[1]
 INSIDE = "emt_core/shipped/"
 KEPT_VARIABLES = ("PATH", "PYTHONPYCACHEPREFIX", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 """All that an installed command sees of the environment of the tests: no PYTHONPATH, no HOME."""

@@ -1,6 +1,6 @@
 """What a sample asks for: the eight categories (and `unsure`) that selection, quotas and pages speak of.
 
-The labels and their boundaries are those of `tests/data/categories/GUIDE.md`; `rules.py` names them from the
+The labels and their boundaries are those of `tests/worlds/categories/GUIDE.md`; `rules.py` names them from the
 conversation, `image.py` from the pixels through CLIP.
 """
 

@@ -1,0 +1,121 @@
+"""The frame cache: the videos' frames at training size, filled once, bounded; and the frames that training reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from frame_caches import Said, cache_of
+from small_world import write_robot
+
+from emt_core.data.readers.lerobot import episode_frames
+from emt_core.data.robot import frame_cache as cache_module
+from emt_core.data.robot.frames import square_frame, square_frames
+from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
+from emt_core.errors import EmtError
+from emt_core.recipe.finetune import ActionConfig, RobotData
+
+CAMERA = "observation.images.front"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_robot(folder / "arm", episodes=4, seed=0)
+    return folder
+
+
+def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_path: Path):
+    from emt_core.data.images.decode import open_image
+
+    said = Said()
+    source, cache = cache_of(world, tmp_path, said)
+    assert cache.frames.shape == (40, 32, 32, 3) and cache.problems == {}
+    assert "GB" in said.lines[0] and "safe to delete" in said.lines[0]
+    for episode in (0, 3):
+        for number, ref in enumerate(episode_frames(source, world / "arm", episode)):
+            image = open_image(ref, world / "arm", source.max_pixels)
+            expected = square_frame(image, 32)
+            np.testing.assert_array_equal(cache.frames[cache.first[episode] + number], expected)
+            # what a policy sees when acting goes the same way
+            np.testing.assert_array_equal(square_frames(np.asarray(image)[None], 32)[0], expected)
+    again = Said()
+    cache_of(world, tmp_path, again)
+    assert again.lines == []  # found, not filled
+    shutil.rmtree(cache.folder)
+    _, made = cache_of(world, tmp_path, Said(), workers=1)  # deleted: filled again, the same
+    np.testing.assert_array_equal(made.frames, cache.frames)
+
+
+def test_a_killed_filling_goes_on(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, filled = cache_module._fill_episode, []
+
+    def dies(episode, **options):
+        if len(filled) == 2:
+            raise KeyboardInterrupt
+        filled.append(episode.index)
+        return real(episode, **options)
+
+    monkeypatch.setattr(cache_module, "_fill_episode", dies)
+    with pytest.raises(KeyboardInterrupt):
+        cache_of(world, tmp_path, Said(), workers=1)
+    with (tmp_path / "k" / "filled.jsonl").open("a") as file:
+        file.write('{"epis')  # cut short
+    monkeypatch.setattr(
+        cache_module,
+        "_fill_episode",
+        lambda episode, **o: filled.append(episode.index) or real(episode, **o),
+    )
+    _, cache = cache_of(world, tmp_path, Said(), workers=1)
+    assert sorted(filled) == [0, 1, 2, 3]  # none twice
+    _, fresh = cache_of(world, tmp_path / "fresh", Said())
+    np.testing.assert_array_equal(cache.frames, fresh.frames)
+
+
+def test_the_cache_is_bounded(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    need = 40 * 32 * 32 * 3
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(2.5 * need / 1e9))
+    for age, key in enumerate(("oldest", "older", "new")):
+        _, cache = cache_of(world, tmp_path, Said(), key=key)
+        os.utime(cache.folder / "cache.json", (age, age))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["new", "older"]
+    with pytest.raises(EmtError, match="its bound is"):
+        cache_of(world, tmp_path, Said(), key="large", size=64)
+    # a cache that another process is filling is not dropped
+    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(1.5 * need / 1e9))
+    with FileLock(tmp_path / "older.lock"), pytest.raises(EmtError, match="other runs are filling"):
+        cache_of(world, tmp_path, Said(), key="newest")
+    assert (tmp_path / "older" / "cache.json").exists()
+    cache_of(world, tmp_path, Said(), key="newest")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["newest"]
+
+
+def test_chunks_stop_at_the_episodes_end(world: Path, tmp_path: Path):
+    opened = open_set(
+        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
+    )
+    _, cache = cache_of(world, tmp_path, Said())
+    frames, _ = join_frames([opened], [cache])
+    actions, valid, reference = frames.chunks(np.array([0, 8, 9]), 3)
+    assert (
+        valid.tolist() == [[True] * 3, [True, True, False], [True, False, False]]
+        and reference is None
+    )
+    np.testing.assert_array_equal(actions[0], opened.episodes[0].actions[:3])
+    np.testing.assert_array_equal(actions[2], np.repeat(opened.episodes[0].actions[9:], 3, axis=0))
+
+
+def test_every_frame_once_an_epoch_in_a_seeded_order():
+    order = FrameOrder(10, 4, seed=3)
+    seen = np.concatenate([order.rows(step) for step in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10)) and list(seen[:10]) != list(
+        seen[10:20]
+    )
+    np.testing.assert_array_equal(
+        FrameOrder(10, 4, seed=3).rows(2), order.rows(2)
+    )  # any step at once
+    assert len(FrameOrder(3, 8, seed=0).rows(1)) == 8

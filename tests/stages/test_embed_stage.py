@@ -1,0 +1,448 @@
+"""The embed stage through the real runner, on hand-written indexes and real image files."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tiny_index import embed_plan, make_samples, write_sources
+from tiny_models import save_internvl
+
+from emt_core.data.features import Features
+from emt_core.data.index import SourceRange
+from emt_core.errors import EmtError
+from emt_core.models.encoders import embedding
+from emt_core.models.encoders.batches import BATCHES_PER_WINDOW, windows
+from emt_core.models.encoders.fake import FakeEncoder
+from emt_core.models.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
+from emt_core.recipe.recipe import build_recipe
+from emt_core.run.plan import make_plan
+from emt_core.run.runner import run_plan
+from emt_core.stages import embed as stage
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.table import Table
+
+RUNTIME = {"workers": 0, "batch": 8, "commit_rows": 32}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "ws", create=True)
+
+
+@pytest.fixture
+def roots(tmp_path: Path):
+    pool, arm = tmp_path / "pool", tmp_path / "arm"
+    return {
+        "pool": (pool, make_samples("pool", 90, pool)),
+        "arm": (arm, make_samples("arm", 40, arm, role="robot", seed=1)),
+    }
+
+
+def run(workspace, sources, tmp_path, runtime=RUNTIME, **config):
+    plan = embed_plan(sources, tmp_path, {"encoder": "fake"} | config, runtime)
+    return run_plan(plan, workspace, quiet=True)["embed"]
+
+
+def table(artifact):
+    features = Features.at(artifact.data / "features.lance")
+    return features.take(np.arange(features.rows)), features.table.column("status")
+
+
+def test_one_row_for_each_index_row_in_its_order(workspace, roots, tmp_path):
+    artifact = run(workspace, write_sources(workspace, roots), tmp_path)
+    vectors, status = table(artifact)
+    assert artifact.rows == len(vectors) == 130 and (status == "").all()
+    encoder = FakeEncoder()
+    from emt_core.data.images.decode import open_image
+
+    for row in (0, 2, 3, 89, 90, 129):
+        root, samples = roots["pool"] if row < 90 else roots["arm"]
+        sample = samples[row if row < 90 else row - 90]
+        images = [open_image(ref, root, 10**6) for ref in sample.images]
+        text = "user" if row < 90 else "instruction"
+        expected = encoder.encode([encoder.prepare(sample, images, text)])[0].astype(np.float16)
+        np.testing.assert_array_equal(vectors[row], expected)
+    assert artifact.metrics["dim"] == encoder.dim
+    assert artifact.metrics["sources"]["pool"]["rows"] == 90
+    assert 0 <= artifact.metrics["model_share"] <= 1 and artifact.metrics["embedded_rows"] == 130
+
+
+def test_bad_images_keep_their_row_with_a_named_status(workspace, roots, tmp_path):
+    pool, samples = roots["pool"]
+    (pool / samples[0].images[0].path).unlink()
+    (pool / samples[1].images[0].path).write_bytes(b"no image at all")
+    second = pool / samples[2].images[1].path  # one of three: the row has no vector
+    second.write_bytes(second.read_bytes()[:60])
+    artifact = run(workspace, write_sources(workspace, roots), tmp_path)
+    vectors, status = table(artifact)
+    assert list(status[:4]) == ["missing_image", "undecodable_image", "undecodable_image", ""]
+    assert not vectors[:3].any() and vectors[3].any()
+    assert artifact.metrics["statuses"] == {"missing_image": 1, "undecodable_image": 2}
+    lines = (artifact.data / "problems.jsonl").read_text().splitlines()
+    assert len(lines) == 3 and '"row": 0' in lines[0] and "missing_image" in lines[0]
+
+
+def test_images_beyond_the_bound_are_counted_and_left_out(workspace, roots, tmp_path):
+    sources = write_sources(workspace, roots)
+    bounded, free = (
+        run(workspace, sources, tmp_path, max_images=1),
+        run(workspace, sources, tmp_path),
+    )
+    three = [row for row, sample in enumerate(roots["pool"][1]) if len(sample.images) == 3]
+    assert (
+        bounded.metrics["images_beyond_bound"] == 2 * len(three)
+        and free.metrics["images_beyond_bound"] == 0
+    )
+    a, b = table(bounded)[0], table(free)[0]
+    differs = np.abs(a - b).max(axis=1) > 0
+    assert set(np.flatnonzero(differs)) == set(three)
+
+
+def test_pool_text_none_leaves_text_only_rows_without_a_vector(workspace, roots, tmp_path):
+    artifact = run(workspace, write_sources(workspace, roots), tmp_path, pool_text="none")
+    _, status = table(artifact)
+    text_only = [row for row, sample in enumerate(roots["pool"][1]) if not sample.images]
+    assert [row for row in range(130) if status[row] == "text_only"] == text_only
+    assert not (artifact.data / "problems.jsonl").exists()
+
+
+def test_workers_and_batch_size_change_no_value(workspace, roots, tmp_path, monkeypatch):
+    """Runtime enters no key and no result: two workspaces, one value."""
+    monkeypatch.setattr(stage, "INLINE_ROWS", 1)
+    sources = write_sources(workspace, roots)
+    first = run(workspace, sources, tmp_path)
+    other = Workspace.open(tmp_path / "other", create=True)
+    runtime = {"workers": 2, "batch": 5, "commit_rows": 1000}
+    second = run(other, write_sources(other, roots), tmp_path, runtime=runtime)
+    assert first.key == second.key and second.metrics["workers"] == 2
+    for a, b in zip(table(first), table(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_stopped_run_resumes_at_its_last_commit(workspace, roots, tmp_path, monkeypatch):
+    sources = write_sources(workspace, roots)
+    reference = run(workspace, sources, tmp_path)
+    other = Workspace.open(tmp_path / "other", create=True)
+    sources = write_sources(other, roots)
+    encode, calls = FakeEncoder.encode, []
+
+    def stops(self, prepared):
+        calls.append(len(prepared))
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return encode(self, prepared)
+
+    monkeypatch.setattr(FakeEncoder, "encode", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(other, sources, tmp_path)
+    assert sum(calls[:8]) == 64
+    resumed = run(other, sources, tmp_path)
+    assert resumed.metrics["embedded_rows"] == 130 - 64
+    np.testing.assert_array_equal(table(resumed)[0], table(reference)[0])
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")]
+)
+def test_batch_is_halved_when_memory_runs_out(workspace, roots, tmp_path, monkeypatch, error):
+    encode = FakeEncoder.encode
+
+    def small_memory(self, prepared):
+        if len(prepared) > 3:
+            raise error
+        return encode(self, prepared)
+
+    sources = write_sources(workspace, roots)
+    reference = run(workspace, sources, tmp_path)
+    monkeypatch.setattr(FakeEncoder, "encode", small_memory)
+    other = Workspace.open(tmp_path / "other", create=True)
+    artifact = run(other, write_sources(other, roots), tmp_path)
+    assert artifact.metrics["batch_halvings"] == 2 and artifact.metrics["batch_size"] == 2
+    np.testing.assert_array_equal(table(artifact)[0], table(reference)[0])
+
+
+def test_no_memory_for_one_sample_is_one_clear_message(workspace, roots, tmp_path, monkeypatch):
+    def none(self, prepared):
+        raise MemoryError
+
+    monkeypatch.setattr(FakeEncoder, "encode", none)
+    with pytest.raises(EmtError, match="single sample"):
+        run(workspace, write_sources(workspace, roots), tmp_path)
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(workspace, roots, tmp_path, monkeypatch):
+    def broken(self, prepared):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(FakeEncoder, "encode", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run(workspace, write_sources(workspace, roots), tmp_path)
+
+
+def test_non_finite_rows_get_a_status_and_all_non_finite_is_an_error(
+    workspace, roots, tmp_path, monkeypatch
+):
+    encode = FakeEncoder.encode
+    bad = {"every": False}
+
+    def sick(self, prepared):
+        vectors = encode(self, prepared)
+        if bad["every"]:
+            vectors[:] = np.nan
+        else:
+            vectors[0, 0] = 70_000  # finite in float32, infinite in float16
+        return vectors
+
+    monkeypatch.setattr(FakeEncoder, "encode", sick)
+    sources = write_sources(workspace, roots)
+    artifact = run(workspace, sources, tmp_path)
+    vectors, status = table(artifact)
+    assert artifact.metrics["statuses"] == {
+        "non_finite_feature": (status == "non_finite_feature").sum()
+    }
+    assert np.isfinite(vectors).all() and not vectors[status != ""].any()
+    bad["every"] = True
+    with pytest.raises(EmtError, match="NaN or infinity"):
+        run(workspace, sources, tmp_path, max_images=2)
+    assert embedding.NON_FINITE_ROWS < 130
+
+
+def test_no_row_with_a_vector_is_an_error_and_the_next_run_begins_anew(workspace, tmp_path):
+    root = tmp_path / "pool"
+    samples = [s for s in make_samples("pool", 30, root) if s.images]
+    hidden = root.rename(tmp_path / "away")
+    sources = write_sources(workspace, {"pool": (root, samples)})
+    with pytest.raises(EmtError, match=r"not one of 26 rows .*missing_image 26"):
+        run(workspace, sources, tmp_path)
+    hidden.rename(root)
+    assert run(workspace, sources, tmp_path).metrics["ok"] == len(samples)
+
+
+def test_a_new_robot_set_embeds_only_its_own_rows(workspace, roots, tmp_path):
+    first = run(workspace, write_sources(workspace, roots), tmp_path)
+    hand = tmp_path / "hand"
+    # the new set comes first, so that every row of the others moves
+    more = {"hand": (hand, make_samples("hand", 21, hand, role="robot", seed=5)), **roots}
+    second = run(workspace, write_sources(workspace, more), tmp_path)
+    assert second.metrics["reused"] == 130 and second.metrics["embedded_rows"] == 21
+    assert {name: facts["reused"] for name, facts in second.metrics["sources"].items()} == {
+        "hand": 0,
+        "pool": 90,
+        "arm": 40,
+    }
+    np.testing.assert_array_equal(table(second)[0][21:], table(first)[0])
+    fresh = Workspace.open(tmp_path / "fresh", create=True)
+    np.testing.assert_array_equal(
+        table(run(fresh, write_sources(fresh, more), tmp_path))[0], table(second)[0]
+    )
+
+
+def test_reuse_copies_statuses_and_problems_at_their_new_rows(workspace, roots, tmp_path):
+    pool, samples = roots["pool"]
+    (pool / samples[4].images[0].path).write_bytes(b"broken")
+    run(workspace, write_sources(workspace, roots), tmp_path)
+    again = {"arm": roots["arm"], "pool": roots["pool"]}
+    second = run(workspace, write_sources(workspace, again), tmp_path)
+    assert second.metrics["reused"] == 130 and "embedded_rows" not in second.metrics
+    assert second.metrics["encoder"]["encoder"] == "fake"
+    assert table(second)[1][44] == "undecodable_image"
+    assert '"row": 44' in (second.data / "problems.jsonl").read_text()
+
+
+def test_a_setting_of_one_role_leaves_the_other_role_reusable(workspace, roots, tmp_path):
+    sources = write_sources(workspace, roots)
+    run(workspace, sources, tmp_path)
+    other = run(workspace, sources, tmp_path, pool_text="full")
+    assert (
+        other.metrics["sources"]["pool"]["reused"] == 0
+        and other.metrics["sources"]["arm"]["reused"] == 40
+    )
+    none = run(workspace, sources, tmp_path, max_images=2)
+    assert none.metrics["reused"] == 0
+
+
+def test_changed_content_is_never_reused(workspace, roots, tmp_path):
+    run(workspace, write_sources(workspace, roots), tmp_path)
+    changed = make_samples("arm", 40, tmp_path / "arm", role="robot", seed=2)
+    altered = {"arm": (tmp_path / "arm", changed), "pool": roots["pool"]}
+    second = run(workspace, write_sources(workspace, altered), tmp_path)
+    assert (
+        second.metrics["sources"]["arm"]["reused"] == 0
+        and second.metrics["sources"]["pool"]["reused"] == 90
+    )
+
+
+def test_the_same_files_read_in_another_way_are_never_reused(workspace, roots, tmp_path):
+    """The digest is of files; `image_root` here stands for a camera, a column, a bound: other rows of equal files."""
+    run(workspace, write_sources(workspace, roots), tmp_path)
+    for settings in ({"max_pixels": 10**6}, {"image_root": "elsewhere"}):
+        assert (
+            run(workspace, write_sources(workspace, roots, **settings), tmp_path).metrics["reused"]
+            == 0
+        )
+
+
+def test_windows_depend_on_the_source_alone():
+    source = SourceRange(name="a", role="pool", start=1000, stop=1100, facts={})
+    rows = BATCHES_PER_WINDOW * 8
+    whole = [(w.start, w.stop) for w in windows(source, 0, 8)]
+    assert whole == [(1000, 1032), (1032, 1064), (1064, 1096), (1096, 1100)] and rows == 32
+    assert [(w.start, w.stop) for w in windows(source, 1064, 8)] == whole[2:]
+    assert [(w.start, w.stop) for w in windows(source, 1040, 8)] == [(1040, 1064), *whole[2:]]
+    assert list(windows(source, 1100, 8)) == []
+
+
+def test_writer_drops_what_no_feature_row_stands_behind(tmp_path):
+    """Killed between thumbnails, problems and features: the next run writes the same rows once."""
+    vectors = np.ones((4, 3), np.float16)
+    problem = {"row": 1, "source": "s", "status": "missing_image", "detail": ""}
+    writer = FeatureWriter(tmp_path, commit_rows=4, commit_seconds=1e9)
+    writer.add(vectors, [""] * 4, problems=[problem], thumbs=[(0, b"a"), (3, b"b")])
+    later = problem | {"row": 6}
+    writer._vectors, writer._status = [vectors], [""] * 4
+    writer._problems, writer._thumbs = [later], [(5, b"c")]
+    writer.features.append = lambda table: (_ for _ in ()).throw(OSError("killed"))  # type: ignore[method-assign]
+    with pytest.raises(OSError):
+        writer.commit()
+    with writer.problems.open("a") as file:
+        file.write('{"row": 7, "sour')
+    again = FeatureWriter(tmp_path, commit_rows=4, commit_seconds=1e9)
+    assert again.rows == 4
+    again.add(vectors, [""] * 4, problems=[later], thumbs=[(5, b"c"), (7, b"d")])
+    assert again.thumbs.column("row").tolist() == [0, 3, 5, 7]
+    assert [line.count('"row"') for line in again.problems.read_text().splitlines()] == [1, 1]
+
+
+def test_commit_waits_for_rows_or_seconds(tmp_path):
+    vectors = np.ones((4, 3), np.float16)
+    patient = FeatureWriter(tmp_path / "a", commit_rows=8, commit_seconds=1e9)
+    patient.add(vectors, [""] * 4)
+    assert patient.features.rows == 0
+    patient.add(vectors, [""] * 4)
+    assert patient.features.rows == 8
+    hasty = FeatureWriter(tmp_path / "b", commit_rows=10**6, commit_seconds=0.0)
+    hasty.add(vectors, [""] * 4)
+    assert hasty.features.rows == 4
+
+
+def test_two_runs_at_once_build_one_artifact(workspace, roots, tmp_path):
+    """In threads of one process; test_embed_kill.py has two processes."""
+    sources = write_sources(workspace, roots)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(run(workspace, sources, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2 and len(workspace.artifacts("embed")) == 1
+    assert found[0].manifest == found[1].manifest
+
+
+def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
+    save_internvl(tmp_path / "model")
+    artifact = run(
+        workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model"
+    )
+    vectors, status = table(artifact)
+    assert (status == "").all() and vectors.shape == (130, 48)
+    assert artifact.metrics["encoder"]["class"] == "InternVLForConditionalGeneration"
+    assert set(artifact.manifest["identity"]["files"]) >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    moved = (tmp_path / "model").rename(tmp_path / "elsewhere")
+    assert (
+        run(
+            workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model=str(moved)
+        ).path
+        == artifact.path
+    )
+
+
+@pytest.mark.slow
+def test_a_real_vlm_prepared_by_a_worker(workspace, roots, tmp_path, monkeypatch):
+    """Slow: the fork server imports torch and transformers."""
+    save_internvl(tmp_path / "model")
+    inline = run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
+    monkeypatch.setattr(stage, "INLINE_ROWS_CPU", 1)
+    other = Workspace.open(tmp_path / "other", create=True)
+    runtime = RUNTIME | {"workers": 1}
+    helped = run(
+        other, write_sources(other, roots), tmp_path, runtime, encoder="vlm", model="model"
+    )
+    assert (inline.metrics["workers"], helped.metrics["workers"]) == (0, 1)
+    np.testing.assert_array_equal(table(helped)[0], table(inline)[0])
+
+
+def test_a_stream_is_embedded_in_step_and_leaves_thumbnails(workspace, tmp_path, monkeypatch):
+    """The same rows with and without random access: same vectors; only the stream stores thumbnails; workers alike."""
+    data = tmp_path / "rows"
+    data.mkdir()
+    cells = []
+    for row in range(70):
+        encoded = io.BytesIO()
+        Image.fromarray(np.full((30, 200, 3), row * 3, np.uint8)).save(encoded, "PNG")
+        content = encoded.getvalue()
+        cells.append({"bytes": content if row != 8 else content[:-40], "path": None})
+    cells[5] = None  # text only
+    table_ = {
+        "image": cells,
+        "question": [f"row {row}?" for row in range(70)],
+        "answer": ["yes"] * 70,
+    }
+    pq.write_table(pa.table(table_), data / "part.parquet")
+    columns = {
+        "role": "pool",
+        "path": "rows",
+        "images": "image",
+        "question": "question",
+        "answer": "answer",
+    }
+    made = {}
+    for form, more in {"parquet": {}, "hf": {"streaming": True}}.items():
+        for workers in (0, 2):
+            monkeypatch.setattr(stage, "INLINE_ROWS", 1)
+            recipe = {
+                "name": f"{form}{workers}",
+                "base": str(tmp_path),
+                "runtime": RUNTIME | {"workers": workers},
+                "sources": [{"name": f"{form}{workers}", "format": form} | columns | more],
+                "embed": {"encoder": "fake"},
+            }
+            made[form, workers] = run_plan(make_plan(build_recipe(recipe)), workspace, quiet=True)[
+                "embed"
+            ]
+    vectors, status = table(made["parquet", 0])
+    assert list(np.flatnonzero(status != "")) == [8] and status[8] == "undecodable_image"
+    for artifact in made.values():
+        np.testing.assert_array_equal(table(artifact)[0], vectors)
+        assert artifact.metrics["reused"] == 0
+    assert not (made["parquet", 0].data / "thumbs.lance").exists()
+    for workers in (0, 2):
+        thumbs = Table(made["hf", workers].data / "thumbs.lance")
+        assert thumbs.column("row").tolist() == [row for row in range(70) if row not in (5, 8)]
+        first = Image.open(io.BytesIO(thumbs.take([20], ["webp"]).column(0)[0].as_py()))
+        assert first.format == "WEBP" and max(first.size) == 160
+
+
+def test_reuse_takes_a_streams_thumbnails_along(workspace, roots, tmp_path):
+    first = run(workspace, write_sources(workspace, roots), tmp_path)
+    thumbs = pa.table({"row": [1, 95], "webp": [b"a", b"b"]}, schema=THUMBS_SCHEMA)
+    Table(first.data / "thumbs.lance").append(thumbs)
+    again = run(
+        workspace, write_sources(workspace, {"arm": roots["arm"], "pool": roots["pool"]}), tmp_path
+    )
+    moved = Table(again.data / "thumbs.lance")
+    assert moved.column("row").tolist() == [5, 41]
+    assert moved.take([0, 1], ["webp"]).column(0).to_pylist() == [b"b", b"a"]

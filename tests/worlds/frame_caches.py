@@ -1,0 +1,36 @@
+"""A frame cache of the small world's robot set, and a progress that remembers what it was told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
+from emt_core.recipe.sources import LeRobotSource
+
+CAMERA = "observation.images.front"
+
+
+def cache_of(
+    world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2
+):
+    meta = load_meta(world / "arm")
+    source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
+    episodes = list(meta.episodes(CAMERA))
+    need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
+    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
+
+
+class Said:
+    """A progress that remembers what was announced."""
+
+    def __init__(self) -> None:
+        from emt_core.workspace.progress import Progress
+
+        self.lines: list[str] = []
+        self.quiet = Progress(label="x", quiet=True)
+        self.track = self.quiet.track
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
