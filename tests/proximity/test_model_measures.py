@@ -15,7 +15,7 @@ from measure_inputs import measure_inputs
 from PIL import Image
 from pyarrow import parquet
 from small_world import picture, small_world, write_robot
-from tiny_models import CLIP_CONFIG, save_internvl
+from tiny_models import CLIP_CONFIG, save_clip, save_internvl
 
 from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
