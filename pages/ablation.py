@@ -33,7 +33,7 @@ def main() -> None:
     keys = tuple(
         sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust"))
     )
-    rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
+    rows = _rows(str(view.workspace.path), view.recipe, keys, _view=view)
     shown = pd.DataFrame(table(rows)).drop(
         columns="peak memory, MB", errors="ignore"
     )  # it follows run order

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from emt_core.explore.figures.palette import ROLE
 from emt_core.explore.tables.estimator import comparable, confusion, remarks
 from emt_core.explore.tables.score_scale import LEARNED, PROBABILITY
 from emt_core.explore.tables.scores import Scale, bin_edges, bins_for, distribution, to_scale
-from emt_core.workspace.artifact import Artifact, read_json
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.plain import escape
@@ -73,7 +71,7 @@ def main() -> None:
     _remarks(runs)
     colors = estimators.run_colors(list(runs))
     _training(runs, colors)
-    curves = {label: _curves(str(artifact.path)) for label, artifact in runs.items()}
+    curves = {label: cached.json_file(artifact, "curves.json") for label, artifact in runs.items()}
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("ROC", anchor=False, help=glossary.AUROC)
@@ -183,7 +181,7 @@ def _remarks(runs: dict[str, Artifact]) -> None:
 
 def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
     steps = {
-        label: reading.parquet(str(artifact.path), "steps.parquet").to_pandas()
+        label: cached.parquet(artifact, "steps.parquet").to_pandas()
         for label, artifact in runs.items()
         if (artifact.data / "steps.parquet").exists()
     }
@@ -202,11 +200,6 @@ def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
     st.plotly_chart(figure, config=BARE)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _curves(path: str) -> dict[str, Any]:
-    return read_json(Path(path) / "data" / "curves.json")
-
-
 def _part(curves: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return {label: found[name] for label, found in curves.items() if name in found}
 
@@ -223,7 +216,7 @@ def _separation(runs: dict[str, Artifact]) -> str:
             )
         scale: Scale = choice("Score as", ["logit", "probability"], key="scale")  # type: ignore[assignment]
     label = label if label in runs else first
-    logit, robot = _held_out(str(runs[label].path))
+    logit, robot = _held_out(runs[label])
     edges = bin_edges(logit, scale, bins_for(len(logit)))
     data = distribution(to_scale(logit, scale), robot, ("pool", "robot"), edges)
     st.plotly_chart(
@@ -241,15 +234,15 @@ def _separation(runs: dict[str, Artifact]) -> str:
     return label
 
 
-def _held_out(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
     """float32 logits and int16 labels (1: robot) of the test split, at most some ten thousand rows."""
-    held = reading.parquet(path, "heldout.parquet")
+    held = cached.parquet(artifact, "heldout.parquet")
     return held["logit"].to_numpy().astype(np.float32), held["label"].to_numpy().astype(np.int16)
 
 
 def _confusion(artifact: Artifact) -> None:
     st.subheader("At even odds (score 0)", anchor=False, help=glossary.CONFUSION)
-    logit, robot = _held_out(str(artifact.path))
+    logit, robot = _held_out(artifact)
     st.plotly_chart(estimators.confusion(confusion(robot, logit).counts), config=BARE)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,9 @@ from emt_core.explore.tables.gap import (
     reading,
 )
 from emt_core.explore.tables.select import at_threshold
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
-from pages.parts import glossary
-from pages.parts import view as cached
+from pages.parts import cached, glossary
 from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.gap.neighbor_pairs import pairs
@@ -53,7 +51,7 @@ def main() -> None:
         view, "sources", "embed", "gap", shows="This page compares every source with every other."
     )
     view = _chosen(view)
-    facts = _facts(str(view.chain.gap.path))
+    facts = cached.json_file(view.chain.gap, "gap.json")
     _summary(facts)
     st.caption(escape(reading(facts)))
     left, right = st.columns([6, 4], gap="large")
@@ -78,11 +76,6 @@ def _chosen(view: View) -> View:
     label = st.selectbox("Gap", labels[::-1], key="gap", format_func=short_label, width=220)
     kept("gap", label, short_label)
     return replace(view, chain=replace(view.chain, gap=view.done[label]))
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _facts(path: str) -> dict[str, Any]:
-    return read_json(Path(path) / "data" / "gap.json")
 
 
 def _summary(facts: dict[str, Any]) -> None:
@@ -176,7 +169,7 @@ def _selected_diversity(view: View) -> float | None:
     return (
         None
         if cut is None
-        else at_threshold(cached.parquet(str(score.path), "sweep.parquet"), cut)["diversity"]
+        else at_threshold(cached.parquet(score, "sweep.parquet"), cut)["diversity"]
     )
 
 

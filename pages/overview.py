@@ -34,7 +34,7 @@ NEXT_ICON = {
 def main() -> None:
     view = current()
     _header(view)
-    if view.recipe is None:
+    if not view.recipe:
         _picture(folds_of(()), [], None, {})
         live_jobs(view, "overview")
         first_steps(view)
@@ -57,7 +57,7 @@ def _header(view: View) -> None:
     with left, st.container(gap="xsmall"):
         st.title("Overview", anchor=False)
         st.caption("What has been made, what it was made from, and what comes next.")
-    if view.recipe is None or view.workspace.read_only:
+    if not view.recipe or view.workspace.read_only:
         return
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         st.button(

@@ -9,7 +9,7 @@ from emt_core.explore.report.story import DEFAULT, Story, load_story, story_name
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.present.story_editor import edit
-from pages.parts.present.story_reading import material_of, read
+from pages.parts.present.story_reading import read, reading_of
 from pages.parts.runs import page_header
 from pages.parts.view import View, current
 
@@ -34,12 +34,12 @@ def main() -> None:
     if mode == "edit":
         edit(view, name, story)
     else:
-        read(view, name, story, material_of(view, story))
+        read(view, name, story, reading_of(view, story))
 
 
 def _choose(view: View) -> tuple[str, Story, str]:
     """Which saved story (the link names it), and whether it is read or edited."""
-    recipe = view.recipe or ""
+    recipe = view.recipe
     saved = story_names(view.workspace, recipe)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = "read"

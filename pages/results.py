@@ -283,7 +283,7 @@ def _failure(kind: str) -> str:
 
 def _empty(view: View) -> None:
     """What this page will show, and how to get there from where the recipe stands."""
-    if view.recipe is None:
+    if not view.recipe:
         first_steps(view)
         return
     with st.container(border=True):

@@ -10,7 +10,8 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures import scores as distributions
-from emt_core.explore.figures.palette import CATEGORY, ROLE, SELECTED
+from emt_core.explore.figures.palette import ROLE, SELECTED
+from emt_core.explore.reading import SIDE_COLORS, SIDES
 from emt_core.explore.tables.score_scale import PROBABILITY
 from emt_core.explore.tables.scores import (
     Distribution,
@@ -24,14 +25,11 @@ from emt_core.explore.tables.scores import (
     to_scale,
 )
 from pages.parts import glossary
-from pages.parts import view as reading
 from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.runs import page_header
-from pages.parts.view import SPATIAL, TEXT_HEAVY, View, current
+from pages.parts.view import View, current
 
-SIDE_BY_SIDE = ("spatial and grounding", "text-heavy")
-SIDE_COLORS = {SIDE_BY_SIDE[0]: CATEGORY["spatial"], SIDE_BY_SIDE[1]: CATEGORY["text"]}
 BARE = {"displayModeBar": False}
 
 
@@ -239,10 +237,7 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     kinds = _view.categories
     if by == "category":
         return distribution(values, kinds.codes, kinds.names, edges, mask)
-    lookup = np.full(len(kinds.names) + 1, -1, np.int16)
-    lookup[reading.places(kinds.names, SPATIAL)] = 0
-    lookup[reading.places(kinds.names, TEXT_HEAVY)] = 1
-    return distribution(values, lookup[kinds.codes], SIDE_BY_SIDE, edges, mask)
+    return distribution(values, _view.sides, SIDES, edges, mask)
 
 
 def _sides(view: View, look: Look, cut: float | None) -> None:

@@ -55,7 +55,7 @@ def main() -> None:
         "Mid-training of the VLM on the selection, then fine-tuning of the VLA on demonstrations.",
         ("midtrain", "finetune", "retain"),
     )
-    if view.recipe is None:
+    if not view.recipe:
         first_steps(view)
         return
     runs = training_runs(view.workspace, view.done)

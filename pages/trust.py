@@ -11,9 +11,9 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures import estimator, trust
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
-from pages.parts import view as reading
+from pages.parts import cached
 from pages.parts.cards import gallery
 from pages.parts.choice import choice
 from pages.parts.empty import needs
@@ -62,7 +62,7 @@ def main() -> None:
             width=320,
         )
     artifact = view.done[label]
-    report = _report(str(artifact.path))
+    report = cached.json_file(artifact, "trust.json")
     st.markdown(
         f"About score **{escape(report['score'])}**, measured on {numbers.whole(artifact.rows)} pool samples."
     )
@@ -82,13 +82,6 @@ def main() -> None:
 def _name(label: str) -> str:
     """The instance's name as a recipe has it: `score.knn@a` -> `knn`; the unnamed one is any report's parent."""
     return label.partition("@")[0].partition(".")[2] or "mine"
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _report(path: str) -> dict[str, Any]:
-    from pathlib import Path
-
-    return read_json(Path(path) / "data" / "trust.json")
 
 
 def _empty(view: View) -> None:
@@ -179,7 +172,7 @@ def _planted(section: dict[str, Any]) -> None:
 
 
 def _stability(artifact: Artifact) -> None:
-    table = reading.parquet(str(artifact.path), "stability.parquet").to_pydict()
+    table = cached.parquet(artifact, "stability.parquet").to_pydict()
     figure = trust.stability_dots(table["kind"], table["name"], table["spearman"], table["overlap"])
     st.plotly_chart(figure, config=BARE, key="stability")
     st.caption(
@@ -289,7 +282,7 @@ def _agreement(view: View, artifact: Artifact, section: dict[str, Any]) -> None:
             f"{numbers.share(section['chance'], 0)}. High: the choice of measure matters little; near chance: compare "
             "the two selections by eye before you choose, or judge them by planted truth above."
         )
-    table = reading.parquet(str(artifact.path), "disagreements.parquet").to_pandas()
+    table = cached.parquet(artifact, "disagreements.parquet").to_pandas()
     st.markdown("**Where they disagree most**")
     other = choice("Compared with", section["measures"][1:], key="compared")
     mine = table[table["measure"] == other]

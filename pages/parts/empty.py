@@ -20,7 +20,7 @@ def needs(view: View, *stages: str, shows: str) -> None:
     missing = [stage for stage in stages if not view.chain.has(stage)]
     if not missing:
         return
-    if view.recipe is None:
+    if not view.recipe:
         first_steps(view)
         st.stop()
     with st.container(border=True):

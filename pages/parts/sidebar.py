@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from emt_core.explore.reading import ranked_first
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import (
     Lineage,
@@ -48,14 +49,14 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
         )
         select = _choose(
             "Selection",
-            _ranked_first(done, selections_of(done, score)),
+            ranked_first(done, selections_of(done, score)),
             key="selection",
             help_text="Which selection counts as 'selected' on the pages. Newest first, random draws last.",
             always=True,
         )
     chain = lineage(workspace, done, score=score, select=select) if done else Lineage()
     view = View(
-        workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select
+        workspace=workspace, recipe=recipe or "", done=done, chain=chain, score=score, select=select
     )
     st.session_state["_view"] = view
     with top:
@@ -82,13 +83,6 @@ def _learned_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
     """Newest first; scores of the learned estimator, the method's own, before those of other measures."""
     found = labels[::-1]
     found.sort(key=lambda label: "estimator" not in done[label].manifest["parents"])
-    return found
-
-
-def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
-    """Newest first; what was ranked by score before random draws and the whole pool."""
-    found = labels[::-1]
-    found.sort(key=lambda label: done[label].config.get("strategy") != "top")
     return found
 
 

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from emt_core.explore import numbers
 from emt_core.explore.figures.layout import plain
 from emt_core.explore.figures.palette import SOURCE_CYCLE
+from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Table
-from emt_core.explore.report.material import Material
 from emt_core.explore.report.words import in_a_row, literal
 from emt_core.workspace.artifact import read_json
 
@@ -23,9 +23,9 @@ MOST_LINES = 2_000_000
 MOST_RUNS = 24
 
 
-def training(material: Material) -> Content:
+def training(reading: Reading) -> Content:
     """Loss curves of every finished mid-training and fine-tuning run."""
-    runs = {**material.of_stage("midtrain"), **material.of_stage("finetune")}
+    runs = {**reading.of_stage("midtrain"), **reading.of_stage("finetune")}
     shown = dict(islice(runs.items(), MOST_RUNS))
     figure, rows = go.Figure(), []
     for place, (label, artifact) in enumerate(shown.items()):
@@ -58,7 +58,7 @@ def training(material: Material) -> Content:
             )
         )
     plain(figure, height=340, x="step", y="training loss")
-    count = {stage: len(material.of_stage(stage)) for stage in ("midtrain", "finetune")}
+    count = {stage: len(reading.of_stage(stage)) for stage in ("midtrain", "finetune")}
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
     said = in_a_row([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
     sentences = [
@@ -96,9 +96,9 @@ def _losses(file: Any) -> Iterator[dict[str, Any]]:
             yield {name: line.get(name) for name in ("step", "loss", "samples")}
 
 
-def retained(material: Material) -> Content:
+def retained(reading: Reading) -> Content:
     """Question sets before and after mid-training."""
-    artifacts = material.of_stage("retain")
+    artifacts = reading.of_stage("retain")
     rows = []
     for label, artifact in artifacts.items():
         for name, facts in _suites(read_json(artifact.data / "results.json")):
@@ -136,9 +136,9 @@ def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Map
                 yield from _suites(entry, path if plural else (*path, name))
 
 
-def results(material: Material) -> Content:
+def results(reading: Reading) -> Content:
     """Closed-loop success of every evaluated run, at the checkpoint that the benchmark's rule chose."""
-    artifacts = material.of_stage("evaluate")
+    artifacts = reading.of_stage("evaluate")
     rows, figure, rules = [], go.Figure(), {}
     for place, (label, artifact) in enumerate(artifacts.items()):
         found = read_json(artifact.data / "results.json")

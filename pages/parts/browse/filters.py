@@ -12,12 +12,13 @@ from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.curation.views import SavedView
+from emt_core.explore.reading import map_points
 from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, passing
 from emt_core.explore.tables.map import Region, rows_in
 from emt_core.explore.tables.nearness import clip_features
 from emt_core.workspace.artifact import Artifact
-from pages.parts import flagging, glossary
-from pages.parts import view as reading
+from emt_core.workspace.table import Coded
+from pages.parts import cached, flagging, glossary
 from pages.parts.choice import choice
 from pages.parts.score_slider import score_slider
 from pages.parts.text_search import search
@@ -195,7 +196,7 @@ def matching(view: View, asked: dict) -> Found:
     )
     notes, unsearched, said = [], 0, None
     if asked["text"]:
-        said = search(str(view.chain.sources.path), asked["text"], _searched(view, wanted))
+        said = search(view.chain.sources, asked["text"], _searched(view, wanted))
         unsearched = said.total - said.scanned
         if unsearched:
             seen, total = numbers.whole(said.scanned), numbers.whole(said.total)
@@ -219,10 +220,10 @@ def matching(view: View, asked: dict) -> Found:
     like = st.query_params.get("like", "")
     if asked["words"] and clip is not None:
         sort, by, measure = "near", f"{clip.path} {asked['words']}", "match"
-        values, order = reading.alike(str(clip.path), asked["words"])
+        values, order = cached.alike(clip, asked["words"])
     elif like and view.chain.has("embed"):
         sort, by, measure = "near", f"{view.chain.embed.path} {like}", "distance"
-        values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
+        values, order = cached.nearest_to(view.chain.embed, view.index.row_of(like))
     chain = view.chain
     question = (
         *(
@@ -237,7 +238,7 @@ def matching(view: View, asked: dict) -> Found:
     )
 
     def rows() -> np.ndarray:
-        only = [rows_in(region, *reading.map_points(str(gap.path))) for region, gap in regions]
+        only = [rows_in(region, *cached.column(map_points, gap)) for region, gap in regions]
         only += [said.rows] if said else []
         return arranged(passing(_facts(view), replace(wanted, only=only)), sort, order)
 
@@ -270,7 +271,7 @@ def _facts(view: View) -> Facts:
     chain = view.chain
     return Facts(
         pool=view.is_pool,
-        source=reading.columns.Coded(view.codes, view.source_names),
+        source=Coded(view.codes, view.source_names),
         category=view.categories if chain.has("category") else None,
         reason=view.reasons if chain.has("select") else None,
         flag=view.flag_codes,

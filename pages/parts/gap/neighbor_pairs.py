@@ -7,10 +7,11 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
+from emt_core.explore.reading import pool_rows
 from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
 from emt_core.proximity.neighbors import FeatureBank, pool_bank
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
 from pages.parts.plain import shorten, show_problem
 from pages.parts.view import View
@@ -70,7 +71,7 @@ def _pick(view: View, role: str, row: int) -> int:
             help="`source:row`",
         )
         if role == "robot":
-            frames = _frames(str(view.chain.sources.path), sample.source)
+            frames = _frames(view.chain.sources, sample.source)
             episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
             st.number_input(
                 "Episode",
@@ -103,9 +104,9 @@ def _pick(view: View, role: str, row: int) -> int:
     return row
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _frames(sources: str, name: str) -> Frames:
-    index = reading.index(sources)
+@cached.shared(max_entries=8)
+def _frames(sources: Artifact, name: str) -> Frames:
+    index = cached.index(sources)
     return Frames.of(index, next(source for source in index.sources if source.name == name))
 
 
@@ -118,7 +119,7 @@ def _by_row(view: View, role: str, key: str) -> None:
 
 
 def _by_episode(view: View, source: str, key: str) -> None:
-    frames = _frames(str(view.chain.sources.path), source)
+    frames = _frames(view.chain.sources, source)
     rows = frames.rows_of(frames.nearest_episode(int(st.session_state[key])))
     st.query_params[ASKED["robot"]] = view.index.samples([int(rows[0])])[0].id
 
@@ -148,24 +149,19 @@ def _picked(view: View, row: int) -> None:
 def _nearest(view: View, role: str, row: int) -> None:
     other = OTHER[role]
     everything = f"_gap_all-{role}-{row}"
-    bank = (
-        view.bank
-        if other == "robot"
-        else _pool_bank(str(view.chain.sources.path), str(view.chain.embed.path))
-    )
+    chain = view.chain
+    bank = view.bank if other == "robot" else _pool_bank(chain.sources, chain.embed)
     if st.session_state.get(everything):
-        rows, found, searched = _exact(
-            str(view.chain.sources.path), str(view.chain.embed.path), row, other
-        )
-        _cards(view, rows, found)
+        rows, distances, searched = _exact(chain.sources, chain.embed, row, other)
+        _cards(view, rows, distances)
         st.caption(f"Searched all {numbers.whole(searched)} {_words(other)} with a vector.")
         return
     vector = view.features.take([row])[0]
     if not np.any(vector):
         st.caption("This sample has no feature, so nothing is near it.")
         return
-    rows, found = bank.nearest(vector, NEAREST)
-    _cards(view, rows, found)
+    rows, distances = bank.nearest(vector, NEAREST)
+    _cards(view, rows, distances)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
@@ -208,12 +204,14 @@ def _cards(view: View, rows: np.ndarray, distances: np.ndarray) -> None:
     gallery(view, rows, notes=notes, width=120)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading pool features")
-def _pool_bank(sources: str, embed: str) -> FeatureBank:
-    return pool_bank(reading.index(sources), reading.features(embed))
+@cached.shared(max_entries=2, show_spinner="Reading pool features")
+def _pool_bank(sources: Artifact, embed: Artifact) -> FeatureBank:
+    return pool_bank(cached.index(sources), cached.features(embed))
 
 
-@st.cache_data(max_entries=256, show_spinner="Searching all features")
-def _exact(sources: str, embed: str, row: int, role: str) -> tuple[np.ndarray, np.ndarray, int]:
-    pool = reading.pool_rows(sources)
-    return nearest_of_all(reading.features(embed), row, pool if role == "pool" else ~pool, NEAREST)
+@cached.copied(max_entries=256, show_spinner="Searching all features")
+def _exact(
+    sources: Artifact, embed: Artifact, row: int, role: str
+) -> tuple[np.ndarray, np.ndarray, int]:
+    pool = cached.column(pool_rows, sources)
+    return nearest_of_all(cached.features(embed), row, pool if role == "pool" else ~pool, NEAREST)

@@ -12,8 +12,10 @@ from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
+from emt_core.explore.reading import map_points
 from emt_core.explore.tables.map import Bounds, Region, bounds_of
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached
 from pages.parts.text_search import search
 from pages.parts.view import View
 
@@ -35,13 +37,13 @@ def usable_colors(view: View) -> list[str]:
     return [name for name in COLORS if name not in NEEDS or view.chain.has(NEEDS[name])]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _extent(gap: str) -> Bounds:
-    return bounds_of(*reading.map_points(gap))
+@cached.shared(max_entries=8)
+def _extent(gap: Artifact) -> Bounds:
+    return bounds_of(*cached.column(map_points, gap))
 
 
 def _bounds(view: View) -> Bounds:
-    return Bounds.parse(st.query_params.get("zoom", "")) or _extent(str(view.chain.gap.path))
+    return Bounds.parse(st.query_params.get("zoom", "")) or _extent(view.chain.gap)
 
 
 def points_of(view: View) -> MapPoints:
@@ -63,7 +65,7 @@ def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
     try:
         return np.array([view.index.row_of(asked)]), "found by its id", True
     except EmtError:
-        matches = search(str(view.chain.sources.path), asked, view.source_names)
+        matches = search(view.chain.sources, asked, view.source_names)
     rows, seen = matches.rows, "" if matches.complete else f" (in the first {matches.scanned:,})"
     if not len(rows):
         return rows, f"no sample has this id or says this{seen}", matches.complete

@@ -130,7 +130,7 @@ def _drop(view: View, saved: SavedView) -> None:
 
 def another_map(view: View) -> None:
     """A popover that adds a map with another projection or encoder to the recipe and launches it."""
-    if view.workspace.read_only or view.recipe is None:
+    if view.workspace.read_only or not view.recipe:
         return
     sources = view.chain.sources
     embeds = {
@@ -186,7 +186,7 @@ def _add(view: View, method: str, label: str, neighbors: int) -> None:
     try:
         added = add_map(
             view.workspace,
-            view.recipe or "",
+            view.recipe,
             name[:40],
             config,
             view.done[label],

@@ -27,7 +27,7 @@ def change_dialog(view: View, label: str) -> None:
 
 
 def _form(view: View, label: str) -> None:
-    assert view.recipe_file is not None and view.recipe is not None
+    assert view.recipe_file is not None and view.recipe
     base = base_label(label)
     if base != label:
         st.caption(

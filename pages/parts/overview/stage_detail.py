@@ -278,7 +278,7 @@ def _absent(view: View, stage: str) -> None:
         "The recipe does not have this stage. Add it with its defaults, or with settings of your own:"
     )
     st.code(f"{stage}: {{}}", language="yaml")
-    if not view.workspace.read_only and view.recipe is not None:
+    if not view.workspace.read_only and view.recipe:
         st.button(
             f"Add {escape(stage)} to the recipe",
             key=f"add-{stage}",

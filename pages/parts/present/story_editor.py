@@ -131,7 +131,7 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
         st.button(
             "Start over", icon=":material/restart_alt:", on_click=_begin, args=(first_story(),)
         )
-        if name in story_names(view.workspace, view.recipe or ""):
+        if name in story_names(view.workspace, view.recipe):
             st.button("Delete", icon=":material/delete:", on_click=_delete, args=(view, name))
     st.caption(
         "A saved story keeps to the score and the selection that the sidebar shows when it is saved."
@@ -146,7 +146,7 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
 def _save(view: View, name: str, draft: Story) -> None:
     story = draft.model_copy(update={"score": view.score, "select": view.select})
     try:
-        save_story(view.workspace, view.recipe or "", name, story)
+        save_story(view.workspace, view.recipe, name, story)
     except EmtError as error:
         st.session_state[OUTCOME] = error
     else:
@@ -156,7 +156,7 @@ def _save(view: View, name: str, draft: Story) -> None:
 
 def _delete(view: View, name: str) -> None:
     try:
-        delete_story(view.workspace, view.recipe or "", name)
+        delete_story(view.workspace, view.recipe, name)
     except EmtError as error:
         st.session_state[OUTCOME] = error
     else:

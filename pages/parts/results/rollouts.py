@@ -13,8 +13,7 @@ import streamlit as st
 from emt_core.evaluation.comparison.runs import Run
 from emt_core.explore import numbers
 from emt_core.explore.figures.results import short_task
-from pages.parts import glossary
-from pages.parts import view as reading
+from pages.parts import cached, glossary
 from pages.parts.plain import escape
 
 VIDEOS_A_PAGE = 12
@@ -41,7 +40,7 @@ def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
             else runs[0].label
         )
         run = by_label[label if label in by_label else runs[0].label]
-        table = reading.parquet(str(run.artifact.path), "episodes.parquet")
+        table = cached.parquet(run.artifact, "episodes.parquet")
         steps = sorted(set(table["checkpoint"].to_pylist()))
         step = run.results["chosen"]
         if len(steps) > 1:

@@ -18,8 +18,8 @@ from emt_core.explore.tables.budget import (
     gpu_hours,
 )
 from emt_core.selection import Composition, Preview
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.view import View
 
 
@@ -43,9 +43,8 @@ def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
             text_at.caption("Give the tokens an image takes in your backbone to see a figure.")
             tokens = None
         else:
-            tokens = _sums(str(view.chain.sources.path), scope, costs, _preview=preview).tokens(
-                made
-            )
+            sums = _sums(view.chain.sources, scope, costs, _preview=preview)
+            tokens = sums.tokens(made)
             text_at.caption(_basis(known, costs))
         tokens_at.metric("Tokens a pass", numbers.short(tokens), help=glossary.TOKENS)
         hours = gpu_hours(tokens, passes, rate) if tokens is not None and rate else None
@@ -127,7 +126,7 @@ def _known(view: View) -> Tokenizer:
         if path is not None and path.exists()
         else ""
     )
-    return _measured(folder, str(view.chain.sources.path))
+    return _measured(folder, view.chain.sources)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -137,16 +136,15 @@ def _backbone_folder(recipe: str, changed: float) -> str:
     return str(folder) if folder.is_dir() else ""
 
 
-@st.cache_resource(max_entries=4, show_spinner="Counting tokens of a sample")
-def _measured(folder: str, sources: str) -> Tokenizer:
+@cached.shared(max_entries=4, show_spinner="Counting tokens of a sample")
+def _measured(folder: str, sources: Artifact) -> Tokenizer:
     if not folder:
         return Tokenizer(characters_per_token=None, sampled=0, image_tokens=None)
-    return costs_of_backbone(Path(folder), reading.index(sources))
+    return costs_of_backbone(Path(folder), cached.index(sources))
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _sums(sources: str, scope: str, costs: TokenCosts, *, _preview: Preview) -> TokenBudget:
-    characters, images = (
-        reading.index_column(sources, name) for name in ("text_chars", "n_images")
-    )
+@cached.shared(max_entries=2)
+def _sums(sources: Artifact, scope: str, costs: TokenCosts, *, _preview: Preview) -> TokenBudget:
+    characters = cached.index_column(sources, "text_chars")
+    images = cached.index_column(sources, "n_images")
     return TokenBudget(_preview, characters, images, costs)

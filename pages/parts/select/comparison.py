@@ -6,10 +6,11 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.comparison import in_and_out
+from emt_core.explore.reading import reasons
 from emt_core.explore.tables.compare import Comparison, examples
+from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
-from pages.parts import glossary
-from pages.parts import view as reading
+from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.plain import escape
 from pages.parts.sidebar import short_label
@@ -41,7 +42,7 @@ def compare(view: View) -> None:
     before = from_at.selectbox(
         "From", rest, key="compare_from", bind="query-params", format_func=short_label
     )
-    change = _change(str(view.done[before].path), str(view.done[after].path))
+    change = _change(view.done[before], view.done[after])
     _numbers(change)
     _groups(view, change)
     logit = view.logits if view.chain.has("score") else None
@@ -98,8 +99,6 @@ def _groups(view: View, change: Comparison) -> None:
         st.plotly_chart(figure, config=BARE, key="compare-source")
 
 
-@st.cache_resource(max_entries=3, show_spinner="Comparing the selections")
-def _change(before: str, after: str) -> Comparison:
-    found = Comparison(before=reading.reasons(before), after=reading.reasons(after))
-    _ = found.came_in, found.went_out, found.stayed  # worked out here, once
-    return found
+@cached.shared(max_entries=3, show_spinner="Comparing the selections")
+def _change(before: Artifact, after: Artifact) -> Comparison:
+    return Comparison(before=cached.column(reasons, before), after=cached.column(reasons, after))

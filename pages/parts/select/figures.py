@@ -10,8 +10,7 @@ from emt_core.explore.figures import select as composition
 from emt_core.explore.figures.sweep import sweep
 from emt_core.explore.tables.select import Cut, at_threshold, embodied_share
 from emt_core.selection import Composition, Preview
-from pages.parts import glossary
-from pages.parts import view as reading
+from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.view import EMBODIED, View
 
@@ -20,7 +19,7 @@ BARE = {"displayModeBar": False}
 
 
 def measures(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
-    table = reading.parquet(str(view.chain.score.path), "sweep.parquet")
+    table = cached.parquet(view.chain.score, "sweep.parquet")
     here = at_threshold(table, made.threshold)
     whole = at_threshold(table, -np.inf)
     names = preview.candidates.categories
@@ -124,7 +123,7 @@ def price_of_tightening(view: View, preview: Preview, made: Composition) -> None
     if not box.open:  # a closed box draws nothing: each slider would pay for it
         return
     with box:
-        table = reading.parquet(str(view.chain.score.path), "sweep.parquet")
+        table = cached.parquet(view.chain.score, "sweep.parquet")
         st.caption(
             f"Diversity and squared MMD for every cut, on a seeded subsample of {numbers.whole(len(table))} pool "
             "samples. Caps are not part of it."

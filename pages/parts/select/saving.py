@@ -52,7 +52,7 @@ def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
             else ""
         )
         st.markdown(
-            f"{words}. :gray[Adds one entry to the workspace's copy of recipe {escape(view.recipe or '')} and runs it.]"
+            f"{words}. :gray[Adds one entry to the workspace's copy of recipe {escape(view.recipe)} and runs it.]"
         )
     if pressed:
         config = cut.config().model_dump(exclude_defaults=True, mode="json")
@@ -61,7 +61,7 @@ def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
         try:
             label = add_selection(
                 view.workspace,
-                view.recipe or "",
+                view.recipe,
                 name.strip(),
                 config,
                 view.chain,
@@ -83,7 +83,7 @@ def saved(view: View) -> None:
     labels = labels_of(view.done, "select")[::-1]
     if not labels:
         return
-    said = notes(view.workspace, view.recipe or "")
+    said = notes(view.workspace, view.recipe)
     st.subheader("Selections", anchor=False)
     rows = [_facts(label, view.done[label].manifest, said.get(label, "")) for label in labels]
     st.dataframe(

@@ -13,8 +13,8 @@ from emt_core.explore.tables.contact_strip import handful
 from emt_core.explore.tables.rejects import MAX_LINES, RejectLog, read_rejects
 from emt_core.recipe.sources import LeRobotSource, SourceConfig, SourcesConfig
 from emt_core.run.edits import remove_source
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.plain import escape, show_problem
 from pages.parts.sources.episode_player import episodes
@@ -116,9 +116,7 @@ def _confirm(view: View, name: str) -> None:
 
 def _remove(view: View, name: str) -> None:
     try:
-        remove_source(
-            view.workspace, view.recipe or "", name, label=st.session_state["_sources_label"]
-        )
+        remove_source(view.workspace, view.recipe, name, label=st.session_state["_sources_label"])
     except EmtError as error:
         st.session_state["_edit_problem"] = error
     else:
@@ -157,9 +155,9 @@ def _examples(view: View, source: SourceRange) -> None:
         st.caption("None of the rows drawn has an image.")
 
 
-@st.cache_resource(max_entries=4, show_spinner="Going through the rows left out")
-def _log(path: str) -> RejectLog:
-    return read_rejects(reading.index(path).artifact.data / "rejects.jsonl")
+@cached.shared(max_entries=4, show_spinner="Reading the rejected rows")
+def _log(sources: Artifact) -> RejectLog:
+    return read_rejects(sources.data / "rejects.jsonl")
 
 
 def _rejects(view: View, source: SourceRange) -> None:
@@ -168,7 +166,7 @@ def _rejects(view: View, source: SourceRange) -> None:
     if not reasons:
         st.caption(":green[:material/check_circle:] Every row became a sample.")
         return
-    log = _log(str(view.chain.sources.path))
+    log = _log(view.chain.sources)
     reason = st.segmented_control(
         "Reason",
         ["", *reasons],

@@ -277,7 +277,7 @@ def _save(view: View, label: str, source: SourceConfig | None, replaces: str | N
 
 def _keep(view: View, label: str, source: SourceConfig, replaces: str | None) -> None:
     try:
-        put_source(view.workspace, view.recipe or "", source, label=label, replaces=replaces)
+        put_source(view.workspace, view.recipe, source, label=label, replaces=replaces)
     except EmtError as error:
         st.session_state["_edit_problem"] = error
         return

@@ -9,9 +9,8 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.retained import PAPER, before_and_after
-from emt_core.workspace.artifact import Artifact, read_json
 from emt_core.workspace.lineage import labels_of
-from pages.parts import glossary
+from pages.parts import cached, glossary
 from pages.parts.view import View
 
 BARE = {"displayModeBar": False}
@@ -24,7 +23,7 @@ def retained_section(view: View) -> None:
         return
     st.subheader("What the VLM keeps", anchor=False, help=glossary.RETAINED)
     label = labels[0] if len(labels) == 1 else st.selectbox("Comparison", labels, key="retain")
-    results = _results(view.done[label])
+    results = cached.json_file(view.done[label], "results.json")
     suites = list(results)
     suite = suites[0]
     if len(suites) > 1:
@@ -53,14 +52,3 @@ def _row(row: dict[str, Any]) -> dict[str, str]:
         numbers.change(row["midtrained"]["rate"], row["origin"]["rate"]) or numbers.MISSING
     )
     return found
-
-
-def _results(artifact: Artifact) -> dict[str, Any]:
-    return _read(str(artifact.path))
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _read(path: str) -> dict[str, Any]:
-    from pathlib import Path
-
-    return read_json(Path(path) / "data" / "results.json")
