@@ -14,8 +14,7 @@ from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
-
-BARE = {"displayModeBar": False}
+from pages.parts.widgets import chart
 
 
 def main() -> None:
@@ -54,7 +53,7 @@ def main() -> None:
             [row.kind for row in known],
             chance=known[0].chance,
         )
-        st.plotly_chart(figure, config=BARE, key="planted")
+        chart(figure, key="planted")
     else:
         st.caption(f":material/info: {escape(NO_TRUTH)}")
     st.subheader("The paper's Table 2", anchor=False)

@@ -13,9 +13,11 @@ from pages.parts.browse.sample_detail import detail
 from pages.parts.cards import gallery
 from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
+from pages.parts.router import link_to
 from pages.parts.runs import page_header
 from pages.parts.text_search import search_on
 from pages.parts.view import View, current
+from pages.parts.widgets import action, side_by_side
 
 PAGE_SIZES = (24, 48, 96)
 
@@ -42,7 +44,7 @@ def _many(view: View) -> None:
         found = matching(view, controls(view))
     except EmtError as error:
         show_problem(error)
-        st.button("Remove it", icon=":material/close:", on_click=_unlike)
+        action("Remove it", _unlike, icon="close")
         return
     _context(view)
     _gallery(view, found)
@@ -52,28 +54,16 @@ def _context(view: View) -> None:
     """What the link adds to the controls, each with the way out of it."""
     like = st.query_params.get("like", "")
     if like:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with side_by_side(gap="small"):
             st.caption(
                 ":material/near_me: In order of distance to", width="content", help=glossary.LIKE
             )
             st.text(like, width="content")
-            st.button(
-                "By score again",
-                key="unlike",
-                icon=":material/close:",
-                type="tertiary",
-                on_click=_unlike,
-            )
+            action("By score again", _unlike, icon="close", key="unlike", type="tertiary")
     if region_in_link(view) is not None:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with side_by_side(gap="small"):
             st.caption(":material/select: Inside the region drawn on the map", width="content")
-            st.button(
-                "Everywhere",
-                key="unregion",
-                icon=":material/close:",
-                type="tertiary",
-                on_click=_everywhere,
-            )
+            action("Everywhere", _everywhere, icon="close", key="unregion", type="tertiary")
 
 
 def _everywhere() -> None:
@@ -87,16 +77,12 @@ def _unlike() -> None:
 
 def _gallery(view: View, found: Found) -> None:
     rows, total = found.rows, len(found.rows)
-    bar = st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    )
+    bar = side_by_side(horizontal_alignment="distribute")
     with bar:
         st.markdown(f"**{numbers.counted(total, 'sample')}**")
-        tools = st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
-        )
+        tools = side_by_side(horizontal_alignment="right", gap="small")
     if found.note:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with side_by_side(gap="small"):
             st.caption(f":material/info: {escape(found.note)}", width="content")
             if found.unsearched:
                 search_on()
@@ -151,17 +137,17 @@ def _page(pages: int) -> int:
     asked = st.session_state.get("page")
     if asked is not None and asked > pages:  # filters left fewer pages
         st.session_state["page"] = pages
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with side_by_side():
         number = st.pagination(pages, key="page", bind="query-params", persist_state="page")
         for label, step, shortcut in (("Previous", -1, "PageUp"), ("Next", 1, "PageDown")):
-            st.button(
+            action(
                 label,
+                _turn,
+                number + step,
                 key=f"turn-{label}",
                 type="tertiary",
                 shortcut=shortcut,
                 disabled=not 1 <= number + step <= pages,
-                on_click=_turn,
-                args=(number + step,),
             )
     return number
 
@@ -200,38 +186,25 @@ def _one(view: View) -> None:
         )
         for label, step, key in (("Previous", -1, "Left"), ("Next", 1, "Right")):
             there = 0 <= place + step < len(rows)
-            st.button(
+            action(
                 label,
+                _go,
+                view,
+                int(rows[place + step]) if there else row,
                 key=f"step-{label}",
                 shortcut=key,
                 disabled=not there,
-                on_click=_go,
-                args=(view, int(rows[place + step]) if there else row),
             )
-        st.button(
-            "Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape"
-        )
+        action("Back to the gallery", _leave, icon="arrow_back", shortcut="Escape")
     detail(view, row, below=lambda: _further(view, sample))
 
 
 def _further(view: View, sample: str) -> None:
     with st.container(horizontal=True):
         if view.chain.has("embed"):
-            st.button(
-                "More like this",
-                icon=":material/near_me:",
-                on_click=_like,
-                args=(sample,),
-                help=glossary.LIKE,
-            )
+            action("More like this", _like, sample, icon="near_me", help=glossary.LIKE)
         if view.chain.has("gap"):
-            query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})
-            st.page_link(
-                "pages/map.py",
-                label="Show on the map",
-                icon=":material/scatter_plot:",
-                query_params=query,
-            )
+            link_to("map", "Show on the map", query={"mark": sample, "recipe": view.recipe})
 
 
 def _go(view: View, row: int) -> None:

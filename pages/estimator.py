@@ -18,14 +18,13 @@ from emt_core.explore.tables.score_scale import LEARNED, PROBABILITY
 from emt_core.explore.tables.scores import Scale, bin_edges, bins_for, distribution, to_scale
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
-from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice
 
-BARE = {"displayModeBar": False}
 MOST = 6
 ICON = {
     "good": ":green[:material/check_circle:]",
@@ -75,16 +74,14 @@ def main() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("ROC", anchor=False, help=glossary.AUROC)
-        st.plotly_chart(estimators.rocs(_part(curves, "roc"), colors), config=BARE)
+        chart(estimators.rocs(_part(curves, "roc"), colors))
     with right:
         st.subheader("Precision and recall", anchor=False, help=glossary.AP)
-        st.plotly_chart(
-            estimators.precision_recalls(_part(curves, "precision_recall"), colors), config=BARE
-        )
+        chart(estimators.precision_recalls(_part(curves, "precision_recall"), colors))
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Calibration", anchor=False, help=glossary.ECE)
-        st.plotly_chart(estimators.reliabilities(_part(curves, "calibration"), colors), config=BARE)
+        chart(estimators.reliabilities(_part(curves, "calibration"), colors))
         errors = [
             f"{label} {numbers.decimal(a.metrics.get('calibration_error'))}"
             for label, a in runs.items()
@@ -197,7 +194,7 @@ def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
         )
     else:
         figure = estimators.learning(steps, colors)
-    st.plotly_chart(figure, config=BARE)
+    chart(figure)
 
 
 def _part(curves: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
@@ -219,7 +216,7 @@ def _separation(runs: dict[str, Artifact]) -> str:
     logit, robot = _held_out(runs[label])
     edges = bin_edges(logit, scale, bins_for(len(logit)))
     data = distribution(to_scale(logit, scale), robot, ("pool", "robot"), edges)
-    st.plotly_chart(
+    chart(
         distributions.histogram(
             data,
             ROLE,
@@ -228,8 +225,7 @@ def _separation(runs: dict[str, Artifact]) -> str:
             cut_label="even odds",
             labels={"robot": "robot data", "pool": "pool"},
             height=250,
-        ),
-        config=BARE,
+        )
     )
     return label
 
@@ -243,7 +239,7 @@ def _held_out(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
 def _confusion(artifact: Artifact) -> None:
     st.subheader("At even odds (score 0)", anchor=False, help=glossary.CONFUSION)
     logit, robot = _held_out(artifact)
-    st.plotly_chart(estimators.confusion(confusion(robot, logit).counts), config=BARE)
+    chart(estimators.confusion(confusion(robot, logit).counts))
 
 
 def _by_robot(runs: dict[str, Artifact]) -> None:

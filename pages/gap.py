@@ -22,16 +22,15 @@ from emt_core.explore.tables.select import at_threshold
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
 from pages.parts import cached, glossary
-from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.gap.neighbor_pairs import pairs
-from pages.parts.links import followed, kept
+from pages.parts.links import read_from_url, write_to_url
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice
 
-BARE = {"displayModeBar": False}
 PAPER_GROUPS = {
     "pool": PAPER_DIVERSITY["VLM pool"],
     "robot": PAPER_DIVERSITY["VLA data"],
@@ -72,9 +71,9 @@ def _chosen(view: View) -> View:
     ]
     if len(labels) < 2:
         return view
-    followed("gap", labels[::-1], short_label)
+    read_from_url("gap", labels[::-1], short_label)
     label = st.selectbox("Gap", labels[::-1], key="gap", format_func=short_label, width=220)
-    kept("gap", label, short_label)
+    write_to_url("gap", label, short_label)
     return replace(view, chain=replace(view.chain, gap=view.done[label]))
 
 
@@ -111,9 +110,8 @@ def _matrix(facts: dict[str, Any]) -> None:
     normalized = scale != "raw"
     table = matrix_table(facts, order, normalized=normalized)
     roles = [facts["roles"][place] for place in order]
-    st.plotly_chart(
+    chart(
         gap.mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=normalized),
-        config=BARE,
         alt="Squared MMD between every two sources; the same numbers stand in the table below.",
     )
     sampled = facts["sampled"].values()
@@ -136,7 +134,7 @@ def _ranking(view: View, facts: dict[str, Any]) -> None:
     target = ALL_ROBOTS
     if len(found) > 2:
         target = st.selectbox("To", list(found), key="robots", bind="query-params") or ALL_ROBOTS
-    st.plotly_chart(gap.ranked(found[target], view.source_colors), config=BARE)
+    chart(gap.ranked(found[target], view.source_colors))
 
 
 def _diversity(view: View, facts: dict[str, Any]) -> None:
@@ -145,9 +143,8 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
     selected = _selected_diversity(view)
     if selected is not None:
         groups["selected"] = selected
-    st.plotly_chart(
+    chart(
         gap.diversity_bars(facts["diversity"], groups, view.source_colors, PAPER_GROUPS),
-        config=BARE,
         key="diversity",
     )
     with st.expander("The paper's figures", icon=":material/menu_book:"):

@@ -9,10 +9,11 @@ import streamlit as st
 from emt_core.explore import numbers
 from emt_core.run import jobs
 from emt_core.run.jobs import Job
-from pages.parts.choice import choice
 from pages.parts.job_card import attempt, job_card
+from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, rerun_when_ended
 from pages.parts.view import View, current
+from pages.parts.widgets import action, choice, side_by_side
 
 PER_PAGE = 10
 LIVE_S = 1.0
@@ -35,11 +36,12 @@ def main() -> None:
     ended = len(everything) - len(active)
     if ended and not view.workspace.read_only:
         with right, st.container(horizontal=True, horizontal_alignment="right"):
-            st.button(
+            action(
                 "Remove ended jobs",
-                icon=":material/delete_sweep:",
-                on_click=attempt,
-                args=(jobs.remove_finished, view.workspace),
+                attempt,
+                jobs.remove_finished,
+                view.workspace,
+                icon="delete_sweep",
                 help="Forgets every job that has ended, and its log; what they made stays.",
             )
     launch_problem()
@@ -48,9 +50,7 @@ def main() -> None:
     pages = max(math.ceil(len(shown) / PER_PAGE), 1)
     at = 1
     if pages > 1:
-        with st.container(
-            horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-        ):
+        with side_by_side(horizontal_alignment="distribute"):
             st.caption(numbers.counted(len(shown), "job"))
             at = st.pagination(pages, key="jobs_page", bind="query-params")
     if not shown:
@@ -88,7 +88,7 @@ def _nothing() -> None:
             "Launch a stage from the **Overview**, or run a recipe in a terminal: both show here, with progress, log "
             "and a button to stop them."
         )
-        st.page_link("pages/overview.py", label="Overview", icon=":material/account_tree:")
+        link_to("overview")
 
 
 main()

@@ -10,7 +10,7 @@ from emt_core.explore.tables.flow import Fold, boxes_of, edges_of, folds_of
 from emt_core.run import jobs
 from emt_core.run.status import MEANING, InstanceStatus, NextStep, next_step
 from pages.parts.empty import first_steps
-from pages.parts.links import followed, kept
+from pages.parts.links import read_from_url, write_to_url
 from pages.parts.overview.stage_detail import detail
 from pages.parts.plain import escape, show_problem
 from pages.parts.recipes import add_recipe_popover
@@ -18,9 +18,9 @@ from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, live_jobs, start
 from pages.parts.states import ICON, headlines_of, look_again, states_of
 from pages.parts.view import View, current
+from pages.parts.widgets import action, chart, side_by_side
 
 LIVE_S = 2.0
-BARE = {"displayModeBar": False}
 NEXT_ICON = {
     "wait": ICON["running"],
     "mend": ICON["failed"],
@@ -60,12 +60,12 @@ def _header(view: View) -> None:
     if not view.recipe or view.workspace.read_only:
         return
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        st.button(
+        action(
             "Check inputs",
-            icon=":material/refresh:",
+            look_again,
+            view.recipe_file,
+            icon="refresh",
             type="tertiary",
-            on_click=look_again,
-            args=(view.recipe_file,),
             help="Looks at the input files and models on disk again; what changed shows as stale.",
         )
         add_recipe_popover(view)
@@ -96,11 +96,11 @@ def _flow(view: View) -> None:
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
     options = list(dict.fromkeys(options))
     before = st.session_state.get("stage")
-    followed("stage", options)
+    read_from_url("stage", options)
     if before is None and "stage" not in st.query_params:
         made = [state.label for state in states if state.state == "done"]
         st.session_state["stage"] = step.label or view.select or (made or [folds[0].id])[-1]
-    kept("stage", st.session_state["stage"])
+    write_to_url("stage", st.session_state["stage"])
     _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
     below = st.session_state.get("_states")
     news = st.session_state.pop("_clicked", False) or st.session_state.pop("_look", False)
@@ -109,15 +109,16 @@ def _flow(view: View) -> None:
 
 
 def _next(view: View, step: NextStep) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with side_by_side(border=True):
         st.markdown(f"{NEXT_ICON[step.kind]} {escape(step.sentence)}", width="stretch")
         if step.button and not view.workspace.read_only:
-            st.button(
+            action(
                 step.button,
+                start,
+                view,
+                None,
+                icon="play_arrow",
                 type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, None),
                 kwargs={"title": f"{view.recipe}: all stages"},
                 key="run-next",
             )
@@ -133,10 +134,9 @@ def _picture(
         (f.id for f in folds if chosen == f.id or any(chosen == m.label for m in f.members)), None
     )
     figure = flow_picture(boxes_of(folds, headlines), edges_of(folds), chosen=home)
-    st.plotly_chart(
+    chart(
         figure,
         key="flow",
-        config=BARE,
         on_select=_clicked if chosen is not None else "ignore",
         selection_mode="points",
         alt="The stages of the recipe from left to right; the list below the picture says the same in words.",

@@ -18,7 +18,6 @@ from emt_core.evaluation.comparison.runs import Run, comparable, runs_of
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts import glossary
-from pages.parts.choice import choice
 from pages.parts.empty import first_steps
 from pages.parts.plain import escape
 from pages.parts.results.how_sure import how_sure
@@ -26,8 +25,8 @@ from pages.parts.results.paper import paper_section
 from pages.parts.results.rollouts import rollouts
 from pages.parts.runs import launch_problem, page_header, start
 from pages.parts.view import View, current
+from pages.parts.widgets import action, chart, choice
 
-BARE = {"displayModeBar": False}
 MOST_ARMS = 10
 HOW = """evaluate.metaworld:
   benchmark: {name: metaworld}
@@ -135,7 +134,7 @@ def _summary(arms: list[Arm]) -> None:
 def _tasks(arms: list[Arm], colors: dict[str, str]) -> None:
     rows = by_task(arms)
     st.subheader("Success by task", anchor=False, help=glossary.WILSON)
-    st.plotly_chart(figures.by_task(rows, colors), config=BARE, key="by-task")
+    chart(figures.by_task(rows, colors), key="by-task")
     with st.expander("As a table", icon=":material/table:"):
         st.dataframe(
             [
@@ -161,7 +160,7 @@ def _dynamics(arms: list[Arm], colors: dict[str, str]) -> None:
     if len({row["checkpoint"] for row in rows}) < 2:
         return
     st.subheader("Success over fine-tuning", anchor=False, help=glossary.DYNAMICS)
-    st.plotly_chart(figures.dynamics(rows, colors), config=BARE, key="dynamics")
+    chart(figures.dynamics(rows, colors), key="dynamics")
 
 
 def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
@@ -202,7 +201,7 @@ def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
         }
         for difference in found
     ]
-    st.plotly_chart(figures.differences(rows, colors, reference), config=BARE, key="differences")
+    chart(figures.differences(rows, colors, reference), key="differences")
     st.markdown("\n".join(f"- {_said(difference)}" for difference in found))
     tests_used = " and ".join(sorted({difference.paired.test for difference in found}))
     st.caption(
@@ -301,12 +300,13 @@ def _empty(view: View) -> None:
                 f"emt run {view.recipe_file} --workspace {view.workspace.path} --until evaluate",
                 language="bash",
             )
-            st.button(
+            action(
                 "Run up to evaluate",
+                start,
+                view,
+                "evaluate",
+                icon="play_arrow",
                 type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, "evaluate"),
                 key="run-missing",
             )
         else:

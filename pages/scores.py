@@ -25,12 +25,11 @@ from emt_core.explore.tables.scores import (
     to_scale,
 )
 from pages.parts import glossary
-from pages.parts.choice import choice
 from pages.parts.empty import needs
+from pages.parts.router import link_to
 from pages.parts.runs import page_header
 from pages.parts.view import View, current
-
-BARE = {"displayModeBar": False}
+from pages.parts.widgets import chart, choice
 
 
 def main() -> None:
@@ -65,13 +64,8 @@ def main() -> None:
     if view.chain.has("category"):
         _sides(view, look, cut)
     if view.chain.has("estimator"):
-        query = {"recipe": view.recipe} if view.recipe else None
-        st.page_link(
-            "pages/estimator.py",
-            label="How the estimator learned",
-            icon=":material/show_chart:",
-            query_params=query,
-        )
+        query = {"recipe": view.recipe}
+        link_to("estimator", "How the estimator was trained", query=query)
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,8 @@ def _roles(view: View, look: Look, cut: float | None) -> None:
     colors = {**ROLE, "selected": SELECTED}
     if look.after:
         data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
-    st.plotly_chart(
-        distributions.histogram(data, colors, axis=look.axis, log=look.log, cut=cut, labels=labels),
-        config=BARE,
+    chart(
+        distributions.histogram(data, colors, axis=look.axis, log=look.log, cut=cut, labels=labels)
     )
     _, outside = _edges(str(view.chain.score.path), look.scale, _view=view)
     if outside:
@@ -116,10 +109,8 @@ def _groups(view: View, by: str, look: Look, cut: float | None, colors: dict[str
         if by == "source":
             data = data.pick([name for name in data.names if name in _pool_sources(view)])
     draw = distributions.violins if look.shape == "violins" else distributions.histograms
-    st.plotly_chart(
-        draw(data, colors, axis=look.axis, log=look.log, cut=cut, chosen=chosen),
-        config=BARE,
-        key=f"groups-{by}",
+    chart(
+        draw(data, colors, axis=look.axis, log=look.log, cut=cut, chosen=chosen), key=f"groups-{by}"
     )
 
 
@@ -249,10 +240,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
         return
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
-        st.plotly_chart(
-            distributions.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut),
-            config=BARE,
-        )
+        chart(distributions.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut))
     chosen = None
     if look.after:
         chosen = _binned(
@@ -283,11 +271,10 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
     if chosen is not None and chosen.totals.any():
         with figure_at:
             st.caption("The same after selection")
-            st.plotly_chart(
+            chart(
                 distributions.histogram(
                     chosen, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut, height=260
                 ),
-                config=BARE,
                 key="sides-selected",
             )
 

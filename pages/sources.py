@@ -26,6 +26,7 @@ from pages.parts.runs import page_header, start
 from pages.parts.sources.detail import detail
 from pages.parts.sources.editor import editor
 from pages.parts.view import View, current
+from pages.parts.widgets import action, chart, side_by_side
 
 CARDS = 12
 TILES = 5
@@ -107,19 +108,20 @@ def _as_read_last(view: View, label: str) -> View:
 
 
 def _ahead(view: View) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with side_by_side(border=True):
         st.markdown(
             ":orange[:material/history:] **The sources were read anew.** This page shows them as read last; features, "
             "scores and selections of the other pages are of the reading before, until they run again."
         )
         if not view.workspace.read_only:
-            st.button(
+            action(
                 "Run everything",
-                icon=":material/play_arrow:",
+                start,
+                view,
+                None,
+                icon="play_arrow",
                 type="primary",
                 key="run-everything",
-                on_click=start,
-                args=(view, None),
             )
 
 
@@ -134,7 +136,7 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
     )
     if view.chain.has("sources") and not found:
         return
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with side_by_side(border=True):
         if view.chain.has("sources"):
             st.markdown(
                 f":orange[:material/history:] **Changed since the sources were read:** {escape(found.sentence)}."
@@ -145,13 +147,14 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
                 ":gray[:material/radio_button_unchecked:] **The sources have not been read yet.**"
             )
         if not view.workspace.read_only:
-            st.button(
+            action(
                 "Run sources",
-                icon=":material/play_arrow:",
+                start,
+                view,
+                label,
+                icon="play_arrow",
                 type="primary",
                 key="run-sources",
-                on_click=start,
-                args=(view, label),
                 kwargs={"title": "Read the sources"},
             )
     problem = st.session_state.pop("_launch_problem", None)
@@ -169,18 +172,10 @@ def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:
         *(s.name for s in wanted),
         *(name for name in read if all(s.name != name for s in wanted)),
     ]
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
+    with side_by_side(horizontal_alignment="distribute"):
         st.subheader(numbers.counted(len(names), "source"), anchor=False)
         if not view.workspace.read_only and wanted:
-            st.button(
-                "Add a source",
-                icon=":material/add:",
-                on_click=_edit,
-                args=("new",),
-                key="add-source",
-            )
+            action("Add a source", _edit, "new", icon="add", key="add-source")
     pages = -(-len(names) // CARDS)
     page = 1
     if pages > 1:
@@ -237,22 +232,11 @@ def _card(view: View, source: SourceRange, *, removed: bool) -> DeltaGenerator |
     """A card. The first time pictures are made after all cards are drawn: then their place is returned, which a clear
     strip of the same size holds until they come."""
     facts = source.facts
-    with st.container(
-        horizontal=True,
-        vertical_alignment="center",
-        horizontal_alignment="distribute",
-        gap="xsmall",
-    ):
+    with side_by_side(horizontal_alignment="distribute", gap="xsmall"):
         st.markdown(
             f"**{escape(source.name)}** {ROLE_BADGE[source.role]} :small[:gray[{escape(facts['format'])}]]"
         )
-        st.button(
-            "Open",
-            icon=":material/open_in_full:",
-            key=f"open-{source.name}",
-            on_click=_open,
-            args=(source.name,),
-        )
+        action("Open", _open, source.name, icon="open_in_full", key=f"open-{source.name}")
     slot = None
     if str(view.chain.sources.path) in _drawn_before():
         st.image(
@@ -284,13 +268,7 @@ def _unread_card(view: View, source: SourceConfig) -> None:
     st.text(source.path)
     st.caption(":gray[:material/radio_button_unchecked:] in the recipe, not read yet")
     if not view.workspace.read_only:
-        st.button(
-            "Edit",
-            icon=":material/edit:",
-            on_click=_edit,
-            args=(source.name,),
-            key=f"edit-{source.name}",
-        )
+        action("Edit", _edit, source.name, icon="edit", key=f"edit-{source.name}")
 
 
 def _open(name: str) -> None:
@@ -325,14 +303,13 @@ def _mix(view: View) -> None:
         return
     counts = _counts(str(view.chain.sources.path), str(view.chain.category.path), _view=view)
     pool = [place for place, source in enumerate(view.index.sources) if source.role == "pool"]
-    st.plotly_chart(
+    chart(
         source_mix(
             [view.source_names[p] for p in pool],
             view.categories.names,
             counts[pool],
             view.category_colors,
-        ),
-        config={"displayModeBar": False},
+        )
     )
 
 

@@ -25,14 +25,13 @@ from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.recipe import load_recipe
 from emt_core.workspace.progress import duration
 from pages.parts import glossary
-from pages.parts.choice import choice
 from pages.parts.empty import first_steps
 from pages.parts.plain import escape
 from pages.parts.runs import launch_problem, page_header, start
 from pages.parts.train.retained import retained_section
 from pages.parts.view import View, current
+from pages.parts.widgets import action, chart, choice
 
-BARE = {"displayModeBar": False}
 LIVE_S = 2.0
 MOST_RUNS = 8
 AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
@@ -84,12 +83,13 @@ def _empty(view: View) -> None:
                     f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}",
                     language="bash",
                 )
-                st.button(
+                action(
                     f"Run up to {stage}",
+                    start,
+                    view,
+                    stage,
+                    icon="play_arrow",
                     type="primary",
-                    icon=":material/play_arrow:",
-                    on_click=start,
-                    args=(view, stage),
                     key=f"train-{stage}",
                 )
         if not planned:
@@ -301,7 +301,7 @@ def _figure(
         and len(lines) > 1,  # the small figures have the colours of the large one
         ticks=".1e" if name == "learning_rate" else "",
     )
-    st.plotly_chart(figure, config=BARE, key=f"curve-{name}")
+    chart(figure, key=f"curve-{name}")
 
 
 def _kept(chosen: list[TrainingRun]) -> None:

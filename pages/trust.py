@@ -15,14 +15,13 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
 from pages.parts import cached
 from pages.parts.cards import gallery
-from pages.parts.choice import choice
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice
 
-BARE = {"displayModeBar": False}
 VERDICT = {
     "good": ":green[:material/check_circle:] **good**",
     "look": ":orange[:material/visibility:] **worth a look**",
@@ -129,9 +128,8 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
         _stability(artifact)
     elif name == "calibration" and section.get("reliability"):
         left, right = st.columns(2, gap="large", vertical_alignment="center")
-        left.plotly_chart(
-            estimator.reliability(section["reliability"]), config=BARE, key="reliability"
-        )
+        with left:
+            chart(estimator.reliability(section["reliability"]), key="reliability")
         right.caption(
             "On the dashed line, what the estimator says is what comes true. A curve steeper than the line: it claims "
             "too little (an early stop does that), and the order is unharmed; a flatter one: it claims too much, so "
@@ -142,9 +140,7 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
 
 
 def _planted(section: dict[str, Any]) -> None:
-    st.plotly_chart(
-        trust.planted_dots(section["measures"], section["styles"]), config=BARE, key="planted"
-    )
+    chart(trust.planted_dots(section["measures"], section["styles"]), key="planted")
     st.caption(
         f"Near content is {numbers.share(section['base_rate'])} of {numbers.whole(section['rows'])} samples whose "
         "truth is known. A cross far right of the circles: the measure sees style before content."
@@ -174,7 +170,7 @@ def _planted(section: dict[str, Any]) -> None:
 def _stability(artifact: Artifact) -> None:
     table = cached.parquet(artifact, "stability.parquet").to_pydict()
     figure = trust.stability_dots(table["kind"], table["name"], table["spearman"], table["overlap"])
-    st.plotly_chart(figure, config=BARE, key="stability")
+    chart(figure, key="stability")
     st.caption(
         "A row is one repetition. Full circle: rank correlation of the whole pool sample; open circle: share of the "
         "best that stay. Both near 1 is good; a row far left names what your selection hangs on."
@@ -220,7 +216,7 @@ def _audit(name: str, section: dict[str, Any]) -> None:
     with left:
         st.markdown("**Robot against pool, fitted anew each time**")
         figure = trust.audit_bars(variants, "auroc", title="AUROC, cross-fitted", chance=0.5)
-        st.plotly_chart(figure, config=BARE, key=f"{name}-auroc")
+        chart(figure, key=f"{name}-auroc")
         st.caption(AUROC_OF[name])
     with right:
         fixed = name == "style" and all("fixed_overlap" in facts for facts in variants.values())
@@ -231,7 +227,7 @@ def _audit(name: str, section: dict[str, Any]) -> None:
         figure = trust.audit_bars(
             variants, field, title="overlap with the unchanged samples' best share", chance=share
         )
-        st.plotly_chart(figure, config=BARE, key=f"{name}-overlap")
+        chart(figure, key=f"{name}-overlap")
         st.caption(
             f"How much of the best {numbers.share(share, 0)} would be selected just the same; the dashed line is what "
             "chance gives. " + KEPT[name]
@@ -243,7 +239,7 @@ def _audit(name: str, section: dict[str, Any]) -> None:
             figure = trust.agreement_matrix(
                 section["between"]["names"], section["between"]["spearman"]
             )
-            st.plotly_chart(figure, config=BARE, key="between")
+            chart(figure, key="between")
         right.caption(
             "1: both order the pool alike; 0: they have nothing in common. The part that goes with `image and text` "
             "decides the score; if that is not the part you mean, leave it out of the features or pool the last token."
@@ -268,7 +264,7 @@ def _agreement(view: View, artifact: Artifact, section: dict[str, Any]) -> None:
     with left:
         st.markdown("**Rank correlation (Spearman)**")
         figure = trust.agreement_matrix(section["measures"], section["spearman"])
-        st.plotly_chart(figure, config=BARE, key="spearman")
+        chart(figure, key="spearman")
         st.caption(
             "1: both order the pool alike, 0: they have nothing in common. A measure that goes with none of the "
             "others sees something of its own: look at its samples below."
@@ -276,7 +272,7 @@ def _agreement(view: View, artifact: Artifact, section: dict[str, Any]) -> None:
     with right:
         st.markdown(f"**Overlap of the best {numbers.whole(section['k'])}**")
         figure = trust.agreement_matrix(section["measures"], section["overlap"], low=0.0)
-        st.plotly_chart(figure, config=BARE, key="overlap")
+        chart(figure, key="overlap")
         st.caption(
             f"Share of one measure's selection that the other would make as well; chance gives "
             f"{numbers.share(section['chance'], 0)}. High: the choice of measure matters little; near chance: compare "

@@ -23,7 +23,7 @@ import psutil
 
 from emt_core.errors import EmtError
 from emt_core.workspace import process as process_mark
-from emt_core.workspace.artifact import Workspace, read_json, write_json
+from emt_core.workspace.artifact import Workspace, read_json_if_there, write_json
 from emt_core.workspace.job_record import HEARTBEAT_S, asked_for, forget, new_job
 
 JobState = Literal["starting", "running", "stopping", "done", "failed", "cancelled", "lost"]
@@ -51,7 +51,7 @@ class Job:
 
         A stand-in where the job was removed meanwhile: whoever holds one may look at it once more.
         """
-        return _read_if_there(self.path / "job.json") or {
+        return read_json_if_there(self.path / "job.json") or {
             "title": "a removed job",
             "command": [],
             "launched": 0.0,
@@ -85,7 +85,7 @@ class Job:
     @property
     def end(self) -> dict[str, Any] | None:
         """`code` (0 done, 2 a problem the user can mend, 130 stopped), `at`; None while it runs or if it was killed."""
-        return _read_if_there(self.path / "end.json")
+        return read_json_if_there(self.path / "end.json")
 
     @property
     def seconds(self) -> float:
@@ -102,7 +102,7 @@ class Job:
     @property
     def instances(self) -> list[dict[str, Any]]:
         """`label stage key state` of each instance it runs, in order; empty before it has planned."""
-        found = _read_if_there(self.path / "progress.json")
+        found = read_json_if_there(self.path / "progress.json")
         return found["instances"] if found else []
 
     @property
@@ -115,7 +115,7 @@ class Job:
         """`doing done total unit rate seconds_left at` of the current instance, from its building folder."""
         now = self.current
         return (
-            _read_if_there(self.workspace.building(now["stage"], now["key"]) / "progress.json")
+            read_json_if_there(self.workspace.building(now["stage"], now["key"]) / "progress.json")
             if now
             else None
         )
@@ -146,7 +146,7 @@ class Job:
         self.workspace.check_writable()
         if self.end is not None:
             return
-        mark = _read_if_there(self.path / "process.json")
+        mark = read_json_if_there(self.path / "process.json")
         if mark is not None and not process_mark.here(mark) and self._lives():
             raise EmtError(
                 "the job runs on another machine", where=mark.get("host"), remedy="stop it there"
@@ -175,7 +175,7 @@ class Job:
             return ""
 
     def _lives(self) -> bool:
-        mark = _read_if_there(self.path / "process.json")
+        mark = read_json_if_there(self.path / "process.json")
         if mark is None:
             return False
         if process_mark.here(mark) or "host" not in mark:
@@ -186,7 +186,7 @@ class Job:
 
     @property
     def _cancel(self) -> dict[str, Any] | None:
-        return _read_if_there(self.path / "cancel.json")
+        return read_json_if_there(self.path / "cancel.json")
 
 
 def launch(
@@ -310,13 +310,6 @@ def last_job_of(workspace: Workspace, stage: str, key: str, *, most: int = 100) 
             ):
                 return job
     return None
-
-
-def _read_if_there(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
 
 
 def _modified(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""The state of every instance of a recipe in a workspace, from what lies on disk; starts nothing, waits for nothing."""
+"""The state of every instance of a recipe in a workspace, read from disk."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, Literal
 
 from emt_core.flow import STAGES
 from emt_core.run.plan import Instance, Plan, stage_module
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace, read_json, read_json_if_there
+from emt_core.workspace.words import and_list
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
 MEANING: dict[State, str] = {
-    "missing": "not made yet",
-    "running": "a process is building it now",
-    "interrupted": "begun and stopped; the next run goes on from its last commit",
-    "failed": "the last run ended in an error",
-    "stale": "made before, but the recipe, its inputs or a parent changed since; the old artifact is still there",
+    "missing": "not run yet",
+    "running": "running",
+    "interrupted": "stopped; the next run continues from the last commit",
+    "failed": "the last run failed",
+    "stale": "out of date: the recipe, an input or a parent changed; the old result is kept",
     "done": "complete and up to date",
 }
 
@@ -74,10 +75,10 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
             **{n: manifest[n] for n in ("rows", "seconds", "peak_memory_mb", "finished")},
         )
     building = workspace.building(instance.stage, instance.key)
-    progress = _read_if_there(building / "progress.json")
+    progress = read_json_if_there(building / "progress.json")
     if workspace.is_locked(instance.stage, instance.key):
         return InstanceStatus(state="running", progress=progress, **facts)
-    failure = _read_if_there(building / "failure.json")
+    failure = read_json_if_there(building / "failure.json")
     if failure is not None:
         return InstanceStatus(
             state="failed", message=failure["message"], progress=progress, **facts
@@ -120,13 +121,6 @@ def _what_changed(instance: Instance, before: Artifact) -> str:
     return "; ".join(reasons) or "its settings changed"
 
 
-def _read_if_there(path: Any) -> dict[str, Any] | None:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class NextStep:
     """One sentence and, where something can be launched, what its button says and how far it runs."""
@@ -140,9 +134,9 @@ class NextStep:
 
 
 def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) -> NextStep:
-    """The first thing that matters, in plan order: a failure before what runs, what runs before what is missing.
+    """What to do next: failures first, then running, queued, interrupted, stale and missing stages.
 
-    coming: keys that a job at work has not come to yet; nobody has to launch them again.
+    coming: keys that a running job has not come to yet, so nobody has to launch them.
     """
     by_state = {
         state: [s for s in states if s.state == state and s.key not in coming]
@@ -153,20 +147,23 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="mend",
             label=first.label,
-            sentence=f"{first.label} ended in an error: {_first_line(first.message)} Mend the cause and run it again.",
+            sentence=f"{first.label} failed: {_first_line(first.message)} "
+            "Fix the cause and run it again.",
             button="Run again",
         )
     if by_state["running"]:
         running = [s.label for s in by_state["running"]]
         return NextStep(
-            kind="wait", label=running[0], sentence=f"{_and(running)} is being made. Nothing to do."
+            kind="wait",
+            label=running[0],
+            sentence=f"{and_list(running)} {'is' if len(running) == 1 else 'are'} running.",
         )
     on_their_way = [s.label for s in states if s.key in coming and s.state != "done"]
     if on_their_way:
         return NextStep(
             kind="wait",
             label=on_their_way[0],
-            sentence=f"{_and(on_their_way[:4])} will be made by a job that runs now.",
+            sentence=f"{and_list(on_their_way[:4])} will run next, in a job that is running.",
         )
     if by_state["interrupted"]:
         first = by_state["interrupted"][0]
@@ -176,8 +173,8 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="resume",
             label=first.label,
-            sentence=f"{first.label} was stopped{how_far}; running it again goes on from there.",
-            button="Go on",
+            sentence=f"{first.label} was stopped{how_far}; resuming continues from there.",
+            button="Resume",
         )
     if by_state["stale"]:
         first = by_state["stale"][0]
@@ -196,8 +193,8 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="run",
             label=first.label,
-            sentence=("Nothing has run yet: start with" if nothing_yet else "Next comes")
-            + f" {first.label}: {_first_line(STAGES[first.stage].does)}",
+            sentence=f"{'Nothing has run yet. First' if nothing_yet else 'Next'}: {first.label} "
+            f"({STAGES[first.stage].does.partition(':')[0]}).",
             button="Run all stages" if nothing_yet else "Run what is missing",
         )
     evaluated = next((s.label for s in states if s.stage == "evaluate"), "")
@@ -205,19 +202,15 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="look",
             label=evaluated,
-            sentence="Everything is up to date. See how the policies did, or put the story together for others.",
+            sentence="All stages are up to date. Next: see the results or present them.",
         )
     return NextStep(
         kind="look",
         label="",
-        sentence="Everything is up to date. Tune the selection by eye, or browse what was selected.",
+        sentence="All stages are up to date. Next: tune the selection or browse it.",
     )
 
 
 def _first_line(message: str) -> str:
     line = (message.splitlines() or [""])[0].strip()
     return line if line.endswith((".", "?")) or not line else line + "."
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

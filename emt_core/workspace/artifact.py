@@ -117,6 +117,14 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_json_if_there(path: Path) -> Any:
+    """The file's JSON; None where there is no file."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A finished stage instance: read-only."""

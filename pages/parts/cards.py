@@ -15,6 +15,7 @@ from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from pages.parts import flagging
 from pages.parts.plain import escape, shorten
+from pages.parts.router import link_to
 from pages.parts.view import EMBODIED, TEXT_HEAVY, View
 
 CARD_TEXT = 76
@@ -47,20 +48,13 @@ def gallery(
                 st.text(shorten(first_words(sample), CARD_TEXT) or "(no text)")
                 if flags:
                     flagging.card_control(view, int(row), flags)
-                st.page_link(
-                    "pages/browse.py",
-                    label="Open",
-                    icon=":material/open_in_full:",
-                    query_params={**(query or {}), **link(view, sample.id)},
-                )
+                address = {**(query or {}), **link(view, sample.id)}
+                link_to("browse", "Open", icon="open_in_full", query=address)
 
 
 def link(view: View, sample_id: str) -> dict[str, str]:
     """Query parameters of the permanent link to a sample."""
-    found = {"sample": sample_id}
-    if view.recipe:
-        found["recipe"] = view.recipe
-    return found
+    return {"sample": sample_id, "recipe": view.recipe}
 
 
 def _facts(view: View, row: int, sample: Sample) -> str:

@@ -13,6 +13,7 @@ from pages.parts.plain import escape
 from pages.parts.recipes import product_recipes, show_recipe
 from pages.parts.runs import launch_problem, start
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 
 def needs(view: View, *stages: str, shows: str) -> None:
@@ -32,12 +33,13 @@ def needs(view: View, *stages: str, shows: str) -> None:
                 f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {last}",
                 language="bash",
             )
-            st.button(
+            action(
                 f"Run up to {last}",
+                start,
+                view,
+                last,
+                icon="play_arrow",
                 type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, last),
                 key="run-missing",
             )
         launch_problem()
@@ -70,20 +72,22 @@ def first_steps(view: View) -> None:
                 label_visibility="collapsed",
                 width=320,
             )
-            st.button(
+            action(
                 f"Run {escape(path.stem)}",
+                start,
+                view,
+                None,
+                icon="play_arrow",
                 type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, None),
                 kwargs={"recipe_file": path, "title": f"{path.stem}: all stages"},
                 key="run-first",
             )
-            st.button(
+            action(
                 "Only look at it",
-                icon=":material/account_tree:",
-                on_click=_add,
-                args=(view, path),
+                _add,
+                view,
+                path,
+                icon="account_tree",
                 key="add-first",
                 help="Adds it to the workspace and runs nothing.",
             )

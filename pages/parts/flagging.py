@@ -13,6 +13,7 @@ from emt_core.explore.curation.flags import FLAGS, NOTE_CHARS
 from pages.parts import glossary
 from pages.parts.plain import escape, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 ICON = {"keep": "thumb_up", "doubtful": "help", "wrong": "error", "exclude": "block"}
 COLOR = {"keep": "green", "doubtful": "blue", "wrong": "orange", "exclude": "red"}
@@ -70,14 +71,17 @@ def buttons(view: View, row: int) -> None:
         return
     with st.container(horizontal=True, gap="small"):
         for flag in FLAGS[1:]:
-            st.button(
+            action(
                 flag.capitalize(),
-                icon=f":material/{ICON[flag]}:",
+                put,
+                view,
+                [row],
+                "" if flag == now else flag,
+                "one sample",
+                icon=ICON[flag],
                 key=f"set-{flag}",
                 type="primary" if flag == now else "secondary",
                 shortcut=KEY[flag],
-                on_click=put,
-                args=(view, [row], "" if flag == now else flag, "one sample"),
                 help=glossary.FLAGS[flag]
                 + (" Press again to take it away." if flag == now else ""),
             )
@@ -127,20 +131,13 @@ def last_change(view: View, place: str) -> None:
     if last is None or view.workspace.read_only or last[0] != view.chain.sources.key:
         return
     _, number, rows, flag, what = last
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with side_by_side(gap="small"):
         words = f"flagged **{flag}**" if flag else "taken off their flags"
         st.caption(
             f":material/done: {numbers.counted(rows, 'sample')} {words} ({escape(what)}).",
             width="content",
         )
-        st.button(
-            "Undo",
-            key=f"undo-{place}",
-            icon=":material/undo:",
-            type="tertiary",
-            on_click=_undo,
-            args=(view, number),
-        )
+        action("Undo", _undo, view, number, icon="undo", key=f"undo-{place}", type="tertiary")
 
 
 def _undo(view: View, number: int) -> None:

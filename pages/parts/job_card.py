@@ -17,6 +17,7 @@ from emt_core.run.jobs import Job
 from emt_core.workspace.progress import duration
 from pages.parts.plain import escape
 from pages.parts.states import ICON
+from pages.parts.widgets import action
 
 MEANING = {
     "starting": "the process has begun and is planning",
@@ -113,21 +114,21 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
     writable = not job.workspace.read_only
     if state in jobs.ACTIVE and writable:
         if state != "stopping":
-            st.button(
+            action(
                 "Cancel",
+                attempt,
+                job.cancel,
+                icon="stop_circle",
                 key=f"cancel-{key}",
-                icon=":material/stop_circle:",
-                on_click=attempt,
-                args=(job.cancel,),
                 help="Asks it to stop. What is committed stays; running it again goes on from there.",
             )
         elif job.can_be_killed:
-            st.button(
+            action(
                 "Kill",
+                attempt,
+                job.cancel,
+                icon="dangerous",
                 key=f"kill-{key}",
-                icon=":material/dangerous:",
-                on_click=attempt,
-                args=(job.cancel,),
                 kwargs={"hard": True},
                 help="It has not stopped by itself. Ends it and every process it started, at once; what it committed "
                 "stays.",
@@ -136,25 +137,25 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
             st.button("Stopping", key=f"stopping-{key}", icon=":material/pending:", disabled=True)
         return
     if state in AGAIN and writable:
-        st.button(
+        action(
             AGAIN[state],
+            attempt,
+            _again,
+            job,
+            icon="replay",
             key=f"again-{key}",
-            icon=":material/replay:",
-            on_click=attempt,
-            args=(_again, job),
             help="Launches the same command; it goes on from the last commit.",
         )
     if close is not None:
-        st.button(
-            "Close", key=f"close-{key}", icon=":material/close:", on_click=close, args=(job.id,)
-        )
+        action("Close", close, job.id, icon="close", key=f"close-{key}")
     elif writable:
-        st.button(
+        action(
             "Remove",
+            attempt,
+            jobs.remove,
+            job,
+            icon="delete",
             key=f"remove-{key}",
-            icon=":material/delete:",
-            on_click=attempt,
-            args=(jobs.remove, job),
             help="Forgets the job and its log; what it made stays.",
         )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import streamlit as st
 
 PAGES = {
@@ -32,10 +35,31 @@ def page_of(name: str) -> tuple[str, str]:
     )
 
 
-def link_to(name: str) -> None:
-    """A link with the page's title and icon."""
-    title, icon = page_of(name)
-    st.page_link(f"pages/{name}.py", label=title, icon=f":material/{icon}:")
+def link_to(
+    name: str,
+    label: str | None = None,
+    *,
+    icon: str | None = None,
+    query: Mapping[str, str | list[str]] | None = None,
+    width: Literal["content", "stretch"] = "content",
+) -> None:
+    """Draw a link to a page, by default with the page's title and icon.
+
+    icon: name of a Material icon. query: parameters of the address.
+    """
+    title, own_icon = page_of(name)
+    st.page_link(
+        f"pages/{name}.py",
+        label=label or title,
+        icon=f":material/{icon or own_icon}:",
+        query_params=query,
+        width=width,
+    )
+
+
+def go_to(name: str) -> None:
+    """Open another page, in place of this one."""
+    st.switch_page(f"pages/{name}.py")
 
 
 def navigation() -> st.Page:

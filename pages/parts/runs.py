@@ -14,6 +14,7 @@ from emt_core.run.status import MEANING
 from emt_core.workspace.progress import duration
 from pages.parts.job_card import job_card, what_now
 from pages.parts.plain import escape, show_problem
+from pages.parts.router import link_to
 from pages.parts.states import ICON, states_of
 from pages.parts.view import View
 
@@ -106,11 +107,7 @@ def _live(view: View, place: str) -> None:
     for job in shown[:SHOWN_AT_ONCE]:
         job_card(job, place, close=_forget)
     if len(shown) > SHOWN_AT_ONCE:
-        st.page_link(
-            "pages/jobs.py",
-            label=f"{len(shown) - SHOWN_AT_ONCE} more",
-            icon=":material/work_history:",
-        )
+        link_to("jobs", f"{len(shown) - SHOWN_AT_ONCE} more")
     rerun_when_ended(view)
 
 
@@ -149,12 +146,7 @@ def _badge(view: View) -> None:
             f"{now['label']} {share:.0%}" if now and share else now["label"] if now else "starting"
         )
         label = f"{len(active)} running: {doing}" if len(active) > 1 else f"Running: {doing}"
-        st.page_link(
-            "pages/jobs.py",
-            label=escape(label),
-            icon=":material/progress_activity:",
-            width="stretch",
-        )
+        link_to("jobs", escape(label), icon="progress_activity", width="stretch")
     rerun_when_ended(view)
 
 

@@ -17,7 +17,7 @@ from emt_core.workspace.lineage import (
     recipe_names,
     selections_of,
 )
-from pages.parts.links import followed, kept
+from pages.parts.links import read_from_url, write_to_url
 from pages.parts.runs import badge
 from pages.parts.switcher import open_workspace, workspace_switcher
 from pages.parts.view import View
@@ -69,13 +69,13 @@ def _choose(
 ) -> str | None:
     """The only option without asking (unless `always`), or a select box. The choice always stands in the address."""
     if not options:
-        kept(key, None)
+        write_to_url(key, None)
         return None
-    followed(key, options, short_label)
+    read_from_url(key, options, short_label)
     choice = st.session_state[key]
     if len(options) > 1 or always:
         choice = st.selectbox(label, options, key=key, help=help_text, format_func=short_label)
-    kept(key, choice, short_label)
+    write_to_url(key, choice, short_label)
     return choice
 
 

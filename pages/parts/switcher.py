@@ -10,8 +10,9 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 from emt_core.workspace.recent import note_workspace, recent_workspaces, short_id
-from pages.parts.links import put
+from pages.parts.links import set_parameter
 from pages.parts.plain import escape, show_problem
+from pages.parts.widgets import action
 
 SHOWN = 8
 
@@ -31,7 +32,7 @@ def open_workspace(asked: Path | None) -> Workspace:
         workspace = Workspace.open(home, create=True)
     st.session_state["_workspace"] = workspace.path
     # only what differs from the app's own stands in the address
-    put("workspace", None if workspace.path == home else short_id(workspace.path))
+    set_parameter("workspace", None if workspace.path == home else short_id(workspace.path))
     note_workspace(workspace.path)
     return workspace
 
@@ -53,13 +54,13 @@ def workspace_switcher(workspace: Workspace) -> None:
             st.caption("Opened before")
             with st.container(gap="xsmall"):
                 for path in others[:SHOWN]:
-                    st.button(
+                    action(
                         escape(_short(path)),
+                        _switch,
+                        path,
+                        icon="folder",
                         key=f"open-{path}",
-                        icon=":material/folder:",
                         type="tertiary",
-                        on_click=_switch,
-                        args=(path,),
                     )
         with st.form("open-workspace", border=False):
             text = st.text_input(

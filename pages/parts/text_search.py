@@ -9,6 +9,7 @@ import streamlit as st
 from emt_core.explore.tables.search import Matches, find_text
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached
+from pages.parts.widgets import action
 
 KEPT, ASKED = "_text_search", "_text_search_on"
 
@@ -31,9 +32,7 @@ def search(sources: Artifact, text: str, names: Sequence[str]) -> Matches:
 
 def search_on() -> None:
     """Draw the button by which a search goes on where it stopped."""
-    st.button(
-        "Search on", key="search-on", icon=":material/search:", type="tertiary", on_click=_ask
-    )
+    action("Search on", _ask, icon="search", key="search-on", type="tertiary")
 
 
 def _ask() -> None:

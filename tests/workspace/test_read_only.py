@@ -126,7 +126,7 @@ def test_a_viewer_never_makes_a_workspace(tmp_path: Path):
 
 GUARDED = """
 import os, pathlib, shutil, sqlite3, sys, tempfile
-from emt_core.artifact import Workspace
+from emt_core.workspace.artifact import Workspace
 from emt_core.errors import EmtError
 home = pathlib.Path(sys.argv[1])
 assert Workspace.open(home, create=True).read_only

@@ -10,10 +10,10 @@ from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
-from emt_core.explore.report.words import in_a_row
 from emt_core.explore.tables.gap import cluster_order, matrix_table
 from emt_core.explore.tables.map import bounds_of
 from emt_core.workspace.artifact import read_json
+from emt_core.workspace.words import and_list
 
 MAP_HEIGHT = 560
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"}
@@ -178,7 +178,7 @@ def projection(reading: Reading) -> Content:
         fitted = numbers.whole(artifact.metrics["map_fitted"])
         how.append(f"fitted on {fitted} samples, the others placed beside their neighbours")
     sentences = [
-        f"{numbers.counted(placed, 'sample')}, placed by {in_a_row(how)}. Near means alike; distances between far "
+        f"{numbers.counted(placed, 'sample')}, placed by {and_list(how)}. Near means alike; distances between far "
         "groups mean little."
     ]
     sources = (artifact, *(a for a in (reading.chain.select, score) if a is not None))

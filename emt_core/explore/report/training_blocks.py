@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from emt_core.explore.figures.layout import plain
 from emt_core.explore.figures.palette import SOURCE_CYCLE
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Table
-from emt_core.explore.report.words import in_a_row, literal
 from emt_core.workspace.artifact import read_json
+from emt_core.workspace.words import and_list
 
 CURVE_POINTS = 300
 MOST_LINES = 2_000_000
@@ -37,14 +38,16 @@ def training(reading: Reading) -> Content:
             go.Scatter(
                 x=[line["step"] for line in steps],
                 y=[line["loss"] for line in steps],
-                name=literal(label),
+                name=escape(label, quote=False),
                 mode="lines",
                 line={
                     "color": color,
                     "width": 1.6,
                     "dash": "solid" if artifact.stage == "midtrain" else "dot",
                 },
-                hovertemplate="step %{x}: %{y:.3f}<extra>" + literal(label) + "</extra>",
+                hovertemplate="step %{x}: %{y:.3f}<extra>"
+                + escape(label, quote=False)
+                + "</extra>",
             )
         )
         last = steps[-1]
@@ -60,7 +63,7 @@ def training(reading: Reading) -> Content:
     plain(figure, height=340, x="step", y="training loss")
     count = {stage: len(reading.of_stage(stage)) for stage in ("midtrain", "finetune")}
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
-    said = in_a_row([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
+    said = and_list([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
     sentences = [
         f"{said} finished. Training loss does not tell initialisations apart; success in closed loop does."
     ]
@@ -188,9 +191,9 @@ def results(reading: Reading) -> Content:
 def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
     rate = [task["rate"] for task in tasks]
     return go.Bar(
-        x=[literal(task["task"]) for task in tasks],
+        x=[escape(task["task"], quote=False) for task in tasks],
         y=rate,
-        name=literal(label),
+        name=escape(label, quote=False),
         marker={"color": color, "line": {"width": 0}},
         error_y={
             "type": "data",
@@ -201,7 +204,7 @@ def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
         },
         customdata=[[task["successes"], task["n"]] for task in tasks],
         hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>"
-        + literal(label)
+        + escape(label, quote=False)
         + "</extra>",
     )
 

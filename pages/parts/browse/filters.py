@@ -19,10 +19,10 @@ from emt_core.explore.tables.nearness import clip_features
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Coded
 from pages.parts import cached, flagging, glossary
-from pages.parts.choice import choice
 from pages.parts.score_slider import score_slider
 from pages.parts.text_search import search
 from pages.parts.view import View
+from pages.parts.widgets import choice
 
 SHOW = {
     "selected": "Selected",

@@ -14,7 +14,9 @@ from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
 from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
 from pages.parts.plain import shorten, show_problem
+from pages.parts.router import link_to
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 NEAREST = 6
 OTHER = {"robot": "pool", "pool": "robot"}
@@ -94,13 +96,7 @@ def _pick(view: View, role: str, row: int) -> int:
                 args=(view, role, frame_key),
                 width=100,
             )
-        st.button(
-            "Random",
-            icon=":material/shuffle:",
-            key=f"gap-random-{role}",
-            on_click=_random,
-            args=(view, role),
-        )
+        action("Random", _random, view, role, icon="shuffle", key=f"gap-random-{role}")
     return row
 
 
@@ -138,12 +134,7 @@ def _picked(view: View, row: int) -> None:
             st.image(webp_uri(image_bytes(view, row, sample.images[0], 256)), width=150, alt="")
         with st.container(gap="xsmall", width="stretch"):
             st.text(shorten(first_words(sample), 160) or "(no text)")
-            st.page_link(
-                "pages/browse.py",
-                label="Open",
-                icon=":material/open_in_full:",
-                query_params=link(view, sample.id),
-            )
+            link_to("browse", "Open", icon="open_in_full", query=link(view, sample.id))
 
 
 def _nearest(view: View, role: str, row: int) -> None:
@@ -162,7 +153,7 @@ def _nearest(view: View, role: str, row: int) -> None:
         return
     rows, distances = bank.nearest(vector, NEAREST)
     _cards(view, rows, distances)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with row():
         st.caption(
             f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
             + (
@@ -172,12 +163,12 @@ def _nearest(view: View, role: str, row: int) -> None:
             )
         )
         if not _has_all(bank):
-            st.button(
+            action(
                 "Search all",
-                icon=":material/manage_search:",
+                _search_all,
+                everything,
+                icon="manage_search",
                 key=f"gap-all-{role}",
-                on_click=_search_all,
-                args=(everything,),
                 help="One pass over the features of all samples; the answer is kept.",
             )
 

@@ -18,6 +18,7 @@ from emt_core.workspace.artifact import Artifact
 from pages.parts import cached
 from pages.parts.text_search import search
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 COLORS = {
     "role": "Role",
@@ -122,10 +123,10 @@ def figure(
     with st.container(horizontal=True):
         if region is not None:
             st.query_params["region"] = region.text()
-            st.button("Zoom to region", icon=":material/zoom_in:", on_click=_zoom, args=(region,))
-            st.button("Clear region", icon=":material/close:", on_click=clear)
+            action("Zoom to region", _zoom, region, icon="zoom_in")
+            action("Clear region", clear, icon="close")
         if "zoom" in st.query_params:
-            st.button("Whole map", icon=":material/zoom_out_map:", on_click=_zoom, args=(None,))
+            action("Whole map", _zoom, None, icon="zoom_out_map")
         if region is None:
             st.caption(
                 ":material/select: Drag over the map to look at a region; the lasso is in the bar above it."

@@ -16,7 +16,9 @@ from emt_core.explore.tables.region_table import MOST_ROWS, rows_as_file
 from pages.parts import flagging, glossary
 from pages.parts.cards import gallery
 from pages.parts.map.views import save_view
+from pages.parts.router import link_to
 from pages.parts.view import View
+from pages.parts.widgets import action, chart, side_by_side
 
 SHOWN = 24
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
@@ -56,22 +58,16 @@ def make_up(view: View, in_pool: np.ndarray) -> None:
         st.markdown("**By category**")
         kinds = view.categories
         found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
-        st.plotly_chart(
-            composition.shares_bar(kinds.names, found, view.category_colors),
-            config={"displayModeBar": False},
-        )
+        chart(composition.shares_bar(kinds.names, found, view.category_colors))
     st.markdown("**By source**")
     found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
-    st.plotly_chart(
-        composition.shares_bar(view.source_names, found, view.source_colors),
-        config={"displayModeBar": False},
-    )
+    chart(composition.shares_bar(view.source_names, found, view.source_colors))
 
 
 def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:
     """Title, tools and at most SHOWN cards."""
     st.subheader(f"{numbers.counted(len(rows), 'sample')} in the region", anchor=False)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with side_by_side():
         _tools(view, rows, region)
         orders = (
             ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
@@ -97,23 +93,27 @@ def _first(view: View, rows: np.ndarray, order: str | None) -> np.ndarray:
 def _tools(view: View, rows: np.ndarray, region: Region) -> None:
     in_pool = rows[view.is_pool[rows]]
     if not view.workspace.read_only:
-        st.button(
+        action(
             f"Exclude {numbers.short(len(in_pool))}",
-            icon=":material/block:",
+            flagging.put,
+            view,
+            in_pool,
+            "exclude",
+            "region of the map",
+            icon="block",
             disabled=not len(in_pool),
-            on_click=flagging.put,
-            args=(view, in_pool, "exclude", "region of the map"),
             help="Flags every pool sample of the region as exclude. Select then offers to leave them out.",
         )
         flagging.bulk(view, in_pool, what="region of the map", title="Flag region", key="region")
     save_view(view, region, len(rows))
     _download(view, rows)
-    query = {"set": "pool", "region": region.text(), "on": view.chain.gap.key}
-    if view.recipe:
-        query["recipe"] = view.recipe
-    st.page_link(
-        "pages/browse.py", label="Browse all", icon=":material/photo_library:", query_params=query
-    )
+    query = {
+        "set": "pool",
+        "region": region.text(),
+        "on": view.chain.gap.key,
+        "recipe": view.recipe,
+    }
+    link_to("browse", "Browse all", query=query)
 
 
 def _download(view: View, rows: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from pages.parts.plain import escape, show_problem
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
 KEPT = ("zoom", "region", "color", "map")
@@ -87,26 +88,20 @@ def saved_views(view: View) -> None:
 
 def _saved_view(view: View, saved: SavedView) -> None:
     other = saved.gap != view.chain.gap.key
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
+    with side_by_side(gap="small"):
+        action(
             escape(saved.name),
+            _restore,
+            view,
+            saved,
+            icon="select",
             key=f"view-{saved.name}",
-            icon=":material/select:",
             disabled=other,
-            on_click=_restore,
-            args=(view, saved),
             help="Drawn on another map: choose that one first." if other else None,
         )
         st.caption(numbers.counted(saved.rows, "sample"), width="content")
         if not view.workspace.read_only:
-            st.button(
-                "",
-                key=f"drop-{saved.name}",
-                icon=":material/delete:",
-                type="tertiary",
-                on_click=_drop,
-                args=(view, saved),
-            )
+            action("", _drop, view, saved, icon="delete", key=f"drop-{saved.name}", type="tertiary")
     if saved.note:
         st.text(saved.note)
 
@@ -162,13 +157,16 @@ def another_map(view: View) -> None:
             int(view.chain.gap.config.get("neighbors", 15)),
             key="new-map-neighbours",
         )
-        pressed = st.button(
+        pressed = action(
             "Run it",
+            _add,
+            view,
+            method or "pacmap",
+            label,
+            int(neighbors),
+            icon="play_arrow",
             type="primary",
-            icon=":material/play_arrow:",
             disabled=not embeds,
-            on_click=_add,
-            args=(view, method or "pacmap", label, int(neighbors)),
         )
     problem = st.session_state.pop("_launch_problem", None)
     if problem is not None:

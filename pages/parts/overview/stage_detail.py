@@ -24,6 +24,7 @@ from pages.parts.router import link_to
 from pages.parts.runs import launch_problem, start
 from pages.parts.states import ICON, plan_of
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 STAGE_PAGES = {
     "sources": ("sources",),
@@ -66,9 +67,7 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
         st.caption(escape(STAGES[state.stage].sentence))
     with (
         right,
-        st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
-        ),
+        side_by_side(horizontal_alignment="right", gap="small"),
     ):
         _buttons(view, state)
     launch_problem()
@@ -93,22 +92,19 @@ def _buttons(view: View, state: InstanceStatus) -> None:
     if view.workspace.read_only:
         return
     if state.stage != "sources":
-        st.button(
-            "Change settings",
-            key=f"change-{state.label}",
-            icon=":material/tune:",
-            on_click=_open_dialog,
-            args=(state.label,),
+        action(
+            "Change settings", _open_dialog, state.label, icon="tune", key=f"change-{state.label}"
         )
     if state.state not in ("done", "running"):
         first = not state.parents
-        st.button(
+        action(
             "Run" if first else f"Run up to {escape(state.label)}",
+            start,
+            view,
+            state.label,
+            icon="play_arrow",
             key=f"run-up-to-{state.label}",
             type="primary",
-            icon=":material/play_arrow:",
-            on_click=start,
-            args=(view, state.label),
             kwargs={"title": f"{view.recipe}: up to {state.label}"},
             help="Makes it, and before it whatever it needs and is not there yet.",
         )
@@ -151,17 +147,17 @@ def _facts(state: InstanceStatus, artifact: Artifact | None) -> None:
 
 def _neighbors(state: InstanceStatus, states: list[InstanceStatus]) -> None:
     feeds = [other.label for other in states if state.label in other.parents]
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with side_by_side(gap="small"):
         for words, labels in (("Made from", state.parents), ("Feeds", feeds)):
             if labels:
                 st.caption(words, width="content")
             for label in labels[:8]:
-                st.button(
+                action(
                     escape(label),
+                    go,
+                    label,
                     key=f"go-{words}-{state.label}-{label}",
                     type="tertiary",
-                    on_click=go,
-                    args=(label,),
                 )
             if len(labels) > 8:
                 st.caption(f"and {len(labels) - 8} more")
@@ -279,12 +275,15 @@ def _absent(view: View, stage: str) -> None:
     )
     st.code(f"{stage}: {{}}", language="yaml")
     if not view.workspace.read_only and view.recipe:
-        st.button(
+        action(
             f"Add {escape(stage)} to the recipe",
+            attempt,
+            add_stage,
+            view.workspace,
+            view.recipe,
+            stage,
+            icon="add",
             key=f"add-{stage}",
-            icon=":material/add:",
-            on_click=attempt,
-            args=(add_stage, view.workspace, view.recipe, stage),
         )
         launch_problem()
 

@@ -19,6 +19,7 @@ from emt_core.explore.report.story import (
 )
 from pages.parts.plain import escape, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 DRAFT, OUTCOME = "_story_draft", "_story_outcome"
 
@@ -85,12 +86,13 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
                 help=kind.shows,
             )
             for label, icon, by in (("Up", "arrow_upward", -1), ("Down", "arrow_downward", 1)):
-                st.button(
+                action(
                     label,
+                    _move,
+                    place,
+                    by,
+                    icon=icon,
                     key=_key(block.kind, label),
-                    icon=f":material/{icon}:",
-                    on_click=_move,
-                    args=(place, by),
                     disabled=not 0 <= place + by < count,
                     width="content",
                 )
@@ -121,18 +123,10 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
         wanted = st.text_input(
             "Name", name, max_chars=64, key=_key("name"), help="Letters, digits, '-' and '_'."
         )
-        st.button(
-            "Save story",
-            type="primary",
-            icon=":material/save:",
-            on_click=_save,
-            args=(view, wanted.strip(), draft),
-        )
-        st.button(
-            "Start over", icon=":material/restart_alt:", on_click=_begin, args=(first_story(),)
-        )
+        action("Save story", _save, view, wanted.strip(), draft, icon="save", type="primary")
+        action("Start over", _begin, first_story(), icon="restart_alt")
         if name in story_names(view.workspace, view.recipe):
-            st.button("Delete", icon=":material/delete:", on_click=_delete, args=(view, name))
+            action("Delete", _delete, view, name, icon="delete")
     st.caption(
         "A saved story keeps to the score and the selection that the sidebar shows when it is saved."
     )

@@ -24,9 +24,9 @@ from emt_core.explore.report.write import report_html, save_report
 from pages.parts.cards import webp_uri
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, chart
 
 WIDTH = 1040
-BARE = {"displayModeBar": False}
 CARD_TEXT = 130
 
 
@@ -71,11 +71,13 @@ def _take_away(view: View, name: str, story: Story, reading: Reading) -> None:
             help="One file that opens offline, in light and dark, and prints. Nothing in it asks for anything outside.",
         )
         if not view.workspace.read_only:
-            st.button(
+            action(
                 "Save into the workspace",
-                icon=":material/save:",
-                on_click=_save_file,
-                args=(story, reading, name),
+                _save_file,
+                story,
+                reading,
+                name,
+                icon="save",
                 help=f"Writes stories/{escape(reading.recipe)}/{escape(name)}.html in the workspace.",
             )
     outcome = st.session_state.pop("_report_saved", None)
@@ -121,7 +123,7 @@ def _item(item: Item, key: str) -> None:
         return
     st.markdown(f"**{escape(item.title)}**")
     if isinstance(item, Figure):
-        st.plotly_chart(item.figure, config=BARE, key=key)
+        chart(item.figure, key=key)
     elif isinstance(item, Table):
         frame = pd.DataFrame(item.rows, columns=list(item.columns))
         right = {

@@ -16,6 +16,7 @@ from emt_core.evaluation.comparison.paper import (
 )
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
+from pages.parts.widgets import chart
 
 OURS = "measured here"
 LABEL = ":gray-badge[:material/menu_book: reported in the paper, not measured here]"
@@ -68,11 +69,7 @@ def _beside(arms: Sequence[Arm], reported: list[dict]) -> None:
         for row in reported
         if row["reported_by"] == PAPERS_OWN
     ]
-    st.plotly_chart(
-        figures.beside_paper(ours, papers, unit),
-        config={"displayModeBar": False},
-        key="beside-paper",
-    )
+    chart(figures.beside_paper(ours, papers, unit), key="beside-paper")
     st.caption("Other backbones, data and compute: a comparison of sizes, not a test.")
     st.markdown(LABEL)
 

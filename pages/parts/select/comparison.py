@@ -15,9 +15,9 @@ from pages.parts.cards import gallery
 from pages.parts.plain import escape
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import chart
 
 EXAMPLES = 6
-BARE = {"displayModeBar": False}
 
 
 @st.fragment
@@ -88,7 +88,7 @@ def _groups(view: View, change: Comparison) -> None:
             figure = in_and_out(
                 kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colors
             )
-            st.plotly_chart(figure, config=BARE, key="compare-category")
+            chart(figure, key="compare-category")
     with right:
         st.markdown("**By source**", help=caption)
         figure = in_and_out(
@@ -96,7 +96,7 @@ def _groups(view: View, change: Comparison) -> None:
             *change.by_group(view.codes, len(view.source_names)),
             view.source_colors,
         )
-        st.plotly_chart(figure, config=BARE, key="compare-source")
+        chart(figure, key="compare-source")
 
 
 @cached.shared(max_entries=3, show_spinner="Comparing the selections")

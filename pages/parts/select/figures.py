@@ -13,9 +13,9 @@ from emt_core.selection import Composition, Preview
 from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.view import EMBODIED, View
+from pages.parts.widgets import chart
 
 BORDER_CARDS = 6
-BARE = {"displayModeBar": False}
 
 
 def measures(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
@@ -88,27 +88,25 @@ def make_up(view: View, preview: Preview, made: Composition) -> None:
     caption = "Pale: share of the pool. Full: share of the selection."
     with left:
         st.subheader("By category", anchor=False, help=f"{glossary.CATEGORY} {caption}")
-        st.plotly_chart(
+        chart(
             composition.before_after(
                 known.categories,
                 preview.totals.sum(axis=0),
                 made.by_category,
                 view.category_colors,
             ),
-            config=BARE,
             key="by_category",
         )
     with right:
         st.subheader("By source", anchor=False, help=caption)
         places = [known.sources.index(name) for name in known.pool_sources]
-        st.plotly_chart(
+        chart(
             composition.before_after(
                 known.pool_sources,
                 preview.totals.sum(axis=1)[places],
                 made.by_source[places],
                 view.source_colors,
             ),
-            config=BARE,
             key="by_source",
         )
 
@@ -131,7 +129,7 @@ def price_of_tightening(view: View, preview: Preview, made: Composition) -> None
         share = (
             preview.k_of(made.threshold) / preview.eligible if np.isfinite(made.threshold) else None
         )
-        st.plotly_chart(sweep(table.to_pandas(), at_share=share), config=BARE, key="sweep")
+        chart(sweep(table.to_pandas(), at_share=share), key="sweep")
 
 
 def border(view: View, preview: Preview, made: Composition) -> None:

@@ -15,9 +15,11 @@ from emt_core.selection import Composition
 from emt_core.workspace.lineage import labels_of
 from pages.parts import glossary
 from pages.parts.plain import escape, show_problem
+from pages.parts.router import go_to
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 
 def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
@@ -106,16 +108,16 @@ def saved(view: View) -> None:
     )
     with st.container(horizontal=True):
         for label in labels[:6]:
-            pressed = st.button(
+            pressed = action(
                 f"Browse {escape(short_label(label))}",
+                _show,
+                label,
+                icon="photo_library",
                 key=f"browse-{label}",
-                icon=":material/photo_library:",
                 type="tertiary",
-                on_click=_show,
-                args=(label,),
             )
             if pressed:
-                st.switch_page("pages/browse.py")
+                go_to("browse")
 
 
 def _show(label: str) -> None:

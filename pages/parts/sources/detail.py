@@ -19,6 +19,7 @@ from pages.parts.cards import gallery
 from pages.parts.plain import escape, show_problem
 from pages.parts.sources.episode_player import episodes
 from pages.parts.view import View
+from pages.parts.widgets import action, chart, side_by_side
 
 EXAMPLES = 8
 REJECTS_A_PAGE = 25
@@ -36,10 +37,7 @@ def detail(view: View, source: SourceRange, *, editable: bool) -> None:
         kinds = view.categories
         codes = kinds.codes[source.start : source.stop]
         counts = np.bincount(codes[codes >= 0], minlength=len(kinds.names))
-        st.plotly_chart(
-            composition.shares_bar(kinds.names, counts, view.category_colors),
-            config={"displayModeBar": False},
-        )
+        chart(composition.shares_bar(kinds.names, counts, view.category_colors))
     _rejects(view, source)
 
 
@@ -52,30 +50,14 @@ def config_of(view: View, name: str) -> SourceConfig:
 
 def _head(view: View, source: SourceRange, editable: bool) -> None:
     badge = ":orange-badge[robot data]" if source.role == "robot" else ":blue-badge[pool]"
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
-        with st.container(
-            horizontal=True, vertical_alignment="center", gap="small", width="content"
-        ):
-            st.button(
-                "All sources",
-                icon=":material/arrow_back:",
-                on_click=_leave,
-                shortcut="Escape",
-                key="all-sources",
-            )
+    with side_by_side(horizontal_alignment="distribute"):
+        with side_by_side(gap="small", width="content"):
+            action("All sources", _leave, icon="arrow_back", shortcut="Escape", key="all-sources")
             st.header(source.name, anchor=False)
             st.markdown(f"{badge} :gray-badge[{escape(source.facts['format'])}]")
         if editable:
             with st.container(horizontal=True, gap="small", width="content"):
-                st.button(
-                    "Edit",
-                    icon=":material/edit:",
-                    on_click=_edit,
-                    args=(source.name,),
-                    key="edit-source",
-                )
+                action("Edit", _edit, source.name, icon="edit", key="edit-source")
                 if st.button("Remove", icon=":material/delete:", key="remove-source"):
                     _confirm(view, source.name)
     st.text(config_of(view, source.name).path)
@@ -101,13 +83,8 @@ def _confirm(view: View, name: str) -> None:
         "the stages run again without it."
     )
     with st.container(horizontal=True):
-        if st.button(
-            "Remove",
-            type="primary",
-            icon=":material/delete:",
-            key="remove-confirmed",
-            on_click=_remove,
-            args=(view, name),
+        if action(
+            "Remove", _remove, view, name, icon="delete", type="primary", key="remove-confirmed"
         ):
             st.rerun()
         if st.button("Keep it", key="remove-cancelled"):
@@ -140,9 +117,7 @@ def _numbers(source: SourceRange) -> None:
 
 def _examples(view: View, source: SourceRange) -> None:
     seed = st.session_state.setdefault("_examples_seed", 0)
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
+    with side_by_side(horizontal_alignment="distribute"):
         st.subheader(
             "Examples", anchor=False, help="A seeded handful, one an episode for robot data."
         )

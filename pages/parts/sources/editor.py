@@ -21,6 +21,7 @@ from emt_core.workspace.artifact import canonical_json
 from pages.parts import glossary
 from pages.parts.plain import escape, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 OWN_LOCATE = ("hf", "webdataset")
 """Formats whose path may be a hub name or a pattern."""
@@ -33,14 +34,8 @@ def editor(
 ) -> None:
     st.query_params["edit"] = replaces or "new"
     before = next((source for source in wanted if source.name == replaces), None)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Back",
-            icon=":material/arrow_back:",
-            on_click=_leave,
-            key="leave-editor",
-            shortcut="Escape",
-        )
+    with side_by_side(gap="small"):
+        action("Back", _leave, icon="arrow_back", key="leave-editor", shortcut="Escape")
         st.header(f"Edit {before.name}" if before else "Add a source", anchor=False)
     if replaces is not None and before is None:
         st.caption("The recipe has no source of this name.")
@@ -258,18 +253,21 @@ def _facts(report: SourceReport) -> str:
 def _save(view: View, label: str, source: SourceConfig | None, replaces: str | None) -> None:
     found = _looked(source)
     good = isinstance(found, Look) and not found.report.error and found.report.kept > 0
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
+    with side_by_side():
+        action(
             "Save" if found is None or good else "Save anyway",
+            _keep,
+            view,
+            label,
+            source,
+            replaces,
+            icon="save",
             type="primary",
-            icon=":material/save:",
             disabled=found is None,
-            on_click=_keep,
-            args=(view, label, source, replaces),
             key="save-source",
             help="Look at its first rows before." if found is None else None,
         )
-        st.button("Cancel", on_click=_leave, key="cancel-editor")
+        action("Cancel", _leave, key="cancel-editor")
     problem = st.session_state.pop("_edit_problem", None)
     if problem is not None:
         show_problem(problem)

@@ -27,6 +27,7 @@ from emt_core.recipe.sources import LeRobotSource
 from pages.parts import glossary
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, chart, side_by_side
 
 LISTED = 10
 
@@ -139,27 +140,17 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
             st.caption(f"and {len(playback.instructions) - 10} more changes of instruction")
             break
     if figure is not None:
-        st.plotly_chart(
-            figure,
-            config={"displayModeBar": False},
-            key=f"player-{source.name}-{index}-{camera}-{curve}",
-        )
+        chart(figure, key=f"player-{source.name}-{index}-{camera}-{curve}")
     said = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
     if len(playback.shown) < playback.frames:
         said.append(f"{len(playback.shown)} of them shown, evenly spaced")
     st.caption(" · ".join(said))
     if decoded < len(playback.shown):
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with side_by_side():
             st.caption(
                 f"Decoding took too long: the first {decoded} of {len(playback.shown)} frames are here."
             )
-            st.button(
-                "Decode on",
-                icon=":material/resume:",
-                key="decode-on",
-                on_click=_go_on,
-                args=(again,),
-            )
+            action("Decode on", _go_on, again, icon="resume", key="decode-on")
 
 
 def _go_on(again: str) -> None:

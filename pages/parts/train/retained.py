@@ -12,8 +12,7 @@ from emt_core.explore.figures.retained import PAPER, before_and_after
 from emt_core.workspace.lineage import labels_of
 from pages.parts import cached, glossary
 from pages.parts.view import View
-
-BARE = {"displayModeBar": False}
+from pages.parts.widgets import chart
 
 
 def retained_section(view: View) -> None:
@@ -32,7 +31,7 @@ def retained_section(view: View) -> None:
             or suites[0]
         )
     rows = [{"category": name, **facts} for name, facts in results[suite].items()]
-    st.plotly_chart(before_and_after(rows), config=BARE)
+    chart(before_and_after(rows))
     st.dataframe(pd.DataFrame([_row(row) for row in rows]), hide_index=True, width="stretch")
     with st.expander("The paper's figures (Table 7)", icon=":material/menu_book:"):
         st.caption(
