@@ -1,4 +1,4 @@
-"""Gap: how far pool and robot data lie apart, source by source and sample by sample."""
+"""Gap: the distance between pool and robot data, by source and by sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from emt_core.explore.tables.gap import (
 )
 from emt_core.explore.tables.select import at_threshold
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import labels_of
 from pages.parts import cached, glossary
 from pages.parts.empty import needs
 from pages.parts.gap.neighbor_pairs import pairs
@@ -29,7 +28,7 @@ from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
-from pages.parts.widgets import chart, choice
+from pages.parts.widgets import chart, choice, metrics
 
 PAPER_GROUPS = {
     "pool": PAPER_DIVERSITY["VLM pool"],
@@ -43,7 +42,7 @@ def main() -> None:
     page_header(
         view,
         "Gap",
-        "How far the pool lies from the robot data in the encoder's feature space.",
+        "Distance between pool and robot data in the encoder's feature space.",
         ("gap",),
     )
     needs(
@@ -63,48 +62,33 @@ def main() -> None:
 
 
 def _chosen(view: View) -> View:
-    """A recipe may measure several gaps over the same features."""
-    labels = [
-        label
-        for label in labels_of(view.done, "gap")
-        if view.done[label].manifest["parents"].get("embed") == view.chain.embed.key
-    ]
+    """The view with the gap that the reader chose, where several use the same features."""
+    labels = view.labels_over("gap", "embed")
     if len(labels) < 2:
         return view
-    read_from_url("gap", labels[::-1], short_label)
-    label = st.selectbox("Gap", labels[::-1], key="gap", format_func=short_label, width=220)
+    read_from_url("gap", labels, short_label)
+    label = st.selectbox("Gap", labels, key="gap", format_func=short_label, width=220)
     write_to_url("gap", label, short_label)
     return replace(view, chain=replace(view.chain, gap=view.done[label]))
 
 
 def _summary(facts: dict[str, Any]) -> None:
-    groups = facts["groups"]
-    with st.grid(4, min_column_width=150, gap="small"):
-        for words, name in (
-            ("Inside the pool", "within_pool"),
-            ("Inside robot data", "within_robot"),
-            ("Across", "across"),
-        ):
-            st.metric(
-                words, numbers.decimal(groups.get(name)), help=glossary.GAP_GROUPS, border=True
-            )
-        st.metric(
-            "Pool to robot data",
-            numbers.decimal(groups.get("pool_to_robot")),
-            help=glossary.GAP,
-            border=True,
-        )
+    group = {name: numbers.decimal(value) for name, value in facts["groups"].items()}
+    missing = numbers.MISSING
+    metrics(
+        ("MMD² within pool", group.get("within_pool", missing), glossary.GAP_GROUPS),
+        ("MMD² within robot data", group.get("within_robot", missing), glossary.GAP_GROUPS),
+        ("MMD² between sources (mean)", group.get("across", missing), glossary.GAP_GROUPS),
+        ("MMD² pool vs robot data", group.get("pool_to_robot", missing), glossary.GAP),
+        width=190,
+    )
 
 
 def _matrix(facts: dict[str, Any]) -> None:
-    st.subheader("Every source against every other", anchor=False, help=glossary.GAP)
+    st.subheader("MMD² between all sources", anchor=False, help=glossary.GAP)
     with st.container(horizontal=True):
-        scale = choice(
-            "Values", ["normalized", "raw"], key="values", help_text=glossary.GAP_NORMALIZED
-        )
-        order_by = choice(
-            "Order", ["clustered", "recipe"], key="order", help_text=glossary.GAP_ORDER
-        )
+        scale = choice("Values", ["normalized", "raw"], key="values", help=glossary.GAP_NORMALIZED)
+        order_by = choice("Order", ["clustered", "recipe"], key="order", help=glossary.GAP_ORDER)
     distances = np.asarray(facts["mmd2"], float)
     order = cluster_order(distances) if order_by == "clustered" else list(range(len(distances)))
     normalized = scale != "raw"
@@ -112,22 +96,25 @@ def _matrix(facts: dict[str, Any]) -> None:
     roles = [facts["roles"][place] for place in order]
     chart(
         gap.mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=normalized),
-        alt="Squared MMD between every two sources; the same numbers stand in the table below.",
+        alt="Squared MMD between all sources, as in the table below.",
     )
     sampled = facts["sampled"].values()
-    said = f"{facts['estimator']} estimate from up to {numbers.whole(max(sampled, default=0))} samples a source"
-    st.caption(f"{said.capitalize()}; kernel width σ = {numbers.decimal(facts['sigma'], 2)}.")
+    size = numbers.whole(max(sampled, default=0))
+    st.caption(
+        f"{facts['estimator'].capitalize()} estimate from up to {size} samples per source; "
+        f"kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
+    )
     if facts["left_out"]:
-        st.text(f"Left out for want of two vectors: {', '.join(facts['left_out'])}")
+        st.text(f"Not compared (fewer than two vectors): {', '.join(facts['left_out'])}")
     with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(table.round(4), alt="Squared MMD between every two sources")
+        st.dataframe(table.round(4), alt="Squared MMD between all sources")
 
 
 def _ranking(view: View, facts: dict[str, Any]) -> None:
     st.subheader("Nearest pool sources", anchor=False, help=glossary.GAP)
     found = nearest_sources(facts)
     if not found:
-        st.caption("This needs a pool source and a robot source with vectors.")
+        st.caption("Needs a pool source and a robot source with vectors.")
         return
     if st.session_state.get("robots") not in found:
         st.session_state.pop("robots", None)
@@ -149,7 +136,8 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
     )
     with st.expander("The paper's figures", icon=":material/menu_book:"):
         st.caption(
-            "arXiv 2604.20012, for its own pool and robot data with InternVL3.5-1B features. Not measured here."
+            "arXiv 2604.20012: its own pool and robot data, InternVL3.5-1B features. "
+            "Not measured here."
         )
         st.dataframe(
             [{"set": name, "S(D) in the paper": value} for name, value in PAPER_DIVERSITY.items()],
@@ -158,20 +146,18 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
 
 
 def _selected_diversity(view: View) -> float | None:
-    """S(D) of the selection, as the score's subsample knows it; None where it was not cut by score."""
+    """S(D) of the selection, from the score's subsample; None where it was not cut by score."""
     score, select = view.chain.score, view.chain.select
     if score is None or select is None or not _cut_by_score(select):
         return None
     cut = select.metrics.get("cut_logit")
-    return (
-        None
-        if cut is None
-        else at_threshold(cached.parquet(score, "sweep.parquet"), cut)["diversity"]
-    )
+    if cut is None:
+        return None
+    return at_threshold(cached.parquet(score, "sweep.parquet"), cut)["diversity"]
 
 
 def _cut_by_score(select: Artifact) -> bool:
-    """Caps and quotas leave out rows above the cut: then the subsample above it is not the selection."""
+    """Whether the selection is all rows above the cut: no caps, no quotas."""
     config = select.config
     limits = [limit for name in ("caps", "quotas") for limit in (config.get(name) or {}).values()]
     return config.get("strategy") == "top" and not any(limits)

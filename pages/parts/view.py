@@ -21,7 +21,7 @@ from emt_core.selection import Preview
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import recipe_path
+from emt_core.workspace.lineage import labels_of, recipe_path
 from emt_core.workspace.table import Coded
 from pages.parts import cached
 from pages.parts.router import navigation
@@ -82,6 +82,12 @@ class View(Reading):
     @property
     def view_book(self) -> ViewBook:
         return ViewBook(self.workspace, self.need("sources"))
+
+    def labels_over(self, stage: str, shared: str = "sources") -> list[str]:
+        """Labels of a stage's instances with the parent in view (its `shared` one), newest first."""
+        key = self.need(shared).key
+        labels = labels_of(self.done, stage)[::-1]
+        return [name for name in labels if self.done[name].manifest["parents"].get(shared) == key]
 
     @property
     def bank(self) -> FeatureBank:

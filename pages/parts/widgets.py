@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 import streamlit as st
+
+Item = TypeVar("Item")
 
 side_by_side = partial(st.container, horizontal=True, vertical_alignment="center")
 """Elements side by side, their middles at one height."""
@@ -29,24 +31,51 @@ def chart(figure: go.Figure, key: str | None = None, **options: Any) -> Any:
 
 def choice(
     label: str,
-    options: Sequence[str],
+    options: Iterable[Item],
     *,
     key: str,
-    help_text: str | None = None,
-    format_func: Callable[[str], str] = str,
-) -> str:
-    """One of a few, as a row of buttons: the first unless the address says otherwise.
+    default: Item | None = None,
+    in_url: bool = True,
+    **more: Any,
+) -> Item:
+    """One of a few, as a row of buttons; by default the first.
 
-    key: of the widget and of the address's parameter.
+    key: of the widget and, where `in_url`, of the address's parameter. more: further arguments of
+    st.segmented_control.
     """
-    chosen = st.segmented_control(
-        label,
-        options,
-        default=options[0],
-        required=True,
-        key=key,
-        bind="query-params",
-        help=help_text,
-        format_func=format_func,
+    names = list(options)
+    first = names[0] if default is None else default
+    bind = "query-params" if in_url else None
+    return (
+        st.segmented_control(label, names, default=first, required=True, key=key, bind=bind, **more)
+        or first
     )
-    return chosen or options[0]
+
+
+def metrics(*values: tuple[Any, ...], width: int = 118) -> None:
+    """Headline numbers side by side: (label, value[, help text[, change[, color of a change]]]).
+
+    width: at least this many pixels each. color: `normal` (up is green) or `inverse`.
+    """
+    with st.grid(len(values), min_column_width=width, gap="small"):
+        for label, value, *more in values:
+            help_text, change, color = (*more, None, None, "normal")[:3]
+            st.metric(
+                label,
+                value,
+                change,
+                color,
+                help=help_text,
+                border=True,
+                height="stretch",
+            )
+
+
+def one_page(items: Sequence[Item], size: int, key: str, **options: Any) -> Sequence[Item]:
+    """The page of `items` that the reader turned to; draws page numbers where there are several.
+
+    options: further arguments of st.pagination.
+    """
+    pages = -(-len(items) // size)
+    page = min(st.pagination(pages, key=key, **options), pages) if pages > 1 else 1
+    return items[(page - 1) * size : page * size]

@@ -23,8 +23,8 @@ def in_and_out(
     order = [int(i) for i in np.argsort(moved, kind="stable") if moved[i]]
     figure = go.Figure()
     for label, counts, sign, alpha in (
-        ("came in", came_in, 1, 1.0),
-        ("went out", went_out, -1, 0.35),
+        ("added", came_in, 1, 1.0),
+        ("removed", went_out, -1, 0.35),
     ):
         figure.add_trace(
             go.Bar(

@@ -1,4 +1,4 @@
-"""A robot frame beside its nearest pool samples, a pool sample beside its nearest robot frames."""
+"""A robot frame with its nearest pool samples, a pool sample with its nearest robot frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.reading import pool_rows
 from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
-from emt_core.proximity.neighbors import FeatureBank, pool_bank
+from emt_core.proximity.neighbors import BANK_ROWS, FeatureBank, pool_bank
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
 from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
@@ -20,8 +20,8 @@ from pages.parts.widgets import action
 
 NEAREST = 6
 OTHER = {"robot": "pool", "pool": "robot"}
-ASKED = {"robot": "frame", "pool": "sample"}
-"""Query parameter that names the sample of each role."""
+PARAMETER = {"robot": "frame", "pool": "sample"}
+"""The address's parameter that names the sample of each role."""
 
 
 def pairs(view: View) -> None:
@@ -38,7 +38,7 @@ def _side(view: View, role: str, title: str) -> None:
     try:
         row = _asked(view, role)
         if row is None:
-            st.caption("There is no sample with a vector on this side.")
+            st.caption("No sample here has a vector.")
             return
         with st.container(height="content"):
             row = _pick(view, role, row)
@@ -49,8 +49,8 @@ def _side(view: View, role: str, title: str) -> None:
 
 
 def _asked(view: View, role: str) -> int | None:
-    """The sample that the link names; without one, a seeded one."""
-    asked = st.query_params.get(ASKED[role])
+    """The sample that the address names, else a seeded one."""
+    asked = st.query_params.get(PARAMETER[role])
     if asked:
         try:
             return row_in_role(view.index, asked, role)
@@ -63,15 +63,8 @@ def _pick(view: View, role: str, row: int) -> int:
     sample = view.index.samples([row])[0]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         key = f"gap-id-{role}-{row}"
-        st.text_input(
-            "Id",
-            sample.id,
-            key=key,
-            on_change=_by_id,
-            args=(role, key),
-            width=190,
-            help="`source:row`",
-        )
+        change = {"on_change": _by_id, "args": (role, key)}
+        st.text_input("Id", sample.id, key=key, width=190, help="`source:row`", **change)
         if role == "robot":
             frames = _frames(view.chain.sources, sample.source)
             episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
@@ -107,24 +100,24 @@ def _frames(sources: Artifact, name: str) -> Frames:
 
 
 def _by_id(role: str, key: str) -> None:
-    st.query_params[ASKED[role]] = st.session_state[key].strip()
+    st.query_params[PARAMETER[role]] = st.session_state[key].strip()
 
 
 def _by_row(view: View, role: str, key: str) -> None:
-    st.query_params[ASKED[role]] = view.index.samples([st.session_state[key]])[0].id
+    st.query_params[PARAMETER[role]] = view.index.samples([st.session_state[key]])[0].id
 
 
 def _by_episode(view: View, source: str, key: str) -> None:
     frames = _frames(view.chain.sources, source)
     rows = frames.rows_of(frames.nearest_episode(int(st.session_state[key])))
-    st.query_params[ASKED["robot"]] = view.index.samples([int(rows[0])])[0].id
+    st.query_params[PARAMETER["robot"]] = view.index.samples([int(rows[0])])[0].id
 
 
 def _random(view: View, role: str) -> None:
     seed = st.session_state["_gap_seed"] = st.session_state.get("_gap_seed", 0) + 1
     row = drawn(view.index, view.features, role, seed)
     if row is not None:
-        st.query_params[ASKED[role]] = view.index.samples([row])[0].id
+        st.query_params[PARAMETER[role]] = view.index.samples([row])[0].id
 
 
 def _picked(view: View, row: int) -> None:
@@ -149,34 +142,24 @@ def _nearest(view: View, role: str, row: int) -> None:
         return
     vector = view.features.take([row])[0]
     if not np.any(vector):
-        st.caption("This sample has no feature, so nothing is near it.")
+        st.caption("This sample has no feature.")
         return
     rows, distances = bank.nearest(vector, NEAREST)
     _cards(view, rows, distances)
     with row():
-        st.caption(
-            f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
-            + (
-                " (a seeded sample)."
-                if len(bank.rows) < bank.total and not _has_all(bank)
-                else " (all with a vector)."
-            )
-        )
-        if not _has_all(bank):
+        has_all = bank.total <= BANK_ROWS
+        searched = f"{numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)}"
+        which = "all with a vector" if has_all else "a seeded sample"
+        st.caption(f"Searched {searched} {_words(other)} ({which}).")
+        if not has_all:
             action(
                 "Search all",
                 _search_all,
                 everything,
                 icon="manage_search",
                 key=f"gap-all-{role}",
-                help="One pass over the features of all samples; the answer is kept.",
+                help="Reads the features of all samples once; the result is kept.",
             )
-
-
-def _has_all(bank: FeatureBank) -> bool:
-    from emt_core.proximity.neighbors import BANK_ROWS
-
-    return bank.total <= BANK_ROWS
 
 
 def _search_all(name: str) -> None:
@@ -189,7 +172,7 @@ def _words(role: str) -> str:
 
 def _cards(view: View, rows: np.ndarray, distances: np.ndarray) -> None:
     if not len(rows):
-        st.caption("There is nothing with a vector on the other side.")
+        st.caption("No sample on the other side has a vector.")
         return
     notes = [f":gray[distance] **{numbers.decimal(float(value), 2)}**" for value in distances]
     gallery(view, rows, notes=notes, width=120)

@@ -1,7 +1,8 @@
-"""The map's figure: what it is coloured by, which samples are marked, and the drawn region read back."""
+"""The map's figure: its colors, the circled samples, and the region that was drawn on it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ COLORS = {
 }
 NEEDS = {"category": "category", "score": "score", "selected": "select"}
 MARKS = 400
-"""Circles drawn at the most; of more hits a spread sample."""
+"""At most this many samples are circled; of more hits, evenly spaced ones."""
 FIGURE_KEY = "map-figure-"
 
 
@@ -60,19 +61,21 @@ def points_of(view: View) -> MapPoints:
 
 
 def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
-    """(int64 rows, a line about them, whether all were looked at) for a sample id or words of a conversation."""
+    """(int64 rows, a line about them, whether all were searched) for a sample id or words."""
     if not asked:
         return np.empty(0, np.int64), "", True
     try:
         return np.array([view.index.row_of(asked)]), "found by its id", True
     except EmtError:
         matches = search(view.chain.sources, asked, view.source_names)
-    rows, seen = matches.rows, "" if matches.complete else f" (in the first {matches.scanned:,})"
+    rows = matches.rows
+    scanned = "" if matches.complete else f" (in the first {matches.scanned:,})"
     if not len(rows):
-        return rows, f"no sample has this id or says this{seen}", matches.complete
-    words = f"{len(rows):,} samples say this{seen}"
+        return rows, f"no sample has this id or contains this text{scanned}", matches.complete
+    words = f"{len(rows):,} samples contain this text{scanned}"
     if len(rows) > MARKS:
-        rows, words = rows[:: -(-len(rows) // MARKS)], f"{words}; {MARKS} of them are circled"
+        rows = rows[:: -(-len(rows) // MARKS)]
+        words += f"; {MARKS} of them are circled"
     return rows, words, matches.complete
 
 
@@ -83,7 +86,7 @@ def _key(view: View, color: str) -> str:
 
 
 def region_shown(view: View, color: str) -> Region | None:
-    """The region drawn on the figure; one from the link holds until another is drawn."""
+    """The region drawn on the figure, else the one in the address."""
     return _region_of(st.session_state.get(_key(view, color))) or Region.parse(
         st.query_params.get("region", "")
     )
@@ -92,8 +95,9 @@ def region_shown(view: View, color: str) -> Region | None:
 def figure(
     view: View, color: str, points: MapPoints, marked: np.ndarray, region: Region | None
 ) -> None:
-    """Draw the map, and what can be done with the region shown on it."""
-    bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
+    """Draw the map, and buttons for the region on it."""
+    bounds = _bounds(view)
+    shown = tuple(st.session_state.get("show") or ())
     dense = bool(st.session_state.get("density"))
     chain = view.chain
     keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
@@ -101,10 +105,12 @@ def figure(
         keys.append(str(view.flag_book.version))
     from_link = Region.parse(st.query_params.get("region", ""))
     shows = (*keys, color, bounds, shown, dense, tuple(marked.tolist()))
-    # What the figure shows as drawn may not follow the drawing, or each drawing would reset itself. Another figure
-    # (a new colour, new marks) forgets what was drawn by hand, so it starts with the region that holds.
+    # The outline in the figure must not follow what is drawn by hand, or each drawing would redraw
+    # the figure and reset itself. A new figure (another color, other circles) forgets what was
+    # drawn, so it starts with the outline of the current region.
     if st.session_state.get("_shows") != shows or "_outline" not in st.session_state:
-        st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
+        st.session_state["_shows"] = shows
+        st.session_state["_outline"] = from_link
     outline = st.session_state["_outline"]
     drawn = _drawn(
         tuple(keys), color, bounds, shown, outline, shows[-1], dense, _view=view, _points=points
@@ -128,9 +134,8 @@ def figure(
         if "zoom" in st.query_params:
             action("Whole map", _zoom, None, icon="zoom_out_map")
         if region is None:
-            st.caption(
-                ":material/select: Drag over the map to look at a region; the lasso is in the bar above it."
-            )
+            hint = "Drag to select a region (lasso in the toolbar, top right)."
+            st.caption(f":material/select: {hint}")
 
 
 @st.cache_resource(max_entries=24, show_spinner="Drawing the map")
@@ -169,8 +174,8 @@ def _coloring(view: View, color: str) -> Coloring:
     if color == "selected":
         codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
         return Coloring(
-            names=("selected", "left out"),
-            colors={"selected": SELECTED, "left out": LEFT_OUT},
+            names=("selected", "rejected"),
+            colors={"selected": SELECTED, "rejected": LEFT_OUT},
             codes=codes,
         )
     if color == "flag":
@@ -181,18 +186,13 @@ def _coloring(view: View, color: str) -> Coloring:
     codes = np.where(pool, 0, -1).astype(np.int16)
     base = Coloring(names=("pool",), colors={"pool": POOL}, codes=codes)
     if color == "score":
-        title = view.score_scale.title
         finite = view.logits[np.isfinite(view.logits)]
-        low, high = (
-            (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
-        )
-        return Coloring(
-            **{
-                **vars(base),
-                "values": view.logits,
-                "value_range": (low, high),
-                "value_title": title,
-            }
+        ends = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
+        return replace(
+            base,
+            values=view.logits,
+            value_range=(float(ends[0]), float(ends[1])),
+            value_title=view.score_scale.title,
         )
     return base
 
@@ -211,8 +211,10 @@ def _zoom(region: Region | None) -> None:
         st.query_params.pop("zoom", None)
         return
     box = region.bounds
-    mx, my = 0.04 * (box.x1 - box.x0), 0.04 * (box.y1 - box.y0)
-    st.query_params["zoom"] = Bounds(box.x0 - mx, box.x1 + mx, box.y0 - my, box.y1 + my).text()
+    edge_x = 0.04 * (box.x1 - box.x0)
+    edge_y = 0.04 * (box.y1 - box.y0)
+    wider = Bounds(box.x0 - edge_x, box.x1 + edge_x, box.y0 - edge_y, box.y1 + edge_y)
+    st.query_params["zoom"] = wider.text()
     restore(None)
 
 

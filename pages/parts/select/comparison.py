@@ -1,4 +1,4 @@
-"""Two saved selections side by side: what came in, what went out, by category and source, with examples."""
+"""Compare two saved selections: samples added and removed, by category and source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from emt_core.explore.figures.comparison import in_and_out
 from emt_core.explore.reading import reasons
 from emt_core.explore.tables.compare import Comparison, examples
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import labels_of
 from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.plain import escape
@@ -22,12 +21,8 @@ EXAMPLES = 6
 
 @st.fragment
 def compare(view: View) -> None:
-    """Drawn where the pool has two selections at least."""
-    labels = [
-        label
-        for label in labels_of(view.done, "select")[::-1]
-        if view.done[label].manifest["parents"].get("sources") == view.chain.sources.key
-    ]
+    """Drawn where the pool has at least two selections."""
+    labels = view.labels_over("select")
     if len(labels) < 2:
         return
     st.subheader("Compare two selections", anchor=False)
@@ -48,21 +43,21 @@ def compare(view: View) -> None:
     logit = view.logits if view.chain.has("score") else None
     left, right = st.columns(2, gap="large")
     for column, title, rows in (
-        (left, "Came in", change.came_in),
-        (right, "Went out", change.went_out),
+        (left, "Added", change.came_in),
+        (right, "Removed", change.went_out),
     ):
         with column:
             st.markdown(f"**{title}**, best score first")
             if len(rows):
                 gallery(view, examples(rows, logit, EXAMPLES), width=150)
             else:
-                st.caption("Nothing.")
+                st.caption("None.")
 
 
 def _numbers(change: Comparison) -> None:
     with st.container(horizontal=True):
-        st.metric("Came in", numbers.whole(len(change.came_in)), width="content")
-        st.metric("Went out", numbers.whole(len(change.went_out)), width="content")
+        st.metric("Added", numbers.whole(len(change.came_in)), width="content")
+        st.metric("Removed", numbers.whole(len(change.went_out)), width="content")
         st.metric("In both", numbers.whole(change.stayed), width="content")
         st.metric(
             "Overlap",
@@ -75,12 +70,12 @@ def _numbers(change: Comparison) -> None:
         words = ", ".join(
             f"{glossary.reason(name)} {numbers.whole(count)}" for name, count in why.items()
         )
-        st.caption(f"Why they went out: {escape(words)}")
+        st.caption(f"Reason for removal: {escape(words)}")
 
 
 def _groups(view: View, change: Comparison) -> None:
     left, right = st.columns(2, gap="large")
-    caption = "To the right, full: came in. To the left, pale: went out."
+    caption = "Right, full: added. Left, pale: removed."
     if view.chain.has("category"):
         kinds = view.categories
         with left:
