@@ -88,7 +88,7 @@ def _gallery(view: View, found: Found) -> None:
     if not total:
         with st.container(border=True):
             st.markdown(
-                "**No samples match.** Widen the score range, clear the search, or show another set."
+                "**No samples match.** Widen the score range, clear the search or show another set."
             )
         flagging.last_change(view, "browse")
         return

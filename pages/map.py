@@ -94,7 +94,7 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
             width=200,
             icon=":material/search:",
             placeholder="sample id or words",
-            help="Circles the sample with this id, or samples whose conversation contains these words.",
+            help="Circles the sample with this id, or samples that contain these words.",
         ).strip()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = _chosen_map(view)

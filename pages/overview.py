@@ -66,7 +66,7 @@ def _header(view: View) -> None:
             view.recipe_file,
             icon="refresh",
             type="tertiary",
-            help="Reads the input files and models on disk again; stages whose inputs changed become stale.",
+            help="Reads inputs and models on disk again; stages whose inputs changed become stale.",
         )
         add_recipe_popover(view)
 

@@ -33,7 +33,7 @@ def needs(view: View, *stages: str, shows: str) -> None:
 
 
 def run_up_to(view: View, stage: str) -> None:
-    """The command that runs the recipe up to a stage, and a button that does it; nothing for viewers."""
+    """A command and a button that run the recipe up to a stage; nothing for viewers."""
     if view.workspace.read_only:
         return
     command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}"

@@ -29,7 +29,7 @@ def label(flag: str) -> str:
 
 
 def put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
-    """Set a flag from a button and remember it for "undo"; an error is kept for the page to show."""
+    """Set a flag from a button and remember it for "undo"; an error is kept for the page."""
     attempt(_put, view, rows, flag, what)
 
 

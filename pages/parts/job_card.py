@@ -54,7 +54,7 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
 
 
 def title_of(job: Job) -> str:
-    """`demo_train: all stages · 22:51`: recipe, part of it, launch time (with the day if not today)."""
+    """`demo_train: all stages · 22:51`: recipe, part of it, launch time (and day if not today)."""
     asked = job.asked
     recipe, launched = Path(asked.get("recipe") or "").stem, time.localtime(asked["launched"])
     named = asked["title"] if recipe in asked["title"] else f"{recipe}: {asked['title']}"
@@ -118,7 +118,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
                 job.cancel,
                 icon="stop_circle",
                 key=f"cancel-{key}",
-                help="Asks the job to stop. Finished batches are kept; resuming continues from there.",
+                help="Asks the job to stop. Finished batches are kept for resuming.",
             )
         elif job.can_be_killed:
             action(
@@ -128,7 +128,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
                 icon="dangerous",
                 key=f"kill-{key}",
                 kwargs={"hard": True},
-                help="Ends the job and every process it started, at once. Finished batches are kept.",
+                help="Ends the job and all its processes at once. Finished batches are kept.",
             )
         else:
             st.button("Stopping", key=f"stopping-{key}", icon=":material/pending:", disabled=True)

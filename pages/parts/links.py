@@ -12,7 +12,7 @@ import streamlit as st
 
 
 def set_parameter(name: str, value: str | None) -> None:
-    """Set one parameter of the address, or clear it (None); nothing is sent where it is the same."""
+    """Set one parameter of the address or clear it (None); an equal value is not sent."""
     if value is None:
         if name in st.query_params:
             del st.query_params[name]

@@ -1,4 +1,4 @@
-"""Data text shown literally (never read as Markdown, HTML or LaTeX), and errors shown as sentences."""
+"""Data text shown literally (never as Markdown, HTML or LaTeX), and errors as sentences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show_problem(error: EmtError) -> None:
 
 
 def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Call `act` from a button's callback; an error is kept for the page to show. Whether it went well."""
+    """Call `act` from a button; an EmtError is kept for the page to show. Whether it succeeded."""
     try:
         act(*args, **kwargs)
     except EmtError as error:

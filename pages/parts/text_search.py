@@ -1,4 +1,4 @@
-"""Search in conversations: a session keeps its latest answer, so that one that stopped early can go on."""
+"""Search in conversations; an answer that stopped early can be continued."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from emt_core.workspace.artifact import Artifact
 from pages.parts import cached
 from pages.parts.widgets import action
 
-KEPT, ASKED = "_text_search", "_text_search_on"
+KEPT = "_text_search"
+ASKED = "_text_search_on"
 
 
 def search(sources: Artifact, text: str, names: Sequence[str]) -> Matches:
-    """names: of the sources to look through.
+    """Samples whose conversation contains the text. names: sources to search.
 
-    Nothing is shared between sessions: what a busy moment cut short would stay cut short for everybody.
+    The latest answer is kept in the session. It is not shared between sessions, or an answer that
+    was cut short would stay so for everybody.
     """
     question = (sources.path, text, tuple(names))
     kept = st.session_state.get(KEPT)
@@ -31,8 +33,8 @@ def search(sources: Artifact, text: str, names: Sequence[str]) -> Matches:
 
 
 def search_on() -> None:
-    """Draw the button by which a search goes on where it stopped."""
-    action("Search on", _ask, icon="search", key="search-on", type="tertiary")
+    """A button that continues a search where it stopped."""
+    action("Continue search", _ask, icon="search", key="search-on", type="tertiary")
 
 
 def _ask() -> None:

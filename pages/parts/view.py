@@ -84,7 +84,7 @@ class View(Reading):
         return ViewBook(self.workspace, self.need("sources"))
 
     def labels_over(self, stage: str, shared: str = "sources") -> list[str]:
-        """Labels of a stage's instances with the parent in view (its `shared` one), newest first."""
+        """Labels of a stage's instances whose `shared` parent is the one in view, newest first."""
         key = self.need(shared).key
         labels = labels_of(self.done, stage)[::-1]
         return [name for name in labels if self.done[name].manifest["parents"].get(shared) == key]

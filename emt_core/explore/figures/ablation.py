@@ -35,13 +35,13 @@ def planted_bars(
             text=[numbers.share(values[i]) for i in order],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x:.1%} near content<extra></extra>",
+            hovertemplate="%{y}: %{x:.1%} relevant content<extra></extra>",
         )
     )
     plain(
         figure,
         height=70 + 26 * max(len(names), 2),
-        x="near content among the selected",
+        x="relevant content among the selected",
         legend=False,
     )
     figure.update_xaxes(

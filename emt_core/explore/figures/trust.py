@@ -155,7 +155,7 @@ def planted_rows(measures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
                     "among": among,
                     "AUROC": values["auroc"],
                     "precision": values["precision"],
-                    "near in all": values["base_rate"],
+                    "share in the pool": values["base_rate"],
                     "samples": values["rows"],
                 }
             )

@@ -1,4 +1,4 @@
-"""Words, order and choice of a story's blocks. The draft lives in the session until it is saved into the workspace."""
+"""Edit a story: its text and its blocks. The draft is kept in the session until it is saved."""
 
 from __future__ import annotations
 
@@ -47,22 +47,19 @@ def edit(view: View, name: str, story: Story) -> None:
         key=_key("intro"),
         on_change=_set,
         args=("intro", _key("intro")),
-        help="Plain text; an empty line begins a paragraph.",
+        help="Plain text; an empty line starts a paragraph.",
     )
     for place, block in enumerate(draft.blocks):
         _block(block, place, len(draft.blocks))
 
 
 def _begin(story: Story) -> None:
-    """A fresh draft, with the blocks that the story leaves out at its end, switched off."""
+    """Start a draft: the story's blocks, then all other blocks switched off."""
     known = [block for block in story.blocks if block.kind in KINDS]
-    absent = [
-        StoryBlock(kind=kind, shown=False)
-        for kind in KINDS
-        if kind not in {block.kind for block in known}
-    ]
+    present = {block.kind for block in known}
+    absent = [StoryBlock(kind=kind, shown=False) for kind in KINDS if kind not in present]
     st.session_state[DRAFT] = story.model_copy(update={"blocks": (*known, *absent)})
-    # the widgets of an earlier draft keep their values under their keys: a new draft has new keys
+    # Widgets of an earlier draft keep their values under their keys, so a new draft has new keys.
     st.session_state["_story_turn"] = st.session_state.get("_story_turn", 0) + 1
 
 
@@ -107,14 +104,14 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
         if block.shown:
             caption = _key(block.kind, "caption")
             st.text_area(
-                "Words before the figures",
+                "Text",
                 block.caption,
                 max_chars=CAPTION_CHARS,
                 height=90,
                 key=caption,
                 on_change=_set_block,
                 args=(block.kind, "caption", caption),
-                placeholder="Optional. Measured sentences follow by themselves.",
+                placeholder="Optional. Sentences with measured numbers are added automatically.",
             )
 
 
@@ -127,9 +124,7 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
         action("Start over", _begin, first_story(), icon="restart_alt")
         if name in story_names(view.workspace, view.recipe):
             action("Delete", _delete, view, name, icon="delete")
-    st.caption(
-        "A saved story keeps to the score and the selection that the sidebar shows when it is saved."
-    )
+    st.caption("A saved story stays tied to the current score and selection.")
     outcome = st.session_state.pop(OUTCOME, None)
     if isinstance(outcome, EmtError):
         show_problem(outcome)
@@ -145,7 +140,7 @@ def _save(view: View, name: str, draft: Story) -> None:
         st.session_state[OUTCOME] = error
     else:
         st.session_state["story"] = name
-        st.session_state[OUTCOME] = f"Story {name} is saved."
+        st.session_state[OUTCOME] = f"Saved story {name}."
 
 
 def _delete(view: View, name: str) -> None:
@@ -155,7 +150,7 @@ def _delete(view: View, name: str) -> None:
         st.session_state[OUTCOME] = error
     else:
         st.session_state.pop("story", None)
-        st.session_state[OUTCOME] = f"Story {name} is deleted."
+        st.session_state[OUTCOME] = f"Deleted story {name}."
 
 
 def _set(field: str, key: str) -> None:

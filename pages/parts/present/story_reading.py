@@ -1,4 +1,4 @@
-"""A story as its readers see it. Figures, tables and words are those of the HTML file: both draw emt_core.explore.report."""
+"""A story as its readers see it; page and HTML file draw the same blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from emt_core.explore.report.content import (
 )
 from emt_core.explore.report.story import Story
 from emt_core.explore.report.write import report_html, save_report
+from emt_core.workspace.words import and_list
 from pages.parts.cards import webp_uri
+from pages.parts.empty import run_up_to
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
 from pages.parts.widgets import action, chart
@@ -59,7 +61,7 @@ def read(view: View, name: str, story: Story, reading: Reading) -> None:
 
 
 def _take_away(view: View, name: str, story: Story, reading: Reading) -> None:
-    """The HTML file: made when it is asked for."""
+    """Buttons for the HTML file, which is made when it is asked for."""
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.download_button(
             "Download as HTML",
@@ -68,17 +70,17 @@ def _take_away(view: View, name: str, story: Story, reading: Reading) -> None:
             mime="text/html",
             icon=":material/download:",
             on_click="ignore",
-            help="One file that opens offline, in light and dark, and prints. Nothing in it asks for anything outside.",
+            help="One file that opens offline, in light and dark, and can be printed.",
         )
         if not view.workspace.read_only:
             action(
-                "Save into the workspace",
+                "Save to the workspace",
                 _save_file,
                 story,
                 reading,
                 name,
                 icon="save",
-                help=f"Writes stories/{escape(reading.recipe)}/{escape(name)}.html in the workspace.",
+                help=f"As stories/{escape(reading.recipe)}/{escape(name)}.html.",
             )
     outcome = st.session_state.pop("_report_saved", None)
     if isinstance(outcome, EmtError):
@@ -101,11 +103,10 @@ def _block(view: View, block: RenderedBlock) -> None:
         if not view.workspace.read_only:
             with st.container(border=True):
                 st.markdown(
-                    f"**{escape(block.heading)}** waits for {escape(', '.join(block.missing))}."
+                    f"**{escape(block.heading)}**: run {escape(and_list(block.missing))} first."
                 )
-                st.caption("It is left out of the file until then.")
-                command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {block.missing[0]}"
-                st.code(command, language="bash")
+                st.caption("The HTML file leaves this block out until then.")
+                run_up_to(view, block.missing[0])
         return
     st.header(escape(block.heading), anchor=False)
     paragraphs(block.caption)
@@ -144,7 +145,7 @@ def _item(item: Item, key: str) -> None:
 
 
 def paragraphs(text: str) -> None:
-    """The user's words, letter by letter; empty lines set paragraphs apart."""
+    """The user's text, literally; empty lines separate paragraphs."""
     for part in re.split(r"\n\s*\n", text):
         if part.strip():
             st.markdown(escape(part.strip()))

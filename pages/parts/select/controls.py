@@ -31,13 +31,13 @@ def excluded_flags(view: View) -> tuple[str, ...]:
         format_func=lambda flag: (
             f":material/{flagging.ICON[flag]}: {flag} ({numbers.short(counts.get(flag, 0))})"
         ),
-        help="The saved selection lists their ids under `exclude`, so the recipe alone reproduces it.",
+        help="The saved selection lists their ids under `exclude`.",
     )
     return tuple(chosen)
 
 
 def sliders(view: View, preview: Preview) -> int:
-    """Threshold, K and fraction, each moving the others; returns K, which is kept in the address."""
+    """Threshold, K and fraction, each moving the others; returns K (kept in the address)."""
     threshold = _threshold(preview)
     state, eligible = st.session_state, preview.eligible
     scope = view.chain.score.key
@@ -92,7 +92,7 @@ def _threshold(preview: Preview) -> Slider:
 
 
 def _current_k(view: View, preview: Preview) -> int:
-    """The size of the selection in view if it was ranked by this score, else a quarter of the pool."""
+    """The size of the selection in view if it was ranked by score, else a quarter of the pool."""
     if view.chain.has("select") and view.chain.select.config.get("strategy") == "top":
         selected = int((view.reasons.codes == 0).sum())
         if selected:

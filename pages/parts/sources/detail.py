@@ -1,4 +1,4 @@
-"""One source: counts, examples, what it asks for, the rows left out, and for robot data its episodes."""
+"""One source: counts, examples, question types, rejected rows, and episodes of robot data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import numpy as np
 import streamlit as st
 
 from emt_core.data.index import SourceRange
-from emt_core.errors import EmtError
 from emt_core.explore import numbers
-from emt_core.explore.figures import select as composition
+from emt_core.explore.figures.select import shares_bar
 from emt_core.explore.tables.contact_strip import handful
 from emt_core.explore.tables.rejects import MAX_LINES, RejectLog, read_rejects
 from emt_core.recipe.sources import LeRobotSource, SourceConfig, SourcesConfig
@@ -16,10 +15,10 @@ from emt_core.run.edits import remove_source
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
 from pages.parts.cards import gallery
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import attempt, escape, show_kept_problem
 from pages.parts.sources.episode_player import episodes
 from pages.parts.view import View
-from pages.parts.widgets import action, chart, side_by_side
+from pages.parts.widgets import action, chart, choice, metrics, one_page, side_by_side
 
 EXAMPLES = 8
 REJECTS_A_PAGE = 25
@@ -33,11 +32,11 @@ def detail(view: View, source: SourceRange, *, editable: bool) -> None:
         episodes(view, source, config)
     _examples(view, source)
     if source.role == "pool" and view.chain.has("category"):
-        st.subheader("What it asks for", anchor=False, help=glossary.CATEGORY)
+        st.subheader("Question types", anchor=False, help=glossary.CATEGORY)
         kinds = view.categories
         codes = kinds.codes[source.start : source.stop]
         counts = np.bincount(codes[codes >= 0], minlength=len(kinds.names))
-        chart(composition.shares_bar(kinds.names, counts, view.category_colors))
+        chart(shares_bar(kinds.names, counts, view.category_colors))
     _rejects(view, source)
 
 
@@ -61,9 +60,7 @@ def _head(view: View, source: SourceRange, editable: bool) -> None:
                 if st.button("Remove", icon=":material/delete:", key="remove-source"):
                     _confirm(view, source.name)
     st.text(config_of(view, source.name).path)
-    problem = st.session_state.pop("_edit_problem", None)
-    if problem is not None:
-        show_problem(problem)
+    show_kept_problem()
 
 
 def _leave() -> None:
@@ -79,55 +76,50 @@ def _edit(name: str) -> None:
 def _confirm(view: View, name: str) -> None:
     st.text(name)
     st.markdown(
-        "It leaves the workspace's copy of the recipe. Its data are not touched, and what was made with it stays until "
-        "the stages run again without it."
+        "It is removed from the workspace's copy of the recipe. Its data are not touched, and "
+        "results stay until the stages run again without it."
     )
     with st.container(horizontal=True):
         if action(
             "Remove", _remove, view, name, icon="delete", type="primary", key="remove-confirmed"
         ):
             st.rerun()
-        if st.button("Keep it", key="remove-cancelled"):
+        if st.button("Cancel", key="remove-cancelled"):
             st.rerun()
 
 
 def _remove(view: View, name: str) -> None:
-    try:
-        remove_source(view.workspace, view.recipe, name, label=st.session_state["_sources_label"])
-    except EmtError as error:
-        st.session_state["_edit_problem"] = error
-    else:
+    label = st.session_state["_sources_label"]
+    if attempt(remove_source, view.workspace, view.recipe, name, label=label):
         _leave()
 
 
 def _numbers(source: SourceRange) -> None:
     facts = source.facts
-    rejected = sum(facts["rejects"].values())
-    with st.grid(6, min_column_width=118, gap="small"):
-        st.metric("Rows seen", numbers.short(facts["seen"]), border=True)
-        st.metric("Kept", numbers.short(facts["kept"]), border=True)
-        st.metric("Left out", numbers.short(rejected), help=glossary.REJECTED, border=True)
-        if source.role == "pool":
-            st.metric(
-                "Text only", numbers.short(facts["text_only"]), help=glossary.TEXT_ONLY, border=True
-            )
-            st.metric("Several images", numbers.short(facts["multi_image"]), border=True)
-        st.metric("On disk", numbers.size(facts["bytes"]), help=glossary.SOURCE_BYTES, border=True)
+    shown = [
+        ("Rows seen", numbers.short(facts["seen"])),
+        ("Kept", numbers.short(facts["kept"])),
+        ("Rejected", numbers.short(sum(facts["rejects"].values())), glossary.REJECTED),
+    ]
+    if source.role == "pool":
+        shown.append(("Text only", numbers.short(facts["text_only"]), glossary.TEXT_ONLY))
+        shown.append(("Several images", numbers.short(facts["multi_image"])))
+    metrics(*shown, ("On disk", numbers.size(facts["bytes"]), glossary.SOURCE_BYTES))
 
 
 def _examples(view: View, source: SourceRange) -> None:
     seed = st.session_state.setdefault("_examples_seed", 0)
     with side_by_side(horizontal_alignment="distribute"):
         st.subheader(
-            "Examples", anchor=False, help="A seeded handful, one an episode for robot data."
+            "Examples", anchor=False, help="A seeded sample; one per episode for robot data."
         )
-        if st.button("Others", icon=":material/shuffle:", key="other-examples"):
+        if st.button("Shuffle", icon=":material/shuffle:", key="other-examples"):
             seed = st.session_state["_examples_seed"] = seed + 1
     drawn = handful(view.index, source, EXAMPLES, seed=seed)
     if drawn:
         gallery(view, [row for row, _ in drawn], width=150)
     else:
-        st.caption("None of the rows drawn has an image.")
+        st.caption("None of the sampled rows has an image.")
 
 
 @cached.shared(max_entries=4, show_spinner="Reading the rejected rows")
@@ -137,46 +129,36 @@ def _log(sources: Artifact) -> RejectLog:
 
 def _rejects(view: View, source: SourceRange) -> None:
     reasons: dict[str, int] = source.facts["rejects"]
-    st.subheader("Rows left out", anchor=False, help=glossary.REJECTED)
+    st.subheader("Rejected rows", anchor=False, help=glossary.REJECTED)
     if not reasons:
         st.caption(":green[:material/check_circle:] Every row became a sample.")
         return
     log = _log(view.chain.sources)
-    reason = st.segmented_control(
+    total = sum(reasons.values())
+    reason = choice(
         "Reason",
         ["", *reasons],
-        default="",
-        required=True,
         key=f"reason-{source.name}",
-        format_func=lambda r: (
-            f"{escape(_words(r))} ({numbers.whole(reasons[r] if r else sum(reasons.values()))})"
-        ),
+        in_url=False,
+        format_func=lambda r: f"{escape(_words(r))} ({numbers.whole(reasons.get(r, total))})",
         label_visibility="collapsed",
     )
     lines = log.matching(source.name, reason or None)
-    pages = max(1, -(-len(lines) // REJECTS_A_PAGE))
-    page = st.pagination(pages, key=f"rejects-{source.name}-{reason}") if pages > 1 else 1
-    shown = log.read(lines[(page - 1) * REJECTS_A_PAGE : page * REJECTS_A_PAGE])
-    st.dataframe(
-        [
-            {
-                "row": e["row"],
-                "reason": _words(e["reason"]),
-                "detail": e["detail"],
-                "own id": e["own_id"],
-            }
-            for e in shown
-        ],
-        hide_index=True,
-        column_config={
-            "row": st.column_config.NumberColumn(width="small"),
-            "detail": {"width": "large"},
-        },
-    )
+    shown = log.read(one_page(lines, REJECTS_A_PAGE, f"rejects-{source.name}-{reason}"))
+    rows = [
+        {
+            "row": entry["row"],
+            "reason": _words(entry["reason"]),
+            "detail": entry["detail"],
+            "own id": entry["own_id"],
+        }
+        for entry in shown
+    ]
+    widths = {"row": {"width": "small"}, "detail": {"width": "large"}}
+    st.dataframe(rows, hide_index=True, column_config=widths)
     if not log.complete:
-        st.caption(
-            f"The list holds the first {numbers.short(MAX_LINES)} rows left out of all sources; counts are whole."
-        )
+        most = numbers.short(MAX_LINES)
+        st.caption(f"The list holds the first {most} rejected rows of all sources.")
 
 
 def _words(reason: str) -> str:
