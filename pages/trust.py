@@ -11,6 +11,7 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures import estimator, trust
+from emt_core.explore.figures.palette import ROBOT
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
 from pages.parts import cached
@@ -125,7 +126,8 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
     elif name == "calibration" and section.get("reliability"):
         left, right = st.columns(2, gap="large", vertical_alignment="center")
         with left:
-            chart(estimator.reliability(section["reliability"]), key="reliability")
+            curves = {"estimator": section["reliability"]}
+            chart(estimator.reliabilities(curves, {"estimator": ROBOT}), key="reliability")
         right.caption(
             "On the dashed line, predicted probabilities are correct. Steeper than the line: "
             "under-confident (early stopping does that; the ranking is unaffected). Flatter: "
