@@ -34,7 +34,7 @@ from pages.parts.widgets import chart, choice, metrics
 
 LIVE_S = 2.0
 MOST_RUNS = 8
-AXES = {"steps": "step", "samples": "samples", "hours": "hours"}
+AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
 AXIS_TITLES = {"step": "step", "samples": "samples seen", "hours": "hours of training"}
 GRIPPER_LOSS = {
     "binary": "gripper loss (cross-entropy)",
@@ -257,7 +257,7 @@ def _figure(
     height: int = 240,
 ) -> None:
     """Draw one quantity of all runs. title: of the y axis; a figure without one has no legend."""
-    axis = AXES[st.session_state.get("over") or "steps"]
+    axis = AXES[st.session_state.get("over") or "Steps"]
     weight = float(st.session_state.get("smoothing", 0.6)) if smooth else 0.0
     lines = []
     for label, frame in frames.items():

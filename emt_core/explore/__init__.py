@@ -1,1 +1,1 @@
-"""What people look at, made from finished artifacts. It only reads: nothing is trained or written into an artifact."""
+"""What people look at: tables, figures, reports and notes. It reads artifacts, writes none."""

@@ -1,4 +1,4 @@
-"""How numbers are written, everywhere: pages, figures, report."""
+"""How numbers are written in pages, figures and the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 MISSING = "–"
 LARGE = 1e6
-"""Scores and measures from here on are written as powers of ten."""
+"""From here on, scores and measures are written as powers of ten."""
 
 
 def whole(value: float | None) -> str:
@@ -21,7 +21,7 @@ def counted(value: int, noun: str) -> str:
 
 
 def short(value: float | None) -> str:
-    """`987`, `12.3 k`, `1.20 M`: three digits that count, for tight places."""
+    """`987`, `12.3 k`, `1.20 M`: three significant digits."""
     if not _given(value):
         return MISSING
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
@@ -46,7 +46,7 @@ def size(value: float | None) -> str:
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """0.2934 -> `29.3 %`; small but not zero shows as `< 0.1 %`."""
+    """0.2934 -> `29.3 %`; small but not zero: `< 0.1 %`."""
     if not _given(value):
         return MISSING
     least = 10 ** -(digits + 2)
@@ -56,14 +56,14 @@ def share(value: float | None, digits: int = 1) -> str:
 
 
 def logit(value: float | None) -> str:
-    """A score: `+2.31`, `-0.07`, `+5.5e+34`; of log odds the sign says on which side of even odds it lies."""
+    """A score: `+2.31`, `-0.07`, `+5.5e+34`."""
     if not _given(value):
         return MISSING
     return (f"{value:+.2f}" if abs(value) < LARGE else f"{value:+.1e}").replace("-", "−")
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """A measure without unit (AUROC, MMD²): fixed digits, scientific where they would all be zero or fill the line."""
+    """A number without unit (AUROC, MMD²): fixed digits, or scientific if very large or small."""
     if not _given(value):
         return MISSING
     if abs(value) >= LARGE or (value and abs(value) < 0.5 * 10**-digits):

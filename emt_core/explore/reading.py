@@ -1,9 +1,8 @@
-"""What finished artifacts hold, as narrow arrays: one reading for the app's pages and for the report.
+"""Read finished artifacts as narrow arrays, for the app's pages and for the report.
 
-Each function reads one column from an artifact. A `Reading` follows one chain of artifacts and reads
-each column once, when it is asked for; the pages' View is a Reading whose columns stay in a cache
-that all sessions share. Vectors and text never come here: about ten bytes a sample, so a pool of
-10 M takes some 0.2 GB with everything loaded.
+Each function reads one column of an artifact. A `Reading` follows one chain of artifacts and reads
+each column once, when it is asked for; the pages' View is a Reading with a cache that sessions
+share. Vectors and text are not read here, so a pool of 10 M samples takes some 0.2 GB.
 """
 
 from __future__ import annotations

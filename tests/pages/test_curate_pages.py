@@ -94,7 +94,7 @@ def test_a_page_is_flagged_at_once_and_taken_back(
     app = open_page("browse", complete_copy, selection="top")
     button(app, "Exclude all").click().run()
     assert book.read().counts()["exclude"] == 20
-    assert "20 samples flagged **exclude**" in words(app)
+    assert "20 samples: flagged **exclude**" in words(app)
     button(app, "Undo").click().run()
     assert book.read().counts()["exclude"] == 0
 
@@ -149,7 +149,7 @@ def test_search_by_meaning_says_what_it_needs(open_page: OpenPage, complete: Pat
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"like": "web:99999"}, "there is no sample"),
+        ({"like": "web:99999"}, "There is no sample"),
         ({"region": WIDE, "on": "../../x"}, "**20 samples**"),
     ],
 )
@@ -165,7 +165,7 @@ def test_the_map_marks_what_is_found(open_page: OpenPage, complete: Path):
     app = open_page("map", complete, find="web:3")
     assert "found by its id" in words(app).replace("\\", "")
     app.text_input(key="find").set_value("which of these").run()
-    assert "1 samples say this" in words(app)
+    assert "1 samples contain this text" in words(app)
     app.text_input(key="find").set_value("<b>nothing</b>").run()
     assert "no sample has this id" in words(app)
 

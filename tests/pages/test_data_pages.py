@@ -102,7 +102,7 @@ def test_a_source_is_looked_at_before_it_is_saved_and_then_stale(open_page, comp
     assert "no such file or folder" in words(app)
     app.text_input(key="src-+-llava-path").set_value("web/web.json")
     app.text_input(key="src-+-llava-image_root").set_value("images").run()
-    assert "is there" in words(app)
+    assert "file found" in words(app)
     assert button(app, "Save").disabled
     button(app, "Preview the first 200 rows").click().run()
     assert metrics(app)["Kept"] == "96"
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_said(open_page, complete_copy):
     app.text_input(key="src-+-llava-name").set_value("broken")
     app.text_input(key="src-+-llava-path").set_value("recipe.yaml").run()
     button(app, "Preview the first 200 rows").click().run()
-    assert "This source cannot be read" in words(app) or "No row survives" in words(app)
+    assert "This source cannot be read" in words(app) or "No usable rows" in words(app)
     assert button(app, "Save anyway")
     assert not app.exception
 

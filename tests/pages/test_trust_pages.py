@@ -143,8 +143,4 @@ def test_a_report_on_another_score_is_shown_as_such(open_page, with_report):
     facts = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(facts | {"parents": facts["parents"] | {"score": "0" * 16}}))
     app = open_page("trust", with_report)
-    assert (
-        not app.exception
-        and "has no report of its own" in words(app)
-        and "Planted truth" in words(app)
-    )
+    assert not app.exception and "has no report" in words(app) and "Planted truth" in words(app)

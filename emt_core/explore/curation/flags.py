@@ -1,14 +1,15 @@
-"""Flags and notes that people put on samples, kept in the workspace beside the artifacts.
+"""Flags and notes on samples, kept in the workspace beside the artifacts.
 
-    <workspace>/curation/<key of sources>/journal.jsonl     appended only; one JSON object a line:
-        {"n": 1, "at": 1763840000.0, "what": "region", "flag": "exclude", "rows": [4, 9]}      "" takes a flag away
-        {"n": 2, "at": ..., "what": "one sample", "note": "the arrow is missing", "rows": [9]}  "" takes a note away
+    <workspace>/curation/<key of sources>/journal.jsonl     append-only; one JSON object a line:
+        {"n": 1, "at": 1763840000.0, "what": "region", "flag": "exclude", "rows": [4, 9]}
+        {"n": 2, "at": ..., "what": "one sample", "note": "the arrow is missing", "rows": [9]}
         {"n": 3, "at": ..., "undo": 1}
-    many rows stand as "packed": base64 of zlib of their differences (uint32); a million rows are about a megabyte
+    An empty flag or note removes one. Many rows are stored as "packed": base64 of zlib of their
+    differences (uint32); a million rows take about a megabyte.
 
-Rows are index rows, and the key names exactly one index, so a row is the same sample for good. An append holds the
-lock, is flushed to the disk before it returns, and first cuts off what a killed writer left half done; readers skip
-such a tail. What holds is found by replaying the journal.
+Rows are index rows of the artifact named by the key, so a row is the same sample for good. An append
+holds the lock, first cuts off what a killed writer left, and is on disk when it returns; readers
+skip an incomplete last line. The current flags are found by replaying the journal.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Artifact, Workspace
 
 FLAGS = ("", "keep", "doubtful", "wrong", "exclude")
-"""Place 0 is no flag. `exclude` is what a selection leaves out first; the others sort opinions."""
+"""Place 0 is no flag. A selection can leave out `exclude`; the others sort opinions."""
 NOTE_CHARS = 2000
 PLAIN_ROWS = 64
 """More rows than these are packed."""
@@ -37,13 +38,13 @@ PLAIN_ROWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of the journal that set something."""
+    """One line of the journal, without undos."""
 
     n: int
     at: float
     what: str
     flag: str | None
-    """None where it wrote a note."""
+    """None for a note."""
     rows: int
     undone: bool
 
@@ -80,7 +81,7 @@ class FlagBook:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Changes with every append: what a cache of `read` is keyed by."""
+        """Changes with every append; caches of `read` are keyed by it."""
         try:
             facts = self.path.stat()
         except FileNotFoundError:
@@ -88,7 +89,7 @@ class FlagBook:
         return (facts.st_size, facts.st_mtime_ns)
 
     def read(self) -> Flags:
-        """What holds now. Raises EmtError where a line cannot be read."""
+        """The current flags. Raises EmtError where a line cannot be read."""
         lines = self._lines()
         undone = {line["undo"] for line in lines if "undo" in line}
         codes, notes, entries = np.zeros(self.sources.rows, np.int8), {}, []
@@ -119,9 +120,9 @@ class FlagBook:
         )
 
     def set(self, rows: Sequence[int] | np.ndarray, flag: str, *, what: str = "") -> int:
-        """Put a flag on rows ("" takes it away); returns the entry's number, for `undo`.
+        """Put a flag on rows ("" removes it); returns the entry's number, for `undo`.
 
-        Raises EmtError in a workspace open for viewing only, for an unknown flag, or rows outside the index.
+        Raises EmtError for viewers, for an unknown flag, and for rows outside the index.
         """
         if flag not in FLAGS:
             raise EmtError(f"there is no flag {flag!r}", remedy=f"flags: {', '.join(FLAGS[1:])}")
@@ -140,7 +141,7 @@ class FlagBook:
         )
 
     def undo(self, n: int) -> int:
-        """Take back one entry: what held before it, and what later entries set, holds."""
+        """Undo one entry: what earlier and later entries set holds."""
         return self._append({"undo": n})
 
     def _checked(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:

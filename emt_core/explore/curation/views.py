@@ -1,9 +1,10 @@
-"""Named views: a page with its filters or a region of the map, kept in the workspace under a name.
+"""Saved views: a page with its filters, or a region of the map, under a name.
 
-    <workspace>/curation/<key of sources>/views.json      [{"name", "note", "page", "query", "gap", "rows", "at"}, ...]
+    <workspace>/curation/<key of sources>/views.json
+        [{"name", "note", "page", "query", "gap", "rows", "at"}, ...]
 
-`query` are the page's link parameters, so restoring a view is following a link. A view with a region names the map (key
-of `gap`) that it was drawn on: coordinates of another projection mean nothing.
+`query` holds the page's link parameters. A view with a region names its map (key of `gap`), because
+coordinates of another projection mean nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class ViewBook:
             ) from error
 
     def save(self, view: SavedView) -> None:
-        """Raises EmtError where the name is empty, too long or taken, or the workspace is open for viewing only."""
+        """Raises EmtError for viewers and where the name is empty, too long or taken."""
         name = " ".join(view.name.split())
         if not name or len(name) > NAME_CHARS:
             raise EmtError("a view needs a name", remedy=f"1 to {NAME_CHARS} characters")

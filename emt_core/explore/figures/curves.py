@@ -1,4 +1,4 @@
-"""Curves of training: one quantity over steps (or samples, or hours), a line a run, the raw values faint behind it."""
+"""Training curves: one quantity over steps, samples or hours, a line per run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN_CYCLE = (SELECTED, ROBOT, *SOURCE_CYCLE)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One run. x, y: float [n], raw; shown: float [n], what is drawn boldly (smoothed, or the same)."""
+    """One run. x, y: float [n], raw. shown: float [n], drawn boldly (smoothed, or y itself)."""
 
     name: str
     color: str
@@ -28,7 +28,7 @@ class Line:
 
 
 def run_colors(names: Sequence[str]) -> dict[str, str]:
-    """Run -> colour, by its place."""
+    """Run -> color."""
     return {name: RUN_CYCLE[place % len(RUN_CYCLE)] for place, name in enumerate(names)}
 
 
@@ -44,8 +44,10 @@ def curve(
     ticks: str = "",
     marks: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """Each line at most MOST_POINTS points. number, ticks: d3 formats of values and of the y axis; marks:
-    name -> place on x (checkpoints)."""
+    """A curve per line, thinned to MOST_POINTS.
+
+    number, ticks: d3 formats of values and of the y axis. marks: name -> place on x (checkpoints).
+    """
     figure = go.Figure()
     for line in lines:
         keep = _thin(len(line.x))

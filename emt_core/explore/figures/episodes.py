@@ -1,7 +1,7 @@
-"""An episode as one figure that plays in the browser: the camera on the left, its numbers on the right.
+"""An episode as one figure that plays in the browser: camera on the left, curves on the right.
 
-Frames, curves and the mark of the current frame move together without asking the server, so a remote viewer sees no
-stutter. The pictures are data URIs inside the figure; how many and how large is bounded by whoever made the strip.
+The browser moves frames and cursor without asking the server. Pictures are data URIs in the figure;
+the caller bounds their number and size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_POINTS = 1000
 ROW_PX = 46
 LEAST_PX = 300
 HALF = 0.42
-"""A curve takes this much of its row on either side of the middle."""
+"""Half the height of a curve, in rows."""
 
 
 def player(
@@ -31,11 +31,11 @@ def player(
     dimensions: Sequence[str],
     values: np.ndarray,
 ) -> go.Figure:
-    """Camera frames with play, pause and a scrubber; one row a dimension with the current frame marked.
+    """Camera frames with play, pause and a scrubber; one curve per dimension with a cursor.
 
-    strip: encoded JPEG pictures (Plotly takes no WebP) of `frames` (frame numbers, rising). size: (width, height) of a
-    picture, pixels. seconds: float [T], time of every frame of the episode. values: float [T, D]; each dimension is
-    scaled to its row, its own range stands beside its name.
+    strip: JPEG pictures (Plotly takes no WebP) of `frames` (frame numbers, rising). size: (width,
+    height) of a picture, pixels. seconds: float [T], time of every frame of the episode. values:
+    float [T, D]; each dimension is scaled to its row, with its range beside its name.
     """
     uris = [f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" for content in strip]
     shown = np.asarray(frames)[: len(uris)]
@@ -139,7 +139,7 @@ def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
 
 
 def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray) -> None:
-    """Play at the recorded speed as far as the browser keeps up; frames left out between two shown ones are waited."""
+    """Play at the recorded speed, as far as the browser keeps up."""
     gaps = np.diff(seconds[frames]) if len(frames) > 1 else np.array([0.1])
     wait = float(np.clip(1000 * np.median(gaps), 40, 1000))
     run = {

@@ -1,4 +1,4 @@
-"""The flow as a picture: a box for each instance (or for many folded into one), left to right along the arrows."""
+"""The flow as a picture: boxes from left to right, joined by arrows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE_COLOR = {
     "missing": "#8C929C",
     "absent": LEFT_OUT,
 }
-"""absent: the recipe does not have the stage."""
+"""absent: not in the recipe."""
 
 STATE_SIGN = {
     "done": "✓",
@@ -30,10 +30,10 @@ STATE_SIGN = {
     "failed": "✕",
     "missing": "○",
 }
-"""Beside the colour: no state is told by colour alone."""
+"""Shown with the color, so that no state depends on color alone."""
 
 FAINT = 0.75
-"""Opacity of the words of a stage that the recipe lacks: still 4.5:1 on white and on dark ground."""
+"""Opacity of the text of absent stages: 4.5:1 on white and on dark backgrounds."""
 
 ROW_PX = 74
 WIDTH, HEIGHT = 0.86, 0.80
@@ -42,13 +42,13 @@ WIDTH, HEIGHT = 0.86, 0.80
 Point = tuple[float, float]
 
 CLICK_SPOTS = 5
-"""Invisible markers over a box: a click anywhere on it counts."""
+"""Invisible markers over a box, so that a click anywhere on it counts."""
 
 
 def flow_picture(
     boxes: Sequence[Box], edges: Iterable[tuple[str, str]], *, chosen: str | None = None
 ) -> go.Figure:
-    """Boxes placed by column, ordered to keep arrows short. `customdata` of a clicked point is the box's id."""
+    """The figure. `customdata` of a clicked point is the id of its box."""
     edges = list(edges)
     place = _places(boxes, edges)
     figure = go.Figure()
@@ -99,7 +99,7 @@ def flow_picture(
 
 
 def _places(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> dict[str, Point]:
-    """Id -> (column, row): within a column near to the mean row of what feeds a box, else in the order given."""
+    """Id -> (column, row); within a column, boxes are sorted by the mean row of their parents."""
     feeds: dict[str, list[str]] = {}
     for a, b in edges:
         feeds.setdefault(b, []).append(a)
@@ -155,7 +155,7 @@ def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
 
 
 def _way(start: Point, end: Point, boxes: Iterable[Point]) -> list[Point]:
-    """Points an arrow goes through: level between the boxes of every column it passes, never behind one."""
+    """The points of an arrow, which passes between the boxes of the columns it crosses."""
     x0, x1 = start[0] + WIDTH / 2, end[0] - WIDTH / 2
     way = [(x0, start[1])]
     taken = list(boxes)

@@ -1,4 +1,4 @@
-"""The map: pool and robot data in two dimensions, as a raster with decoys (large) or as points (small, zoomed in)."""
+"""The map: pool and robot data as points, or as a raster where there are many."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class PointGroup:
 
     name: str
     color: str | np.ndarray
-    """One colour, or a value a point on SCORE_SCALE."""
+    """One color, or float [points] on SCORE_SCALE."""
 
     x: np.ndarray
     y: np.ndarray
     rows: np.ndarray
-    """Index rows: come back with a click."""
+    """Index rows, returned with a selection."""
 
     text: Sequence[str]
-    """Hover text; plain words of ours, never data text."""
+    """Hover text, never data text."""
 
     symbol: str = "circle"
     size: float = 5
@@ -35,7 +35,7 @@ class PointGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Raster:
-    """A picture over the bounds, with decoys: invisible markers, without which no box or lasso fires."""
+    """An image over the bounds, and invisible markers (decoys) so that box and lasso fire."""
 
     uri: str
     decoy_x: np.ndarray
@@ -58,9 +58,8 @@ def proximity_map(
 ) -> go.Figure:
     """A figure in which dragging draws a selection.
 
-    legend: name -> colour of what the raster shows. value_range: ends of the colour scale where groups are coloured by
-    value; value_title: the words beside it. outline: a region to show as drawn (from a link). marked: x and y of the
-    points to circle.
+    legend: name -> color of what the raster shows. value_range: ends of the color scale of groups
+    colored by value. outline: a region to draw (from a link). marked: x and y of points to circle.
     """
     figure = go.Figure()
     if raster is not None:

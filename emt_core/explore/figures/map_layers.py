@@ -1,4 +1,4 @@
-"""What the map draws for one way of colouring: points, raster, decoys. Bounded whatever the pool's size."""
+"""The layers of the map for one coloring: points, raster, decoys; bounded for any pool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from emt_core.explore.tables.map import (
 )
 
 POINTS_AT_ONCE = 10_000
-"""Points a figure holds at the most: scattergl stays smooth, a box over all of them sends back some 1 MB."""
+"""At most this many points in a figure: still smooth, and a box over all sends back 1 MB."""
 ROBOTS_OVER_RASTER = 1_500
 FEW_POINTS = 3_000
 RASTER_SIZE = (400, 256)
@@ -32,7 +32,7 @@ DECOY_SIZE = (72, 46)
 
 @dataclass(frozen=True, kw_only=True)
 class Coloring:
-    """How rows are told apart: by group, or by a value."""
+    """The colors of rows: by group, or by a value."""
 
     names: tuple[str, ...]
     colors: Mapping[str, str]
@@ -40,11 +40,11 @@ class Coloring:
     """Integer [rows], places in `names`; -1 = not drawn."""
 
     values: np.ndarray | None = None
-    """float32 [rows]: colour pool rows by this instead."""
+    """float32 [rows]: color pool rows by this instead."""
 
     value_range: tuple[float, float] | None = None
     value_title: str = "score"
-    """Beside the colour bar."""
+    """Title of the color bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ def draw_map(
     height: int = 640,
     seed: int = 0,
 ) -> go.Figure:
-    """Points where at most `points_at_once` lie in the bounds; else a raster of the pool with sampled robots above it.
+    """The map: points if at most `points_at_once` are in the bounds, else a raster of the pool.
 
-    marked: rows to circle (those without a place on the map are left out).
+    Robot data are sampled above a raster. marked: rows to circle.
     """
     with np.errstate(invalid="ignore"):
         inside = (
@@ -115,7 +115,7 @@ def _pool_groups(points: MapPoints, coloring: Coloring, rows: np.ndarray) -> lis
     if coloring.values is not None:
         return [_group(points, "pool", coloring.values[rows], rows)] if len(rows) else []
     found = []
-    # drawn later lies on top: grey first, then the large groups, so that the rare ones are not covered
+    # Drawn last is on top: gray first, then large groups, so that rare ones are not covered.
     counts = np.bincount(coloring.codes[rows], minlength=len(coloring.names))
     names = sorted(
         range(len(counts)),
@@ -130,7 +130,7 @@ def _pool_groups(points: MapPoints, coloring: Coloring, rows: np.ndarray) -> lis
 
 
 def _legend(coloring: Coloring, inside: np.ndarray) -> dict[str, str]:
-    """Entries for what the raster shows: a picture brings none of its own."""
+    """Legend entries of a raster, which has none of its own."""
     if coloring.values is not None:
         return {}
     counts = np.bincount(coloring.codes[inside], minlength=len(coloring.names))
@@ -142,7 +142,7 @@ def _legend(coloring: Coloring, inside: np.ndarray) -> dict[str, str]:
 
 
 def _robot_groups(points: MapPoints, coloring: Coloring, rows: np.ndarray) -> list[PointGroup]:
-    """Robots keep their orange, as diamonds, whatever the pool is coloured by; by source each set has its shade."""
+    """Robot data: orange diamonds for any coloring; by source, a shade per set."""
     if not len(rows):
         return []
     if any(name in coloring.names for name in points.sources):
@@ -198,7 +198,7 @@ def _raster(points: MapPoints, coloring: Coloring, bounds: Bounds, pool: np.ndar
 
 
 def _decoys(points: MapPoints, coloring: Coloring, bounds: Bounds, pool: np.ndarray) -> dict:
-    """A marker in the middle of each occupied cell of a coarse grid, which says what lies there."""
+    """An invisible marker per occupied cell of a coarse grid, with a hover text."""
     width, height = DECOY_SIZE
     cell = cells(points.x[pool], points.y[pool], bounds, width, height)
     count = count_grid(cell, width, height).reshape(-1)

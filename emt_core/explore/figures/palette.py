@@ -1,8 +1,8 @@
-"""One set of colours for every page, report and figure; colour-blind safe, legible on light and dark ground.
+"""One set of colors for every page, report and figure, legible on light and dark, color-blind safe.
 
-Built on Okabe & Ito (2008) and Tol's muted set. Orange is kept for robots alone, violet for what a selection takes in,
-so both read the same on every page. Embodied-oriented categories are green, sky blue and amber; general ones pink,
-purple, periwinkle and olive: the side shows before the name is read.
+Built on Okabe & Ito (2008) and Tol's muted set. Orange is robot data alone, violet the selection.
+Embodied-oriented categories are green, sky blue and amber; general ones pink, purple, periwinkle
+and olive.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ POOL = "#3A6EA5"
 SELECTED = "#7C5CD6"
 LEFT_OUT = "#A3ABB8"
 INK = "#000037"
-"""Words in figures. Not a colour but Streamlit's name for its darkest grey, which its frontend replaces by the theme's
-own (near black on light, near white on dark ground): its default for axes is too faint on white (3.7:1). The report
-leaves it out and has its reader's theme decide."""
+"""Text in figures: Streamlit's name for its darkest gray, which its frontend replaces by the
+theme's own. The default for axes is too faint on white (3.7:1). The report leaves it to its theme."""
 
 MARK = "#DB3A75"
-"""Lines that mark a place in a figure: the cut, the stop."""
+"""Marked places in a figure: the cut, the stop."""
 
 ROLE = {"pool": POOL, "robot": ROBOT}
 
@@ -35,7 +34,7 @@ CATEGORY = {
     "unsure": "#B9BEC7",
 }
 FLAG = {"keep": "#009E73", "doubtful": "#56B4E9", "wrong": "#CC79A7", "exclude": "#AA3377"}
-"""What people think of a sample; unflagged is LEFT_OUT."""
+"""Flags; unflagged is LEFT_OUT."""
 
 UNKNOWN_CATEGORY = "#8C929C"
 
@@ -60,16 +59,16 @@ SCORE_SCALE = (
     (0.65, "#F2A65A"),
     (1.0, "#D55E00"),
 )
-"""Far from robot data is the pool's blue, near is the robots' orange."""
+"""Far from robot data is blue, near is orange."""
 
 
 def category_colors(names: Sequence[str]) -> dict[str, str]:
-    """Category -> colour; a category the rules do not know is grey."""
+    """Category -> color; unknown ones are gray."""
     return {name: CATEGORY.get(name, UNKNOWN_CATEGORY) for name in names}
 
 
 def source_colors(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
-    """Source -> colour, by its place among the sources of its role, so it keeps its colour on every page."""
+    """Source -> color, by its place among the sources of its role."""
     found, pool, robot = {}, 0, 0
     for name, role in zip(names, roles, strict=True):
         if role == "robot":

@@ -1,4 +1,4 @@
-"""Grids of counts as pictures: a million points in some tens of kilobytes, whatever they are coloured by."""
+"""Grids of counts as pictures: a million points in some tens of kilobytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def opacity(count: np.ndarray) -> np.ndarray:
 
 
 def paint_groups(leader: np.ndarray, count: np.ndarray, colors: Sequence[str]) -> np.ndarray:
-    """uint8 [h, w, 4]: each cell in the colour of its leading group (int, -1 = empty), as opaque as it is full."""
+    """uint8 [h, w, 4]: cells in the color of their leading group (int, -1 = empty)."""
     table = np.array([rgb(color) for color in colors] + [(0, 0, 0)], np.uint8)
     return _with_alpha(table[leader], np.where(leader >= 0, opacity(count), 0.0))
 

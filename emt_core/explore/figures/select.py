@@ -20,7 +20,7 @@ def before_after(
     *,
     labels: tuple[str, str] = ("pool", "selected"),
 ) -> go.Figure:
-    """Two bars per group, its share of the pool (pale) and of the selection (full), largest on top."""
+    """Two bars per group: share of the pool (pale) and of the selection (full), largest on top."""
     pool = np.asarray(before, float)
     chosen = np.asarray(after, float)
     order = [int(i) for i in np.argsort(pool, kind="stable") if pool[i] or chosen[i]]

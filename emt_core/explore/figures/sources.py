@@ -1,4 +1,4 @@
-"""What each source asks for: shares of the categories, a stacked bar a source."""
+"""Question types of each source: a stacked bar per source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def source_mix(
     counts: np.ndarray,
     colors: Mapping[str, str],
 ) -> go.Figure:
-    """counts: int [sources, categories]. First source on top; categories that occur nowhere are left out."""
+    """Shares of the categories, first source on top. counts: int [sources, categories]."""
     total = np.maximum(counts.sum(axis=1), 1)
     figure = go.Figure()
     for place, name in enumerate(categories):

@@ -1,4 +1,4 @@
-"""Diversity and distance to robot data for every possible cut: what tightening a selection costs and gains."""
+"""Diversity and distance to robot data for every possible cut."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from emt_core.explore.figures.palette import ROBOT, SELECTED
 
 MAX_POINTS = 400
 FIRST_ROWS = 30
-"""Cuts that keep fewer rows of the subsample are not drawn: both measures are noise there."""
+"""Cuts with fewer rows of the subsample are not drawn: both measures are noise there."""
 
 
 def sweep(table: pd.DataFrame, *, at_share: float | None = None) -> go.Figure:
-    """Left: diversity S(D) (method section 7). Right: squared MMD to robot data (section 3). x: share of the pool kept.
+    """Diversity S(D) (left) and squared MMD to robot data (right) over the share of the pool kept.
 
-    table: `diversity`, `mmd2_to_robot` in falling order of score, one row a sample of the seeded subsample.
+    table: `diversity`, `mmd2_to_robot` of the seeded subsample in falling order of score.
     """
     step = max(1, len(table) // MAX_POINTS)
     shown = slice(min(FIRST_ROWS, len(table) - 1), None, step)

@@ -24,7 +24,7 @@ KIND_LABEL = {
 def agreement_matrix(
     names: Sequence[str], matrix: Sequence[Sequence[float | None]], *, low: float = -1.0
 ) -> go.Figure:
-    """A square heatmap with values, the first measure at the top left. low: value of the palest end."""
+    """A square heatmap with values, first measure at the top left. low: the palest value."""
     values = np.array([[np.nan if v is None else v for v in row] for row in matrix], float)
     figure = go.Figure(
         go.Heatmap(

@@ -1,4 +1,4 @@
-"""Blocks on the pool, the robot data and the distance between them (method sections 3 and 6)."""
+"""Blocks on the data and the gap (method sections 3 and 6)."""
 
 from __future__ import annotations
 
@@ -20,40 +20,41 @@ PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"
 
 
 def data(reading: Reading) -> Content:
-    """What went in: the pool's sources and the robot sets."""
-    facts = [source.facts for source in reading.index.sources]
-    pool = [f for f in facts if f["role"] == "pool"]
-    robot = [f for f in facts if f["role"] == "robot"]
-    rejected = sum(sum(f["rejects"].values()) for f in facts)
+    """The pool's sources and the robot sets, with counts."""
+    sources = reading.index.sources
+    pool = [source for source in sources if source.role == "pool"]
+    robot = [source for source in sources if source.role == "robot"]
+    rejected = sum(sum(source.facts["rejects"].values()) for source in sources)
+    samples = numbers.counted(sum(source.rows for source in pool), "sample")
+    frames = numbers.counted(sum(source.rows for source in robot), "frame")
     sentences = [
-        f"The pool holds {numbers.counted(_rows(pool), 'sample')} in {numbers.counted(len(pool), 'source')}; the robot "
-        f"data are {numbers.counted(_rows(robot), 'frame')} in {numbers.counted(len(robot), 'set')}.",
+        f"The pool has {samples} in {numbers.counted(len(pool), 'source')}; the robot data have "
+        f"{frames} in {numbers.counted(len(robot), 'set')}.",
     ]
     if rejected:
-        sentences.append(
-            f"{numbers.counted(rejected, 'row')} could not be read and were left out, each with a reason."
-        )
-    rows = tuple(
-        (
-            f["name"],
-            "robot data" if f["role"] == "robot" else "pool",
-            f["format"],
-            numbers.whole(f["stop"] - f["start"]),
-            numbers.whole(sum(f["rejects"].values())),
-        )
-        for f in facts
-    )
+        rows = numbers.counted(rejected, "row")
+        sentences.append(f"{rows} could not be used and were rejected, each with a reason.")
     table = Table(
         title="Sources",
         columns=("source", "role", "format", "kept", "rejected"),
-        rows=rows,
+        rows=tuple(
+            (
+                source.name,
+                "robot data" if source.role == "robot" else "pool",
+                source.facts["format"],
+                numbers.whole(source.rows),
+                numbers.whole(sum(source.facts["rejects"].values())),
+            )
+            for source in sources
+        ),
         text_columns=3,
     )
-    return Content(sentences=tuple(sentences), items=(table,), artifacts=(reading.need("sources"),))
+    artifacts = (reading.need("sources"),)
+    return Content(sentences=tuple(sentences), items=(table,), artifacts=artifacts)
 
 
 def gap(reading: Reading) -> Content:
-    """How far pool and robot data lie apart: MMD matrix and diversity."""
+    """MMD matrix and diversity of pool and robot data."""
     artifact = reading.need("gap")
     facts = read_json(artifact.data / "gap.json")
     metrics = artifact.metrics
@@ -61,44 +62,34 @@ def gap(reading: Reading) -> Content:
     sentences = []
     if across is not None and pool is not None and robot is not None:
         wider = across > max(pool, robot)
+        verdict = "farther than within either group" if wider else "no farther than within a group"
         sentences.append(
-            f"Mean squared MMD between a pool source and a robot set is {numbers.decimal(across)}; among pool sources "
-            f"it is {numbers.decimal(pool)}, among robot sets {numbers.decimal(robot)}: "
-            + (
-                "on average farther than within either group."
-                if wider
-                else "on average no farther than within the wider group."
-            )
+            f"Mean squared MMD between a pool source and a robot set is {numbers.decimal(across)}; "
+            f"among pool sources it is {numbers.decimal(pool)}, among robot sets "
+            f"{numbers.decimal(robot)}: on average {verdict}."
         )
-    nearest = _nearest_pool_source(facts)
-    if nearest is not None:
+    means = _mean_to_robot(facts)
+    if len(means) > 1:
+        nearest = min(means, key=means.__getitem__)
+        farthest = max(means, key=means.__getitem__)
         sentences.append(
-            f"Of the pool's sources, {nearest[0]} lies nearest to the robot data (mean squared MMD "
-            f"{numbers.decimal(nearest[1])}) and {nearest[2]} farthest ({numbers.decimal(nearest[3])})."
+            f"Of the pool's sources, {nearest} is nearest to the robot data (mean squared MMD "
+            f"{numbers.decimal(means[nearest])}), {farthest} is farthest "
+            f"({numbers.decimal(means[farthest])})."
         )
-    spread = metrics.get("diversity_groups", {})
+    diversity = metrics.get("diversity_groups", {})
+    why = "S(D), method section 7."
+    pair = "Mean squared MMD between a pool source and a robot set."
     items: list[Item] = [
         Numbers(
             values=(
-                (
-                    "Pool to robot",
-                    numbers.decimal(across),
-                    "Mean squared MMD between a pool source and a robot set.",
-                ),
-                (
-                    "Diversity, pool",
-                    numbers.decimal(spread.get("pool"), 2),
-                    "S(D), method section 7.",
-                ),
-                (
-                    "Diversity, robot data",
-                    numbers.decimal(spread.get("robot"), 2),
-                    "S(D), method section 7.",
-                ),
+                ("Pool to robot", numbers.decimal(across), pair),
+                ("Diversity, pool", numbers.decimal(diversity.get("pool"), 2), why),
+                ("Diversity, robot data", numbers.decimal(diversity.get("robot"), 2), why),
             )
         ),
         _matrix(facts),
-        _distances(facts),
+        _distances(facts, means),
     ]
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=(artifact,))
 
@@ -109,23 +100,19 @@ def _matrix(facts: dict) -> Figure:
     roles = [facts["roles"][place] for place in order]
     figure = mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=True)
     return Figure(
-        title="Squared MMD between all sources, normalised to the largest, near ones together",
+        title="Squared MMD between all sources, normalized to the largest, clustered",
         figure=figure,
     )
 
 
-def _distances(facts: dict) -> Table:
+def _distances(facts: dict, means: dict[str, float]) -> Table:
     """Squared MMD of each pool source to each robot set."""
-    matrix, names, roles = np.asarray(facts["mmd2"], float), facts["sources"], facts["roles"]
-    robots = [place for place, role in enumerate(roles) if role == "robot"]
-    rows = [
-        (names[place], *(numbers.decimal(matrix[place, robot]) for robot in robots))
-        for place in sorted(
-            (p for p, role in enumerate(roles) if role == "pool"),
-            key=lambda p: float(matrix[p, robots].mean()),
-        )
-        if robots
-    ]
+    names = facts["sources"]
+    robots = _places(facts, "robot")
+    rows = []
+    for name in sorted(means, key=means.__getitem__):
+        row = facts["mmd2"][names.index(name)]
+        rows.append((name, *(numbers.decimal(row[robot]) for robot in robots)))
     return Table(
         title="Squared MMD of each pool source to each robot set, nearest first",
         columns=("pool source", *(names[place] for place in robots)),
@@ -133,27 +120,30 @@ def _distances(facts: dict) -> Table:
     )
 
 
-def _nearest_pool_source(facts: dict) -> tuple[str, float, str, float] | None:
-    matrix, roles = np.asarray(facts["mmd2"], float), np.array(facts["roles"])
-    if (roles == "pool").sum() < 2 or not (roles == "robot").any():
-        return None
-    mean = matrix[np.ix_(roles == "pool", roles == "robot")].mean(axis=1)
-    names = [name for name, role in zip(facts["sources"], roles, strict=True) if role == "pool"]
-    low, high = int(mean.argmin()), int(mean.argmax())
-    return names[low], float(mean[low]), names[high], float(mean[high])
+def _mean_to_robot(facts: dict) -> dict[str, float]:
+    """Pool source -> mean squared MMD to the robot sets."""
+    robots = _places(facts, "robot")
+    matrix = np.asarray(facts["mmd2"], float)
+    pool = _places(facts, "pool") if robots else []
+    return {facts["sources"][place]: float(matrix[place, robots].mean()) for place in pool}
+
+
+def _places(facts: dict, role: str) -> list[int]:
+    return [place for place, of in enumerate(facts["roles"]) if of == role]
 
 
 def projection(reading: Reading) -> Content:
-    """The pool and the robot data in two dimensions, what the selection takes in colour."""
+    """The map of pool and robot data, colored by selection."""
     artifact = reading.need("gap")
     x, y = reading.map_points
     pool = reading.is_pool
     score = reading.chain.score
     if reading.chain.select is not None:
-        codes = np.where(pool, (~reading.selected).astype(np.int16), -1).astype(np.int16)
-        colors, names = {"selected": SELECTED, "left out": LEFT_OUT}, ("selected", "left out")
+        codes = np.where(pool, ~reading.selected, -1).astype(np.int16)
+        colors = {"selected": SELECTED, "rejected": LEFT_OUT}
     else:
-        codes, colors, names = np.where(pool, 0, -1).astype(np.int16), {"pool": POOL}, ("pool",)
+        codes = np.where(pool, 0, -1).astype(np.int16)
+        colors = {"pool": POOL}
     points = MapPoints(
         x=x,
         y=y,
@@ -164,7 +154,7 @@ def projection(reading: Reading) -> Content:
     )
     figure = draw_map(
         points,
-        Coloring(names=names, colors=colors, codes=codes),
+        Coloring(names=tuple(colors), colors=colors, codes=codes),
         bounds_of(x, y),
         height=MAP_HEIGHT,
     )
@@ -176,10 +166,10 @@ def projection(reading: Reading) -> Content:
     how = [f"{PROJECTIONS.get(name, name)} of the encoder's features"]
     if config.get("projection_fit") and artifact.metrics.get("map_placed"):
         fitted = numbers.whole(artifact.metrics["map_fitted"])
-        how.append(f"fitted on {fitted} samples, the others placed beside their neighbours")
+        how.append(f"fitted on {fitted} samples, the others placed next to their neighbors")
     sentences = [
-        f"{numbers.counted(placed, 'sample')}, placed by {and_list(how)}. Near means alike; distances between far "
-        "groups mean little."
+        f"{numbers.counted(placed, 'sample')}, placed by {and_list(how)}. Near points are similar; "
+        "distances between far groups mean little."
     ]
     sources = (artifact, *(a for a in (reading.chain.select, score) if a is not None))
     return Content(
@@ -187,7 +177,3 @@ def projection(reading: Reading) -> Content:
         items=(Figure(title="Map of pool and robot data", figure=figure),),
         artifacts=sources,
     )
-
-
-def _rows(facts: list[dict]) -> int:
-    return sum(f["stop"] - f["start"] for f in facts)

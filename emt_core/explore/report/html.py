@@ -1,7 +1,7 @@
-"""A story as one HTML file that asks for nothing outside itself: opens offline, prints, follows the reader's theme.
+"""A story as one HTML file that works offline, prints, and follows the reader's theme.
 
-Scripts are plotly.js and page.js, allowed by their hashes alone; the policy forbids every connection. Text, whoever
-wrote it, is escaped; figures travel as JSON in data blocks, which no browser executes.
+Scripts are plotly.js and page.js, allowed by their hashes alone; the policy forbids every
+connection. All text is escaped; figures are JSON in data blocks, which browsers do not execute.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ PAPER = "EmbodiedMidtrain, arXiv 2604.20012"
 
 
 def render(
-    story: Story, told: Sequence[RenderedBlock], reading: Reading, *, made: float | None = None
+    story: Story, blocks: Sequence[RenderedBlock], reading: Reading, *, made: float | None = None
 ) -> str:
-    """The whole file. Blocks that wait for a stage are left out. made: seconds since the epoch, default now."""
-    shown = [block for block in told if block.content is not None]
+    """The file's text, without blocks that wait for a stage. made: seconds since the epoch."""
+    shown = [block for block in blocks if block.content is not None]
     figures: list[str] = []
     sections = "\n".join(
         _section(number, block, figures) for number, block in enumerate(shown, start=1)
@@ -84,20 +84,21 @@ def render(
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Nothing may be fetched, framed or submitted; scripts run by hash. Plotly writes styles as it draws."""
+    """The content security policy: no requests, frames or forms; scripts by hash."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         for script in scripts
     )
+    allowed = hashes or "'none'"
     return (
-        f"default-src 'none'; script-src {hashes or chr(39) + 'none' + chr(39)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
 @lru_cache(maxsize=1)
 def _plotly() -> str:
-    """plotly.js as the installed package brings it: the version that its JSON is made for."""
+    """plotly.js of the installed package."""
     from plotly.offline import get_plotlyjs
 
     return _embeddable(get_plotlyjs())
@@ -109,7 +110,7 @@ def _own_script() -> str:
 
 
 def _embeddable(script: str) -> str:
-    """Text of a script element: line ends as the parser leaves them (the hash is of those), nothing that ends it."""
+    """A script's text, safe inside an element, with line ends as the parser leaves them."""
     if re.search(r"</script|<!--", script, re.IGNORECASE):
         script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace(
             "<!--", "<\\!--"
@@ -130,9 +131,9 @@ def _section(number: int, block: RenderedBlock, figures: list[str]) -> str:
 def _item(item: Item, figures: list[str]) -> str:
     if isinstance(item, Figure):
         name = f"f{len(figures)}"
-        told = figure_json(item.figure)
-        figures.append(f'<script type="application/json" id="{name}">{told}</script>')
-        height = int(json.loads(told)["layout"].get("height") or FIGURE_HEIGHT)
+        data = figure_json(item.figure)
+        figures.append(f'<script type="application/json" id="{name}">{data}</script>')
+        height = int(item.figure.layout.height or FIGURE_HEIGHT)
         return (
             f"<h3>{_text(item.title)}</h3>"
             f'<div class="figure" role="img" aria-label="{_text(item.title)}" data-figure="{name}" '
@@ -150,21 +151,19 @@ def _item(item: Item, figures: list[str]) -> str:
 
 
 def figure_json(figure: go.Figure) -> str:
-    """Data and layout as JSON that may stand inside a script element; WebGL traces become SVG ones.
+    """Data and layout as JSON for a script element; WebGL traces become SVG ones.
 
-    WebGL compiles functions from text, which the policy forbids, and does not print. The colours of ground, grid and
-    font are the reader's theme's (page.js): plotly's own template and the app's ink are left out.
+    WebGL compiles functions from text, which the policy forbids, and does not print. Plotly's
+    template and the app's ink are dropped: page.js sets the colors of the reader's theme.
     """
-    told = json.loads(
-        str(figure.to_json()),
-        object_hook=lambda found: {k: v for k, v in found.items() if v != INK},
+    plain = json.loads(
+        str(figure.to_json()), object_hook=lambda d: {k: v for k, v in d.items() if v != INK}
     )
-    told["layout"].pop("template", None)
-    for trace in told["data"]:
+    layout = {name: value for name, value in plain["layout"].items() if name != "template"}
+    for trace in plain["data"]:
         trace["type"] = trace["type"].replace("scattergl", "scatter")
-    text = json.dumps(
-        {"data": told["data"], "layout": told["layout"]}, separators=(",", ":"), ensure_ascii=False
-    )
+    shown = {"data": plain["data"], "layout": layout}
+    text = json.dumps(shown, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -177,7 +176,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: 
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     head = cells("th", columns, ' scope="col"')
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -199,7 +199,7 @@ def _card(picture: Picture) -> str:
 
 
 def _provenance(shown: Sequence[RenderedBlock], reading: Reading) -> str:
-    """What every shown number was made from, and with which code."""
+    """The table of artifacts that the numbers come from, and the code's versions."""
     used = _with_ancestors(
         [a for block in shown if block.content for a in block.content.artifacts], reading
     )
@@ -216,14 +216,15 @@ def _provenance(shown: Sequence[RenderedBlock], reading: Reading) -> str:
             "<footer><h2>Where these numbers come from</h2>",
             _table(columns, rows, 4),
             f"<p>{_text('; '.join(versions))}</p>" if versions else "",
-            f"<p>Each key is the hash of the stage, its settings and all that fed it. Written by EmbodiedMidtrain "
-            f"{_text(__version__)} for recipe {_text(reading.recipe)}, after {_text(PAPER)}.</p></footer>",
+            "<p>Each key is the hash of the stage, its settings and all its parents. Written by "
+            f"EmbodiedMidtrain {_text(__version__)} for recipe {_text(reading.recipe)}, after "
+            f"{_text(PAPER)}.</p></footer>",
         )
     )
 
 
 def _with_ancestors(shown: Sequence[Artifact], reading: Reading) -> list[Artifact]:
-    """The artifacts and all that fed them, each once, in the order of the flow; one that was deleted is passed over."""
+    """The artifacts with all their ancestors, each once, in the order of the flow."""
     found: dict[tuple[str, str], Artifact] = {}
     todo = list(shown)
     while todo:

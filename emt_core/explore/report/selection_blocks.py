@@ -1,4 +1,4 @@
-"""Blocks on the scores, the selection and the samples themselves (method sections 4, 6 and 7)."""
+"""Blocks on scores, selection and samples (method sections 4, 6 and 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEED = 0
 
 
 def scores(reading: Reading) -> Content:
-    """How the pool and the robot data score, by role, by source, spatial against text-heavy."""
+    """Scores by role and by source, and spatial against text-heavy."""
     logit, pool = reading.logits, reading.is_pool
     scale = reading.score_scale
     edges = bin_edges(
@@ -44,8 +44,8 @@ def scores(reading: Reading) -> Content:
     if len(in_pool.names) > 1:
         first, last = (numbers.logit(float(in_pool.quantiles[place, 2])) for place in (0, -1))
         sentences.append(
-            f"Of the pool's sources, {in_pool.names[0]} scores highest (median {first}) and {in_pool.names[-1]} lowest "
-            f"({last})."
+            f"Of the pool's sources, {in_pool.names[0]} scores highest (median {first}) and "
+            f"{in_pool.names[-1]} lowest ({last})."
         )
     items.append(
         Figure(
@@ -66,8 +66,8 @@ def scores(reading: Reading) -> Content:
         if sides.totals.all():
             chance = superiority(sides.counts[0], sides.counts[1])
             sentences.append(
-                f"A spatial or grounding sample scores above a text-heavy one {numbers.share(chance)} of the time "
-                "(50 % would mean no difference)."
+                "A spatial or grounding sample scores above a text-heavy one "
+                f"{numbers.share(chance)} of the time (50 % would mean no difference)."
             )
             two = histogram(sides, SIDE_COLORS, axis=scale.title, cut=cut)
             items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
@@ -81,8 +81,8 @@ def scores(reading: Reading) -> Content:
 def _estimator_words(estimator: Artifact) -> str:
     found = estimator.metrics
     words = (
-        "A linear estimator on frozen features told held-out robot frames from held-out pool samples with an AUROC of "
-        + numbers.decimal(found.get("auroc"))
+        "A linear estimator on frozen features separated held-out robot frames from held-out pool "
+        "samples with an AUROC of " + numbers.decimal(found.get("auroc"))
     )
     if found.get("steps"):
         words += f" after {numbers.counted(int(found['steps']), 'step')}"
@@ -94,49 +94,47 @@ def _estimator_words(estimator: Artifact) -> str:
 
 
 def _measure_words(score: Artifact, scale: ScoreScale) -> list[str]:
-    """What the numbers are, and how well they tell robots from pool where that says something."""
+    """What the scores mean, and their AUROC where that says something."""
     words = [scale.help]
     found = score.metrics.get("heldout") if scale.compared else None
     if found:
         words.append(
-            "It told held-out robot frames from held-out pool samples with an AUROC of "
+            "It separated held-out robot frames from held-out pool samples with an AUROC of "
             f"{numbers.decimal(found['auroc'])}."
         )
     return words
 
 
 def _cut(reading: Reading, edges: np.ndarray) -> float | None:
-    """The selection's lowest score; at the end of the axis where it lies beyond."""
+    """The selection's lowest score, clipped to the axis."""
     select = reading.chain.select
     cut = None if select is None else select.metrics.get("cut_logit")
     return None if cut is None else float(np.clip(cut, edges[0], edges[-1]))
 
 
 def selection(reading: Reading) -> Content:
-    """What the selection takes: size, composition before and after, diversity, distance to the robot data."""
+    """The selection: size, composition, diversity, distance to robot data."""
     artifact = reading.need("select")
     found = artifact.metrics
     report = read_json(artifact.data / "report.json")
     chosen, eligible = found["selected"], found["eligible"]
     share = numbers.share(chosen / eligible) if eligible else numbers.MISSING
+    lowest = found.get("cut_logit")
+    down_to = "" if lowest is None else f", down to a score of {numbers.logit(lowest)}"
     sentences = [
-        f"{numbers.counted(chosen, 'sample')} of {numbers.whole(eligible)} eligible ones are selected ({share})"
-        + (
-            f", down to a score of {numbers.logit(found['cut_logit'])}."
-            if found.get("cut_logit") is not None
-            else "."
-        ),
+        f"{numbers.counted(chosen, 'sample')} of {numbers.whole(eligible)} eligible ones are "
+        f"selected ({share}){down_to}."
     ]
-    spread, near, embodied = (
-        found["diversity"],
-        found["mmd2_to_robot"].get("all", {}),
-        found["embodied_share"],
-    )
+    diversity = found["diversity"]
+    near = found["mmd2_to_robot"].get("all", {})
+    embodied = found["embodied_share"]
     if near.get("before") is not None and near.get("after") is not None:
         sentences.append(
-            f"Squared MMD to the robot data goes from {numbers.decimal(near['before'])} for everything eligible to "
+            "Squared MMD to the robot data goes from "
+            f"{numbers.decimal(near['before'])} for all eligible samples to "
             f"{numbers.decimal(near['after'])} for the selection; diversity from "
-            f"{numbers.decimal(spread['before'], 2)} to {numbers.decimal(spread['after'], 2)}."
+            f"{numbers.decimal(diversity['before'], 2)} to "
+            f"{numbers.decimal(diversity['after'], 2)}."
         )
     if embodied.get("before") is not None and embodied.get("after") is not None:
         sentences.append(
@@ -151,7 +149,7 @@ def selection(reading: Reading) -> Content:
             numbers.share(embodied.get("after")),
             "Share of spatial, grounding and robot questions.",
         ),
-        ("Diversity", numbers.decimal(spread.get("after"), 2), "S(D), method section 7."),
+        ("Diversity", numbers.decimal(diversity.get("after"), 2), "S(D), method section 7."),
         (
             "MMD² to robot data",
             numbers.decimal(near.get("after")),
@@ -186,7 +184,7 @@ def selection(reading: Reading) -> Content:
 
 
 def _other_selections(reading: Reading, shown: Artifact) -> Table | None:
-    """The selections made from the same sources, side by side, where there are several."""
+    """The selections of the same sources side by side, if there are several."""
     base = shown.manifest["parents"].get("sources")
     mine = {
         n: a
@@ -211,7 +209,7 @@ def _other_selections(reading: Reading, shown: Artifact) -> Table | None:
 
 
 def examples(reading: Reading) -> Content:
-    """Samples from the top of the selection, spread over categories, and some from the pool's far end."""
+    """Samples from the top of the selection and from the far end of the pool."""
     select, score = reading.need("select"), reading.need("score")
     order = rank_order(reading.logits, reading.is_pool)
     chosen = order[reading.selected[order]]
@@ -224,12 +222,12 @@ def examples(reading: Reading) -> Content:
             title="Selected: among the nearest to the robot data",
             pictures=_pictures(reading, near),
         ),
-        Gallery(title="Left out: among the farthest", pictures=_pictures(reading, far)),
+        Gallery(title="Rejected: among the farthest", pictures=_pictures(reading, far)),
     )
     groups = "categories" if reading.chain.category is not None else "sources"
     words = (
-        "Drawn with a fixed seed from the highest tenth of the selection and the lowest tenth of what it leaves out, "
-        f"spread over {groups}; not picked by hand."
+        "Drawn with a fixed seed from the highest tenth of the selection and the lowest tenth of "
+        f"the rejected samples, spread over {groups}; not picked by hand."
     )
     return Content(
         sentences=(words,),
@@ -239,7 +237,7 @@ def examples(reading: Reading) -> Content:
 
 
 def _spread(reading: Reading, rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows of all groups, highest score first. The draw keeps small groups, so it may exceed `size`: cut at random."""
+    """About `size` rows spread over the groups, highest score first."""
     group = reading.categories.codes if reading.chain.category is not None else reading.codes
     drawn = spread_sample(np.sort(rows), group[np.sort(rows)], size, seed=SEED)
     drawn = np.random.default_rng(SEED).permutation(drawn)[:size]
@@ -247,7 +245,7 @@ def _spread(reading: Reading, rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def _pictures(reading: Reading, rows: np.ndarray) -> tuple[Picture, ...]:
-    found = []
+    pictures = []
     for row, sample in zip(rows.tolist(), reading.index.samples(rows), strict=True):
         image = None
         if sample.images:
@@ -259,12 +257,9 @@ def _pictures(reading: Reading, rows: np.ndarray) -> tuple[Picture, ...]:
         note = [numbers.logit(float(reading.logits[row]))]
         if reading.chain.category is not None:
             note.append(reading.categories.names[reading.categories.codes[row]])
-        text = " ".join(turn.text.replace("<image>", " ") for turn in sample.turns[:2])
-        text = " ".join(text.split())
+        words = " ".join(turn.text.replace("<image>", " ") for turn in sample.turns[:2]).split()
+        text = " ".join(words)
         text = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1].rstrip() + "…"
-        found.append(
-            Picture(
-                image=image, note=" · ".join([*note, sample.source]), text=text, sample=sample.id
-            )
-        )
-    return tuple(found)
+        caption = " · ".join([*note, sample.source])
+        pictures.append(Picture(image=image, note=caption, text=text, sample=sample.id))
+    return tuple(pictures)

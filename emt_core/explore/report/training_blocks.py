@@ -1,4 +1,4 @@
-"""Blocks on training, what the VLM keeps, and closed-loop results (method sections 8 to 10): all arms and seeds."""
+"""Blocks on training, retained skills and closed-loop results (method sections 8 to 10)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.explore import numbers
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures import curves
+from emt_core.explore.figures.layout import interval, plain
 from emt_core.explore.figures.palette import SOURCE_CYCLE
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Table
@@ -28,28 +30,16 @@ def training(reading: Reading) -> Content:
     """Loss curves of every finished mid-training and fine-tuning run."""
     runs = {**reading.of_stage("midtrain"), **reading.of_stage("finetune")}
     shown = dict(islice(runs.items(), MOST_RUNS))
-    figure, rows = go.Figure(), []
-    for place, (label, artifact) in enumerate(shown.items()):
+    colors = curves.run_colors(list(shown))
+    lines = []
+    rows = []
+    for label, artifact in shown.items():
         steps = _thinned(artifact.data / "steps.jsonl")
         if not steps:
             continue
-        color = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
-        figure.add_trace(
-            go.Scatter(
-                x=[line["step"] for line in steps],
-                y=[line["loss"] for line in steps],
-                name=escape(label, quote=False),
-                mode="lines",
-                line={
-                    "color": color,
-                    "width": 1.6,
-                    "dash": "solid" if artifact.stage == "midtrain" else "dot",
-                },
-                hovertemplate="step %{x}: %{y:.3f}<extra>"
-                + escape(label, quote=False)
-                + "</extra>",
-            )
-        )
+        x = np.array([line["step"] for line in steps], float)
+        y = np.array([line["loss"] for line in steps], float)
+        lines.append(curves.Line(name=label, color=colors[label], x=x, y=y, shown=y))
         last = steps[-1]
         rows.append(
             (
@@ -60,12 +50,12 @@ def training(reading: Reading) -> Content:
                 f"{numbers.decimal(artifact.manifest['seconds'] / 60, 1)} min",
             )
         )
-    plain(figure, height=340, x="step", y="training loss")
+    figure = curves.curve(lines, x="step", y="training loss", height=340, number=".3f")
     count = {stage: len(reading.of_stage(stage)) for stage in ("midtrain", "finetune")}
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
-    said = and_list([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
+    finished = and_list([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
     sentences = [
-        f"{said} finished. Training loss does not tell initialisations apart; success in closed loop does."
+        f"{finished} finished. Compare starting points by closed-loop success, not by training loss."
     ]
     if len(runs) > len(shown):
         sentences.append(f"The first {MOST_RUNS} are drawn.")
@@ -80,7 +70,7 @@ def training(reading: Reading) -> Content:
 
 
 def _thinned(path: Path) -> list[dict[str, Any]]:
-    """At most CURVE_POINTS of the lines with a loss, the last one included; a line cut short is skipped."""
+    """At most CURVE_POINTS of the lines with a loss, with the last one."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as file:
@@ -121,7 +111,7 @@ def retained(reading: Reading) -> Content:
 
 
 def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every entry that counts questions, whatever it is nested in: (`suite / category`, entry)."""
+    """(`suite / category`, entry) of every entry that counts questions, however nested."""
     if isinstance(results, list):
         for entry in results:
             name = (
@@ -140,7 +130,7 @@ def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Map
 
 
 def results(reading: Reading) -> Content:
-    """Closed-loop success of every evaluated run, at the checkpoint that the benchmark's rule chose."""
+    """Closed-loop success of every evaluated run, at its chosen checkpoint."""
     artifacts = reading.of_stage("evaluate")
     rows, figure, rules = [], go.Figure(), {}
     for place, (label, artifact) in enumerate(artifacts.items()):
@@ -189,23 +179,16 @@ def results(reading: Reading) -> Content:
 
 
 def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
-    rate = [task["rate"] for task in tasks]
+    rates, low, high = ([task[name] for task in tasks] for name in ("rate", "low", "high"))
+    name = escape(label, quote=False)
     return go.Bar(
         x=[escape(task["task"], quote=False) for task in tasks],
-        y=rate,
-        name=escape(label, quote=False),
+        y=rates,
+        name=name,
         marker={"color": color, "line": {"width": 0}},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [task["high"] - task["rate"] for task in tasks],
-            "arrayminus": [task["rate"] - task["low"] for task in tasks],
-            "thickness": 1,
-        },
+        error_y=interval(rates, low, high),
         customdata=[[task["successes"], task["n"]] for task in tasks],
-        hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>"
-        + escape(label, quote=False)
-        + "</extra>",
+        hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>" + name + "</extra>",
     )
 
 

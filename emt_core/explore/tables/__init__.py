@@ -1,1 +1,1 @@
-"""Finished artifacts as bounded tables for pages and reports; no Streamlit, no torch, no fitting."""
+"""Finished artifacts as bounded tables; no Streamlit, no torch, no fitting."""

@@ -43,7 +43,7 @@ PAPER = (
     ("delta perplexity", 1.527, 39.6, 54.2),
     ("learned estimator", 3.714, 56.3, 54.2),
 )
-"""Table 2 of the paper (InternVL3.5-1B): measure, CALVIN average length, SimplerEnv-Bridge %, LIBERO-10 %."""
+"""The paper's Table 2: measure, CALVIN average length, SimplerEnv-Bridge %, LIBERO-10 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
 def _means(
     workspace: Workspace, done: Mapping[str, Artifact], metric: str
 ) -> dict[str, dict[str, float]]:
-    """Selection key -> benchmark -> mean of a metric over the runs (seeds) trained on the selection."""
+    """Selection key -> benchmark -> mean of a metric over the runs trained on the selection."""
     values: dict[str, dict[str, list[float]]] = {}
     for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
         select = _ancestor(workspace, artifact, "select")

@@ -93,7 +93,7 @@ def near_cut(columns: Columns, count: int = NEAR_ROWS) -> np.ndarray:
 
 
 def arranged(keep: np.ndarray, sort: Sort, order: np.ndarray | None = None) -> np.ndarray:
-    """int64: the rows of `keep` (bool [rows]) in order; rows that `order` lacks come last, by row."""
+    """int64: the rows of `keep` (bool [rows]) in order; rows not in `order` come last."""
     if sort in ("near", "far") and order is not None:
         ranked = order[keep[order]]
         rest = keep.copy()

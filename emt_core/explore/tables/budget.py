@@ -44,10 +44,10 @@ class Tokenizer:
 
 
 class TokenBudget:
-    """Tokens of any cut in microseconds: running sums of every (source, category) cell in rank order.
+    """Tokens of any cut in microseconds, from running sums per (source, category) cell.
 
-    Greedy selection takes the first rows of each cell (a limit that is used up stays used up), so the counts of a
-    Composition say exactly which rows are meant. 8 bytes a row.
+    Greedy selection takes the first rows of each cell in rank order, so the counts of a Composition
+    say exactly which rows are selected. 8 bytes a row.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class Comparison:
         return self.stayed / either if either else float("nan")
 
     def by_group(self, codes: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows added, rows removed), int64 [groups] each. codes: integer [rows], places of groups."""
+        """(rows added, rows removed), int64 [groups] each. codes: integer [rows]."""
         return (
             np.bincount(codes[self.came_in], minlength=groups),
             np.bincount(codes[self.went_out], minlength=groups),

@@ -39,7 +39,7 @@ def handful(
 
 
 def contact_strip(thumbnails: Sequence[bytes], *, columns: int, side: int = TILE_PX) -> bytes:
-    """One WebP of `columns` square tiles, cropped from the middle; missing tiles are transparent."""
+    """One WebP of `columns` square tiles, cropped from the middle; missing ones are clear."""
     strip = Image.new("RGBA", (columns * side + (columns - 1) * GAP_PX, side), (0, 0, 0, 0))
     for place, content in enumerate(thumbnails[:columns]):
         tile = Image.open(io.BytesIO(content)).convert("RGB")

@@ -46,7 +46,7 @@ class EpisodeLine:
 
 
 def list_episodes(source: LeRobotSource, root: Path) -> list[EpisodeLine]:
-    """The episodes that the source reads. Raises EmtError where the folder is no LeRobot data set."""
+    """The episodes that the source reads. Raises EmtError where there is no LeRobot data set."""
     return [
         EpisodeLine(episode.index, episode.length, " / ".join(episode.tasks))
         for episode in islice(load_meta(root).episodes(None), source.limit)

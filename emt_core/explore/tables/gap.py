@@ -82,8 +82,8 @@ def reading(facts: Mapping[str, Any]) -> str:
     if across > max(known):
         ratio = across / max(known) if max(known) > 0 else float("inf")
         return (
-            f"Pool and robot data are apart, as in the paper: sources are {ratio:.1f}x farther apart "
-            f"across groups than within the more spread-out group.{_exceptions(facts)}"
+            f"Pool and robot data are apart, as in the paper: sources are {ratio:.1f}x farther "
+            f"apart across groups than within the more spread-out group.{_exceptions(facts)}"
         )
     if groups.get("within_robot") == max(known):
         return "Some robot sets are farther from one another than from the pool."

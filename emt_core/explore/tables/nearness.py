@@ -43,7 +43,7 @@ def distances(features: Features, vector: np.ndarray) -> np.ndarray:
 
 
 def similarities(features: Features, direction: np.ndarray) -> np.ndarray:
-    """float32 [rows]: dot product of every row with `direction` [dim]; NaN where a row has no vector."""
+    """float32 [rows]: dot product of each row with `direction` [dim]; NaN without a vector."""
     from emt_core.proximity.stream import stream_logits
 
     found = np.empty(features.rows, np.float32)
@@ -76,7 +76,7 @@ class WordSearch:
     """Search by meaning, with the text tower of the CLIP model that made the features."""
 
     def __init__(self, embed: Artifact) -> None:
-        """Raises EmtError where the features are not CLIP's, or its weights are missing or changed."""
+        """Raises EmtError where features are not CLIP's, or its weights are missing or changed."""
         from emt_core.models.encoders.clip import ClipEncoder, clip_identity
 
         config, base = embed.config, Path(embed.manifest["base"])
@@ -93,5 +93,5 @@ class WordSearch:
         self._features = Features.at(embed.data / "features.lance")
 
     def cosines(self, words: str) -> np.ndarray:
-        """float32 [rows]: cosine between the words and each row's images; NaN where a row has no vector."""
+        """float32 [rows]: cosine between the words and each row's images; NaN without a vector."""
         return similarities(self._features, self._tower.encode_text([words])[0])

@@ -1,4 +1,4 @@
-"""Score distributions by group, binned once: a figure costs the same for a thousand samples and ten million."""
+"""Score distributions by group, binned once, so that a figure costs the same for any pool."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 Scale = Literal["logit", "probability", "score"]
-"""`score`: values as they are, of a measure that is no logit."""
+"""`score`: values as they are, of a measure that gives no logit."""
 
 BINS = 160
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MIDDLE = (0.05, 0.95)
-"""What an axis has to show well. Wider, and one value far out would be part of it in a pool of a hundred rows."""
+"""Quantiles that an axis has to show well; wider ones would include outliers of small pools."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def to_scale(logit: np.ndarray, scale: Scale) -> np.ndarray:
 def bin_edges(
     values: np.ndarray, scale: Scale, bins: int = BINS, *, apart: np.ndarray | None = None
 ) -> np.ndarray:
-    """0..1 for probabilities; else the extent of the finite values (at least a width of 1e-6).
+    """Edges of bins: 0..1 for probabilities; else the extent of the finite values.
 
-    A score that is no logit may have values far from all others (one perplexity of e^80 among thousands near 10):
-    there the edges end where `readable_ends` says. apart: bool [n], rows whose middle counts by itself, so that a few
-    robots beside a large pool are no outliers.
+    A score that is no logit may have extreme outliers (one perplexity of e^80 among thousands near
+    10): then the edges end where `readable_ends` says. apart: bool [n], rows judged by themselves,
+    so that a few robot frames beside a large pool are no outliers.
     """
     if scale == "probability":
         return np.linspace(0.0, 1.0, bins + 1)
@@ -118,13 +118,14 @@ def _ends_of(values: np.ndarray, scale: Scale) -> tuple[float, float]:
 
 
 def readable_ends(lowest: float, first: float, last: float, highest: float) -> tuple[float, float]:
-    """Ends of an axis or a slider on which the middle of the values (`first` to `last`, the quantiles MIDDLE) takes at
-    least a third of the length: no further out than its own width, nor than the values go. Normal values reach these
-    ends at 4.9 standard deviations."""
+    """Ends of an axis on which the middle of the values takes at least a third of the length.
+
+    first, last: the quantiles MIDDLE. Normal values reach these ends at 4.9 standard deviations.
+    """
     width = last - first
-    return (
-        (max(lowest, first - width), min(highest, last + width)) if width > 0 else (lowest, highest)
-    )
+    if width <= 0:
+        return lowest, highest
+    return max(lowest, first - width), min(highest, last + width)
 
 
 def beyond(values: np.ndarray, edges: np.ndarray) -> int:
@@ -134,7 +135,7 @@ def beyond(values: np.ndarray, edges: np.ndarray) -> int:
 
 
 def bins_for(rows: int) -> int:
-    """Fine bins for many rows; few for a small pool, whose fine histogram would be a comb."""
+    """Number of bins: fine for many rows; few for small pools, whose histograms are noisy."""
     return int(np.clip(1.2 * np.sqrt(rows), 40, BINS))
 
 
@@ -145,7 +146,7 @@ def distribution(
     edges: np.ndarray,
     mask: np.ndarray | None = None,
 ) -> Distribution:
-    """Bin `values` (float [n], NaN left out) by group; what lies beyond the edges counts in the outermost bins.
+    """Bin `values` (float [n], NaN ignored) by group; outliers count in the outermost bins.
 
     codes: integer [n], places in names, negative = no group.
     """
@@ -155,9 +156,8 @@ def distribution(
     bins, groups = len(edges) - 1, len(names)
     kept, code = values[keep], codes[keep].astype(np.int64)
     width = edges[1] - edges[0]
-    place = np.clip((kept - edges[0]) / width, 0, bins - 1).astype(
-        np.int64
-    )  # clipped as floats: 1e34 is no int64
+    # clipped before the cast: 1e34 does not fit into int64
+    place = np.clip((kept - edges[0]) / width, 0, bins - 1).astype(np.int64)
     counts = np.bincount(code * bins + place, minlength=groups * bins).reshape(groups, bins)
     total = counts.sum(axis=1)
     sums = np.bincount(code, weights=kept.astype(np.float64), minlength=groups)
@@ -176,9 +176,9 @@ def _quantiles(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def superiority(better: np.ndarray, worse: np.ndarray) -> float:
-    """P(a > b) + P(a = b) / 2 for a, b drawn from two histograms on the same bins (int64 [bins]); NaN if one is empty.
+    """P(a > b) + P(a = b) / 2 for draws from two histograms on the same bins (int64 [bins]).
 
-    The area under the ROC curve between the two groups, good to a bin's width.
+    The area under the ROC curve between the two, good to a bin's width; NaN if one is empty.
     """
     if not better.sum() or not worse.sum():
         return float("nan")

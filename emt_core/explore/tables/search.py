@@ -1,4 +1,4 @@
-"""Find samples by what their conversation says: a bounded scan, never the whole of a large pool at once."""
+"""Find samples by text in their conversation, in bounded scans."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def find_text(
     max_matches: int = MAX_MATCHES,
     max_seconds: float = MAX_SECONDS,
 ) -> Matches:
-    """Rows in whose turns the text occurs, whatever its case; stops after so many matches or seconds.
+    """Rows whose turns contain the text (ignoring case); stops after so many matches or seconds.
 
-    sources: names of those to search, None for all. after: an answer to the same question that stopped early; the
-    search goes on behind it, with bounds of its own, and the answer holds the rows of both.
+    sources: names of those to search, None for all. after: an earlier answer that stopped early;
+    the search continues there, and the result holds the rows of both.
     """
     ranges = [source for source in index.sources if sources is None or source.name in sources]
     total = sum(source.rows for source in ranges)

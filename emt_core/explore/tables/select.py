@@ -1,4 +1,4 @@
-"""A cut while it is tuned: threshold, K and fraction say the same, and what a cut means for diversity and distance."""
+"""A cut while it is tuned: K from a threshold or fraction, and its diversity and distance."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def from_threshold(preview: Preview, threshold: float) -> int:
 
 
 def at_threshold(sweep: pa.Table, threshold: float) -> dict[str, float | None]:
-    """`diversity` and `mmd2_to_robot` of the sweep's subsample cut at this logit; None with fewer than two rows."""
+    """`diversity` and `mmd2_to_robot` of the sweep cut at this logit; None below 2 rows."""
     logit = sweep["logit"].to_numpy()
     kept = int(np.searchsorted(-logit, -threshold, side="right"))
     if kept < 2:

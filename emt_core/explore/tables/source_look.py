@@ -1,7 +1,7 @@
-"""The pre-flight of one source for a page: its first rows, in a process of its own that has a bounded time.
+"""Preview a source: read its first rows in a child process with a time limit.
 
-A folder on a dead network share, a hub that does not answer or a file made to exhaust memory then costs a child, and
-the app goes on. The child prints one JSON object; nothing is written but a contact sheet in a temporary folder.
+A dead network share, a hub that does not answer or a malicious file then costs a child process, and
+the app goes on. The child prints one JSON object and writes a contact sheet in a temporary folder.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Look:
 
 
 def look(source: SourceConfig, base: Path, *, rows: int = ROWS, seconds: float = SECONDS) -> Look:
-    """What the `sources` stage would make of the first rows. A source that cannot be read has `report.error`.
+    """What the `sources` stage would make of the first rows; `report.error` if unreadable.
 
-    Raises EmtError where the look takes longer than `seconds` or its process dies.
+    Raises EmtError where this takes longer than `seconds` or the process dies.
     """
     with tempfile.TemporaryDirectory(prefix="emt-look-") as folder:
         asked = {

@@ -1,4 +1,4 @@
-"""What a source's own files offer for a setting: cameras, data sets, columns. Reads headers only."""
+"""Values that a source's files offer for a setting: cameras, data sets, columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMN_FIELDS = ("conversations", "question", "answer", "text", "images", "own_i
 
 
 def suggestions(format_: str, data: Path) -> dict[str, list[str]]:
-    """Field -> values that the files at `data` have; nothing where they are missing, broken or do not say."""
+    """Field -> values found in the files at `data`; nothing where they are missing or broken."""
     try:
         if format_ == "lerobot":
             return {"camera": list(load_meta(data).cameras)}

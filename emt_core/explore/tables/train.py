@@ -1,6 +1,7 @@
-"""Runs that train, finished or at it: which there are, and their curves, read as they grow.
+"""Training runs, finished or running, and their curves, read as they grow.
 
-A run is a `midtrain` or `finetune` artifact, or its folder under construction; both have a steps.jsonl.
+A run is a `midtrain` or `finetune` artifact, or its folder while it is built; both have a
+steps.jsonl.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from emt_core.workspace.artifact import Artifact, Workspace, read_json
 STAGES = ("midtrain", "finetune")
 CHECKPOINT = re.compile(r"step-0*(\d+)")
 ALIVE_S = 120.0
-"""A run under construction whose progress was not written for so long has been interrupted."""
+"""A running run without progress for so long has been interrupted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class TrainingRun:
     label: str
     recipe: str
     data: Path
-    """Holds steps.jsonl; of a run under construction it changes its place when it is finished."""
+    """Folder of steps.jsonl; it moves when the run finishes."""
 
     building: bool
     total: int | None
@@ -48,7 +49,7 @@ class TrainingRun:
 
 
 def training_runs(workspace: Workspace, done: Mapping[str, Artifact]) -> list[TrainingRun]:
-    """Runs of a recipe by its labels, then all others of the workspace, the newest first; those at work lead."""
+    """Running runs, then the recipe's runs by label, then all others, each newest first."""
     names = {artifact.key: label for label, artifact in done.items()}
     found = []
     for stage in STAGES:
@@ -102,13 +103,13 @@ def _progress(folder: Path) -> dict[str, Any]:
 
 
 def at_work(run: TrainingRun) -> bool:
-    """Whether somebody trains it now, as far as its progress tells."""
+    """Whether the run is training now, as far as its progress tells."""
     return run.building and time.time() - float(_progress(run.data.parent).get("at") or 0) < ALIVE_S
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A model state on disk. kind: `checkpoint` (to go on from) or `policy` (kept for evaluation) or `model`."""
+    """A model state on disk. kind: `checkpoint` (to resume), `policy` (to evaluate) or `model`."""
 
     kind: str
     step: int | None
@@ -118,7 +119,7 @@ class Kept:
 
 
 def kept_states(run: TrainingRun) -> list[Kept]:
-    """What the run has on disk, in rising steps; folders still being written are left out."""
+    """Model states on disk, in rising steps, without folders still being written."""
     found = []
     for kind, pattern in (
         ("checkpoint", "checkpoints/step-*"),
@@ -137,7 +138,7 @@ def kept_states(run: TrainingRun) -> list[Kept]:
 
 
 class GrowingSteps:
-    """steps.jsonl of a run that may still be training: each look reads only what was added. Viewers may share one."""
+    """steps.jsonl of a run that may still grow: each read reads what was added. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -151,8 +152,10 @@ class GrowingSteps:
         self._frame: pd.DataFrame | None = None
 
     def read(self) -> pd.DataFrame:
-        """A row a step: step, loss, learning_rate, grad_norm, samples, tokens, seconds, memory_mb, ... (NaN where
-        unknown), steps rising. Empty where there is no file yet."""
+        """A row per step: step, loss, learning_rate, grad_norm, samples, tokens, seconds, ...
+
+        NaN where unknown; steps rising. Empty where there is no file yet.
+        """
         with self._reading:
             return self._read()
 
@@ -196,7 +199,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
-    """Exponential moving average, bias-corrected (a curve's beginning is not pulled to 0); NaN is passed over.
+    """Bias-corrected exponential moving average; NaN is skipped.
 
     values: float [n]. weight in [0, 1): share of the past in each point; 0 changes nothing.
     """
