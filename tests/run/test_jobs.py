@@ -161,8 +161,8 @@ def test_a_killed_job_is_lost_and_goes_on_when_run_again(world, workspace):
 
 STUBBORN = """
 import signal, subprocess, sys, time
-from emt_core.artifact import write_json
-from emt_core import job_record
+from emt_core.workspace.artifact import write_json
+from emt_core.workspace import job_record
 from pathlib import Path
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 sleeper = "import time; time.sleep(600)"
