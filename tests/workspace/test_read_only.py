@@ -24,7 +24,8 @@ from emt_core.explore.report.write import save_report
 from emt_core.run import jobs
 from emt_core.run.edits import add_selection, add_stage, change_settings, remove_source
 from emt_core.run.recipes import add_recipe
-from emt_core.workspace.artifact import VIEW_ONLY, Workspace, write_json
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
+from emt_core.workspace.files import write_json
 
 CORE = ROOT / "emt_core"
 
