@@ -17,7 +17,8 @@ from emt_core.explore.figures.palette import ROLE
 from emt_core.explore.tables.estimator import comparable, confusion, remarks
 from emt_core.explore.tables.score_scale import LEARNED, PROBABILITY
 from emt_core.explore.tables.scores import Scale, bin_edges, bins_for, distribution, to_scale
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 from pages.parts import glossary
 from pages.parts import view as reading
 from pages.parts.choice import choice

@@ -20,7 +20,8 @@ from emt_core.explore.tables.gap import (
     reading,
 )
 from emt_core.explore.tables.select import at_threshold
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import labels_of
 from pages.parts import glossary
 from pages.parts import view as cached

@@ -16,7 +16,7 @@ from emt_core.explore.tables.contact_strip import TILE_PX, contact_strip, handfu
 from emt_core.recipe.recipe import Recipe, load_recipe
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.edits import Changes, changes, recipe_sources
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import after_reading, labels_of
 from pages.parts import glossary
 from pages.parts.cards import image_bytes, webp_uri

@@ -11,7 +11,8 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures import estimator, trust
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import labels_of
 from pages.parts import view as reading
 from pages.parts.cards import gallery

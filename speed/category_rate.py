@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emt_core.data.sample import Turn
-from emt_core.recipe.selection import CategoryConfig
+from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.rules import classify
 from emt_core.workspace.table import Table
 

@@ -26,7 +26,8 @@ from emt_core.data.index_writer import totals
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import Instance, make_plan
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.lineage import finished
 from emt_core.workspace.table import Table
 

@@ -109,7 +109,7 @@ def test_stages_never_import_each_other():
         others = [
             n
             for n in imported(path)
-            if n.startswith("emt_core.run.stage.") and path.stem != "__init__"
+            if n.startswith("emt_core.stages.") and path.stem != "__init__"
         ]
         names = {name.split(".")[2] for name in others}
         assert not names & set(STAGES), f"{path.name} imports stage(s) {names & set(STAGES)}"

@@ -25,7 +25,8 @@ from emt_core.cli.options import out
 from emt_core.cli.run import run_recipe
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json
 
 STYLES, CONTENTS = ("plain", "sim"), ("general", "embodied")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.job_record import JobRecord
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from emt_core.data.index import SCHEMA, to_record
 from emt_core.data.sample import Reject, Sample
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.table import Table
 
 

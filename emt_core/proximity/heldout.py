@@ -16,7 +16,7 @@ import pyarrow as pa
 from emt_core.data.index import Index
 from emt_core.proximity.classifier import Examples, History
 from emt_core.proximity.metrics import calibration, ranking
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 
 def write_heldout(

@@ -1,4 +1,4 @@
-"""What all settings have in common: frozen models, and how a run uses the machine (`Runtime`)."""
+"""What several parts of a recipe share: frozen models, how a run uses the machine, the camera."""
 
 from __future__ import annotations
 
@@ -68,3 +68,31 @@ class Runtime(Frozen):
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
+
+
+Vec3 = tuple[float, float, float]
+
+CONTROL_STEPS = 500
+"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
+
+
+def check_control_steps(actions: int, repeat: int, field: str) -> None:
+    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
+    if actions * repeat > CONTROL_STEPS:
+        raise ValueError(
+            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
+            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
+        )
+
+
+class Camera(Frozen):
+    """A pinhole camera that looks at a point, upright."""
+
+    position: Vec3 = (0.75, 0.075, 0.7)
+    """Metres, world frame. Where people move Meta-World's far corner2 camera to."""
+
+    target: Vec3 = (0.0, 0.70, 0.12)
+    """The point in the centre of the image, metres."""
+
+    fovy: float = Field(default=40.0, gt=1, lt=170)
+    """Vertical field of view, degrees."""

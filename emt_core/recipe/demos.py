@@ -4,34 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
-
-Vec3 = tuple[float, float, float]
-
-CONTROL_STEPS = 500
-"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
-
-
-def check_control_steps(actions: int, repeat: int, field: str) -> None:
-    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
-    if actions * repeat > CONTROL_STEPS:
-        raise ValueError(
-            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
-            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
-        )
-
-
-class Camera(Frozen):
-    """A pinhole camera that looks at a point, upright."""
-
-    position: Vec3 = (0.75, 0.075, 0.7)
-    """Metres, world frame. Where people move Meta-World's far corner2 camera to."""
-
-    target: Vec3 = (0.0, 0.70, 0.12)
-    """The point in the centre of the image, metres."""
-
-    fovy: float = Field(default=40.0, gt=1, lt=170)
-    """Vertical field of view, degrees."""
+from emt_core.recipe.base import Camera, StageConfig, check_control_steps
 
 
 class DemosConfig(StageConfig):

@@ -1,4 +1,4 @@
-"""What a recipe says about features (method section 2) and about the gap (section 3)."""
+"""What a recipe says about features (method section 2)."""
 
 from __future__ import annotations
 
@@ -40,28 +40,3 @@ class EmbedConfig(StageConfig):
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, else float32."""
-
-
-class GapConfig(StageConfig):
-    sample_per_source: int = Field(default=2000, ge=2)
-    """Seeded subsample of each source for MMD and diversity."""
-
-    mmd: Literal["biased", "unbiased"] = "biased"
-    """Squared MMD as in the paper (V-statistic), or the unbiased U-statistic (may be below 0)."""
-
-    diversity_t: float = Field(default=2.0, gt=0)
-    """t of S(D) = 1 / E[exp(-t |u - v|^2)] (method section 7)."""
-
-    projection: Literal["umap", "pacmap", "tsne"] = "umap"
-    """Method of the 2-D map."""
-
-    projection_fit: int = Field(default=20_000, ge=10)
-    """Samples (seeded, spread over sources) the map is fitted on; all others are placed on the fitted map."""
-
-    neighbors: int = Field(default=15, ge=2)
-    """Neighbours of UMAP and PaCMAP; t-SNE's perplexity is capped by it times 3."""
-
-    min_dist: float = Field(default=0.1, ge=0)
-    """UMAP's min_dist."""
-
-    seed: int = 0

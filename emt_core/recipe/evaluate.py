@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
-from emt_core.recipe.demos import Camera, check_control_steps
+from emt_core.recipe.base import Camera, Frozen, StageConfig, check_control_steps
 
 
 class BenchmarkBase(Frozen):

@@ -24,10 +24,7 @@ class MeasureBase(StageConfig):
     """What all measures have in common."""
 
     kind: Kind
-    """`random`: a uniform draw. `distance`: average feature distance. `knn`: distance to the k-th
-    nearest robot frame. `mlp`: a small nonlinear estimator. `perplexity`, `delta_perplexity`: under
-    the VLM tuned on robot data with actions as text. `dsir`: importance weights of hashed n-grams.
-    `clip`: image-text cosine. `imported`: a column of yours."""
+    """Which measure; each takes settings of its own."""
 
     seed: int = 0
 
@@ -51,10 +48,12 @@ class SplitMeasure(MeasureBase):
 
 class RandomMeasure(MeasureBase):
     kind: Literal["random"]
+    """A uniform draw."""
 
 
 class DistanceMeasure(SplitMeasure):
     kind: Literal["distance"]
+    """Average feature distance to the robot frames."""
 
     robot_rows: int = Field(default=50_000, ge=2)
     """Robot frames compared with at the most, the same bound for each set."""
@@ -66,6 +65,7 @@ class DistanceMeasure(SplitMeasure):
 
 class KnnMeasure(DistanceMeasure):
     kind: Literal["knn"]  # type: ignore[assignment]
+    """Distance to the k-th nearest robot frame."""
 
     neighbors: int = Field(default=10, ge=1)
     """k: the distance to the k-th nearest frame counts (Sun et al. 2022)."""
@@ -73,6 +73,7 @@ class KnnMeasure(DistanceMeasure):
 
 class MlpMeasure(SplitMeasure):
     kind: Literal["mlp"]
+    """A small nonlinear estimator."""
 
     hidden: int = Field(default=256, ge=1)
     """Width of the one hidden layer."""
@@ -101,6 +102,7 @@ class MlpMeasure(SplitMeasure):
 
 class PerplexityMeasure(SplitMeasure):
     kind: Literal["perplexity", "delta_perplexity"]
+    """Perplexity under the VLM tuned on robot data with actions as text, or how tuning changed it."""
 
     model: str = ""
     """The VLM, a folder or hub name; empty: the one that made the features."""
@@ -131,6 +133,7 @@ class PerplexityMeasure(SplitMeasure):
 
 class DsirMeasure(SplitMeasure):
     kind: Literal["dsir"]
+    """Importance weights of hashed n-grams."""
 
     text: Literal["user", "full"] = "full"
     """The user turns of a pool sample, or the whole conversation. Robots have their instruction."""
@@ -148,6 +151,7 @@ class DsirMeasure(SplitMeasure):
 
 class ClipMeasure(MeasureBase):
     kind: Literal["clip"]
+    """Image-text cosine."""
 
     model: str = Field(min_length=1)
     """As in `embed.model` of an encoder `clip`."""
@@ -158,6 +162,7 @@ class ClipMeasure(MeasureBase):
 
 class ImportedMeasure(MeasureBase):
     kind: Literal["imported"]
+    """A column of yours."""
 
     path: str = ""
     """A parquet or CSV file with an id (`source:row`) and a number a row, relative to the base

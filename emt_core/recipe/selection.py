@@ -1,7 +1,4 @@
-"""What a recipe says about each stage: one frozen model a stage, holding only what changes the stage's output.
-
-Device, worker count, batch size in memory and the like live in `Runtime`, which enters no key.
-"""
+"""What a recipe says about selection: how many rows, which ones, and which not (method section 6)."""
 
 from __future__ import annotations
 
@@ -10,14 +7,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen, StageConfig
-
-
-class CategoryConfig(StageConfig):
-    image_labels: bool = False
-    """Also classify by image, zero-shot, with the CLIP features of the embed instance this one is given as parent."""
-
-    def uses(self) -> tuple[str, ...]:
-        return ("embed",) if self.image_labels else ()
 
 
 class Caps(Frozen):

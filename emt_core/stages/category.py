@@ -16,7 +16,7 @@ import pyarrow as pa
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.data.sample import Turn
-from emt_core.recipe.selection import CategoryConfig
+from emt_core.recipe.category import CategoryConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.selection.category import CATEGORIES
 from emt_core.selection.category.rules import classify

@@ -21,7 +21,7 @@ from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
 from emt_core.evaluation.recording.tasks import STATE_NAMES, RobotSet
 from emt_core.recipe.demos import DemosConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 VERSION = 1
 

@@ -21,7 +21,8 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import Benchmark, episodes_of
 from emt_core.recipe.evaluate import EvaluateConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import Artifact, read_json, write_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json, write_json
 
 VERSION = 1
 IDENTITY_REPLACES = ("policy", "python", "environments")

@@ -23,7 +23,8 @@ from emt_core.errors import EmtError
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json, read_json, write_text
+from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank, world_size
 
 VERSION = 1

@@ -23,9 +23,9 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.proximity.map.fitted import FittedMap
 from emt_core.proximity.metrics import diversity, mmd
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
 VERSION = 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.retention import SIDES, _keep, _write, load_suites, read_answers
-from emt_core.recipe.midtrain import RetainConfig
+from emt_core.recipe.retain import RetainConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import canonical_json
 

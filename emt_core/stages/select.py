@@ -31,7 +31,7 @@ from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cel
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 

@@ -16,7 +16,8 @@ from emt_core.data.readers import count, fingerprint, image_root, locate, read
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json, write_json
+from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.files import write_json
 
 VERSION = 1
 

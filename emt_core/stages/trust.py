@@ -35,7 +35,8 @@ from emt_core.recipe.embed import EmbedConfig
 from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.recipe.trust import TrustConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import Artifact, read_json, write_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
 VERSION = 2

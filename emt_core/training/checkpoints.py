@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import flush, flush_one, write_json
+from emt_core.workspace.files import flush, flush_one, write_json
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 
 SIGNIFICANT = 7
 """Digits kept: float32 has no more."""

@@ -21,7 +21,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from typing import Any
 from filelock import FileLock
 
 from emt_core.errors import EmtError
+from emt_core.workspace.files import flush, flush_one, read_json, write_json
 from emt_core.workspace.view_guard import guard
 
 FORMAT = 1
@@ -65,56 +65,6 @@ def make_key(
         "parents": dict(parents),
     }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:KEY_LENGTH]
-
-
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False), durable=durable)
-
-
-def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never half of one.
-
-    durable: False where the file may be lost when the power goes: the flush is what takes long.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def flush(path: Path, leave_out: Collection[Path] = ()) -> None:
-    """Whatever a file, or a folder with all below it, holds reaches the disk; links are not followed."""
-    if path in leave_out or path.is_symlink():
-        return
-    if path.is_dir():
-        for entry in path.iterdir():
-            flush(entry, leave_out)
-    flush_one(path)
-
-
-def flush_one(path: Path) -> None:
-    """The bytes of a file, or which names a folder holds, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise EmtError(
-            f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path
-        ) from error
 
 
 @dataclass(frozen=True)

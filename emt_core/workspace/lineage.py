@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from emt_core.workspace import job_record
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 FILE_EVERY_S = 0.5
 LINE_EVERY_S = 5.0

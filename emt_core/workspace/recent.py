@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 
 MOST = 12
 

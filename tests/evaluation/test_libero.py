@@ -26,7 +26,8 @@ from emt_core.evaluation.benchmarks.libero_tasks import SUITES
 from emt_core.evaluation.benchmarks.registry import resolve
 from emt_core.evaluation.closed_loop.rollout import Played, Simulators
 from emt_core.recipe.evaluate import BenchmarkConfig
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import finished
 
 PYTHON = os.environ.get("EMT_LIBERO_PYTHON", "")

@@ -116,7 +116,7 @@ def weights(measure: Artifact) -> bytes:
 
 def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.run.stage.score"])
+    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.stages.score"])
     folder = base / "killed"
     seen = []
     for stage, pattern, target in (

@@ -41,7 +41,7 @@ from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 
 MORE = """
-measure.knn: {kind: knn, neighbours: 3}
+measure.knn: {kind: knn, neighbors: 3}
 measure.random: {kind: random}
 score.learned: {parents: {estimator: ""}}
 score.knn: {}

@@ -39,8 +39,8 @@ midtrain: {steps: 7, batch: 6, cutoff: 160, learning_rate: 0.01, max_images: 2}
 """
 SLOWLY = """
 import sys, time
-from emt_core.training import session
-from emt_core.training.loop import Trainer
+from emt_core.training.midtrain import session
+from emt_core.training.midtrain.loop import Trainer
 session.CHECKPOINT_SECONDS = 0.0
 step = Trainer._step
 def paced(self, number, *rest):

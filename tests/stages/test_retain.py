@@ -18,7 +18,7 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.questions.public import read_suite
 from emt_core.evaluation.questions.question import Question
 from emt_core.evaluation.questions.scoring import chosen_letter, is_right, yes_or_no
-from emt_core.recipe.midtrain import QuestionFile, RetainConfig
+from emt_core.recipe.retain import QuestionFile, RetainConfig
 
 
 def png(color: tuple[int, int, int] = (200, 30, 30)) -> bytes:

@@ -19,7 +19,8 @@ from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 
 ARM = {
     "name": "arm",

@@ -22,7 +22,7 @@ from typing import Any
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.question import Picture, Question
-from emt_core.recipe.midtrain import QuestionFile
+from emt_core.recipe.retain import QuestionFile
 
 ONE_WORD = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."

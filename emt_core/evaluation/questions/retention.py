@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.recipe.midtrain import RetainConfig
+from emt_core.recipe.retain import RetainConfig
 from emt_core.workspace.lines import whole_lines
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _write(
     import pyarrow.parquet as pq
 
     from emt_core.evaluation.questions.scoring import is_right
-    from emt_core.workspace.artifact import write_json
+    from emt_core.workspace.files import write_json
 
     rows = []
     for suite, questions in suites.items():

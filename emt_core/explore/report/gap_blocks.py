@@ -13,7 +13,7 @@ from emt_core.explore.report.material import Material
 from emt_core.explore.report.words import in_a_row
 from emt_core.explore.tables.gap import cluster_order, matrix_table
 from emt_core.explore.tables.map import bounds_of
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 MAP_HEIGHT = 560
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"}

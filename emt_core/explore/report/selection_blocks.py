@@ -16,7 +16,8 @@ from emt_core.explore.tables.map import spread_sample
 from emt_core.explore.tables.score_scale import ScoreScale, score_scale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
 from emt_core.selection.category import of_side
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 
 SIDES = ("spatial and grounding", "text-heavy")
 SIDE_COLORS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}

@@ -16,7 +16,7 @@ from emt_core.explore.figures.palette import SOURCE_CYCLE
 from emt_core.explore.report.content import Content, Figure, Table
 from emt_core.explore.report.material import Material
 from emt_core.explore.report.words import in_a_row, literal
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 CURVE_POINTS = 300
 MOST_LINES = 2_000_000

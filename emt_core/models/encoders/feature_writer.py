@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from emt_core.data.features import feature_table
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 from emt_core.workspace.table import CommitClock, Table
 

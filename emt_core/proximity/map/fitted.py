@@ -17,7 +17,7 @@ import numpy as np
 from emt_core.proximity.map import pacmap, tsne, umap
 from emt_core.proximity.map.nearest import Nearest
 from emt_core.proximity.map.pca import Pca
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 
 PLACE_NEIGHBORS = 3
 FEW = 10  # too few points for any method: their first two principal components are the map

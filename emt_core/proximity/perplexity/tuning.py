@@ -24,7 +24,7 @@ from emt_core.proximity.batches import robot_rows
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.windows import NoScore, decoded
 from emt_core.recipe.proximity import PerplexityMeasure
-from emt_core.workspace.artifact import write_json, write_text
+from emt_core.workspace.files import write_json, write_text
 
 WARMUP = 0.1
 SAVE_SECONDS = 60.0

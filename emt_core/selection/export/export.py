@@ -30,7 +30,8 @@ from emt_core.selection.export import open_exporter
 from emt_core.selection.export.base import Exporter, Row
 from emt_core.selection.export.pictures import Pictures
 from emt_core.selection.export.provenance import backbone_of, label_of, provenance_of
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.progress import Progress, Tracker
 
 READ_ROWS = 1024

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from emt_core.errors import EmtError
 from emt_core.selection.export.base import Exporter, Picture, Row, TableBuffer
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 SHARD_BYTES = 512 * 2**20
 

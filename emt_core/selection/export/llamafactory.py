@@ -27,7 +27,7 @@ from emt_core.selection.export.base import (
     settled_turns,
 )
 from emt_core.selection.export.training_file import DATASET, training_yaml
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 RESERVED = ("<video>", "<audio>")
 MOST_IMAGES = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def write_gathered(folder: Path, model: dict[str, Any], optimizer: dict[str, Any
     """On rank 0."""
     from safetensors.torch import save_file
 
-    from emt_core.workspace.artifact import write_json
+    from emt_core.workspace.files import write_json
 
     save_file(
         {name: value.contiguous().clone() for name, value in model.items()},
@@ -52,7 +52,7 @@ def read_gathered(folder: Path, module: torch.nn.Module, optimizer: torch.optim.
     from safetensors.torch import load_file
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
-    from emt_core.workspace.artifact import read_json
+    from emt_core.workspace.files import read_json
 
     noted = read_json(folder / "optimizer.json")
     weights: Any = load_file(folder / "model.safetensors")

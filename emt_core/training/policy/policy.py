@@ -25,7 +25,7 @@ from emt_core.models.encoders.base import Precision, choose_device, choose_dtype
 from emt_core.models.vlm.load import load_processor, load_vlm, text_width, without_bars
 from emt_core.recipe.finetune import AugmentConfig, HeadConfig
 from emt_core.training.policy.inputs import PromptBuilder
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.retained import PAPER, before_and_after
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import labels_of
 from pages.parts import glossary
 from pages.parts.view import View
