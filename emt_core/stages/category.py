@@ -1,8 +1,10 @@
-"""category: what each sample asks for, by rules on its conversation and, where asked, by CLIP on its image.
+"""category: what each sample asks for, by rules on its conversation and, where asked, by CLIP on
+its image.
 
     category.lance    category: string, rule: string, image_category: string ("" without CLIP or without a vector)
 
-One row for each index row, in its order. Rows are independent, so an interrupted run goes on at the table's row count.
+One row for each index row, in its order. Rows are independent, so an interrupted run goes on at the
+table's row count.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def _block(
     by_image: ImageLabels | None,
     advance: Callable[[int], None],
 ) -> pa.Table:
-    """The rows [start, stop) of the artifact. Reads only what the rules need: role, turns and number of images."""
+    """The rows [start, stop) of the artifact. Reads only what the rules need: role, turns and
+    number of images."""
     category: list[str] = []
     rule: list[str] = []
     for batch in index.table.scan(
@@ -76,7 +79,8 @@ def _block(
 
 
 def _image_labels(context: Context) -> ImageLabels:
-    """Zero-shot labels from the CLIP features of the embed parent; the prompts pass the text tower once."""
+    """Zero-shot labels from the CLIP features of the embed parent; the prompts pass the text tower
+    once."""
     from emt_core.selection.category.image import of_embed_artifact
 
     embed = context.parents["embed"]
@@ -96,7 +100,8 @@ def _image_labels(context: Context) -> ImageLabels:
 
 
 def _metrics(index: Index, table: Table, *, with_image: bool) -> dict[str, Any]:
-    """Counts a category in each source, the share of pool rows the rules are unsure of, the rules' use."""
+    """Counts a category in each source, the share of pool rows the rules are unsure of, the rules'
+    use."""
     counts: dict[str, dict[str, int]] = {}
     pairs: Counter[tuple[str, str]] = Counter()
     rules: Counter[str] = Counter()
@@ -125,9 +130,11 @@ def _metrics(index: Index, table: Table, *, with_image: bool) -> dict[str, Any]:
 
 
 def _agreement(pairs: Counter[tuple[str, str]]) -> dict[str, Any]:
-    """How often image and conversation name the same category, over pool rows where neither is unsure.
+    """How often image and conversation name the same category, over pool rows where neither is
+    unsure.
 
-    Low agreement is no error: one asks what the user demands, the other what the picture looks like.
+    Low agreement is no error: one asks what the user demands, the other what the picture looks
+    like.
     """
     from emt_core.selection.category.image import IMAGE_CATEGORIES
 

@@ -1,4 +1,5 @@
-"""demos: record Meta-World's scripted experts as a LeRobot v3.0 data set, on layouts that evaluation never uses.
+"""demos: record Meta-World's scripted experts as a LeRobot v3.0 data set, on layouts that
+evaluation never uses.
 
 lerobot/            the data set (demo/lerobot_writer.py draws it), camera observation.images.front
 episodes.parquet    task instruction seed success steps kept: every try, failed ones included
@@ -33,7 +34,8 @@ CRF = 20
 
 
 def identity(config: DemosConfig, base: Path) -> dict[str, Any]:
-    """The words and visible goals that the code, not the recipe, may have given. Raises EmtError for unknown tasks."""
+    """The words and visible goals that the code, not the recipe, may have given. Raises EmtError
+    for unknown tasks."""
     return {
         task.env: [list(task.instructions), task.show_goal] for task in robot_set_of(config).tasks
     }
@@ -81,7 +83,8 @@ def recording_facts(config: DemosConfig, robot_set: RobotSet) -> dict[str, Any]:
 
 
 def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: DemosConfig) -> int:
-    """Episodes with tasks in turn, so that the first ones of a limited reading hold every task. Returns frames."""
+    """Episodes with tasks in turn, so that the first ones of a limited reading hold every task.
+    Returns frames."""
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
     from emt_core.evaluation.recording.demonstrations import ACTION_NAMES, CAMERA
 

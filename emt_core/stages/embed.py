@@ -1,12 +1,14 @@
-"""embed: frozen-encoder features for every row of the index (method section 2), streaming, resumable, never twice.
+"""embed: frozen-encoder features for every row of the index (method section 2), streaming,
+resumable, never twice.
 
     features.lance   vector float16 [dim], status; one row for each index row, in its order
     thumbs.lance     row, webp; only for sources without random access
     problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images that have no vector
 
-Commits happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work have
-gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so on one torch thread the
-store is equal bit by bit; on several, or where memory ran out and batches were halved, it is equal to rounding.
+Commits happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS
+of work have gathered: a kill costs that much and no more. After a resume the arithmetic is the
+same, so on one torch thread the store is equal bit by bit; on several, or where memory ran out and
+batches were halved, it is equal to rounding.
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
 
 COMMIT_SECONDS = 30.0
-"""Work that a kill may cost, where a window is shorter; it grows with the run (store.PATIENT_FOR_S)."""
+"""Work that a kill may cost, where a window is shorter; it grows with the run
+(store.PATIENT_FOR_S)."""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
-"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU seconds; beside a
-model on the CPU, which wants the same cores, they have to win that back from little (docs/encoders.md)."""
+"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU
+seconds; beside a model on the CPU, which wants the same cores, they have to win that back from
+little (docs/encoders.md)."""
 
 
 def identity(config: EmbedConfig, base: Path) -> dict[str, Any]:
@@ -133,9 +137,10 @@ def _start(
 
 @contextmanager
 def _model_threads(workers: int) -> Iterator[None]:
-    """The model computes on the cores that decoding leaves: two threads on two cores with two decoding workers took
-    1.6 times the CPU time of one and were no quicker. Never on more than torch was given (OMP_NUM_THREADS). By the
-    settings, not by the workers at work: how products are split decides their rounding."""
+    """The model computes on the cores that decoding leaves: two threads on two cores with two
+    decoding workers took 1.6 times the CPU time of one and were no quicker. Never on more than
+    torch was given (OMP_NUM_THREADS). By the settings, not by the workers at work: how products are
+    split decides their rounding."""
     import torch
 
     before = torch.get_num_threads()
@@ -164,7 +169,8 @@ def _find_earlier(
 
 
 def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: Tracker) -> int:
-    """Take a source's rows, from where the writer is, over from an earlier artifact. Returns how many."""
+    """Take a source's rows, from where the writer is, over from an earlier artifact. Returns how
+    many."""
     shift = found.start - source.start
     begin = writer.rows + shift
     stop = source.stop + shift
@@ -201,7 +207,8 @@ def _thumbs(table: Table, start: int, stop: int) -> list[tuple[int, bytes]]:
 
 
 def _described_before(context: Context, earlier: Any) -> dict[str, Any]:
-    """Nothing had to be embedded: the encoder is the one that the first reused artifact describes, if any."""
+    """Nothing had to be embedded: the encoder is the one that the first reused artifact describes,
+    if any."""
     for found in earlier:
         if found is not None:
             return found.artifact.metrics["encoder"]

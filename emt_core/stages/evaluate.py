@@ -4,9 +4,9 @@ episodes.parquet    a row an episode (benchmarks/episodes.py)
 results.json        success by checkpoint and task with intervals, the chosen checkpoint and its rule (results.py)
 videos/             the first episodes of each task, as the policy saw them
 
-The simulator runs in processes of its own, under the interpreter that the recipe names. Every finished episode is
-committed: a kill costs the episodes under way, and the next run plays only what is missing. A simulator's crash,
-hang or error is an episode that failed, of a named kind.
+The simulator runs in processes of its own, under the interpreter that the recipe names. Every
+finished episode is committed: a kill costs the episodes under way, and the next run plays only what
+is missing. A simulator's crash, hang or error is an episode that failed, of a named kind.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def run(context: Context) -> Outcome:
 
 
 def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
-    """The benchmark, set up as the policy's demonstrations were recorded where its folder says how."""
+    """The benchmark, set up as the policy's demonstrations were recorded where its folder says
+    how."""
     from emt_core.evaluation.benchmarks.registry import resolve
 
     spec = folder / "policy.json"
@@ -100,7 +101,8 @@ def load_policy(folder: Path, device: str) -> Any:
 
 
 def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
-    """Step -> policy folder, in rising order. Raises EmtError where an asked checkpoint is not there."""
+    """Step -> policy folder, in rising order. Raises EmtError where an asked checkpoint is not
+    there."""
     if config.policy:
         return {NO_STEP: _policy_folder(config, context.base)}
     there = checkpoints_of(context.parents["finetune"])
@@ -120,7 +122,8 @@ def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
 
 
 def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
-    """Step -> folder of every kept policy of a finetune artifact, rising. Raises EmtError where there is none."""
+    """Step -> folder of every kept policy of a finetune artifact, rising. Raises EmtError where
+    there is none."""
     folders = (finetune.data / "policies").glob("step-*")
     found = {
         int(f.name.removeprefix("step-")): f

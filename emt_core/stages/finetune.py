@@ -4,7 +4,8 @@ policies/step-N/    a policy for each kept step, the last one included (policies
 steps.jsonl         the curves (training/steps_log.py)
 rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes that could not be trained on
 
-While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a bounded cache under
+While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a
+bounded cache under
 <workspace>/cache/frames (robot_data/frame_cache.py). Under torchrun the ranks train one policy together (ranks.py).
 """
 
@@ -32,7 +33,8 @@ DISTRIBUTED = True
 
 
 def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    """Fingerprints of the robot sets; what the origin is where training starts from it. Raises EmtError."""
+    """Fingerprints of the robot sets; what the origin is where training starts from it. Raises
+    EmtError."""
     found: dict[str, Any] = {}
     for data in config.data:
         source = _source(data)
@@ -141,7 +143,8 @@ def run(context: Context) -> Outcome:
 def _data(
     context: Context, config: FinetuneConfig
 ) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
-    """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
+    """The robot sets with their folders, and how the simulator was set up where our own recording
+    says so."""
     if config.data:
         return [(data, locate(_source(data), context.base)) for data in config.data], {}
     from emt_core.evaluation.recording.demonstrations import CAMERA

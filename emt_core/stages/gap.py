@@ -1,11 +1,13 @@
-"""gap: how far pool and robot data lie apart (method sections 3 and 7), and a 2-D map of every sample.
+"""gap: how far pool and robot data lie apart (method sections 3 and 7), and a 2-D map of every
+sample.
 
 gap.json               sources, mmd2, mmd2_normalized, sigma, sampled, diversity, diversity_groups, groups, left_out
 map_fit.safetensors    the fitted map: index rows, PCA, their coordinates (what places any other feature)
 map.lance              x, y float32 (NaN without a vector), fitted bool; row order of the index
 
-MMD and diversity come from a seeded subsample of each source. "All pool" and "all robot" are mixtures of their sources
-by number of rows, worked out from the same kernel means: no subsample of their own, no small source lost in one.
+MMD and diversity come from a seeded subsample of each source. "All pool" and "all robot" are
+mixtures of their sources by number of rows, worked out from the same kernel means: no subsample of
+their own, no small source lost in one.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ def _measure(
 
 
 def _group_weights(usable: list[Members]) -> dict[str, np.ndarray]:
-    """`pool` and `robot` as mixtures of the sources, by number of rows with a vector; only groups that have any."""
+    """`pool` and `robot` as mixtures of the sources, by number of rows with a vector; only groups
+    that have any."""
     out = {}
     for role in ("pool", "robot"):
         rows = np.array([len(m.rows) if m.source.role == role else 0 for m in usable], np.float64)
@@ -113,7 +116,8 @@ def _group_weights(usable: list[Members]) -> dict[str, np.ndarray]:
 def _group_distances(
     matrix: np.ndarray, means: np.ndarray, usable: list[Members], weights: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Distances inside the groups against distances across (the paper's figure), and of each source to each group."""
+    """Distances inside the groups against distances across (the paper's figure), and of each source
+    to each group."""
     roles = np.array([m.source.role for m in usable])
     apart = ~np.eye(len(usable), dtype=bool)
     pairs = {
@@ -158,7 +162,8 @@ def _fit(
 
 
 def _place(context: Context, features: Features, fitted: FittedMap, ok: np.ndarray) -> None:
-    """Append map.lance in commits. Batches start at multiples of PLACE_ROWS, resumed or not: the same sums."""
+    """Append map.lance in commits. Batches start at multiples of PLACE_ROWS, resumed or not: the
+    same sums."""
     table = Table(context.out / "map.lance")
     commit_rows = max(context.runtime.commit_rows // PLACE_ROWS, 1) * PLACE_ROWS
     done = table.rows

@@ -5,7 +5,8 @@
     rejects.jsonl       selected samples that cannot be trained on: {"id", "reason", "detail", "step"}
     checkpoints/        while building only: the last two, atomic
 
-Under torchrun the ranks of a launch train one model together; rank 0 writes (emt_core/run/runner.py).
+Under torchrun the ranks of a launch train one model together; rank 0 writes
+(emt_core/run/runner.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
 
 INLINE_SAMPLES = 4_000
-"""On a CPU, fewer samples in all are decoded in the main process: workers import torch, ten CPU seconds."""
+"""On a CPU, fewer samples in all are decoded in the main process: workers import torch, ten CPU
+seconds."""
 
 
 def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
@@ -64,8 +66,8 @@ def run(context: Context) -> Outcome:
         feed = _feed(context, config, rows, preparer, session)
         plan = plan_of(session, preparer, context.runtime)
         context.progress.say(
-            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {plan.micro} on"
-            f" {world} device{'s' if world > 1 else ''})"
+            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} "
+            f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''})"
             + (f", from step {session.after}" if session.after else "")
         )
         with context.progress.track(
@@ -99,7 +101,8 @@ def run(context: Context) -> Outcome:
 
 
 def selected_rows(context: Context) -> Any:
-    """int64 [n]: index rows of the selection. Raises EmtError where it belongs to another pool, or is empty."""
+    """int64 [n]: index rows of the selection. Raises EmtError where it belongs to another pool, or
+    is empty."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -126,7 +129,8 @@ def selected_rows(context: Context) -> Any:
 
 
 def _leave_cores_to_decoding(workers: int) -> None:
-    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine times as long."""
+    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine
+    times as long."""
     import os
 
     import torch

@@ -1,13 +1,16 @@
-"""score: a proximity score for every row of the index, from an estimator or another measure, in one streaming pass.
+"""score: a proximity score for every row of the index, from an estimator or another measure, in one
+streaming pass.
 
 scores.lance        logit float32, row i = index row i; NaN without a score. Higher is nearer. The log odds of robot
-                    against pool where the measure is a classifier, else the measure's own number (see proximity/).
-                    Of a measure also `reason` string: why there is no score, empty where there is one
+                    against pool where the measure is a classifier, else the measure's own number
+                    (see proximity/). Of a measure also `reason` string: why there is no score,
+                    empty where there is one
 sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of the pool in falling order; the last two
                     as they would be of everything down to that row (see sweep.py)
 
-The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one commit: commit_rows
-rows, or COMMIT_SECONDS of work (more in a long run) where a model makes them dear.
+The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one
+commit: commit_rows rows, or COMMIT_SECONDS of work (more in a long run) where a model makes them
+dear.
 """
 
 from __future__ import annotations
@@ -22,19 +25,16 @@ import pyarrow.parquet as pq
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
 from emt_core.proximity.scores import (
     RUNS_MODEL,
-    load_weights,
-    of_measure,
-    reasons,
+    measure_metrics,
+    missing_reasons,
     score_metrics,
     sweep_table,
 )
-from emt_core.proximity.stream import stream_logits
-from emt_core.recipe.proximity import ScoreConfig, measure_config
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
@@ -63,9 +63,9 @@ def run(context: Context) -> Outcome:
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
     if "measure" in context.parents:
-        metrics = of_measure(metrics, context.parents["measure"], logit, index, features)
+        metrics = measure_metrics(metrics, context.parents["measure"], logit, index, features)
         metrics |= (
-            {"missing_by_reason": reasons(table)}
+            {"missing_by_reason": missing_reasons(table)}
             | _arithmetic(context)
             | (taken_over(twin) if twin else {})
         )
@@ -86,11 +86,14 @@ def _parts(
     missing: dict[int, str],
     twin: Artifact | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 scores) from row `start` on. missing: gets row -> reason where a model has no score."""
-    if "estimator" in context.parents:
-        weight, bias = load_weights(context.parents["estimator"], features.dim)
-        return stream_logits(features, weight, bias, start=start)
-    measure = context.parents["measure"]
+    """(first row, float32 scores) from row `start` on.
+
+    missing: gets index row -> reason where a measure that runs a model has no score.
+    """
+    made_by = context.parents.get("estimator") or context.parents["measure"]
+    # an estimator's weights say all that scoring needs
+    linear = made_by.stage == "estimator"
+    config = EstimatorConfig() if linear else measure_config(**made_by.config)
     inputs = Inputs(
         index=index,
         features=features,
@@ -101,10 +104,8 @@ def _parts(
         twin=twin,
         no_score=missing.__setitem__,
     )
-    config = measure_config(**measure.config)
-    return _with_vector(
-        measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing
-    )
+    parts = measure_of(config.kind).scores(config, inputs, made_by.data, start)
+    return _with_vector(parts, features, missing)
 
 
 def _with_vector(
@@ -118,7 +119,8 @@ def _with_vector(
 
 
 def _twin(context: Context) -> Artifact | None:
-    """The finished score of perplexity whose losses of the tuned VLM delta perplexity needs too (proximity/twin.py)."""
+    """The finished score of perplexity whose losses of the tuned VLM delta perplexity needs too
+    (proximity/twin.py)."""
     measure = context.parents["measure"].manifest
     if measure["config"]["kind"] != "delta_perplexity":
         return None
@@ -135,7 +137,8 @@ def _twin(context: Context) -> Artifact | None:
 
 
 def _arithmetic(context: Context) -> dict[str, str]:
-    """Of a measure that runs a model (as token_loss.py and the CLIP encoder choose it); empty for all others."""
+    """Of a measure that runs a model (as token_loss.py and the CLIP encoder choose it); empty for
+    all others."""
     if context.parents["measure"].config["kind"] not in RUNS_MODEL:
         return {}
     from emt_core.models.encoders.base import choose_device, choose_dtype

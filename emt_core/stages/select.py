@@ -5,8 +5,8 @@ selected.parquet    row, rank, logit, id, source, category, in rank order (logit
 report.json         counts by reason; composition, diversity, distance to robot data and scores before and after; with
                     duplicate_cosine also the cells that were too large to compare whole
 
-Takes seconds (the features are only sampled for the report), so an interrupted run starts again; only `clusters` reads
-all features, and near-duplicates take minutes a million rows.
+Takes seconds (the features are only sampled for the report), so an interrupted run starts again;
+only `clusters` reads all features, and near-duplicates take minutes a million rows.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ SELECTED_SCHEMA = pa.schema(
 
 
 def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
-    """What near-duplicates also depend on; selections that keep them have the keys that they always had."""
+    """What near-duplicates also depend on; selections that keep them have the keys that they always
+    had."""
     return (
         {"cell_rows": CELL_ROWS}
         if config.clusters and config.clusters.duplicate_cosine is not None
@@ -89,7 +90,8 @@ def run(context: Context) -> Outcome:
 def spread(
     candidates: Candidates, features: Features, config: SelectConfig, progress: Progress
 ) -> tuple[Candidates, dict[str, Any]]:
-    """With the cells and near-duplicates that the configuration asks for, and what the report says of them."""
+    """With the cells and near-duplicates that the configuration asks for, and what the report says
+    of them."""
     if config.clusters is None:
         return candidates, {}
     code, _ = candidates.not_eligible(include_text_only=config.include_text_only)
@@ -185,7 +187,8 @@ def _write_selected(
 
 
 def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
-    """Ids of the chosen rows in index order (one sequential scan, not a million random reads), and each row's place."""
+    """Ids of the chosen rows in index order (one sequential scan, not a million random reads), and
+    each row's place."""
     chosen = np.zeros(index.rows, bool)
     chosen[rows] = True
 

@@ -1,7 +1,9 @@
-"""sources: read pool and robot data into one index; check every image's header; count and keep what is rejected.
+"""sources: read pool and robot data into one index; check every image's header; count and keep what
+is rejected.
 
-Interrupted, it goes on behind the last committed row: rejects are flushed before the samples that follow them, so the
-rejects file always reaches at least as far as the index, and what lies beyond the index is dropped and found again.
+Interrupted, it goes on behind the last committed row: rejects are flushed before the samples that
+follow them, so the rejects file always reaches at least as far as the index, and what lies beyond
+the index is dropped and found again.
 """
 
 from __future__ import annotations

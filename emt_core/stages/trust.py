@@ -1,4 +1,5 @@
-"""trust: does the score mean what it seems to mean? Audits of one score, and its agreement with others.
+"""trust: does the score mean what it seems to mean? Audits of one score, and its agreement with
+others.
 
 trust.json                  score, measure, sections: {modality, style, stability, calibration, agreement, planted}
 disagreements.parquet       row measure percentile other_percentile higher: samples that measures rank most differently
@@ -23,12 +24,12 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.models.encoders.reuse import source_config
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import AnyConfig, Inputs
 from emt_core.proximity.trust.agreement import agreement
 from emt_core.proximity.trust.calibration import calibration
 from emt_core.proximity.trust.modality import audits
 from emt_core.proximity.trust.planted import planted, planted_truth
-from emt_core.proximity.trust.refit import ON_FEATURES, Measure, Shown, as_fitted
+from emt_core.proximity.trust.refit import ON_FEATURES, Shown, as_fitted
 from emt_core.proximity.trust.stability import stability
 from emt_core.proximity.trust.variants import embed_variants
 from emt_core.recipe.embed import EmbedConfig
@@ -104,7 +105,7 @@ def run(context: Context) -> Outcome:
         runtime=context.runtime,
         progress=context.progress,
     )
-    measure: Measure
+    measure: AnyConfig
     if made_by.stage == "estimator":
         measure = EstimatorConfig.model_validate(made_by.config)
     else:
@@ -147,9 +148,10 @@ DISAGREEMENTS = pa.schema(
 
 
 def _audits(
-    context: Context, inputs: Inputs, config: TrustConfig, measure: Measure, made_by: Artifact
+    context: Context, inputs: Inputs, config: TrustConfig, measure: AnyConfig, made_by: Artifact
 ) -> dict[str, Any]:
-    """Modality and style sections, of the measure itself or of a linear stand-in where it works on no features."""
+    """Modality and style sections, of the measure itself or of a linear stand-in where it works on
+    no features."""
     if not config.pool_rows:
         return {}
     embed, index = context.parents["embed"], inputs.index
@@ -183,8 +185,9 @@ def _audits(
 def audit_rows(
     index: Index, features: Features, config: TrustConfig, *, without: Sequence[str] = ()
 ) -> np.ndarray:
-    """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot set's frames, one of
-    every episode before a second of any. without: sources that are left out."""
+    """int64, ascending: a seeded draw of pool rows with an image and a vector, and of each robot
+    set's frames, one of every episode before a second of any. without: sources that are left
+    out."""
     ok = features.ok() & (index.table.column("n_images") > 0)
     for source in index.sources:
         if source.name in without:
@@ -217,7 +220,8 @@ def _turn(episode: np.ndarray) -> np.ndarray:
 
 
 def write_scores(index: Index, scores: np.ndarray, path: Path) -> None:
-    """Parquet of id and score (float32) of the rows that have one, as measure `imported` reads it."""
+    """Parquet of id and score (float32) of the rows that have one, as measure `imported` reads
+    it."""
     schema = pa.schema([("id", pa.string()), ("score", pa.float32())])
     at = 0
     with parquet.ParquetWriter(path, schema) as writer:
@@ -243,7 +247,8 @@ def _logit(score: Artifact) -> np.ndarray:
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
-    """Verdicts by section, and the planted truth of each measure (the ablation's column): what lists show."""
+    """Verdicts by section, and the planted truth of each measure (the ablation's column): what
+    lists show."""
     verdicts = {
         name: [n["verdict"] for n in section["numbers"]]
         for name, section in report["sections"].items()

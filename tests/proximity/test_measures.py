@@ -18,7 +18,7 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.data.features import Features, feature_table
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
+from emt_core.proximity.base import measure_of
 from emt_core.proximity.classifier import Examples, train_classifier
 from emt_core.proximity.measures import dsir
 from emt_core.proximity.measures.bank import Bank

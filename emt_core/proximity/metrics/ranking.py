@@ -14,7 +14,7 @@ import numpy as np
 
 
 def balanced_weights(labels: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
-    """float64 [n]: each class sums to 1/2; strata (robot sets) share the half of the positives equally."""
+    """float64 [n]: each class sums to 1/2, and strata (robot sets) share the positives' half."""
     labels = np.asarray(labels, bool)
     weights = np.where(labels, 0.0, 0.5 / max((~labels).sum(), 1))
     groups = np.zeros(len(labels), np.int64) if strata is None else np.asarray(strata)
@@ -49,7 +49,7 @@ def average_precision(
 def roc_curve(
     labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None, *, points: int = 200
 ) -> dict[str, list[float]]:
-    """`false_positive_rate`, `true_positive_rate`, `threshold`: at most `points` each, with both ends."""
+    """`false_positive_rate`, `true_positive_rate`, `threshold`: `points` at most, both ends in."""
     from sklearn import metrics
 
     _check(labels, scores)
@@ -94,7 +94,7 @@ def _check(labels: np.ndarray, scores: np.ndarray) -> None:
 
 
 def _evenly_apart(along: np.ndarray, points: int) -> np.ndarray:
-    """At most `points` places of the rising array, evenly apart in its value, first and last included."""
+    """At most `points` places of a rising array, evenly apart in its value, with both ends."""
     if len(along) <= points:
         return np.arange(len(along))
     places = np.searchsorted(along, np.linspace(along[0], along[-1], points))
