@@ -1,8 +1,7 @@
-"""measure: fit a proximity measure other than the linear estimator; `score` then scores every
-sample with it.
+"""measure: fit a proximity measure; `score` then scores every sample with it.
 
-What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/);
-measures that are classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator`
+What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/).
+Measures that are classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator`
 does.
 """
 
@@ -30,8 +29,10 @@ VERSION = 2
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
-    """What a model or file that the config names *is*: hashes, never paths. Empty where it names
-    none."""
+    """What a model or file that the config names *is*: hashes, never paths.
+
+    Empty where it names none.
+    """
     if isinstance(config, ClipMeasure):
         from emt_core.models.encoders.clip import clip_identity
 
