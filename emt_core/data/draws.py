@@ -14,7 +14,7 @@ import numpy as np
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 65_536
 
 
@@ -107,15 +107,15 @@ def gumbel_scores(
 
 def _hashed(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
     """uint64 [n], uniform. A purpose's rows start at its output of splitmix64(seed): the first, the second, ..."""
-    start = (seed + (1 + purpose) * int(_GAMMA)) & 0xFFFFFFFFFFFFFFFF
+    start = (seed + (1 + purpose) * int(GAMMA)) & 0xFFFFFFFFFFFFFFFF
     with np.errstate(over="ignore"):
         x = rows.astype(np.uint64) + np.uint64(1)
-        x += _mix(np.array([start], np.uint64))[0]
-        return _mix(x * _GAMMA)
+        x += mix64(np.array([start], np.uint64))[0]
+        return mix64(x * GAMMA)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
+def mix64(x: np.ndarray) -> np.ndarray:
+    """uint64 [n], every bit of each number mixed: splitmix64's finalizer (Steele et al. 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

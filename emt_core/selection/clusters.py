@@ -1,12 +1,15 @@
-"""Cells of the feature space and near-duplicates inside them (SemDeDup, Abbas et al. 2023), streaming.
+"""Cells of the feature space and near-duplicates inside them (SemDeDup, Abbas et al. 2023),
+streaming.
 
-Everything is measured by the cosine: features are scaled to length 1, cells are spherical k-means (Dhillon and Modha
-2001). As in SemDeDup a row is compared with *all* better rows of its cell, those left out included, so the outcome does
-not depend on the order of the comparisons; unlike there, "better" is the selection's own rank.
+Everything is measured by the cosine: features are scaled to length 1, cells are spherical k-means
+(Dhillon and Modha 2001). As in SemDeDup a row is compared with *all* better rows of its cell, those
+left out included, so the outcome does not depend on the order of the comparisons; unlike there,
+"better" is the selection's own rank.
 
-All pairs of a cell are affordable only while cells are small, and a bad k-means leaves most of a pool in one. So a cell
-of more than CELL_ROWS rows is split by k-means again, and again where that was not enough, and rows are compared inside
-the parts. What SPLITS rounds leave too large (a million copies of one image) is compared with its CELL_ROWS best rows.
+All pairs of a cell are affordable only while cells are small, and a bad k-means leaves most of a
+pool in one. So a cell of more than CELL_ROWS rows is split by k-means again, and again where that
+was not enough, and rows are compared inside the parts. What SPLITS rounds leave too large (a
+million copies of one image) is compared with its CELL_ROWS best rows.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ ROUNDS = 25
 BLOCK_ROWS = 1024
 READ_ROWS = 4096
 CELL_ROWS = 32_768
-"""Rows of a cell that are compared pair by pair; a larger cell is split. Enters the key of such a selection."""
+"""Rows of a cell that are compared pair by pair; a larger cell is split. Enters the key of such a
+selection."""
 PARTS, SPLITS = 64, 4
-"""A split makes at most so many parts, and there are at most so many splits one inside the other: 64^4 parts of 32,768
-rows are 10^11, so only what k-means cannot take apart is left."""
+"""A split makes at most so many parts, and there are at most so many splits one inside the other:
+64^4 parts of 32,768 rows are 10^11, so only what k-means cannot take apart is left."""
 
 Advance = Callable[[int], object]
 """Told how many rounds or rows are done; 0: still at it."""
@@ -52,7 +56,8 @@ def fit_cells(
     seed: int,
     advance: Advance = lambda _: None,
 ) -> np.ndarray:
-    """float32 [cells, dim] of length 1, fitted on a seeded sample of `rows`. Fewer rows than cells: a cell a row."""
+    """float32 [cells, dim] of length 1, fitted on a seeded sample of `rows`. Fewer rows than cells:
+    a cell a row."""
     drawn = np.sort(ordered_rows(random_keys(seed, rows, Purpose.CELLS), config.fit_rows))
     x = unit_rows(features, drawn)
     centers = x[np.random.default_rng([seed, 11]).permutation(len(x))[: config.cells]]
@@ -74,7 +79,8 @@ def fit_cells(
 
 
 def unit_rows(features: Features, rows: np.ndarray) -> np.ndarray:
-    """float32 [n, dim] of length 1, in the order of `rows`; read a few thousand at a time, in the store's order."""
+    """float32 [n, dim] of length 1, in the order of `rows`; read a few thousand at a time, in the
+    store's order."""
     x = np.empty((len(rows), features.dim), np.float32)
     rising = np.argsort(rows, kind="stable")
     for at in range(0, len(rows), READ_ROWS):
@@ -84,7 +90,8 @@ def unit_rows(features: Features, rows: np.ndarray) -> np.ndarray:
 
 
 def groups_of(code: np.ndarray) -> list[np.ndarray]:
-    """int64 places of each code that occurs, rising inside a group; groups by rising code. code: integer [n]."""
+    """int64 places of each code that occurs, rising inside a group; groups by rising code. code:
+    integer [n]."""
     order = np.argsort(code, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1) if len(code) else []
 
@@ -106,7 +113,8 @@ def _nearest(x: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def assign_cells(
     features: Features, centers: np.ndarray, *, advance: Advance = lambda _: None
 ) -> np.ndarray:
-    """int32 [rows]: each row's nearest cell, -1 without a vector. One pass; bits as in any other cut of the store."""
+    """int32 [rows]: each row's nearest cell, -1 without a vector. One pass; bits as in any other
+    cut of the store."""
     import torch
 
     transposed = torch.from_numpy(np.ascontiguousarray(centers.T))
@@ -134,11 +142,11 @@ def near_duplicates(
     cell_rows: int,
     advance: Advance = lambda _: None,
 ) -> tuple[np.ndarray, list[SplitCell]]:
-    """(bool [rows]: rows of `order` (best first) with at least this cosine to a better row of the same cell; the cells
-    that were split first).
+    """(bool [rows]: rows of `order` (best first) with at least this cosine to a better row of the
+    same cell; the cells that were split first).
 
-    cell: int32 [rows]. Arrays in memory: cell_rows x (dim + 1024) float32; at 32,768 x 1024 the process grew by 0.5 GB
-    and used 10 CPU seconds. Products: at most cell_rows a row.
+    cell: int32 [rows]. Arrays in memory: cell_rows x (dim + 1024) float32; at 32,768 x 1024 the
+    process grew by 0.5 GB and used 10 CPU seconds. Products: at most cell_rows a row.
     """
     found, split = np.zeros(len(cell), bool), []
     for members in groups_of(cell[order]):
@@ -163,7 +171,8 @@ def near_duplicates(
 def _parts(
     features: Features, rows: np.ndarray, cell_rows: int, splits: int, seed: int, advance: Advance
 ) -> list[np.ndarray]:
-    """The rows of a cell in parts of at most cell_rows, their order kept; larger where no split is left."""
+    """The rows of a cell in parts of at most cell_rows, their order kept; larger where no split is
+    left."""
     if len(rows) <= cell_rows or splits == 0:
         return [rows]
     wanted = Clusters(cells=min(PARTS, max(2, 2 * len(rows) // cell_rows)))
@@ -183,7 +192,8 @@ def _parts(
 def _near_a_better(
     features: Features, rows: np.ndarray, cosine: float, cell_rows: int
 ) -> np.ndarray:
-    """bool [n]: rows (best first) with at least this cosine to a better one, or one of the cell_rows best."""
+    """bool [n]: rows (best first) with at least this cosine to a better one, or one of the
+    cell_rows best."""
     import torch
 
     best = torch.from_numpy(unit_rows(features, rows[:cell_rows]))

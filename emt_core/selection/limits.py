@@ -1,8 +1,9 @@
 """Caps and quotas: at most so many of a group, applied greedily in rank order.
 
-The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups is used up; the
-first such limit, in the order quota, source cap, category cap, cluster cap, is its reason. `apply` gives exactly that
-(a property test compares) without the loop: a group fills once at most, so there are no more passes than groups.
+The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups
+is used up; the first such limit, in the order quota, source cap, category cap, cluster cap, is its
+reason. `apply` gives exactly that (a property test compares) without the loop: a group fills once
+at most, so there are no more passes than groups.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from emt_core.selection.candidates import Candidates, named_codes
 
 QUOTA, SOURCE_CAP, CATEGORY_CAP, CLUSTER_CAP = "quota", "source_cap", "category_cap", "cluster_cap"
 FEW_GROUPS = 16
-"""Up to so many groups a look at all rows for each is quicker than one sort; thousands of cells took seconds."""
+"""Up to so many groups a look at all rows for each is quicker than one sort; thousands of cells
+took seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Limit:
 
 
 def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) -> list[Limit]:
-    """The limits of a configuration, in the order in which they are asked. `size`: rows that quotas share out."""
+    """The limits of a configuration, in the order in which they are asked. `size`: rows that quotas
+    share out."""
     found = []
     known = {
         "source": (candidates.sources, candidates.pool_sources),
@@ -79,7 +82,8 @@ def what_is_left(limits: list[Limit], candidates: Candidates, rows: np.ndarray) 
 
 
 def largest_remainder(shares: list[float], total: int) -> list[int]:
-    """Whole numbers that sum to `total` and follow the shares (Hamilton); equal remainders go to the earlier share."""
+    """Whole numbers that sum to `total` and follow the shares (Hamilton); equal remainders go to
+    the earlier share."""
     exact = [share * total for share in shares]
     counts = [int(np.floor(value + 1e-9)) for value in exact]
     by_remainder = sorted(range(len(shares)), key=lambda i: (-(exact[i] - counts[i]), i))
@@ -89,7 +93,8 @@ def largest_remainder(shares: list[float], total: int) -> list[int]:
 
 
 def members_of(code: np.ndarray, groups: list[int]) -> list[np.ndarray]:
-    """int64 places of each group's rows, rising. code: integer [n] below 2^15; groups: some of the codes."""
+    """int64 places of each group's rows, rising. code: integer [n] below 2^15; groups: some of the
+    codes."""
     if len(groups) <= FEW_GROUPS:
         return [np.flatnonzero(code == group) for group in groups]
     code = code.astype(np.int16)  # numpy sorts these by radix
@@ -99,7 +104,8 @@ def members_of(code: np.ndarray, groups: list[int]) -> list[np.ndarray]:
 
 
 def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
-    """int8 [n], n rows best first: 0 = taken, i + 1 = refused by limits[i]. codes: group of each row, by `Limit.by`."""
+    """int8 [n], n rows best first: 0 = taken, i + 1 = refused by limits[i]. codes: group of each
+    row, by `Limit.by`."""
     rows = len(next(iter(codes.values()))) if codes else 0
     verdict = np.zeros(rows, np.int8)
     groups: list[
@@ -113,7 +119,8 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
                 groups.append((which, most, members))
 
     def fills_at(which: int, room: int, members: np.ndarray) -> int | None:
-        """Place of the row that uses up the group's room, as things stand; -1 where there is no room at all."""
+        """Place of the row that uses up the group's room, as things stand; -1 where there is no
+        room at all."""
         if room == 0:
             return -1
         taken = members[verdict[members] == 0]
@@ -135,7 +142,8 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
             continue
         which, _, members = groups[place]
         after = members[np.searchsorted(members, at, side="right") :]
-        # the limit that is asked first names the reason, also where a later one has refused the row already
+        # the limit that is asked first names the reason, also where a later one has refused the row
+        # already
         after = after[(verdict[after] == 0) | (verdict[after] > which + 1)]
         verdict[after] = which + 1
     return verdict
@@ -144,9 +152,11 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
 def fill(
     limits: list[Limit], codes: dict[str, np.ndarray], size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(places of the first `size` taken rows, verdicts up to the last of them): what `apply` says before the cut.
+    """(places of the first `size` taken rows, verdicts up to the last of them): what `apply` says
+    before the cut.
 
-    Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill the size.
+    Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill
+    the size.
     """
     rows = len(next(iter(codes.values())))
     end = rows if size is None else min(rows, 2 * size)

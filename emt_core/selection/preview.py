@@ -1,4 +1,5 @@
-"""What would be selected, while a slider moves: built once from the scores, asked in milliseconds at 10M rows."""
+"""What would be selected, while a slider moves: built once from the scores, asked in milliseconds
+at 10M rows."""
 
 from __future__ import annotations
 
@@ -38,10 +39,11 @@ class Composition:
 
 
 class Preview:
-    """Eligible pool rows in rank order, and for each (source, category) cell the ranks of its rows, ascending.
+    """Eligible pool rows in rank order, and for each (source, category) cell the ranks of its rows,
+    ascending.
 
-    A threshold becomes a rank by one binary search, a rank becomes counts by one binary search a cell; ties are
-    exact because ranks have none. Memory: about 14 bytes a row.
+    A threshold becomes a rank by one binary search, a rank becomes counts by one binary search a
+    cell; ties are exact because ranks have none. Memory: about 14 bytes a row.
     """
 
     def __init__(self, candidates: Candidates, *, include_text_only: bool = False) -> None:
@@ -74,7 +76,8 @@ class Preview:
 
     @property
     def by_cell(self) -> tuple[np.ndarray, np.ndarray]:
-        """(uint32 index rows, cell after cell of (source, category), best first in each; int64 [cells + 1] bounds)."""
+        """(uint32 index rows, cell after cell of (source, category), best first in each; int64
+        [cells + 1] bounds)."""
         return self.order[self._ranks], self._bounds
 
     @cached_property
@@ -87,7 +90,8 @@ class Preview:
         return int(np.searchsorted(self.rising, -at_least(threshold), side="right"))
 
     def threshold_of(self, k: int) -> float:
-        """Logit of the k-th row: `k_of` of it is k, or more where rows share that logit. +inf for k <= 0."""
+        """Logit of the k-th row: `k_of` of it is k, or more where rows share that logit. +inf for k
+        <= 0."""
         return float(-self.rising[min(k, self.eligible) - 1]) if k > 0 and self.eligible else np.inf
 
     def at_k(self, k: int) -> Composition:
@@ -102,7 +106,8 @@ class Preview:
         return self.at_k(self.k_of(threshold))
 
     def composition(self, config: SelectConfig) -> Composition:
-        """Exactly what `decide` would select for a `top` configuration, caps and quotas included."""
+        """Exactly what `decide` would select for a `top` configuration, caps and quotas
+        included."""
         if not config.plain_top or config.include_text_only != self.include_text_only:
             raise ValueError("this preview is built for plain 'top' and another include_text_only")
         size = asked_size(config, self.eligible)
@@ -120,7 +125,8 @@ class Preview:
         return Composition(counts=counts.astype(np.int64), threshold=last)
 
     def rows_near(self, threshold: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 index rows just in (nearest to the cut first) and just out (likewise), `count` of each at the most."""
+        """int64 index rows just in (nearest to the cut first) and just out (likewise), `count` of
+        each at the most."""
         k = self.k_of(threshold)
         return self.order[max(k - count, 0) : k][::-1].astype(np.int64), self.order[
             k : k + count

@@ -1,7 +1,9 @@
-"""What a selection did: composition, diversity, distance to the robot data and scores, before and after.
+"""What a selection did: composition, diversity, distance to the robot data and scores, before and
+after.
 
-"Before" is what could have been selected (`eligible`), "after" what was. Diversity and MMD are measured on seeded
-samples without self pairs, so that sets of different size compare (they are the sweep's formulas).
+"Before" is what could have been selected (`eligible`), "after" what was. Diversity and MMD are
+measured on seeded samples without self pairs, so that sets of different size compare (they are the
+sweep's formulas).
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
 
 
 def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
-    """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept out."""
+    """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept
+    out."""
     settled = {
         "below_cut",
         "not_drawn",
@@ -87,8 +90,9 @@ def composition_of(rows: np.ndarray, candidates: Candidates) -> dict[str, dict[s
 
 
 def side_in_pool(category: str) -> str:
-    """`embodied`, `reading` or `neither`. A pool question about a robot counts as embodied, as Robo2VLM does in the
-    paper (method section 6); public pools do not say on which side they are, so what a row asks for decides."""
+    """`embodied`, `reading` or `neither`. A pool question about a robot counts as embodied, as
+    Robo2VLM does in the paper (method section 6); public pools do not say on which side they are,
+    so what a row asks for decides."""
     if category == "robot":
         return "embodied"
     return side_of(category) if category in CATEGORIES else "neither"
@@ -102,7 +106,8 @@ def share_of_side(composition: dict[str, dict[str, int]]) -> float | None:
 def _gap(
     before: np.ndarray, after: np.ndarray, candidates: Candidates, features: Features, seed: int
 ) -> dict[str, Any]:
-    """Diversity before and after, and squared MMD (unbiased) to each robot set and to all of them in equal parts."""
+    """Diversity before and after, and squared MMD (unbiased) to each robot set and to all of them
+    in equal parts."""
 
     def sample(rows: np.ndarray, count: int = SAMPLE_ROWS) -> np.ndarray:
         drawn = ordered_rows(random_keys(seed, rows, Purpose.REPORT), count)

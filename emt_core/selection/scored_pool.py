@@ -1,4 +1,5 @@
-"""What selection needs of a pool, read once from its artifacts: by the select stage and by the pages."""
+"""What selection needs of a pool, read once from its artifacts: by the select stage and by the
+pages."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def candidates_of(
     *,
     exclude: Sequence[str] = (),
 ) -> Candidates:
-    """One entry a row from the narrow columns, about 12 bytes a row. exclude: ids, as `Index.rows_of` reads them.
+    """One entry a row from the narrow columns, about 12 bytes a row. exclude: ids, as
+    `Index.rows_of` reads them.
 
     Raises EmtError where the artifacts are not of one index, or an excluded id is not in it.
     """

@@ -1,11 +1,12 @@
 """finetune: turn the VLM into a VLA and train it on demonstrations (method section 9).
 
-policies/step-N/    a policy for each kept step, the last one included (policies/policy.py draws the folder)
+policies/step-N/    a policy for each kept step, the last one included (training/policy/policy.py)
 steps.jsonl         the curves (training/steps_log.py)
-rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes that could not be trained on
+rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes not trained on
 
-While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a bounded cache under
-<workspace>/cache/frames (robot_data/frame_cache.py). Under torchrun the ranks train one policy together (ranks.py).
+While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a
+bounded cache, <workspace>/cache/frames (data/robot/frame_cache.py). Under torchrun the ranks train
+one policy together.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ DISTRIBUTED = True
 
 
 def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    """Fingerprints of the robot sets; what the origin is where training starts from it. Raises EmtError."""
+    """Fingerprints of the robot sets, and what the VLM is that training starts from.
+
+    Raises EmtError where a set is missing or no VLM is named.
+    """
     found: dict[str, Any] = {}
     for data in config.data:
         source = _source(data)
@@ -142,7 +146,10 @@ def run(context: Context) -> Outcome:
 def _data(
     context: Context, config: FinetuneConfig
 ) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
-    """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
+    """(the robot sets with their folders, how the simulator was set up).
+
+    The second is empty where the data are no recording of ours.
+    """
     if config.data:
         return [(data, locate(_source(data), context.base)) for data in config.data], {}
     from emt_core.evaluation.recording.demonstrations import CAMERA

@@ -1,7 +1,8 @@
-"""measure: fit a proximity measure other than the linear estimator; `score` then scores every sample with it.
+"""measure: fit a proximity measure; `score` then scores every sample with it.
 
-What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/); measures that are
-classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator` does.
+What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/).
+Measures that are classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator`
+does.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from typing import Any
 
 from emt_core.data.features import Features
 from emt_core.data.index import Index
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import IDENTITY_REPLACES, twin_key
 from emt_core.recipe.proximity import (
     ClipMeasure,
@@ -29,7 +29,10 @@ VERSION = 2
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
-    """What a model or file that the config names *is*: hashes, never paths. Empty where it names none."""
+    """What a model or file that the config names *is*: hashes, never paths.
+
+    Empty where it names none.
+    """
     if isinstance(config, ClipMeasure):
         from emt_core.models.encoders.clip import clip_identity
 

@@ -19,8 +19,7 @@ from tiny_models import CLIP_CONFIG, save_clip, save_internvl
 
 from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.perplexity.perplexity import delta
 from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss

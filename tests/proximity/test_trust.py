@@ -25,13 +25,14 @@ from emt_core.proximity.metrics.rank_agreement import overlap_at, spearman
 from emt_core.proximity.metrics.ranking import balanced_weights
 from emt_core.proximity.split import TRAIN, VALIDATION, seeded_hash, split_rows
 from emt_core.proximity.trust.agreement import agreement
+from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.proximity.trust.calibration import calibration, effective_share
 from emt_core.proximity.trust.modality import audits, cross_fitted, even_folds
 from emt_core.proximity.trust.number import numbered
 from emt_core.proximity.trust.planted import FAR, NEAR, UNKNOWN, planted
 from emt_core.proximity.trust.refit import FewerSets
 from emt_core.proximity.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
-from emt_core.proximity.trust.variants import Variants, _plans, own_side, restylings
+from emt_core.proximity.trust.variants import _plans, own_side, restylings
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.recipe.recipe import build_recipe

@@ -1,8 +1,8 @@
-"""CLIP image-text score: the cosine of image and conversation under a CLIP model (DataComp's filter, Gadre 2023).
+"""CLIP score: the cosine of a sample's image and conversation (DataComp's filter, Gadre 2023).
 
-It knows nothing of robots: it asks whether the words belong to the picture. A baseline of data *quality*, so that what
-nearness adds can be told. The vector of several images is the direction of the mean of theirs. NaN for a row without
-an image or whose image cannot be read.
+It knows nothing of robots: it asks whether the words belong to the picture. It is a baseline of
+data *quality*, to tell what nearness to robots adds. Several images count as the direction of their
+mean. NaN for a row without an image, or whose image cannot be read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOGIT = False
 
 
 def fit(config: ClipMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """Nothing to learn; the model is looked for now, before anything is scored."""
+    """Learns nothing; raises EmtError before anything is scored where the model is unknown."""
     from emt_core.models.encoders.clip import parse_clip_name
 
     parse_clip_name(config.model, inputs.base)
@@ -62,5 +62,5 @@ def scores(
 
 
 def words(sample: Sample) -> str:
-    """The conversation without image placeholders; CLIP's tokenizer cuts it at its own context length."""
+    """The conversation without image placeholders; CLIP's tokenizer cuts it at its own length."""
     return " ".join(turn.text.replace("<image>", " ").strip() for turn in sample.turns).strip()

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.proximity.base import Inputs, training_rows
+from emt_core.proximity.base import Inputs
 from emt_core.proximity.batches import robot_rows
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
+from emt_core.proximity.split import training_rows
 from emt_core.proximity.windows import NoScore, decoded
 from emt_core.recipe.proximity import PerplexityMeasure
 from emt_core.workspace.files import write_json, write_text
@@ -49,7 +50,7 @@ def tune(
     from emt_core.training.midtrain.loss import SupervisedLoss
     from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
 
-    _, robots = training_rows(config, inputs)
+    _, robots = training_rows(config, inputs.index, inputs.features)
     sources = inputs.index.of_role("robot")
     actions = Actions(inputs.index)
     edges = {

@@ -17,10 +17,11 @@ def numbered(
     bad: float | None = None,
     form: Literal["decimal", "share", "whole"] = "decimal",
 ) -> dict[str, Any]:
-    """JSON. sentence: what is good and what to do when it is not, one sentence for readers who know no statistics.
+    """JSON of a figure with its verdict.
 
-    good, bad: at or beyond `good` it is good, at or beyond `bad` bad, between them worth a look; whichever is larger
-    says which way is up. Without them there is no verdict.
+    sentence: what is good and what to do when it is not, in one sentence for readers who know no
+    statistics. At or beyond `good` it is good, at or beyond `bad` bad, between them worth a look;
+    whichever is larger says which way is up. Without them there is no verdict.
     """
     value = None if value is None or not math.isfinite(value) else float(value)
     verdict: Verdict = "unknown"

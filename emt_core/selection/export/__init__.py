@@ -1,7 +1,7 @@
 """A selection in a trainer's format: one file a format.
 
-An exporter is built for an empty folder, gets one row at a time and keeps memory bounded. It knows nothing of
-workspaces: `emt_core.selection.export.export` feeds it.
+An exporter is built for an empty folder, gets one row at a time and keeps memory bounded. It knows
+nothing of workspaces: `emt_core.selection.export.export` feeds it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def exporter_class(name: str) -> type[Exporter]:
 
 
 def open_exporter(name: str, folder: Path, *, images: str, facts: dict[str, Any]) -> Exporter:
-    """The exporter of a format. Raises EmtError where the format cannot hold images in the way asked for."""
+    """The exporter of a format. Raises EmtError where the format cannot hold images in the way
+    asked for."""
     kind = exporter_class(name)
     if images not in kind.modes:
         raise EmtError(

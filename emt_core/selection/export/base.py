@@ -1,4 +1,5 @@
-"""What all exporters share: the row they get, the pictures that go with it, and the columns of table formats."""
+"""What all exporters share: the row they get, the pictures that go with it, and the columns of
+table formats."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One image of a row: `content` where the format holds images inside, else `path` relative to the export folder."""
+    """One image of a row: `content` where the format holds images inside, else `path` relative to
+    the export folder."""
 
     suffix: str
     path: str = ""
@@ -38,7 +40,8 @@ class Picture:
 
 class Exporter(ABC):
     modes: ClassVar[tuple[str, ...]]
-    """How images can be held: `copy` and `link` put files beside the data, `embed` puts bytes inside."""
+    """How images can be held: `copy` and `link` put files beside the data, `embed` puts bytes
+    inside."""
     inside: bool
     """Pictures come with their content instead of a path."""
 
@@ -68,7 +71,8 @@ class Exporter(ABC):
 
 
 def settled_turns(sample: Sample) -> list[Turn]:
-    """The turns with as many `<image>` as images: where there is none, they stand before the first user turn."""
+    """The turns with as many `<image>` as images: where there is none, they stand before the first
+    user turn."""
     turns = list(sample.turns)
     if sample.images and not any(PLACEHOLDER in turn.text for turn in turns):
         first = next(i for i, turn in enumerate(turns) if turn.role == "user")
@@ -85,7 +89,8 @@ def conversation(sample: Sample) -> list[dict[str, str]]:
 
 
 def provenance_columns(row: Row) -> dict[str, Any]:
-    """Where a row comes from and why it is in: beside the conversation in every format that allows more keys."""
+    """Where a row comes from and why it is in: beside the conversation in every format that allows
+    more keys."""
     sample = row.sample
     facts = {
         "id": sample.id,
@@ -112,7 +117,8 @@ TABLE_SCHEMA = pa.schema(
 
 
 def table_record(row: Row, pictures: list[Picture]) -> dict[str, Any]:
-    """A row of TABLE_SCHEMA. An embedded image keeps a file name, so that its format stays known."""
+    """A row of TABLE_SCHEMA. An embedded image keeps a file name, so that its format stays
+    known."""
     images = [
         {"bytes": picture.content, "path": picture.path or f"{place}{picture.suffix}"}
         for place, picture in enumerate(pictures)

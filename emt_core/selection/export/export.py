@@ -4,7 +4,8 @@
 <out>/left_out.jsonl       selected rows that could not be written, with their reason (only where there are any)
 <out>/...                  the format's own files (exporters/<format>.py)
 
-Everything is written into a folder beside `out` and renamed at the end, so `out` is either complete or not there.
+Everything is written into a folder beside `out` and renamed at the end, so `out` is either complete
+or not there.
 """
 
 from __future__ import annotations
@@ -56,13 +57,15 @@ class ExportReport:
             lines.append(f"left out: {reasons} (see left_out.jsonl)")
         if self.images.get("copied_instead"):
             lines.append(
-                f"{self.images['copied_instead']:,} images have no file of their own: copied, not linked"
+                f"{self.images['copied_instead']:,} images have no file of their own: copied, not "
+                "linked"
             )
         return "\n".join(lines + self.notes)
 
 
 def find_selection(workspace: Workspace, name: str | None = None) -> Artifact:
-    """A finished selection by label (`select.top`, `top`), key or start of a key; the only one where `name` is None."""
+    """A finished selection by label (`select.top`, `top`), key or start of a key; the only one
+    where `name` is None."""
     there = workspace.artifacts("select")
     labels: dict[str, set[str]] = {}
     for state in sorted((workspace.path / "state").glob("*.json")):
@@ -108,11 +111,13 @@ def export_selection(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> ExportReport:
-    """Stream a selection into `out`, rows in index order (archives and videos are then read forwards once).
+    """Stream a selection into `out`, rows in index order (archives and videos are then read
+    forwards once).
 
-    images: `copy`, `link` (symbolic links to plain files, copies of what lies inside an archive) or `embed`.
-    backbone: model of the training file; None: the recipe's. overwrite: replace an earlier export in `out`.
-    Raises EmtError where `out` is not empty, the format or backbone is unknown, or nothing could be written.
+    images: `copy`, `link` (symbolic links to plain files, copies of what lies inside an archive) or
+    `embed`. backbone: model of the training file; None: the recipe's. overwrite: replace an earlier
+    export in `out`. Raises EmtError where `out` is not empty, the format or backbone is unknown, or
+    nothing could be written.
     """
     out = Path(out).expanduser().absolute()
     _check_out(out, overwrite)

@@ -4,7 +4,8 @@
 <out>/dataset_info.json     features
 <out>/state.json            shards in order
 
-Written shard by shard through pyarrow: `Dataset.from_generator(...).save_to_disk` writes everything twice.
+Written shard by shard through pyarrow: `Dataset.from_generator(...).save_to_disk` writes everything
+twice.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class HFExporter(Exporter):
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
         super().__init__(folder, images=images, facts=facts)
-        self.inside = True  # a copied image lies in the Arrow file: Image paths would not survive a moved folder
+        # a copied image lies in the Arrow file: Image paths would not survive a moved folder
+        self.inside = True
         self.features = features()
         self.schema: pa.Schema = self.features.arrow_schema
         self.buffer, self.names, self.in_shard = TableBuffer(), [], 0

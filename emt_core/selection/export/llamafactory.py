@@ -5,9 +5,10 @@
 <out>/images/...            paths in the JSON join media_dir, which is <out>
 <out>/train.yaml            where the recipe or --backbone names a model
 
-Rules (its data/parser.py, converter.py and mm_plugin.py): once `columns` is there, omitted keys mean *none*, so
-`messages` is always written; a leading `system` turn is taken off; then human and gpt alternate and their number is
-even; the number of `<image>` in the turns equals len(images); a `<video>` or `<audio>` in them stops the training.
+Rules (its data/parser.py, converter.py and mm_plugin.py): once `columns` is there, omitted keys
+mean *none*, so `messages` is always written; a leading `system` turn is taken off; then human and
+gpt alternate and their number is even; the number of `<image>` in the turns equals len(images); a
+`<video>` or `<audio>` in them stops the training.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ class LlamaFactoryExporter(Exporter):
         notes = []
         if self.beyond_cutoff:
             notes.append(
-                f"{self.beyond_cutoff:,} rows have more than {MOST_IMAGES} images: at 256 tokens each they exceed "
-                "cutoff_len 1024, and LLaMA-Factory stops where it cuts image tokens off: raise cutoff_len"
+                f"{self.beyond_cutoff:,} rows have more than {MOST_IMAGES} images: at 256 tokens "
+                "each they exceed cutoff_len 1024, and LLaMA-Factory stops where it cuts image "
+                "tokens off: raise cutoff_len"
             )
         if self.training is None:
             return [

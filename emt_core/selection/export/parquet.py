@@ -1,4 +1,5 @@
-"""Parquet, columns of TABLE_SCHEMA; `images` is a list of {bytes, path} as HF's Image feature has it.
+"""Parquet, columns of TABLE_SCHEMA; `images` is a list of {bytes, path} as HF's Image feature has
+it.
 
 <out>/data/part-00000.parquet      at most SHARD_BYTES of images each
 <out>/images/...                   with --images copy or link: then `bytes` is null and `path` relative to <out>

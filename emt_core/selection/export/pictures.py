@@ -1,6 +1,8 @@
-"""The images of exported rows: their original bytes, as files beside the data or handed on to go inside.
+"""The images of exported rows: their original bytes, as files beside the data or handed on to go
+inside.
 
-Bytes are never recompressed. What has no encoded form of its own (a video frame, an image of a stream) becomes PNG.
+Bytes are never recompressed. What has no encoded form of its own (a video frame, an image of a
+stream) becomes PNG.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Pictures:
     def __init__(self, folder: Path, *, inside: bool, link: bool) -> None:
         self.folder, self.inside, self.link = folder, inside, link
         self.counts: Counter[str] = Counter()
-        """`files`, `links`, `copied_instead` (asked for a link, but the image has no file of its own), `png`."""
+        """`files`, `links`, `copied_instead` (asked for a link, but the image has no file of its
+        own), `png`."""
         self._stream: Iterator[tuple[int, list[Image.Image | ImageProblem]]] | None = None
 
     def begin(self, source: SourceRange, config: HFSource | None) -> None:
@@ -68,7 +71,8 @@ class Pictures:
         return Picture(suffix=suffix, path=path.as_posix())
 
     def _file(self, ref: ImageRef) -> Picture:
-        """A plain image file keeps its path below its source's root; rows that share it share the copy."""
+        """A plain image file keeps its path below its source's root; rows that share it share the
+        copy."""
         path = Path("images") / self.source.name / relative_path(ref.path, self.source.root)
         target, origin = self.folder / path, inside(self.source.root, ref.path)
         if not target.is_symlink() and not target.exists():

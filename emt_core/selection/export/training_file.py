@@ -1,4 +1,5 @@
-"""LLaMA-Factory's training file for mid-training, with the paper's hyperparameters (method section 8)."""
+"""LLaMA-Factory's training file for mid-training, with the paper's hyperparameters (method section
+8)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ TEMPLATES = {"internvl": "intern_vl", "qwen3_vl": "qwen3_vl_nothink"}
 
 
 def template_of(backbone: str) -> str:
-    """By the model_type of a folder, else by the name. Raises EmtError for a model that we know no template of."""
+    """By the model_type of a folder, else by the name. Raises EmtError for a model that we know no
+    template of."""
     config = Path(backbone).expanduser() / "config.json"
     if config.is_file():
         kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
