@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -76,6 +75,7 @@ def loop_against_bare(
     import torch
 
     from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.devices import open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
     from emt_core.training.policy.loss import action_loss
     from emt_core.training.policy.policy import PolicySpec, build_vla
@@ -104,9 +104,16 @@ def loop_against_bare(
     )
     vla = build_vla(load_vlm(model), spec, seed=0)
     with tempfile.TemporaryDirectory() as out:
-        device: Any = torch.device("cpu")
-        options = {"device": device, "dtype": torch.float32, "part": 8}
-        trainer = Finetuner(config, vla, load_processor(model), spec, frames, Path(out), **options)
+        trainer = Finetuner(
+            config,
+            vla,
+            load_processor(model),
+            spec,
+            frames,
+            Path(out),
+            accelerator=open_accelerator("cpu", "float32"),
+            part=8,
+        )
         fixed = trainer._read(1)
         parts = [slice(at, at + 8) for at in range(0, batch, 8)]
         inputs = [trainer.prompts.batch(fixed.frames[part], fixed.texts[part]) for part in parts]

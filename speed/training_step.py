@@ -45,10 +45,11 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     from emt_core.data.index import Index
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.recipe.midtrain import MidtrainConfig
+    from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.midtrain.batches import Feed, Plan, Selection
     from emt_core.training.midtrain.conversations import ConversationPreparer
     from emt_core.training.midtrain.loss import SupervisedLoss
-    from emt_core.training.midtrain.session import Session, close_accelerator, open_accelerator
+    from emt_core.training.midtrain.session import Session
     from emt_core.training.optimizer import build_optimizer
     from emt_core.training.schedule import set_rate
 

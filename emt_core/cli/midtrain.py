@@ -14,6 +14,7 @@ from emt_core.cli.run import run_recipe
 
 if TYPE_CHECKING:
     from emt_core.recipe.midtrain import MidtrainConfig
+    from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.dry_run import DryRun
 
 SAME_MEMORY = {
@@ -64,7 +65,7 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
     from emt_core.recipe.recipe import load_recipe
     from emt_core.training.midtrain.dry_run import dry_run
     from emt_core.training.midtrain.memory import resident_memory
-    from emt_core.training.midtrain.session import close_accelerator, open_session
+    from emt_core.training.midtrain.session import open_session
 
     loaded = load_recipe(recipe, overrides)
     found: dict[str, tuple[MidtrainConfig, list[str]]] = {}

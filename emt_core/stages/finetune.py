@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import canonical_json
 from emt_core.workspace.files import read_json, write_text
-from emt_core.workspace.process import rank, world_size
+from emt_core.workspace.process import rank
 
 VERSION = 1
 IDENTITY_REPLACES = ("model", "revision")
@@ -63,8 +62,8 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
     from emt_core.data.robot.frame_cache import frame_caches
     from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
-    from emt_core.models.encoders.base import choose_dtype
     from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
     from emt_core.training.policy.policy import PolicySpec, build_vla
 
@@ -99,20 +98,22 @@ def run(context: Context) -> Outcome:
         step=0,
         recording=recording,
     )
-    device = _device(context.runtime.device)
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
-    trainer = Finetuner(
-        config,
-        vla,
-        load_processor(model, revision),
-        spec,
-        frames,
-        context.out,
-        device=device,
-        dtype=choose_dtype(config.precision, device),
-        part=context.runtime.batch,
-    )
-    last = trainer.run(context.progress)
+    accelerator = open_accelerator(context.runtime.device, config.precision)
+    try:
+        trainer = Finetuner(
+            config,
+            vla,
+            load_processor(model, revision),
+            spec,
+            frames,
+            context.out,
+            accelerator=accelerator,
+            part=context.runtime.batch,
+        )
+        last = trainer.run(context.progress)
+    finally:
+        close_accelerator()
     episodes = sum(
         len(opened.episodes) - len(cache.problems)
         for opened, cache in zip(sets, caches, strict=True)
@@ -134,7 +135,7 @@ def run(context: Context) -> Outcome:
                 "chunk": config.chunk,
             },
             "policies": list(config.kept_steps),
-            "device": str(device),
+            "device": str(trainer.device),
             "loss": last.get("loss"),
             "loss_arm": last.get("loss_arm"),
             "loss_gripper": last.get("loss_gripper"),
@@ -166,20 +167,6 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
     from emt_core.models.identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")
-
-
-def _device(wanted: str) -> Any:
-    """The runtime's device; under torchrun each rank's own GPU."""
-    import torch
-
-    from emt_core.models.encoders.base import choose_device
-
-    device = choose_device(wanted)
-    if device.type == "cuda" and world_size() > 1:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def _source(data: RobotData) -> LeRobotSource:

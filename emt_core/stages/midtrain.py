@@ -44,9 +44,10 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
+    from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.micro_batch import plan_of
     from emt_core.training.midtrain.rejects import count_rejects
-    from emt_core.training.midtrain.session import close_accelerator, open_session
+    from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
 
     config = context.config

@@ -134,9 +134,7 @@ def _made_by(context: Context) -> Artifact:
     return parents["estimator"] if "estimator" in parents else parents["measure"]
 
 
-def _scores(
-    context: Context, made_by: Artifact, compared: Sequence[str]
-) -> dict[str, np.ndarray]:
+def _scores(context: Context, made_by: Artifact, compared: Sequence[str]) -> dict[str, np.ndarray]:
     """Name -> float32 [rows of the index]: the score in question first, then those to compare."""
     score = context.parents["score"]
     label = score.manifest["labels"][0].partition("@")[0].partition(".")[2]

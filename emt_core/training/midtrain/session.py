@@ -29,6 +29,7 @@ from emt_core.training.checkpoints import (
     read_training_state,
     write_training_state,
 )
+from emt_core.training.devices import is_sharded, open_accelerator
 from emt_core.training.midtrain.batches import Feed, Plan
 from emt_core.training.midtrain.loop import Cadence, StepResult, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from emt_core.models.encoders.base import Precision
     from emt_core.recipe.midtrain import MidtrainConfig
 
 SUMS = ("samples", "tokens", "supervised")
@@ -50,24 +50,6 @@ SUMS = ("samples", "tokens", "supervised")
 
 CHECKPOINT_SECONDS = 600.0
 """Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: more often would be felt."""
-
-
-def open_accelerator(device: str, precision: Precision) -> Accelerator:
-    """accelerate for this process: alone, or one of several that torchrun started. device: as in Runtime."""
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    from emt_core.models.encoders.base import choose_device, choose_dtype
-
-    chosen = choose_device(device)
-    if chosen.type == "cuda" and chosen.index is not None:
-        import torch
-
-        torch.cuda.set_device(chosen)
-    mixed = "bf16" if str(choose_dtype(precision, chosen)).endswith("bfloat16") else "no"
-    # a pass of text alone leaves the vision encoder without gradient
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])
 
 
 def dtype_of_origin(model: str, revision: str | None = None) -> torch.dtype | None:
@@ -79,15 +61,6 @@ def dtype_of_origin(model: str, revision: str | None = None) -> torch.dtype | No
         model, revision=None if local else revision, trust_remote_code=False, local_files_only=local
     )
     return getattr(config, "dtype", None)
-
-
-def close_accelerator() -> None:
-    """accelerate keeps one state a process: the next run in it may want another precision."""
-    import torch
-    from accelerate.state import AcceleratorState
-
-    if not torch.distributed.is_initialized():
-        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @dataclass(kw_only=True)
@@ -256,7 +229,7 @@ class Session:
     @property
     def sharded(self) -> bool:
         """Whether FSDP has spread the weights over the ranks."""
-        return str(self.accelerator.distributed_type).endswith("FSDP")
+        return is_sharded(self.accelerator)
 
     def _agree(self, due: bool) -> bool:
         """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
