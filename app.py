@@ -1,4 +1,4 @@
-"""The explorer: `emt app --workspace W`. Router only; pages/ read artifacts, pages/parts/ holds what they share."""
+"""The explorer, started by `emt app --workspace W`: draws the sidebar, runs a page."""
 
 from __future__ import annotations
 

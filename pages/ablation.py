@@ -1,4 +1,4 @@
-"""Ablation: measure x strategy, in the shape of the paper's Table 2, filled from what was run."""
+"""Ablation: measures x strategies as in the paper's Table 2, one row per selection."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
-
-BARE = {"displayModeBar": False}
+from pages.parts.widgets import chart
 
 
 def main() -> None:
@@ -23,43 +22,40 @@ def main() -> None:
     page_header(
         view,
         "Ablation",
-        "What another measure or strategy would have chosen: one row for every selection that was made.",
+        "Selections by measure and strategy, one row each.",
         ("measure", "score", "select"),
     )
-    if not any(
-        artifact.stage == "select" for artifact in view.done.values()
-    ):  # of any score, not the one in view
-        needs(view, "sources", "select", shows="Selections are compared here, measure by measure.")
+    if not view.of_stage("select"):
+        needs(view, "sources", "select", shows="This page compares selections.")
     keys = tuple(
         sorted(a.key for a in view.done.values() if a.stage in ("select", "evaluate", "trust"))
     )
-    rows = _rows(str(view.workspace.path), view.recipe or "", keys, _view=view)
-    shown = pd.DataFrame(table(rows)).drop(
-        columns="peak memory, MB", errors="ignore"
-    )  # it follows run order
+    rows = _rows(str(view.workspace.path), view.recipe, keys, _view=view)
+    # The peak memory of a process depends on the stages that ran in it before.
+    shown = pd.DataFrame(table(rows)).drop(columns="peak memory, MB", errors="ignore")
     shown = shown.rename(columns={"memory added, MB": "MB added"})
-    shares = [
-        name for name in shown.columns if name == "near content" or name.endswith(", success")
-    ]
+    is_share = [n == "relevant content" or n.endswith(", success") for n in shown.columns]
+    shares = shown.columns[is_share]
     shown[shares] = shown[shares].astype(float) * 100
     st.dataframe(
         shown, hide_index=True, column_config=_columns(shown), height="content", placeholder="–"
     )
     known = [row for row in rows if row.planted is not None]
     if known:
-        st.subheader("Near content found", anchor=False, help=glossary.PLANTED)
+        st.subheader("Relevant content", anchor=False, help=glossary.PLANTED)
         figure = planted_bars(
             [f"{row.measure}, {row.strategy} ({short_label(row.label)})" for row in known],
             [row.planted for row in known],
             [row.kind for row in known],
             chance=known[0].chance,
         )
-        st.plotly_chart(figure, config=BARE, key="planted")
+        chart(figure, key="planted")
     else:
         st.caption(f":material/info: {escape(NO_TRUTH)}")
     st.subheader("The paper's Table 2", anchor=False)
     st.caption(
-        "InternVL3.5-1B, as published (arXiv 2604.20012): success after mid-training and fine-tuning. Not ours."
+        "InternVL3.5-1B, as published (arXiv 2604.20012): success after mid-training and "
+        "fine-tuning. Not measured here."
     )
     st.dataframe(
         pd.DataFrame(
@@ -72,42 +68,42 @@ def main() -> None:
 
 
 NO_TRUTH = (
-    "No sample says whether its content is near, so precision is left empty. The demo's samples do; for yours, mark "
-    "some in the recipe: trust: {near_ids: [source:row, ...]}."
+    "Relevant content is unknown for these samples, so its column is empty. The demo's samples are "
+    "marked; mark some of yours in the recipe: trust: {near_ids: [source:row, ...]}."
 )
 
 ADDED = (
-    "The most that fitting the measure, scoring or selecting added to what the process held when that step began. "
-    "Libraries that a step was the first to load count. – where the run was made before this was recorded."
+    "The most memory that fitting the measure, scoring or selecting added to the process, with "
+    "libraries that the step loaded first. – for runs made before this was recorded."
 )
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading selections")
 def _rows(workspace: str, recipe: str, keys: tuple[str, ...], *, _view: View) -> list[AblationRow]:
-    """keys: of every artifact that the table is made of, so that what is cached cannot be stale."""
+    """keys: of every artifact in the table, so that nothing cached is stale."""
     return ablation(Workspace.open(workspace, read_only=True), _view.done)
 
 
 def _columns(shown: pd.DataFrame) -> dict:
     column = st.column_config
-    found = {
+    formats = {
         "selected": column.NumberColumn(format="localized"),
-        "near content": column.NumberColumn(format="%.1f %%", help=glossary.PLANTED),
+        "relevant content": column.NumberColumn(format="%.1f %%", help=glossary.PLANTED),
         "diversity": column.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
         "MMD² after": column.NumberColumn(format="%.3f", help=glossary.MMD),
         "seconds": column.NumberColumn(
-            format="%.1f", help="Fitting the measure, scoring the pool, selecting."
+            format="%.1f", help="Fitting the measure, scoring the pool and selecting."
         ),
         "MB added": column.NumberColumn(format="localized", help=ADDED),
     }
     for name in shown.columns:
         if name.endswith(", success"):
-            found[name] = column.NumberColumn(
+            formats[name] = column.NumberColumn(
                 format="%.1f %%", help="Mean over the policies trained on the selection."
             )
         if name.endswith(", average length"):
-            found[name] = column.NumberColumn(format="%.2f", help=glossary.AVERAGE_LENGTH)
-    return found
+            formats[name] = column.NumberColumn(format="%.2f", help=glossary.AVERAGE_LENGTH)
+    return formats
 
 
 main()

@@ -1,4 +1,4 @@
-"""Browse: the samples themselves. Filtered, searched, sorted, flagged; each opens with a permanent link."""
+"""Browse: samples, filtered, searched, sorted and flagged; each has a permanent link."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pages.parts.browse.sample_detail import detail
 from pages.parts.cards import gallery
 from pages.parts.empty import needs
 from pages.parts.plain import escape, show_problem
+from pages.parts.router import link_to
 from pages.parts.runs import page_header
 from pages.parts.text_search import search_on
 from pages.parts.view import View, current
+from pages.parts.widgets import action, choice, side_by_side
 
 PAGE_SIZES = (24, 48, 96)
 
@@ -28,52 +30,39 @@ def main() -> None:
     page_header(
         view,
         "Browse",
-        "Look at the samples themselves; every card opens with a permanent link.",
+        "Look at the samples. Every sample has a permanent link.",
         ("select", "sources"),
     )
-    needs(view, "sources", shows="Samples appear here as soon as the sources are read.")
+    needs(view, "sources", shows="Samples appear here once the sources are read.")
     _many(view)
 
 
 @st.fragment
 def _many(view: View) -> None:
-    """Controls and gallery: a filter, a page or a flag redraws this and nothing else."""
+    """Controls and gallery. A filter, a page or a flag redraws this fragment alone."""
     try:
         found = matching(view, controls(view))
     except EmtError as error:
         show_problem(error)
-        st.button("Remove it", icon=":material/close:", on_click=_unlike)
+        action("Show all samples", _unlike, icon="close")
         return
     _context(view)
     _gallery(view, found)
 
 
 def _context(view: View) -> None:
-    """What the link adds to the controls, each with the way out of it."""
+    """What the link filters or sorts by besides the controls, each with a button to drop it."""
     like = st.query_params.get("like", "")
     if like:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(
-                ":material/near_me: In order of distance to", width="content", help=glossary.LIKE
-            )
+        with side_by_side(gap="small"):
+            words = ":material/near_me: Sorted by distance to"
+            st.caption(words, width="content", help=glossary.LIKE)
             st.text(like, width="content")
-            st.button(
-                "By score again",
-                key="unlike",
-                icon=":material/close:",
-                type="tertiary",
-                on_click=_unlike,
-            )
+            action("Sort by score", _unlike, icon="close", key="unlike", type="tertiary")
     if region_in_link(view) is not None:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with side_by_side(gap="small"):
             st.caption(":material/select: Inside the region drawn on the map", width="content")
-            st.button(
-                "Everywhere",
-                key="unregion",
-                icon=":material/close:",
-                type="tertiary",
-                on_click=_everywhere,
-            )
+            action("Clear region", _everywhere, icon="close", key="unregion", type="tertiary")
 
 
 def _everywhere() -> None:
@@ -87,23 +76,19 @@ def _unlike() -> None:
 
 def _gallery(view: View, found: Found) -> None:
     rows, total = found.rows, len(found.rows)
-    bar = st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    )
+    bar = side_by_side(horizontal_alignment="distribute")
     with bar:
         st.markdown(f"**{numbers.counted(total, 'sample')}**")
-        tools = st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
-        )
+        tools = side_by_side(horizontal_alignment="right", gap="small")
     if found.note:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with side_by_side(gap="small"):
             st.caption(f":material/info: {escape(found.note)}", width="content")
             if found.unsearched:
                 search_on()
     if not total:
         with st.container(border=True):
             st.markdown(
-                "**Nothing passes these filters.** Widen the score range, clear the search, or show another set."
+                "**No samples match.** Widen the score range, clear the search or show another set."
             )
         flagging.last_change(view, "browse")
         return
@@ -116,24 +101,15 @@ def _gallery(view: View, found: Found) -> None:
         marking = False
         if not view.workspace.read_only:
             marking = st.toggle(
-                "Flag on cards", key="marking", help="Shows the four flags below every card."
+                "Flag on cards", key="marking", help="Show the flag buttons on every card."
             )
-            flagging.bulk(
-                view, shown, what=f"page {number} of a gallery", title="Flag page", key="page"
-            )
-        st.segmented_control(
-            "Cards",
-            PAGE_SIZES,
-            default=PAGE_SIZES[0],
-            required=True,
-            key="cards",
-            label_visibility="collapsed",
-        )
+            what = f"page {number} of a gallery"
+            flagging.bulk(view, shown, what=what, title="Flag page", key="page")
+        choice("Cards", PAGE_SIZES, key="cards", in_url=False, label_visibility="collapsed")
     with place:
         flagging.last_change(view, "browse")
-        query = {
-            name: st.query_params.get_all(name) for name in st.query_params if name != "sample"
-        }
+        names = [name for name in st.query_params if name != "sample"]
+        query = {name: st.query_params.get_all(name) for name in names}
         gallery(
             view,
             shown,
@@ -145,23 +121,23 @@ def _gallery(view: View, found: Found) -> None:
 
 
 def _page(pages: int) -> int:
-    """Page buttons, and the keys for the next and the previous page."""
+    """Page numbers, and buttons with keys for the previous and the next page."""
     if pages == 1:
         return 1
     asked = st.session_state.get("page")
     if asked is not None and asked > pages:  # filters left fewer pages
         st.session_state["page"] = pages
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with side_by_side():
         number = st.pagination(pages, key="page", bind="query-params", persist_state="page")
         for label, step, shortcut in (("Previous", -1, "PageUp"), ("Next", 1, "PageDown")):
-            st.button(
+            action(
                 label,
+                _turn,
+                number + step,
                 key=f"turn-{label}",
                 type="tertiary",
                 shortcut=shortcut,
                 disabled=not 1 <= number + step <= pages,
-                on_click=_turn,
-                args=(number + step,),
             )
     return number
 
@@ -171,67 +147,52 @@ def _turn(number: int) -> None:
 
 
 def _one(view: View) -> None:
-    """One sample, with the way to its neighbours in the result that the link describes."""
+    """One sample, with buttons to its neighbors in the result list that the link describes."""
     sample = st.query_params["sample"]
-    st.query_params["sample"] = (
-        sample  # a link inside a page reaches the server but not the address bar
-    )
+    # A link inside a page reaches the server, but not the browser's address bar.
+    st.query_params["sample"] = sample
     row = view.index.row_of(sample)
     left, right = st.columns([3, 7], vertical_alignment="bottom")
     left.title("Sample", anchor=False)
     left.text(sample)
-    steps = right.container(
-        horizontal=True, horizontal_alignment="right", vertical_alignment="center"
-    )
-    with st.expander("The result it stands in", icon=":material/filter_list:"):
+    with right:
+        steps = side_by_side(horizontal_alignment="right")
+    with st.expander("Current result list", icon=":material/filter_list:"):
         asked = controls(view)
     rows = matching(view, asked).rows
-    at = np.flatnonzero(rows == row)
-    place = int(at[0]) if len(at) else None
-    if (
-        place is None
-    ):  # from another page, or a filter that it no longer passes: its neighbours in the data
-        rows, place, where = np.arange(view.index.rows), row, "in the data"
-    else:
-        where = f"of {SHOW[asked['show']].lower()}"
+    places = np.flatnonzero(rows == row)
+    place = int(places[0]) if len(places) else None
+    where = f"of {SHOW[asked['show']].lower()}"
+    if place is None:
+        # The sample was opened from another page, or a filter no longer lets it pass: then the
+        # buttons step through the data.
+        rows = np.arange(view.index.rows)
+        place = row
+        where = "in the data"
     with steps:
-        st.caption(
-            f"{numbers.whole(place + 1)} of {numbers.whole(len(rows))} {where}", width="content"
-        )
+        at = f"{numbers.whole(place + 1)} of {numbers.whole(len(rows))}"
+        st.caption(f"{at} {where}", width="content")
         for label, step, key in (("Previous", -1, "Left"), ("Next", 1, "Right")):
             there = 0 <= place + step < len(rows)
-            st.button(
+            action(
                 label,
+                _go,
+                view,
+                int(rows[place + step]) if there else row,
                 key=f"step-{label}",
                 shortcut=key,
                 disabled=not there,
-                on_click=_go,
-                args=(view, int(rows[place + step]) if there else row),
             )
-        st.button(
-            "Back to the gallery", icon=":material/arrow_back:", on_click=_leave, shortcut="Escape"
-        )
+        action("Back to the gallery", _leave, icon="arrow_back", shortcut="Escape")
     detail(view, row, below=lambda: _further(view, sample))
 
 
 def _further(view: View, sample: str) -> None:
     with st.container(horizontal=True):
         if view.chain.has("embed"):
-            st.button(
-                "More like this",
-                icon=":material/near_me:",
-                on_click=_like,
-                args=(sample,),
-                help=glossary.LIKE,
-            )
+            action("More like this", _like, sample, icon="near_me", help=glossary.LIKE)
         if view.chain.has("gap"):
-            query = {"mark": sample} | ({"recipe": view.recipe} if view.recipe else {})
-            st.page_link(
-                "pages/map.py",
-                label="Show on the map",
-                icon=":material/scatter_plot:",
-                query_params=query,
-            )
+            link_to("map", "Show on the map", query={"mark": sample, "recipe": view.recipe})
 
 
 def _go(view: View, row: int) -> None:

@@ -1,8 +1,7 @@
-"""Estimator: how it learned, how well it ranks and how far its probabilities hold, on episodes it never saw."""
+"""Estimator: training curves, ranking and calibration on held-out episodes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,20 @@ import pandas as pd
 import streamlit as st
 
 from emt_core.explore import numbers
-from emt_core.explore.figures import estimator
-from emt_core.explore.figures import estimator as estimators
-from emt_core.explore.figures import scores as distributions
+from emt_core.explore.figures import estimator, scores
 from emt_core.explore.figures.palette import ROLE
 from emt_core.explore.tables.estimator import comparable, confusion, remarks
 from emt_core.explore.tables.score_scale import LEARNED, PROBABILITY
 from emt_core.explore.tables.scores import Scale, bin_edges, bins_for, distribution, to_scale
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.files import read_json
-from pages.parts import glossary
-from pages.parts import view as reading
-from pages.parts.choice import choice
+from pages.parts import cached, glossary
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice, metrics
 
-BARE = {"displayModeBar": False}
 MOST = 6
 ICON = {
     "good": ":green[:material/check_circle:]",
@@ -52,7 +46,7 @@ def main() -> None:
     page_header(
         view,
         "Estimator",
-        "What learned to tell robot data from the pool, and how far to trust it.",
+        "How the classifier of robot data against pool was trained, and how far to trust it.",
         ("estimator",),
     )
     if not comparable(view.done):
@@ -61,7 +55,7 @@ def main() -> None:
             "sources",
             "embed",
             "estimator",
-            shows="This page shows how the proximity estimator learned.",
+            shows="This page shows how the proximity estimator was trained.",
         )
     runs = _chosen(view)
     if not runs:
@@ -72,28 +66,26 @@ def main() -> None:
     else:
         _table(runs)
     _remarks(runs)
-    colors = estimators.run_colors(list(runs))
+    colors = estimator.run_colors(list(runs))
     _training(runs, colors)
-    curves = {label: _curves(str(artifact.path)) for label, artifact in runs.items()}
+    curves = {label: cached.json_file(artifact, "curves.json") for label, artifact in runs.items()}
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("ROC", anchor=False, help=glossary.AUROC)
-        st.plotly_chart(estimators.rocs(_part(curves, "roc"), colors), config=BARE)
+        chart(estimator.rocs(_part(curves, "roc"), colors))
     with right:
         st.subheader("Precision and recall", anchor=False, help=glossary.AP)
-        st.plotly_chart(
-            estimators.precision_recalls(_part(curves, "precision_recall"), colors), config=BARE
-        )
+        chart(estimator.precision_recalls(_part(curves, "precision_recall"), colors))
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Calibration", anchor=False, help=glossary.ECE)
-        st.plotly_chart(estimators.reliabilities(_part(curves, "calibration"), colors), config=BARE)
+        chart(estimator.reliabilities(_part(curves, "calibration"), colors))
         errors = [
             f"{label} {numbers.decimal(a.metrics.get('calibration_error'))}"
             for label, a in runs.items()
         ]
-        said = errors[0].split(" ")[-1] if len(errors) == 1 else ", ".join(errors)
-        st.caption(f"Expected calibration error: {escape(said)}")
+        text = errors[0].split(" ")[-1] if len(errors) == 1 else ", ".join(errors)
+        st.caption(f"Expected calibration error: {escape(text)}")
     with right:
         label = _separation(runs)
     left, right = st.columns(2, gap="large")
@@ -104,60 +96,44 @@ def main() -> None:
 
 
 def _chosen(view: View) -> dict[str, Artifact]:
-    """Short label -> artifact. One is shown without asking."""
-    there = comparable(view.done)
+    """Short label -> artifact. A single estimator is shown without asking."""
+    known = comparable(view.done)
     behind = {
         artifact.key
         for artifact in (view.chain.estimator, view.chain.measure)
         if artifact is not None
     }
-    mine = [label for label, artifact in there.items() if artifact.key in behind] or list(there)
-    if len(there) == 1:
-        picked = list(there)
+    mine = [label for label, artifact in known.items() if artifact.key in behind] or list(known)
+    if len(known) == 1:
+        picked = list(known)
     else:
         picked = st.multiselect(
             "Compare",
-            list(there),
+            list(known),
             default=mine[-1:],
             max_selections=MOST,
             key="compare",
             bind="query-params",
             format_func=short_label,
-            help="Estimators of this recipe, on the same axes.",
+            help="Estimators of this recipe.",
         )
     shorts = [short_label(label) for label in picked]
     return {
-        short if shorts.count(short) == 1 else label: there[label]
+        short if shorts.count(short) == 1 else label: known[label]
         for label, short in zip(picked, shorts, strict=True)
     }
 
 
 def _numbers(artifact: Artifact) -> None:
-    metrics = artifact.metrics
-    with st.grid(6, min_column_width=118, gap="small"):
-        st.metric("Steps", numbers.whole(metrics.get("steps")), help=glossary.STOP, border=True)
-        st.metric("AUROC", numbers.decimal(metrics.get("auroc")), help=glossary.AUROC, border=True)
-        st.metric(
-            "Avg. precision",
-            numbers.decimal(metrics.get("average_precision")),
-            help=glossary.AP,
-            border=True,
-        )
-        st.metric(
-            "Calibration",
-            numbers.decimal(metrics.get("calibration_error")),
-            help=glossary.ECE,
-            border=True,
-        )
-        st.metric(
-            "Accuracy",
-            numbers.share(metrics.get("test_accuracy")),
-            help=glossary.TEST_ACCURACY,
-            border=True,
-        )
-        st.metric(
-            "Graded", numbers.share(metrics.get("graded_share")), help=glossary.GRADED, border=True
-        )
+    found = artifact.metrics
+    metrics(
+        ("Steps", numbers.whole(found.get("steps")), glossary.STOP),
+        ("AUROC", numbers.decimal(found.get("auroc")), glossary.AUROC),
+        ("Avg. precision", numbers.decimal(found.get("average_precision")), glossary.AP),
+        ("Calibration error", numbers.decimal(found.get("calibration_error")), glossary.ECE),
+        ("Accuracy", numbers.share(found.get("test_accuracy")), glossary.TEST_ACCURACY),
+        ("Graded", numbers.share(found.get("graded_share")), glossary.GRADED),
+    )
 
 
 def _table(runs: dict[str, Artifact]) -> None:
@@ -184,13 +160,13 @@ def _remarks(runs: dict[str, Artifact]) -> None:
 
 def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
     steps = {
-        label: reading.parquet(str(artifact.path), "steps.parquet").to_pandas()
+        label: cached.parquet(artifact, "steps.parquet").to_pandas()
         for label, artifact in runs.items()
         if (artifact.data / "steps.parquet").exists()
     }
     if not steps:
         return
-    st.subheader("How it learned", anchor=False, help=glossary.STOP)
+    st.subheader("Training", anchor=False, help=glossary.STOP)
     if len(runs) == 1:
         artifact, frame = next(iter(runs.values())), next(iter(steps.values()))
         figure = estimator.training(
@@ -199,13 +175,8 @@ def _training(runs: dict[str, Artifact], colors: dict[str, str]) -> None:
             target=artifact.config.get("stop_accuracy"),
         )
     else:
-        figure = estimators.learning(steps, colors)
-    st.plotly_chart(figure, config=BARE)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _curves(path: str) -> dict[str, Any]:
-    return read_json(Path(path) / "data" / "curves.json")
+        figure = estimator.learning(steps, colors)
+    chart(figure)
 
 
 def _part(curves: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
@@ -213,45 +184,42 @@ def _part(curves: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _separation(runs: dict[str, Artifact]) -> str:
-    """Held-out scores of one estimator; returns its label."""
+    """Draw the held-out scores of one estimator; returns its label."""
     st.subheader("Held-out robot frames and pool samples", anchor=False, help=glossary.HELD_OUT)
     first = next(iter(runs))
     label = first
     with st.container(horizontal=True):
         if len(runs) > 1:
-            label = st.segmented_control(
-                "Estimator", list(runs), default=first, required=True, key="separation"
-            )
-        scale: Scale = choice("Score as", ["logit", "probability"], key="scale")  # type: ignore[assignment]
+            label = choice("Estimator", runs, key="separation", in_url=False)
+        scale: Scale = choice("Score as", ["logit", "probability"], key="scale")  # type: ignore
     label = label if label in runs else first
-    logit, robot = _held_out(str(runs[label].path))
+    logit, robot = _held_out(runs[label])
     edges = bin_edges(logit, scale, bins_for(len(logit)))
     data = distribution(to_scale(logit, scale), robot, ("pool", "robot"), edges)
-    st.plotly_chart(
-        distributions.histogram(
+    chart(
+        scores.histogram(
             data,
             ROLE,
             axis=PROBABILITY if scale == "probability" else LEARNED.title,
             cut=0.5 if scale == "probability" else 0.0,
-            cut_label="even odds",
+            cut_label="threshold",
             labels={"robot": "robot data", "pool": "pool"},
             height=250,
-        ),
-        config=BARE,
+        )
     )
     return label
 
 
-def _held_out(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """float32 logits and int16 labels (1: robot) of the test split, at most some ten thousand rows."""
-    held = reading.parquet(path, "heldout.parquet")
+def _held_out(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
+    """float32 logits and int16 labels (1: robot) of the test split, some ten thousand rows."""
+    held = cached.parquet(artifact, "heldout.parquet")
     return held["logit"].to_numpy().astype(np.float32), held["label"].to_numpy().astype(np.int16)
 
 
 def _confusion(artifact: Artifact) -> None:
-    st.subheader("At even odds (score 0)", anchor=False, help=glossary.CONFUSION)
-    logit, robot = _held_out(str(artifact.path))
-    st.plotly_chart(estimators.confusion(confusion(robot, logit).counts), config=BARE)
+    st.subheader("At threshold 0", anchor=False, help=glossary.CONFUSION)
+    logit, robot = _held_out(artifact)
+    chart(estimator.confusion(confusion(robot, logit).counts))
 
 
 def _by_robot(runs: dict[str, Artifact]) -> None:

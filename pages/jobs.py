@@ -1,18 +1,17 @@
-"""Jobs: everything that was launched, from here or from a terminal, newest first; watched, stopped, run again."""
+"""Jobs: everything launched in this workspace, newest first, with progress, logs and buttons."""
 
 from __future__ import annotations
 
-import math
-
 import streamlit as st
 
-from emt_core.explore import numbers
 from emt_core.run import jobs
 from emt_core.run.jobs import Job
-from pages.parts.choice import choice
-from pages.parts.job_card import attempt, job_card
-from pages.parts.runs import launch_problem, rerun_when_ended
+from pages.parts.job_card import job_card
+from pages.parts.plain import attempt, show_kept_problem
+from pages.parts.router import link_to
+from pages.parts.runs import rerun_when_ended
 from pages.parts.view import View, current
+from pages.parts.widgets import action, choice, one_page
 
 PER_PAGE = 10
 LIVE_S = 1.0
@@ -25,7 +24,8 @@ def main() -> None:
     with left, st.container(gap="xsmall"):
         st.title("Jobs", anchor=False)
         st.caption(
-            "Everything launched in this workspace, from here or from a terminal. Jobs outlive the app and the browser."
+            "Everything launched in this workspace, from here or from a terminal. Jobs keep "
+            "running when the app or the browser is closed."
         )
     everything = jobs.list_jobs(view.workspace)
     if not everything:
@@ -35,27 +35,20 @@ def main() -> None:
     ended = len(everything) - len(active)
     if ended and not view.workspace.read_only:
         with right, st.container(horizontal=True, horizontal_alignment="right"):
-            st.button(
+            action(
                 "Remove ended jobs",
-                icon=":material/delete_sweep:",
-                on_click=attempt,
-                args=(jobs.remove_finished, view.workspace),
-                help="Forgets every job that has ended, and its log; what they made stays.",
+                attempt,
+                jobs.remove_finished,
+                view.workspace,
+                icon="delete_sweep",
+                help="Deletes ended jobs and their logs; their results are kept.",
             )
-    launch_problem()
+    show_kept_problem()
     show = choice("Show", list(SHOW), key="jobs", format_func=SHOW.__getitem__)
     shown = _filtered(everything, active, show)
-    pages = max(math.ceil(len(shown) / PER_PAGE), 1)
-    at = 1
-    if pages > 1:
-        with st.container(
-            horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-        ):
-            st.caption(numbers.counted(len(shown), "job"))
-            at = st.pagination(pages, key="jobs_page", bind="query-params")
     if not shown:
-        st.caption("None of the jobs is of this kind.")
-    page = shown[(min(at, pages) - 1) * PER_PAGE : min(at, pages) * PER_PAGE]
+        st.caption("No jobs match.")
+    page = one_page(shown, PER_PAGE, "jobs_page", bind="query-params")
     st.fragment(_cards, run_every=LIVE_S if active else None)(view, [job.id for job in page])
 
 
@@ -73,7 +66,7 @@ def _filtered(everything: list[Job], active: list[Job], show: str) -> list[Job]:
 
 
 def _cards(view: View, ids: list[str]) -> None:
-    launch_problem()
+    show_kept_problem()
     for name in ids:
         job = Job(view.workspace, name)
         if (job.path / "job.json").exists():  # removed in another window
@@ -83,12 +76,12 @@ def _cards(view: View, ids: list[str]) -> None:
 
 def _nothing() -> None:
     with st.container(border=True):
-        st.subheader("Nothing was launched yet", anchor=False)
+        st.subheader("No jobs yet", anchor=False)
         st.markdown(
-            "Launch a stage from the **Overview**, or run a recipe in a terminal: both show here, with progress, log "
-            "and a button to stop them."
+            "Launch a stage from the **Overview**, or run a recipe in a terminal. Both appear here "
+            "with their progress, their log and a button to cancel them."
         )
-        st.page_link("pages/overview.py", label="Overview", icon=":material/account_tree:")
+        link_to("overview")
 
 
 main()

@@ -1,4 +1,4 @@
-"""Map: pool against robot data in two dimensions; drag a box or a lasso to see, flag or export what lies there."""
+"""Map: pool and robot data in two dimensions; regions can be inspected, flagged and exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 
 from emt_core.explore.tables.map import rows_in
-from emt_core.workspace.lineage import labels_of
 from pages.parts import flagging
 from pages.parts.empty import needs
 from pages.parts.map.figure import (
@@ -19,12 +18,13 @@ from pages.parts.map.figure import (
     region_shown,
     usable_colors,
 )
-from pages.parts.map.region import counts, make_up, region_gallery
+from pages.parts.map.region import composition, counts, region_gallery
 from pages.parts.map.views import another_map, encoder_name, map_name, saved_views
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.text_search import search_on
 from pages.parts.view import View, current
+from pages.parts.widgets import choice
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     page_header(
         view,
         "Map",
-        "How near the pool lies to the robot data, sample by sample.",
+        "Pool and robot data in two dimensions, sample by sample.",
         ("gap", "embed", "sources"),
     )
     needs(
@@ -47,7 +47,7 @@ def main() -> None:
 
 @st.fragment
 def _explore(view: View) -> None:
-    """Controls, map and region: a lasso redraws this and nothing else. What was asked for comes before the figures."""
+    """Controls, map and region. A lasso redraws this fragment alone; the region comes first."""
     color, view, marked = _controls(view)
     points = points_of(view)
     region = region_shown(view, color)
@@ -64,22 +64,20 @@ def _explore(view: View) -> None:
     with figure_at:
         figure(view, color, points, marked, region)
     with side_at:
-        make_up(view, in_pool)
+        composition(view, in_pool)
 
 
 def _controls(view: View) -> tuple[str, View, np.ndarray]:
     """What to colour by, the view with the chosen map, and the rows to circle."""
     usable = usable_colors(view)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        color = st.segmented_control(
-            "Colour by",
+        color = choice(
+            "Color by",
             usable,
             default="category" if "category" in usable else "role",
-            required=True,
             format_func=COLORS.get,
             key="color",
-            bind="query-params",
-            help="Grey is what the colour says nothing about. Robot data are orange diamonds whatever the colour.",
+            help="Grey: no value. Robot data are always orange diamonds.",
         )
         st.segmented_control(
             "Show",
@@ -96,7 +94,7 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
             width=200,
             icon=":material/search:",
             placeholder="sample id or words",
-            help="Circles the sample with this id, or those whose conversation says these words.",
+            help="Circles the sample with this id, or samples that contain these words.",
         ).strip()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = _chosen_map(view)
@@ -106,23 +104,19 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
             "Density",
             key="density",
             bind="query-params",
-            help="Draw cells instead of points, as happens by itself where there are too many points.",
+            help="Draw cells instead of points; always on where there are too many points.",
         )
     marked, words, whole = found_rows(view, asked or st.query_params.get("mark", ""))
     if asked:
         st.caption(f":material/adjust: {escape(words)}")
     if not whole:
         search_on()
-    return color or "role", view, marked
+    return color, view, marked
 
 
 def _chosen_map(view: View) -> View:
-    """A recipe may hold several projections, of several encoders; all have the same rows."""
-    maps = [
-        label
-        for label in labels_of(view.done, "gap")[::-1]
-        if view.done[label].manifest["parents"].get("sources") == view.chain.sources.key
-    ]
+    """The view with the map that the reader chose, where there are several of these samples."""
+    maps = view.labels_over("gap")
     if len(maps) < 2:
         return view
     names = {

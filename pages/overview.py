@@ -1,4 +1,4 @@
-"""Overview: the flow of a recipe with the state of every stage, what to do next, and the buttons to do it."""
+"""Overview: a recipe's stages with their states, what to do next, and buttons to do it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from emt_core.errors import EmtError
 from emt_core.explore.figures.flow import flow_picture
 from emt_core.explore.tables.flow import Fold, boxes_of, edges_of, folds_of
 from emt_core.run import jobs
-from emt_core.run.status import MEANING, InstanceStatus, NextStep, next_step
+from emt_core.run.status import MEANING, InstanceStatus, NextStep, State, next_step
 from pages.parts.empty import first_steps
-from pages.parts.links import followed, kept
+from pages.parts.links import read_from_url, write_to_url
 from pages.parts.overview.stage_detail import detail
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import escape, show_kept_problem, show_problem
 from pages.parts.recipes import add_recipe_popover
 from pages.parts.router import link_to
-from pages.parts.runs import launch_problem, live_jobs, start
+from pages.parts.runs import live_jobs, start
 from pages.parts.states import ICON, headlines_of, look_again, states_of
 from pages.parts.view import View, current
+from pages.parts.widgets import action, chart, side_by_side
 
 LIVE_S = 2.0
-BARE = {"displayModeBar": False}
 NEXT_ICON = {
     "wait": ICON["running"],
     "mend": ICON["failed"],
@@ -34,7 +34,7 @@ NEXT_ICON = {
 def main() -> None:
     view = current()
     _header(view)
-    if view.recipe is None:
+    if not view.recipe:
         _picture(folds_of(()), [], None, {})
         live_jobs(view, "overview")
         first_steps(view)
@@ -43,7 +43,7 @@ def main() -> None:
     st.session_state.pop("_states", None)
     st.fragment(_flow, run_every=LIVE_S if active else None)(view)
     live_jobs(view, "overview")
-    launch_problem()
+    show_kept_problem()
     try:
         states = states_of(view)
     except EmtError:
@@ -56,23 +56,23 @@ def _header(view: View) -> None:
     left, right = st.columns([5, 3], vertical_alignment="center")
     with left, st.container(gap="xsmall"):
         st.title("Overview", anchor=False)
-        st.caption("What has been made, what it was made from, and what comes next.")
-    if view.recipe is None or view.workspace.read_only:
+        st.caption("The stages of this recipe, their states, and what to do next.")
+    if not view.recipe or view.workspace.read_only:
         return
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        st.button(
+        action(
             "Check inputs",
-            icon=":material/refresh:",
+            look_again,
+            view.recipe_file,
+            icon="refresh",
             type="tertiary",
-            on_click=look_again,
-            args=(view.recipe_file,),
-            help="Looks at the input files and models on disk again; what changed shows as stale.",
+            help="Reads inputs and models on disk again; stages whose inputs changed become stale.",
         )
         add_recipe_popover(view)
 
 
 def _flow(view: View) -> None:
-    """The next step and the picture: drawn again by themselves while a job runs."""
+    """The next step and the picture; redrawn every two seconds while a job runs."""
     try:
         states = states_of(view)
     except EmtError as error:
@@ -88,36 +88,35 @@ def _flow(view: View) -> None:
     }
     step = next_step(states, coming)
     if step.button and any(not job.instances for job in active):
-        step = NextStep(
-            kind="wait", label=step.label, sentence="A job has been launched and is starting."
-        )
+        step = NextStep(kind="wait", label=step.label, sentence="A job is starting.")
     _next(view, step)
     folds = folds_of(states)
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
     options = list(dict.fromkeys(options))
     before = st.session_state.get("stage")
-    followed("stage", options)
+    read_from_url("stage", options)
     if before is None and "stage" not in st.query_params:
         made = [state.label for state in states if state.state == "done"]
         st.session_state["stage"] = step.label or view.select or (made or [folds[0].id])[-1]
-    kept("stage", st.session_state["stage"])
+    write_to_url("stage", st.session_state["stage"])
     _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
     below = st.session_state.get("_states")
     news = st.session_state.pop("_clicked", False) or st.session_state.pop("_look", False)
     if news or (below and below != [state.state for state in states]):
-        st.rerun()  # the detail below stands outside of this part
+        st.rerun()  # the detail below stands outside of this fragment
 
 
 def _next(view: View, step: NextStep) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with side_by_side(border=True):
         st.markdown(f"{NEXT_ICON[step.kind]} {escape(step.sentence)}", width="stretch")
         if step.button and not view.workspace.read_only:
-            st.button(
+            action(
                 step.button,
+                start,
+                view,
+                None,
+                icon="play_arrow",
                 type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, None),
                 kwargs={"title": f"{view.recipe}: all stages"},
                 key="run-next",
             )
@@ -133,18 +132,21 @@ def _picture(
         (f.id for f in folds if chosen == f.id or any(chosen == m.label for m in f.members)), None
     )
     figure = flow_picture(boxes_of(folds, headlines), edges_of(folds), chosen=home)
-    st.plotly_chart(
+    chart(
         figure,
         key="flow",
-        config=BARE,
         on_select=_clicked if chosen is not None else "ignore",
         selection_mode="points",
-        alt="The stages of the recipe from left to right; the list below the picture says the same in words.",
+        alt="The stages of the recipe from left to right.",
     )
     if states:
         there = {state.state for state in states}
-        words = [f"{ICON[state]} {state}: {MEANING[state]}" for state in MEANING if state in there]
+        words = [f"{ICON[s]} {_meaning(s)}" for s in MEANING if s in there]
         st.caption("  ·  ".join(words))
+
+
+def _meaning(state: State) -> str:
+    return state if state == MEANING[state] else f"{state}: {MEANING[state]}"
 
 
 def _clicked() -> None:

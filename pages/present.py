@@ -1,4 +1,4 @@
-"""Present: the story for collaborators, read as they will read it, edited in place, taken away as one HTML file."""
+"""Present: a story of the results for collaborators; read, edited, saved as one HTML file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from emt_core.explore.report.story import DEFAULT, Story, load_story, story_name
 from pages.parts.empty import needs
 from pages.parts.plain import escape
 from pages.parts.present.story_editor import edit
-from pages.parts.present.story_reading import material_of, read
+from pages.parts.present.story_reading import read, reading_of
 from pages.parts.runs import page_header
 from pages.parts.view import View, current
+from pages.parts.widgets import choice
 
 MODES = {"read": "Read", "edit": "Edit"}
 
@@ -21,37 +22,26 @@ def main() -> None:
     page_header(
         view,
         "Present",
-        "The story for collaborators, from the gap to the results.",
+        "A story for collaborators, from the gap to the results.",
         ("gap", "score", "select"),
     )
-    if not view.done:  # whatever has run can be told: a workspace of training runs alone too
-        needs(
-            view,
-            "sources",
-            shows="A story is told from the gap, the scores, a selection and what came of them.",
-        )
+    if not view.done:  # a story needs no particular stage
+        needs(view, "sources", shows="A story shows the gap, the scores, a selection, the results.")
     name, story, mode = _choose(view)
     if mode == "edit":
         edit(view, name, story)
     else:
-        read(view, name, story, material_of(view, story))
+        read(view, name, story, reading_of(view, story))
 
 
 def _choose(view: View) -> tuple[str, Story, str]:
-    """Which saved story (the link names it), and whether it is read or edited."""
-    recipe = view.recipe or ""
+    """(name, story, mode): the saved story that the address names, and `read` or `edit`."""
+    recipe = view.recipe
     saved = story_names(view.workspace, recipe)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = "read"
         if not view.workspace.read_only:
-            mode = st.segmented_control(
-                "Mode",
-                list(MODES),
-                default="read",
-                required=True,
-                format_func=MODES.get,
-                key="mode",
-            )
+            mode = choice("Mode", MODES, format_func=MODES.get, key="mode", in_url=False)
         name = saved[0] if saved else DEFAULT
         if saved:
             if st.session_state.get("story") not in saved:
@@ -59,11 +49,8 @@ def _choose(view: View) -> tuple[str, Story, str]:
             name = st.selectbox(
                 "Story", saved, key="story", bind="query-params", format_func=escape, width=260
             )
-    return (
-        name,
-        load_story(view.workspace, recipe, name) if saved else first_story(),
-        mode or "read",
-    )
+    story = load_story(view.workspace, recipe, name) if saved else first_story()
+    return name, story, mode
 
 
 main()

@@ -1,4 +1,4 @@
-"""Results: how often the robot succeeds, by task, over checkpoints, arm against arm, and beside the paper."""
+"""Results: success by task, over checkpoints, arm against arm, and beside the paper."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from emt_core.evaluation.comparison.runs import Run, comparable, runs_of
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts import glossary
-from pages.parts.choice import choice
-from pages.parts.empty import first_steps
-from pages.parts.plain import escape
+from pages.parts.empty import first_steps, run_up_to
+from pages.parts.plain import escape, show_kept_problem
 from pages.parts.results.how_sure import how_sure
 from pages.parts.results.paper import paper_section
 from pages.parts.results.rollouts import rollouts
-from pages.parts.runs import launch_problem, page_header, start
+from pages.parts.runs import page_header
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice, metrics
 
-BARE = {"displayModeBar": False}
 MOST_ARMS = 10
 HOW = """evaluate.metaworld:
   benchmark: {name: metaworld}
@@ -40,7 +39,7 @@ def main() -> None:
     page_header(
         view,
         "Results",
-        "How often the robot solves its tasks in closed loop, on layouts that training never saw.",
+        "Closed-loop success on layouts that training never saw.",
         ("finetune", "evaluate"),
     )
     runs = runs_of(view.done)
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def _comparable(runs: list[Run]) -> list[Run]:
-    """Those of the benchmark that the reader chose; of one instance of `evaluate` where an experiment has several."""
+    """The runs of the benchmark (and instance of `evaluate`) that the reader chose."""
     groups = comparable(runs)
     names = list(groups)
     if len(names) == 1:
@@ -71,12 +70,12 @@ def _comparable(runs: list[Run]) -> list[Run]:
 
 
 def _plain(name: str) -> str:
-    """A link holds an option as it is shown: `libero_10`, not `libero\\_10`. Only an odd name is escaped."""
+    """The name, escaped only if it is odd: links hold options as shown, so `libero_10` stays."""
     return name if name.replace("_", "").replace(" ", "").isalnum() else escape(name)
 
 
 def _chosen_arms(runs: list[Run]) -> list[Arm]:
-    """All arms, or those that the reader picks; never more than colours can tell apart."""
+    """The arms that the reader picked (default: all), at most as many as there are colors."""
     names = list(dict.fromkeys(run.arm for run in runs))
     if len(names) > 1:
         kept = [name for name in st.session_state.get("arms", names[:MOST_ARMS]) if name in names]
@@ -86,14 +85,14 @@ def _chosen_arms(runs: list[Run]) -> list[Arm]:
             names,
             key="arms",
             max_selections=MOST_ARMS,
-            help="Which starts of the VLA are shown: arms of an experiment, or instances of `evaluate`.",
+            help="Arms of an experiment, or instances of `evaluate`.",
         )
         names = [name for name in names if name in picked] or names[:MOST_ARMS]
     return arms_of([run for run in runs if run.arm in names])
 
 
 def _summary(arms: list[Arm]) -> None:
-    """The best arm's figure first; what was played, and by which rule the checkpoint was chosen."""
+    """The best arm's success, the episodes, and the rule that chose the checkpoint."""
     best = max(arms, key=lambda arm: arm.rate)
     results = best.runs[0].results
     failures: dict[str, int] = {}
@@ -102,40 +101,29 @@ def _summary(arms: list[Arm]) -> None:
             for kind, count in run.chosen["failures"].items():
                 failures[kind] = failures.get(kind, 0) + count
     broken = sum(count for kind, count in failures.items() if kind != "step_cap")
-    with st.grid(5, min_column_width=150, gap="small"):
-        title = "Mean success" if len(arms) == 1 else f"Best: {escape(best.name)}"
-        st.metric(title, numbers.share(best.rate), help=glossary.SUCCESS, border=True)
-        st.metric(
-            "95 % interval", _interval(best.low, best.high), help=glossary.WILSON, border=True
-        )
-        if best.average_length is not None:
-            goals = len(best.runs[0].chosen["reached"])
-            st.metric(
-                "Average length",
-                f"{best.average_length:.2f} of {goals}",
-                help=glossary.AVERAGE_LENGTH,
-                border=True,
-            )
-        st.metric(
-            "Episodes",
-            numbers.whole(sum(arm.episodes for arm in arms)),
-            help=glossary.LAYOUTS,
-            border=True,
-        )
-        step = results["chosen"]
-        st.metric(
-            "Checkpoint",
-            f"step {step:,}" if step >= 0 else "one policy",
-            help=f"Rule: {results['rule_text']}. ({results['rule']})",
-            border=True,
-        )
-        st.metric("Simulator faults", numbers.whole(broken), help=glossary.FAULTS, border=True)
+    title = "Mean success" if len(arms) == 1 else f"Best: {escape(best.name)}"
+    shown = [
+        (title, numbers.share(best.rate), glossary.SUCCESS),
+        ("95 % interval", _interval(best.low, best.high), glossary.WILSON),
+    ]
+    if best.average_length is not None:
+        length = f"{best.average_length:.2f} of {len(best.runs[0].chosen['reached'])}"
+        shown.append(("Average length", length, glossary.AVERAGE_LENGTH))
+    step = f"step {results['chosen']:,}" if results["chosen"] >= 0 else "one policy"
+    episodes = numbers.whole(sum(arm.episodes for arm in arms))
+    metrics(
+        *shown,
+        ("Episodes", episodes, glossary.LAYOUTS),
+        ("Checkpoint", step, f"Rule: {results['rule_text']}. ({results['rule']})"),
+        ("Simulator faults", numbers.whole(broken), glossary.FAULTS),
+        width=150,
+    )
 
 
 def _tasks(arms: list[Arm], colors: dict[str, str]) -> None:
     rows = by_task(arms)
     st.subheader("Success by task", anchor=False, help=glossary.WILSON)
-    st.plotly_chart(figures.by_task(rows, colors), config=BARE, key="by-task")
+    chart(figures.by_task(rows, colors), key="by-task")
     with st.expander("As a table", icon=":material/table:"):
         st.dataframe(
             [
@@ -147,7 +135,8 @@ def _tasks(arms: list[Arm], colors: dict[str, str]) -> None:
                     "success": numbers.share(row["rate"]),
                     "95 % interval": _interval(row["low"], row["high"]),
                     "failures": ", ".join(
-                        f"{count} {_failure(kind)}" for kind, count in row["failures"].items()
+                        f"{count} {glossary.FAILURES.get(kind, kind)}"
+                        for kind, count in row["failures"].items()
                     ),
                 }
                 for row in rows
@@ -161,7 +150,7 @@ def _dynamics(arms: list[Arm], colors: dict[str, str]) -> None:
     if len({row["checkpoint"] for row in rows}) < 2:
         return
     st.subheader("Success over fine-tuning", anchor=False, help=glossary.DYNAMICS)
-    st.plotly_chart(figures.dynamics(rows, colors), config=BARE, key="dynamics")
+    chart(figures.dynamics(rows, colors), key="dynamics")
 
 
 def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
@@ -179,17 +168,17 @@ def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
         key="reference",
         bind="query-params",
     )
-    found = _paired(
-        "|".join(str(run.artifact.path) for arm in arms for run in arm.runs), reference, _arms=arms
-    )
-    tests = {difference.arm: difference for difference in found}
+    artifacts = "|".join(str(run.artifact.path) for arm in arms for run in arm.runs)
+    compared = _paired(artifacts, reference, _arms=arms)
+    tests = {difference.arm: difference for difference in compared}
     seeds = any(len(arm.seeds) > 1 for arm in arms)
     st.dataframe(
         [_arm_row(arm, tests.get(arm.name), reference, seeds) for arm in arms], hide_index=True
     )
-    if not found:
+    if not compared:
         st.caption(
-            "No two arms played the same layouts, so they cannot be paired. Give them the same evaluation seed."
+            "The arms played different layouts, so they cannot be paired. Use the same evaluation "
+            "seed for all arms."
         )
         return
     rows = [
@@ -200,16 +189,17 @@ def _comparison(arms: list[Arm], colors: dict[str, str]) -> None:
             "high": difference.paired.high,
             "p": difference.p_adjusted,
         }
-        for difference in found
+        for difference in compared
     ]
-    st.plotly_chart(figures.differences(rows, colors, reference), config=BARE, key="differences")
-    st.markdown("\n".join(f"- {_said(difference)}" for difference in found))
-    tests_used = " and ".join(sorted({difference.paired.test for difference in found}))
+    chart(figures.differences(rows, colors, reference), key="differences")
+    st.markdown("\n".join(f"- {_sentence(difference)}" for difference in compared))
+    tests_used = " and ".join(sorted({difference.paired.test for difference in compared}))
     st.caption(
-        f"Paired over episodes with the same training seed, task and layout: {tests_used}; p adjusted by Holm for "
-        f"{numbers.counted(len(found), 'comparison')}; drawn interval from a paired bootstrap. They say whether these "
-        "trained policies differ. What another training run would give is in the interval over seeds: Student's t of "
-        f"the differences seed by seed, from {FEWEST_SEEDS} seeds on."
+        "Paired over episodes with the same training seed, task and layout: "
+        f"{tests_used}; p adjusted by Holm for {numbers.counted(len(compared), 'comparison')}; "
+        "drawn interval from a paired bootstrap. These test whether the trained policies differ. "
+        "Variation between training runs is in the interval over seeds: Student's t of the "
+        f"differences per seed, from {FEWEST_SEEDS} seeds on."
     )
 
 
@@ -251,22 +241,20 @@ def _arm_row(arm: Arm, test, reference: str, seeds: bool) -> dict[str, str | int
     return row
 
 
-def _said(difference: Difference) -> str:
-    """What a comparison says in one sentence: of the way of training, of these runs, or nothing."""
-    arm, reference, points = (
-        escape(difference.arm),
-        escape(difference.reference),
-        100 * difference.paired.difference,
-    )
-    apart = f"**{arm}** is {abs(points):.1f} points {'above' if points >= 0 else 'below'} **{reference}**"
+def _sentence(difference: Difference) -> str:
+    """A comparison in one sentence."""
+    points = 100 * difference.paired.difference
+    side = "above" if points >= 0 else "below"
+    arm, reference = escape(difference.arm), escape(difference.reference)
+    apart = f"**{arm}** is {abs(points):.1f} points {side} **{reference}**"
     over = difference.seed_interval
     if difference.shown_by == "seeds" and over is not None:
         return f"{apart}, and the seeds agree: {_points(*over)}."
     these = "more than" if difference.shown_by == "runs" else "no more than"
     chance = f"{apart} in these runs, {these} chance explains between layouts"
     if over is None:
-        return f"{chance}. What another training run would give needs {FEWEST_SEEDS} seeds."
-    return f"{chance}; seeds differ by more ({_points(*over)}), so no difference between the arms is shown."
+        return f"{chance}. At least {FEWEST_SEEDS} seeds are needed to compare the arms."
+    return f"{chance}; seeds vary more ({_points(*over)}), so the arms are not shown to differ."
 
 
 def _points(low: float, high: float) -> str:
@@ -277,46 +265,27 @@ def _interval(low: float, high: float) -> str:
     return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
-def _failure(kind: str) -> str:
-    return glossary.FAILURES.get(kind, kind)
-
-
 def _empty(view: View) -> None:
-    """What this page will show, and how to get there from where the recipe stands."""
-    if view.recipe is None:
+    """What this page will show, and how to get there."""
+    if not view.recipe:
         first_steps(view)
         return
     with st.container(border=True):
-        st.subheader("Nothing was evaluated yet", anchor=False)
+        st.subheader("Nothing has been evaluated yet", anchor=False)
         st.markdown(
-            "Here stand success rates with their intervals, curves over fine-tuning checkpoints, arms compared on the "
-            "same layouts, and videos of every kind of failure. For this, a policy has to be fine-tuned "
-            "(**finetune**) and let loose in a simulator (**evaluate**)."
+            "This page shows success rates with their intervals, curves over fine-tuning "
+            "checkpoints, arms compared on the same layouts, and videos of every kind of failure. "
+            "For this, a policy has to be fine-tuned (**finetune**) and run in a simulator "
+            "(**evaluate**)."
         )
-        planned = _planned(view)
-        if view.workspace.read_only:
-            pass
-        elif planned:
-            st.code(
-                f"emt run {view.recipe_file} --workspace {view.workspace.path} --until evaluate",
-                language="bash",
-            )
-            st.button(
-                "Run up to evaluate",
-                type="primary",
-                icon=":material/play_arrow:",
-                on_click=start,
-                args=(view, "evaluate"),
-                key="run-missing",
-            )
-        else:
-            st.markdown(
-                "This recipe has no `evaluate` yet. Behind a `finetune` stage, add for example:"
-            )
+        if _planned(view):
+            run_up_to(view, "evaluate")
+        elif not view.workspace.read_only:
+            st.markdown("This recipe has no `evaluate` yet. After a `finetune` stage, add:")
             st.code(HOW, language="yaml")
-            st.markdown("Whether a simulator works on this machine, its own controller shows:")
+            st.markdown("To test the simulator with its built-in controller:")
             st.code("emt check-benchmark metaworld", language="bash")
-        launch_problem()
+        show_kept_problem()
 
 
 def _planned(view: View) -> bool:

@@ -1,4 +1,4 @@
-"""Scores: how the pool and the robot data score, by source and by category, before and after selection."""
+"""Scores: distributions by source and by category, before and after selection."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import streamlit as st
 
 from emt_core.explore import numbers
-from emt_core.explore.figures import scores as distributions
-from emt_core.explore.figures.palette import CATEGORY, ROLE, SELECTED
+from emt_core.explore.figures import scores
+from emt_core.explore.figures.palette import ROLE, SELECTED
+from emt_core.explore.reading import SIDE_COLORS, SIDES
 from emt_core.explore.tables.score_scale import PROBABILITY
 from emt_core.explore.tables.scores import (
     Distribution,
@@ -24,15 +25,11 @@ from emt_core.explore.tables.scores import (
     to_scale,
 )
 from pages.parts import glossary
-from pages.parts import view as reading
-from pages.parts.choice import choice
 from pages.parts.empty import needs
+from pages.parts.router import link_to
 from pages.parts.runs import page_header
-from pages.parts.view import SPATIAL, TEXT_HEAVY, View, current
-
-SIDE_BY_SIDE = ("spatial and grounding", "text-heavy")
-SIDE_COLORS = {SIDE_BY_SIDE[0]: CATEGORY["spatial"], SIDE_BY_SIDE[1]: CATEGORY["text"]}
-BARE = {"displayModeBar": False}
+from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice, metrics
 
 
 def main() -> None:
@@ -40,7 +37,7 @@ def main() -> None:
     page_header(
         view,
         "Scores",
-        "How near each part of the pool is to the robot data, as the chosen score sees it.",
+        "How near each part of the pool is to the robot data, by the chosen score.",
         ("score", "estimator", "measure", "category"),
     )
     needs(
@@ -48,7 +45,7 @@ def main() -> None:
         "sources",
         "embed",
         "score",
-        shows="This page shows how scores spread over sources and categories.",
+        shows="This page shows the scores of every source and category.",
     )
     _summary(view)
     look = _controls(view)
@@ -67,18 +64,13 @@ def main() -> None:
     if view.chain.has("category"):
         _sides(view, look, cut)
     if view.chain.has("estimator"):
-        query = {"recipe": view.recipe} if view.recipe else None
-        st.page_link(
-            "pages/estimator.py",
-            label="How the estimator learned",
-            icon=":material/show_chart:",
-            query_params=query,
-        )
+        query = {"recipe": view.recipe}
+        link_to("estimator", "How the estimator was trained", query=query)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the page draws."""
+    """How the figures are drawn."""
 
     scale: Scale
     axis: str
@@ -86,7 +78,7 @@ class Look:
     log: bool
     shape: str
     after: bool
-    """Draw what the selection takes beside the whole pool."""
+    """Draw the selection next to the whole pool."""
 
 
 def _roles(view: View, look: Look, cut: float | None) -> None:
@@ -96,15 +88,11 @@ def _roles(view: View, look: Look, cut: float | None) -> None:
     colors = {**ROLE, "selected": SELECTED}
     if look.after:
         data = joined(data, _binned(_with(view, "select"), "selected", look.scale, _view=view))
-    st.plotly_chart(
-        distributions.histogram(data, colors, axis=look.axis, log=look.log, cut=cut, labels=labels),
-        config=BARE,
-    )
+    chart(scores.histogram(data, colors, axis=look.axis, log=look.log, cut=cut, labels=labels))
     _, outside = _edges(str(view.chain.score.path), look.scale, _view=view)
     if outside:
-        st.caption(
-            f"{numbers.counted(outside, 'score')} far beyond the others: counted at the ends of the axis."
-        )
+        counted = numbers.counted(outside, "score")
+        st.caption(f"{counted} far beyond the others: counted at the ends of the axis.")
 
 
 def _groups(view: View, by: str, look: Look, cut: float | None, colors: dict[str, str]) -> None:
@@ -117,11 +105,9 @@ def _groups(view: View, by: str, look: Look, cut: float | None, colors: dict[str
         )
         if by == "source":
             data = data.pick([name for name in data.names if name in _pool_sources(view)])
-    draw = distributions.violins if look.shape == "violins" else distributions.histograms
-    st.plotly_chart(
-        draw(data, colors, axis=look.axis, log=look.log, cut=cut, chosen=chosen),
-        config=BARE,
-        key=f"groups-{by}",
+    draw = scores.violins if look.shape == "violins" else scores.histograms
+    chart(
+        draw(data, colors, axis=look.axis, log=look.log, cut=cut, chosen=chosen), key=f"groups-{by}"
     )
 
 
@@ -130,59 +116,42 @@ def _pool_sources(view: View) -> set[str]:
 
 
 def _summary(view: View) -> None:
-    metrics = _held_out(view)
+    held_out = _held_out(view)
     finite = np.isfinite(view.logits)
-    pool = view.is_pool
-    with st.grid(6, min_column_width=118, gap="small"):
-        st.metric(
-            "Pool scored",
-            numbers.short(int((finite & pool).sum())),
-            help=glossary.POOL,
-            border=True,
-        )
-        st.metric(
-            "Robot frames",
-            numbers.short(int((finite & ~pool).sum())),
-            help=glossary.ROBOT,
-            border=True,
-        )
-        if "auroc" in metrics:
-            st.metric("AUROC", numbers.decimal(metrics["auroc"]), help=glossary.AUROC, border=True)
-            st.metric(
-                "Avg. precision",
-                numbers.decimal(metrics["average_precision"]),
-                help=glossary.AP,
-                border=True,
-            )
-        if view.score_scale.is_logit:
-            st.metric(
-                "Calibration",
-                numbers.decimal(metrics.get("calibration_error")),
-                help=glossary.ECE,
-                border=True,
-            )
-            st.metric("Steps", numbers.whole(metrics.get("steps")), help=glossary.STOP, border=True)
+    shown = [
+        ("Pool scored", numbers.short(int((finite & view.is_pool).sum())), glossary.POOL),
+        ("Robot frames", numbers.short(int((finite & ~view.is_pool).sum())), glossary.ROBOT),
+    ]
+    if "auroc" in held_out:
+        precision = numbers.decimal(held_out["average_precision"])
+        shown.append(("AUROC", numbers.decimal(held_out["auroc"]), glossary.AUROC))
+        shown.append(("Avg. precision", precision, glossary.AP))
+    if view.score_scale.is_logit:
+        error = numbers.decimal(held_out.get("calibration_error"))
+        shown.append(("Calibration error", error, glossary.ECE))
+        shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
+    metrics(*shown)
 
 
 def _held_out(view: View) -> dict[str, Any]:
-    """Figures of the classifier that made the score. Of any other measure: AUROC and average precision of the score
-    itself, and not even those where telling robots from pool says nothing about it."""
+    """Held-out metrics of the classifier that made the score.
+
+    Of another measure: AUROC and average precision of the score itself, where these say something.
+    """
     made_by = view.chain.estimator or view.chain.measure
     own = made_by.metrics if made_by and view.score_scale.is_logit else {}
     return own | (
-        (view.chain.score.metrics.get("heldout") or {}) if view.score_scale.compared else {}
+        view.chain.score.metrics.get("heldout") or {} if view.score_scale.compared else {}
     )
 
 
 def _controls(view: View) -> Look:
     score = view.score_scale
-    scale = "score"  # values as they are: those of a measure that is no classifier are no logits
+    scale = "score"  # values as they are: only a classifier's are logits
     after = False
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if score.is_logit:
-            scale = choice(
-                "Score as", ["logit", "probability"], key="scale", help_text=glossary.SCALE
-            )
+            scale = choice("Score as", ["logit", "probability"], key="scale", help=glossary.SCALE)
         heights = choice("Heights", ["linear", "log"], key="axis")
         shape = choice("Groups as", ["violins", "histograms"], key="shape")
         if view.chain.has("select"):
@@ -190,7 +159,7 @@ def _controls(view: View) -> Look:
                 "Selection",
                 ["before", "before and after"],
                 key="after",
-                help_text=glossary.BEFORE_AFTER,
+                help=glossary.BEFORE_AFTER,
             )
             after = shown == "before and after"
     axis = PROBABILITY if scale == "probability" else score.title
@@ -198,7 +167,7 @@ def _controls(view: View) -> Look:
 
 
 def _cut(view: View, look: Look) -> float | None:
-    """The selection's lowest score, on the scale shown; at the end of the axis where it lies beyond."""
+    """The selection's lowest score on the scale shown, clipped to the axis."""
     if not view.chain.has("select"):
         return None
     cut = view.chain.select.metrics.get("cut_logit")
@@ -212,7 +181,7 @@ def _cut(view: View, look: Look) -> float | None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _edges(score: str, scale: Scale, *, _view: View) -> tuple[np.ndarray, int]:
-    """(bins of every figure on the page, how many scores lie beyond them)."""
+    """(edges of the bins of every figure, how many scores lie beyond them)."""
     edges = bin_edges(_view.logits, scale, bins_for(int(_view.is_pool.sum())), apart=~_view.is_pool)
     return edges, beyond(to_scale(_view.logits, scale), edges)
 
@@ -223,8 +192,11 @@ def _with(view: View, stage: str) -> str:
 
 @st.cache_resource(max_entries=32, show_spinner="Binning scores")
 def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distribution:
-    """artifacts: the folders that the answer depends on. by: `role`, `selected`, or source, category, sides (with
-    ` selected` for what the selection takes of each)."""
+    """The scores' distribution by group.
+
+    artifacts: the folders that it depends on. by: `role`, `selected`, `source`, `category` or
+    `sides`; the last three with ` selected` appended for the selection alone.
+    """
     values = to_scale(_view.logits, scale)
     edges, _ = _edges(str(_view.chain.score.path), scale, _view=_view)
     by, _, part = by.partition(" ")
@@ -239,10 +211,7 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     kinds = _view.categories
     if by == "category":
         return distribution(values, kinds.codes, kinds.names, edges, mask)
-    lookup = np.full(len(kinds.names) + 1, -1, np.int16)
-    lookup[reading.places(kinds.names, SPATIAL)] = 0
-    lookup[reading.places(kinds.names, TEXT_HEAVY)] = 1
-    return distribution(values, lookup[kinds.codes], SIDE_BY_SIDE, edges, mask)
+    return distribution(values, _view.sides, SIDES, edges, mask)
 
 
 def _sides(view: View, look: Look, cut: float | None) -> None:
@@ -250,14 +219,11 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
     artifacts = _with(view, "category")
     data = _binned(artifacts, "sides", look.scale, _view=view)
     if not data.totals.all():
-        st.caption("The pool lacks one of the two sides.")
+        st.caption("The pool has samples of one side only.")
         return
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
-        st.plotly_chart(
-            distributions.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut),
-            config=BARE,
-        )
+        chart(scores.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut))
     chosen = None
     if look.after:
         chosen = _binned(
@@ -265,7 +231,7 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
         )
     with facts_at:
         st.metric(
-            "Spatial scores higher",
+            "P(spatial > text-heavy)",
             numbers.share(superiority(data.counts[0], data.counts[1])),
             help=glossary.SUPERIORITY,
         )
@@ -277,22 +243,17 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                     above = float(counts[data.centers >= cut].sum() / counts.sum())
                     st.metric(f"Above cut, {side}", numbers.share(above))
             if chosen is not None:
-                for side, kept, there in zip(
-                    ("spatial", "text"), chosen.totals, data.totals, strict=True
-                ):
-                    st.metric(
-                        f"Selected, {side}",
-                        numbers.share(float(kept / there)),
-                        help=glossary.SIDE_SELECTED,
-                    )
+                shares = chosen.totals / data.totals
+                for side, share in zip(("spatial", "text"), shares, strict=True):
+                    value = numbers.share(float(share))
+                    st.metric(f"Selected, {side}", value, help=glossary.SIDE_SELECTED)
     if chosen is not None and chosen.totals.any():
         with figure_at:
-            st.caption("The same after selection")
-            st.plotly_chart(
-                distributions.histogram(
+            st.caption("After selection")
+            chart(
+                scores.histogram(
                     chosen, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut, height=260
                 ),
-                config=BARE,
                 key="sides-selected",
             )
 

@@ -1,4 +1,4 @@
-"""Select: where to cut. Sliders show at once what a cut takes; saving makes it a selection of the workspace."""
+"""Select: choose a cut, see its effect at once, and save it as a selection."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pages.parts.empty import needs
 from pages.parts.runs import page_header
 from pages.parts.select.budget import budget
 from pages.parts.select.comparison import compare
-from pages.parts.select.controls import caps, leave_out, sliders
+from pages.parts.select.controls import caps, excluded_flags, sliders
 from pages.parts.select.export import export
-from pages.parts.select.figures import border, make_up, measures, price_of_tightening
+from pages.parts.select.figures import at_the_cut, composition, measures, sweep_of_cuts
 from pages.parts.select.saving import save, saved
 from pages.parts.view import View, current
 
@@ -21,7 +21,7 @@ def main() -> None:
     page_header(
         view,
         "Select",
-        "Choose how much of the pool to keep, and see what that keeps.",
+        "Choose how much of the pool to keep and see the effect.",
         ("select", "category"),
     )
     needs(
@@ -30,7 +30,7 @@ def main() -> None:
         "embed",
         "score",
         "category",
-        shows="Here scores become a selection, tuned by eye.",
+        shows="Here you turn scores into a selection.",
     )
     _tune(view)
     saved(view)
@@ -40,11 +40,11 @@ def main() -> None:
 
 @st.fragment
 def _tune(view: View) -> None:
-    """A slider redraws this and nothing else; the figures come first, pictures last."""
-    out = leave_out(view)
-    left_out = view.flags.rows(out) if out else np.empty(0, np.int64)
-    left_out = left_out[view.is_pool[left_out]]
-    preview = view.preview_without(left_out)
+    """A slider redraws this fragment alone; numbers come first, pictures last."""
+    flags = excluded_flags(view)
+    excluded = view.flags.rows(flags) if flags else np.empty(0, np.int64)
+    excluded = excluded[view.is_pool[excluded]]
+    preview = view.preview_without(excluded)
     if not preview.eligible:
         st.warning("No pool sample can be selected: none has an image, a feature and a score.")
         return
@@ -52,11 +52,11 @@ def _tune(view: View) -> None:
     cut = caps(preview, k)
     made = preview.composition(cut.config())
     measures(view, preview, cut, made)
-    make_up(view, preview, made)
-    budget(view, preview, f"{view.chain.score.key}-{view.flag_book.version}-{out}", made)
-    price_of_tightening(view, preview, made)
-    border(view, preview, made)
-    save(view, cut, made, left_out)
+    composition(view, preview, made)
+    budget(view, preview, f"{view.chain.score.key}-{view.flag_book.version}-{flags}", made)
+    sweep_of_cuts(view, preview, made)
+    at_the_cut(view, preview, made)
+    save(view, cut, made, excluded)
 
 
 main()

@@ -1,4 +1,4 @@
-"""Train: curves of mid-training and fine-tuning, live while they run; throughput, memory and what is kept on disk."""
+"""Train: live curves of mid-training and fine-tuning, throughput, memory, files on disk."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.recipe import load_recipe
 from emt_core.workspace.progress import duration
 from pages.parts import glossary
-from pages.parts.choice import choice
-from pages.parts.empty import first_steps
-from pages.parts.plain import escape
-from pages.parts.runs import launch_problem, page_header, start
+from pages.parts.empty import first_steps, run_up_to
+from pages.parts.plain import escape, show_kept_problem
+from pages.parts.runs import page_header
 from pages.parts.train.retained import retained_section
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice, metrics
 
-BARE = {"displayModeBar": False}
 LIVE_S = 2.0
 MOST_RUNS = 8
-AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
+AXES = {"steps": "step", "samples": "samples", "hours": "hours"}
 AXIS_TITLES = {"step": "step", "samples": "samples seen", "hours": "hours of training"}
 GRIPPER_LOSS = {
     "binary": "gripper loss (cross-entropy)",
@@ -55,7 +54,7 @@ def main() -> None:
         "Mid-training of the VLM on the selection, then fine-tuning of the VLA on demonstrations.",
         ("midtrain", "finetune", "retain"),
     )
-    if view.recipe is None:
+    if not view.recipe:
         first_steps(view)
         return
     runs = training_runs(view.workspace, view.done)
@@ -71,33 +70,20 @@ def main() -> None:
 
 def _empty(view: View) -> None:
     with st.container(border=True):
-        st.subheader("Nothing was trained yet", anchor=False)
+        st.subheader("Nothing has been trained yet", anchor=False)
         st.markdown(
-            "Here you will see loss, learning rate, throughput and memory of every training run, while it runs and "
-            "afterwards, and what the VLM keeps. Training is part of a recipe:"
+            "This page shows loss, learning rate, throughput and memory of every training run, "
+            "live and afterwards, and what the VLM retains. Training is part of a recipe:"
         )
         st.code(HOW, language="yaml")
         planned = _planned(view)
         for stage in planned:
-            if not view.workspace.read_only:
-                st.code(
-                    f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}",
-                    language="bash",
-                )
-                st.button(
-                    f"Run up to {stage}",
-                    type="primary",
-                    icon=":material/play_arrow:",
-                    on_click=start,
-                    args=(view, stage),
-                    key=f"train-{stage}",
-                )
+            run_up_to(view, stage)
         if not planned:
-            st.markdown(
-                "This recipe has no `midtrain` and no `finetune` yet. Is the model one that can be trained?"
-            )
+            st.markdown("This recipe has no `midtrain` and no `finetune` yet.")
+            st.markdown("Check whether your model can be trained:")
             st.code("emt check-model NAME", language="bash")
-        launch_problem()
+        show_kept_problem()
 
 
 def _planned(view: View) -> list[str]:
@@ -112,13 +98,16 @@ def _planned(view: View) -> list[str]:
 
 
 def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:
-    """Its label; with the key where several runs have the same."""
+    """The run's label, with its key where several runs have the same label."""
     twins = [other for other in runs if other.label == run.label]
     return run.label if len(twins) == 1 else f"{run.label} {run.key[:6]}"
 
 
 def _shown_first(runs: Mapping[str, TrainingRun]) -> list[str]:
-    """Of runs by name, newest first: the newest of each arm in the first one's recipe; without arms three."""
+    """The newest run of each arm in the newest run's recipe; without arms, three runs.
+
+    runs: by name, newest first.
+    """
     recipe = next(iter(runs.values())).recipe
     by_arm: dict[str, str] = {}
     for name, run in runs.items():
@@ -129,19 +118,17 @@ def _shown_first(runs: Mapping[str, TrainingRun]) -> list[str]:
 
 
 def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
-    """At first the run that leads and what is of its stage; mid-training and fine-tuning have other losses."""
+    """The runs to draw, of one stage: mid-training and fine-tuning have different losses."""
     by_name = {_name(run, runs): run for run in runs}
     stages = [stage for stage in KIND if any(run.stage == stage for run in runs)]
     stage = stages[0]
     if len(stages) > 1:
-        stage = st.segmented_control(
+        stage = choice(
             "Stage",
             stages,
             default=runs[0].stage,
-            required=True,
             key="training-stage",
             format_func=lambda name: KIND[name].capitalize(),
-            bind="query-params",
             label_visibility="collapsed",
         )
     names = [name for name, run in by_name.items() if run.stage == stage]
@@ -150,7 +137,7 @@ def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
         kept = [name for name in st.session_state.get("runs", first) if name in names]
         st.session_state["runs"] = kept or first
         picked = st.multiselect(
-            "Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first; up to eight."
+            "Runs", names, key="runs", max_selections=MOST_RUNS, help="Newest first, up to eight."
         )
         names = picked or names[:1]
     return [by_name[name] for name in names]
@@ -158,7 +145,7 @@ def _chosen(runs: list[TrainingRun]) -> list[TrainingRun]:
 
 def _controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        choice("Over", list(AXES), key="over")
+        choice("X axis", AXES, key="over")
         st.slider(
             "Smoothing",
             0.0,
@@ -179,7 +166,7 @@ def _steps(path: str) -> GrowingSteps:
 
 
 def _gripper_loss(view: View, chosen: list[TrainingRun]) -> str:
-    """What the gripper's loss is in all of them; a run under way has its recipe's setting."""
+    """The name of the gripper's loss in these runs; running ones have the recipe's setting."""
     configs = [run.artifact.config for run in chosen if run.artifact and run.stage == "finetune"]
     kinds = {config.get("action", {}).get("gripper_kind") for config in configs}
     if view.recipe_file is not None and any(
@@ -196,112 +183,99 @@ def _gripper_loss(view: View, chosen: list[TrainingRun]) -> str:
 
 
 def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
-    """Drawn again every two seconds while one of the runs trains."""
+    """All figures; redrawn every two seconds while one of the runs trains."""
     frames = {}
     for run in chosen:
         frame = with_rates(_steps(str(run.steps_file)).read())
         if len(frame):
             frames[_name(run, chosen)] = frame.assign(hours=frame["seconds"] / 3600)
     if not frames:
-        st.caption("The first step is under way.")
+        st.caption("Waiting for the first step.")
         return
     colors = curves.run_colors(list(frames))
     first = chosen[0]
-    _summary(
-        first,
-        frames.get(_name(first, chosen), next(iter(frames.values()))),
-        several=len(chosen) > 1,
-    )
-    loss = {"loss": "loss"} | {
-        name: title
-        for name, title in (("loss_arm", "arm loss (Huber)"), ("loss_gripper", gripper_loss))
-        if any(name in frame for frame in frames.values())
+    frame = frames.get(_name(first, chosen), next(iter(frames.values())))
+    _summary(first, frame, several=len(chosen) > 1)
+    logarithmic = bool(st.session_state.get("log-loss"))
+    _figure(frames, colors, "loss", "loss", logarithmic=logarithmic, height=380)
+    titles = {
+        "loss_arm": "arm loss (Huber)",
+        "loss_gripper": gripper_loss,
+        "learning_rate": "learning rate",
+        "grad_norm": "gradient norm",
+        "samples_per_second": "samples per second",
+        "tokens_per_second": "tokens per second",
+        "memory_mb": "memory, MB",
     }
-    _figure(
-        frames,
-        colors,
-        "loss",
-        "loss",
-        logarithmic=bool(st.session_state.get("log-loss")),
-        height=380,
-    )
-    others = [(name, title) for name, title in loss.items() if name != "loss"]
-    others += [
-        ("learning_rate", "learning rate"),
-        ("grad_norm", "gradient norm"),
-        ("samples_per_second", "samples a second"),
-        ("tokens_per_second", "tokens a second"),
-        ("memory_mb", "memory, MB"),
-    ]
     shown = [
-        (name, title) for name, title in others if any(name in frame for frame in frames.values())
+        (name, title)
+        for name, title in titles.items()
+        if any(name in frame for frame in frames.values())
     ]
     cells = [place for _ in range(0, len(shown) + 1, 2) for place in st.columns(2, gap="large")]
     for place, (name, title) in zip(cells, shown, strict=False):
         with place:
             st.subheader(title[0].upper() + title[1:], anchor=False)
-            _figure(frames, colors, name, "", smooth=name not in ("learning_rate", "memory_mb"))
+            _figure(frames, colors, name, smooth=name not in ("learning_rate", "memory_mb"))
     with cells[len(shown)]:
         _kept(chosen)
 
 
 def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
     last = frame.iloc[-1]
-    step, total = int(last["step"]), run.total
+    step = int(last["step"])
+    total = run.total
     if several:
-        st.caption(f"Figures of {escape(run.label)}, the first of the runs shown.")
+        st.caption(f"Numbers of {escape(run.label)}, the first of these runs.")
     rate = frame["samples_per_second"].iloc[-1] if "samples_per_second" in frame else float("nan")
-    with st.grid(5, min_column_width=150, gap="small"):
-        of = f"Step of {total:,}" if total and step < total else "Step"
-        st.metric(of, f"{step:,}", border=True)
-        level = smoothed(frame["loss"].to_numpy(float), 0.9)[-1]
-        st.metric("Loss", numbers.decimal(float(level)), help=glossary.LOSS, border=True)
-        st.metric("Samples seen", numbers.short(float(last["samples"])), border=True)
-        st.metric("Samples a second", numbers.decimal(float(rate), 1), border=True)
-        spent = float(last["seconds"])
-        if run.building and total and step:
-            st.metric("Time left", duration(spent / step * (total - step)), border=True)
-        else:
-            st.metric("Training time", duration(spent), border=True)
+    level = smoothed(frame["loss"].to_numpy(float), 0.9)[-1]
+    spent = float(last["seconds"])
+    time = ("Training time", duration(spent))
+    if run.building and total and step:
+        time = ("Time left", duration(spent / step * (total - step)))
+    metrics(
+        ("Step", f"{step:,} / {total:,}" if total and step < total else f"{step:,}"),
+        ("Loss", numbers.decimal(float(level)), glossary.LOSS),
+        ("Samples seen", numbers.short(float(last["samples"]))),
+        ("Samples per second", numbers.decimal(float(rate), 1)),
+        time,
+        width=150,
+    )
     if run.building and not at_work(run):
-        st.caption(
-            ":orange[:material/pause_circle:] Interrupted: run it again and it goes on from its last checkpoint."
-        )
+        words = "Interrupted. Resuming continues from the last checkpoint."
+        st.caption(f":orange[:material/pause_circle:] {words}")
 
 
 def _figure(
     frames: dict[str, pd.DataFrame],
     colors: dict[str, str],
     name: str,
-    title: str,
+    title: str = "",
     *,
     logarithmic: bool = False,
     smooth: bool = True,
     height: int = 240,
 ) -> None:
-    axis = AXES[st.session_state.get("over") or "Steps"]
+    """Draw one quantity of all runs. title: of the y axis; a figure without one has no legend."""
+    axis = AXES[st.session_state.get("over") or "steps"]
     weight = float(st.session_state.get("smoothing", 0.6)) if smooth else 0.0
     lines = []
     for label, frame in frames.items():
         if name in frame:
-            values = frame[name].to_numpy(float)
+            y = frame[name].to_numpy(float)
             x = frame[axis].to_numpy(float)
-            lines.append(
-                curves.Line(
-                    name=label, color=colors[label], x=x, y=values, shown=smoothed(values, weight)
-                )
-            )
+            shown = smoothed(y, weight)
+            lines.append(curves.Line(name=label, color=colors[label], x=x, y=y, shown=shown))
     figure = curves.curve(
         lines,
         x=AXIS_TITLES[axis],
         y=title,
         logarithmic=logarithmic,
         height=height,
-        legend=bool(title)
-        and len(lines) > 1,  # the small figures have the colours of the large one
+        legend=bool(title) and len(lines) > 1,
         ticks=".1e" if name == "learning_rate" else "",
     )
-    st.plotly_chart(figure, config=BARE, key=f"curve-{name}")
+    chart(figure, key=f"curve-{name}")
 
 
 def _kept(chosen: list[TrainingRun]) -> None:

@@ -1,4 +1,4 @@
-"""Trust: does the score mean what it seems to mean? Audits, stability, calibration, agreement, planted truth."""
+"""Trust: audits, stability, calibration, agreement and planted truth of a score."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures import estimator, trust
+from emt_core.explore.figures.palette import ROBOT
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import labels_of
-from pages.parts import view as reading
+from pages.parts import cached
 from pages.parts.cards import gallery
-from pages.parts.choice import choice
-from pages.parts.empty import needs
+from pages.parts.empty import needs, run_up_to
 from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
+from pages.parts.widgets import chart, choice, metrics
 
-BARE = {"displayModeBar": False}
 VERDICT = {
     "good": ":green[:material/check_circle:] **good**",
     "look": ":orange[:material/visibility:] **worth a look**",
@@ -38,7 +37,8 @@ def main() -> None:
     page_header(
         view,
         "Trust",
-        "Does the score mean what it seems to mean? Every number says what is good, and what to do when it is not.",
+        "Does the score mean what it seems to mean? Every number says what is good and what to do "
+        "when it is not.",
         ("trust", "score"),
     )
     labels = labels_of(view.done, "trust")
@@ -63,15 +63,15 @@ def main() -> None:
             width=320,
         )
     artifact = view.done[label]
-    report = _report(str(artifact.path))
-    st.markdown(
-        f"About score **{escape(report['score'])}**, measured on {numbers.whole(artifact.rows)} pool samples."
-    )
+    report = cached.json_file(artifact, "trust.json")
+    sampled = f"{numbers.whole(artifact.rows)} pool samples"
+    st.markdown(f"Score **{escape(report['score'])}**, measured on {sampled}.")
     if not mine and view.score:
         with st.container(border=True):
             st.markdown(
-                f":material/info: The score chosen on the left, **{escape(short_label(view.score))}**, has no report "
-                "of its own: what follows is about another one. For a report, add it to the recipe and run it again."
+                f":material/info: The score in the sidebar, **{escape(short_label(view.score))}**, "
+                "has no report; this one is about another score. For a report, add this to the "
+                "recipe and run it:"
             )
             st.code(f"trust.{_name(view.score)}: {{}}", language="yaml")
     _overview(report["sections"])
@@ -81,42 +81,30 @@ def main() -> None:
 
 
 def _name(label: str) -> str:
-    """The instance's name as a recipe has it: `score.knn@a` -> `knn`; the unnamed one is any report's parent."""
+    """The instance's name in a recipe: `score.knn@a` -> `knn`; `mine` for an unnamed one."""
     return label.partition("@")[0].partition(".")[2] or "mine"
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _report(path: str) -> dict[str, Any]:
-    from pathlib import Path
-
-    return read_json(Path(path) / "data" / "trust.json")
-
-
 def _empty(view: View) -> None:
-    needs(view, "sources", "embed", "score", shows="Here a score is put to the test.")
+    needs(view, "sources", "embed", "score", shows="This page tests a score.")
     with st.container(border=True):
         st.subheader("The recipe has no trust report yet", anchor=False)
         st.markdown(
-            "Add one line to the recipe and run it again. `compare` names further scores of the recipe, for the "
-            "agreement between measures; without it the score is audited alone."
+            "Add one line to the recipe and run it. `compare` names other scores of the recipe to "
+            "compare with."
         )
         st.code(
             "trust: {}                     # or: trust.learned: {compare: [knn, distance]}",
             language="yaml",
         )
-        if not view.workspace.read_only:
-            st.code(
-                f"emt run {view.recipe_file} --workspace {view.workspace.path} --until trust",
-                language="bash",
-            )
+        run_up_to(view, "trust")
 
 
 def _overview(sections: dict[str, Any]) -> None:
-    """How many figures are good, worth a look, and not good."""
+    """How many numbers are good, worth a look, and not good."""
     verdicts = [number["verdict"] for section in sections.values() for number in section["numbers"]]
-    with st.grid(3, min_column_width=160, gap="small"):
-        for verdict, label in (("good", "Good"), ("look", "Worth a look"), ("bad", "Not good")):
-            st.metric(label, str(verdicts.count(verdict)), border=True)
+    names = {"good": "Good", "look": "Worth a look", "bad": "Not good"}
+    metrics(*((name, str(verdicts.count(key))) for key, name in names.items()), width=160)
 
 
 def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any]) -> None:
@@ -137,25 +125,24 @@ def _section(view: View, artifact: Artifact, name: str, section: dict[str, Any])
         _stability(artifact)
     elif name == "calibration" and section.get("reliability"):
         left, right = st.columns(2, gap="large", vertical_alignment="center")
-        left.plotly_chart(
-            estimator.reliability(section["reliability"]), config=BARE, key="reliability"
-        )
+        with left:
+            curves = {"estimator": section["reliability"]}
+            chart(estimator.reliabilities(curves, {"estimator": ROBOT}), key="reliability")
         right.caption(
-            "On the dashed line, what the estimator says is what comes true. A curve steeper than the line: it claims "
-            "too little (an early stop does that), and the order is unharmed; a flatter one: it claims too much, so "
-            "stop earlier."
+            "On the dashed line, predicted probabilities are correct. Steeper than the line: "
+            "under-confident (early stopping does that; the ranking is unaffected). Flatter: "
+            "over-confident, so stop earlier."
         )
     elif name == "agreement" and len(section["measures"]) > 1:
         _agreement(view, artifact, section)
 
 
 def _planted(section: dict[str, Any]) -> None:
-    st.plotly_chart(
-        trust.planted_dots(section["measures"], section["styles"]), config=BARE, key="planted"
-    )
+    chart(trust.planted_dots(section["measures"], section["styles"]), key="planted")
     st.caption(
-        f"Near content is {numbers.share(section['base_rate'])} of {numbers.whole(section['rows'])} samples whose "
-        "truth is known. A cross far right of the circles: the measure sees style before content."
+        f"{numbers.share(section['base_rate'])} of {numbers.whole(section['rows'])} samples with "
+        "known truth have relevant content. A cross far right of the circles: the measure sees "
+        "style before content."
     )
     percent = st.column_config.NumberColumn(format="percent")
     st.dataframe(
@@ -165,51 +152,51 @@ def _planted(section: dict[str, Any]) -> None:
         column_config={
             "AUROC": st.column_config.NumberColumn(
                 format="%.3f",
-                help="0.5 is chance, 1 perfect: how surely a near sample ranks above a far one.",
+                help="Chance that a relevant sample ranks above another one; 0.5 is random.",
             ),
             "precision": percent,
-            "near in all": percent,
+            "share in the pool": percent,
             "samples": st.column_config.NumberColumn(format="localized"),
         },
     )
     st.caption(
-        "Precision: share of near content among the best of those samples. Good is far above `near in all`, which is "
-        "what chance gives, in every row of a measure; where it holds for all samples and not within a style, the "
-        "measure tells styles apart, so prefer one that holds in both or set quotas by source."
+        "Precision: share of relevant content among the top samples. Good is far above the share "
+        "in the pool (chance) in every row. If it holds for all samples but not within one style, "
+        "the measure separates styles: prefer one that holds in both, or set quotas by source."
     )
 
 
 def _stability(artifact: Artifact) -> None:
-    table = reading.parquet(str(artifact.path), "stability.parquet").to_pydict()
+    table = cached.parquet(artifact, "stability.parquet").to_pydict()
     figure = trust.stability_dots(table["kind"], table["name"], table["spearman"], table["overlap"])
-    st.plotly_chart(figure, config=BARE, key="stability")
+    chart(figure, key="stability")
     st.caption(
-        "A row is one repetition. Full circle: rank correlation of the whole pool sample; open circle: share of the "
-        "best that stay. Both near 1 is good; a row far left names what your selection hangs on."
+        "One row per repetition. Full circle: rank correlation; open circle: overlap of the top "
+        "share. Both near 1 is good; a row far left shows what your selection depends on."
     )
     out = artifact.data / "out_of_fold.parquet"
     if out.exists():
         with st.expander("Select by out-of-fold scores"):
             st.markdown(
-                "Each sample scored by an estimator that had not met it. To rank by these scores, add to the recipe:"
+                "Each sample scored by an estimator that was not trained on it. To rank by these "
+                "scores, add to the recipe:"
             )
             st.code(
-                f"measure.out_of_fold: {{kind: imported, path: {json.dumps(str(out))}}}\nscore.out_of_fold: {{}}\n"
-                "select.out_of_fold: {fraction: 0.25}",
+                f"measure.out_of_fold: {{kind: imported, path: {json.dumps(str(out))}}}\n"
+                "score.out_of_fold: {}\nselect.out_of_fold: {fraction: 0.25}",
                 language="yaml",
             )
 
 
-def _numbers(found: list[dict[str, Any]]) -> None:
-    """A card a number: the figure, its verdict, its sentence."""
-    if not found:
+def _numbers(measured: list[dict[str, Any]]) -> None:
+    """A card per number: its value, its verdict, its sentence."""
+    if not measured:
         return
-    with st.grid(min(len(found), 4), min_column_width=185, gap="small"):
-        for number in found:
+    with st.grid(min(len(measured), 4), min_column_width=185, gap="small"):
+        for number in measured:
             with st.container(border=True, height="stretch", gap="xsmall"):
-                st.markdown(
-                    f":small[{escape(number['label'])}]"
-                )  # above the metric, where it wraps; a metric's own is cut off
+                # A label above the metric wraps; the metric's own label would be cut off.
+                st.markdown(f":small[{escape(number['label'])}]")
                 st.metric(number["label"], _written(number), label_visibility="collapsed")
                 st.markdown(VERDICT[number["verdict"]])
                 st.caption(number["sentence"])
@@ -226,23 +213,22 @@ def _audit(name: str, section: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="large")
     variants, share = section["variants"], section["top_share"]
     with left:
-        st.markdown("**Robot against pool, fitted anew each time**")
+        st.markdown("**Robot against pool, refitted each time**")
         figure = trust.audit_bars(variants, "auroc", title="AUROC, cross-fitted", chance=0.5)
-        st.plotly_chart(figure, config=BARE, key=f"{name}-auroc")
+        chart(figure, key=f"{name}-auroc")
         st.caption(AUROC_OF[name])
     with right:
         fixed = name == "style" and all("fixed_overlap" in facts for facts in variants.values())
-        st.markdown(
-            "**Best share kept, by the score as it is**" if fixed else "**Best share kept**"
-        )
+        top = f"Top-{numbers.share(share, 0)} overlap"
+        st.markdown(f"**{top}, unchanged score**" if fixed else f"**{top}**")
         field = "fixed_overlap" if fixed else "overlap"
         figure = trust.audit_bars(
-            variants, field, title="overlap with the unchanged samples' best share", chance=share
+            variants, field, title="overlap with the selection from unchanged samples", chance=share
         )
-        st.plotly_chart(figure, config=BARE, key=f"{name}-overlap")
+        chart(figure, key=f"{name}-overlap")
         st.caption(
-            f"How much of the best {numbers.share(share, 0)} would be selected just the same; the dashed line is what "
-            "chance gives. " + KEPT[name]
+            f"Share of the top {numbers.share(share, 0)} that stays selected; dashed line: chance. "
+            + OVERLAP_OF[name]
         )
     if name == "modality" and len(section["between"]["names"]) > 1:
         left, right = st.columns(2, gap="large", vertical_alignment="center")
@@ -251,23 +237,26 @@ def _audit(name: str, section: dict[str, Any]) -> None:
             figure = trust.agreement_matrix(
                 section["between"]["names"], section["between"]["spearman"]
             )
-            st.plotly_chart(figure, config=BARE, key="between")
+            chart(figure, key="between")
         right.caption(
-            "1: both order the pool alike; 0: they have nothing in common. The part that goes with `image and text` "
-            "decides the score; if that is not the part you mean, leave it out of the features or pool the last token."
+            "1: same ranking; 0: unrelated. The part that correlates with `image and text` decides "
+            "the score; if that is not the part you mean, leave it out of the features or pool "
+            "the last token."
         )
 
 
 AUROC_OF = {
-    "modality": "The dashed line is chance. A part that alone reaches what both reach together gives robots away by "
-    "itself: if that is the wording, leave the text out on both sides (pool_text, robot_text: none).",
-    "style": "The dashed line is chance. Bars alike are good: robots differ from the pool in more than style. A bar "
-    "that drops names the style that told them apart: bring all images to it before you embed.",
+    "modality": "Dashed line: chance. A part that reaches alone what both reach together "
+    "identifies robot data by itself: if that is the wording, leave the text out on both sides "
+    "(pool_text, robot_text: none).",
+    "style": "Dashed line: chance. Equal bars are good: robot data differ from the pool in more "
+    "than style. A lower bar shows the style that separated them: convert all images to that style "
+    "before you embed.",
 }
-KEPT = {
-    "modality": "A part near 1 makes the selection alone; a part near chance plays no role.",
-    "style": "Near 1 is good; a short bar names the style that the cut hangs on: bring all images to it before you "
-    "embed.",
+OVERLAP_OF = {
+    "modality": "A part near 1 makes the selection alone; a part near chance has no effect.",
+    "style": "Near 1 is good; a short bar shows the style that the cut depends on: convert all "
+    "images to that style before you embed.",
 }
 
 
@@ -276,31 +265,31 @@ def _agreement(view: View, artifact: Artifact, section: dict[str, Any]) -> None:
     with left:
         st.markdown("**Rank correlation (Spearman)**")
         figure = trust.agreement_matrix(section["measures"], section["spearman"])
-        st.plotly_chart(figure, config=BARE, key="spearman")
+        chart(figure, key="spearman")
         st.caption(
-            "1: both order the pool alike, 0: they have nothing in common. A measure that goes with none of the "
-            "others sees something of its own: look at its samples below."
+            "1: same ranking; 0: unrelated. A measure that correlates with no other sees something "
+            "else: look at its samples below."
         )
     with right:
-        st.markdown(f"**Overlap of the best {numbers.whole(section['k'])}**")
+        st.markdown(f"**Overlap of the top {numbers.whole(section['k'])}**")
         figure = trust.agreement_matrix(section["measures"], section["overlap"], low=0.0)
-        st.plotly_chart(figure, config=BARE, key="overlap")
+        chart(figure, key="overlap")
         st.caption(
-            f"Share of one measure's selection that the other would make as well; chance gives "
-            f"{numbers.share(section['chance'], 0)}. High: the choice of measure matters little; near chance: compare "
-            "the two selections by eye before you choose, or judge them by planted truth above."
+            "Share of one measure's selection that the other selects too (chance: "
+            f"{numbers.share(section['chance'], 0)}). High: the choice of measure matters little. "
+            "Near chance: compare the two selections by eye, or by planted truth above."
         )
-    table = reading.parquet(str(artifact.path), "disagreements.parquet").to_pandas()
+    table = cached.parquet(artifact, "disagreements.parquet").to_pandas()
     st.markdown("**Where they disagree most**")
     other = choice("Compared with", section["measures"][1:], key="compared")
     mine = table[table["measure"] == other]
-    for higher, words in ((True, "ranked higher here"), (False, "ranked higher there")):
+    for higher, words in ((True, "this score"), (False, "the other")):
         part = mine[mine["higher"] == higher]
         if not len(part):
             continue
-        st.caption(f"{words}: place from the bottom, here and there")
+        st.caption(f"ranked higher by {words} (percentile: this score / the other)")
         notes = [
-            f":gray[here] **{numbers.share(a, 0)}** :gray[there] **{numbers.share(b, 0)}**"
+            f"**{numbers.share(a, 0)}** :gray[/] **{numbers.share(b, 0)}**"
             for a, b in zip(part["percentile"], part["other_percentile"], strict=True)
         ]
         gallery(view, np.asarray(part["row"]), notes=notes, width=150)

@@ -39,8 +39,8 @@ def report(
         Workspace.open(workspace, read_only=True), recipe=recipe, story=story, out=out
     )
     console = Console()
-    told = sum(block.content is not None for block in done.told)
-    console.print(f"{told} blocks, {done.bytes / 1e6:.1f} MB -> {done.path}", markup=False)
+    shown = sum(block.content is not None for block in done.blocks)
+    console.print(f"{shown} blocks, {done.bytes / 1e6:.1f} MB -> {done.path}", markup=False)
     for heading, stages in done.left_out.items():
         console.print(
             f"left out: {heading} (run {', '.join(stages)} first)", markup=False, style="yellow"

@@ -10,6 +10,7 @@ from emt_core.flow import STAGES
 from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there
+from emt_core.workspace.words import and_list
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
@@ -147,14 +148,16 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
     if by_state["running"]:
         running = [status.label for status in by_state["running"]]
         return NextStep(
-            kind="wait", label=running[0], sentence=f"{_and(running)} is being made. Nothing to do."
+            kind="wait",
+            label=running[0],
+            sentence=f"{and_list(running)} {'is' if len(running) == 1 else 'are'} running.",
         )
     waiting = [status.label for status in states if status.key in coming and status.state != "done"]
     if waiting:
         return NextStep(
             kind="wait",
             label=waiting[0],
-            sentence=f"{_and(waiting[:4])} will be made by a job that runs now.",
+            sentence=f"{and_list(waiting[:4])} will be made by a job that runs now.",
         )
     if by_state["interrupted"]:
         first = by_state["interrupted"][0]
@@ -199,7 +202,3 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
 def _first_line(message: str) -> str:
     line = (message.splitlines() or [""])[0].strip()
     return line if line.endswith((".", "?")) or not line else line + "."
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

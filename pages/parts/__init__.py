@@ -1,1 +1,1 @@
-"""What the app's pages share: the view chosen in the sidebar, cached reads, cards, runs, tooltips."""
+"""What several pages share, and a folder for the parts of each page."""

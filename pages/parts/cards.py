@@ -1,4 +1,4 @@
-"""Samples as cards and in detail. Data text only through st.text: it is never parsed."""
+"""Samples as cards. Text from the data goes through st.text, which never parses it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from pages.parts import flagging
 from pages.parts.plain import escape, shorten
+from pages.parts.router import link_to
 from pages.parts.view import EMBODIED, TEXT_HEAVY, View
 
 CARD_TEXT = 76
@@ -30,10 +31,11 @@ def gallery(
     query: Mapping[str, list[str]] | None = None,
     flags: str = "",
 ) -> None:
-    """A card a row, in this order.
+    """One card per row, in this order.
 
-    notes: one line of ours a card, instead of score and category. query: parameters that the links carry besides the
-    sample (the filters a gallery was made with). flags: a place's name where each card can be flagged.
+    notes: a Markdown line per card, instead of score and category. query: parameters that links
+    carry besides the sample (the filters of the gallery). flags: unique name of the gallery where
+    its cards can be flagged.
     """
     samples = view.index.samples(np.asarray(rows, np.int64))
     codes = view.flags.codes
@@ -47,24 +49,17 @@ def gallery(
                 st.text(shorten(first_words(sample), CARD_TEXT) or "(no text)")
                 if flags:
                     flagging.card_control(view, int(row), flags)
-                st.page_link(
-                    "pages/browse.py",
-                    label="Open",
-                    icon=":material/open_in_full:",
-                    query_params={**(query or {}), **link(view, sample.id)},
-                )
+                address = {**(query or {}), **link(view, sample.id)}
+                link_to("browse", "Open", icon="open_in_full", query=address)
 
 
 def link(view: View, sample_id: str) -> dict[str, str]:
-    """Query parameters of the permanent link to a sample."""
-    found = {"sample": sample_id}
-    if view.recipe:
-        found["recipe"] = view.recipe
-    return found
+    """Parameters of the permanent link to a sample."""
+    return {"sample": sample_id, "recipe": view.recipe}
 
 
 def _facts(view: View, row: int, sample: Sample) -> str:
-    """`+2.31 · spatial · source`, in Markdown of ours."""
+    """`+2.31 · spatial · source` as Markdown."""
     parts = []
     if view.chain.has("score"):
         parts.append(f"**{numbers.logit(float(view.logits[row]))}**")
@@ -77,7 +72,7 @@ def _facts(view: View, row: int, sample: Sample) -> str:
 
 
 def first_words(sample: Sample) -> str:
-    """What the sample asks or says first, without image placeholders."""
+    """The first turn with text, without image placeholders."""
     for turn in sample.turns:
         words = turn.text.replace("<image>", " ").strip()
         if words:
@@ -86,7 +81,7 @@ def first_words(sample: Sample) -> str:
 
 
 def picture(view: View, sample: Sample, row: int, *, size: int = 256) -> None:
-    """The first image as a thumbnail, or a line that says there is none."""
+    """The first image as a thumbnail, or "text only"."""
     if not sample.images:
         st.caption(":material/notes: text only")
         return
@@ -99,6 +94,9 @@ def image_bytes(view: View, row: int, ref: ImageRef, size: int) -> bytes:
 
 
 def webp_uri(content: bytes) -> str:
-    """A picture as an address that holds it: given its bytes, st.image makes a PNG or JPEG of it at every draw, and the
-    browser then asks the server for each picture by itself."""
+    """The picture as a data URI.
+
+    Given bytes, st.image encodes them as PNG or JPEG at every draw, and the browser then asks the
+    server for each picture.
+    """
     return "data:image/webp;base64," + base64.b64encode(content).decode()

@@ -1,4 +1,4 @@
-"""Flags and notes on pages: badges that show them and, where the workspace may be written, controls that set them."""
+"""Flags and notes on samples: badges, and controls where the workspace may be written."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS, NOTE_CHARS
 from pages.parts import glossary
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import attempt, escape, show_kept_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 ICON = {"keep": "thumb_up", "doubtful": "help", "wrong": "error", "exclude": "block"}
 COLOR = {"keep": "green", "doubtful": "blue", "wrong": "orange", "exclude": "red"}
@@ -20,7 +20,7 @@ KEY = {"keep": "K", "doubtful": "D", "wrong": "W", "exclude": "X"}
 
 
 def badge(flag: str) -> str:
-    """Markdown of ours; nothing for no flag."""
+    """The flag as Markdown; "" for no flag."""
     return f":{COLOR[flag]}-badge[:material/{ICON[flag]}: {flag}]" if flag else ""
 
 
@@ -29,12 +29,12 @@ def label(flag: str) -> str:
 
 
 def put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
-    """Set a flag and remember it for "undo"; a refusal is kept for the page to show."""
-    try:
-        number = view.flag_book.set(rows, flag, what=what)
-    except EmtError as error:
-        st.session_state["_flag_problem"] = error
-        return
+    """Set a flag from a button and remember it for "undo"; an error is kept for the page."""
+    attempt(_put, view, rows, flag, what)
+
+
+def _put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
+    number = view.flag_book.set(rows, flag, what=what)
     st.session_state["_last_flag"] = (view.chain.sources.key, number, len(rows), flag, what)
 
 
@@ -70,16 +70,18 @@ def buttons(view: View, row: int) -> None:
         return
     with st.container(horizontal=True, gap="small"):
         for flag in FLAGS[1:]:
-            st.button(
+            action(
                 flag.capitalize(),
-                icon=f":material/{ICON[flag]}:",
+                put,
+                view,
+                [row],
+                "" if flag == now else flag,
+                "one sample",
+                icon=ICON[flag],
                 key=f"set-{flag}",
                 type="primary" if flag == now else "secondary",
                 shortcut=KEY[flag],
-                on_click=put,
-                args=(view, [row], "" if flag == now else flag, "one sample"),
-                help=glossary.FLAGS[flag]
-                + (" Press again to take it away." if flag == now else ""),
+                help=glossary.FLAGS[flag] + (" Press again to clear." if flag == now else ""),
             )
     key = f"note-{view.chain.sources.key}-{row}"
     st.text_area(
@@ -88,29 +90,26 @@ def buttons(view: View, row: int) -> None:
         key=key,
         height=80,
         max_chars=NOTE_CHARS,
-        placeholder="What is odd or useful about this sample? Kept in the workspace.",
+        placeholder="Anything odd or useful about this sample; kept in the workspace.",
         on_change=_write_note,
         args=(view, row, key),
     )
-    problem()
+    show_kept_problem()
 
 
 def _write_note(view: View, row: int, key: str) -> None:
-    try:
-        view.flag_book.note(row, st.session_state[key])
-    except EmtError as error:
-        st.session_state["_flag_problem"] = error
+    attempt(view.flag_book.note, row, st.session_state[key])
 
 
 def bulk(view: View, rows: np.ndarray, *, what: str, title: str, key: str) -> None:
-    """A popover that flags all of these rows at once."""
+    """A popover that flags all of these rows."""
     if view.workspace.read_only:
         return
     with st.popover(title, icon=":material/flag:", disabled=not len(rows)):
-        st.markdown(f"Flag **{numbers.counted(len(rows), 'sample')}** at once:")
+        st.markdown(f"Flag all **{numbers.counted(len(rows), 'sample')}**:")
         for flag in (*FLAGS[1:], ""):
             st.button(
-                f"{flag.capitalize()} all" if flag else "Take flags away",
+                f"{flag.capitalize()} all" if flag else "Clear flags",
                 icon=f":material/{ICON[flag]}:" if flag else ":material/backspace:",
                 key=f"bulk-{key}-{flag or 'none'}",
                 width="stretch",
@@ -121,38 +120,21 @@ def bulk(view: View, rows: np.ndarray, *, what: str, title: str, key: str) -> No
 
 
 def last_change(view: View, place: str) -> None:
-    """What this session flagged last, and a way back."""
-    problem()
+    """What this session flagged last, and a button to undo it."""
+    show_kept_problem()
     last = st.session_state.get("_last_flag")
     if last is None or view.workspace.read_only or last[0] != view.chain.sources.key:
         return
     _, number, rows, flag, what = last
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        words = f"flagged **{flag}**" if flag else "taken off their flags"
+    with side_by_side(gap="small"):
+        words = f"flagged **{flag}**" if flag else "flags removed"
         st.caption(
-            f":material/done: {numbers.counted(rows, 'sample')} {words} ({escape(what)}).",
+            f":material/done: {numbers.counted(rows, 'sample')}: {words} ({escape(what)}).",
             width="content",
         )
-        st.button(
-            "Undo",
-            key=f"undo-{place}",
-            icon=":material/undo:",
-            type="tertiary",
-            on_click=_undo,
-            args=(view, number),
-        )
+        action("Undo", _undo, view, number, icon="undo", key=f"undo-{place}", type="tertiary")
 
 
 def _undo(view: View, number: int) -> None:
-    try:
-        view.flag_book.undo(number)
-    except EmtError as error:
-        st.session_state["_flag_problem"] = error
-        return
-    st.session_state.pop("_last_flag", None)
-
-
-def problem() -> None:
-    found = st.session_state.pop("_flag_problem", None)
-    if found is not None:
-        show_problem(found)
+    if attempt(view.flag_book.undo, number):
+        st.session_state.pop("_last_flag", None)

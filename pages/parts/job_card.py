@@ -1,4 +1,4 @@
-"""One job on a page: what it does now, how long it will take, its log, and what can be done with it."""
+"""A card for one job: what it does, how long it will take, its log, and buttons."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
-from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.run import jobs
 from emt_core.run.jobs import Job
 from emt_core.workspace.progress import duration
-from pages.parts.plain import escape
+from emt_core.workspace.words import and_list
+from pages.parts.plain import attempt, escape
 from pages.parts.states import ICON
+from pages.parts.widgets import action
 
 MEANING = {
-    "starting": "the process has begun and is planning",
-    "running": "a process is at work",
-    "stopping": "it was asked to stop and finishes what it must",
-    "done": "ended without an error",
-    "failed": "ended in an error: the log says which",
-    "cancelled": "stopped on request; what it committed is kept",
-    "lost": "its process is gone without a word: killed, or the machine went down; what it committed is kept",
+    "starting": "the process has started and is planning",
+    "running": "running",
+    "stopping": "asked to stop; it is finishing the current batch",
+    "done": "finished without an error",
+    "failed": "ended with an error; see the log",
+    "cancelled": "cancelled: finished batches are kept",
+    "lost": "the process died (killed or machine restarted); finished batches are kept",
 }
 AGAIN = {"done": "Run again", "failed": "Run again", "cancelled": "Resume", "lost": "Resume"}
 LOG_LINES = 400
@@ -33,7 +33,7 @@ LONG_LOG = 12
 
 
 def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None) -> None:
-    """Draw it. `place` keeps the keys of two cards of one job apart; `close` puts an ended one away."""
+    """Draw the card. place: tells two cards of one job apart. close: closes an ended one."""
     state = job.state
     with st.container(border=True, gap="small"):
         name, bar, act = st.columns([4, 4, 4], vertical_alignment="center")
@@ -54,19 +54,18 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
 
 
 def title_of(job: Job) -> str:
-    """`demo_train: all stages · 22:51`: the recipe, what of it, when it was launched (with the day if not today)."""
+    """`demo_train: all stages · 22:51`: recipe, part of it, launch time (and day if not today)."""
     asked = job.asked
     recipe, launched = Path(asked.get("recipe") or "").stem, time.localtime(asked["launched"])
     named = asked["title"] if recipe in asked["title"] else f"{recipe}: {asked['title']}"
     today = time.localtime()[:3] == launched[:3]
-    when = time.strftime(
-        "%H:%M" if today else "%d\u00a0%b\u00a0%H:%M", launched
-    )  # not broken over two lines
+    # no-break spaces: a date is not broken over two lines
+    when = time.strftime("%H:%M" if today else "%d\u00a0%b\u00a0%H:%M", launched)
     return f"{named} · {when}"
 
 
 def what_now(job: Job, state: str) -> tuple[float, str]:
-    """(share done of the stage at work, one line on it)."""
+    """(share done of the running stage, one line about it)."""
     instances = job.instances
     now = job.current if state in jobs.ACTIVE else None
     if now is None:
@@ -74,16 +73,15 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
         bad = [i["label"] for i in instances if i["state"] == "failed"]
         cut_short = [i["label"] for i in instances if i["state"] in ("building", "waiting")]
         if bad:
-            return 0.0, f"Failed at {bad[0]}"
+            return 0.0, f"Failed during {bad[0]}"
         if cut_short:
-            return 0.0, f"Stopped at {cut_short[0]}"
+            return 0.0, f"Stopped during {cut_short[0]}"
         if made:
-            return 1.0, f"Made {', '.join(made[:6])}" + (
-                f" and {len(made) - 6} more" if len(made) > 6 else ""
-            )
+            more = [f"{len(made) - 6} more"] if len(made) > 6 else []
+            return 1.0, f"Created {and_list([*made[:6], *more])}"
         if state in jobs.ACTIVE:
             return 0.0, "Starting"
-        return 0.0, "Everything was there already" if instances and state == "done" else ""
+        return 0.0, "Nothing to do: all results exist" if instances and state == "done" else ""
     number = 1 + next(n for n, entry in enumerate(instances) if entry == now)
     words = (
         now["label"] if len(instances) == 1 else f"{now['label']} ({number} of {len(instances)})"
@@ -91,9 +89,9 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
     if now["state"] == "waiting":
         other = jobs.builder_of(job.workspace, now["stage"], now["key"], but=job)
         words += (
-            f": waits for {title_of(other)!r}, which makes it"
+            f": waiting for {title_of(other)!r}, which is creating it"
             if other
-            else ": waits for another process"
+            else ": waiting for another process"
         )
     progress = job.progress
     if progress is None:
@@ -102,7 +100,8 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
     if progress["total"]:
         words += f" of {progress['total']:,} {progress['unit']}"
     if progress["rate"]:
-        words += f", {numbers.short(progress['rate']) if progress['rate'] >= 10 else format(progress['rate'], '.2g')}/s"
+        rate = progress["rate"]
+        words += f", {numbers.short(rate) if rate >= 10 else format(rate, '.2g')}/s"
     if progress["seconds_left"] is not None and progress["done"] != progress["total"]:
         words += f", {duration(progress['seconds_left'])} left"
     return (min(progress["done"] / progress["total"], 1.0) if progress["total"] else 0.0), words
@@ -113,64 +112,59 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
     writable = not job.workspace.read_only
     if state in jobs.ACTIVE and writable:
         if state != "stopping":
-            st.button(
+            action(
                 "Cancel",
+                attempt,
+                job.cancel,
+                icon="stop_circle",
                 key=f"cancel-{key}",
-                icon=":material/stop_circle:",
-                on_click=attempt,
-                args=(job.cancel,),
-                help="Asks it to stop. What is committed stays; running it again goes on from there.",
+                help="Asks the job to stop. Finished batches are kept for resuming.",
             )
         elif job.can_be_killed:
-            st.button(
+            action(
                 "Kill",
+                attempt,
+                job.cancel,
+                icon="dangerous",
                 key=f"kill-{key}",
-                icon=":material/dangerous:",
-                on_click=attempt,
-                args=(job.cancel,),
                 kwargs={"hard": True},
-                help="It has not stopped by itself. Ends it and every process it started, at once; what it committed "
-                "stays.",
+                help="Ends the job and all its processes at once. Finished batches are kept.",
             )
         else:
             st.button("Stopping", key=f"stopping-{key}", icon=":material/pending:", disabled=True)
         return
     if state in AGAIN and writable:
-        st.button(
+        action(
             AGAIN[state],
+            attempt,
+            _again,
+            job,
+            icon="replay",
             key=f"again-{key}",
-            icon=":material/replay:",
-            on_click=attempt,
-            args=(_again, job),
-            help="Launches the same command; it goes on from the last commit.",
+            help="Launches the same command; it continues from the last commit.",
         )
     if close is not None:
-        st.button(
-            "Close", key=f"close-{key}", icon=":material/close:", on_click=close, args=(job.id,)
-        )
+        action("Close", close, job.id, icon="close", key=f"close-{key}")
     elif writable:
-        st.button(
+        action(
             "Remove",
+            attempt,
+            jobs.remove,
+            job,
+            icon="delete",
             key=f"remove-{key}",
-            icon=":material/delete:",
-            on_click=attempt,
-            args=(jobs.remove, job),
-            help="Forgets the job and its log; what it made stays.",
+            help="Deletes the job and its log; its results are kept.",
         )
 
 
 def _again(job: Job) -> None:
-    again = jobs.run_again(job)
-    st.session_state.setdefault("_watched", []).append(again.id)
+    watch(jobs.run_again(job))
     st.session_state["_look"] = True
 
 
-def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Do it from a button; a refusal is kept for the page to show."""
-    try:
-        act(*args, **kwargs)
-    except EmtError as error:
-        st.session_state["_launch_problem"] = error
+def watch(job: Job) -> None:
+    """Show the job's card on every page until it is closed."""
+    st.session_state.setdefault("_watched", []).append(job.id)
 
 
 def _log(job: Job, state: str, place: str) -> None:
@@ -186,10 +180,9 @@ def _log(job: Job, state: str, place: str) -> None:
     if not box.open:
         return
     with box:
-        st.code(
-            shlex.join(["emt", *map(str, job.asked["command"])]), language="bash", wrap_lines=True
-        )
-        text = job.log_tail(LOG_LINES) or "Nothing printed yet."
+        command = shlex.join(["emt", *map(str, job.asked["command"])])
+        st.code(command, language="bash", wrap_lines=True)
+        text = job.log_tail(LOG_LINES) or "No output yet."
         long = text.count("\n") >= LONG_LOG
         with st.container(
             height=260 if long or state in jobs.ACTIVE else "content",

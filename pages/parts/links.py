@@ -1,7 +1,7 @@
-"""Choices that stand in the address: a link says what it shows also where that is the default of today.
+"""Choices kept in the page's address, defaults included.
 
-Streamlit's own binding leaves a default out of the address, so that a link would show something else as soon as a newer
-selection is there.
+Streamlit's own binding leaves defaults out of the address, so a shared link would show something
+else as soon as there is a newer selection.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 
-def put(name: str, value: str | None) -> None:
-    """Set or clear one parameter; says nothing to the browser where nothing changes."""
+def set_parameter(name: str, value: str | None) -> None:
+    """Set one parameter of the address or clear it (None); an equal value is not sent."""
     if value is None:
         if name in st.query_params:
             del st.query_params[name]
@@ -20,8 +20,11 @@ def put(name: str, value: str | None) -> None:
         st.query_params[name] = value
 
 
-def followed(name: str, options: Sequence[str], short: Callable[[str], str] = str) -> None:
-    """Before a widget of key `name` is drawn: an address that changed since the last run goes before its state."""
+def read_from_url(name: str, options: Sequence[str], short: Callable[[str], str] = str) -> None:
+    """Before the widget of key `name` is drawn: set its state from an address that changed.
+
+    short: an option as the address has it.
+    """
     asked = st.query_params.get(name)
     if asked is not None and asked != st.session_state.get(f"_link-{name}"):
         match = next((option for option in options if asked in (option, short(option))), None)
@@ -31,8 +34,8 @@ def followed(name: str, options: Sequence[str], short: Callable[[str], str] = st
         st.session_state[name] = options[0]
 
 
-def kept(name: str, choice: str | None, short: Callable[[str], str] = str) -> None:
-    """After it was drawn: write the choice into the address."""
+def write_to_url(name: str, choice: str | None, short: Callable[[str], str] = str) -> None:
+    """After the widget was drawn: write its value into the address."""
     text = None if choice is None else short(choice)
-    put(name, text)
+    set_parameter(name, text)
     st.session_state[f"_link-{name}"] = text

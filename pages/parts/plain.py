@@ -1,8 +1,10 @@
-"""Text that is not ours, shown as it is: HTML, Markdown and LaTeX in a caption stay harmless and literal."""
+"""Data text shown literally (never as Markdown, HTML or LaTeX), and errors as sentences."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -12,12 +14,12 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@])")
 
 
 def escape(text: str) -> str:
-    """Names of files, sources and the like inside labels that Streamlit reads as Markdown."""
+    """Text to stand literally inside a label that Streamlit reads as Markdown."""
     return SPECIAL.sub(r"\\\1", text.replace("\n", " "))
 
 
 def shorten(text: str, length: int) -> str:
-    """At most so many characters, one line, cut at a word."""
+    """One line of at most `length` characters, cut at a word."""
     line = " ".join(text.split())
     if len(line) <= length:
         return line
@@ -25,11 +27,29 @@ def shorten(text: str, length: int) -> str:
 
 
 def show_problem(error: EmtError) -> None:
-    """What went wrong, where, and what to do: never a traceback."""
+    """What went wrong, where, and what to do."""
     with st.container(border=True):
-        st.markdown(":red[:material/error:] **This did not work**")
-        st.text(error.what + ".")
+        what = error.what[:1].upper() + error.what[1:]
+        st.markdown(f":red[:material/error:] **{escape(what)}**")
         if error.where:
             st.text(f"Where: {error.where}")
         if error.remedy:
             st.text(f"What to do: {error.remedy}")
+
+
+def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Call `act` from a button; an EmtError is kept for the page to show. Whether it succeeded."""
+    try:
+        act(*args, **kwargs)
+    except EmtError as error:
+        st.session_state["_problem"] = error
+        return False
+    return True
+
+
+def show_kept_problem() -> bool:
+    """Show the error that the last `attempt` ended in, once. Whether there was one."""
+    problem = st.session_state.pop("_problem", None)
+    if problem is not None:
+        show_problem(problem)
+    return problem is not None

@@ -1,4 +1,4 @@
-"""Take a recipe into the workspace: one that comes with the product, or a file of one's own. Runs nothing."""
+"""Add a recipe to the workspace: a built-in one or a file. Runs nothing."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from pages.parts.view import View
 
 
 def product_recipes() -> list[Path]:
-    """Those beside the app, the demo first."""
+    """The built-in recipes, the demo first."""
     found = sorted((ROOT / "recipes").glob("*.yaml"))
     return sorted(found, key=lambda path: path.stem != "demo")
 
 
 def add_recipe_popover(view: View) -> None:
-    """A button; opened, a list and a field for a path."""
+    """A popover with the built-in recipes and a field for a path."""
     popover = st.popover("Add a recipe", icon=":material/add:", on_change="rerun", key="add-recipe")
     if not popover.open:
         return
     with popover, st.form("add-recipe-form", border=False):
-        st.caption("A recipe names the data and every stage's settings. Adding one runs nothing.")
+        st.caption(
+            "A recipe names the data and the settings of every stage. Adding one runs nothing."
+        )
         chosen = st.selectbox(
-            "One that comes with the product",
+            "Built-in recipe",
             product_recipes(),
             index=None,
             format_func=lambda path: path.stem,
             placeholder="choose one",
         )
-        own = st.text_input("or a file of your own", placeholder="path of a .yaml file")
+        own = st.text_input("or path to your own recipe", placeholder="a .yaml file")
         pressed = st.form_submit_button("Add", icon=":material/add:")
     if pressed:
         with popover:
@@ -44,16 +46,15 @@ def _add(view: View, file: Path | None) -> None:
     if file is None:
         return
     try:
-        name = add_recipe(view.workspace, file)
+        show_recipe(add_recipe(view.workspace, file))
     except EmtError as error:
         show_problem(error)
-        return
-    show_recipe(name)
-    st.rerun()
+    else:
+        st.rerun()
 
 
 def show_recipe(name: str) -> None:
-    """Make it the recipe in view."""
+    """Show this recipe on all pages."""
     for key in ("recipe", "stage"):
         st.session_state.pop(key, None)
         st.query_params.pop(key, None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import streamlit as st
 
 PAGES = {
@@ -32,17 +35,38 @@ def page_of(name: str) -> tuple[str, str]:
     )
 
 
-def link_to(name: str) -> None:
-    """A link with the page's title and icon."""
-    title, icon = page_of(name)
-    st.page_link(f"pages/{name}.py", label=title, icon=f":material/{icon}:")
+def link_to(
+    name: str,
+    label: str | None = None,
+    *,
+    icon: str | None = None,
+    query: Mapping[str, str | list[str]] | None = None,
+    width: Literal["content", "stretch"] = "content",
+) -> None:
+    """Draw a link to a page, by default with the page's title and icon.
+
+    icon: name of a Material icon. query: parameters of the address.
+    """
+    title, own_icon = page_of(name)
+    st.page_link(
+        f"pages/{name}.py",
+        label=label or title,
+        icon=f":material/{icon or own_icon}:",
+        query_params=query,
+        width=width,
+    )
+
+
+def go_to(name: str) -> None:
+    """Open another page, in place of this one."""
+    st.switch_page(f"pages/{name}.py")
 
 
 def navigation() -> st.Page:
-    """Register the files of pages/, draw the links to them, and return the page that the address names.
+    """Register the pages, draw links to them in the sidebar, and return the one to run.
 
-    The links are our own: given an icon, st.Page makes it the browser tab's as well and has the browser fetch it from a
-    server of Google's, and nothing here may leave the machine.
+    The links are drawn here because st.Page, given an icon, makes it the browser tab's too, which
+    the browser fetches from a Google server; nothing here may leave the machine.
     """
     groups: dict[str, list[st.Page]] = {}
     icons = {}
@@ -61,9 +85,7 @@ def navigation() -> st.Page:
     with st.sidebar:
         with st.container(gap="small"):
             for group, pages in groups.items():
-                with st.container(
-                    gap="xsmall"
-                ):  # a row is as high as its highlight: none reaches into the next
+                with st.container(gap="xsmall"):
                     st.caption(group)
                     for place in pages:
                         st.page_link(
@@ -74,8 +96,9 @@ def navigation() -> st.Page:
 
 
 def _by_name(groups: dict[str, list[st.Page]]) -> st.Page:
-    """The page that opens has the address `/`: asked for by its name, like any other, it would not be found."""
-    first, (_, name, _) = next(iter(groups.values()))[0], next(iter(PAGES.values()))[0]
+    """A page at `/overview`: the first page has the address `/` and would not be found by name."""
+    first = next(iter(groups.values()))[0]
+    _, name, _ = next(iter(PAGES.values()))[0]
     query = st.query_params.to_dict()
     return st.Page(
         lambda: st.switch_page(first, query_params=query), title=first.title, url_path=name

@@ -1,4 +1,7 @@
-"""Runs on any page: the stages behind it with a button each, and the jobs at work. All state is on disk (jobs.py)."""
+"""The head of every page: title, a button for each stage behind the page, and running jobs.
+
+All state of jobs is on disk (emt_core/run/jobs.py).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from emt_core.flow import STAGES
 from emt_core.run import jobs
 from emt_core.run.status import MEANING
 from emt_core.workspace.progress import duration
-from pages.parts.job_card import job_card, what_now
-from pages.parts.plain import escape, show_problem
+from pages.parts.job_card import job_card, watch, what_now
+from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
+from pages.parts.router import link_to
 from pages.parts.states import ICON, states_of
 from pages.parts.view import View
 
@@ -22,7 +26,7 @@ SHOWN_AT_ONCE = 4
 
 
 def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -> None:
-    """Title on the left, the stages behind this page on the right, running work below."""
+    """Title on the left, the stages behind this page on the right, running jobs below."""
     left, right = st.columns([5, 1], vertical_alignment="center")
     with left, st.container(gap="xsmall"):
         st.title(title, anchor=False)
@@ -39,7 +43,7 @@ def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -
 
 
 def _stages(view: View, stages: tuple[str, ...]) -> None:
-    """Each instance of the stages behind a page: its state, what it holds, a button to run it."""
+    """Each instance of these stages: its state, its rows and time, a button to run it."""
     try:
         states = states_of(view)
     except EmtError as error:
@@ -47,7 +51,7 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
         return
     shown = [state for state in states if state.stage in stages]
     if not shown:
-        st.text(f"The recipe has none of: {', '.join(stages)}.")
+        st.text(f"The recipe has no {' or '.join(stages)} stage.")
     for state in shown:
         name, button = st.columns([4, 1], vertical_alignment="center")
         facts = [state.state]
@@ -57,7 +61,8 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
             facts.append(duration(state.seconds))
         name.markdown(
             f"{ICON[state.state]} **{escape(state.label)}**  \n:gray[{escape(', '.join(facts))}]",
-            help=f"{STAGES[state.stage].sentence} {MEANING[state.state].capitalize()}. Key `{state.key}`.",
+            help=f"{STAGES[state.stage].sentence} {MEANING[state.state].capitalize()}. "
+            f"Key `{state.key}`.",
         )
         if state.state not in ("done", "running"):
             button.button(
@@ -67,33 +72,24 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
                 args=(view, state.label),
                 width="stretch",
             )
-    launch_problem()
+    show_kept_problem()
 
 
 def start(
     view: View, until: str | None, *, recipe_file: Path | None = None, title: str = ""
 ) -> None:
-    """Launch; a refusal is kept for the page to show (`launch_problem`)."""
-    try:
-        job = jobs.launch(view.workspace, recipe_file or view.recipe_file, until=until, title=title)  # type: ignore[arg-type]
-    except EmtError as error:
-        st.session_state["_launch_problem"] = error
-    else:
-        st.session_state.setdefault("_watched", []).append(job.id)
-    st.session_state["_look"] = (
-        True  # a button inside a live part runs that part alone: the whole page has news
-    )
+    """Launch a job from a button; a refusal is kept for the page to show."""
+    attempt(_launch, view, recipe_file or view.recipe_file, until, title)
+    # A button inside a fragment reruns the fragment alone, but the whole page has news.
+    st.session_state["_look"] = True
 
 
-def launch_problem() -> None:
-    """Show why the last launch, cancel or removal was refused, once."""
-    problem = st.session_state.pop("_launch_problem", None)
-    if problem is not None:
-        show_problem(problem)
+def _launch(view: View, recipe_file: Path, until: str | None, title: str) -> None:
+    watch(jobs.launch(view.workspace, recipe_file, until=until, title=title))
 
 
 def live_jobs(view: View, place: str) -> None:
-    """Jobs that run, and those this session launched until they are put away. Polls only while something runs."""
+    """Running jobs, and those this session launched until they are closed. Polls while one runs."""
     if not _to_show(view):
         return
     active = bool(jobs.active_jobs(view.workspace))
@@ -102,15 +98,11 @@ def live_jobs(view: View, place: str) -> None:
 
 def _live(view: View, place: str) -> None:
     shown = _to_show(view)
-    launch_problem()
+    show_kept_problem()
     for job in shown[:SHOWN_AT_ONCE]:
         job_card(job, place, close=_forget)
     if len(shown) > SHOWN_AT_ONCE:
-        st.page_link(
-            "pages/jobs.py",
-            label=f"{len(shown) - SHOWN_AT_ONCE} more",
-            icon=":material/work_history:",
-        )
+        link_to("jobs", f"{len(shown) - SHOWN_AT_ONCE} more")
     rerun_when_ended(view)
 
 
@@ -122,7 +114,7 @@ def _to_show(view: View) -> list[jobs.Job]:
 
 
 def rerun_when_ended(view: View) -> None:
-    """Inside a live part: run the whole page again once a job has ended or begun; what it made is there now."""
+    """Inside a fragment: rerun the whole page once a job has started or ended."""
     now = {job.id for job in jobs.active_jobs(view.workspace)}
     before = st.session_state.get("_active_jobs")
     st.session_state["_active_jobs"] = now
@@ -132,9 +124,9 @@ def rerun_when_ended(view: View) -> None:
 
 
 def badge(view: View) -> None:
-    """In the sidebar: how many jobs run and what the newest does; nothing while none runs."""
+    """In the sidebar: how many jobs run and what the newest does."""
     active = jobs.active_jobs(view.workspace)
-    st.session_state.pop("_look", None)  # the whole page is being run
+    st.session_state.pop("_look", None)
     st.session_state["_active_jobs"] = {job.id for job in active}
     if active:
         st.fragment(_badge, run_every=2 * LIVE_S)(view)
@@ -149,12 +141,7 @@ def _badge(view: View) -> None:
             f"{now['label']} {share:.0%}" if now and share else now["label"] if now else "starting"
         )
         label = f"{len(active)} running: {doing}" if len(active) > 1 else f"Running: {doing}"
-        st.page_link(
-            "pages/jobs.py",
-            label=escape(label),
-            icon=":material/progress_activity:",
-            width="stretch",
-        )
+        link_to("jobs", escape(label), icon="progress_activity", width="stretch")
     rerun_when_ended(view)
 
 

@@ -1,4 +1,4 @@
-"""A slider over scores of any measure: its ends, step and number format follow from how the scores spread."""
+"""Ends, step and number format of a slider over scores, from their distribution."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from emt_core.explore.numbers import LARGE
 from emt_core.explore.tables.scores import MIDDLE, readable_ends
 
 STEPS = 300
-"""At least; a power of ten as a step makes it up to ten times as many."""
+"""At least this many; steps are powers of ten, which makes it up to ten times as many."""
 
 
 class Slider(NamedTuple):
-    """An end stands for everything further out as well: a few scores far from all others would take up the slider."""
+    """The ends include everything further out: a few outliers would take up the whole slider."""
 
     low: float
     high: float
@@ -24,7 +24,10 @@ class Slider(NamedTuple):
 
 
 def score_slider(count: int, score_at: Callable[[np.ndarray], np.ndarray]) -> Slider:
-    """Of `count` > 0 scores ranked best first. score_at: the scores at these ranks (int64 [4]); no others are read."""
+    """A slider over `count` > 0 scores ranked best first.
+
+    score_at: returns the scores at these ranks (int64 [4]); no others are read.
+    """
     ranks = np.round((1 - np.array([0, *MIDDLE, 1])) * (count - 1)).astype(np.int64)
     low, high = readable_ends(*(float(score) for score in score_at(ranks)))
     width = max(high - low, 1e-6 * max(abs(low), 1))

@@ -1,4 +1,4 @@
-"""The switcher: which recipe, which score, which selection. Links carry it in their query parameters."""
+"""The sidebar's choices: workspace, recipe, score and selection, kept in the address."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from emt_core.explore.reading import ranked_first
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import (
     Lineage,
@@ -16,14 +17,16 @@ from emt_core.workspace.lineage import (
     recipe_names,
     selections_of,
 )
-from pages.parts.links import followed, kept
+from pages.parts.links import read_from_url, write_to_url
 from pages.parts.runs import badge
 from pages.parts.switcher import open_workspace, workspace_switcher
 from pages.parts.view import View
 
 
 def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
-    """Draw the switchers (the workspace and what runs there in `top`, above the pages) and keep the view for the page.
+    """Draw the choices and make the View of this run.
+
+    top: the place above the list of pages, for the workspace and its running jobs.
 
     Raises EmtError where the folder is no workspace.
     """
@@ -36,7 +39,7 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
             "Recipe",
             recipes,
             key="recipe",
-            help_text="What was run here; the latest comes first.",
+            help_text="Recipes of this workspace, the latest first.",
             always=True,
         )
         done = finished(workspace, recipe) if recipe else {}
@@ -44,18 +47,18 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
             "Score",
             _learned_first(done, labels_of(done, "score")),
             key="score",
-            help_text="Which measure's scores the pages show. The learned estimator's first, then the newest.",
+            help_text="The score that the pages show. Learned estimators first, then the newest.",
         )
         select = _choose(
             "Selection",
-            _ranked_first(done, selections_of(done, score)),
+            ranked_first(done, selections_of(done, score)),
             key="selection",
-            help_text="Which selection counts as 'selected' on the pages. Newest first, random draws last.",
+            help_text="The selection that the pages show. Newest first, random draws last.",
             always=True,
         )
     chain = lineage(workspace, done, score=score, select=select) if done else Lineage()
     view = View(
-        workspace=workspace, recipe=recipe, done=done, chain=chain, score=score, select=select
+        workspace=workspace, recipe=recipe or "", done=done, chain=chain, score=score, select=select
     )
     st.session_state["_view"] = view
     with top:
@@ -66,32 +69,24 @@ def choose_view(folder: Path | None, top: DeltaGenerator) -> View:
 def _choose(
     label: str, options: list[str], *, key: str, help_text: str, always: bool = False
 ) -> str | None:
-    """The only option without asking (unless `always`), or a select box. The choice always stands in the address."""
+    """A select box, or the only option without one (unless `always`); kept in the address."""
     if not options:
-        kept(key, None)
+        write_to_url(key, None)
         return None
-    followed(key, options, short_label)
+    read_from_url(key, options, short_label)
     choice = st.session_state[key]
     if len(options) > 1 or always:
         choice = st.selectbox(label, options, key=key, help=help_text, format_func=short_label)
-    kept(key, choice, short_label)
+    write_to_url(key, choice, short_label)
     return choice
 
 
 def _learned_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
-    """Newest first; scores of the learned estimator, the method's own, before those of other measures."""
-    found = labels[::-1]
-    found.sort(key=lambda label: "estimator" not in done[label].manifest["parents"])
-    return found
-
-
-def _ranked_first(done: dict[str, Artifact], labels: list[str]) -> list[str]:
-    """Newest first; what was ranked by score before random draws and the whole pool."""
-    found = labels[::-1]
-    found.sort(key=lambda label: done[label].config.get("strategy") != "top")
-    return found
+    """Newest first; scores of learned estimators, the method's own, before other measures."""
+    newest_first = labels[::-1]
+    return sorted(newest_first, key=lambda n: "estimator" not in done[n].manifest["parents"])
 
 
 def short_label(label: str) -> str:
-    """`select.top` -> `top`; a stage's only, unnamed instance keeps the stage's name."""
+    """`select.top` -> `top`; an unnamed instance keeps the stage's name."""
     return label.partition(".")[2] or label

@@ -1,4 +1,4 @@
-"""The state of a recipe's instances, cheap enough for every run of a page."""
+"""The states of a recipe's instances, cached so that every run of a page can ask."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def plan_of(recipe_file: Path) -> Plan:
 
 
 def look_again(recipe_file: Path) -> None:
-    """Plan anew at the next look: the inputs on disk may have changed."""
+    """Plan again at the next call, because inputs on disk may have changed."""
     _plans().forget(recipe_file)
 
 
 def states_of(view: View) -> list[InstanceStatus]:
-    """State of every instance of the view's recipe, read from disk now. Raises EmtError where it cannot be planned."""
+    """States of the recipe's instances, read from disk. Raises EmtError where planning fails."""
     assert view.recipe_file is not None
     return plan_status(plan_of(view.recipe_file), view.workspace)
 
@@ -57,6 +57,6 @@ def _headline(workspace: str, stage: str, key: str) -> str:
 
 
 def headlines_of(view: View, states: list[InstanceStatus]) -> dict[str, str]:
-    """Label -> the one figure of each finished instance."""
+    """Label -> headline number, of finished instances."""
     workspace = str(view.workspace.path)
     return {s.label: _headline(workspace, s.stage, s.key) for s in states if s.state == "done"}

@@ -1,4 +1,4 @@
-"""Which workspace: the one the app was started with, one of those this user opened before, or a folder by its path."""
+"""Choose a workspace: the app's own, one opened before, or a folder by its path."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 from emt_core.workspace.recent import note_workspace, recent_workspaces, short_id
-from pages.parts.links import put
+from pages.parts.links import set_parameter
 from pages.parts.plain import escape, show_problem
+from pages.parts.widgets import action
 
 SHOWN = 8
 
 
 def open_workspace(asked: Path | None) -> Workspace:
-    """The workspace in view. Raises EmtError where its folder is no workspace (a viewer's is never made)."""
+    """The workspace in view. Raises EmtError where its folder is no workspace."""
     home = (asked or Path.cwd() / "workspace").expanduser().resolve()
-    if _view_only():
+    if os.environ.get(VIEW_ONLY):
         return Workspace.open(home)
     chosen = st.session_state.get("_workspace") or _linked() or home
     try:
@@ -27,17 +28,18 @@ def open_workspace(asked: Path | None) -> Workspace:
     except EmtError as error:
         if chosen == home:
             raise
-        show_problem(error)  # it was moved or deleted meanwhile: back to the app's own
+        # it was moved or deleted meanwhile: back to the app's own
+        show_problem(error)
         workspace = Workspace.open(home, create=True)
     st.session_state["_workspace"] = workspace.path
     # only what differs from the app's own stands in the address
-    put("workspace", None if workspace.path == home else short_id(workspace.path))
+    set_parameter("workspace", None if workspace.path == home else short_id(workspace.path))
     note_workspace(workspace.path)
     return workspace
 
 
 def workspace_switcher(workspace: Workspace) -> None:
-    """In the sidebar: its name; opened, the others and a field for a path. A viewer sees the name alone."""
+    """A popover with the workspace's path, other workspaces and a field for a path."""
     label = f":material/folder_open: {escape(workspace.path.name)}"
     if workspace.read_only:
         st.caption(f"{label} · view only")
@@ -53,13 +55,13 @@ def workspace_switcher(workspace: Workspace) -> None:
             st.caption("Opened before")
             with st.container(gap="xsmall"):
                 for path in others[:SHOWN]:
-                    st.button(
+                    action(
                         escape(_short(path)),
+                        _switch,
+                        path,
+                        icon="folder",
                         key=f"open-{path}",
-                        icon=":material/folder:",
                         type="tertiary",
-                        on_click=_switch,
-                        args=(path,),
                     )
         with st.form("open-workspace", border=False):
             text = st.text_input(
@@ -70,16 +72,16 @@ def workspace_switcher(workspace: Workspace) -> None:
 
 
 def _open_path(text: str) -> None:
-    """An existing workspace, or a new or empty folder; any other folder is left alone."""
+    """Open a workspace, or make one in a new or empty folder. Other folders are left alone."""
     path = Path(text).expanduser()
     try:
         if not path.is_absolute():
-            raise EmtError("the path has to be absolute", where=text, remedy="begin it with / or ~")
+            raise EmtError("the path has to be absolute", where=text, remedy="start it with / or ~")
         if path.is_dir() and any(path.iterdir()) and not (path / "workspace.json").exists():
             raise EmtError(
-                "this folder holds other files and is no workspace",
+                "this folder holds other files and is not a workspace",
                 where=path,
-                remedy="name a new or an empty folder",
+                remedy="choose a new or an empty folder",
             )
         Workspace.open(path, create=True)
     except OSError as error:
@@ -94,7 +96,7 @@ def _open_path(text: str) -> None:
 
 
 def _switch(path: Path) -> None:
-    """Nothing that belongs to the old workspace stays in the session or in the address."""
+    """Open another workspace with a fresh session and address."""
     for name in list(st.session_state):
         del st.session_state[name]
     st.query_params.clear()
@@ -103,16 +105,8 @@ def _switch(path: Path) -> None:
 
 def _linked() -> Path | None:
     wanted = st.query_params.get("workspace")
-    return (
-        next((path for path in recent_workspaces() if short_id(path) == wanted), None)
-        if wanted
-        else None
-    )
+    return next((path for path in recent_workspaces() if short_id(path) == wanted), None)
 
 
 def _short(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
-
-
-def _view_only() -> bool:
-    return bool(os.environ.get(VIEW_ONLY))

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from synthetic import make_workspace, pool, robot, run_stage
 
 from emt_core.errors import EmtError
-from emt_core.explore.tables import columns
+from emt_core.explore import reading
 from emt_core.explore.tables.search import find_text
 from emt_core.explore.tables.select import (
     Cut,
@@ -38,7 +39,7 @@ from emt_core.workspace.lineage import (
     recipe_names,
     selections_of,
 )
-from emt_core.workspace.table import Table
+from emt_core.workspace.table import Table, coded_column
 
 SOURCES = [
     pool("web", 300, text_only=0.1, no_vector=0.05),
@@ -86,7 +87,7 @@ def test_coded_column_keeps_order_nulls_and_leading_names(tmp_path: Path):
     table = Table(tmp_path / "t.lance")
     table.append(pa.table({"c": pa.array(["b", None, "a"], pa.string())}))
     table.append(pa.table({"c": pa.array(["a", "z"], pa.string())}))
-    coded = columns.coded_column(table, "c", first=("a",))
+    coded = coded_column(table, "c", first=("a",))
     assert coded.names == ["a", "b", "z"]
     assert coded.codes.tolist() == [1, -1, 0, 0, 2]
     assert coded.codes.dtype == np.int16
@@ -95,13 +96,11 @@ def test_coded_column_keeps_order_nulls_and_leading_names(tmp_path: Path):
 
 
 def test_rank_order_is_that_of_the_select_stage(made):
-    logit = columns.logits(made.artifacts["score"])
-    order = columns.rank_order(logit, np.ones(len(logit), bool))
+    logit = reading.logits(made.artifacts["score"])
+    order = reading.rank_order(logit, np.ones(len(logit), bool))
     assert np.isfinite(logit[order]).all()
     assert np.all(np.diff(logit[order]) <= 0)
-    selected = columns.parquet_frame(made.artifacts["select"].data / "selected.parquet")[
-        "row"
-    ].to_numpy()
+    selected = pq.read_table(made.artifacts["select"].data / "selected.parquet")["row"].to_numpy()
     picked = [row for row in order if row in set(selected)]
     assert picked == selected.tolist()
 
@@ -111,7 +110,7 @@ def test_candidates_of_agree_with_the_select_stage(made):
     candidates = candidates_of(*chain)
     assert candidates.categories[: len(CATEGORIES)] == tuple(CATEGORIES)
     decision = decide(candidates, SelectConfig(k=50))
-    reasons = columns.reasons(made.artifacts["select"])
+    reasons = reading.reasons(made.artifacts["select"])
     names = [decision.reasons[code] for code in decision.code]
     assert names == [reasons.names[code] for code in reasons.codes]
     preview = Preview(candidates)
@@ -237,7 +236,7 @@ def test_threshold_fraction_and_k_agree(made):
 
 
 def test_measures_at_a_cut_come_from_the_sweep(made):
-    sweep = columns.parquet_frame(made.artifacts["score"].data / "sweep.parquet")
+    sweep = pq.read_table(made.artifacts["score"].data / "sweep.parquet")
     logit = sweep["logit"].to_numpy()
     here = at_threshold(sweep, float(logit[19]))
     assert here["rows"] == 20

@@ -17,11 +17,11 @@ import yaml
 from synthetic import make_workspace, pool, robot, run_stage
 
 from emt_core.errors import EmtError
+from emt_core.explore import reading
 from emt_core.explore.curation.flags import FlagBook
 from emt_core.explore.curation.views import SavedView, ViewBook
-from emt_core.explore.tables import columns, nearness
+from emt_core.explore.tables import nearness
 from emt_core.explore.tables.budget import TokenBudget, TokenCosts, costs_of_backbone, gpu_hours
-from emt_core.explore.tables.columns import Coded
 from emt_core.explore.tables.compare import Comparison, examples
 from emt_core.explore.tables.region_table import rows_as_file
 from emt_core.explore.tables.select import Cut
@@ -32,6 +32,7 @@ from emt_core.run.recipes import tie_children
 from emt_core.selection import Preview, decide
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.table import Coded
 
 SOURCES = [
     pool("=web", 300, text_only=0.1, no_vector=0.05),
@@ -265,7 +266,7 @@ def test_a_region_as_a_file(made, format):
     content = rows_as_file(
         made.index,
         rows,
-        numbers={"score": columns.logits(made.artifacts["score"])},
+        numbers={"score": reading.logits(made.artifacts["score"])},
         names={
             "source": (source, [s.name for s in made.index.sources]),
             "flag": (np.full(len(source), -1), ["keep"]),
@@ -297,5 +298,5 @@ def test_an_exclusion_of_flagged_rows_reaches_the_stage(made, book):
     ids = made.index.packed_ids(book.read().rows(["exclude"]))
     assert ids == ("near:5-7,100",)
     run_stage(made, "select", SelectConfig(k=100, exclude=ids))
-    reasons = columns.reasons(made.artifacts["select"])
+    reasons = reading.reasons(made.artifacts["select"])
     assert [reasons.names[reasons.codes[row]] for row in (305, 306, 307, 400)] == ["excluded"] * 4

@@ -11,9 +11,9 @@ from synthetic import make_workspace, pool, put_artifact, robot
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
 from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, near_cut, passing
-from emt_core.explore.tables.columns import Coded
 from emt_core.explore.tables.nearness import WordSearch, clip_features, ranked
 from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.table import Coded
 
 CLIP = {
     "embed_dim": 24,

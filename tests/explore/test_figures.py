@@ -286,7 +286,8 @@ def test_training_curve_is_thinned_and_marks_the_stop():
 
 def test_reliability_and_roc_hold_their_points():
     bins = {"predicted": [0.1, 0.9], "observed": [0.2, 0.8], "weight": [0.5, 0.5]}
-    assert list(estimator.reliability(bins).data[1].y) == [0.2, 0.8]
+    figure = estimator.reliabilities({"one": bins}, {})
+    assert list(figure.data[1].y) == [0.2, 0.8]
 
 
 def test_sweep_starts_where_it_is_no_noise():

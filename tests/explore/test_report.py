@@ -16,9 +16,9 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.cli.main import main
 from emt_core.errors import EmtError
-from emt_core.explore.report.blocks import KINDS, first_story, tell
+from emt_core.explore.reading import open_reading
+from emt_core.explore.report.blocks import KINDS, first_story, render_story
 from emt_core.explore.report.html import figure_json
-from emt_core.explore.report.material import gather
 from emt_core.explore.report.story import (
     Story,
     StoryBlock,
@@ -146,8 +146,8 @@ class Elements(HTMLParser):
 
 
 def test_every_block_is_told_from_the_artifacts(trained: Workspace):
-    material = gather(trained)
-    told = {block.kind: block for block in tell(first_story(), material)}
+    material = open_reading(trained)
+    told = {block.kind: block for block in render_story(first_story(), material)}
     assert set(told) == set(KINDS)
     assert not [block.kind for block in told.values() if block.missing]
     assert "120 samples in 2 sources" in told["data"].content.sentences[0]
@@ -170,7 +170,7 @@ def test_every_block_is_told_from_the_artifacts(trained: Workspace):
 
 
 def test_examples_come_from_both_ends_and_keep_their_text(made: Made):
-    near, far = tell(first_story(), gather(made.workspace))[5].content.items
+    near, far = render_story(first_story(), open_reading(made.workspace))[5].content.items
     scores = [
         float(p.note.split(" ")[0].replace("−", "-")) for p in (*near.pictures, *far.pictures)
     ]
@@ -183,7 +183,7 @@ def test_a_half_done_workspace_leaves_blocks_out(made: Made, tmp_path: Path):
     space = make_workspace(tmp_path / "w", [pool("web", 20), robot("arm", 16)])
     remember(space.workspace, {stage: artifact.key for stage, artifact in space.artifacts.items()})
     done = write_report(space.workspace, out=tmp_path / "r.html")
-    assert [block.kind for block in done.told if block.content] == ["data"]
+    assert [block.kind for block in done.blocks if block.content] == ["data"]
     assert done.left_out["The gap"] == ("gap",)
     assert done.left_out["The results"] == ("evaluate",)
     text = done.path.read_text()
@@ -200,7 +200,7 @@ def test_the_file_lets_nothing_in_and_nothing_out(trained: Workspace):
     blocks = tuple(
         block.model_copy(update={"heading": BREAKOUT, "caption": HOSTILE}) for block in story.blocks
     )
-    text, _ = report_html(story.model_copy(update={"blocks": blocks}), gather(trained))
+    text, _ = report_html(story.model_copy(update={"blocks": blocks}), open_reading(trained))
     assert len(text.encode()) < LARGEST_BYTES
     found = Elements(text)
     assert {tag for tag, _ in found.tags} <= set(
@@ -226,7 +226,7 @@ def test_the_file_lets_nothing_in_and_nothing_out(trained: Workspace):
         if kind == "application/json":
             told = json.loads(script)
             assert {trace["type"] for trace in told["data"]} <= {"scatter", "bar", "heatmap"}
-    for artifact in gather(trained).done.values():
+    for artifact in open_reading(trained).done.values():
         assert artifact.key in text
     assert str(trained.path) not in text  # a path of the machine is nobody's business
 
@@ -289,8 +289,8 @@ def test_stories_are_kept_read_back_and_deleted(trained: Workspace):
     save_story(trained, "synthetic", "one", story)
     assert load_story(trained, "synthetic", "one") == story
     assert story_names(trained, "synthetic") == ["one"]
-    assert [block.kind for block in tell(story, gather(trained))] == ["map"]
-    assert save_report(story, gather(trained), "one").name == "one.html"
+    assert [block.kind for block in render_story(story, open_reading(trained))] == ["map"]
+    assert save_report(story, open_reading(trained), "one").name == "one.html"
     delete_story(trained, "synthetic", "one")
     assert story_names(trained, "synthetic") == []
     with pytest.raises(EmtError, match="there is no story 'one'"):
@@ -309,9 +309,9 @@ def test_a_broken_story_is_an_error_with_its_place(trained: Workspace):
     with pytest.raises(EmtError, match="the story's field title"):
         load_story(trained, "synthetic", "bad")
     write_json(path, {"blocks": [{"kind": "from_the_future"}, {"kind": "data"}]})
-    assert [b.kind for b in tell(load_story(trained, "synthetic", "bad"), gather(trained))] == [
-        "data"
-    ]
+    assert [
+        b.kind for b in render_story(load_story(trained, "synthetic", "bad"), open_reading(trained))
+    ] == ["data"]
 
 
 def test_a_viewer_can_read_and_not_write(trained: Workspace):
@@ -319,9 +319,9 @@ def test_a_viewer_can_read_and_not_write(trained: Workspace):
     for act in (
         lambda: save_story(viewer, "synthetic", "x", Story()),
         lambda: delete_story(viewer, "synthetic", "x"),
-        lambda: save_report(first_story(), gather(viewer), "x"),
+        lambda: save_report(first_story(), open_reading(viewer), "x"),
     ):
         with pytest.raises(EmtError, match="viewing only"):
             act()
     assert not (trained.path / "stories").exists()
-    assert re.search("The map", report_html(first_story(), gather(viewer))[0])
+    assert re.search("The map", report_html(first_story(), open_reading(viewer))[0])

@@ -162,7 +162,7 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(
         clean_tab(window, server.log) as page,
     ):
         page.goto(f"{server.address}/?stage=gap")
-        expect(page.get_by_text(re.compile("Next comes gap"))).to_be_visible()
+        expect(page.get_by_text(re.compile("Next: gap"))).to_be_visible()
         page.get_by_role("button", name="Run what is missing").click()
         first = newest(own_space, "small: all stages")
         os.kill(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from page_runner import metrics, words
 
-from emt_core.explore.tables.columns import logits
+from emt_core.explore.reading import logits
 from emt_core.explore.tables.score_scale import LEARNED, OF_KIND
 from emt_core.workspace.artifact import Workspace, make_key
 from emt_core.workspace.table import Table

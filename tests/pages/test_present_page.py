@@ -7,8 +7,8 @@ from app_world import HOSTILE, PATIENCE_MS, Server
 from page_runner import button, metrics, words
 from playwright.sync_api import Page, expect
 
+from emt_core.explore.reading import open_reading
 from emt_core.explore.report.blocks import KINDS, first_story
-from emt_core.explore.report.material import gather
 from emt_core.explore.report.story import load_story, save_story
 from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 
@@ -32,7 +32,7 @@ def test_a_complete_workspace_is_told_with_measured_sentences(open_page, complet
     assert headers == [
         KINDS[kind].heading for kind in ("data", "gap", "map", "scores", "selection", "examples")
     ]
-    select = gather(Workspace.open(complete)).chain.select.metrics
+    select = open_reading(Workspace.open(complete)).chain.select.metrics
     assert metrics(app)["Selected"] == f"{select['selected']:,}"
     assert "--until midtrain" in words(app)  # what is missing says what to run
 

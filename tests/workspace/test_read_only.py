@@ -17,8 +17,8 @@ from emt_core.data.images.thumbnails import thumbnail
 from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FlagBook
 from emt_core.explore.curation.views import ViewBook
+from emt_core.explore.reading import open_reading
 from emt_core.explore.report.blocks import first_story
-from emt_core.explore.report.material import gather
 from emt_core.explore.report.story import Story, delete_story, save_story
 from emt_core.explore.report.write import save_report
 from emt_core.run import jobs
@@ -61,12 +61,12 @@ WRITERS: dict[str, Act] = {
     "lock": lambda w: w.lock("embed", "new").__enter__(),
     "commit": lambda w: w.commit("embed", "k", {}),
     "discard": lambda w: w.discard_building("embed", "k"),
-    "flag": lambda w: FlagBook(w, gather(w).chain.sources).set([1], "keep"),
-    "note": lambda w: FlagBook(w, gather(w).chain.sources).note(1, "x"),
-    "undo": lambda w: FlagBook(w, gather(w).chain.sources).undo(1),
-    "view": lambda w: ViewBook(w, gather(w).chain.sources).remove("x"),
+    "flag": lambda w: FlagBook(w, open_reading(w).chain.sources).set([1], "keep"),
+    "note": lambda w: FlagBook(w, open_reading(w).chain.sources).note(1, "x"),
+    "undo": lambda w: FlagBook(w, open_reading(w).chain.sources).undo(1),
+    "view": lambda w: ViewBook(w, open_reading(w).chain.sources).remove("x"),
     "selection": lambda w: add_selection(
-        w, "synthetic", "x", {"k": 1}, gather(w).chain, gather(w).done
+        w, "synthetic", "x", {"k": 1}, open_reading(w).chain, open_reading(w).done
     ),
     "source": lambda w: remove_source(w, "synthetic", "web"),
     "recipe": lambda w: add_recipe(w, ROOT / "recipes" / "demo.yaml"),
@@ -74,7 +74,7 @@ WRITERS: dict[str, Act] = {
     "stage": lambda w: add_stage(w, "synthetic", "gap"),
     "story": lambda w: save_story(w, "synthetic", "x", Story()),
     "no story": lambda w: delete_story(w, "synthetic", "x"),
-    "report": lambda w: save_report(first_story(), gather(w), "x"),
+    "report": lambda w: save_report(first_story(), open_reading(w), "x"),
 }
 
 
@@ -101,7 +101,7 @@ def test_the_stages_refuse_a_viewer(held: Path):
 def test_looking_changes_nothing(held: Path):
     """Thumbnails go to a temporary folder; a lock is looked at without being made or taken."""
     viewer = Workspace.open(held, read_only=True)
-    material = gather(viewer)
+    material = open_reading(viewer)
     before = snapshot(held)
     sample = material.index.samples([3])[0]
     made = thumbnail(viewer, material.index.source_of(3), sample.images[0])

@@ -1,4 +1,4 @@
-"""What changes from one selection to another, group by group."""
+"""Samples added and removed between two selections, by group."""
 
 from __future__ import annotations
 
@@ -8,40 +8,35 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.explore import numbers
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.layout import bars, plain
 from emt_core.explore.figures.palette import LEFT_OUT, fade
 
 
 def in_and_out(
     names: Sequence[str], came_in: np.ndarray, went_out: np.ndarray, colors: Mapping[str, str]
 ) -> go.Figure:
-    """A bar to the right for what came in (full), one to the left for what went out (pale); integer [groups] each.
+    """Bars to the right for added samples (full), to the left for removed ones (pale).
 
-    The group that changes most stands on top; groups that do not change are left out.
+    came_in, went_out: integer [groups]. The group that changes most is on top; groups that do not
+    change are not drawn.
     """
     moved = came_in + went_out
     order = [int(i) for i in np.argsort(moved, kind="stable") if moved[i]]
     figure = go.Figure()
     for label, counts, sign, alpha in (
-        ("came in", came_in, 1, 1.0),
-        ("went out", went_out, -1, 0.35),
+        ("added", came_in, 1, 1.0),
+        ("removed", went_out, -1, 0.35),
     ):
         figure.add_trace(
-            go.Bar(
-                y=[names[i] for i in order],
-                x=[sign * int(counts[i]) for i in order],
-                orientation="h",
-                name=label,
-                marker={
-                    "color": [fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
-                    "line": {"width": 0},
-                },
+            bars(
+                [names[i] for i in order],
+                [sign * int(counts[i]) for i in order],
+                color=[fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
                 text=[numbers.short(int(counts[i])) if counts[i] else "" for i in order],
-                textposition="outside",
+                hover="%{y}: %{customdata:,} " + label + "<extra></extra>",
+                name=label,
                 textfont={"size": 11},
-                cliponaxis=False,
                 customdata=[int(counts[i]) for i in order],
-                hovertemplate="%{y}: %{customdata:,} " + label + "<extra></extra>",
             )
         )
     plain(figure, height=56 + 28 * max(len(order), 2), legend=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -57,9 +58,9 @@ def player(
 
 
 def literal(text: str, length: int = 40) -> str:
-    """Plotly reads a few HTML tags in labels; a data set's own names are shown as they are."""
+    """A data set's own name, shortened, without the HTML tags that Plotly reads in labels."""
     short = text if len(text) <= length else text[: length - 1] + "…"
-    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(short, quote=False)
 
 
 def _curves(

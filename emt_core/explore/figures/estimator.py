@@ -1,4 +1,4 @@
-"""How the proximity estimator learned and how far its scores can be trusted (method section 4)."""
+"""Training and held-out performance of the proximity estimator (method section 4)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emt_core.explore.figures.layout import mark_x, plain
+from emt_core.explore.figures.layout import guide, mark_x, plain
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, ROBOT, SOURCE_CYCLE, fade
 
 TRAIN, HELD = POOL, ROBOT
 MAX_POINTS = 600
+HEIGHT = 320
 
 
 def training(
     steps: pd.DataFrame, *, stopped_at: int | None = None, target: float | None = None
 ) -> go.Figure:
-    """Loss (left) and accuracy (right) a step, training and validation, with the stop and its target marked.
+    """Loss (left) and accuracy (right) over steps, training and validation, with stop and target.
 
-    steps: columns step, loss, train_accuracy, val_loss, val_accuracy (NaN where not measured); thinned to MAX_POINTS.
+    steps: columns step, loss, train_accuracy, val_loss, val_accuracy (NaN where not measured).
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
-    thin = steps.iloc[:: max(1, -(-len(steps) // MAX_POINTS))]
-    measured = steps[steps["val_loss"].notna()]
-    measured = measured.iloc[:: max(1, -(-len(measured) // MAX_POINTS))]
+    thin = _thinned(steps)
+    measured = _thinned(steps[steps["val_loss"].notna()])
     for column, (train, held) in enumerate(
         (("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1
     ):
@@ -65,64 +65,19 @@ def training(
     return figure
 
 
-def reliability(bins: Mapping[str, Sequence[float]]) -> go.Figure:
-    """Said probability against the share that really is robot data, a point a bin; the diagonal is perfect.
-
-    bins: `predicted`, `observed`, `weight` (share of all rows) of equal length.
-    """
-    figure = go.Figure()
-    figure.add_trace(_diagonal())
-    weight = np.asarray(bins["weight"], float)
-    figure.add_trace(
-        go.Scatter(
-            x=bins["predicted"],
-            y=bins["observed"],
-            mode="lines+markers",
-            line={"color": ROBOT, "width": 2},
-            marker={
-                "size": 6 + 14 * np.sqrt(weight / max(weight.max(initial=0), 1e-12)),
-                "color": ROBOT,
-                "opacity": 0.85,
-            },
-            customdata=weight,
-            hovertemplate="said %{x:.2f}, was %{y:.2f} (%{customdata:.1%} of the rows)<extra></extra>",
-        )
-    )
-    return _unit_square(figure, "probability said", "share that is robot data")
-
-
-def _diagonal() -> go.Scatter:
-    return go.Scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": LEFT_OUT, "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-    )
-
-
-def _unit_square(figure: go.Figure, x: str, y: str) -> go.Figure:
-    plain(figure, height=300, x=x, y=y, legend=False)
-    figure.update_xaxes(range=[-0.02, 1.02])
-    figure.update_yaxes(range=[-0.02, 1.02])
-    return figure
-
-
-MAX_POINTS = 600
-
-
-HEIGHT = 320
-
-
 def run_colors(labels: Sequence[str]) -> dict[str, str]:
-    """The only one in the robots' orange, several each in a colour of its own."""
+    """Estimator -> color; a single one is orange, the color of robot data."""
     if len(labels) == 1:
         return {labels[0]: ROBOT}
     return {label: SOURCE_CYCLE[place % len(SOURCE_CYCLE)] for place, label in enumerate(labels)}
 
 
+def _thinned(steps: pd.DataFrame) -> pd.DataFrame:
+    return steps.iloc[:: max(1, -(-len(steps) // MAX_POINTS))]
+
+
 def learning(runs: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> go.Figure:
-    """Validation loss (left) and accuracy (right) a step; the cross is where each run stopped.
+    """Validation loss (left) and accuracy (right) over steps; a cross where each run stopped.
 
     runs: label -> columns step, val_loss, val_accuracy (NaN where not measured).
     """
@@ -131,8 +86,7 @@ def learning(runs: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> go.
         measured = steps[steps["val_loss"].notna()]
         if measured.empty:
             continue
-        thin = measured.iloc[:: max(1, -(-len(measured) // MAX_POINTS))]
-        thin = pd.concat([thin, measured.iloc[[-1]]]).drop_duplicates("step")
+        thin = pd.concat([_thinned(measured), measured.iloc[[-1]]]).drop_duplicates("step")
         symbols = ["circle"] * (len(thin) - 1) + ["x"]
         sizes = [5] * (len(thin) - 1) + [11]
         for column, field in enumerate(("val_loss", "val_accuracy"), start=1):
@@ -159,7 +113,7 @@ def learning(runs: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> go.
 
 def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]) -> go.Figure:
     """runs: label -> `false_positive_rate`, `true_positive_rate` on held-out episodes."""
-    figure = go.Figure(_guide([0, 1], [0, 1]))
+    figure = go.Figure(guide([0, 1], [0, 1]))
     for label, curve in runs.items():
         _line(
             figure,
@@ -175,8 +129,8 @@ def rocs(runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str,
 def precision_recalls(
     runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]
 ) -> go.Figure:
-    """runs: label -> `recall`, `precision`; classes weigh half each, so a coin flip is the line at 50 %."""
-    figure = go.Figure(_guide([0, 1], [0.5, 0.5]))
+    """runs: label -> `recall`, `precision`; classes weigh half each, so chance is 50 %."""
+    figure = go.Figure(guide([0, 1], [0.5, 0.5]))
     for label, curve in runs.items():
         _line(
             figure,
@@ -192,8 +146,11 @@ def precision_recalls(
 def reliabilities(
     runs: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str]
 ) -> go.Figure:
-    """runs: label -> `predicted`, `observed`, `weight` a bin; a point's area is its share of the rows."""
-    figure = go.Figure(_guide([0, 1], [0, 1]))
+    """Predicted probability against the observed share of robot data.
+
+    runs: label -> `predicted`, `observed`, `weight` (share of all rows, a point's area) per bin.
+    """
+    figure = go.Figure(guide([0, 1], [0, 1]))
     for label, bins in runs.items():
         weight = np.asarray(bins["weight"], float)
         size = 6 + 14 * np.sqrt(weight / max(weight.max(initial=0), 1e-12))
@@ -203,18 +160,20 @@ def reliabilities(
             bins["predicted"],
             bins["observed"],
             colors,
-            hover="said %{x:.2f}, was %{y:.2f} (%{customdata:.1%} of the rows)",
+            hover="predicted %{x:.2f}, observed %{y:.2f} (%{customdata:.1%} of the rows)",
             customdata=weight,
             mode="lines+markers",
             marker={"size": size, "opacity": 0.85},
         )
-    return _square(figure, "probability said", "share that is robot data", several=len(runs) > 1)
+    several = len(runs) > 1
+    return _square(figure, "predicted probability", "share of robot data", several=several)
 
 
 def confusion(counts: np.ndarray) -> go.Figure:
-    """int [2, 2]: rows robot, pool; columns said robot, said pool. Right cells in their class's colour."""
+    """int [2, 2]: rows robot, pool; columns predicted robot, predicted pool."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names, said = ["robot frames", "pool samples"], ["said robot", "said pool"]
+    names = ["robot frames", "pool samples"]
+    predicted = ["predicted robot", "predicted pool"]
     colors = [[ROBOT, LEFT_OUT], [LEFT_OUT, POOL]]
     figure = go.Figure()
     for row in range(2):
@@ -241,7 +200,7 @@ def confusion(counts: np.ndarray) -> go.Figure:
         )
     )
     plain(figure, height=210, legend=False)
-    figure.update_xaxes(range=[-0.5, 1.5], tickvals=[0, 1], ticktext=said, showgrid=False)
+    figure.update_xaxes(range=[-0.5, 1.5], tickvals=[0, 1], ticktext=predicted, showgrid=False)
     figure.update_yaxes(range=[1.5, -0.5], tickvals=[0, 1], ticktext=names, showgrid=False)
     return figure
 
@@ -265,18 +224,6 @@ def _line(
             hovertemplate=f"{hover}<extra>{label}</extra>",
             **{"mode": "lines", **more},
         )
-    )
-
-
-def _guide(x: list[float], y: list[float]) -> go.Scatter:
-    """What chance (or perfect calibration) would draw."""
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": LEFT_OUT, "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-        showlegend=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""Closed-loop success (method section 10): by task, over checkpoints, arms against each other, beside the paper."""
+"""Closed-loop success: by task, over checkpoints, between arms, beside the paper (section 10)."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import plotly.graph_objects as go
 
 from emt_core.explore import numbers
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.layout import bars, interval, name_rows, plain
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED, SOURCE_CYCLE, fade
 
 Row = Mapping[str, Any]
 KNOWN = {"none": LEFT_OUT, "random": POOL, "learned": SELECTED}
-"""Arms that keep their colour whatever else is compared: what a selection takes in is violet on every page."""
+"""Arms with a color of their own: the selection is violet on every page."""
 
 LONGEST_NAME = 34
 ROW_HEIGHT = 26
 
 
 def arm_colors(names: Sequence[str]) -> dict[str, str]:
-    """Arm -> colour, by its place among those without one of their own."""
+    """Arm -> color."""
     free = iter(color for color in SOURCE_CYCLE * 4 if color not in KNOWN.values())
     return {name: KNOWN.get(name) or next(free) for name in names}
 
 
 def short_task(name: str) -> str:
-    """`LIVING_ROOM_SCENE2_put_both_...` -> `put both ...`, cut; a version suffix (`-v3`) is dropped."""
+    """`LIVING_ROOM_SCENE2_put_both_...` -> `put both ...`, shortened, without a version (`-v3`)."""
     words = name.split("_")
     if "SCENE" in name:
         words = words[next(n for n, word in enumerate(words) if word.startswith("SCENE")) + 1 :]
@@ -36,7 +36,7 @@ def short_task(name: str) -> str:
 
 
 def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
-    """Success of each task with its 95 % interval; one dot an arm, tasks from best to worst.
+    """Success of each task with its 95 % interval; one dot per arm, best task on top.
 
     rows: arm, task, n, successes, rate, low, high (comparison/arms.py by_task).
     """
@@ -50,7 +50,7 @@ def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
             go.Scatter(
                 x=[row["rate"] for _, row in shown],
                 y=[level + _offset(place, len(arms)) for level, _ in shown],
-                error_x=_bars(row for _, row in shown),
+                error_x=_interval([row for _, row in shown]),
                 mode="markers",
                 name=escape(arm),
                 marker={"color": colors[arm], "size": 9},
@@ -58,25 +58,19 @@ def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
                     [escape(row["task"]), row["successes"], row["n"], row["low"], row["high"]]
                     for _, row in shown
                 ],
-                hovertemplate="%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} episodes: <b>%{x:.1%}</b>"
-                "<br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}<extra>"
-                + escape(arm)
-                + "</extra>",
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]} of %{customdata[2]} episodes: "
+                "<b>%{x:.1%}</b><br>95 %: %{customdata[3]:.1%} to %{customdata[4]:.1%}"
+                f"<extra>{escape(arm)}</extra>",
             )
         )
     plain(figure, height=_height(len(tasks), len(arms)), x="success", legend=len(arms) > 1)
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    figure.update_yaxes(
-        tickvals=list(range(len(tasks))),
-        ticktext=[short_task(task) for task in tasks],
-        range=[len(tasks) - 0.5, -0.5],
-        showgrid=False,
-    )
+    name_rows(figure, [short_task(task) for task in tasks], first_on_top=True)
     return figure
 
 
 def dynamics(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
-    """Success over fine-tuning checkpoints with a 95 % band, an arm a line (paper, Fig. 3).
+    """Success over fine-tuning checkpoints with a 95 % band, a line per arm (paper, Fig. 3).
 
     rows: arm, checkpoint, runs, n, rate, low, high (comparison/arms.py dynamics).
     """
@@ -109,9 +103,8 @@ def dynamics(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
                 marker={"size": 7},
                 customdata=[[row["n"], row["low"], row["high"]] for row in mine],
                 hovertemplate="step %{x:,}: <b>%{y:.1%}</b> of %{customdata[0]} episodes"
-                "<br>95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra>"
-                + escape(arm)
-                + "</extra>",
+                "<br>95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%}"
+                f"<extra>{escape(arm)}</extra>",
             )
         )
     plain(figure, height=340, x="fine-tuning step", y="mean success")
@@ -129,28 +122,18 @@ def differences(rows: Sequence[Row], colors: Mapping[str, str], reference: str) 
         go.Scatter(
             x=[row["difference"] for row in rows],
             y=[escape(row["arm"]) for row in rows],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [row["high"] - row["difference"] for row in rows],
-                "arrayminus": [row["difference"] - row["low"] for row in rows],
-                "thickness": 1.5,
-                "color": LEFT_OUT,  # without it plotly draws black, which is lost on dark ground
-            },
+            # without a color plotly draws black, which is lost on a dark background
+            error_x=_interval(rows, "difference", color=LEFT_OUT),
             mode="markers",
             marker={"color": [colors[row["arm"]] for row in rows], "size": 10},
             customdata=[[row["low"], row["high"], row["p"]] for row in rows],
-            hovertemplate="%{y}: <b>%{x:+.1%}</b><br>95 %: %{customdata[0]:+.1%} to %{customdata[1]:+.1%}"
-            "<br>p = %{customdata[2]:.3f}<extra></extra>",
+            hovertemplate="%{y}: <b>%{x:+.1%}</b><br>95 %: %{customdata[0]:+.1%} to "
+            "%{customdata[1]:+.1%}<br>p = %{customdata[2]:.3f}<extra></extra>",
         )
     )
     figure.add_vline(x=0, line={"color": LEFT_OUT, "width": 1, "dash": "dot"})
-    plain(
-        figure,
-        height=_height(len(rows), 1),
-        x=f"difference in success to {escape(reference)}",
-        legend=False,
-    )
+    title = f"difference in success to {escape(reference)}"
+    plain(figure, height=_height(len(rows), 1), x=title, legend=False)
     most = max(0.1, *(max(abs(row["low"]), abs(row["high"])) for row in rows)) * 1.1
     figure.update_xaxes(range=[-most, most], tickformat="+.0%")
     figure.update_yaxes(autorange="reversed", showgrid=False)
@@ -158,9 +141,9 @@ def differences(rows: Sequence[Row], colors: Mapping[str, str], reference: str) 
 
 
 def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Figure:
-    """Bars: ours filled, the paper's in outline; every one says where it comes from.
+    """Bars, ours filled, the paper's outlined.
 
-    ours and papers: name, value, from (who measured it).
+    ours, papers: with `name`, `value` and `from` (who measured it).
     """
     rows = [*ours, *sorted(papers, key=lambda row: -row["value"])]
     figure = go.Figure()
@@ -169,28 +152,19 @@ def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Fi
         if not mine:
             continue
         filled = group is ours
-        figure.add_trace(
-            go.Bar(
-                x=[row["value"] for row in mine],
-                y=[escape(row["name"]) for row in mine],
-                orientation="h",
-                name=name,
-                marker={
-                    "color": SELECTED if filled else fade(LEFT_OUT, 0.25),
-                    "line": {"color": SELECTED if filled else LEFT_OUT, "width": 1},
-                },
-                text=[numbers.decimal(row["value"], 2 if unit != "%" else 1) for row in mine],
-                textposition="outside",
-                cliponaxis=False,
-                customdata=[row["from"] for row in mine],
-                hovertemplate="%{y}: <b>%{x}</b> " + unit + "<br>%{customdata}<extra></extra>",
-            )
+        trace = bars(
+            [escape(row["name"]) for row in mine],
+            [row["value"] for row in mine],
+            color=SELECTED if filled else fade(LEFT_OUT, 0.25),
+            text=[numbers.decimal(row["value"], 2 if unit != "%" else 1) for row in mine],
+            hover="%{y}: <b>%{x}</b> " + unit + "<br>%{customdata}<extra></extra>",
+            name=name,
+            customdata=[row["from"] for row in mine],
         )
-    plain(
-        figure,
-        height=_height(len(rows), 1),
-        x="mean success, %" if unit == "%" else "goals completed of 5",
-    )
+        trace.marker.line = {"color": SELECTED if filled else LEFT_OUT, "width": 1}
+        figure.add_trace(trace)
+    title = "mean success, %" if unit == "%" else "goals completed of 5"
+    plain(figure, height=_height(len(rows), 1), x=title)
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=[escape(row["name"]) for row in rows][::-1],
@@ -208,21 +182,13 @@ def _best_first(rows: Sequence[Row]) -> list[str]:
 
 
 def _offset(place: int, count: int) -> float:
-    """Arms side by side within a task's row."""
+    """Where an arm's dot lies within a task's row."""
     return 0.0 if count == 1 else (place - (count - 1) / 2) * min(0.16, 0.64 / count)
 
 
-def _bars(rows: Any) -> dict[str, Any]:
-    found = list(rows)
-    return {
-        "type": "data",
-        "symmetric": False,
-        # the mean of several seeds' rates may lie a little outside the pooled interval
-        "array": [max(row["high"] - row["rate"], 0) for row in found],
-        "arrayminus": [max(row["rate"] - row["low"], 0) for row in found],
-        "thickness": 1.5,
-        "width": 3,
-    }
+def _interval(rows: Sequence[Row], middle: str = "rate", **more: Any) -> dict[str, Any]:
+    columns = ([row[name] for row in rows] for name in (middle, "low", "high"))
+    return interval(*columns, width=3, **more)
 
 
 def _height(rows: int, arms: int) -> int:

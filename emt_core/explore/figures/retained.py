@@ -1,4 +1,4 @@
-"""What the VLM keeps through mid-training (Table 7): right answers before and after, by category."""
+"""Correct answers before and after mid-training, by category (paper, Table 7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.layout import interval, name_rows, plain
 from emt_core.explore.figures.palette import LEFT_OUT, SELECTED
 
 SIDES = (("origin", "origin", LEFT_OUT, -0.16), ("midtrained", "mid-trained", SELECTED, 0.16))
@@ -21,46 +21,33 @@ PAPER = tuple(
         ("+ EmbodiedMidtrain", (86.29, 40.45, 24.90, 49.51, 48.00)),
     )
 )
-"""As the paper reports them; never to be shown without saying so."""
+"""As reported in the paper; always shown as such."""
 
 
 def before_and_after(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Two dots a category with their 95 % intervals.
+    """Two dots per category with their 95 % intervals.
 
     rows: `category`, `n`, and `origin` and `midtrained` with `rate`, `low`, `high`.
     """
     figure = go.Figure()
     for side, name, color, offset in SIDES:
-        facts = [row[side] for row in rows]
+        rates, low, high = ([row[side][key] for row in rows] for key in ("rate", "low", "high"))
+        categories = [escape(row["category"]) for row in rows]
+        questions = [row["n"] for row in rows]
         figure.add_trace(
             go.Scatter(
-                x=[fact["rate"] for fact in facts],
+                x=rates,
                 y=[place + offset for place in range(len(rows))],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [fact["high"] - fact["rate"] for fact in facts],
-                    "arrayminus": [fact["rate"] - fact["low"] for fact in facts],
-                    "thickness": 1.5,
-                    "width": 0,
-                },
+                error_x=interval(rates, low, high, width=0),
                 mode="markers",
                 name=name,
                 marker={"color": color, "size": 9},
-                customdata=[
-                    [escape(row["category"]), row["n"], fact["low"], fact["high"]]
-                    for row, fact in zip(rows, facts, strict=True)
-                ],
+                customdata=list(zip(categories, questions, low, high, strict=True)),
                 hovertemplate="%{customdata[0]}, %{customdata[1]} questions: <b>%{x:.1%}</b>"
                 "<br>95 %: %{customdata[2]:.1%} to %{customdata[3]:.1%}<extra>" + name + "</extra>",
             )
         )
-    plain(figure, height=90 + 34 * len(rows), x="right answers")
+    plain(figure, height=90 + 34 * len(rows), x="correct answers")
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[escape(row["category"]) for row in rows],
-        range=[len(rows) - 0.5, -0.5],
-        showgrid=False,
-    )
+    name_rows(figure, [escape(row["category"]) for row in rows], first_on_top=True)
     return figure

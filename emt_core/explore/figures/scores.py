@@ -1,4 +1,4 @@
-"""Score distributions: pool against robot, two groups side by side, a violin a group. All from binned counts."""
+"""Score distributions as histograms and violins, drawn from binned counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.explore import numbers
-from emt_core.explore.figures.layout import mark_x, plain
+from emt_core.explore.figures.layout import mark_x, name_rows, plain
 from emt_core.explore.figures.palette import LEFT_OUT, fade
 from emt_core.explore.tables.scores import Distribution
 
@@ -27,33 +27,34 @@ def histogram(
     labels: Mapping[str, str] | None = None,
     height: int = 340,
 ) -> go.Figure:
-    """One filled step curve a group, each with area 1, so that groups of different size compare. axis: title of x."""
+    """A filled step curve per group, each with area 1. axis: title of the x axis."""
     figure = go.Figure()
     for name, density, total, mean in zip(
         data.names, data.density, data.totals, data.mean, strict=True
     ):
         shown = np.where(density > 0, density, np.nan) if log else density
+        label = (labels or {}).get(name, name)
+        color = colors.get(name, LEFT_OUT)
         figure.add_trace(
             go.Scatter(
                 x=data.centers,
                 y=shown,
-                name=f"{(labels or {}).get(name, name)} ({numbers.short(int(total))})",
+                name=f"{label} ({numbers.short(int(total))})",
                 mode="lines",
-                line={"color": colors.get(name, LEFT_OUT), "width": 1.6, "shape": "hvh"},
+                line={"color": color, "width": 1.6, "shape": "hvh"},
                 fill=None if log else "tozeroy",
-                fillcolor=fade(colors.get(name, LEFT_OUT), 0.25),
+                fillcolor=fade(color, 0.25),
                 customdata=data.counts[data.names.index(name)],
-                hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>"
-                + f"{(labels or {}).get(name, name)}, mean {numbers.decimal(float(mean), 2)}</extra>",
+                hovertemplate="%{x:.4~g}: %{customdata:,} samples"
+                f"<extra>{label}, mean {numbers.decimal(float(mean), 2)}</extra>",
             )
         )
     plain(figure, height=height, x=axis, y="density")
     if log:
         top = float(np.nanmax(data.density)) if data.totals.any() else 1.0
         low = float(data.density[data.density > 0].min()) if data.totals.any() else LOG_FLOOR
-        figure.update_yaxes(
-            type="log", range=[np.log10(max(low, LOG_FLOOR) / 2), np.log10(top * 2)]
-        )
+        ends = [np.log10(max(low, LOG_FLOOR) / 2), np.log10(top * 2)]
+        figure.update_yaxes(type="log", range=ends)
     else:
         figure.update_yaxes(rangemode="tozero")
     if cut is not None and np.isfinite(cut):
@@ -68,13 +69,12 @@ def violins(
     axis: str,
     log: bool = False,
     cut: float | None = None,
-    labels: Sequence[str] | None = None,
     chosen: Distribution | None = None,
 ) -> go.Figure:
-    """A horizontal violin a group, first group on top, with median and middle half. log: widths by log(1 + count).
+    """A horizontal violin per group with median and middle half, the first group on top.
 
-    chosen: the same groups after selection, on the same bins; then the upper half is the whole group (pale, with the
-    median and middle half) and the lower half what was selected of it.
+    log: widths by log(1 + count). chosen: the same groups after selection, on the same bins; then
+    the upper half is the whole group (pale) and the lower half its selected part.
     """
     figure = go.Figure()
     groups = len(data.names)
@@ -88,17 +88,17 @@ def violins(
         top = max(float((np.log1p(whole) if log else _smooth(whole)).max()), 1e-12)
         for part, alpha, above, below in halves:
             counts = part.counts[part.names.index(name)]
-            # what is selected never looks larger than what there was
-            width = (
-                np.minimum((np.log1p(counts) if log else _smooth(counts)) / top, 1) * VIOLIN_HALF
-            )
+            # smoothing must not make the selected part look larger than the whole
+            height = np.minimum((np.log1p(counts) if log else _smooth(counts)) / top, 1)
+            width = height * VIOLIN_HALF
             filled = np.flatnonzero(width > VIOLIN_HALF * 2e-3)
             if not len(filled):
                 continue
             span = slice(filled[0], filled[-1] + 1)
-            x, w = data.centers[span], width[span]
+            x = data.centers[span]
+            w = width[span]
             color = colors.get(name, LEFT_OUT)
-            what = (labels or data.names)[place] + (", selected" if part is after else "")
+            what = name + (", selected" if part is after else "")
             figure.add_trace(
                 go.Scatter(
                     x=np.concatenate([x, x[::-1]]),
@@ -132,17 +132,7 @@ def violins(
                 name=name,
             )
         )
-    plain(figure, height=70 + 44 * max(groups, 2), x=axis, legend=False)
-    figure.update_yaxes(
-        tickvals=list(range(groups)),
-        ticktext=list(labels or data.names)[::-1],
-        range=[-0.6, groups - 0.4],
-        showgrid=False,
-    )
-    if cut is not None and np.isfinite(cut):
-        figure.update_layout(margin_t=28)
-        mark_x(figure, cut, "cut")
-    return figure
+    return _in_rows(figure, data.names, 44, axis, cut)
 
 
 def histograms(
@@ -154,10 +144,9 @@ def histograms(
     cut: float | None = None,
     chosen: Distribution | None = None,
 ) -> go.Figure:
-    """A step histogram a group in a row of its own, first group on top, each as high as its row.
+    """A step histogram per group, each scaled to its row, the first group on top.
 
-    Heights are counts (log: their logarithm), scaled to the row; the hover has the count. chosen: what was selected of
-    each group, drawn inside its whole at the same scale.
+    log: heights by log(1 + count). chosen: the selected part of each group, drawn inside it.
     """
     figure = go.Figure()
     groups = len(data.names)
@@ -166,9 +155,9 @@ def histograms(
         base = groups - 1 - place - VIOLIN_HALF
         counts = data.counts[place]
         top = max(float(np.log1p(counts.max()) if log else counts.max()), 1e-12)
-        parts = [(counts, 0.28, name)] + (
-            [(after.counts[place], 0.85, f"{name}, selected")] if after else []
-        )
+        parts = [(counts, 0.28, name)]
+        if after:
+            parts.append((after.counts[place], 0.85, f"{name}, selected"))
         for held, alpha, what in parts:
             height = (np.log1p(held) if log else held) / top * 2 * VIOLIN_HALF
             color = colors.get(name, LEFT_OUT)
@@ -185,13 +174,15 @@ def histograms(
                     hovertemplate="%{x:.4~g}: %{customdata:,} samples<extra>" + what + "</extra>",
                 )
             )
-    plain(figure, height=70 + 52 * max(groups, 2), x=axis, legend=False)
-    figure.update_yaxes(
-        tickvals=list(range(groups)),
-        ticktext=list(data.names)[::-1],
-        range=[-0.6, groups - 0.4],
-        showgrid=False,
-    )
+    return _in_rows(figure, data.names, 52, axis, cut)
+
+
+def _in_rows(
+    figure: go.Figure, names: Sequence[str], row_px: int, axis: str, cut: float | None
+) -> go.Figure:
+    """Lay out a figure with a row per group, and mark the cut."""
+    plain(figure, height=70 + row_px * max(len(names), 2), x=axis, legend=False)
+    name_rows(figure, names[::-1])
     if cut is not None and np.isfinite(cut):
         figure.update_layout(margin_t=28)
         mark_x(figure, cut, "cut")
@@ -202,13 +193,13 @@ def _summary(part: Distribution, place: int, what: str) -> str:
     low, first, median, third, high = part.quantiles[place]
     return (
         f"<b>{what}</b><br>{int(part.totals[place]):,} samples<br>median {median:.2f}, "
-        f"mean {numbers.decimal(float(part.mean[place]), 2)}<br>middle half {first:.2f} to {third:.2f}<br>"
-        f"5 % to 95 % {low:.2f} to {high:.2f}"
+        f"mean {numbers.decimal(float(part.mean[place]), 2)}<br>"
+        f"middle half {first:.2f} to {third:.2f}<br>5 % to 95 % {low:.2f} to {high:.2f}"
     )
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:
-    """Counts under a small triangle, so that a group of a hundred samples is a shape and not a comb."""
+    """Counts smoothed with a small triangle: without it, a small group looks like a comb."""
     reach = int(np.clip(round(40 / max(np.sqrt(counts.sum()), 1)), 1, 8))
     kernel = np.concatenate([np.arange(1, reach + 2), np.arange(reach, 0, -1)]).astype(float)
     return np.convolve(counts, kernel / kernel.sum(), mode="same")

@@ -1,4 +1,4 @@
-"""What a pool and a selection consist of, before and after, as shares."""
+"""Composition of a pool, a selection or a region, as shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emt_core.explore import numbers
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.layout import bars, plain
 from emt_core.explore.figures.palette import LEFT_OUT, fade
 
 
@@ -20,31 +20,26 @@ def before_after(
     *,
     labels: tuple[str, str] = ("pool", "selected"),
 ) -> go.Figure:
-    """Two bars a group: its share of the pool (pale) and of the selection (full), the pool's largest group on top."""
-    pool, chosen = np.asarray(before, float), np.asarray(after, float)
+    """Two bars per group, its share of the pool (pale) and of the selection (full), largest on top."""
+    pool = np.asarray(before, float)
+    chosen = np.asarray(after, float)
     order = [int(i) for i in np.argsort(pool, kind="stable") if pool[i] or chosen[i]]
-    shares = pool / max(pool.sum(), 1), chosen / max(chosen.sum(), 1)
+    shares = [part / max(part.sum(), 1) for part in (pool, chosen)]
     figure = go.Figure()
     for label, counts, part, alpha in (
         (labels[1], chosen, shares[1], 1.0),
         (labels[0], pool, shares[0], 0.32),
     ):
         figure.add_trace(
-            go.Bar(
-                y=[names[i] for i in order],
-                x=part[order],
-                orientation="h",
-                name=label,
-                marker={
-                    "color": [fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
-                    "line": {"width": 0},
-                },
+            bars(
+                [names[i] for i in order],
+                part[order],
+                color=[fade(colors.get(names[i], LEFT_OUT), alpha) for i in order],
                 text=[numbers.share(float(part[i])) for i in order],
-                textposition="outside",
+                hover="%{y}: %{customdata:,} samples, %{x:.1%}<extra>" + label + "</extra>",
+                name=label,
                 textfont={"size": 11},
-                cliponaxis=False,
                 customdata=counts[order],
-                hovertemplate="%{y}: %{customdata:,} samples, %{x:.1%}<extra>" + label + "</extra>",
             )
         )
     plain(figure, height=64 + 40 * max(len(order), 2), legend=False)
@@ -55,28 +50,23 @@ def before_after(
     return figure
 
 
-def shares_bar(names: Sequence[str], counts: Sequence[int], colors: Mapping[str, str]) -> go.Figure:
-    """One horizontal bar a group with its share: what a lassoed region consists of. Empty groups are left out."""
+def shares_bar(
+    names: Sequence[str], counts: Sequence[int] | np.ndarray, colors: Mapping[str, str]
+) -> go.Figure:
+    """A bar per group with its share, largest on top; empty groups are not drawn."""
     values = np.asarray(counts, float)
     order = [int(i) for i in np.argsort(values, kind="stable") if values[i] > 0]
     total = max(values.sum(), 1)
-    figure = go.Figure(
-        go.Bar(
-            y=[names[i] for i in order],
-            x=[values[i] / total for i in order],
-            orientation="h",
-            marker={
-                "color": [colors.get(names[i], LEFT_OUT) for i in order],
-                "line": {"width": 0},
-            },
-            text=[numbers.share(values[i] / total) for i in order],
-            textposition="outside",
-            textfont={"size": 11},
-            cliponaxis=False,
-            customdata=[values[i] for i in order],
-            hovertemplate="%{y}: %{customdata:,} samples<extra></extra>",
-        )
+    trace = bars(
+        [names[i] for i in order],
+        [values[i] / total for i in order],
+        color=[colors.get(names[i], LEFT_OUT) for i in order],
+        text=[numbers.share(values[i] / total) for i in order],
+        hover="%{y}: %{customdata:,} samples<extra></extra>",
+        textfont={"size": 11},
+        customdata=[values[i] for i in order],
     )
+    figure = go.Figure(trace)
     plain(figure, height=24 + 26 * max(len(order), 1), legend=False)
     figure.update_xaxes(visible=False, range=[0, max((values.max(initial=0) / total) * 1.25, 0.05)])
     figure.update_yaxes(showgrid=False)

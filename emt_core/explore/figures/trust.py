@@ -1,4 +1,4 @@
-"""Figures of the trust report: agreement matrices, stability, audits, planted truth by style."""
+"""Figures of the Trust page: agreement, stability, audits, planted truth by style."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from emt_core.explore.figures.layout import plain
+from emt_core.explore.figures.layout import bars, plain
 from emt_core.explore.figures.palette import LEFT_OUT, MARK, POOL, ROBOT, SELECTED, SOURCE_CYCLE
 
 CORRELATION = ((0.0, "#A3ABB8"), (0.5, "#E8EAEE"), (1.0, SELECTED))
@@ -17,14 +17,14 @@ KIND_LABEL = {
     "seed": "another seed",
     "steps": "stopped after",
     "without robot set": "without",
-    "out of fold": "not met,",
+    "out of fold": "unseen,",
 }
 
 
 def agreement_matrix(
     names: Sequence[str], matrix: Sequence[Sequence[float | None]], *, low: float = -1.0
 ) -> go.Figure:
-    """A square heatmap with its numbers written in, first measure at the top left. low: value of the palest end."""
+    """A square heatmap with values, the first measure at the top left. low: value of the palest end."""
     values = np.array([[np.nan if v is None else v for v in row] for row in matrix], float)
     figure = go.Figure(
         go.Heatmap(
@@ -52,7 +52,7 @@ def agreement_matrix(
 def stability_dots(
     kinds: Sequence[str], names: Sequence[str], spearman: Sequence[float], overlap: Sequence[float]
 ) -> go.Figure:
-    """A row a repetition: rank correlation (full) and overlap of the best share (open) with the score in question."""
+    """A row per repetition: rank correlation (full) and top-share overlap (open) with the score."""
     labels = [
         f"{KIND_LABEL.get(kind, kind)} {name}" for kind, name in zip(kinds, names, strict=True)
     ]
@@ -86,21 +86,18 @@ def stability_dots(
 def audit_bars(
     variants: Mapping[str, Mapping[str, Any]], field: str, *, title: str, chance: float
 ) -> go.Figure:
-    """A bar a variant of the samples. variants: name -> facts with `name` and `field`; the line is chance."""
-    facts = [facts for facts in variants.values() if facts.get(field) is not None][::-1]
+    """A bar per variant of the samples; dashed line: chance. variants: with `name` and `field`."""
+    known = [v for v in variants.values() if v.get(field) is not None][::-1]
     figure = go.Figure(
-        go.Bar(
-            y=[f["name"] for f in facts],
-            x=[f[field] for f in facts],
-            orientation="h",
-            marker={"color": POOL},
-            text=[f"{f[field]:.2f}" for f in facts],
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        bars(
+            [variant["name"] for variant in known],
+            [variant[field] for variant in known],
+            color=POOL,
+            text=[f"{variant[field]:.2f}" for variant in known],
+            hover="%{y}: %{x:.3f}<extra></extra>",
         )
     )
-    plain(figure, height=70 + 34 * max(len(facts), 2), x=title, legend=False)
+    plain(figure, height=70 + 34 * max(len(known), 2), x=title, legend=False)
     figure.update_xaxes(range=[0, 1.12])
     figure.update_yaxes(showgrid=False)
     figure.add_vline(x=chance, line={"color": MARK, "width": 1.5, "dash": "dash"})
@@ -108,20 +105,14 @@ def audit_bars(
 
 
 def planted_dots(measures: Mapping[str, Mapping[str, Any]], styles: Sequence[str]) -> go.Figure:
-    """A row a measure: AUROC of near content over all samples and within each style, and of style itself (crosses)."""
+    """A row per measure: AUROC of relevant content, overall and within each style; of style (x)."""
     names = list(measures)[::-1]
     figure = go.Figure()
     series = [("all samples", [measures[n]["auroc"] for n in names], "circle", SELECTED)]
     for place, style in enumerate(styles):
         color = SOURCE_CYCLE[place % len(SOURCE_CYCLE)]
-        series.append(
-            (
-                f"{style} only",
-                [measures[n]["within"][style]["auroc"] for n in names],
-                "circle-open",
-                color,
-            )
-        )
+        within = [measures[n]["within"][style]["auroc"] for n in names]
+        series.append((f"{style} only", within, "circle-open", color))
     if all(measures[n].get("auroc_style") is not None for n in names):
         series.append(("style itself", [measures[n]["auroc_style"] for n in names], "x", MARK))
     for name, values, symbol, color in series:
@@ -142,21 +133,19 @@ def planted_dots(measures: Mapping[str, Mapping[str, Any]], styles: Sequence[str
 
 
 def planted_rows(measures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table beside `planted_dots`: a row for each measure and each set of samples it was measured in."""
-    found = []
+    """The table next to `planted_dots`: a row per measure and set of samples."""
+    rows = []
     for name, facts in measures.items():
-        for among, values in (
-            ("all samples", facts),
-            *((f"{s} only", v) for s, v in facts["within"].items()),
-        ):
-            found.append(
+        groups = {f"{style} only": values for style, values in facts["within"].items()}
+        for among, values in {"all samples": facts, **groups}.items():
+            rows.append(
                 {
                     "measure": name,
                     "among": among,
                     "AUROC": values["auroc"],
                     "precision": values["precision"],
-                    "near in all": values["base_rate"],
+                    "share in the pool": values["base_rate"],
                     "samples": values["rows"],
                 }
             )
-    return found
+    return rows

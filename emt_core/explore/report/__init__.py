@@ -1,1 +1,1 @@
-"""The story for collaborators: which figures, which words; as a page of the app and as one HTML file."""
+"""The report for collaborators: which blocks it has, how each is made, and the HTML file."""

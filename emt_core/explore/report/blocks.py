@@ -1,14 +1,17 @@
-"""Every block that a story can hold, in the order of the flow. The page and the HTML file tell what `tell` returns."""
+"""Every block that a story can hold, in the order of the flow.
+
+The Present page and the HTML file both draw what `render_story` returns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emt_core.explore.reading import Reading
 from emt_core.explore.report import gap_blocks, selection_blocks, training_blocks
-from emt_core.explore.report.content import Content, Told
-from emt_core.explore.report.material import Material
-from emt_core.explore.report.story import Story, StoryBlock, default_story
+from emt_core.explore.report.content import Content, RenderedBlock
+from emt_core.explore.report.story import Story, StoryBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +21,18 @@ class Kind:
     shows: str
     """For the editor."""
 
-    build: Callable[[Material], Content]
+    build: Callable[[Reading], Content]
     needs: tuple[str, ...] = ()
     """Stages of the chain."""
 
     any_of: tuple[str, ...] = ()
     """Stages of which the recipe has at least one finished instance, in the chain or not."""
 
-    def missing(self, material: Material) -> tuple[str, ...]:
+    def missing(self, reading: Reading) -> tuple[str, ...]:
         """Stages that have to run first."""
-        lacking = tuple(stage for stage in self.needs if not material.chain.has(stage))
-        if (
-            not lacking
-            and self.any_of
-            and not any(material.of_stage(stage) for stage in self.any_of)
-        ):
+        if self.any_of and not any(reading.of_stage(stage) for stage in self.any_of):
             return self.any_of[:1]
-        return lacking
+        return tuple(stage for stage in self.needs if not reading.chain.has(stage))
 
 
 KINDS: dict[str, Kind] = {
@@ -108,25 +106,34 @@ KINDS: dict[str, Kind] = {
 
 
 def first_story() -> Story:
-    """The story that is told where nobody has written one: every block, in order."""
-    return default_story(tuple(KINDS))
+    """The story of a recipe for which none was saved: every block, in order."""
+    return Story(blocks=tuple(StoryBlock(kind=kind) for kind in KINDS))
 
 
-def tell_block(block: StoryBlock, material: Material) -> Told:
-    """One block with its figures, or with the stages it waits for. The kind has to be a known one."""
+def build_content(kind: Kind, reading: Reading) -> Content:
+    return kind.build(reading)
+
+
+ContentOf = Callable[[Kind, Reading], Content]
+"""Makes a block's figures; the page's is cached."""
+
+
+def render_block(block: StoryBlock, reading: Reading, content_of: ContentOf) -> RenderedBlock:
+    """One block with its figures, or with the stages it waits for."""
     kind = KINDS[block.kind]
-    missing = kind.missing(material)
-    return Told(
+    missing = kind.missing(reading)
+    return RenderedBlock(
         kind=kind.name,
         heading=block.heading or kind.heading,
         caption=block.caption,
-        content=None if missing else kind.build(material),
+        content=None if missing else content_of(kind, reading),
         missing=missing,
     )
 
 
-def tell(story: Story, material: Material) -> tuple[Told, ...]:
-    """The story's shown blocks in order; kinds that this version does not know are left out."""
-    return tuple(
-        tell_block(block, material) for block in story.blocks if block.shown and block.kind in KINDS
-    )
+def render_story(
+    story: Story, reading: Reading, content_of: ContentOf = build_content
+) -> tuple[RenderedBlock, ...]:
+    """The story's shown blocks in order, without kinds that this version does not know."""
+    known = (block for block in story.blocks if block.shown and block.kind in KINDS)
+    return tuple(render_block(block, reading, content_of) for block in known)

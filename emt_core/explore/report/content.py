@@ -1,4 +1,7 @@
-"""What a block of a story shows: figures, tables, numbers, pictures. Page and HTML file draw the same objects."""
+"""What a block of a story shows: figures, tables, numbers, pictures.
+
+The Present page and the HTML file draw the same objects.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from emt_core.workspace.artifact import Artifact
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     title: str
-    """Also what a screen reader says instead of the picture."""
+    """Also the text for screen readers."""
 
     figure: go.Figure
 
@@ -26,7 +29,7 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells as they are written; every column but the first `text_columns` is aligned right."""
+    """Cells as text; all columns but the first `text_columns` are aligned right."""
 
     title: str
     columns: tuple[str, ...]
@@ -40,10 +43,10 @@ class Picture:
     """WebP; None for a sample without an image."""
 
     note: str
-    """Words of ours: score and category."""
+    """Score, category and source."""
 
     text: str
-    """From the data: shown letter by letter."""
+    """From the data: shown literally, never parsed."""
 
     sample: str
     """Sample id."""
@@ -60,10 +63,10 @@ Item = Figure | Numbers | Table | Gallery
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A block with its figures in: nothing here is read or computed any more."""
+    """A block's figures and sentences, all computed."""
 
     sentences: tuple[str, ...]
-    """Plain words of ours; every number in them comes from an artifact."""
+    """Every number in them comes from an artifact."""
 
     items: tuple[Item, ...]
     artifacts: tuple[Artifact, ...]
@@ -71,13 +74,13 @@ class Content:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class RenderedBlock:
     """One block of a story, ready to be shown."""
 
     kind: str
     heading: str
     caption: str
-    """Words of the user's; paragraphs are set apart by empty lines."""
+    """The user's text; empty lines separate paragraphs."""
 
     content: Content | None = None
     missing: tuple[str, ...] = field(default=())

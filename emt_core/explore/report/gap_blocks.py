@@ -8,20 +8,20 @@ from emt_core.explore import numbers
 from emt_core.explore.figures.gap import mmd_matrix
 from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED
+from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
-from emt_core.explore.report.material import Material
-from emt_core.explore.report.words import in_a_row
 from emt_core.explore.tables.gap import cluster_order, matrix_table
 from emt_core.explore.tables.map import bounds_of
 from emt_core.workspace.files import read_json
+from emt_core.workspace.words import and_list
 
 MAP_HEIGHT = 560
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"}
 
 
-def data(material: Material) -> Content:
+def data(reading: Reading) -> Content:
     """What went in: the pool's sources and the robot sets."""
-    facts = [source.facts for source in material.index.sources]
+    facts = [source.facts for source in reading.index.sources]
     pool = [f for f in facts if f["role"] == "pool"]
     robot = [f for f in facts if f["role"] == "robot"]
     rejected = sum(sum(f["rejects"].values()) for f in facts)
@@ -49,14 +49,12 @@ def data(material: Material) -> Content:
         rows=rows,
         text_columns=3,
     )
-    return Content(
-        sentences=tuple(sentences), items=(table,), artifacts=(material.need("sources"),)
-    )
+    return Content(sentences=tuple(sentences), items=(table,), artifacts=(reading.need("sources"),))
 
 
-def gap(material: Material) -> Content:
+def gap(reading: Reading) -> Content:
     """How far pool and robot data lie apart: MMD matrix and diversity."""
-    artifact = material.need("gap")
+    artifact = reading.need("gap")
     facts = read_json(artifact.data / "gap.json")
     metrics = artifact.metrics
     across, pool, robot = (metrics.get(name) for name in ("across", "within_pool", "within_robot"))
@@ -145,14 +143,14 @@ def _nearest_pool_source(facts: dict) -> tuple[str, float, str, float] | None:
     return names[low], float(mean[low]), names[high], float(mean[high])
 
 
-def projection(material: Material) -> Content:
+def projection(reading: Reading) -> Content:
     """The pool and the robot data in two dimensions, what the selection takes in colour."""
-    artifact = material.need("gap")
-    x, y = material.map_points
-    pool = material.is_pool
-    score = material.chain.score
-    if material.chain.select is not None:
-        codes = np.where(pool, (~material.selected).astype(np.int16), -1).astype(np.int16)
+    artifact = reading.need("gap")
+    x, y = reading.map_points
+    pool = reading.is_pool
+    score = reading.chain.score
+    if reading.chain.select is not None:
+        codes = np.where(pool, (~reading.selected).astype(np.int16), -1).astype(np.int16)
         colors, names = {"selected": SELECTED, "left out": LEFT_OUT}, ("selected", "left out")
     else:
         codes, colors, names = np.where(pool, 0, -1).astype(np.int16), {"pool": POOL}, ("pool",)
@@ -160,9 +158,9 @@ def projection(material: Material) -> Content:
         x=x,
         y=y,
         robot=~pool,
-        source=material.codes,
-        sources=material.source_names,
-        logit=material.logits if score is not None else None,
+        source=reading.codes,
+        sources=reading.source_names,
+        logit=reading.logits if score is not None else None,
     )
     figure = draw_map(
         points,
@@ -180,10 +178,10 @@ def projection(material: Material) -> Content:
         fitted = numbers.whole(artifact.metrics["map_fitted"])
         how.append(f"fitted on {fitted} samples, the others placed beside their neighbours")
     sentences = [
-        f"{numbers.counted(placed, 'sample')}, placed by {in_a_row(how)}. Near means alike; distances between far "
+        f"{numbers.counted(placed, 'sample')}, placed by {and_list(how)}. Near means alike; distances between far "
         "groups mean little."
     ]
-    sources = (artifact, *(a for a in (material.chain.select, score) if a is not None))
+    sources = (artifact, *(a for a in (reading.chain.select, score) if a is not None))
     return Content(
         sentences=tuple(sentences),
         items=(Figure(title="Map of pool and robot data", figure=figure),),

@@ -20,8 +20,16 @@ import plotly.graph_objects as go
 
 from emt_core import __version__
 from emt_core.explore.figures.palette import INK
-from emt_core.explore.report.content import Figure, Gallery, Item, Numbers, Picture, Table, Told
-from emt_core.explore.report.material import Material
+from emt_core.explore.reading import Reading
+from emt_core.explore.report.content import (
+    Figure,
+    Gallery,
+    Item,
+    Numbers,
+    Picture,
+    RenderedBlock,
+    Table,
+)
 from emt_core.explore.report.story import Story
 from emt_core.flow import STAGES
 from emt_core.workspace.artifact import Artifact
@@ -33,7 +41,7 @@ PAPER = "EmbodiedMidtrain, arXiv 2604.20012"
 
 
 def render(
-    story: Story, told: Sequence[Told], material: Material, *, made: float | None = None
+    story: Story, told: Sequence[RenderedBlock], reading: Reading, *, made: float | None = None
 ) -> str:
     """The whole file. Blocks that wait for a stage are left out. made: seconds since the epoch, default now."""
     shown = [block for block in told if block.content is not None]
@@ -62,11 +70,11 @@ def render(
             "</head>",
             "<body>",
             f"<header><h1>{_text(story.title)}</h1>",
-            f'<p class="facts">Recipe {_text(material.recipe)} · {when}</p>',
+            f'<p class="facts">Recipe {_text(reading.recipe)} · {when}</p>',
             _paragraphs(story.intro),
             f"<nav>{links}</nav></header>",
             f"<main>{sections}</main>",
-            _provenance(shown, material),
+            _provenance(shown, reading),
             *figures,
             *(f"<script>{script}</script>" for script in scripts),
             "</body>",
@@ -109,7 +117,7 @@ def _embeddable(script: str) -> str:
     return script.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _section(number: int, block: Told, figures: list[str]) -> str:
+def _section(number: int, block: RenderedBlock, figures: list[str]) -> str:
     content = block.content
     assert content is not None
     parts = [f'<section id="s{number}"><h2>{_text(block.heading)}</h2>', _paragraphs(block.caption)]
@@ -190,10 +198,10 @@ def _card(picture: Picture) -> str:
     )
 
 
-def _provenance(shown: Sequence[Told], material: Material) -> str:
+def _provenance(shown: Sequence[RenderedBlock], reading: Reading) -> str:
     """What every shown number was made from, and with which code."""
     used = _with_ancestors(
-        [a for block in shown if block.content for a in block.content.artifacts], material
+        [a for block in shown if block.content for a in block.content.artifacts], reading
     )
     rows = [_origin(artifact) for artifact in used]
     versions: dict[str, None] = {}
@@ -209,12 +217,12 @@ def _provenance(shown: Sequence[Told], material: Material) -> str:
             _table(columns, rows, 4),
             f"<p>{_text('; '.join(versions))}</p>" if versions else "",
             f"<p>Each key is the hash of the stage, its settings and all that fed it. Written by EmbodiedMidtrain "
-            f"{_text(__version__)} for recipe {_text(material.recipe)}, after {_text(PAPER)}.</p></footer>",
+            f"{_text(__version__)} for recipe {_text(reading.recipe)}, after {_text(PAPER)}.</p></footer>",
         )
     )
 
 
-def _with_ancestors(shown: Sequence[Artifact], material: Material) -> list[Artifact]:
+def _with_ancestors(shown: Sequence[Artifact], reading: Reading) -> list[Artifact]:
     """The artifacts and all that fed them, each once, in the order of the flow; one that was deleted is passed over."""
     found: dict[tuple[str, str], Artifact] = {}
     todo = list(shown)
@@ -224,7 +232,7 @@ def _with_ancestors(shown: Sequence[Artifact], material: Material) -> list[Artif
             continue
         found[artifact.stage, artifact.key] = artifact
         for name, key in artifact.manifest.get("parents", {}).items():
-            parent = material.workspace.find(name.partition(".")[0], key)
+            parent = reading.workspace.find(name.partition(".")[0], key)
             todo += [parent] if parent is not None else []
     order = {stage: place for place, stage in enumerate(STAGES)}
     return sorted(

@@ -6,45 +6,41 @@ import numpy as np
 
 from emt_core.data.images.thumbnails import thumbnail
 from emt_core.explore import numbers
-from emt_core.explore.figures.palette import CATEGORY, ROLE
+from emt_core.explore.figures.palette import ROLE
 from emt_core.explore.figures.scores import histogram, violins
 from emt_core.explore.figures.select import before_after
+from emt_core.explore.reading import SIDE_COLORS, SIDES, Reading, rank_order
 from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Picture, Table
-from emt_core.explore.report.material import Material
-from emt_core.explore.tables.columns import rank_order
 from emt_core.explore.tables.map import spread_sample
-from emt_core.explore.tables.score_scale import ScoreScale, score_scale
+from emt_core.explore.tables.score_scale import ScoreScale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
-from emt_core.selection.category import of_side
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json
 
-SIDES = ("spatial and grounding", "text-heavy")
-SIDE_COLORS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}
 NEAREST, FARTHEST = 12, 6
 PICTURE_PIXELS = 224
 TEXT_CHARS = 220
 SEED = 0
 
 
-def scores(material: Material) -> Content:
+def scores(reading: Reading) -> Content:
     """How the pool and the robot data score, by role, by source, spatial against text-heavy."""
-    logit, pool = material.logits, material.is_pool
-    scale = score_scale(material.need("score"))
+    logit, pool = reading.logits, reading.is_pool
+    scale = reading.score_scale
     edges = bin_edges(
         logit, "logit" if scale.is_logit else "score", bins_for(int(pool.sum())), apart=~pool
     )
-    cut = _cut(material, edges)
+    cut = _cut(reading, edges)
     by_role = distribution(logit, (~pool).astype(np.int16), ("pool", "robot"), edges)
-    by_source = distribution(logit, material.codes, material.source_names, edges).by_median()
+    by_source = distribution(logit, reading.codes, reading.source_names, edges).by_median()
     sentences, items = [], []
-    estimator = material.chain.estimator
+    estimator = reading.chain.estimator
     if estimator is not None:
         sentences.append(_estimator_words(estimator))
-    elif material.chain.measure is not None:
-        sentences += _measure_words(material.need("score"), scale)
+    elif reading.chain.measure is not None:
+        sentences += _measure_words(reading.need("score"), scale)
     in_pool = by_source.pick(
-        [n for n in by_source.names if n in {s.name for s in material.index.of_role("pool")}]
+        [n for n in by_source.names if n in {s.name for s in reading.index.of_role("pool")}]
     )
     if len(in_pool.names) > 1:
         first, last = (numbers.logit(float(in_pool.quantiles[place, 2])) for place in (0, -1))
@@ -64,10 +60,10 @@ def scores(material: Material) -> Content:
             ),
         )
     )
-    by_name = violins(by_source, material.source_colors, axis=scale.title, cut=cut)
+    by_name = violins(by_source, reading.source_colors, axis=scale.title, cut=cut)
     items.append(Figure(title="Scores by source", figure=by_name))
-    if material.chain.category is not None:
-        sides = _sides(material, edges)
+    if reading.chain.category is not None:
+        sides = distribution(logit, reading.sides, SIDES, edges, pool)
         if sides.totals.all():
             chance = superiority(sides.counts[0], sides.counts[1])
             sentences.append(
@@ -77,8 +73,8 @@ def scores(material: Material) -> Content:
             two = histogram(sides, SIDE_COLORS, axis=scale.title, cut=cut)
             items.append(Figure(title="Scores, spatial against text-heavy", figure=two))
     used = (
-        material.need("score"),
-        *(a for a in (estimator, material.chain.category) if a is not None),
+        reading.need("score"),
+        *(a for a in (estimator, reading.chain.category) if a is not None),
     )
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=used)
 
@@ -110,26 +106,16 @@ def _measure_words(score: Artifact, scale: ScoreScale) -> list[str]:
     return words
 
 
-def _sides(material: Material, edges: np.ndarray):
-    kinds = material.categories
-    lookup = np.full(len(kinds.names) + 1, -1, np.int16)
-    for place, side in enumerate(("embodied", "reading")):
-        for name in of_side(side):
-            if name in kinds.names:
-                lookup[kinds.names.index(name)] = place
-    return distribution(material.logits, lookup[kinds.codes], SIDES, edges, material.is_pool)
-
-
-def _cut(material: Material, edges: np.ndarray) -> float | None:
+def _cut(reading: Reading, edges: np.ndarray) -> float | None:
     """The selection's lowest score; at the end of the axis where it lies beyond."""
-    select = material.chain.select
+    select = reading.chain.select
     cut = None if select is None else select.metrics.get("cut_logit")
     return None if cut is None else float(np.clip(cut, edges[0], edges[-1]))
 
 
-def selection(material: Material) -> Content:
+def selection(reading: Reading) -> Content:
     """What the selection takes: size, composition before and after, diversity, distance to the robot data."""
-    artifact = material.need("select")
+    artifact = reading.need("select")
     found = artifact.metrics
     report = read_json(artifact.data / "report.json")
     chosen, eligible = found["selected"], found["eligible"]
@@ -178,9 +164,9 @@ def selection(material: Material) -> Content:
         (
             "category",
             "By category",
-            material.category_colors if material.chain.category is not None else {},
+            reading.category_colors if reading.chain.category is not None else {},
         ),
-        ("source", "By source", material.source_colors),
+        ("source", "By source", reading.source_colors),
     ):
         before = report["composition"]["eligible"].get(by, {})
         after = report["composition"]["selected"].get(by, {})
@@ -194,18 +180,18 @@ def selection(material: Material) -> Content:
                 figure=figure,
             )
         )
-    others = _other_selections(material, artifact)
+    others = _other_selections(reading, artifact)
     if others is not None:
         items.append(others)
     return Content(sentences=tuple(sentences), items=tuple(items), artifacts=(artifact,))
 
 
-def _other_selections(material: Material, shown: Artifact) -> Table | None:
+def _other_selections(reading: Reading, shown: Artifact) -> Table | None:
     """The selections made from the same sources, side by side, where there are several."""
     base = shown.manifest["parents"].get("sources")
     mine = {
         n: a
-        for n, a in material.of_stage("select").items()
+        for n, a in reading.of_stage("select").items()
         if a.manifest["parents"].get("sources") == base
     }
     if len(mine) < 2:
@@ -225,23 +211,23 @@ def _other_selections(material: Material, shown: Artifact) -> Table | None:
     return Table(title="Selections side by side", columns=columns, rows=rows, text_columns=2)
 
 
-def examples(material: Material) -> Content:
+def examples(reading: Reading) -> Content:
     """Samples from the top of the selection, spread over categories, and some from the pool's far end."""
-    select, score = material.need("select"), material.need("score")
-    order = rank_order(material.logits, material.is_pool)
-    chosen = order[material.selected[order]]
+    select, score = reading.need("select"), reading.need("score")
+    order = rank_order(reading.logits, reading.is_pool)
+    chosen = order[reading.selected[order]]
     top = chosen[: max(len(chosen) // 10, 4 * NEAREST)]
-    left = order[~material.selected[order]]
+    left = order[~reading.selected[order]]
     last = left[-max(len(left) // 10, 4 * FARTHEST) :]
-    near, far = _spread(material, top, NEAREST), _spread(material, last, FARTHEST)
+    near, far = _spread(reading, top, NEAREST), _spread(reading, last, FARTHEST)
     items = (
         Gallery(
             title="Selected: among the nearest to the robot data",
-            pictures=_pictures(material, near),
+            pictures=_pictures(reading, near),
         ),
-        Gallery(title="Left out: among the farthest", pictures=_pictures(material, far)),
+        Gallery(title="Left out: among the farthest", pictures=_pictures(reading, far)),
     )
-    groups = "categories" if material.chain.category is not None else "sources"
+    groups = "categories" if reading.chain.category is not None else "sources"
     words = (
         "Drawn with a fixed seed from the highest tenth of the selection and the lowest tenth of what it leaves out, "
         f"spread over {groups}; not picked by hand."
@@ -253,27 +239,27 @@ def examples(material: Material) -> Content:
     )
 
 
-def _spread(material: Material, rows: np.ndarray, size: int) -> np.ndarray:
+def _spread(reading: Reading, rows: np.ndarray, size: int) -> np.ndarray:
     """Rows of all groups, highest score first. The draw keeps small groups, so it may exceed `size`: cut at random."""
-    group = material.categories.codes if material.chain.category is not None else material.codes
+    group = reading.categories.codes if reading.chain.category is not None else reading.codes
     drawn = spread_sample(np.sort(rows), group[np.sort(rows)], size, seed=SEED)
     drawn = np.random.default_rng(SEED).permutation(drawn)[:size]
-    return drawn[np.argsort(-material.logits[drawn], kind="stable")]
+    return drawn[np.argsort(-reading.logits[drawn], kind="stable")]
 
 
-def _pictures(material: Material, rows: np.ndarray) -> tuple[Picture, ...]:
+def _pictures(reading: Reading, rows: np.ndarray) -> tuple[Picture, ...]:
     found = []
-    for row, sample in zip(rows.tolist(), material.index.samples(rows), strict=True):
+    for row, sample in zip(rows.tolist(), reading.index.samples(rows), strict=True):
         image = None
         if sample.images:
-            source = material.index.source_of(row)
-            embed = material.chain.embed
+            source = reading.index.source_of(row)
+            embed = reading.chain.embed
             image = thumbnail(
-                material.workspace, source, sample.images[0], PICTURE_PIXELS, embed=embed, row=row
+                reading.workspace, source, sample.images[0], PICTURE_PIXELS, embed=embed, row=row
             )
-        note = [numbers.logit(float(material.logits[row]))]
-        if material.chain.category is not None:
-            note.append(material.categories.names[material.categories.codes[row]])
+        note = [numbers.logit(float(reading.logits[row]))]
+        if reading.chain.category is not None:
+            note.append(reading.categories.names[reading.categories.codes[row]])
         text = " ".join(turn.text.replace("<image>", " ") for turn in sample.turns[:2])
         text = " ".join(text.split())
         text = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1].rstrip() + "…"

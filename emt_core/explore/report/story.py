@@ -1,6 +1,6 @@
-"""A story: which blocks, in which order, under which words. Kept in the workspace, edited on the Present page.
+"""A story: which blocks, in which order, with which headings and captions.
 
-<workspace>/stories/<recipe>/<name>.json
+Saved as <workspace>/stories/<recipe>/<name>.json, edited on the Present page.
 """
 
 from __future__ import annotations
@@ -24,26 +24,24 @@ class StoryBlock(Frozen):
     """One place in a story."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    """Which block (KINDS in blocks.py); one that this version does not know is left out when the story is told."""
+    """A key of KINDS in blocks.py. A kind that this version does not know is skipped."""
 
     heading: str = Field(default="", max_length=HEADING_CHARS)
-    """Empty: the kind's own."""
+    """Empty: the kind's default."""
 
     caption: str = Field(default="", max_length=CAPTION_CHARS)
-    """Words before the figures; paragraphs are set apart by empty lines. Shown letter by letter."""
+    """Text before the figures, shown literally; empty lines separate paragraphs."""
 
     shown: bool = True
-    """False keeps the place and the words without telling the block."""
+    """False keeps the block's place and text but does not show it."""
 
 
 class Story(Frozen):
-    """What the page and the HTML file tell."""
+    """What the Present page and the HTML file show."""
 
     title: str = Field(default="What was selected, and what it changes", max_length=HEADING_CHARS)
-    """Stands on top."""
-
     intro: str = Field(default="", max_length=CAPTION_CHARS)
-    """Words below the title."""
+    """Text below the title."""
 
     score: str | None = None
     """Label of the score that the story follows; None: the newest."""
@@ -52,24 +50,18 @@ class Story(Frozen):
     """Label of the selection that the story follows; None: the newest one made by score."""
 
     blocks: tuple[StoryBlock, ...] = Field(default=(), max_length=BLOCKS)
-    """In the order in which they are told; each kind once."""
-
-
-def default_story(kinds: tuple[str, ...]) -> Story:
-    """Every block in the order of the flow, with the words that the measured sentences need no help from."""
-    return Story(blocks=tuple(StoryBlock(kind=kind) for kind in kinds))
+    """In the order shown; each kind once."""
 
 
 def story_names(workspace: Workspace, recipe: str) -> list[str]:
     """Saved stories of a recipe, the latest first."""
-    found = (workspace.path / "stories" / recipe).glob("*.json")
-    return [
-        path.stem for path in sorted(found, key=lambda path: (-path.stat().st_mtime, path.stem))
-    ]
+    files = list((workspace.path / "stories" / recipe).glob("*.json"))
+    files.sort(key=lambda path: (-path.stat().st_mtime, path.stem))
+    return [path.stem for path in files]
 
 
 def story_path(workspace: Workspace, recipe: str, name: str) -> Path:
-    """Raises EmtError where the name is no name: it becomes a file's."""
+    """Raises EmtError where the name cannot be a file's name."""
     for what, text in (("story", name), ("recipe", recipe)):
         if not NAME.fullmatch(text):
             raise EmtError(
@@ -85,7 +77,7 @@ def load_story(workspace: Workspace, recipe: str, name: str) -> Story:
     if not path.exists():
         known = ", ".join(story_names(workspace, recipe)) or "none"
         raise EmtError(
-            f"there is no story {name!r}", where=path.parent, remedy=f"stories here: {known}"
+            f"there is no story {name!r}", where=path.parent, remedy=f"saved stories: {known}"
         )
     try:
         return Story.model_validate(read_json(path))
@@ -93,12 +85,12 @@ def load_story(workspace: Workspace, recipe: str, name: str) -> Story:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise EmtError(
-            f"the story's field {field}: {first['msg']}", where=path, remedy="mend or delete it"
+            f"the story's field {field}: {first['msg']}", where=path, remedy="fix or delete it"
         ) from error
 
 
 def save_story(workspace: Workspace, recipe: str, name: str, story: Story) -> Path:
-    """Write or replace; a reader sees the old story or the new one. Raises EmtError for viewers and for a bad name."""
+    """Write or replace a story, atomically. Raises EmtError for viewers and for a bad name."""
     workspace.check_writable()
     path = story_path(workspace, recipe, name)
     write_json(path, story.model_dump(mode="json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,19 @@ import plotly.graph_objects as go
 from emt_core.explore import numbers
 from emt_core.explore.figures.layout import plain
 from emt_core.explore.figures.palette import SOURCE_CYCLE
+from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Table
-from emt_core.explore.report.material import Material
-from emt_core.explore.report.words import in_a_row, literal
 from emt_core.workspace.files import read_json
+from emt_core.workspace.words import and_list
 
 CURVE_POINTS = 300
 MOST_LINES = 2_000_000
 MOST_RUNS = 24
 
 
-def training(material: Material) -> Content:
+def training(reading: Reading) -> Content:
     """Loss curves of every finished mid-training and fine-tuning run."""
-    runs = {**material.of_stage("midtrain"), **material.of_stage("finetune")}
+    runs = {**reading.of_stage("midtrain"), **reading.of_stage("finetune")}
     shown = dict(islice(runs.items(), MOST_RUNS))
     figure, rows = go.Figure(), []
     for place, (label, artifact) in enumerate(shown.items()):
@@ -37,14 +38,16 @@ def training(material: Material) -> Content:
             go.Scatter(
                 x=[line["step"] for line in steps],
                 y=[line["loss"] for line in steps],
-                name=literal(label),
+                name=escape(label, quote=False),
                 mode="lines",
                 line={
                     "color": color,
                     "width": 1.6,
                     "dash": "solid" if artifact.stage == "midtrain" else "dot",
                 },
-                hovertemplate="step %{x}: %{y:.3f}<extra>" + literal(label) + "</extra>",
+                hovertemplate="step %{x}: %{y:.3f}<extra>"
+                + escape(label, quote=False)
+                + "</extra>",
             )
         )
         last = steps[-1]
@@ -58,9 +61,9 @@ def training(material: Material) -> Content:
             )
         )
     plain(figure, height=340, x="step", y="training loss")
-    count = {stage: len(material.of_stage(stage)) for stage in ("midtrain", "finetune")}
+    count = {stage: len(reading.of_stage(stage)) for stage in ("midtrain", "finetune")}
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
-    said = in_a_row([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
+    said = and_list([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
     sentences = [
         f"{said} finished. Training loss does not tell initialisations apart; success in closed loop does."
     ]
@@ -96,9 +99,9 @@ def _losses(file: Any) -> Iterator[dict[str, Any]]:
             yield {name: line.get(name) for name in ("step", "loss", "samples")}
 
 
-def retained(material: Material) -> Content:
+def retained(reading: Reading) -> Content:
     """Question sets before and after mid-training."""
-    artifacts = material.of_stage("retain")
+    artifacts = reading.of_stage("retain")
     rows = []
     for label, artifact in artifacts.items():
         for name, facts in _suites(read_json(artifact.data / "results.json")):
@@ -136,9 +139,9 @@ def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Map
                 yield from _suites(entry, path if plural else (*path, name))
 
 
-def results(material: Material) -> Content:
+def results(reading: Reading) -> Content:
     """Closed-loop success of every evaluated run, at the checkpoint that the benchmark's rule chose."""
-    artifacts = material.of_stage("evaluate")
+    artifacts = reading.of_stage("evaluate")
     rows, figure, rules = [], go.Figure(), {}
     for place, (label, artifact) in enumerate(artifacts.items()):
         found = read_json(artifact.data / "results.json")
@@ -188,9 +191,9 @@ def results(material: Material) -> Content:
 def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
     rate = [task["rate"] for task in tasks]
     return go.Bar(
-        x=[literal(task["task"]) for task in tasks],
+        x=[escape(task["task"], quote=False) for task in tasks],
         y=rate,
-        name=literal(label),
+        name=escape(label, quote=False),
         marker={"color": color, "line": {"width": 0}},
         error_y={
             "type": "data",
@@ -201,7 +204,7 @@ def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
         },
         customdata=[[task["successes"], task["n"]] for task in tasks],
         hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]}<extra>"
-        + literal(label)
+        + escape(label, quote=False)
         + "</extra>",
     )
 

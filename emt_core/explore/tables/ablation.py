@@ -234,7 +234,7 @@ def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
             "strategy": row.strategy,
             "selection": row.label.partition(".")[2] or row.label,
             "selected": row.selected,
-            "near content": row.planted,
+            "relevant content": row.planted,
             "diversity": row.diversity,
             "MMD² after": row.mmd2,
             "seconds": row.seconds,
@@ -249,7 +249,7 @@ def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
 
 FORMATS = {
     "selected": ",",
-    "near content": ".1%",
+    "relevant content": ".1%",
     "diversity": ".3f",
     "MMD² after": ".3f",
     "seconds": ".1f",

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from emt_core.explore.tables.columns import Coded
+from emt_core.workspace.table import Coded
 
 Show = Literal["selected", "left", "near", "pool", "robot"]
 Sort = Literal["near", "far", "index", "random"]

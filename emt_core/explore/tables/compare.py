@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emt_core.explore.tables.columns import Coded
+from emt_core.workspace.table import Coded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emt_core.workspace.words import and_list
+
 PAPER_DIVERSITY = {
     "VLM pool": 1.85,
     "general part": 1.96,
@@ -113,4 +115,4 @@ def _exceptions(facts: Mapping[str, Any]) -> str:
         return f" But {near[0]} lies nearer to the robot sets than these lie to one another."
     more = len(near) - NAMED
     listed = [*near[:NAMED], f"{more} more"] if more > 0 else near
-    return f" But {', '.join(listed[:-1])} and {listed[-1]} lie nearer to the robot sets than these lie to one another."
+    return f" But {and_list(listed)} lie nearer to the robot sets than these lie to one another."

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from emt_core.data.features import Features, as_matrix
 from emt_core.errors import EmtError
-from emt_core.explore.tables.columns import rank_order
+from emt_core.explore.reading import rank_order
 from emt_core.workspace.artifact import Artifact
 
 BLOCK_ROWS = 256

@@ -1,4 +1,4 @@
-"""The controls of Browse: what is shown, which filters hold, in what order. Everything is in the link."""
+"""The controls of Browse: set, filters and order, all kept in the address."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.curation.views import SavedView
+from emt_core.explore.reading import map_points
 from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, passing
 from emt_core.explore.tables.map import Region, rows_in
 from emt_core.explore.tables.nearness import clip_features
 from emt_core.workspace.artifact import Artifact
-from pages.parts import flagging, glossary
-from pages.parts import view as reading
-from pages.parts.choice import choice
+from emt_core.workspace.table import Coded
+from pages.parts import cached, flagging, glossary
 from pages.parts.score_slider import score_slider
 from pages.parts.text_search import search
 from pages.parts.view import View
+from pages.parts.widgets import choice
 
 SHOW = {
     "selected": "Selected",
-    "left": "Left out",
+    "left": "Rejected",
     "near": "Near the cut",
     "pool": "Whole pool",
     "robot": "Robot data",
@@ -40,20 +41,20 @@ SORTS = {
 
 @dataclass(frozen=True)
 class Found:
-    """The rows that pass, in order."""
+    """The rows that match, in order."""
 
     rows: np.ndarray
     note: str = ""
-    """Where the answer is not complete."""
+    """What makes the list incomplete."""
     measure: str = ""
-    """What they are ordered by where that is not the score: `distance` or `match`."""
+    """`distance` or `match`, where they are not sorted by score."""
     values: np.ndarray | None = None
-    """float32 [index rows] of that measure."""
+    """float32 [index rows]: that measure."""
     unsearched: int = 0
-    """Rows that the search in conversations has not come to."""
+    """Rows that the text search has not reached."""
 
     def notes(self, rows: np.ndarray) -> list[str]:
-        """A line a card."""
+        """A line per card."""
         if self.values is None:
             return []
         return [
@@ -63,15 +64,10 @@ class Found:
 
 
 def controls(view: View) -> dict:
-    """Draw them; returns the values by name."""
+    """Draw the controls; returns their values by name."""
     chain = view.chain
-    usable = [
-        name
-        for name in SHOW
-        if (name in ("pool", "robot"))
-        or (name == "near" and chain.has("select", "score"))
-        or (name in ("selected", "left") and chain.has("select"))
-    ]
+    needs = {"selected": ("select",), "left": ("select",), "near": ("select", "score")}
+    usable = [name for name in SHOW if chain.has(*needs.get(name, ()))]
     found: dict = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         found["show"] = choice("Show", usable, format_func=SHOW.__getitem__, key="set")
@@ -89,7 +85,7 @@ def controls(view: View) -> dict:
 
 
 def _words(view: View) -> str:
-    """Search by meaning, or where it would come from."""
+    """A field to search by meaning, or how to get one."""
     if clip_features(view.done, view.chain.sources) is not None:
         return st.text_input(
             "Image looks like",
@@ -102,8 +98,9 @@ def _words(view: View) -> str:
         ).strip()
     with st.popover("By meaning", icon=":material/image_search:", width=180):
         st.markdown(
-            "Searching by meaning needs **CLIP features** of this pool. Add an instance to the recipe and run it; "
-            "the scores go on using their own features (give children `parents` if the recipe names several embeds):"
+            "Searching by meaning needs **CLIP features** of this pool. Add an instance to the "
+            "recipe and run it. Scores keep using their own features (give their stages `parents` "
+            "if the recipe has several embeds):"
         )
         st.code("embed.clip: {encoder: clip, model: ViT-B-32/laion2b_s34b_b79k}", language="yaml")
     return ""
@@ -126,7 +123,7 @@ def _narrow(view: View, found: dict) -> None:
     if chain.has("select"):
         reasons = [name for name in view.reasons.names if name]
         found["reason"] = columns[2].multiselect(
-            "Left out because",
+            "Rejected because",
             reasons,
             key="reason",
             bind="query-params",
@@ -155,7 +152,10 @@ def _narrow(view: View, found: dict) -> None:
 
 
 def _score_range(view: View, column) -> tuple[float, float] | None:
-    """An end of the slider lets everything further out pass; None at both: rows without a score pass as well then."""
+    """(lowest, highest) score; at an end of the slider the range is open.
+
+    None with both ends open: then rows without a score pass too.
+    """
     logits, order = view.logits, view.order
     if not len(order):
         return None
@@ -184,7 +184,10 @@ def _saved(view: View) -> list[SavedView]:
 
 
 def matching(view: View, asked: dict) -> Found:
-    """What the controls ask for. `like` in the link orders by distance to that sample, words by meaning."""
+    """The rows that match the controls.
+
+    `like` in the address sorts by distance to that sample, "Image looks like" by meaning.
+    """
     wanted = Wanted(
         show=asked["show"],
         sources=tuple(asked["source"]),
@@ -193,43 +196,47 @@ def matching(view: View, asked: dict) -> Found:
         flags=tuple(asked["flag"]),
         scores=asked.get("range"),
     )
-    notes, unsearched, said = [], 0, None
+    notes = []
+    unsearched = 0
+    said = None
     if asked["text"]:
-        said = search(str(view.chain.sources.path), asked["text"], _searched(view, wanted))
+        said = search(view.chain.sources, asked["text"], _searched(view, wanted))
         unsearched = said.total - said.scanned
         if unsearched:
             seen, total = numbers.whole(said.scanned), numbers.whole(said.total)
-            notes.append(f"The search has looked at the first {seen} of {total} samples so far.")
+            notes.append(f"Searched the first {seen} of {total} samples so far.")
     regions = []
     saved: SavedView | None = asked.get("saved")
     if saved is not None and saved.region is not None:
         drawn_on = view.workspace.find("gap", saved.gap)
         if drawn_on is None:
-            notes.append(
-                "The map that this region was drawn on is gone, so the region is not applied."
-            )
+            notes.append("The region is not applied: its map was deleted.")
         else:
             regions.append((saved.region, drawn_on))
     drawn = region_in_link(view)
     if drawn is not None:
         regions.append(drawn)
-    sort, by, measure, values = asked["sort"], "", "", None
+    sort = asked["sort"]
+    by = ""
+    measure = ""
+    values = None
     order = view.order if view.chain.has("score") else None
     clip = clip_features(view.done, view.chain.sources)
     like = st.query_params.get("like", "")
     if asked["words"] and clip is not None:
-        sort, by, measure = "near", f"{clip.path} {asked['words']}", "match"
-        values, order = reading.alike(str(clip.path), asked["words"])
+        sort = "near"
+        by = f"{clip.path} {asked['words']}"
+        measure = "match"
+        values, order = cached.alike(clip, asked["words"])
     elif like and view.chain.has("embed"):
-        sort, by, measure = "near", f"{view.chain.embed.path} {like}", "distance"
-        values, order = reading.nearest_to(str(view.chain.embed.path), view.index.row_of(like))
+        sort = "near"
+        by = f"{view.chain.embed.path} {like}"
+        measure = "distance"
+        values, order = cached.nearest_to(view.chain.embed, view.index.row_of(like))
     chain = view.chain
+    artifacts = (chain.sources, chain.category, chain.score, chain.select)
     question = (
-        *(
-            str(a.path)
-            for a in (chain.sources, chain.category, chain.score, chain.select)
-            if a is not None
-        ),
+        *(str(artifact.path) for artifact in artifacts if artifact is not None),
         (wanted, view.flag_book.version if wanted.flags else None),
         (asked["text"], said.scanned if said else 0),
         [(region, str(gap.path)) for region, gap in regions],
@@ -237,7 +244,7 @@ def matching(view: View, asked: dict) -> Found:
     )
 
     def rows() -> np.ndarray:
-        only = [rows_in(region, *reading.map_points(str(gap.path))) for region, gap in regions]
+        only = [rows_in(region, *cached.column(map_points, gap)) for region, gap in regions]
         only += [said.rows] if said else []
         return arranged(passing(_facts(view), replace(wanted, only=only)), sort, order)
 
@@ -246,12 +253,12 @@ def matching(view: View, asked: dict) -> Found:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _answer(question: str, *, _rows: Callable[[], np.ndarray]) -> np.ndarray:
-    """int64: the rows of a question, in order. Turning a page asks it again."""
+    """int64 rows, in order. Cached, because turning a page asks the same question."""
     return _rows()
 
 
 def _searched(view: View, wanted: Wanted) -> list[str]:
-    """Names of the sources of which a sample can pass: a search spends its time on no other."""
+    """Names of the sources that can match, so that the search reads no others."""
     role = "robot" if wanted.show == "robot" else "pool"
     return [
         s.name for s in view.index.of_role(role) if not wanted.sources or s.name in wanted.sources
@@ -259,7 +266,7 @@ def _searched(view: View, wanted: Wanted) -> list[str]:
 
 
 def region_in_link(view: View) -> tuple[Region, Artifact] | None:
-    """A region that the Map page sent here, and the map it was drawn on (`region` and `on` of the link)."""
+    """The region that the Map page put into the address, and the map it was drawn on."""
     region, on = Region.parse(st.query_params.get("region", "")), st.query_params.get("on", "")
     gap = view.workspace.find("gap", on) if on.isalnum() else None  # a key, never a path
     same = gap is not None and gap.manifest["parents"].get("sources") == view.chain.sources.key
@@ -270,7 +277,7 @@ def _facts(view: View) -> Facts:
     chain = view.chain
     return Facts(
         pool=view.is_pool,
-        source=reading.columns.Coded(view.codes, view.source_names),
+        source=Coded(view.codes, view.source_names),
         category=view.categories if chain.has("category") else None,
         reason=view.reasons if chain.has("select") else None,
         flag=view.flag_codes,

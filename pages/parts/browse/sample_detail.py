@@ -1,4 +1,4 @@
-"""Everything about one sample: all images, the conversation, its numbers, where it comes from, what lies near it."""
+"""One sample in full: images, conversation, numbers, origin, nearest robot frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pages.parts import flagging, glossary
 from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
 from pages.parts.view import View
+from pages.parts.widgets import one_page
 
 DETAIL_PIXELS = 512
 SPEAKER = {"user": "Question", "assistant": "Answer", "system": "System"}
@@ -20,7 +21,7 @@ IMAGES_AT_ONCE = 8
 
 
 def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> None:
-    """Draw one index row. below: draws what one can do with it, under the images."""
+    """Draw one index row. below: draws the buttons under the images."""
     sample = view.index.samples([row])[0]
     left, right = st.columns([2, 3], gap="large")
     with left:
@@ -41,17 +42,14 @@ def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> 
 
 
 def _images(view: View, row: int, sample: Sample) -> None:
-    """One under the other; of many (a long video clip) the first ones and a slider of further groups."""
+    """The images, IMAGES_AT_ONCE to a page."""
     if not sample.images:
         st.caption(":material/notes: text only")
         return
-    groups = -(-len(sample.images) // IMAGES_AT_ONCE)
-    first = 0
-    if groups > 1:
-        first = (st.pagination(groups, key=f"images-{row}") - 1) * IMAGES_AT_ONCE
-        last = min(first + IMAGES_AT_ONCE, len(sample.images))
-        st.caption(f"Images {first + 1} to {last} of {len(sample.images)}")
-    for ref in sample.images[first : first + IMAGES_AT_ONCE]:
+    shown = one_page(sample.images, IMAGES_AT_ONCE, f"images-{row}")
+    if len(shown) < len(sample.images):
+        st.caption(f"{len(shown)} of {len(sample.images)} images")
+    for ref in shown:
         st.image(webp_uri(image_bytes(view, row, ref, DETAIL_PIXELS)), width="stretch", alt="")
 
 
@@ -65,7 +63,7 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
                 st.metric(
                     "Rank",
                     f"top {numbers.share(share)}",
-                    help="Among all scored samples.",
+                    help="Among all samples with a score.",
                     width="content",
                 )
         if view.chain.has("category") and sample.role == "pool":
@@ -103,7 +101,7 @@ def _neighbors(view: View, row: int) -> None:
     st.subheader("Nearest robot frames", anchor=False, help=glossary.NEAREST)
     vector = view.features.take([row])[0]
     if not np.any(vector):
-        st.caption("This sample has no feature, so nothing is near it.")
+        st.caption("This sample has no feature.")
         return
     bank = view.bank
     rows, distances = bank.nearest(vector, 9)
@@ -114,6 +112,5 @@ def _neighbors(view: View, row: int) -> None:
     notes = [f":gray[distance] **{numbers.decimal(float(d), 2)}**" for d in distances[keep][:8]]
     gallery(view, rows[keep][:8], notes=notes)
     if bank.total > len(bank.rows):
-        st.caption(
-            f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} frames (seeded sample)."
-        )
+        searched = f"{numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)}"
+        st.caption(f"Searched {searched} frames (seeded sample).")

@@ -1,4 +1,4 @@
-"""A robot frame beside its nearest pool samples, a pool sample beside its nearest robot frames."""
+"""A robot frame with its nearest pool samples, a pool sample with its nearest robot frames."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
+from emt_core.explore.reading import pool_rows
 from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
-from emt_core.proximity.neighbors import FeatureBank, pool_bank
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.proximity.neighbors import BANK_ROWS, FeatureBank, pool_bank
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
 from pages.parts.plain import shorten, show_problem
+from pages.parts.router import link_to
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 NEAREST = 6
 OTHER = {"robot": "pool", "pool": "robot"}
-ASKED = {"robot": "frame", "pool": "sample"}
-"""Query parameter that names the sample of each role."""
+PARAMETER = {"robot": "frame", "pool": "sample"}
+"""The address's parameter that names the sample of each role."""
 
 
 def pairs(view: View) -> None:
@@ -35,7 +38,7 @@ def _side(view: View, role: str, title: str) -> None:
     try:
         row = _asked(view, role)
         if row is None:
-            st.caption("There is no sample with a vector on this side.")
+            st.caption("No sample here has a vector.")
             return
         with st.container(height="content"):
             row = _pick(view, role, row)
@@ -46,8 +49,8 @@ def _side(view: View, role: str, title: str) -> None:
 
 
 def _asked(view: View, role: str) -> int | None:
-    """The sample that the link names; without one, a seeded one."""
-    asked = st.query_params.get(ASKED[role])
+    """The sample that the address names, else a seeded one."""
+    asked = st.query_params.get(PARAMETER[role])
     if asked:
         try:
             return row_in_role(view.index, asked, role)
@@ -60,17 +63,10 @@ def _pick(view: View, role: str, row: int) -> int:
     sample = view.index.samples([row])[0]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         key = f"gap-id-{role}-{row}"
-        st.text_input(
-            "Id",
-            sample.id,
-            key=key,
-            on_change=_by_id,
-            args=(role, key),
-            width=190,
-            help="`source:row`",
-        )
+        change = {"on_change": _by_id, "args": (role, key)}
+        st.text_input("Id", sample.id, key=key, width=190, help="`source:row`", **change)
         if role == "robot":
-            frames = _frames(str(view.chain.sources.path), sample.source)
+            frames = _frames(view.chain.sources, sample.source)
             episode_key, frame_key = f"gap-episode-{row}", f"gap-frame-{row}"
             st.number_input(
                 "Episode",
@@ -93,41 +89,35 @@ def _pick(view: View, role: str, row: int) -> int:
                 args=(view, role, frame_key),
                 width=100,
             )
-        st.button(
-            "Random",
-            icon=":material/shuffle:",
-            key=f"gap-random-{role}",
-            on_click=_random,
-            args=(view, role),
-        )
+        action("Random", _random, view, role, icon="shuffle", key=f"gap-random-{role}")
     return row
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _frames(sources: str, name: str) -> Frames:
-    index = reading.index(sources)
+@cached.shared(max_entries=8)
+def _frames(sources: Artifact, name: str) -> Frames:
+    index = cached.index(sources)
     return Frames.of(index, next(source for source in index.sources if source.name == name))
 
 
 def _by_id(role: str, key: str) -> None:
-    st.query_params[ASKED[role]] = st.session_state[key].strip()
+    st.query_params[PARAMETER[role]] = st.session_state[key].strip()
 
 
 def _by_row(view: View, role: str, key: str) -> None:
-    st.query_params[ASKED[role]] = view.index.samples([st.session_state[key]])[0].id
+    st.query_params[PARAMETER[role]] = view.index.samples([st.session_state[key]])[0].id
 
 
 def _by_episode(view: View, source: str, key: str) -> None:
-    frames = _frames(str(view.chain.sources.path), source)
+    frames = _frames(view.chain.sources, source)
     rows = frames.rows_of(frames.nearest_episode(int(st.session_state[key])))
-    st.query_params[ASKED["robot"]] = view.index.samples([int(rows[0])])[0].id
+    st.query_params[PARAMETER["robot"]] = view.index.samples([int(rows[0])])[0].id
 
 
 def _random(view: View, role: str) -> None:
     seed = st.session_state["_gap_seed"] = st.session_state.get("_gap_seed", 0) + 1
     row = drawn(view.index, view.features, role, seed)
     if row is not None:
-        st.query_params[ASKED[role]] = view.index.samples([row])[0].id
+        st.query_params[PARAMETER[role]] = view.index.samples([row])[0].id
 
 
 def _picked(view: View, row: int) -> None:
@@ -137,59 +127,39 @@ def _picked(view: View, row: int) -> None:
             st.image(webp_uri(image_bytes(view, row, sample.images[0], 256)), width=150, alt="")
         with st.container(gap="xsmall", width="stretch"):
             st.text(shorten(first_words(sample), 160) or "(no text)")
-            st.page_link(
-                "pages/browse.py",
-                label="Open",
-                icon=":material/open_in_full:",
-                query_params=link(view, sample.id),
-            )
+            link_to("browse", "Open", icon="open_in_full", query=link(view, sample.id))
 
 
 def _nearest(view: View, role: str, row: int) -> None:
     other = OTHER[role]
     everything = f"_gap_all-{role}-{row}"
-    bank = (
-        view.bank
-        if other == "robot"
-        else _pool_bank(str(view.chain.sources.path), str(view.chain.embed.path))
-    )
+    chain = view.chain
+    bank = view.bank if other == "robot" else _pool_bank(chain.sources, chain.embed)
     if st.session_state.get(everything):
-        rows, found, searched = _exact(
-            str(view.chain.sources.path), str(view.chain.embed.path), row, other
-        )
-        _cards(view, rows, found)
+        rows, distances, searched = _exact(chain.sources, chain.embed, row, other)
+        _cards(view, rows, distances)
         st.caption(f"Searched all {numbers.whole(searched)} {_words(other)} with a vector.")
         return
     vector = view.features.take([row])[0]
     if not np.any(vector):
-        st.caption("This sample has no feature, so nothing is near it.")
+        st.caption("This sample has no feature.")
         return
-    rows, found = bank.nearest(vector, NEAREST)
-    _cards(view, rows, found)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"Searched {numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)} {_words(other)}"
-            + (
-                " (a seeded sample)."
-                if len(bank.rows) < bank.total and not _has_all(bank)
-                else " (all with a vector)."
-            )
-        )
-        if not _has_all(bank):
-            st.button(
+    rows, distances = bank.nearest(vector, NEAREST)
+    _cards(view, rows, distances)
+    with row():
+        has_all = bank.total <= BANK_ROWS
+        searched = f"{numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)}"
+        which = "all with a vector" if has_all else "a seeded sample"
+        st.caption(f"Searched {searched} {_words(other)} ({which}).")
+        if not has_all:
+            action(
                 "Search all",
-                icon=":material/manage_search:",
+                _search_all,
+                everything,
+                icon="manage_search",
                 key=f"gap-all-{role}",
-                on_click=_search_all,
-                args=(everything,),
-                help="One pass over the features of all samples; the answer is kept.",
+                help="Reads the features of all samples once; the result is kept.",
             )
-
-
-def _has_all(bank: FeatureBank) -> bool:
-    from emt_core.proximity.neighbors import BANK_ROWS
-
-    return bank.total <= BANK_ROWS
 
 
 def _search_all(name: str) -> None:
@@ -202,18 +172,20 @@ def _words(role: str) -> str:
 
 def _cards(view: View, rows: np.ndarray, distances: np.ndarray) -> None:
     if not len(rows):
-        st.caption("There is nothing with a vector on the other side.")
+        st.caption("No sample on the other side has a vector.")
         return
     notes = [f":gray[distance] **{numbers.decimal(float(value), 2)}**" for value in distances]
     gallery(view, rows, notes=notes, width=120)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading pool features")
-def _pool_bank(sources: str, embed: str) -> FeatureBank:
-    return pool_bank(reading.index(sources), reading.features(embed))
+@cached.shared(max_entries=2, show_spinner="Reading pool features")
+def _pool_bank(sources: Artifact, embed: Artifact) -> FeatureBank:
+    return pool_bank(cached.index(sources), cached.features(embed))
 
 
-@st.cache_data(max_entries=256, show_spinner="Searching all features")
-def _exact(sources: str, embed: str, row: int, role: str) -> tuple[np.ndarray, np.ndarray, int]:
-    pool = reading.pool_rows(sources)
-    return nearest_of_all(reading.features(embed), row, pool if role == "pool" else ~pool, NEAREST)
+@cached.copied(max_entries=256, show_spinner="Searching all features")
+def _exact(
+    sources: Artifact, embed: Artifact, row: int, role: str
+) -> tuple[np.ndarray, np.ndarray, int]:
+    pool = cached.column(pool_rows, sources)
+    return nearest_of_all(cached.features(embed), row, pool if role == "pool" else ~pool, NEAREST)

@@ -1,7 +1,8 @@
-"""The map's figure: what it is coloured by, which samples are marked, and the drawn region read back."""
+"""The map's figure: its colors, the circled samples, and the region that was drawn on it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
+from emt_core.explore.reading import map_points
 from emt_core.explore.tables.map import Bounds, Region, bounds_of
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached
 from pages.parts.text_search import search
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 COLORS = {
     "role": "Role",
@@ -27,7 +31,7 @@ COLORS = {
 }
 NEEDS = {"category": "category", "score": "score", "selected": "select"}
 MARKS = 400
-"""Circles drawn at the most; of more hits a spread sample."""
+"""At most this many samples are circled; of more hits, evenly spaced ones."""
 FIGURE_KEY = "map-figure-"
 
 
@@ -35,13 +39,13 @@ def usable_colors(view: View) -> list[str]:
     return [name for name in COLORS if name not in NEEDS or view.chain.has(NEEDS[name])]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _extent(gap: str) -> Bounds:
-    return bounds_of(*reading.map_points(gap))
+@cached.shared(max_entries=8)
+def _extent(gap: Artifact) -> Bounds:
+    return bounds_of(*cached.column(map_points, gap))
 
 
 def _bounds(view: View) -> Bounds:
-    return Bounds.parse(st.query_params.get("zoom", "")) or _extent(str(view.chain.gap.path))
+    return Bounds.parse(st.query_params.get("zoom", "")) or _extent(view.chain.gap)
 
 
 def points_of(view: View) -> MapPoints:
@@ -57,19 +61,21 @@ def points_of(view: View) -> MapPoints:
 
 
 def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
-    """(int64 rows, a line about them, whether all were looked at) for a sample id or words of a conversation."""
+    """(int64 rows, a line about them, whether all were searched) for a sample id or words."""
     if not asked:
         return np.empty(0, np.int64), "", True
     try:
         return np.array([view.index.row_of(asked)]), "found by its id", True
     except EmtError:
-        matches = search(str(view.chain.sources.path), asked, view.source_names)
-    rows, seen = matches.rows, "" if matches.complete else f" (in the first {matches.scanned:,})"
+        matches = search(view.chain.sources, asked, view.source_names)
+    rows = matches.rows
+    scanned = "" if matches.complete else f" (in the first {matches.scanned:,})"
     if not len(rows):
-        return rows, f"no sample has this id or says this{seen}", matches.complete
-    words = f"{len(rows):,} samples say this{seen}"
+        return rows, f"no sample has this id or contains this text{scanned}", matches.complete
+    words = f"{len(rows):,} samples contain this text{scanned}"
     if len(rows) > MARKS:
-        rows, words = rows[:: -(-len(rows) // MARKS)], f"{words}; {MARKS} of them are circled"
+        rows = rows[:: -(-len(rows) // MARKS)]
+        words += f"; {MARKS} of them are circled"
     return rows, words, matches.complete
 
 
@@ -80,7 +86,7 @@ def _key(view: View, color: str) -> str:
 
 
 def region_shown(view: View, color: str) -> Region | None:
-    """The region drawn on the figure; one from the link holds until another is drawn."""
+    """The region drawn on the figure, else the one in the address."""
     return _region_of(st.session_state.get(_key(view, color))) or Region.parse(
         st.query_params.get("region", "")
     )
@@ -89,8 +95,9 @@ def region_shown(view: View, color: str) -> Region | None:
 def figure(
     view: View, color: str, points: MapPoints, marked: np.ndarray, region: Region | None
 ) -> None:
-    """Draw the map, and what can be done with the region shown on it."""
-    bounds, shown = _bounds(view), tuple(st.session_state.get("show") or ())
+    """Draw the map, and buttons for the region on it."""
+    bounds = _bounds(view)
+    shown = tuple(st.session_state.get("show") or ())
     dense = bool(st.session_state.get("density"))
     chain = view.chain
     keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
@@ -98,10 +105,12 @@ def figure(
         keys.append(str(view.flag_book.version))
     from_link = Region.parse(st.query_params.get("region", ""))
     shows = (*keys, color, bounds, shown, dense, tuple(marked.tolist()))
-    # What the figure shows as drawn may not follow the drawing, or each drawing would reset itself. Another figure
-    # (a new colour, new marks) forgets what was drawn by hand, so it starts with the region that holds.
+    # The outline in the figure must not follow what is drawn by hand, or each drawing would redraw
+    # the figure and reset itself. A new figure (another color, other circles) forgets what was
+    # drawn, so it starts with the outline of the current region.
     if st.session_state.get("_shows") != shows or "_outline" not in st.session_state:
-        st.session_state["_shows"], st.session_state["_outline"] = shows, from_link
+        st.session_state["_shows"] = shows
+        st.session_state["_outline"] = from_link
     outline = st.session_state["_outline"]
     drawn = _drawn(
         tuple(keys), color, bounds, shown, outline, shows[-1], dense, _view=view, _points=points
@@ -120,14 +129,13 @@ def figure(
     with st.container(horizontal=True):
         if region is not None:
             st.query_params["region"] = region.text()
-            st.button("Zoom to region", icon=":material/zoom_in:", on_click=_zoom, args=(region,))
-            st.button("Clear region", icon=":material/close:", on_click=clear)
+            action("Zoom to region", _zoom, region, icon="zoom_in")
+            action("Clear region", clear, icon="close")
         if "zoom" in st.query_params:
-            st.button("Whole map", icon=":material/zoom_out_map:", on_click=_zoom, args=(None,))
+            action("Whole map", _zoom, None, icon="zoom_out_map")
         if region is None:
-            st.caption(
-                ":material/select: Drag over the map to look at a region; the lasso is in the bar above it."
-            )
+            hint = "Drag to select a region (lasso in the toolbar, top right)."
+            st.caption(f":material/select: {hint}")
 
 
 @st.cache_resource(max_entries=24, show_spinner="Drawing the map")
@@ -166,8 +174,8 @@ def _coloring(view: View, color: str) -> Coloring:
     if color == "selected":
         codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
         return Coloring(
-            names=("selected", "left out"),
-            colors={"selected": SELECTED, "left out": LEFT_OUT},
+            names=("selected", "rejected"),
+            colors={"selected": SELECTED, "rejected": LEFT_OUT},
             codes=codes,
         )
     if color == "flag":
@@ -178,18 +186,13 @@ def _coloring(view: View, color: str) -> Coloring:
     codes = np.where(pool, 0, -1).astype(np.int16)
     base = Coloring(names=("pool",), colors={"pool": POOL}, codes=codes)
     if color == "score":
-        title = view.score_scale.title
         finite = view.logits[np.isfinite(view.logits)]
-        low, high = (
-            (float(v) for v in np.quantile(finite, [0.02, 0.98])) if len(finite) else (0.0, 1.0)
-        )
-        return Coloring(
-            **{
-                **vars(base),
-                "values": view.logits,
-                "value_range": (low, high),
-                "value_title": title,
-            }
+        ends = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
+        return replace(
+            base,
+            values=view.logits,
+            value_range=(float(ends[0]), float(ends[1])),
+            value_title=view.score_scale.title,
         )
     return base
 
@@ -208,8 +211,10 @@ def _zoom(region: Region | None) -> None:
         st.query_params.pop("zoom", None)
         return
     box = region.bounds
-    mx, my = 0.04 * (box.x1 - box.x0), 0.04 * (box.y1 - box.y0)
-    st.query_params["zoom"] = Bounds(box.x0 - mx, box.x1 + mx, box.y0 - my, box.y1 + my).text()
+    edge_x = 0.04 * (box.x1 - box.x0)
+    edge_y = 0.04 * (box.y1 - box.y0)
+    wider = Bounds(box.x0 - edge_x, box.x1 + edge_x, box.y0 - edge_y, box.y1 + edge_y)
+    st.query_params["zoom"] = wider.text()
     restore(None)
 
 

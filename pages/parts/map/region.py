@@ -1,4 +1,4 @@
-"""What lies in a region: its make-up, its gallery, and what can be done with it."""
+"""A region of the map: its composition, a gallery of its samples, and buttons."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
-from emt_core.explore.figures import select as composition
+from emt_core.explore.figures.select import shares_bar
 from emt_core.explore.tables.map import Region, spread_sample
 from emt_core.explore.tables.region_table import MOST_ROWS, rows_as_file
 from pages.parts import flagging, glossary
 from pages.parts.cards import gallery
 from pages.parts.map.views import save_view
+from pages.parts.router import link_to
 from pages.parts.view import View
+from pages.parts.widgets import action, chart, choice, side_by_side
 
 SHOWN = 24
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
-    """How much lies in the region, or in everything (None); returns the pool samples of it (int64)."""
+    """Draw the numbers of these rows (None: all); returns the pool samples among them (int64)."""
     everything = rows is None
     st.subheader("Whole map" if everything else "Region", anchor=False, help=glossary.MAP)
     chosen = np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
@@ -38,53 +40,41 @@ def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
         left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
         share = float((view.reasons.codes[in_pool] == 0).mean())
-        right.metric(
-            "Selected",
-            numbers.share(share),
-            help="Share of these pool samples that the selection takes.",
-        )
+        right.metric("Selected", numbers.share(share), help="Share of these pool samples.")
     if not len(in_pool):
-        st.caption("No pool sample lies here.")
+        st.caption("No pool samples here.")
     return in_pool
 
 
-def make_up(view: View, in_pool: np.ndarray) -> None:
-    """Categories and sources of these pool samples."""
+def composition(view: View, in_pool: np.ndarray) -> None:
+    """Draw the categories and sources of these pool samples."""
     if not len(in_pool):
         return
     if view.chain.has("category"):
         st.markdown("**By category**")
         kinds = view.categories
-        found = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
-        st.plotly_chart(
-            composition.shares_bar(kinds.names, found, view.category_colors),
-            config={"displayModeBar": False},
-        )
+        by_category = np.bincount(kinds.codes[in_pool], minlength=len(kinds.names))
+        chart(shares_bar(kinds.names, by_category, view.category_colors))
     st.markdown("**By source**")
-    found = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
-    st.plotly_chart(
-        composition.shares_bar(view.source_names, found, view.source_colors),
-        config={"displayModeBar": False},
-    )
+    by_source = np.bincount(view.codes[in_pool], minlength=len(view.source_names))
+    chart(shares_bar(view.source_names, by_source, view.source_colors))
 
 
 def region_gallery(view: View, rows: np.ndarray, region: Region) -> None:
     """Title, tools and at most SHOWN cards."""
     st.subheader(f"{numbers.counted(len(rows), 'sample')} in the region", anchor=False)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with side_by_side():
         _tools(view, rows, region)
-        orders = (
-            ["spread", "nearest first", "farthest first"] if view.chain.has("score") else ["spread"]
-        )
-        order = st.segmented_control(
-            "Order", orders, default="spread", required=True, label_visibility="collapsed"
+        by_score = ["nearest first", "farthest first"] if view.chain.has("score") else []
+        order = choice(
+            "Order", ["spread", *by_score], key="order", in_url=False, label_visibility="collapsed"
         )
     flagging.last_change(view, "map")
     gallery(view, _first(view, rows, order))
 
 
-def _first(view: View, rows: np.ndarray, order: str | None) -> np.ndarray:
-    if order not in ("nearest first", "farthest first"):
+def _first(view: View, rows: np.ndarray, order: str) -> np.ndarray:
+    if order == "spread":
         return spread_sample(rows, view.codes[rows], SHOWN)[:SHOWN]
     scored = rows[np.isfinite(view.logits[rows])]
     if not len(scored):
@@ -97,30 +87,33 @@ def _first(view: View, rows: np.ndarray, order: str | None) -> np.ndarray:
 def _tools(view: View, rows: np.ndarray, region: Region) -> None:
     in_pool = rows[view.is_pool[rows]]
     if not view.workspace.read_only:
-        st.button(
+        action(
             f"Exclude {numbers.short(len(in_pool))}",
-            icon=":material/block:",
+            flagging.put,
+            view,
+            in_pool,
+            "exclude",
+            "region of the map",
+            icon="block",
             disabled=not len(in_pool),
-            on_click=flagging.put,
-            args=(view, in_pool, "exclude", "region of the map"),
-            help="Flags every pool sample of the region as exclude. Select then offers to leave them out.",
+            help="Flags every pool sample of the region as exclude; Select can then exclude them.",
         )
         flagging.bulk(view, in_pool, what="region of the map", title="Flag region", key="region")
     save_view(view, region, len(rows))
     _download(view, rows)
-    query = {"set": "pool", "region": region.text(), "on": view.chain.gap.key}
-    if view.recipe:
-        query["recipe"] = view.recipe
-    st.page_link(
-        "pages/browse.py", label="Browse all", icon=":material/photo_library:", query_params=query
-    )
+    query = {
+        "set": "pool",
+        "region": region.text(),
+        "on": view.chain.gap.key,
+        "recipe": view.recipe,
+    }
+    link_to("browse", "Browse all", query=query)
 
 
 def _download(view: View, rows: np.ndarray) -> None:
     with st.popover("Export", icon=":material/download:"):
-        st.markdown(
-            f"**{numbers.counted(len(rows), 'row')}**: id, row, source, category, score, flag, x, y."
-        )
+        counted = numbers.counted(len(rows), "row")
+        st.markdown(f"**{counted}**: id, row, source, category, score, flag, x, y.")
         if len(rows) > MOST_ROWS:
             st.caption(f"At most {numbers.whole(MOST_ROWS)} rows: draw a smaller region.")
             return
@@ -147,12 +140,6 @@ def _file(view: View, rows: np.ndarray, name: str) -> bytes:
         kinds = view.categories
         names["category"] = (kinds.codes, kinds.names)
     try:
-        return rows_as_file(
-            view.index,
-            rows,
-            numbers=columns,
-            names=names,
-            format="csv" if name == "csv" else "parquet",
-        )
+        return rows_as_file(view.index, rows, numbers=columns, names=names, format=name)
     except EmtError as error:
         return error.message().encode()

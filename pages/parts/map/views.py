@@ -1,4 +1,4 @@
-"""Named regions of the map, and other maps of the same pool: saved, listed, restored, launched."""
+"""Saved regions of the map, and a form that adds another map of the same samples."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from emt_core.run.edits import add_map
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
 from pages.parts.map.figure import restore, usable_colors
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import action, choice, side_by_side
 
 PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
-KEPT = ("zoom", "region", "color", "map")
+IN_LINK = ("zoom", "region", "color", "map")
 LISTED = 30
 
 
 def map_name(artifact: Artifact, label: str, encoder: str) -> str:
-    """`UMAP of main features`: what tells maps apart."""
+    """`UMAP, main`: projection and encoder."""
     method = PROJECTIONS.get(artifact.config.get("projection", ""), short_label(label))
     return f"{method}, {encoder}" if encoder else method
 
 
 def encoder_name(view: View, gap: Artifact) -> str:
-    """The embed instance that a map was made of, where the run has several."""
+    """The embed instance that a map was made from, where there are several."""
     embeds = labels_of(view.done, "embed")
     mine = [
         label for label in embeds if view.done[label].key == gap.manifest["parents"].get("embed")
@@ -38,7 +39,7 @@ def encoder_name(view: View, gap: Artifact) -> str:
 
 
 def save_view(view: View, region: Region, rows: int) -> None:
-    """A popover with a form that keeps the region under a name."""
+    """A popover with a form that saves the region under a name."""
     if view.workspace.read_only:
         return
     with (
@@ -50,7 +51,7 @@ def save_view(view: View, region: Region, rows: int) -> None:
         )
         note = st.text_input("Note", max_chars=NOTE_CHARS, placeholder="optional")
         if st.form_submit_button("Save", type="primary", icon=":material/bookmark_add:"):
-            query = {key: st.query_params[key] for key in KEPT if key in st.query_params}
+            query = {key: st.query_params[key] for key in IN_LINK if key in st.query_params}
             query["color"] = st.session_state.get("color") or "role"
             saved = SavedView(
                 name=name,
@@ -65,14 +66,12 @@ def save_view(view: View, region: Region, rows: int) -> None:
             except EmtError as error:
                 show_problem(error)
             else:
-                st.success(
-                    "Saved. Restore it from Views; Browse can filter by it.",
-                    icon=":material/check:",
-                )
+                words = "Saved. Restore it under Views, or filter by it in Browse."
+                st.success(words, icon=":material/check:")
 
 
 def saved_views(view: View) -> None:
-    """A popover that lists what was saved on this map."""
+    """A popover that lists the saved regions."""
     try:
         found = [saved for saved in view.view_book.read() if saved.region is not None]
     except EmtError as error:
@@ -87,26 +86,20 @@ def saved_views(view: View) -> None:
 
 def _saved_view(view: View, saved: SavedView) -> None:
     other = saved.gap != view.chain.gap.key
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
+    with side_by_side(gap="small"):
+        action(
             escape(saved.name),
+            _restore,
+            view,
+            saved,
+            icon="select",
             key=f"view-{saved.name}",
-            icon=":material/select:",
             disabled=other,
-            on_click=_restore,
-            args=(view, saved),
-            help="Drawn on another map: choose that one first." if other else None,
+            help="Drawn on another map; choose that map first." if other else None,
         )
         st.caption(numbers.counted(saved.rows, "sample"), width="content")
         if not view.workspace.read_only:
-            st.button(
-                "",
-                key=f"drop-{saved.name}",
-                icon=":material/delete:",
-                type="tertiary",
-                on_click=_drop,
-                args=(view, saved),
-            )
+            action("", _drop, view, saved, icon="delete", key=f"drop-{saved.name}", type="tertiary")
     if saved.note:
         st.text(saved.note)
 
@@ -122,38 +115,28 @@ def _restore(view: View, saved: SavedView) -> None:
 
 
 def _drop(view: View, saved: SavedView) -> None:
-    try:
-        view.view_book.remove(saved.name)
-    except EmtError as error:
-        st.session_state["_launch_problem"] = error
+    attempt(view.view_book.remove, saved.name)
 
 
 def another_map(view: View) -> None:
-    """A popover that adds a map with another projection or encoder to the recipe and launches it."""
-    if view.workspace.read_only or view.recipe is None:
+    """A popover that adds a map with another projection or encoder to the recipe and runs it."""
+    if view.workspace.read_only or not view.recipe:
         return
-    sources = view.chain.sources
-    embeds = {
-        label: view.done[label]
-        for label in labels_of(view.done, "embed")
-        if view.done[label].manifest["parents"].get("sources") == sources.key
-    }
+    embeds = view.labels_over("embed")[::-1]
     with st.popover("Another map", icon=":material/add_location_alt:"):
-        st.caption(
-            "Adds one entry to the workspace's copy of the recipe and runs it; nothing is fitted in the page."
-        )
-        method = st.segmented_control(
+        st.caption("Adds one entry to the workspace's copy of the recipe and runs it as a job.")
+        method = choice(
             "Projection",
-            list(PROJECTIONS),
+            PROJECTIONS,
             default="pacmap",
-            required=True,
             format_func=PROJECTIONS.get,
             key="new-map",
+            in_url=False,
         )
         label = next(iter(embeds), "")
         if len(embeds) > 1:
             label = st.selectbox(
-                "Features", list(embeds), format_func=short_label, key="new-map-features"
+                "Features", embeds, format_func=short_label, key="new-map-features"
             )
         neighbors = st.number_input(
             "Neighbors",
@@ -162,38 +145,28 @@ def another_map(view: View) -> None:
             int(view.chain.gap.config.get("neighbors", 15)),
             key="new-map-neighbours",
         )
-        pressed = st.button(
-            "Run it",
+        pressed = action(
+            "Run",
+            attempt,
+            _add,
+            view,
+            method,
+            label,
+            int(neighbors),
+            icon="play_arrow",
             type="primary",
-            icon=":material/play_arrow:",
             disabled=not embeds,
-            on_click=_add,
-            args=(view, method or "pacmap", label, int(neighbors)),
         )
-    problem = st.session_state.pop("_launch_problem", None)
-    if problem is not None:
-        show_problem(problem)
-    elif pressed:
-        st.rerun()  # the job shows in the page's head, outside of the fragment
+    if not show_kept_problem() and pressed:
+        st.rerun()  # the job is shown at the top of the page, outside of the fragment
 
 
 def _add(view: View, method: str, label: str, neighbors: int) -> None:
-    """The settings of the map in view, but for what was chosen."""
+    """Add a map with the settings of the one in view, except for these."""
     config = {**view.chain.gap.config, "projection": method, "neighbors": neighbors}
     name = f"{method}-{neighbors}" + (
         f"-{short_label(label)}" if short_label(label) != "embed" else ""
     )
-    try:
-        added = add_map(
-            view.workspace,
-            view.recipe or "",
-            name[:40],
-            config,
-            view.done[label],
-            view.chain.sources,
-            view.done,
-        )
-    except EmtError as error:
-        st.session_state["_launch_problem"] = error
-        return
+    embed, sources = view.done[label], view.chain.sources
+    added = add_map(view.workspace, view.recipe, name[:40], config, embed, sources, view.done)
     start(view, added, title=f"Map {name}")

@@ -1,4 +1,4 @@
-"""Change an instance's settings: in place, or in a copy beside it, so that the two can be compared."""
+"""A form for an instance's settings: replace them, or add a variant that can be compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pages.parts.runs import start
 from pages.parts.states import plan_of
 from pages.parts.view import View
 
-IN_PLACE, BESIDE = "Change it", "Keep it and add another beside it"
+IN_PLACE = "replace these settings"
+BESIDE = "add as a new variant"
 
 
 def change_dialog(view: View, label: str) -> None:
@@ -27,23 +28,24 @@ def change_dialog(view: View, label: str) -> None:
 
 
 def _form(view: View, label: str) -> None:
-    assert view.recipe_file is not None and view.recipe is not None
+    assert view.recipe_file is not None and view.recipe
     base = base_label(label)
     if base != label:
         st.caption(
-            "It belongs to an experiment: what is changed here changes for every arm that does not set it."
+            "This instance is part of an experiment: a change applies to every arm that does not "
+            "set the value itself."
         )
     settings = settings_of(plan_of(view.recipe_file).get(label).config)
     with st.form("settings", border=False):
         with st.container(height=380, border=True):
             given = {setting.name: _field(setting) for setting in settings}
         how = st.radio(
-            "What to do",
+            "Save as",
             [IN_PLACE, BESIDE],
             horizontal=True,
-            help="Artifacts made before stay either way.",
+            help="Results made before are kept either way.",
         )
-        name = st.text_input("Name of the other", max_chars=40, placeholder="for example short")
+        name = st.text_input("Variant name", max_chars=40, placeholder="for example short")
         with st.container(horizontal=True):
             run = st.form_submit_button(
                 "Save and run", type="primary", icon=":material/play_arrow:"
@@ -55,10 +57,10 @@ def _form(view: View, label: str) -> None:
         changed = {s.name: value for s in settings if (value := _read(s, given[s.name])) != s.value}
         if how == BESIDE and not name.strip():
             raise EmtError(
-                "the other one needs a name", remedy="give it one, or change this one in place"
+                "the variant needs a name", remedy="enter one, or replace these settings"
             )
         if not changed and how == IN_PLACE:
-            raise EmtError("nothing was changed", remedy="change a setting, or close this window")
+            raise EmtError("nothing was changed", remedy="change a setting, or close this dialog")
         target = change_settings(
             view.workspace,
             view.recipe,
@@ -76,7 +78,7 @@ def _form(view: View, label: str) -> None:
 
 
 def _field(setting: Setting) -> Any:
-    """The widget that fits; whatever is neither number, flag, choice nor text is written as YAML."""
+    """A widget for the setting; YAML for what is no number, flag, choice or text."""
     label, key = escape(setting.name), f"setting-{setting.name}"
     words = setting.help + (
         "" if setting.value == setting.default else f" Default: {setting.default}."

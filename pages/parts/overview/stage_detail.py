@@ -1,4 +1,4 @@
-"""One instance of the flow in full: what it holds, from what, with which settings; its log; run it, change it."""
+"""One instance in full: results, parents, settings, log, and buttons to run or change it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from emt_core.run.edits import add_stage
 from emt_core.run.status import MEANING, InstanceStatus
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.progress import duration
-from pages.parts.job_card import attempt
 from pages.parts.overview.settings_form import change_dialog
-from pages.parts.plain import escape
+from pages.parts.plain import attempt, escape, show_kept_problem
 from pages.parts.router import link_to
-from pages.parts.runs import launch_problem, start
+from pages.parts.runs import start
 from pages.parts.states import ICON, plan_of
 from pages.parts.view import View
+from pages.parts.widgets import action, side_by_side
 
 STAGE_PAGES = {
     "sources": ("sources",),
@@ -40,7 +40,7 @@ STAGE_PAGES = {
     "retain": ("train",),
     "evaluate": ("results",),
 }
-"""Where the artifacts of a stage are looked at."""
+"""The pages that show a stage's results."""
 
 LOG_LINES = 300
 
@@ -66,25 +66,21 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
         st.caption(escape(STAGES[state.stage].sentence))
     with (
         right,
-        st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
-        ),
+        side_by_side(horizontal_alignment="right", gap="small"),
     ):
         _buttons(view, state)
-    launch_problem()
+    show_kept_problem()
     artifact = view.workspace.find(state.stage, state.stale_key or state.key)
     _facts(state, artifact)
     if state.message:
         st.text(state.message)
     _neighbors(state, states)
-    names = ["Settings", "Metrics", "Made by", "Log"]
-    tabs = st.tabs(names, key=f"tabs-{state.label}", on_change="rerun")
-    for name, tab in zip(names, tabs, strict=True):
+    draw = {"Settings": _settings, "Metrics": _metrics, "Made by": _made_by, "Log": _log}
+    tabs = st.tabs(list(draw), key=f"tabs-{state.label}", on_change="rerun")
+    for name, tab in zip(draw, tabs, strict=True):
         if tab.open:
             with tab:
-                {"Settings": _settings, "Metrics": _metrics, "Made by": _made_by, "Log": _log}[
-                    name
-                ](view, state, artifact)
+                draw[name](view, state, artifact)
 
 
 def _buttons(view: View, state: InstanceStatus) -> None:
@@ -93,24 +89,21 @@ def _buttons(view: View, state: InstanceStatus) -> None:
     if view.workspace.read_only:
         return
     if state.stage != "sources":
-        st.button(
-            "Change settings",
-            key=f"change-{state.label}",
-            icon=":material/tune:",
-            on_click=_open_dialog,
-            args=(state.label,),
+        action(
+            "Change settings", _open_dialog, state.label, icon="tune", key=f"change-{state.label}"
         )
     if state.state not in ("done", "running"):
         first = not state.parents
-        st.button(
+        action(
             "Run" if first else f"Run up to {escape(state.label)}",
+            start,
+            view,
+            state.label,
+            icon="play_arrow",
             key=f"run-up-to-{state.label}",
             type="primary",
-            icon=":material/play_arrow:",
-            on_click=start,
-            args=(view, state.label),
             kwargs={"title": f"{view.recipe}: up to {state.label}"},
-            help="Makes it, and before it whatever it needs and is not there yet.",
+            help="Runs this stage and the missing stages before it.",
         )
     if st.session_state.pop("_change", None) == state.label:
         change_dialog(view, state.label)
@@ -121,47 +114,39 @@ def _open_dialog(label: str) -> None:
 
 
 def _facts(state: InstanceStatus, artifact: Artifact | None) -> None:
-    said = MEANING[state.state] + (f": {state.why}" if state.why else "")
-    st.caption(f"**{state.state}** · {escape(said)}")
+    meaning = MEANING[state.state]
+    facts = [f"**{state.state}**", *([escape(meaning)] if meaning != state.state else [])]
+    st.caption(" · ".join(facts) + (escape(f": {state.why}") if state.why else ""))
     if artifact is None:
         return
     manifest = artifact.manifest
+    memory = f"{numbers.whole(manifest['peak_memory_mb'])} MB"
     figures = [
         ("Rows", numbers.whole(manifest["rows"]), None),
         ("Time", _time(manifest["seconds"]), "Summed over interrupted runs."),
-        (
-            "Peak memory",
-            f"{numbers.whole(manifest['peak_memory_mb'])} MB",
-            "Worker processes included.",
-        ),
+        ("Peak memory", memory, "Worker processes included."),
+        ("Result", headline(state.stage, manifest["metrics"]), None),
+        ("Key", artifact.key[:8], f"Its folder: `{state.stage}/{artifact.key}`."),
     ]
-    found = headline(state.stage, manifest["metrics"])
     with st.container(horizontal=True, gap="large"):
         for label, value, help_text in figures:
-            st.metric(label, value, help=help_text, width="content")
-        if found:
-            st.metric("Result", found, width="content")
-        st.metric(
-            "Key",
-            artifact.key[:8],
-            help=f"Names its folder: `{state.stage}/{artifact.key}`.",
-            width="content",
-        )
+            if value:
+                st.metric(label, value, help=help_text, width="content")
 
 
 def _neighbors(state: InstanceStatus, states: list[InstanceStatus]) -> None:
     feeds = [other.label for other in states if state.label in other.parents]
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with side_by_side(gap="small"):
         for words, labels in (("Made from", state.parents), ("Feeds", feeds)):
             if labels:
                 st.caption(words, width="content")
             for label in labels[:8]:
-                st.button(
+                action(
                     escape(label),
+                    go,
+                    label,
                     key=f"go-{words}-{state.label}-{label}",
                     type="tertiary",
-                    on_click=go,
-                    args=(label,),
                 )
             if len(labels) > 8:
                 st.caption(f"and {len(labels) - 8} more")
@@ -199,7 +184,7 @@ def _settings(view: View, state: InstanceStatus, artifact: Artifact | None) -> N
 
 def _metrics(view: View, state: InstanceStatus, artifact: Artifact | None) -> None:
     if artifact is None:
-        st.caption("Figures stand here once it is made.")
+        st.caption("Metrics appear once this stage has run.")
         return
     rows = [{"metric": name, "value": value} for name, value in flat(artifact.metrics)]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(38 + 35 * max(len(rows), 1), 420))
@@ -207,14 +192,12 @@ def _metrics(view: View, state: InstanceStatus, artifact: Artifact | None) -> No
 
 def _made_by(view: View, state: InstanceStatus, artifact: Artifact | None) -> None:
     if artifact is None:
-        st.caption("The versions that made it stand here once it is made.")
+        st.caption("Versions appear once this stage has run.")
         return
     manifest = artifact.manifest
+    finished = pd.Timestamp(manifest["finished"], unit="s")
     rows = [
-        (
-            "finished",
-            pd.Timestamp(manifest["finished"], unit="s").strftime("%Y-%m-%d %H:%M:%S UTC"),
-        ),
+        ("finished", finished.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("recipe", manifest["recipe"]),
         ("names", ", ".join(manifest["labels"])),
         ("seed", _text(manifest["seed"])),
@@ -230,20 +213,18 @@ def _made_by(view: View, state: InstanceStatus, artifact: Artifact | None) -> No
 def _log(view: View, state: InstanceStatus, artifact: Artifact | None) -> None:
     job = jobs.last_job_of(view.workspace, state.stage, state.stale_key or state.key)
     if job is None:
-        st.caption(
-            "No job here made it: it was made in another workspace's run, or its job was removed."
-        )
+        st.caption("No log: this was run outside this workspace, or its job was removed.")
         return
     st.caption(f"{escape(job.asked['title'])}, {job.state}, `{job.id}`")
     with st.container(height=300, border=False):
-        st.code(job.log_tail(LOG_LINES) or "Nothing printed.", language=None, wrap_lines=True)
+        st.code(job.log_tail(LOG_LINES) or "No output yet.", language=None, wrap_lines=True)
 
 
 def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
     st.subheader(escape(fold.removesuffix("@")), anchor=False)
     done = sum(member.state == "done" for member in members)
     st.caption(
-        f"{numbers.counted(len(members), 'instance')}, {done} done. Choose a row to see one."
+        f"{numbers.counted(len(members), 'instance')}, {done} done. Select a row for details."
     )
     rows = []
     for member in members:
@@ -274,23 +255,24 @@ def _several(view: View, fold: str, members: list[InstanceStatus]) -> None:
 def _absent(view: View, stage: str) -> None:
     st.subheader(f"{ICON['absent']} {escape(stage)}", anchor=False)
     st.caption(escape(STAGES[stage].sentence))
-    st.markdown(
-        "The recipe does not have this stage. Add it with its defaults, or with settings of your own:"
-    )
+    st.markdown("The recipe does not have this stage. Add it with defaults or your own settings:")
     st.code(f"{stage}: {{}}", language="yaml")
-    if not view.workspace.read_only and view.recipe is not None:
-        st.button(
+    if not view.workspace.read_only and view.recipe:
+        action(
             f"Add {escape(stage)} to the recipe",
+            attempt,
+            add_stage,
+            view.workspace,
+            view.recipe,
+            stage,
+            icon="add",
             key=f"add-{stage}",
-            icon=":material/add:",
-            on_click=attempt,
-            args=(add_stage, view.workspace, view.recipe, stage),
         )
-        launch_problem()
+        show_kept_problem()
 
 
 def flat(metrics: Any, prefix: str = "", *, most: int = 400) -> list[tuple[str, str]]:
-    """Nested metrics as dotted names and text, at most so many."""
+    """Nested metrics as (dotted name, text), at most `most` of them."""
     found: list[tuple[str, str]] = []
     for name, value in metrics.items():
         dotted = f"{prefix}{name}"

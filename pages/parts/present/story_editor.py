@@ -1,4 +1,4 @@
-"""Words, order and choice of a story's blocks. The draft lives in the session until it is saved into the workspace."""
+"""Edit a story: its text and its blocks. The draft is kept in the session until it is saved."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from emt_core.explore.report.story import (
 )
 from pages.parts.plain import escape, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 DRAFT, OUTCOME = "_story_draft", "_story_outcome"
 
@@ -46,22 +47,19 @@ def edit(view: View, name: str, story: Story) -> None:
         key=_key("intro"),
         on_change=_set,
         args=("intro", _key("intro")),
-        help="Plain text; an empty line begins a paragraph.",
+        help="Plain text; an empty line starts a paragraph.",
     )
     for place, block in enumerate(draft.blocks):
         _block(block, place, len(draft.blocks))
 
 
 def _begin(story: Story) -> None:
-    """A fresh draft, with the blocks that the story leaves out at its end, switched off."""
+    """Start a draft: the story's blocks, then all other blocks switched off."""
     known = [block for block in story.blocks if block.kind in KINDS]
-    absent = [
-        StoryBlock(kind=kind, shown=False)
-        for kind in KINDS
-        if kind not in {block.kind for block in known}
-    ]
+    present = {block.kind for block in known}
+    absent = [StoryBlock(kind=kind, shown=False) for kind in KINDS if kind not in present]
     st.session_state[DRAFT] = story.model_copy(update={"blocks": (*known, *absent)})
-    # the widgets of an earlier draft keep their values under their keys: a new draft has new keys
+    # Widgets of an earlier draft keep their values under their keys, so a new draft has new keys.
     st.session_state["_story_turn"] = st.session_state.get("_story_turn", 0) + 1
 
 
@@ -85,12 +83,13 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
                 help=kind.shows,
             )
             for label, icon, by in (("Up", "arrow_upward", -1), ("Down", "arrow_downward", 1)):
-                st.button(
+                action(
                     label,
+                    _move,
+                    place,
+                    by,
+                    icon=icon,
                     key=_key(block.kind, label),
-                    icon=f":material/{icon}:",
-                    on_click=_move,
-                    args=(place, by),
                     disabled=not 0 <= place + by < count,
                     width="content",
                 )
@@ -105,14 +104,14 @@ def _block(block: StoryBlock, place: int, count: int) -> None:
         if block.shown:
             caption = _key(block.kind, "caption")
             st.text_area(
-                "Words before the figures",
+                "Text",
                 block.caption,
                 max_chars=CAPTION_CHARS,
                 height=90,
                 key=caption,
                 on_change=_set_block,
                 args=(block.kind, "caption", caption),
-                placeholder="Optional. Measured sentences follow by themselves.",
+                placeholder="Optional. Sentences with measured numbers are added automatically.",
             )
 
 
@@ -121,21 +120,11 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
         wanted = st.text_input(
             "Name", name, max_chars=64, key=_key("name"), help="Letters, digits, '-' and '_'."
         )
-        st.button(
-            "Save story",
-            type="primary",
-            icon=":material/save:",
-            on_click=_save,
-            args=(view, wanted.strip(), draft),
-        )
-        st.button(
-            "Start over", icon=":material/restart_alt:", on_click=_begin, args=(first_story(),)
-        )
-        if name in story_names(view.workspace, view.recipe or ""):
-            st.button("Delete", icon=":material/delete:", on_click=_delete, args=(view, name))
-    st.caption(
-        "A saved story keeps to the score and the selection that the sidebar shows when it is saved."
-    )
+        action("Save story", _save, view, wanted.strip(), draft, icon="save", type="primary")
+        action("Start over", _begin, first_story(), icon="restart_alt")
+        if name in story_names(view.workspace, view.recipe):
+            action("Delete", _delete, view, name, icon="delete")
+    st.caption("A saved story stays tied to the current score and selection.")
     outcome = st.session_state.pop(OUTCOME, None)
     if isinstance(outcome, EmtError):
         show_problem(outcome)
@@ -146,22 +135,22 @@ def _save_bar(view: View, name: str, draft: Story) -> None:
 def _save(view: View, name: str, draft: Story) -> None:
     story = draft.model_copy(update={"score": view.score, "select": view.select})
     try:
-        save_story(view.workspace, view.recipe or "", name, story)
+        save_story(view.workspace, view.recipe, name, story)
     except EmtError as error:
         st.session_state[OUTCOME] = error
     else:
         st.session_state["story"] = name
-        st.session_state[OUTCOME] = f"Story {name} is saved."
+        st.session_state[OUTCOME] = f"Saved story {name}."
 
 
 def _delete(view: View, name: str) -> None:
     try:
-        delete_story(view.workspace, view.recipe or "", name)
+        delete_story(view.workspace, view.recipe, name)
     except EmtError as error:
         st.session_state[OUTCOME] = error
     else:
         st.session_state.pop("story", None)
-        st.session_state[OUTCOME] = f"Story {name} is deleted."
+        st.session_state[OUTCOME] = f"Deleted story {name}."
 
 
 def _set(field: str, key: str) -> None:

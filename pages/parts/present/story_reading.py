@@ -1,4 +1,4 @@
-"""A story as its readers see it. Figures, tables and words are those of the HTML file: both draw emt_core.explore.report."""
+"""A story as its readers see it; page and HTML file draw the same blocks."""
 
 from __future__ import annotations
 
@@ -8,80 +8,79 @@ import pandas as pd
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.explore.report.blocks import KINDS
-from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Table, Told
-from emt_core.explore.report.material import Material, gather
+from emt_core.explore.reading import Reading, open_reading
+from emt_core.explore.report.blocks import KINDS, Kind, render_story
+from emt_core.explore.report.content import (
+    Content,
+    Figure,
+    Gallery,
+    Item,
+    Numbers,
+    RenderedBlock,
+    Table,
+)
 from emt_core.explore.report.story import Story
 from emt_core.explore.report.write import report_html, save_report
+from emt_core.workspace.words import and_list
 from pages.parts.cards import webp_uri
+from pages.parts.empty import run_up_to
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, chart
 
 WIDTH = 1040
-BARE = {"displayModeBar": False}
 CARD_TEXT = 130
 
 
-def material_of(view: View, story: Story) -> Material:
-    """What the story follows: the score and selection it was saved with, else those of the sidebar."""
+def reading_of(view: View, story: Story) -> Reading:
+    """What the story was saved with (its score and selection), else what the sidebar shows."""
     if story.score or story.select:
-        return gather(view.workspace, view.recipe, score=story.score, select=story.select)
-    return Material(
-        workspace=view.workspace, recipe=view.recipe or "", done=view.done, chain=view.chain
-    )
+        return open_reading(view.workspace, view.recipe, score=story.score, select=story.select)
+    return view
 
 
 @st.cache_resource(max_entries=48, show_spinner="Drawing the story")
-def content_of(identity: tuple[str, ...], kind: str, *, _material: Material) -> Content:
-    """A block's figures. The identity holds the keys of all that could enter them, so this cannot be stale."""
-    return KINDS[kind].build(_material)
+def _content(identity: tuple[str, ...], kind: str, *, _reading: Reading) -> Content:
+    """A block's figures. The identity holds the keys of all that can enter them."""
+    return KINDS[kind].build(_reading)
 
 
-def read(view: View, name: str, story: Story, material: Material) -> None:
+def _cached_content(kind: Kind, reading: Reading) -> Content:
+    return _content(reading.identity, kind.name, _reading=reading)
+
+
+def read(view: View, name: str, story: Story, reading: Reading) -> None:
     with st.container(horizontal_alignment="center"), st.container(width=WIDTH):
-        _take_away(view, name, story, material)
+        _take_away(view, name, story, reading)
         st.title(escape(story.title), anchor=False)
         paragraphs(story.intro)
         if story.select:
             st.caption(f"Follows selection {escape(story.select.removeprefix('select.'))}.")
-        for block in story.blocks:
-            if block.shown and block.kind in KINDS:
-                missing = KINDS[block.kind].missing(material)
-                content = (
-                    None
-                    if missing
-                    else content_of(material.identity, block.kind, _material=material)
-                )
-                heading = block.heading or KINDS[block.kind].heading
-                told = Told(
-                    kind=block.kind,
-                    heading=heading,
-                    caption=block.caption,
-                    content=content,
-                    missing=missing,
-                )
-                _block(view, told)
+        for block in render_story(story, reading, _cached_content):
+            _block(view, block)
 
 
-def _take_away(view: View, name: str, story: Story, material: Material) -> None:
-    """The HTML file: made when it is asked for."""
+def _take_away(view: View, name: str, story: Story, reading: Reading) -> None:
+    """Buttons for the HTML file, which is made when it is asked for."""
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.download_button(
             "Download as HTML",
-            data=lambda: report_html(story, material)[0],
-            file_name=f"{material.recipe}-{name}.html",
+            data=lambda: report_html(story, reading)[0],
+            file_name=f"{reading.recipe}-{name}.html",
             mime="text/html",
             icon=":material/download:",
             on_click="ignore",
-            help="One file that opens offline, in light and dark, and prints. Nothing in it asks for anything outside.",
+            help="One file that opens offline, in light and dark, and can be printed.",
         )
         if not view.workspace.read_only:
-            st.button(
-                "Save into the workspace",
-                icon=":material/save:",
-                on_click=_save_file,
-                args=(story, material, name),
-                help=f"Writes stories/{escape(material.recipe)}/{escape(name)}.html in the workspace.",
+            action(
+                "Save to the workspace",
+                _save_file,
+                story,
+                reading,
+                name,
+                icon="save",
+                help=f"As stories/{escape(reading.recipe)}/{escape(name)}.html.",
             )
     outcome = st.session_state.pop("_report_saved", None)
     if isinstance(outcome, EmtError):
@@ -90,32 +89,31 @@ def _take_away(view: View, name: str, story: Story, material: Material) -> None:
         st.success(f"Saved as {escape(outcome)}.", icon=":material/check:")
 
 
-def _save_file(story: Story, material: Material, name: str) -> None:
+def _save_file(story: Story, reading: Reading, name: str) -> None:
     try:
-        path = save_report(story, material, name)
+        path = save_report(story, reading, name)
     except EmtError as error:
         st.session_state["_report_saved"] = error
     else:
-        st.session_state["_report_saved"] = str(path.relative_to(material.workspace.path))
+        st.session_state["_report_saved"] = str(path.relative_to(reading.workspace.path))
 
 
-def _block(view: View, told: Told) -> None:
-    if told.content is None:
+def _block(view: View, block: RenderedBlock) -> None:
+    if block.content is None:
         if not view.workspace.read_only:
             with st.container(border=True):
                 st.markdown(
-                    f"**{escape(told.heading)}** waits for {escape(', '.join(told.missing))}."
+                    f"**{escape(block.heading)}**: run {escape(and_list(block.missing))} first."
                 )
-                st.caption("It is left out of the file until then.")
-                command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {told.missing[0]}"
-                st.code(command, language="bash")
+                st.caption("The HTML file leaves this block out until then.")
+                run_up_to(view, block.missing[0])
         return
-    st.header(escape(told.heading), anchor=False)
-    paragraphs(told.caption)
-    if told.content.sentences:
-        st.markdown(escape(" ".join(told.content.sentences)))
-    for place, item in enumerate(told.content.items):
-        _item(item, f"story-{told.kind}-{place}")
+    st.header(escape(block.heading), anchor=False)
+    paragraphs(block.caption)
+    if block.content.sentences:
+        st.markdown(escape(" ".join(block.content.sentences)))
+    for place, item in enumerate(block.content.items):
+        _item(item, f"story-{block.kind}-{place}")
 
 
 def _item(item: Item, key: str) -> None:
@@ -126,7 +124,7 @@ def _item(item: Item, key: str) -> None:
         return
     st.markdown(f"**{escape(item.title)}**")
     if isinstance(item, Figure):
-        st.plotly_chart(item.figure, config=BARE, key=key)
+        chart(item.figure, key=key)
     elif isinstance(item, Table):
         frame = pd.DataFrame(item.rows, columns=list(item.columns))
         right = {
@@ -147,7 +145,7 @@ def _item(item: Item, key: str) -> None:
 
 
 def paragraphs(text: str) -> None:
-    """The user's words, letter by letter; empty lines set paragraphs apart."""
+    """The user's text, literally; empty lines separate paragraphs."""
     for part in re.split(r"\n\s*\n", text):
         if part.strip():
             st.markdown(escape(part.strip()))

@@ -1,4 +1,4 @@
-"""How much the figures above can say: episodes played, the width of their interval, how long training was."""
+"""How much the results can show: episodes, the width of their interval, length of training."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from emt_core.workspace.artifact import Workspace
 
 
 def how_sure(workspace: Workspace, arms: Sequence[Arm]) -> None:
-    """Two captions, from what was played and trained alone; no second one for a policy that came from elsewhere."""
+    """A caption on the episodes and one on the training; the latter not for imported policies."""
     st.caption(episodes_say(arms))
-    runs = [found for arm in arms for run in arm.runs if (found := trained(workspace, run))]
-    if runs:
-        st.caption(training_says(min(runs, key=lambda found: found.frames)))
+    runs = [trained(workspace, run) for arm in arms for run in arm.runs]
+    known = [run for run in runs if run]
+    if known:
+        st.caption(training_says(min(known, key=lambda run: run.frames)))
 
 
 def episodes_say(arms: Sequence[Arm]) -> str:
-    """`12 episodes: the 95 % interval is 49 points wide. ...`, of the arm with the widest interval."""
+    """`12 episodes: the 95 % interval is 49 points wide. ...` of the arm with the widest."""
     widest = max(arms, key=lambda arm: arm.high - arm.low)
     points = 100 * (widest.high - widest.low)
-    played, each = numbers.counted(widest.episodes, "episode"), " an arm" if len(arms) > 1 else ""
-    said = f"{played}{each}: the 95 % interval is {points:.0f} points wide."
+    per_arm = " per arm" if len(arms) > 1 else ""
+    episodes = f"{numbers.counted(widest.episodes, 'episode')}{per_arm}"
+    interval = f"{episodes}: the 95 % interval is {points:.0f} points wide."
     if len(arms) > 1:
-        return f"{said} Smaller differences between arms mean nothing unless the paired comparison below finds them."
-    return f"{said} A difference to another policy that is smaller than this means nothing."
+        return (
+            f"{interval} Smaller differences between arms are not meaningful unless the paired "
+            "comparison below finds them."
+        )
+    return f"{interval} Differences from another policy smaller than this are not meaningful."
 
 
-def training_says(found: Trained) -> str:
-    """How long the policy was trained; where the paper trains longer, how long that is."""
-    said = f"The policy is that of step {found.step:,} of {found.steps:,}; it had seen {found.frames:,} frames."
-    if found.frames >= found.paper_frames:
-        return said
+def training_says(run: Trained) -> str:
+    """How long the policy was trained, and how long in the paper where that is longer."""
+    here = f"Policy of step {run.step:,} of {run.steps:,}, trained on {run.frames:,} frames."
+    if run.frames >= run.paper_frames:
+        return here
     return (
-        f"{said} The paper fine-tunes for {found.paper_steps:,} steps, {found.paper_frames:,} frames: a much shorter "
-        "run shows that everything works, not how good a policy gets."
+        f"{here} The paper fine-tunes for {run.paper_steps:,} steps, {run.paper_frames:,} frames: "
+        "a much shorter run shows that everything works, not how good a policy gets."
     )

@@ -1,4 +1,4 @@
-"""The paper's figures, laid beside ours and labelled as the paper's wherever they stand."""
+"""The paper's numbers beside ours, always labeled as the paper's."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from emt_core.evaluation.comparison.paper import (
 )
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
+from pages.parts.widgets import chart
 
 OURS = "measured here"
 LABEL = ":gray-badge[:material/menu_book: reported in the paper, not measured here]"
 
 
 def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
-    """Ours beside the paper's where the benchmark is one of the paper's; its tables in any case."""
+    """Our numbers beside the paper's where it has the benchmark; and the paper's tables."""
     st.subheader(
-        "The paper's figures",
+        "Results of the paper",
         anchor=False,
         help=f"{SOURCE}. Nothing in this section was measured here.",
     )
@@ -34,9 +35,7 @@ def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
     else:
         st.markdown(LABEL)
         if benchmark:
-            st.caption(
-                "The paper has no figure for this benchmark: its tables are CALVIN, SimplerEnv and LIBERO-10."
-            )
+            st.caption("The paper has no results for this benchmark.")
     main, ablation, scenes = st.tabs(
         ["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene"]
     )
@@ -68,12 +67,8 @@ def _beside(arms: Sequence[Arm], reported: list[dict]) -> None:
         for row in reported
         if row["reported_by"] == PAPERS_OWN
     ]
-    st.plotly_chart(
-        figures.beside_paper(ours, papers, unit),
-        config={"displayModeBar": False},
-        key="beside-paper",
-    )
-    st.caption("Other backbones, data and compute: a comparison of sizes, not a test.")
+    chart(figures.beside_paper(ours, papers, unit), key="beside-paper")
+    st.caption("Other backbones, data and compute: for orientation only.")
     st.markdown(LABEL)
 
 

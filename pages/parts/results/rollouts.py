@@ -1,8 +1,7 @@
-"""Rollouts: videos of episodes, failures first, and the table of all of them."""
+"""Videos of episodes, failures first, and a table of all episodes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,18 +12,19 @@ import streamlit as st
 from emt_core.evaluation.comparison.runs import Run
 from emt_core.explore import numbers
 from emt_core.explore.figures.results import short_task
-from pages.parts import glossary
-from pages.parts import view as reading
+from pages.parts import cached, glossary
 from pages.parts.plain import escape
+from pages.parts.widgets import choice, one_page
 
 VIDEOS_A_PAGE = 12
 ROWS_A_PAGE = 100
 SHOW = {"first": "Failures first", "failures": "Failures", "successes": "Successes"}
 EVERY = "all"
+COLUMNS = tuple("task episode seed success steps seconds failure instruction detail".split())
 
 
 def rollouts(runs: Sequence[Run]) -> None:
-    """Videos and table of one run; which run, task, checkpoint and outcome is chosen above them."""
+    """Videos and table of one run, filtered by task, checkpoint and outcome."""
     st.subheader("Rollouts", anchor=False, help=glossary.ROLLOUTS)
     run, rows = _filtered(runs)
     _videos(run, rows)
@@ -41,7 +41,7 @@ def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
             else runs[0].label
         )
         run = by_label[label if label in by_label else runs[0].label]
-        table = reading.parquet(str(run.artifact.path), "episodes.parquet")
+        table = cached.parquet(run.artifact, "episodes.parquet")
         steps = sorted(set(table["checkpoint"].to_pylist()))
         step = run.results["chosen"]
         if len(steps) > 1:
@@ -70,15 +70,8 @@ def _filtered(runs: Sequence[Run]) -> tuple[Run, list[dict[str, Any]]]:
                 key="rollout-kind",
                 width=200,
             )
-        show = st.segmented_control(
-            "Show",
-            list(SHOW),
-            default="first",
-            required=True,
-            format_func=SHOW.get,
-            key="rollout-show",
-        )
-    return run, _rows(table, task or EVERY, kind or EVERY, show or "first")
+        show = choice("Show", SHOW, format_func=SHOW.get, key="rollout-show", in_url=False)
+    return run, _rows(table, task or EVERY, kind or EVERY, show)
 
 
 def _rows(table: pa.Table, task: str, kind: str, show: str) -> list[dict[str, Any]]:
@@ -97,15 +90,11 @@ def _rows(table: pa.Table, task: str, kind: str, show: str) -> list[dict[str, An
 def _videos(run: Run, rows: list[dict[str, Any]]) -> None:
     filmed = [row for row in rows if row["video"]]
     if not filmed:
-        st.caption(
-            "No episode of this kind was filmed. `videos` in the recipe says how many of each task are."
-        )
+        st.caption("No videos match. `videos` in the recipe sets how many per task are recorded.")
         return
-    pages = math.ceil(len(filmed) / VIDEOS_A_PAGE)
-    page = st.pagination(pages, key=f"rollout-page-{len(filmed)}") if pages > 1 else 1
-    first = (min(page, pages) - 1) * VIDEOS_A_PAGE
+    shown = one_page(filmed, VIDEOS_A_PAGE, f"rollout-page-{len(filmed)}")
     with st.grid("auto", min_column_width=210, gap="small"):
-        for row in filmed[first : first + VIDEOS_A_PAGE]:
+        for row in shown:
             with st.container(border=True, gap="xsmall", height="stretch"):
                 _card(run, row)
 
@@ -115,7 +104,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
     if path.resolve().is_relative_to(run.artifact.data.resolve()) and path.is_file():
         st.video(str(path), loop=True, muted=True)
     else:
-        st.caption("The video file is gone.")
+        st.caption("The video file is missing.")
     badge = ":green-badge[:material/check: solved]" if row["success"] else _failure_badge(row)
     st.markdown(
         f"{badge} {numbers.counted(row['steps'], 'step')}", help=escape(row["detail"]) or None
@@ -133,22 +122,9 @@ def _failure_badge(row: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    pages = max(math.ceil(len(rows) / ROWS_A_PAGE), 1)
-    page = st.pagination(pages, key=f"episodes-page-{len(rows)}") if pages > 1 else 1
-    first = (min(page, pages) - 1) * ROWS_A_PAGE
-    columns = (
-        "task",
-        "episode",
-        "seed",
-        "success",
-        "steps",
-        "seconds",
-        "failure",
-        "instruction",
-        "detail",
-    )
+    shown = one_page(rows, ROWS_A_PAGE, f"episodes-page-{len(rows)}")
     st.dataframe(
-        [{name: row[name] for name in columns} for row in rows[first : first + ROWS_A_PAGE]],
+        [{name: row[name] for name in COLUMNS} for row in shown],
         hide_index=True,
         column_config={"seed": st.column_config.NumberColumn("layout", format="%d")},
     )

@@ -1,4 +1,4 @@
-"""What a cut costs to train on: tokens a pass, and GPU-hours at a throughput that the user measured."""
+"""The training budget of a cut: tokens per pass, and GPU-hours at the user's own throughput."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from emt_core.explore.tables.budget import (
     gpu_hours,
 )
 from emt_core.selection import Composition, Preview
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.view import View
 
 
 def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
-    """scope: names the preview, for the cache of its running sums."""
+    """scope: identifies the preview in the cache of its running sums."""
     box = st.expander(
         "Training budget: tokens and GPU-hours",
         icon=":material/payments:",
@@ -40,25 +40,22 @@ def budget(view: View, preview: Preview, scope: str, made: Composition) -> None:
             [2, 2, 5], gap="medium", vertical_alignment="center"
         )
         if costs is None:
-            text_at.caption("Give the tokens an image takes in your backbone to see a figure.")
+            text_at.caption("Enter the tokens per image of your backbone.")
             tokens = None
         else:
-            tokens = _sums(str(view.chain.sources.path), scope, costs, _preview=preview).tokens(
-                made
-            )
+            sums = _sums(view.chain.sources, scope, costs, _preview=preview)
+            tokens = sums.tokens(made)
             text_at.caption(_basis(known, costs))
-        tokens_at.metric("Tokens a pass", numbers.short(tokens), help=glossary.TOKENS)
+        tokens_at.metric("Tokens per pass", numbers.short(tokens), help=glossary.TOKENS)
         hours = gpu_hours(tokens, passes, rate) if tokens is not None and rate else None
-        hours_at.metric(
-            "GPU-hours", numbers.short(hours) if hours is None or hours >= 10 else numbers.decimal(hours, 2),
-            help=glossary.GPU_HOURS,
-        )  # fmt: skip
+        shown = numbers.decimal(hours, 2) if hours and hours < 10 else numbers.short(hours)
+        hours_at.metric("GPU-hours", shown, help=glossary.GPU_HOURS)
 
 
 def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]:
     columns = st.columns(5, gap="medium", vertical_alignment="bottom")
     ratio = columns[0].number_input(
-        "Characters a token",
+        "Characters per token",
         0.5,
         20.0,
         round(known.characters_per_token or RULE_OF_THUMB, 2),
@@ -67,7 +64,7 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
         persist_state="page",
     )
     image = columns[1].number_input(
-        "Tokens an image", 0, 100_000, known.image_tokens, key="image_tokens", persist_state="page"
+        "Tokens per image", 0, 100_000, known.image_tokens, key="image_tokens", persist_state="page"
     )
     length = columns[2].number_input(
         "Sequence length",
@@ -76,7 +73,7 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
         SEQUENCE_LENGTH,
         key="sequence_length",
         persist_state="page",
-        help="Longer samples are cut there.",
+        help="Longer samples are truncated.",
     )
     passes = columns[3].number_input(
         "Passes",
@@ -88,14 +85,14 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
         help="Epochs over the selection.",
     )
     rate = columns[4].number_input(
-        "Tokens/s and GPU",
+        "Tokens/s per GPU",
         1.0,
         1e9,
         None,
         key="tokens_per_second",
         persist_state="page",
         placeholder="yours",
-        help="Of one GPU in training, as you measured it. Nothing is assumed here.",
+        help="Training throughput of one GPU, as you measured it.",
     )
     if image is None:
         return None, passes, rate
@@ -106,28 +103,25 @@ def _settings(known: Tokenizer) -> tuple[TokenCosts | None, float, float | None]
 
 
 def _basis(known: Tokenizer, costs: TokenCosts) -> str:
-    if (
-        known.characters_per_token
-        and abs(costs.characters_per_token - known.characters_per_token) < 0.006
-    ):
-        words = f"Characters a token: measured with the backbone's tokenizer on {known.sampled} conversations (seeded)."
+    measured = known.characters_per_token
+    if measured and abs(costs.characters_per_token - measured) < 0.006:
+        how = f"measured with the backbone's tokenizer on {known.sampled} conversations (seeded)"
     elif costs.characters_per_token == RULE_OF_THUMB:
-        words = "Characters a token: the rule of thumb for English, not measured; the backbone is not on this machine."
+        how = "a rule of thumb for English; the backbone is not on this machine"
     else:
-        words = "Characters a token: as set here."
+        how = "as entered"
+    words = f"Characters per token: {how}."
     if known.image_tokens and costs.image_tokens == known.image_tokens:
-        words += " Tokens an image: from the backbone's configuration."
+        words += " Tokens per image: from the backbone's configuration."
     return words
 
 
 def _known(view: View) -> Tokenizer:
     path = view.recipe_file
-    folder = (
-        _backbone_folder(str(path), path.stat().st_mtime)
-        if path is not None and path.exists()
-        else ""
-    )
-    return _measured(folder, str(view.chain.sources.path))
+    folder = ""
+    if path is not None and path.exists():
+        folder = _backbone_folder(str(path), path.stat().st_mtime)
+    return _measured(folder, view.chain.sources)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -137,16 +131,15 @@ def _backbone_folder(recipe: str, changed: float) -> str:
     return str(folder) if folder.is_dir() else ""
 
 
-@st.cache_resource(max_entries=4, show_spinner="Counting tokens of a sample")
-def _measured(folder: str, sources: str) -> Tokenizer:
+@cached.shared(max_entries=4, show_spinner="Counting tokens of a sample")
+def _measured(folder: str, sources: Artifact) -> Tokenizer:
     if not folder:
         return Tokenizer(characters_per_token=None, sampled=0, image_tokens=None)
-    return costs_of_backbone(Path(folder), reading.index(sources))
+    return costs_of_backbone(Path(folder), cached.index(sources))
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _sums(sources: str, scope: str, costs: TokenCosts, *, _preview: Preview) -> TokenBudget:
-    characters, images = (
-        reading.index_column(sources, name) for name in ("text_chars", "n_images")
-    )
+@cached.shared(max_entries=2)
+def _sums(sources: Artifact, scope: str, costs: TokenCosts, *, _preview: Preview) -> TokenBudget:
+    characters = cached.index_column(sources, "text_chars")
+    images = cached.index_column(sources, "n_images")
     return TokenBudget(_preview, characters, images, costs)

@@ -1,4 +1,4 @@
-"""Two saved selections side by side: what came in, what went out, by category and source, with examples."""
+"""Compare two saved selections: samples added and removed, by category and source."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.comparison import in_and_out
+from emt_core.explore.reading import reasons
 from emt_core.explore.tables.compare import Comparison, examples
-from emt_core.workspace.lineage import labels_of
-from pages.parts import glossary
-from pages.parts import view as reading
+from emt_core.workspace.artifact import Artifact
+from pages.parts import cached, glossary
 from pages.parts.cards import gallery
 from pages.parts.plain import escape
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import chart
 
 EXAMPLES = 6
-BARE = {"displayModeBar": False}
 
 
 @st.fragment
 def compare(view: View) -> None:
-    """Drawn where the pool has two selections at least."""
-    labels = [
-        label
-        for label in labels_of(view.done, "select")[::-1]
-        if view.done[label].manifest["parents"].get("sources") == view.chain.sources.key
-    ]
+    """Drawn where the pool has at least two selections."""
+    labels = view.labels_over("select")
     if len(labels) < 2:
         return
     st.subheader("Compare two selections", anchor=False)
@@ -41,27 +37,27 @@ def compare(view: View) -> None:
     before = from_at.selectbox(
         "From", rest, key="compare_from", bind="query-params", format_func=short_label
     )
-    change = _change(str(view.done[before].path), str(view.done[after].path))
+    change = _change(view.done[before], view.done[after])
     _numbers(change)
     _groups(view, change)
     logit = view.logits if view.chain.has("score") else None
     left, right = st.columns(2, gap="large")
     for column, title, rows in (
-        (left, "Came in", change.came_in),
-        (right, "Went out", change.went_out),
+        (left, "Added", change.came_in),
+        (right, "Removed", change.went_out),
     ):
         with column:
             st.markdown(f"**{title}**, best score first")
             if len(rows):
                 gallery(view, examples(rows, logit, EXAMPLES), width=150)
             else:
-                st.caption("Nothing.")
+                st.caption("None.")
 
 
 def _numbers(change: Comparison) -> None:
     with st.container(horizontal=True):
-        st.metric("Came in", numbers.whole(len(change.came_in)), width="content")
-        st.metric("Went out", numbers.whole(len(change.went_out)), width="content")
+        st.metric("Added", numbers.whole(len(change.came_in)), width="content")
+        st.metric("Removed", numbers.whole(len(change.went_out)), width="content")
         st.metric("In both", numbers.whole(change.stayed), width="content")
         st.metric(
             "Overlap",
@@ -74,12 +70,12 @@ def _numbers(change: Comparison) -> None:
         words = ", ".join(
             f"{glossary.reason(name)} {numbers.whole(count)}" for name, count in why.items()
         )
-        st.caption(f"Why they went out: {escape(words)}")
+        st.caption(f"Reason for removal: {escape(words)}")
 
 
 def _groups(view: View, change: Comparison) -> None:
     left, right = st.columns(2, gap="large")
-    caption = "To the right, full: came in. To the left, pale: went out."
+    caption = "Right, full: added. Left, pale: removed."
     if view.chain.has("category"):
         kinds = view.categories
         with left:
@@ -87,7 +83,7 @@ def _groups(view: View, change: Comparison) -> None:
             figure = in_and_out(
                 kinds.names, *change.by_group(kinds.codes, len(kinds.names)), view.category_colors
             )
-            st.plotly_chart(figure, config=BARE, key="compare-category")
+            chart(figure, key="compare-category")
     with right:
         st.markdown("**By source**", help=caption)
         figure = in_and_out(
@@ -95,11 +91,9 @@ def _groups(view: View, change: Comparison) -> None:
             *change.by_group(view.codes, len(view.source_names)),
             view.source_colors,
         )
-        st.plotly_chart(figure, config=BARE, key="compare-source")
+        chart(figure, key="compare-source")
 
 
-@st.cache_resource(max_entries=3, show_spinner="Comparing the selections")
-def _change(before: str, after: str) -> Comparison:
-    found = Comparison(before=reading.reasons(before), after=reading.reasons(after))
-    _ = found.came_in, found.went_out, found.stayed  # worked out here, once
-    return found
+@cached.shared(max_entries=3, show_spinner="Comparing the selections")
+def _change(before: Artifact, after: Artifact) -> Comparison:
+    return Comparison(before=cached.column(reasons, before), after=cached.column(reasons, after))

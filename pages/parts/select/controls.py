@@ -1,4 +1,4 @@
-"""The controls of a cut: threshold, K and fraction that move each other, caps, and flags to leave out."""
+"""The controls of a cut: threshold, K, fraction, caps, and flags whose samples are excluded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pages.parts.view import View
 DEFAULT_SHARE = 0.25
 
 
-def leave_out(view: View) -> tuple[str, ...]:
-    """Flags whose samples the selection never takes; drawn only where something is flagged."""
+def excluded_flags(view: View) -> tuple[str, ...]:
+    """Flags whose samples the selection excludes; drawn only where something is flagged."""
     counts = {flag: count for flag, count in view.flags.counts().items() if count}
     if not counts:
         return ()
     chosen = st.pills(
-        "Leave out flagged",
+        "Exclude flagged",
         [flag for flag in FLAGS if flag in counts],
         selection_mode="multi",
         default=["exclude"] if "exclude" in counts else None,
@@ -31,25 +31,24 @@ def leave_out(view: View) -> tuple[str, ...]:
         format_func=lambda flag: (
             f":material/{flagging.ICON[flag]}: {flag} ({numbers.short(counts.get(flag, 0))})"
         ),
-        help="Their ids are written into the saved selection's `exclude`: the recipe alone reproduces it.",
+        help="The saved selection lists their ids under `exclude`.",
     )
     return tuple(chosen)
 
 
 def sliders(view: View, preview: Preview) -> int:
-    """Threshold, K and fraction, each moving the others. K is what counts and what the link carries."""
+    """Threshold, K and fraction, each moving the others; returns K (kept in the address)."""
     threshold = _threshold(preview)
     state, eligible = st.session_state, preview.eligible
     scope = view.chain.score.key
-    if (
-        state.get("_cut_scope") != scope or "cut_k" not in state
-    ):  # new scores, or back from another page
+    if state.get("_cut_scope") != scope or "cut_k" not in state:
+        # other scores are in view, or the page was left and opened again
         asked = st.query_params.get("k", "")
         known = state["_k"] if state.get("_cut_scope") == scope else _current_k(view, preview)
         k = int(asked) if asked.isdecimal() else known
         state["_cut_scope"] = scope
         _set_all(preview, min(max(k, 1), eligible))
-    if state["_k"] > eligible:  # fewer may be selected now that more are left out
+    if state["_k"] > eligible:  # more samples are excluded now
         _set_all(preview, eligible)
     with st.container(border=True):
         columns = st.columns(3, gap="large")
@@ -93,7 +92,7 @@ def _threshold(preview: Preview) -> Slider:
 
 
 def _current_k(view: View, preview: Preview) -> int:
-    """The size of the selection in view where it was made from this score by rank, else a quarter of the pool."""
+    """The size of the selection in view if it was ranked by score, else a quarter of the pool."""
     if view.chain.has("select") and view.chain.select.config.get("strategy") == "top":
         selected = int((view.reasons.codes == 0).sum())
         if selected:
@@ -114,7 +113,7 @@ def _moved(preview: Preview, by: str) -> None:
 
 
 def _set_all(preview: Preview, k: int, *, but: str = "") -> None:
-    """Set every slider to K, but not the one that was moved: it stays where the hand left it."""
+    """Set every slider to K, except `but`, the one that was moved."""
     state = st.session_state
     state["_k"] = k
     if but != "k":
@@ -127,8 +126,8 @@ def _set_all(preview: Preview, k: int, *, but: str = "") -> None:
 
 
 def caps(preview: Preview, k: int) -> Cut:
-    """Optional caps in two small tables."""
-    found: dict[str, dict[str, int]] = {}
+    """The cut of K rows with the caps that the reader entered in two tables."""
+    entered: dict[str, dict[str, int]] = {}
     known, state = preview.candidates, st.session_state
     keys = {by: f"caps_{by}_{state['_cut_scope']}" for by in ("source", "category")}
     box = st.expander(
@@ -138,9 +137,9 @@ def caps(preview: Preview, k: int) -> Cut:
         key="caps",
     )
     if not box.open and not any(state[key]["edited_rows"] for key in keys.values() if key in state):
-        return Cut(
-            k=k
-        )  # a closed box draws nothing, unless it holds caps: tables forget them when they are not drawn
+        # A closed box draws nothing. One with caps has to be drawn: tables that are not drawn
+        # forget what was entered.
+        return Cut(k=k)
     with box:
         st.caption(glossary.CAPS)
         for column, by, names, totals in zip(
@@ -173,7 +172,6 @@ def caps(preview: Preview, k: int) -> Cut:
                     ),
                 },
             )
-            found[by] = {
-                row[by]: int(row["cap"]) for _, row in edited.iterrows() if pd.notna(row["cap"])
-            }
-    return Cut(k=k, caps_source=found["source"], caps_category=found["category"])
+            capped = edited.dropna(subset="cap")
+            entered[by] = dict(zip(capped[by], capped["cap"].astype(int).tolist(), strict=True))
+    return Cut(k=k, caps_source=entered["source"], caps_category=entered["category"])

@@ -1,7 +1,8 @@
-"""A selection in a trainer's format, written by a job."""
+"""Export a selection in a trainer's format, as a job."""
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import streamlit as st
@@ -11,6 +12,7 @@ from emt_core.explore import numbers
 from emt_core.run import jobs
 from emt_core.selection.export import FORMATS, exporter_class
 from emt_core.workspace.lineage import labels_of
+from pages.parts.job_card import watch
 from pages.parts.plain import show_problem
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
@@ -23,7 +25,7 @@ NAMES = {
     "webdataset": "WebDataset",
 }
 MODES = {
-    "copy": "copied beside the data",
+    "copy": "copied next to the data",
     "link": "linked (symbolic links)",
     "embed": "inside the data files",
 }
@@ -52,7 +54,7 @@ def export(view: View) -> None:
             "Folder on the server",
             str(proposed),
             key=f"export_folder_{label}_{kind}",
-            help="Must be new or empty. A provenance file that names the selection is written beside the data.",
+            help="Must be new or empty. A provenance file next to the data names the selection.",
         )
         over = over_at.toggle(
             "Replace", key="export_over", help="Replace an earlier export in this folder."
@@ -63,7 +65,7 @@ def export(view: View) -> None:
             type="primary",
             icon=":material/outbox:",
             width="stretch",
-            help=f"Writes {numbers.counted(count, 'sample')} as a job; watch it above.",
+            help=f"Writes {numbers.counted(count, 'sample')}, as a job.",
         )
         if pressed:
             _launch(view, label, kind, images, folder.strip(), over)
@@ -73,23 +75,19 @@ def _launch(view: View, label: str, kind: str, images: str, folder: str, over: b
     try:
         if not folder or not Path(folder).expanduser().is_absolute():
             raise EmtError("the export folder has to be an absolute path", where=folder or "folder")
-        command = [
-            "export",
-            "--workspace",
-            str(view.workspace.path),
-            "--out",
-            folder,
-            "--format",
-            kind,
-        ]
-        command += ["--selection", view.done[label].key, "--images", images] + (
-            ["--overwrite"] if over else []
-        )
-        job = jobs.launch_command(
-            view.workspace, command, title=f"Export {short_label(label)} as {NAMES[kind]}"
-        )
+        options = {
+            "--workspace": str(view.workspace.path),
+            "--out": folder,
+            "--format": kind,
+            "--selection": view.done[label].key,
+            "--images": images,
+        }
+        command = ["export", *chain.from_iterable(options.items())]
+        if over:
+            command.append("--overwrite")
+        title = f"Export {short_label(label)} as {NAMES[kind]}"
+        watch(jobs.launch_command(view.workspace, command, title=title))
     except EmtError as error:
         show_problem(error)
         return
-    st.session_state.setdefault("_watched", []).append(job.id)
-    st.rerun()  # the job shows in the page's head, outside of the fragment
+    st.rerun()  # the job is shown at the top of the page, outside of the fragment

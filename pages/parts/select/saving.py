@@ -1,4 +1,4 @@
-"""A cut becomes a selection of the workspace, with a name and a note; and the list of those that are there."""
+"""Save a cut as a selection with a name and a note; the table of saved selections."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from emt_core.run.recipes import NOTE_CHARS, notes
 from emt_core.selection import Composition
 from emt_core.workspace.lineage import labels_of
 from pages.parts import glossary
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import escape, show_kept_problem, show_problem
+from pages.parts.router import go_to
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
+from pages.parts.widgets import action
 
 
-def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
-    """A form. left_out: int64 pool rows whose ids go into the entry's `exclude`."""
+def save(view: View, cut: Cut, made: Composition, excluded: np.ndarray) -> None:
+    """A form. excluded: int64 pool rows whose ids go into the entry's `exclude`."""
     if view.workspace.read_only:
         return
     st.subheader("Save as a selection", anchor=False)
@@ -44,48 +46,37 @@ def save(view: View, cut: Cut, made: Composition, left_out: np.ndarray) -> None:
             disabled=not made.total,
         )
         caps = len(cut.caps_source) + len(cut.caps_category)
-        words = f"Top **{numbers.whole(cut.k)}** by score, {numbers.whole(made.total)} taken"
-        words += f", {caps} caps" if caps else ""
-        words += (
-            f", {numbers.counted(len(left_out), 'flagged sample')} left out"
-            if len(left_out)
-            else ""
-        )
-        st.markdown(
-            f"{words}. :gray[Adds one entry to the workspace's copy of recipe {escape(view.recipe or '')} and runs it.]"
-        )
+        facts = [f"Top **{numbers.whole(cut.k)}** by score, {numbers.whole(made.total)} selected"]
+        if caps:
+            facts.append(numbers.counted(caps, "cap"))
+        if len(excluded):
+            facts.append(f"{numbers.counted(len(excluded), 'flagged sample')} excluded")
+        recipe = f"the workspace's copy of recipe {escape(view.recipe)}"
+        st.markdown(f"{', '.join(facts)}. :gray[Adds one entry to {recipe} and runs it.]")
     if pressed:
         config = cut.config().model_dump(exclude_defaults=True, mode="json")
-        if len(left_out):
-            config["exclude"] = list(view.index.packed_ids(left_out))
+        if len(excluded):
+            config["exclude"] = list(view.index.packed_ids(excluded))
         try:
             label = add_selection(
-                view.workspace,
-                view.recipe or "",
-                name.strip(),
-                config,
-                view.chain,
-                view.done,
-                note=note,
+                view.workspace, view.recipe, name.strip(), config, view.chain, view.done, note=note
             )
         except EmtError as error:
             show_problem(error)
             return
         start(view, label, title=f"Selection {name.strip()}")
         st.rerun()
-    problem = st.session_state.pop("_launch_problem", None)
-    if problem is not None:
-        show_problem(problem)
+    show_kept_problem()
 
 
 def saved(view: View) -> None:
-    """Every finished selection of this recipe with its figures and note."""
+    """A table of the recipe's finished selections with their figures and notes."""
     labels = labels_of(view.done, "select")[::-1]
     if not labels:
         return
-    said = notes(view.workspace, view.recipe or "")
+    written = notes(view.workspace, view.recipe)
     st.subheader("Selections", anchor=False)
-    rows = [_facts(label, view.done[label].manifest, said.get(label, "")) for label in labels]
+    rows = [_facts(label, view.done[label].manifest, written.get(label, "")) for label in labels]
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -93,7 +84,7 @@ def saved(view: View) -> None:
             "note": st.column_config.TextColumn(width="small"),
             "selected": st.column_config.NumberColumn(format="localized"),
             "excluded": st.column_config.NumberColumn(
-                format="localized", help="Left out by hand: flagged samples."
+                format="localized", help="Flagged samples that were excluded."
             ),
             "diversity": st.column_config.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
             "MMD² to robot": st.column_config.NumberColumn(format="%.3f", help=glossary.MMD),
@@ -106,20 +97,20 @@ def saved(view: View) -> None:
     )
     with st.container(horizontal=True):
         for label in labels[:6]:
-            pressed = st.button(
+            pressed = action(
                 f"Browse {escape(short_label(label))}",
+                _show,
+                label,
+                icon="photo_library",
                 key=f"browse-{label}",
-                icon=":material/photo_library:",
                 type="tertiary",
-                on_click=_show,
-                args=(label,),
             )
             if pressed:
-                st.switch_page("pages/browse.py")
+                go_to("browse")
 
 
 def _show(label: str) -> None:
-    """Make it the selection in view: a link's parameters do not reach a select box that is on the page already."""
+    """Show this selection: a link's parameters do not reach a select box that is already drawn."""
     st.session_state["selection"] = label
 
 

@@ -1,4 +1,4 @@
-"""Add or change a source: the fields of its format, a check of its path, and a look at its first rows before saving."""
+"""Add or change a source: a form, a check of its path, and a preview of its first rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from emt_core.recipe.sources import SourceConfig
 from emt_core.run.edits import put_source
 from emt_core.workspace.artifact import canonical_json
 from pages.parts import glossary
-from pages.parts.plain import escape, show_problem
+from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, choice, metrics, side_by_side
 
 OWN_LOCATE = ("hf", "webdataset")
-"""Formats whose path may be a hub name or a pattern."""
+"""Formats whose path may be a name on the Hub or a pattern."""
 
-BOUNDS = ("limit", "max_pixels")
+LIMITS = ("limit", "max_pixels")
 
 
 def editor(
@@ -40,21 +41,13 @@ def editor(
 ) -> None:
     st.query_params["edit"] = replaces or "new"
     before = next((source for source in wanted if source.name == replaces), None)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Back",
-            icon=":material/arrow_back:",
-            on_click=_leave,
-            key="leave-editor",
-            shortcut="Escape",
-        )
+    with side_by_side(gap="small"):
+        action("Back", _leave, icon="arrow_back", key="leave-editor", shortcut="Escape")
         st.header(f"Edit {before.name}" if before else "Add a source", anchor=False)
     if replaces is not None and before is None:
         st.caption("The recipe has no source of this name.")
         return
-    st.caption(
-        "Saved into this workspace's copy of the recipe; the file it came from is not changed."
-    )
+    st.caption("Saved to the workspace's copy of the recipe; your recipe file is not changed.")
     form_at, look_at = st.columns([5, 4], gap="large")
     with form_at:
         format_, values = _form(recipe.base, before)
@@ -97,13 +90,13 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
     ask("path")
     data = _path(base, values["path"], format_)
     offered = suggestions(format_, data) if data is not None else {}
-    own = [name for name in fields if name not in ("name", "role", "path", *BOUNDS)]
+    own = [name for name in fields if name not in ("name", "role", "path", *LIMITS)]
     with st.grid(2, min_column_width=200, gap="small"):
         for name in own:
             with st.container():
                 ask(name, offered.get(name))
-    with st.expander("Bounds", icon=":material/speed:"), st.grid(2, min_column_width=200):
-        for name in BOUNDS:
+    with st.expander("Limits", icon=":material/speed:"), st.grid(2, min_column_width=200):
+        for name in LIMITS:
             with st.container():
                 ask(name)
     return format_, values
@@ -112,14 +105,8 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
 def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
     label = field.label + ("" if field.required else " (optional)" if field.default is None else "")
     if field.kind == "choice":
-        return st.segmented_control(
-            label,
-            field.options,
-            default=value or field.options[0],
-            required=True,
-            key=key,
-            help=field.help,
-        )
+        first = value or field.options[0]
+        return choice(label, field.options, key=key, default=first, in_url=False, help=field.help)
     if field.kind == "whole":
         return st.number_input(label, min_value=1, value=value, step=1, key=key, help=field.help)
     if field.kind == "flag":
@@ -130,13 +117,9 @@ def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
         )
     if options:
         every = options if value in (None, "", *options) else [value, *options]
-        place = (
-            every.index(value)
-            if value in every
-            else 0
-            if field.required and len(options) == 1
-            else None
-        )
+        place = every.index(value) if value in every else None
+        if place is None and field.required and len(options) == 1:
+            place = 0
         return st.selectbox(
             label, every, index=place, key=key, help=field.help, accept_new_options=True
         )
@@ -144,28 +127,26 @@ def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
 
 
 def _path(base: Path, text: str, format_: str) -> Path | None:
-    """Says what lies at the path; returns it where something does."""
+    """Say what is at the path; returns the path if it exists."""
     if not text or not text.strip():
         st.text(f"Relative to {base}")
         return None
     data = base / Path(text.strip()).expanduser()
     try:
         if data.is_dir():
-            st.caption(":green[:material/check_circle:] a folder is there")
+            st.caption(":green[:material/check_circle:] folder found")
             return data
         if data.exists():
-            st.caption(
-                f":green[:material/check_circle:] a file of {numbers.size(data.stat().st_size)} is there"
-            )
+            size = numbers.size(data.stat().st_size)
+            st.caption(f":green[:material/check_circle:] file found ({size})")
             return data
     except (OSError, ValueError):
         pass
     if format_ in OWN_LOCATE:
-        st.caption(
-            ":gray[:material/help:] no file or folder of this name: taken as a hub name or a pattern"
-        )
+        words = "no such file or folder; used as a Hub name or a pattern"
+        st.caption(f":gray[:material/help:] {words}")
     else:
-        st.caption(":red[:material/error:] there is no such file or folder")
+        st.caption(":red[:material/error:] no such file or folder")
         st.text(f"Looked for {data}")
     return None
 
@@ -179,18 +160,18 @@ def _checked(format_: str, values: Mapping[str, Any]) -> SourceConfig | None:
 
 
 def _look(view: View, base: Path, source: SourceConfig | None) -> None:
-    st.subheader("First look", anchor=False, help=glossary.PREFLIGHT)
-    rows = st.select_slider("Rows to look at", [50, ROWS, 1000, 5000], value=ROWS, key="look-rows")
+    st.subheader("Preview", anchor=False, help=glossary.PREFLIGHT)
+    rows = st.select_slider("Rows", [50, ROWS, 1000, 5000], value=ROWS, key="look-rows")
     problem = st.session_state.pop("_source_problem", None)
     asked = st.button(
-        f"Look at the first {numbers.whole(rows)} rows",
+        f"Preview the first {numbers.whole(rows)} rows",
         icon=":material/visibility:",
         disabled=source is None,
         key="look",
         help=problem.what if problem else None,
     )
     if source is None:
-        st.text(f"Not yet: {problem.what}." if problem else "Fill in the fields first.")
+        st.text(_sentence(problem.what) if problem else "Fill in the fields first.")
         return
     if asked:
         with st.spinner("Reading the first rows", show_time=True):
@@ -206,9 +187,12 @@ def _look(view: View, base: Path, source: SourceConfig | None) -> None:
     elif found is not None:
         _report(found)
     else:
-        st.caption(
-            "Counts, rows left out and a few images appear here; then the source can be saved."
-        )
+        st.caption("Counts, rejected rows and some images appear here. Then you can save.")
+
+
+def _sentence(what: str) -> str:
+    """`name is needed` -> `Name is needed. Preview the first rows before saving.`"""
+    return f"{what[:1].upper()}{what[1:]}. Preview the first rows before saving."
 
 
 def _name(source: SourceConfig) -> str:
@@ -216,7 +200,7 @@ def _name(source: SourceConfig) -> str:
 
 
 def _looked(source: SourceConfig | None) -> Look | EmtError | None:
-    """The look at exactly these settings, if there was one."""
+    """The preview of exactly these settings, if there was one."""
     name, found = st.session_state.get("_look", ("", None))
     return found if source is not None and name == _name(source) else None
 
@@ -228,24 +212,22 @@ def _report(found: Look) -> None:
         st.text(report.error)
         return
     more = "" if report.complete else "+"
-    with st.grid(3, min_column_width=100, gap="small"):
-        st.metric("Rows seen", f"{numbers.whole(report.seen)}{more}", border=True)
-        st.metric("Kept", numbers.whole(report.kept), border=True)
-        st.metric(
-            "Left out", numbers.whole(report.rejects.total()), help=glossary.REJECTED, border=True
-        )
+    metrics(
+        ("Rows seen", f"{numbers.whole(report.seen)}{more}"),
+        ("Kept", numbers.whole(report.kept)),
+        ("Rejected", numbers.whole(report.rejects.total()), glossary.REJECTED),
+        width=100,
+    )
     st.text(_facts(report))
     if found.sheet is not None:
         st.image(found.sheet, width="stretch", alt="")
     for reason, count in report.rejects.most_common():
-        with st.expander(
-            f"{escape(reason.replace('_', ' '))}: {numbers.whole(count)}", icon=":material/block:"
-        ):
+        title = f"{escape(reason.replace('_', ' '))}: {numbers.whole(count)}"
+        with st.expander(title, icon=":material/block:"):
             st.text("\n".join(report.examples[reason]))
     if not report.kept:
-        st.markdown(
-            ":orange[:material/warning:] No row survives: the sources stage would refuse this source."
-        )
+        words = "No usable rows: this source would be rejected."
+        st.markdown(f":orange[:material/warning:] {words}")
 
 
 def _facts(report: SourceReport) -> str:
@@ -255,7 +237,7 @@ def _facts(report: SourceReport) -> str:
         f"{numbers.whole(report.text_only)} text only" if report.text_only else "",
         f"{numbers.whole(report.multi_image)} with several images" if report.multi_image else "",
         f"images of {' to '.join(dict.fromkeys(sizes))} pixels" if sizes else "",
-        f"text of {report.text_chars / report.kept:,.0f} characters on average"
+        f"average text length {report.text_chars / report.kept:,.0f} characters"
         if report.kept
         else "",
     ]
@@ -265,28 +247,26 @@ def _facts(report: SourceReport) -> str:
 def _save(view: View, label: str, source: SourceConfig | None, replaces: str | None) -> None:
     found = _looked(source)
     good = isinstance(found, Look) and not found.report.error and found.report.kept > 0
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
+    with side_by_side():
+        action(
             "Save" if found is None or good else "Save anyway",
+            _keep,
+            view,
+            label,
+            source,
+            replaces,
+            icon="save",
             type="primary",
-            icon=":material/save:",
             disabled=found is None,
-            on_click=_keep,
-            args=(view, label, source, replaces),
             key="save-source",
-            help="Look at its first rows before." if found is None else None,
+            help="Preview the first rows before saving." if found is None else None,
         )
-        st.button("Cancel", on_click=_leave, key="cancel-editor")
-    problem = st.session_state.pop("_edit_problem", None)
-    if problem is not None:
-        show_problem(problem)
+        action("Cancel", _leave, key="cancel-editor")
+    show_kept_problem()
 
 
 def _keep(view: View, label: str, source: SourceConfig, replaces: str | None) -> None:
-    try:
-        put_source(view.workspace, view.recipe or "", source, label=label, replaces=replaces)
-    except EmtError as error:
-        st.session_state["_edit_problem"] = error
+    if not attempt(put_source, view.workspace, view.recipe, source, label=label, replaces=replaces):
         return
     st.session_state.pop("_look", None)
     st.query_params.pop("edit", None)

@@ -1,4 +1,4 @@
-"""Whole robot episodes: a list to pick from, and a player with the camera and the action curves."""
+"""Robot episodes: a list, and a player with the camera and the action curves."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from emt_core.recipe.sources import LeRobotSource
 from pages.parts import glossary
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
+from pages.parts.widgets import action, chart, side_by_side
 
 LISTED = 10
 
@@ -59,7 +60,7 @@ def _listed(
 
 
 def _pick(found: list[EpisodeLine]) -> int | None:
-    """A page of the list; the one that plays is in the link."""
+    """Draw a page of the list; returns the episode that the address names, else the first."""
     wanted = st.text_input(
         "Instruction contains",
         key="episode-text",
@@ -76,10 +77,9 @@ def _pick(found: list[EpisodeLine]) -> int | None:
     pages = -(-len(shown) // LISTED)
     page = place // LISTED + 1
     if pages > 1:
-        # a pagination's place cannot be set from outside: where another episode plays or the list is another, it is new
-        page = st.pagination(
-            pages, default=page, max_visible_pages=5, key=f"episodes-{asked}-{wanted}"
-        )
+        # A pagination cannot be set from outside, so another episode or list gets a new one.
+        key = f"episodes-{asked}-{wanted}"
+        page = st.pagination(pages, default=page, max_visible_pages=5, key=key)
     listed = shown[(page - 1) * LISTED : page * LISTED]
     key = f"episode-{page}-{asked}-{wanted}"
     st.radio(
@@ -105,13 +105,12 @@ def _choose(key: str) -> None:
 
 def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) -> None:
     st.query_params["episode"] = str(index)
-    names, seen = curve_names(source.root), cameras(source.root)
+    names = curve_names(source.root)
+    seen = cameras(source.root)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        curve = (
-            st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION)
-            if names
-            else None
-        )
+        curve = None
+        if names:
+            curve = st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION)
         camera = config.camera
         if len(seen) > 1:
             camera = st.selectbox(
@@ -139,27 +138,17 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
             st.caption(f"and {len(playback.instructions) - 10} more changes of instruction")
             break
     if figure is not None:
-        st.plotly_chart(
-            figure,
-            config={"displayModeBar": False},
-            key=f"player-{source.name}-{index}-{camera}-{curve}",
-        )
-    said = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
+        chart(figure, key=f"player-{source.name}-{index}-{camera}-{curve}")
+    facts = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
     if len(playback.shown) < playback.frames:
-        said.append(f"{len(playback.shown)} of them shown, evenly spaced")
-    st.caption(" · ".join(said))
+        facts.append(f"{len(playback.shown)} of them shown, evenly spaced")
+    st.caption(" · ".join(facts))
     if decoded < len(playback.shown):
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with side_by_side():
             st.caption(
-                f"Decoding took too long: the first {decoded} of {len(playback.shown)} frames are here."
+                f"Slow decoding: showing the first {decoded} of {len(playback.shown)} frames."
             )
-            st.button(
-                "Decode on",
-                icon=":material/resume:",
-                key="decode-on",
-                on_click=_go_on,
-                args=(again,),
-            )
+            action("Continue decoding", _go_on, again, icon="resume", key="decode-on")
 
 
 def _go_on(again: str) -> None:
@@ -167,7 +156,7 @@ def _go_on(again: str) -> None:
 
 
 def _changed_at(source: SourceRange) -> int:
-    """A data set that was written anew is read anew."""
+    """When the data set was last written, in ns; 0 without an info file."""
     info = source.root / "meta" / "info.json"
     return info.stat().st_mtime_ns if info.is_file() else 0
 
@@ -186,7 +175,7 @@ def _figure(
     _source: SourceRange,
     _config: LeRobotSource,
 ) -> tuple[go.Figure | None, Playback, int]:
-    """The player, the episode and how many frames were decoded. 1 to 5 MB an episode."""
+    """(player, episode, number of decoded frames); 1 to 5 MB per episode."""
     playback = open_episode(_config, _source.root, index)
     if not playback.frames:
         return None, playback, 0
@@ -196,9 +185,11 @@ def _figure(
     features = load_meta(_source.root).info["features"]
     if curve:
         curves = playback.curves(curve, features)
-        dimensions, values = curves.dimensions, curves.values
+        dimensions = curves.dimensions
+        values = curves.values
     else:
-        dimensions, values = (), np.empty((playback.frames, 0))
+        dimensions = ()
+        values = np.empty((playback.frames, 0))
     figure = player(
         pictures,
         playback.shown,

@@ -1,4 +1,4 @@
-"""What the VLM keeps: the mid-trained model beside its origin on the same questions, and the paper's figures."""
+"""What the VLM retains: the same questions before and after mid-training."""
 
 from __future__ import annotations
 
@@ -9,59 +9,36 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.retained import PAPER, before_and_after
-from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import labels_of
-from pages.parts import glossary
+from pages.parts import cached, glossary
 from pages.parts.view import View
-
-BARE = {"displayModeBar": False}
+from pages.parts.widgets import chart, choice
 
 
 def retained_section(view: View) -> None:
-    """Nothing where no `retain` has run."""
+    """Drawn where a `retain` stage has run."""
     labels = labels_of(view.done, "retain")[::-1]
     if not labels:
         return
-    st.subheader("What the VLM keeps", anchor=False, help=glossary.RETAINED)
+    st.subheader("What the VLM retains", anchor=False, help=glossary.RETAINED)
     label = labels[0] if len(labels) == 1 else st.selectbox("Comparison", labels, key="retain")
-    results = _results(view.done[label])
+    results = cached.json_file(view.done[label], "results.json")
     suites = list(results)
     suite = suites[0]
     if len(suites) > 1:
-        suite = (
-            st.segmented_control("Suite", suites, default=suites[0], required=True, key="suite")
-            or suites[0]
-        )
+        suite = choice("Suite", suites, key="suite", in_url=False)
     rows = [{"category": name, **facts} for name, facts in results[suite].items()]
-    st.plotly_chart(before_and_after(rows), config=BARE)
+    chart(before_and_after(rows))
     st.dataframe(pd.DataFrame([_row(row) for row in rows]), hide_index=True, width="stretch")
-    with st.expander("The paper's figures (Table 7)", icon=":material/menu_book:"):
-        st.caption(
-            "As reported in the paper for InternVL3.5-1B, not measured here; accuracy in per cent."
-        )
+    with st.expander("Results of the paper (Table 7)", icon=":material/menu_book:"):
+        st.caption("Accuracy in %, reported in the paper for InternVL3.5-1B; not measured here.")
         st.dataframe(pd.DataFrame(PAPER), hide_index=True, width="stretch")
 
 
 def _row(row: dict[str, Any]) -> dict[str, str]:
-    found = {"category": row["category"], "questions": numbers.whole(row["n"])}
+    cells = {"category": row["category"], "questions": numbers.whole(row["n"])}
     for side, title in (("origin", "origin"), ("midtrained", "mid-trained")):
-        facts = row[side]
-        found[title] = (
-            f"{numbers.share(facts['rate'])} ({numbers.share(facts['low'])} to {numbers.share(facts['high'])})"
-        )
-    found["change"] = (
-        numbers.change(row["midtrained"]["rate"], row["origin"]["rate"]) or numbers.MISSING
-    )
-    return found
-
-
-def _results(artifact: Artifact) -> dict[str, Any]:
-    return _read(str(artifact.path))
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _read(path: str) -> dict[str, Any]:
-    from pathlib import Path
-
-    return read_json(Path(path) / "data" / "results.json")
+        rate, low, high = (numbers.share(row[side][name]) for name in ("rate", "low", "high"))
+        cells[title] = f"{rate} ({low} to {high})"
+    change = numbers.change(row["midtrained"]["rate"], row["origin"]["rate"])
+    return cells | {"change": change or numbers.MISSING}
