@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.data.robot.episodes import find_dimensions
 from emt_core.data.robot.statistics import Blocks, percentiles, ranges
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig
+from emt_core.recipe.finetune import ActionConfig, Dimension
 
 Block = tuple[np.ndarray, np.ndarray | None]
 """(actions float32 [n, A], reference float32 [n, R] of the frame where each action's chunk begins, or None)"""
@@ -160,17 +159,17 @@ def fit_action_map(
 
     Raises EmtError for a dimension that the data set does not have, that is named twice, or that no list names.
     """
-    gripper = find_dimensions(config.gripper, names, where=where, field="action.gripper")
-    unused = find_dimensions(config.unused, names, where=where, field="action.unused")
+    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
+    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
     others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
     arm = (
-        find_dimensions(config.arm, names, where=where, field="action.arm")
+        _find_dimensions(config.arm, names, where=where, field="action.arm")
         if config.arm
         else others
     )
     _check_partition(names, arm, gripper, unused, where)
     delta = config.kind == "delta"
-    reference = find_dimensions(
+    reference = _find_dimensions(
         config.reference, reference_names, where=where, field="action.reference"
     )
 
@@ -203,6 +202,30 @@ def fit_action_map(
         gripper_high=_floats(grip_high),
         mean=_floats(mean),
     )
+
+
+def _find_dimensions(
+    wanted: Sequence[Dimension], names: Sequence[str], *, where: object, field: str
+) -> list[int]:
+    """Places of dimensions given by name or number.
+
+    Raises EmtError for one that the data set does not have or that is named twice.
+    """
+    places: list[int] = []
+    for dimension in wanted:
+        if isinstance(dimension, int) and 0 <= dimension < len(names):
+            places.append(dimension)
+        elif isinstance(dimension, str) and names.count(dimension) == 1:
+            places.append(names.index(dimension))
+        else:
+            raise EmtError(
+                f"{field}: the data set has no dimension {dimension!r}",
+                where=where,
+                remedy=f"its {len(names)} dimensions: {', '.join(names)}",
+            )
+    if len(set(places)) < len(places):
+        raise EmtError(f"{field} names a dimension twice", where=where)
+    return places
 
 
 def _check_partition(
