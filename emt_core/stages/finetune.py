@@ -27,7 +27,10 @@ from emt_core.workspace.artifact import canonical_json
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
-VERSION = 1
+VERSION = 2
+FRAMES_VERSION = 1
+"""Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
+
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
 
@@ -191,6 +194,6 @@ def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size:
         "camera": source.camera,
         "episodes": list(episodes),
         "size": size,
-        "version": VERSION,
+        "version": FRAMES_VERSION,
     }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]
