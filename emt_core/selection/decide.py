@@ -1,4 +1,4 @@
-"""From candidates and a configuration to a decision: selected rows in order, a reason for others."""
+"""From candidates and a configuration to a decision: the selected rows, reasons for the others."""
 
 from __future__ import annotations
 
