@@ -31,6 +31,7 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
+from emt_core.run.stage import Context
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.progress import Progress
 
@@ -60,6 +61,19 @@ class Inputs:
 
     no_score: Callable[[int, str], None] = lambda row, reason: None
     """Called with the index row and the reason where a model has no score for a row."""
+
+    @classmethod
+    def of(cls, context: Context) -> Inputs:
+        """The inputs of a stage that has `sources` and `embed` as parents."""
+        embed = context.parents["embed"]
+        return cls(
+            index=Index(context.parents["sources"]),
+            features=Features.at(embed.data / "features.lance"),
+            embed=embed,
+            base=context.base,
+            runtime=context.runtime,
+            progress=context.progress,
+        )
 
 
 class Measure(Protocol):

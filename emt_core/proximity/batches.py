@@ -69,3 +69,14 @@ def bounded(groups: Sequence[np.ndarray], most: int, seed: int) -> list[np.ndarr
             group = np.sort(rng.choice(group, share, replace=False))
         drawn.append(group)
     return drawn
+
+
+def stratified(
+    pool: np.ndarray, robots: Sequence[np.ndarray], most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, stratum): at most `most` pool rows and as many robot rows, the sets in equal parts.
+
+    stratum: int64, 0 for the pool, k for the k-th robot set.
+    """
+    groups = [*bounded([pool], most, seed), *bounded(robots, most, seed)]
+    return np.concatenate(groups), np.repeat(np.arange(len(groups)), list(map(len, groups)))

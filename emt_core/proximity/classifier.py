@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emt_core.proximity.metrics.ranking import balanced_weights
+from emt_core.recipe.proximity import EstimatorConfig, MlpMeasure
 
 if TYPE_CHECKING:
     import torch
@@ -22,21 +23,8 @@ TINY_DEVIATION = 1e-3
 give its noise a huge weight."""
 
 
-class Training(Protocol):
-    """The settings of the training loop; EstimatorConfig and MlpMeasure have them."""
-
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def stop_accuracy(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def eval_every(self) -> int: ...
+Training = EstimatorConfig | MlpMeasure
+"""The settings of the training loop."""
 
 
 @dataclass(frozen=True)

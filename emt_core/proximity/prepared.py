@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from emt_core.data.features import Features, take_finite
 from emt_core.data.index import Index
-from emt_core.proximity.batches import Draws, bounded
+from emt_core.proximity.batches import Draws, stratified
 from emt_core.proximity.classifier import Examples, History, Training, scaling
-from emt_core.proximity.split import (
-    NO_VECTOR,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Split,
-    rows_of_part,
-    split_of,
-)
+from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, rows_of_part, split_of
 from emt_core.workspace.progress import Progress
 
 VALIDATION_ROWS = 2048
@@ -31,13 +23,6 @@ TEST_ROWS = 10_000
 SCALING_ROWS = 4096
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 Rows = tuple[np.ndarray, list[np.ndarray]]
-
-
-class SplitTraining(Training, Split, Protocol):
-    """The settings of a classifier's training on one part of a split."""
-
-    @property
-    def standardize(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +50,7 @@ class Prepared:
         return {"rows_by_part": by_part, "rows_without_vector": self.without_vector}
 
 
-def prepare(index: Index, features: Features, config: SplitTraining) -> Prepared:
+def prepare(index: Index, features: Features, config: Training) -> Prepared:
     """Split and read. Raises EmtError where a part would be empty (see split_rows)."""
     part = split_of(config, index, features.ok())
     rows = {name: rows_of_part(index, part, value) for name, value in PARTS.items()}
@@ -85,10 +70,7 @@ def prepare(index: Index, features: Features, config: SplitTraining) -> Prepared
 
 def read_examples(features: Features, rows: Rows, most: int, seed: int) -> Examples:
     """At most `most` pool rows and as many robot rows, the sets in equal parts, in memory."""
-    pool, robots = rows
-    groups = [*bounded([pool], most, seed), *bounded(robots, most, seed)]
-    numbers = np.concatenate(groups)
-    stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    numbers, stratum = stratified(*rows, most, seed)
     x = take_finite(features, numbers, np.float64)
     return Examples(x=x, robot=stratum > 0, stratum=stratum, rows=numbers)
 

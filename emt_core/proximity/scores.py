@@ -18,7 +18,7 @@ from emt_core.data.draws import Purpose, falling_keys, ordered_rows, random_keys
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.proximity.batches import bounded
+from emt_core.proximity.batches import stratified
 from emt_core.proximity.metrics import ranking
 from emt_core.proximity.metrics.calibration import sigmoid
 from emt_core.proximity.metrics.mmd import median_sigma
@@ -109,15 +109,13 @@ def heldout_ranking(
     except EmtError:  # too few robot episodes, or no pool: a random draw needs neither
         return None
     pool, robots = rows_of_part(index, part, TEST)
-    pool_rows = bounded([pool], HELDOUT_ROWS, config.seed)
-    groups = [*pool_rows, *bounded(robots, HELDOUT_ROWS, config.seed)]
-    rows = np.concatenate(groups)
-    stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    weights = ranking.balanced_weights(stratum > 0, stratum)
+    rows, stratum = stratified(pool, robots, HELDOUT_ROWS, config.seed)
+    robot = stratum > 0
+    weights = ranking.balanced_weights(robot, stratum)
     return {
-        "auroc": ranking.auroc(stratum > 0, logit[rows], weights),
-        "average_precision": ranking.average_precision(stratum > 0, logit[rows], weights),
-        "rows": {"pool": len(groups[0]), "robot": len(rows) - len(groups[0])},
+        "auroc": ranking.auroc(robot, logit[rows], weights),
+        "average_precision": ranking.average_precision(robot, logit[rows], weights),
+        "rows": {"pool": int((~robot).sum()), "robot": int(robot.sum())},
     }
 
 

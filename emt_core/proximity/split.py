@@ -8,7 +8,6 @@ sources come or go.
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
 
 import numpy as np
 
@@ -16,20 +15,14 @@ from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
+from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
 
 TRAIN, VALIDATION, TEST, NO_VECTOR = 0, 1, 2, 255
 PARTS = 3
 
 
-class Split(Protocol):
-    """The settings of a split; EstimatorConfig and every SplitMeasure have them."""
-
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def test_share(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
+Split = EstimatorConfig | SplitMeasure
+"""The settings of a split: validation_share, test_share, seed."""
 
 
 def training_rows(

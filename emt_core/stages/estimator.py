@@ -1,5 +1,4 @@
-"""estimator: train the proximity estimator, robot against pool, and measure it on held-out
-episodes.
+"""estimator: train the proximity estimator, robot against pool, and test it on held-out rows.
 
 weights.safetensors   weight float32 [dim], bias float32 [1]: logit = weight . phi + bias
 steps.parquet         step loss train_accuracy val_loss val_accuracy (NaN where not measured)
@@ -13,8 +12,6 @@ interrupted run starts again.
 
 from __future__ import annotations
 
-from emt_core.data.features import Features
-from emt_core.data.index import Index
 from emt_core.proximity.base import Inputs, measure_of
 from emt_core.recipe.proximity import EstimatorConfig
 from emt_core.run.stage import Context, Outcome
@@ -26,14 +23,5 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where a robot set has too few episodes for the split."""
     config = context.config
     assert isinstance(config, EstimatorConfig)
-    embed = context.parents["embed"]
-    inputs = Inputs(
-        index=Index(context.parents["sources"]),
-        features=Features.at(embed.data / "features.lance"),
-        embed=embed,
-        base=context.base,
-        runtime=context.runtime,
-        progress=context.progress,
-    )
-    metrics = measure_of(config.kind).fit(config, inputs, context.out)
+    metrics = measure_of(config.kind).fit(config, Inputs.of(context), context.out)
     return Outcome(rows=sum(metrics["test_rows"].values()), metrics=metrics)

@@ -15,14 +15,13 @@ rows dear.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emt_core.data.features import Features
-from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
@@ -50,18 +49,18 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where no pool row has a score, or the features are not of this index."""
     config = context.config
     assert isinstance(config, ScoreConfig)
-    index = Index(context.parents["sources"])
-    features = Features.at(context.parents["embed"].data / "features.lance")
+    inputs = Inputs.of(context)
+    index, features = inputs.index, inputs.features
     if features.rows != index.rows:
         raise EmtError(
             f"the features have {features.rows:,} rows and the index {index.rows:,}",
-            where=context.parents["embed"].path,
+            where=inputs.embed.path,
             remedy="delete this embed artifact and run embed again",
         )
     table = Table(context.out / "scores.lance")
     measure = context.parents.get("measure")
     twin = _twin(context, measure) if measure else None
-    _score_rows(context, table, features, index, twin)
+    _score_rows(context, table, replace(inputs, twin=twin))
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
     if measure:
@@ -78,16 +77,14 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=len(logit), metrics=metrics)
 
 
-def _score_rows(
-    context: Context, table: Table, features: Features, index: Index, twin: Artifact | None
-) -> None:
+def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
     """Append to the table, commit by commit, from its row count on."""
     at = table.rows
     of_measure = "measure" in context.parents
     missing: dict[int, str] = {}
     waiting: list[np.ndarray] = []
     clock = CommitClock(context.runtime.commit_rows, COMMIT_SECONDS)
-    with context.progress.track("scoring", features.rows, done=at) as tracker:
+    with context.progress.track("scoring", inputs.index.rows, done=at) as tracker:
 
         def flush() -> None:
             nonlocal at
@@ -106,7 +103,7 @@ def _score_rows(
             at += len(logit)
             clock.restart()
 
-        for logit in _parts(context, features, index, at, missing, twin):
+        for logit in _parts(context, inputs, at, missing):
             if len(logit):
                 waiting.append(logit)
                 tracker.advance(len(logit))
@@ -116,12 +113,7 @@ def _score_rows(
 
 
 def _parts(
-    context: Context,
-    features: Features,
-    index: Index,
-    start: int,
-    missing: dict[int, str],
-    twin: Artifact | None,
+    context: Context, inputs: Inputs, start: int, missing: dict[int, str]
 ) -> Iterator[np.ndarray]:
     """float32 scores from row `start` on, in order; NaN also where a row has no vector.
 
@@ -132,19 +124,10 @@ def _parts(
     # an estimator's weights say all that scoring needs
     linear = made_by.stage == "estimator"
     config = EstimatorConfig() if linear else measure_config(**made_by.config)
-    inputs = Inputs(
-        index=index,
-        features=features,
-        embed=context.parents["embed"],
-        base=context.base,
-        runtime=context.runtime,
-        progress=context.progress,
-        twin=twin,
-        no_score=missing.__setitem__,
-    )
+    inputs = replace(inputs, no_score=missing.__setitem__)
     for at, scores in measure_of(config.kind).scores(config, inputs, made_by.data, start):
         if not linear:  # a linear score is NaN there already
-            ok = features.ok(start=at, stop=at + len(scores))
+            ok = inputs.features.ok(start=at, stop=at + len(scores))
             missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
             scores = np.where(ok, scores, np.float32(np.nan))
         yield scores

@@ -13,6 +13,7 @@ variants/*.safetensors  features of the audits' restyled samples; an interrupted
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,12 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where a score is compared with itself or too few rows have every score."""
     config = context.config
     assert isinstance(config, TrustConfig)
-    index = Index(context.parents["sources"])
-    stored = Features.at(context.parents["embed"].data / "features.lance")
-    features = Shown(stored.table, stored.ok())  # every fit asks which rows are ok: read it once
+    inputs = Inputs.of(context)
+    index = inputs.index
+    # every fit asks which rows have a vector: read it once
+    features = Shown(inputs.features.table, inputs.features.ok())
+    inputs = replace(inputs, features=features)
     made_by = _made_by(context)
-    inputs = Inputs(
-        index=index,
-        features=features,
-        embed=context.parents["embed"],
-        base=context.base,
-        runtime=context.runtime,
-        progress=context.progress,
-    )
     measure: AnyConfig
     if made_by.stage == "estimator":
         measure = EstimatorConfig.model_validate(made_by.config)

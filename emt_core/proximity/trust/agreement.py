@@ -39,17 +39,8 @@ def agreement(
                     row = (int(rows[place]), name, mine, other, higher)
                     for column, value in zip(table.values(), row, strict=True):
                         column.append(value)
-    numbers = [
-        numbered(
-            f"Rank correlation with {name}",
-            rank[0][place],
-            "Near 1: both order the pool alike, so the choice of measure matters little; near 0 "
-            "or below: they mean different things by near, so look at the samples below before "
-            "you trust either.",
-        )
-        for place, name in enumerate(names)
-        if place
-    ]
+    pairs = zip(names[1:], rank[0][1:], strict=True)
+    numbers = [numbered("agreement", value, name=name) for name, value in pairs]
     section = {
         "title": "Agreement between measures",
         "question": "Do other measures find the same samples near?",

@@ -45,33 +45,8 @@ def calibration(
     saturated = float(((probability < NEAR_END) | (probability > 1 - NEAR_END)).mean())
     section["reliability"] = (curves or {}).get("calibration")
     section["numbers"] = [
-        numbered(
-            "Expected calibration error",
-            metrics.get("calibration_error"),
-            "How far said and observed shares lie apart on held-out episodes; below 0.05 is good, "
-            "and above 0.15 read the score as an order only (an early stop leaves it timid, which "
-            "harms no ranking).",
-            good=0.05,
-            bad=0.15,
-        ),
-        numbered(
-            "Saturated scores",
-            saturated,
-            "Share of the pool within 0.001 of probability 0 or 1; near 0 is good, and above a "
-            "tenth the order at the ends is noise, so stop the training earlier.",
-            good=0.01,
-            bad=0.1,
-            form="share",
-        ),
-        numbered(
-            "Effective sample size",
-            effective_share(pool_logit),
-            "Share of the pool that would carry the weight if samples were drawn by the density "
-            "ratio; above 20 % is good, and below 5 % a draw (strategy gumbel, temperature 1) "
-            "comes from a small corner of the pool, so raise the temperature.",
-            good=0.2,
-            bad=0.05,
-            form="share",
-        ),
+        numbered("calibration_error", metrics.get("calibration_error")),
+        numbered("saturated", saturated),
+        numbered("effective_share", effective_share(pool_logit)),
     ]
     return section

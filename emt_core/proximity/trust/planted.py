@@ -80,48 +80,22 @@ def planted(
     most = min(1.0, near.sum() / share_of(top_share, len(near)))
     section["numbers"] = [
         numbered(
-            "Precision of the best share",
+            "planted_precision",
             first["precision"],
-            f"Share of near content among the best {top_share:.0%}: chance gives {chance:.1%} and "
-            f"a perfect score {most:.1%}; half of the way is good, and near chance the features "
-            "or the robot data do not show the content you want, so try another encoder, pooling "
-            "or measure.",
+            top_share=top_share,
+            chance=chance,
+            most=most,
             good=chance + 0.5 * (most - chance),
             bad=chance + 0.1 * (most - chance),
-            form="share",
         ),
-        numbered(
-            "AUROC, near against far content",
-            first["auroc"],
-            "1 is perfect and 0.5 chance; above 0.75 is good, and below 0.6 the score hardly "
-            "orders by content: look which measure of the table below does better, or try another "
-            "encoder or pooling.",
-            good=0.75,
-            bad=0.6,
-        ),
+        numbered("planted_auroc", first["auroc"]),
     ]
     if within:
-        section["numbers"].append(
-            numbered(
-                "The same among samples that look alike",
-                min(within),
-                "The lowest AUROC within one style; well below the overall one means that the "
-                "score partly reads style, so quotas by source, or features of text and image "
-                "together, may help.",
-                good=0.7,
-                bad=0.55,
-            )
-        )
+        section["numbers"].append(numbered("planted_within", min(within)))
     if first["auroc_style"] is not None:
+        other, style_name = styles
         section["numbers"].append(
-            numbered(
-                f"AUROC of style ({styles[-1]} against {styles[0]})",
-                first["auroc_style"],
-                "0.5 would be blind to style; far above the AUROC of content, the score is first "
-                "of all a detector of style, so compare within a style or restyle the images.",
-                good=0.65,
-                bad=0.85,
-            )
+            numbered("planted_style", first["auroc_style"], style=style_name, other=other)
         )
     return section
 

@@ -207,82 +207,25 @@ def out_of_fold(features: Features, fold: np.ndarray, scores: Sequence[ScoreOf])
     return found
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How the page reads the lowest rank correlation of one kind of repetition."""
-
-    label: str
-    good: float
-    bad: float
-    sentence: str
-    short: str
-    """Names the repetition inside a sentence."""
-
-
-READINGS = {
-    SEED: Reading(
-        label="Another seed",
-        good=0.95,
-        bad=0.8,
-        sentence="Lowest rank correlation with the same measure fitted with another seed; above "
-        "0.95 the ranking does not hang on chance, and below 0.8 add robot episodes (or train "
-        "longer).",
-        short="another seed",
-    ),
-    STEPS: Reading(
-        label="Another stop",
-        good=0.9,
-        bad=0.7,
-        sentence="Lowest rank correlation with the ranking at other stops; above 0.9 the early "
-        "stop hardly matters, and below 0.7 compare selections of several stops before you commit.",
-        short="another stop",
-    ),
-    FEWER_SETS: Reading(
-        label="One robot set less",
-        good=0.9,
-        bad=0.7,
-        sentence="Lowest rank correlation when one robot set is left out; above 0.9 no set decides "
-        "alone, and below 0.7 the selection serves that set: say so, or give it a selection of its "
-        "own.",
-        short="one robot set less",
-    ),
-    OUT_OF_FOLD: Reading(
-        label="Not met in training",
-        good=0.95,
-        bad=0.85,
-        sentence="Rank correlation with scores by an estimator that had not met the sample; above "
-        "0.95 having served as a negative costs a sample nothing, and below 0.85 select by the "
-        "out-of-fold scores of this report (below).",
-        short="an estimator that had not met the sample",
-    ),
+FIGURES = {
+    SEED: ("another_seed", "another seed"),
+    STEPS: ("another_stop", "another stop"),
+    FEWER_SETS: ("fewer_sets", "one robot set less"),
+    OUT_OF_FOLD: ("out_of_fold", "an estimator that had not met the sample"),
 }
+"""Kind of repetition -> its figure in figures.yaml, and its name inside a sentence."""
 
 
 def _numbers(table: Table, top_share: float) -> list[dict[str, Any]]:
     numbers = []
-    for kind, reading in READINGS.items():
+    for kind, (figure, _) in FIGURES.items():
         repeated = zip(table["kind"], table["spearman"], strict=True)
         correlations = [value for name, value in repeated if name == kind]
         if correlations:
-            lowest = float(np.min(correlations))
-            numbers.append(
-                numbered(
-                    reading.label, lowest, reading.sentence, good=reading.good, bad=reading.bad
-                )
-            )
+            numbers.append(numbered(figure, float(np.min(correlations))))
     if table["overlap"]:
         worst = int(np.argmin(table["overlap"]))
-        repetition = READINGS[table["kind"][worst]].short
-        numbers.append(
-            numbered(
-                "Selection that stays",
-                table["overlap"][worst],
-                f"Lowest share of the best {top_share:.0%} that stay among the best (here with "
-                f"{repetition}); above 85 % the selection is settled, and below 60 % follow what "
-                "the figure of that repetition says, or select more samples than you need.",
-                good=0.85,
-                bad=0.6,
-                form="share",
-            )
-        )
+        _, repetition = FIGURES[table["kind"][worst]]
+        overlap = table["overlap"][worst]
+        numbers.append(numbered("stays", overlap, top_share=top_share, repetition=repetition))
     return numbers

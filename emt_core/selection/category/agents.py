@@ -1,7 +1,10 @@
 """Demands about an embodied agent acting: its state, its next action, its success.
 
-A robot in view changes nothing by itself: its colour is general VQA, the thing left of it is spatial.
+A robot in view changes nothing by itself: its colour is general VQA, the thing left of it is
+spatial.
 """
+
+# ruff: noqa: E501  (the tables of patterns are data and stay wide)
 
 from __future__ import annotations
 

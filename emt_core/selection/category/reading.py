@@ -1,5 +1,7 @@
 """Demands answered by reading: signs, names and numbers, books, documents, screens."""
 
+# ruff: noqa: E501  (the tables of patterns are data and stay wide)
+
 from __future__ import annotations
 
 from emt_core.selection.category.cue import Rule, Rules, any_of
@@ -45,7 +47,8 @@ NUMBERED = (
 )
 WH = "what|which|who|whom|whose|when|how much|how many"
 
-# What asks of a written thing something that is not reading it: colour, number of copies, place, its reader.
+# What asks of a written thing something that is not reading it: colour, number of copies, place,
+# its reader.
 _NOT_READING = (
     "^(?:what|which) (?:[a-z]+ )?colors?",
     "colors? (?:is|are|was)",

@@ -27,13 +27,13 @@ def exporter_class(name: str) -> type[Exporter]:
 
 
 def open_exporter(name: str, folder: Path, *, images: str, facts: dict[str, Any]) -> Exporter:
-    """The exporter of a format. Raises EmtError where the format cannot hold images in the way
-    asked for."""
+    """The exporter of a format. Raises EmtError where it cannot hold images as asked for."""
     kind = exporter_class(name)
     if images not in kind.modes:
         raise EmtError(
             f"format {name!r} cannot hold images by {images!r}",
             where="export",
-            remedy=f"--images {' or '.join(kind.modes)}; to embed images use the formats hf, parquet or webdataset",
+            remedy=f"--images {' or '.join(kind.modes)}; "
+            "to embed images use the formats hf, parquet or webdataset",
         )
     return kind(folder, images=images, facts=facts)
