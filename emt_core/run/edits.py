@@ -32,7 +32,7 @@ from emt_core.run.plan import make_plan
 from emt_core.run.recipes import NOTE_CHARS, note_saved, tie_children, write_note
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import write_text
-from emt_core.workspace.lineage import Lineage, recipe_path
+from emt_core.workspace.lineage import Lineage
 
 Raw = dict[str, Any]
 Entries = list[dict[str, Any]]
@@ -62,7 +62,7 @@ def _edit(
     are there, so edits of sources do without.
     """
     workspace.check_writable()
-    path = recipe_path(workspace, recipe)
+    path = workspace.recipe_file(recipe)
     with workspace.lock("state", f"recipe-{recipe}"):
         raw = read_raw(path)
         before = deepcopy(raw)
@@ -338,7 +338,7 @@ def _edit_sources(
         if not isinstance(entries, list):
             raise EmtError(
                 f"the recipe has no list of sources under {label!r}",
-                where=recipe_path(workspace, recipe),
+                where=workspace.recipe_file(recipe),
             )
         change(entries)
 

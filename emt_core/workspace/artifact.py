@@ -173,6 +173,10 @@ class Workspace:
     def building(self, stage: str, key: str) -> Path:
         return self.path / stage / f"{key}.building"
 
+    def recipe_file(self, recipe: str) -> Path:
+        """The workspace's copy of a recipe; absent where none of that name ran here."""
+        return self.path / "recipes" / f"{recipe}.yaml"
+
     def find(self, stage: str, key: str) -> Artifact | None:
         folder = self.folder(stage, key)
         return Artifact(folder) if (folder / "manifest.json").exists() else None

@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol
 
 from emt_core.workspace.files import write_json
 from emt_core.workspace.process import mark_of
+from emt_core.workspace.progress import also_log
 
 WorkState = Literal["todo", "waiting", "building", "made", "found", "failed"]
 """waiting: another process builds it. found: it was there already."""
@@ -85,11 +86,13 @@ class JobRecord:
         """Inside, `current()` is this record, and `alive` is touched every few seconds."""
         write_json(self.folder / "process.json", mark_of(os.getpid()))
         threading.Thread(target=self._beat, daemon=True).start()
-        token = _current.set(self)
+        here = _current.set(self)
+        log = also_log.set(self.say)
         try:
             yield self
         finally:
-            _current.reset(token)
+            also_log.reset(log)
+            _current.reset(here)
             self._stop.set()
 
     def _write(self) -> None:

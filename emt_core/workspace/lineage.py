@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -39,10 +38,6 @@ def recipe_names(workspace: Workspace) -> list[str]:
         key=lambda path: (-path.stat().st_mtime, path.stem),
     )
     return [path.stem for path in found]
-
-
-def recipe_path(workspace: Workspace, recipe: str) -> Path:
-    return workspace.path / "recipes" / f"{recipe}.yaml"
 
 
 def finished(workspace: Workspace, recipe: str) -> dict[str, Artifact]:

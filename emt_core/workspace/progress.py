@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from emt_core.workspace import job_record
 from emt_core.workspace.files import write_json
 
 FILE_EVERY_S = 0.5
 LINE_EVERY_S = 5.0
+
+also_log: ContextVar[Callable[[str], None] | None] = ContextVar("also_log", default=None)
+"""Takes every reported line as well: the log of the job that this process does."""
 
 
 def duration(seconds: float) -> str:
@@ -41,8 +44,8 @@ class Progress:
         if not self.quiet:
             line = f"{self.label:<18} {text}"
             self.console.print(line, markup=False, highlight=False)
-            if (job := job_record.current()) is not None:
-                job.say(line)
+            if (also := also_log.get()) is not None:
+                also(line)
 
     @contextmanager
     def track(

@@ -29,7 +29,7 @@ from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Artifact, Workspace
-from emt_core.workspace.lineage import Lineage, recipe_path
+from emt_core.workspace.lineage import Lineage
 from pages.parts.router import navigation
 
 SPATIAL, TEXT_HEAVY = of_side("embodied"), of_side("reading")
@@ -51,7 +51,7 @@ class View:
 
     @property
     def recipe_file(self) -> Path | None:
-        return recipe_path(self.workspace, self.recipe) if self.recipe else None
+        return self.workspace.recipe_file(self.recipe) if self.recipe else None
 
     @property
     def index(self) -> Index:
