@@ -1,4 +1,5 @@
-"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string respects the split."""
+"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string
+respects the split."""
 
 from __future__ import annotations
 

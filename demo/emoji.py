@@ -1,7 +1,7 @@
 """Real-world concepts as pictures: Noto Color Emoji glyphs (OFL) on smooth backgrounds.
 
-The concept list is curated from Unicode names: things a person would name the same way on sight. Faces, symbols,
-gestures and near-duplicates ("cow" and "cow face") are left out.
+The concept list is curated from Unicode names: things a person would name the same way on sight.
+Faces, symbols, gestures and near-duplicates ("cow" and "cow face") are left out.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def glyph(name: str) -> Image.Image:
 
 @lru_cache(maxsize=512)
 def glyph_color(name: str) -> str | None:
-    """The colour that most of the glyph has (at least 60 % of its ink), or None where no colour dominates."""
+    """The colour that most of the glyph has (at least 60 % of its ink), or None where no colour
+    dominates."""
     pixels = np.asarray(glyph(name).resize((40, 40)))
     ink = pixels[pixels[..., 3] > 128][:, :3]
     named = np.stack([np.asarray(v) for v in COLORS.values()])
@@ -139,7 +140,8 @@ def glyph_color(name: str) -> str | None:
 def _paste(
     rng: np.random.Generator, image: Image.Image, name: str, center: tuple[int, int], size: int
 ) -> Placed:
-    """Draw one glyph and return it with a point on its ink (the ink pixel nearest to its centre of mass)."""
+    """Draw one glyph and return it with a point on its ink (the ink pixel nearest to its centre of
+    mass)."""
     picture = glyph(name)
     if rng.random() < 0.3:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -167,7 +169,8 @@ def _paste(
 
 
 def draw_things(rng: np.random.Generator, key: str, split: str = "train") -> list[DemoSample]:
-    """All questions about one image of one to five things; `split` changes nothing here (no strings are shown)."""
+    """All questions about one image of one to five things; `split` changes nothing here (no strings
+    are shown)."""
     del split
     image, color = background(rng)
     distinct = int(rng.choice([1, 2, 3, 4, 5], p=[0.12, 0.28, 0.34, 0.18, 0.08]))

@@ -1,4 +1,5 @@
-"""How questions are put. Several natural phrasings for each intent; slots are filled by the generators."""
+"""How questions are put. Several natural phrasings for each intent; slots are filled by the
+generators."""
 
 from __future__ import annotations
 
@@ -176,7 +177,8 @@ _UNCOUNTABLE = frozenset("bacon bread broccoli cheese garlic popcorn".split())
 
 
 def article(noun: str) -> str:
-    """The noun with what English puts before one of it: "an apple", "a pair of jeans", "some grapes"."""
+    """The noun with what English puts before one of it: "an apple", "a pair of jeans", "some
+    grapes"."""
     last = noun.split()[-1]
     if last in _PAIRS:
         return f"a pair of {noun}"

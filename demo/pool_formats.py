@@ -149,7 +149,8 @@ def _sharegpt(
 
 
 def write_hf(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """datasets' save_to_disk: `image` (bytes inside the Arrow file), `conversations`, `id` and the factors."""
+    """datasets' save_to_disk: `image` (bytes inside the Arrow file), `conversations`, `id` and the
+    factors."""
     from datasets import Dataset, Features, Image, List, Value
 
     features = Features(
@@ -177,7 +178,8 @@ def write_hf(pool: Path, name: str, rows: Sequence[Row]) -> None:
 
 
 def write_webdataset(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """Tars of key.jpg and key.json; times and owners are fixed, so the same rows give the same bytes."""
+    """Tars of key.jpg and key.json; times and owners are fixed, so the same rows give the same
+    bytes."""
     folder = pool / name
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(rows), _SHARD_ROWS):
@@ -194,7 +196,8 @@ def write_webdataset(pool: Path, name: str, rows: Sequence[Row]) -> None:
 
 
 def write_parquet(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """One file: image struct {bytes, path}, question and answer (no placeholder), id and the factors."""
+    """One file: image struct {bytes, path}, question and answer (no placeholder), id and the
+    factors."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,10 +2,11 @@
 
     python -m demo.pretrain --out assets/tiny_vlm --work <scratch folder> --seed 0 --minutes 70
 
-Two processes with one thread each train on their own batches and average gradients: on a shared machine one process
-with two threads stalled at every kernel whenever a third process ran (2.4 s a step became 20 s). The state is written
-every few minutes and the same command goes on from there after a kill. The cosine runs over training time, not steps,
-because the speed of a shared machine is not known beforehand.
+Two processes with one thread each train on their own batches and average gradients: on a shared
+machine one process with two threads stalled at every kernel whenever a third process ran (2.4 s a
+step became 20 s). The state is written every few minutes and the same command goes on from there
+after a kill. The cosine runs over training time, not steps, because the speed of a shared machine
+is not known beforehand.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ KIND_WEIGHT = {
     "caption": 0.5,
 }
 
-#: Four of a point's ten tokens are digits, the others are known after a hundred steps: without this the digits, the
+# : Four of a point's ten tokens are digits, the others are known after a hundred steps: without
+# this the digits, the
 #: last to be learned, weigh less than a caption's easy words.
 LOSS_WEIGHT = {"point": 3.0}
 
@@ -73,8 +75,9 @@ class Settings:
     chained: float = 0.1
     """Share of images whose questions form one conversation instead of independent ones."""
     vision_share: float = 0.28
-    """First share of the training time: vision tower and projector alone learn from the grounding loss. A step costs
-    half of a joint one, and the language model learns little before the visual tokens say what is where."""
+    """First share of the training time: vision tower and projector alone learn from the grounding
+    loss. A step costs half of a joint one, and the language model learns little before the visual
+    tokens say what is where."""
     peak_lr: float = 2.5e-3
     warmup_steps: int = 100
     """At the start of each of the two phases."""
@@ -89,7 +92,8 @@ class Settings:
 
 
 def make_tokenizer(seed: int):
-    """The tokenizer, from a text sample of the general data plus every concept's singular and plural."""
+    """The tokenizer, from a text sample of the general data plus every concept's singular and
+    plural."""
     from demo.emoji import CONCEPTS
 
     texts = [
@@ -102,7 +106,8 @@ def make_tokenizer(seed: int):
 def batches(
     root: Path, packer: Packer, settings: Settings, rank: int, visit: int
 ) -> Iterator[tuple[int, Batch]]:
-    """Endless (visit, batch): this process's shards in order, then again with other questions chosen."""
+    """Endless (visit, batch): this process's shards in order, then again with other questions
+    chosen."""
     while True:
         own = sorted(root.glob("shard-*"))[rank :: settings.processes]
         rng = np.random.default_rng([settings.seed, rank, visit])
@@ -164,8 +169,8 @@ class Answered:
     visual: torch.Tensor
     """[batch, 49, width] projected visual tokens."""
     attention: torch.Tensor | None
-    """[n, heads, 49]: how the guided layer looks at the visual tokens while predicting; None where the attention
-    implementation keeps no probabilities."""
+    """[n, heads, 49]: how the guided layer looks at the visual tokens while predicting; None where
+    the attention implementation keeps no probabilities."""
 
 
 def visual_tokens(model, images: np.ndarray) -> torch.Tensor:
@@ -214,7 +219,8 @@ def answer_losses(model, batch: Batch, image_start: int) -> Answered:
 
 
 def save_model(model, tok, out: Path) -> None:
-    """bfloat16 weights, config, processor and tokenizer: a folder that AutoModel and AutoProcessor load."""
+    """bfloat16 weights, config, processor and tokenizer: a folder that AutoModel and AutoProcessor
+    load."""
     tiny_vlm.processor(tok).save_pretrained(out)
     copy = tiny_vlm.fresh_model(tok, 0)
     copy.load_state_dict(model.state_dict())
@@ -223,7 +229,8 @@ def save_model(model, tok, out: Path) -> None:
 
 
 def make_optimizers(both: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and the auxiliary head."""
+    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and the
+    auxiliary head."""
     hidden, rest, plain = [], [], []
     for name, p in both.named_parameters():
         if p.ndim == 2 and "embed" not in name and not name.startswith("aid"):
@@ -317,7 +324,8 @@ def train(rank: int, settings: Settings) -> None:
         gradients = [
             cast("torch.Tensor", p.grad) for p in parameters
         ]  # the loss reaches every one of them
-        # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one schedule.
+        # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one
+        # schedule.
         now = time.perf_counter()
         clock = torch.tensor([elapsed + now - tick if rank == 0 else 0.0])
         tick = now
@@ -393,7 +401,8 @@ def run(settings: Settings) -> None:
     work = Path(settings.work)
     (work / "data").mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    # Large tensors from the heap instead of fresh pages at each allocation: a tenth of a step's time.
+    # Large tensors from the heap instead of fresh pages at each allocation: a tenth of a step's
+    # time.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
     missing = [n for n in range(settings.shards) if not (work / "data" / f"shard-{n:05d}").is_dir()]
     with mp.get_context("spawn").Pool(settings.processes) as pool:

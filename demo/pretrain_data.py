@@ -4,9 +4,9 @@
     <root>/shard-00012/questions.jsonl  one line an image: {"questions": [[kind, question, answer], ...],
                                                                      "marks": [[label, x, y], ...]}
 
-A shard is drawn from its own number, built aside and renamed, so that several processes can draw at once and a
-killed one leaves nothing half-written. Drawing costs about 2 ms an image: it runs ahead of the training in a process
-of its own, and the training reads memory-mapped pixels.
+A shard is drawn from its own number, built aside and renamed, so that several processes can draw at
+once and a killed one leaves nothing half-written. Drawing costs about 2 ms an image: it runs ahead
+of the training in a process of its own, and the training reads memory-mapped pixels.
 """
 
 from __future__ import annotations

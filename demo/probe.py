@@ -1,10 +1,12 @@
-"""What the tiny VLM has learned: held-out questions of every kind, against the same model without the right image.
+"""What the tiny VLM has learned: held-out questions of every kind, against the same model without
+the right image.
 
     python -m demo.probe --model assets/tiny_vlm --n 300 --seed 77
 
-Held out means: images from another split of seeds, and strings to read that no training image shows (`words.py`).
-Two baselines use the same weights and questions: no image at all, and the image of another question of the same kind.
-A kind counts as learned when the 95 % Wilson interval of the model lies above those of both baselines.
+Held out means: images from another split of seeds, and strings to read that no training image shows
+(`words.py`). Two baselines use the same weights and questions: no image at all, and the image of
+another question of the same kind. A kind counts as learned when the 95 % Wilson interval of the
+model lies above those of both baselines.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _POINT = re.compile(r"\(\s*([01]?\.\d+|[01])\s*,\s*([01]?\.\d+|[01])\s*\)")
 
 
 def questions(kind: str, n: int, seed: int) -> list[DemoSample]:
-    """`n` held-out samples of `kind`, one an image so that they are independent; families take turns."""
+    """`n` held-out samples of `kind`, one an image so that they are independent; families take
+    turns."""
     found: list[DemoSample] = []
     index = 0
     while len(found) < n:
@@ -79,7 +82,8 @@ def _vocabulary(sample: DemoSample) -> Sequence[str]:
 def correct(sample: DemoSample, text: str) -> bool:
     """Whether `text` answers the sample.
 
-    point: within POINT_TOLERANCE (Euclidean). caption: exactly the right set of names. All others: exact match.
+    point: within POINT_TOLERANCE (Euclidean). caption: exactly the right set of names. All others:
+    exact match.
     """
     if sample.kind == "point":
         match = _POINT.search(text)
@@ -134,7 +138,8 @@ class Answerer:
             if "pixel_values" in inputs:
                 inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
             with torch.inference_mode():
-                # The library's protocol for `generate` asks for attributes that its own models lack.
+                # The library's protocol for `generate` asks for attributes that its own models
+                # lack.
                 out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
                     **inputs,
                     do_sample=False,
@@ -190,7 +195,8 @@ def probe(
     dtype: str = "float32",
     processes: int = 1,
 ) -> list[Result]:
-    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their number)."""
+    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their
+    number)."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return pool.starmap(

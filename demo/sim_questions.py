@@ -1,4 +1,5 @@
-"""Questions about rendered scenes, each with one exact answer taken from the scene's state and segmentation."""
+"""Questions about rendered scenes, each with one exact answer taken from the scene's state and
+segmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from demo.sim_view import View, clearance, interior_point
 
 Found = tuple[str, str, dict]  # question, answer, meta
 
-#: Intents that only rendered scenes have; the rest is shared with the other generators (phrasing.py), so that words
+# : Intents that only rendered scenes have; the rest is shared with the other generators
+# (phrasing.py), so that words
 #: alone do not tell a simulator's question from another.
 _PHRASINGS: dict[str, tuple[str, ...]] = {
     "closer_camera": (
@@ -116,7 +118,8 @@ def _ask(rng: np.random.Generator, intent: str, **slots: str) -> str:
 
 
 def questions(rng: np.random.Generator, view: View, image_key: str) -> list[DemoSample]:
-    """Every question we can answer exactly about `view`, a few of each kind; all share one image object."""
+    """Every question we can answer exactly about `view`, a few of each kind; all share one image
+    object."""
     found: Answered = [(kind, *one) for kind, make in _MAKERS for one in make(rng, view)]
     image = Image.fromarray(view.image)
     return samples_of(image, image_key, found, style="sim", meta=view.meta)
@@ -161,7 +164,8 @@ def _robot(rng: np.random.Generator, view: View) -> list[Found]:
     if not view.gripper or not view.things:
         return []
     found: list[Found] = []
-    # Experts keep the gripper open most of the time: ask less often then, or "open" would always be a good guess.
+    # Experts keep the gripper open most of the time: ask less often then, or "open" would always be
+    # a good guess.
     if view.gripper_open is False or (view.gripper_open and rng.random() < 0.4):
         answer = "open" if view.gripper_open else "closed"
         found.append((_ask(rng, "gripper_open"), answer, {"form": "gripper_open"}))

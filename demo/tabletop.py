@@ -1,6 +1,8 @@
-"""Our own table-top scenes: primitive objects, printed signs, Fetch, Panda or no robot, varied light and cameras.
+"""Our own table-top scenes: primitive objects, printed signs, Fetch, Panda or no robot, varied
+light and cameras.
 
-A scene is posed, never simulated: whether the gripper touches or holds something is known because we put it there.
+A scene is posed, never simulated: whether the gripper touches or holds something is known because
+we put it there.
 """
 
 # mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
@@ -30,10 +32,12 @@ from emt_core.evaluation.recording.mujoco_scene import (
 )
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
-#: Pixels of an object that must be visible before it may be named; scenes where one object has fewer are redrawn, so
+# : Pixels of an object that must be visible before it may be named; scenes where one object has
+# fewer are redrawn, so
 #: that counting what is visible equals counting what is there.
 MIN_PIXELS = 34
-#: Images are rendered at this multiple and averaged: the demonstrations are not (another renderer's look).
+# : Images are rendered at this multiple and averaged: the demonstrations are not (another
+# renderer's look).
 _SUPERSAMPLE = 2
 _COLORS = (
     "red",
@@ -84,7 +88,8 @@ class _Plate:
 
 
 def tabletop_views(rng: np.random.Generator, *, views: int = 2) -> Iterator[View]:
-    """Views of one random scene; the robot and the camera move between them. May yield fewer where objects hide."""
+    """Views of one random scene; the robot and the camera move between them. May yield fewer where
+    objects hide."""
     robot_name = pick(rng, ("fetch", "panda", "panda", "fetch", None))
     robot = ROBOTS[robot_name]() if robot_name else None
     azimuth = rng.uniform(-75, 75)
@@ -179,7 +184,8 @@ def _object_xml(rng: np.random.Generator, number: int, o: _Placed) -> tuple[str,
         if part.mesh:
             meshes.append(mesh_xml(part.mesh, f"{name}_mesh", o.scale))
             shape = f'type="mesh" mesh="{name}_mesh"'
-            # The compiler moves a mesh to its centre of mass; the geom frame follows, so pos 0 stays where it was.
+            # The compiler moves a mesh to its centre of mass; the geom frame follows, so pos 0
+            # stays where it was.
             pos = (0.0, 0.0, 0.0)
         else:
             shape = f'type="{part.type}" size="{" ".join(f"{s * o.scale:.5f}" for s in part.size)}"'
@@ -324,7 +330,8 @@ def _camera(rng: np.random.Generator, azimuth: float, near: bool) -> CameraPose:
 
 
 def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[_Placed]) -> dict:
-    """Put the gripper somewhere meaningful. Returns what is then true: opening, held and touched object."""
+    """Put the gripper somewhere meaningful. Returns what is then true: opening, held and touched
+    object."""
     import mujoco
 
     full = robot.finger_range

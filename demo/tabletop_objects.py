@@ -1,4 +1,5 @@
-"""Objects of our own table-top scenes, from MuJoCo primitives and small meshes made here (no outside assets)."""
+"""Objects of our own table-top scenes, from MuJoCo primitives and small meshes made here (no
+outside assets)."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ class ObjectKind:
     height: float
     """Top of the object in units of its scale."""
     grip: float | None = None
-    """Half width between closed fingers in units of the scale; None where our two-finger grippers cannot hold it
-    upright from above."""
+    """Half width between closed fingers in units of the scale; None where our two-finger grippers
+    cannot hold it upright from above."""
 
 
 def _box(half: tuple[float, float, float], pos: tuple[float, float, float], **kw) -> Part:

@@ -1,7 +1,9 @@
-"""The tiny VLM's own byte-level BPE: whole words where text is prose, single characters where it must be read.
+"""The tiny VLM's own byte-level BPE: whole words where text is prose, single characters where it
+must be read.
 
-Capital letters and digits never merge. The demo's images show text in capitals, so a string to read is spelled letter
-by letter and a string never seen in training has the same tokens as one that was. Coordinates are digits, too.
+Capital letters and digits never merge. The demo's images show text in capitals, so a string to read
+is spelled letter by letter and a string never seen in training has the same tokens as one that was.
+Coordinates are digits, too.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ SPECIAL = (
 )
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
-#: Order matters: "0." (of coordinates), one capital, one digit, a lower-case word with its blank, punctuation with
+# : Order matters: "0." (of coordinates), one capital, one digit, a lower-case word with its blank,
+# punctuation with
 #: the blank after it, line ends, other blanks.
 _SPLIT = r"0\.(?=\d)|\p{Lu}|\p{N}| ?\p{Ll}+|\p{L}+|[^\s\p{L}\p{N}] ?|\n|\s"
 
-#: As in InternVL3.5's template: a plain list of turns, the image where the message has it, no default system text.
+# : As in InternVL3.5's template: a plain list of turns, the image where the message has it, no
+# default system text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -41,7 +45,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-#: Words of robot data, which the general images never use: they get tokens of their own but no training here.
+# : Words of robot data, which the general images never use: they get tokens of their own but no
+# training here.
 _ROBOT_PROSE = (
     "you are a helpful assistant. user assistant system. what action should the robotic arm take to open the drawer? "
     "push the button. "
@@ -56,7 +61,8 @@ _ROBOT_PROSE = (
 
 
 def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of VOCABULARY entries learned from `texts`; deterministic for the same texts in the same order."""
+    """A tokenizer of VOCABULARY entries learned from `texts`; deterministic for the same texts in
+    the same order."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     raw = Tokenizer(models.BPE())

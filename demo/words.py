@@ -1,4 +1,5 @@
-"""Strings that the demo's images show, and the wall between those trained on and those kept for the probe."""
+"""Strings that the demo's images show, and the wall between those trained on and those kept for the
+probe."""
 
 from __future__ import annotations
 
@@ -29,13 +30,15 @@ _COMMON = (
 
 
 def is_heldout(text: str) -> bool:
-    """True when `text` belongs to the strings that no training image shows. Case and outer blanks do not matter."""
+    """True when `text` belongs to the strings that no training image shows. Case and outer blanks
+    do not matter."""
     digest = hashlib.sha256(text.strip().upper().encode()).digest()
     return digest[0] < HELDOUT_BYTES
 
 
 def _draw(rng: np.random.Generator, split: Split, make) -> str:
-    # About one string in ten is held out, so the loop is short; 10_000 tries only guard against a generator
+    # About one string in ten is held out, so the loop is short; 10_000 tries only guard against a
+    # generator
     # whose strings all lie on one side.
     for _ in range(10_000):
         text = make()
@@ -53,7 +56,8 @@ def _invented(rng: np.random.Generator) -> str:
 
 
 def word(rng: np.random.Generator, split: Split = "train", *, low: int = 3, high: int = 6) -> str:
-    """An upper-case word of `low` to `high` letters: half invented (pronounceable), a third common, the rest random."""
+    """An upper-case word of `low` to `high` letters: half invented (pronounceable), a third common,
+    the rest random."""
 
     def make() -> str:
         while True:

@@ -1,11 +1,13 @@
-"""Average distance and k-th neighbour of a pool against robot frames, all pairs: time, memory, and the machine's floor.
+"""Average distance and k-th neighbour of a pool against robot frames, all pairs: time, memory, and
+the machine's floor.
 
     python speed/distance_scan.py [--rows 1000000 --robots 50000 --dim 1024 --neighbours 10]
 
-The work is one matrix product of rows x robots x dim multiplications. The floor is that many at the rate at which this
-machine multiplies float32 matrices of the same shapes with nothing around it, on as many threads; it is measured before
-and after, because a shared machine changes speed. 1M x 50k x 1024 is the goal's size (13 minutes on two cores); the
-default of 20,000 rows takes seconds and is scaled to it.
+The work is one matrix product of rows x robots x dim multiplications. The floor is that many at the
+rate at which this machine multiplies float32 matrices of the same shapes with nothing around it, on
+as many threads; it is measured before and after, because a shared machine changes speed. 1M x 50k x
+1024 is the goal's size (13 minutes on two cores); the default of 20,000 rows takes seconds and is
+scaled to it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ GOAL_ROWS = 1_000_000
 
 
 def matrix_rate(dim: int, seconds: float = 4.0) -> float:
-    """Multiply-adds a second of BLOCK_ROWS x dim by dim x TILE_ROWS products, a single-threaded stream a core."""
+    """Multiply-adds a second of BLOCK_ROWS x dim by dim x TILE_ROWS products, a single-threaded
+    stream a core."""
     import torch
 
     def stream(_: int) -> int:

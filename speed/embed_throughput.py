@@ -2,9 +2,9 @@
 
     python speed/embed_throughput.py [--model assets/tiny_vlm] [--rows 1200] [--write]
 
-Writes JPEG images and a LLaVA JSON, runs sources and embed in a process of its own for each setting (so that torch's
-threads are set from the start), and prints what the embed artifact's manifest says. `--write` keeps the table in
-speed/results/embed_throughput.md.
+Writes JPEG images and a LLaVA JSON, runs sources and embed in a process of its own for each setting
+(so that torch's threads are set from the start), and prints what the embed artifact's manifest
+says. `--write` keeps the table in speed/results/embed_throughput.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ WORDS = "where is the red cup left of a green box point at robot open drawer wha
 
 
 def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
-    """JPEGs of smooth noise (they decode as photographs do, pure noise takes far longer), 4 to 24 words a question."""
+    """JPEGs of smooth noise (they decode as photographs do, pure noise takes far longer), 4 to 24
+    words a question."""
     rng = np.random.default_rng(0)
     images = folder / "images"
     images.mkdir(parents=True)
@@ -50,7 +51,8 @@ def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
 
 
 def measure(folder: Path, model: Path, workers: int) -> None:
-    """In a process of its own: sources and embed, the embed manifest's metrics as JSON on standard output."""
+    """In a process of its own: sources and embed, the embed manifest's metrics as JSON on standard
+    output."""
     from emt_core.recipe.recipe import build_recipe
     from emt_core.run.plan import make_plan
     from emt_core.run.runner import run_plan
@@ -81,7 +83,8 @@ def measure(folder: Path, model: Path, workers: int) -> None:
 
 
 def cpu_cost(folder: Path, model: Path) -> None:
-    """CPU milliseconds a sample, one thread, in this process: a figure that a busy machine cannot spoil."""
+    """CPU milliseconds a sample, one thread, in this process: a figure that a busy machine cannot
+    spoil."""
     import torch
 
     from emt_core.data.images.decode import open_image
@@ -112,7 +115,8 @@ def cpu_cost(folder: Path, model: Path) -> None:
 
 
 def random_model(folder: Path) -> Path:
-    """A random model of the tiny VLM's size, where the trained one is not at hand: speed does not depend on weights."""
+    """A random model of the tiny VLM's size, where the trained one is not at hand: speed does not
+    depend on weights."""
     from demo import tiny_vlm, tokenizer
 
     trained = tokenizer.train([" ".join(WORDS)] * 20)

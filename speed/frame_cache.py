@@ -1,10 +1,11 @@
-"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in any order; and what
-the loop round them costs beside the bare forward and backward pass.
+"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in
+any order; and what the loop round them costs beside the bare forward and backward pass.
 
     python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112 --steps 12 --batch 32]
 
-CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop runs in turns with
-the bare passes, step by step, because a machine's speed changes from minute to minute.
+CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop
+runs in turns with the bare passes, step by step, because a machine's speed changes from minute to
+minute.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""MMD matrix of 12 sources x 2,000 samples x 1,024 float16 numbers: seconds, CPU seconds, peak memory.
+"""MMD matrix of 12 sources x 2,000 samples x 1,024 float16 numbers: seconds, CPU seconds, peak
+memory.
 
     python speed/mmd_matrix.py [--sources 12 --rows 2000 --dim 1024 --repeats 5]
 
-The goal is 5 s on two idle cores. CPU seconds are printed too: on a shared machine the wall time is other people's.
+The goal is 5 s on two idle cores. CPU seconds are printed too: on a shared machine the wall time is
+other people's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a person waits for: every page's first paint, a slider's figures, a lasso's gallery, measured in the browser.
+"""What a person waits for: every page's first paint, a slider's figures, a lasso's gallery,
+measured in the browser.
 
     python speed/million.py --demo workspace-demo --out workspace-million
     python speed/pages.py --workspace workspace-million [--repeats 3] [--pages map,select] [--out FILE.md]
@@ -8,8 +9,8 @@ whole    until nothing runs and nothing changes any more: the end of the last ch
 cold     the first visit to a server that was just started: nothing is cached; one fresh server a page
 warm     a new session on a server that has shown the page before; median of the repeats
 
-The browser's own clock takes every time; a MutationObserver notes what changes. Goals: paint 2 s warm and 5 s
-cold, slider to figures 300 ms, lasso to gallery 500 ms.
+The browser's own clock takes every time; a MutationObserver notes what changes. Goals: paint 2 s
+warm and 5 s cold, slider to figures 300 ms, lasso to gallery 500 ms.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def move_slider(browser: Browser, address: str, repeats: int) -> list[float]:
 
 
 def draw_box(browser: Browser, address: str, repeats: int) -> list[float]:
-    """Milliseconds from letting go of the mouse to the first picture of the region's gallery, a box each."""
+    """Milliseconds from letting go of the mouse to the first picture of the region's gallery, a box
+    each."""
     found = []
     for turn in range(repeats):
         with opened(browser) as page:

@@ -1,10 +1,11 @@
-"""What the map's defaults stand on: PCA or not before UMAP, and how rows outside the fit are placed.
+"""What the map's defaults stand on: PCA or not before UMAP, and how rows outside the fit are
+placed.
 
     python speed/projection.py [--fit 10000 --new 4000 --dim 256]
 
-Data: 60 clusters, each a curved 8-dimensional sheet in `dim` dimensions, with noise. CPU seconds, one thread.
-Trustworthiness (15 neighbours) is measured in the raw features, never in the reduced ones: on fitted rows, and on new
-rows together with as many fitted ones.
+Data: 60 clusters, each a curved 8-dimensional sheet in `dim` dimensions, with noise. CPU seconds,
+one thread. Trustworthiness (15 neighbours) is measured in the raw features, never in the reduced
+ones: on fitted rows, and on new rows together with as many fitted ones.
 """
 
 from __future__ import annotations

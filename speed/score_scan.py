@@ -1,10 +1,11 @@
-"""Scoring 2M x 1024 float16 features from the store against the store's own raw scan; peak memory above idle.
+"""Scoring 2M x 1024 float16 features from the store against the store's own raw scan; peak memory
+above idle.
 
     python speed/score_scan.py [--rows 2000000 --dim 1024 --repeats 5] [--store FOLDER]
 
-Goals: at most 1.5 times the raw scan, at most 1 GB above the idle process. Raw scan and score are measured in turns,
-because a shared machine changes speed from minute to minute: the ratio is of neighbours. CPU seconds stand beside.
-`--store` keeps the 4 GB store for the next time.
+Goals: at most 1.5 times the raw scan, at most 1 GB above the idle process. Raw scan and score are
+measured in turns, because a shared machine changes speed from minute to minute: the ratio is of
+neighbours. CPU seconds stand beside. `--store` keeps the 4 GB store for the next time.
 """
 
 from __future__ import annotations

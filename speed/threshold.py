@@ -2,8 +2,9 @@
 
     python speed/threshold.py [--rows 10000000 --moves 1000]
 
-Goal: at most 10 ms a move on two idle cores. A move = counts of every (source, category) cell and the total; K <->
-threshold is measured by itself. The Preview is built once per score artifact; its cost is printed too.
+Goal: at most 10 ms a move on two idle cores. A move = counts of every (source, category) cell and
+the total; K <-> threshold is measured by itself. The Preview is built once per score artifact; its
+cost is printed too.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 0 done, 2 a problem the user can mend, 130 stopped."""
+    """Run a command line; returns the exit code: 0 done, 2 a problem the user can mend, 130
+    stopped."""
     earlier = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         typer.main.get_command(app)(args=argv, prog_name="emt")

@@ -20,7 +20,8 @@ def ablation(
         typer.Option("--recipe", "-r", help="Name of a recipe that ran there; default: the last."),
     ] = None,
 ) -> None:
-    """Print the ablation of a recipe's selections: planted truth, diversity, distance to robot data, cost."""
+    """Print the ablation of a recipe's selections: planted truth, diversity, distance to robot
+    data, cost."""
     from emt_core.explore.tables.ablation import ablation as table
     from emt_core.explore.tables.ablation import markdown
     from emt_core.workspace.lineage import finished, recipe_names

@@ -1,4 +1,5 @@
-"""`emt check-benchmark NAME`: does the simulator work here? Its own privileged controller plays a few episodes."""
+"""`emt check-benchmark NAME`: does the simulator work here? Its own privileged controller plays a
+few episodes."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def check_benchmark(
         ),
     ] = None,
 ) -> None:
-    """Start a benchmark's simulator and let its privileged controller play: what a perfect policy could reach."""
+    """Start a benchmark's simulator and let its privileged controller play: what a perfect policy
+    could reach."""
     from emt_core.evaluation.benchmarks.base import episodes_of
     from emt_core.evaluation.benchmarks.registry import resolve
     from emt_core.evaluation.closed_loop.results import summarize

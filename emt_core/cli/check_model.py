@@ -19,8 +19,9 @@ def check_model(
     ] = 1024,
     batch: Annotated[int, typer.Option(min=1, help="Its global batch, on this one device.")] = 256,
 ) -> None:
-    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template, label mask, padding,
-    an answer, a training step, memory. Writes nothing; exit code 2 where something failed."""
+    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template,
+    label mask, padding, an answer, a training step, memory. Writes nothing; exit code 2 where
+    something failed."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -1,10 +1,12 @@
-"""`emt demo`: run the embedded demo, then print what its selection shows: the selection before and after, and whether nearness means content or only style.
+"""`emt demo`: run the embedded demo, then print what its selection shows: the selection before and
+after, and whether nearness means content or only style.
 
     python -m emt_core.cli.demo --workspace W [--json]
 
-Every pool sample of the demo stores who drew it (`style`: plain or sim) and what it asks (`content`: embodied or
-general), crossed. An estimator that only told a renderer would score both sim cells alike; AUROC of embodied against
-general content *within* each style says how much of the score is content.
+Every pool sample of the demo stores who drew it (`style`: plain or sim) and what it asks
+(`content`: embodied or general), crossed. An estimator that only told a renderer would score both
+sim cells alike; AUROC of embodied against general content *within* each style says how much of the
+score is content.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def demo(
     ] = True,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the app.")] = 8501,
 ) -> None:
-    """Run the embedded demo from sources to select, then open the app. Needs no download and no GPU."""
+    """Run the embedded demo from sources to select, then open the app. Needs no download and no
+    GPU."""
     run_recipe(Path("demo"), workspace, None)
     out.print(render_findings(findings(Workspace.open(workspace))))
     if show:
@@ -49,7 +52,8 @@ def demo(
 
 
 def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict[str, Any]:
-    """Figures of the demo's current selection, as JSON. Raises EmtError where the demo has not been run."""
+    """Figures of the demo's current selection, as JSON. Raises EmtError where the demo has not been
+    run."""
     from emt_core.proximity.metrics.ranking import auroc
     from emt_core.workspace.table import Table as Store
 

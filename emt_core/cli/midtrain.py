@@ -57,8 +57,9 @@ def midtrain(
 
 
 def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
-    """For each midtrain instance of the recipe a few lines; no source is read and nothing is written. Raises EmtError
-    where the recipe has none, a model cannot be loaded, or memory runs out."""
+    """For each midtrain instance of the recipe a few lines; no source is read and nothing is
+    written. Raises EmtError where the recipe has none, a model cannot be loaded, or memory runs
+    out."""
     from emt_core.errors import EmtError
     from emt_core.recipe.midtrain import MidtrainConfig
     from emt_core.recipe.recipe import load_recipe

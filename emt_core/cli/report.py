@@ -32,7 +32,8 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the story for collaborators: one HTML file that opens offline. Changes nothing in the workspace."""
+    """Write the story for collaborators: one HTML file that opens offline. Changes nothing in the
+    workspace."""
     from emt_core.explore.report.write import write_report
 
     done = write_report(

@@ -19,9 +19,11 @@ def verify(
         str | None, typer.Option(help="Name of a recipe that ran here; default: all.")
     ] = None,
 ) -> None:
-    """Hash every input file. The first time the hashes are kept, later compared: exit code 2 names what changed.
+    """Hash every input file. The first time the hashes are kept, later compared: exit code 2 names
+    what changed.
 
-    Keys hold sizes, times and the hashes of index files only, which is quick; this is for when that is not enough.
+    Keys hold sizes, times and the hashes of index files only, which is quick; this is for when that
+    is not enough.
     """
     from emt_core.data.verify import verify as run
     from emt_core.workspace.lineage import finished, labels_of, recipe_names

@@ -23,7 +23,8 @@ class GapConfig(StageConfig):
     """Method of the 2-D map."""
 
     projection_fit: int = Field(default=20_000, ge=10)
-    """Samples (seeded, spread over sources) the map is fitted on; all others are placed on the fitted map."""
+    """Samples (seeded, spread over sources) the map is fitted on; all others are placed on the
+    fitted map."""
 
     neighbors: int = Field(default=15, ge=2)
     """Neighbours of UMAP and PaCMAP; t-SNE's perplexity is capped by it times 3."""

@@ -1,4 +1,5 @@
-"""What a recipe says about proximity: the estimator, other measures (method section 5, and beyond), the score.
+"""What a recipe says about proximity: the estimator, other measures (method section 5, and beyond),
+the score.
 
 measure.knn: {kind: knn, neighbors: 10}
 score.knn: {}                                # fed by the measure of the same name
@@ -30,7 +31,7 @@ class MeasureBase(StageConfig):
 
 
 class SplitMeasure(MeasureBase):
-    """A measure that learns from part of the data, by the split that the estimator makes as well."""
+    """A measure that learns from part of the data; with the same seed, of the estimator's split."""
 
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of each robot set's episodes (never frames), and of the pool, held out for early
@@ -102,7 +103,8 @@ class MlpMeasure(SplitMeasure):
 
 class PerplexityMeasure(SplitMeasure):
     kind: Literal["perplexity", "delta_perplexity"]
-    """Perplexity under the VLM tuned on robot data with actions as text, or how tuning changed it."""
+    """Perplexity under the VLM tuned on robot data with actions as text, or how tuning changed it.
+    """
 
     model: str = ""
     """The VLM, a folder or hub name; empty: the one that made the features."""
@@ -245,7 +247,8 @@ class EstimatorConfig(StageConfig):
     weight_decay: float = Field(default=0.0, ge=0)
 
     standardize: bool = True
-    """Scale features by the training sample's mean and deviation (folded into the weights afterwards)."""
+    """Scale features by the training sample's mean and deviation (folded into the weights
+    afterwards)."""
 
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
     """Stop once accuracy on the balanced validation split reaches this (paper: 0.90)."""
@@ -257,10 +260,12 @@ class EstimatorConfig(StageConfig):
     """Steps between two looks at the validation split."""
 
     validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of each robot set's episodes (never frames), and of the pool, held out for early stopping."""
+    """Share of each robot set's episodes (never frames), and of the pool, held out for early
+    stopping."""
 
     test_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of episodes and pool held out from training *and* stopping; AUROC and calibration are measured here."""
+    """Share of episodes and pool held out from training *and* stopping; AUROC and calibration are
+    measured here."""
 
     seed: int = 0
 
@@ -272,6 +277,7 @@ class EstimatorConfig(StageConfig):
 
 class ScoreConfig(StageConfig):
     sweep_sample: int = Field(default=2000, ge=2)
-    """Seeded pool subsample on which diversity and MMD are worked out for every possible cut (Select page)."""
+    """Seeded pool subsample on which diversity and MMD are worked out for every possible cut
+    (Select page)."""
 
     seed: int = 0

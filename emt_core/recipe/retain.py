@@ -16,10 +16,12 @@ class QuestionFile(Frozen):
     """Which public layout it has (docs/training.md has them side by side)."""
 
     path: str
-    """The file, or for `blink` and `spatialeval` also a folder of parquet files; relative to the recipe's base."""
+    """The file, or for `blink` and `spatialeval` also a folder of parquet files; relative to the
+    recipe's base."""
 
     images: str = ""
-    """Folder of the images that the file names, where they are not inside it; relative to the recipe's base."""
+    """Folder of the images that the file names, where they are not inside it; relative to the
+    recipe's base."""
 
     limit: int | None = Field(default=None, ge=1)
     """Only the first questions."""

@@ -1,8 +1,9 @@
-"""Changes to the workspace's copy of a recipe: sources, settings, stages, instances saved from a page.
+"""Changes to the workspace's copy of a recipe: sources, settings, stages, instances saved from a
+page.
 
 <workspace>/recipes/<recipe>.yaml           the copy; every change here is one call of `_edit`
-<workspace>/curation/saved/<recipe>.json    labels that a page added; a later run of the original recipe
-                                            keeps these instances (recipes.with_saved)
+<workspace>/curation/saved/<recipe>.json    labels that a page added; a later run of the original
+                                            recipe keeps these instances (recipes.with_saved)
 
 Nothing here starts a run. A change that is refused leaves the file as it was.
 """
@@ -57,9 +58,10 @@ def _edit(
 ) -> None:
     """Lock the copy, read it, apply `change`, check the result with every arm, write it.
 
-    adds: label of an instance that a later run of the original recipe keeps. plans: also refuse a change after which the recipe can no longer be planned, though it could
-    before. Planning needs the files of all sources, and a source may be saved before its files
-    are there, so edits of sources do without.
+    adds: label of an instance that a later run of the original recipe keeps. plans: also refuse a
+    change after which the recipe can no longer be planned, though it could before. Planning needs
+    the files of all sources, and a source may be saved before its files are there, so edits of
+    sources do without.
     """
     workspace.check_writable()
     path = workspace.recipe_file(recipe)

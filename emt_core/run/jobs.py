@@ -100,7 +100,7 @@ class Job:
 
     @property
     def instances(self) -> list[dict[str, Any]]:
-        """`label stage key state` of each instance it runs, in order; empty before it has planned."""
+        """`label stage key state` of each instance it runs, in order; empty before it planned."""
         progress = self._read("progress.json")
         return progress["instances"] if progress else []
 

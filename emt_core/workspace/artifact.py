@@ -1,15 +1,17 @@
 """Artifacts on disk: keys from content, atomic commit, resume.
 
-<workspace>/workspace.json                       marks the folder; format number
-<workspace>/<stage>/<key>/manifest.json          written last: a folder without `.building` is complete
-<workspace>/<stage>/<key>/data/...               what the stage made; paths inside are relative
-<workspace>/<stage>/<key>.building/              work in progress; survives a kill, resumed by the next run; where it
-                                                 holds a manifest.json, the next run only finishes its commit
-<workspace>/<stage>/<key>.lock                   held by the process that builds; freed by the kernel when it dies
-<workspace>/recipes/<name>.yaml                  recipes that ran here, with absolute `base`
-<workspace>/state/<recipe>.json                  which key each instance had when it last ran (shows what is stale)
-<workspace>/stories/<recipe>/<name>.json         what the Present page tells (emt_core/explore/report/story.py)
-<workspace>/cache/                               bounded caches; safe to delete
+<workspace>/workspace.json                 marks the folder; format number
+<workspace>/<stage>/<key>/manifest.json    written last: a folder without `.building` is complete
+<workspace>/<stage>/<key>/data/...         what the stage made; paths inside are relative
+<workspace>/<stage>/<key>.building/        work in progress; survives a kill, resumed by the next
+                                           run; where it holds a manifest.json, the next run only
+                                           finishes its commit
+<workspace>/<stage>/<key>.lock             held by the process that builds; freed by the kernel
+                                           when it dies
+<workspace>/recipes/<name>.yaml            recipes that ran here, with absolute `base`
+<workspace>/state/<recipe>.json            each instance's key when it last ran: shows what is stale
+<workspace>/stories/<recipe>/<name>.json   what the Present page tells (explore/report/story.py)
+<workspace>/cache/                         bounded caches; safe to delete
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ from emt_core.workspace.view_guard import guard
 FORMAT = 1
 KEY_LENGTH = 16
 VIEW_ONLY = "EMT_VIEW_ONLY"
-"""Variable that makes every workspace this process opens read-only: `emt app --view-only` sets it for its server, so
-that no page can forget to."""
+"""Variable that makes every workspace this process opens read-only: `emt app --view-only` sets it
+for its server, so that no page can forget to."""
 
 
 def canonical_json(value: Any) -> str:
@@ -108,15 +110,18 @@ class Workspace:
 
     path: Path
     read_only: bool = False
-    """Opened for viewing: whatever would write into it asks `check_writable` first and is refused."""
+    """Opened for viewing: whatever would write into it asks `check_writable` first and is refused.
+    """
 
     @classmethod
     def open(
         cls, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> Workspace:
-        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format.
+        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of
+        another format.
 
-        read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the environment sets it.
+        read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the
+        environment sets it.
         """
         root = Path(path).expanduser().resolve()
         if os.environ.get(VIEW_ONLY):
@@ -138,7 +143,7 @@ class Workspace:
                 raise EmtError(
                     "no permission to write the workspace", where=root, remedy="name another folder"
                 ) from error
-            except OSError as error:  # a file where a folder should be, a name too long, a full or read-only disk
+            except OSError as error:  # a file for a folder, a name too long, a full or read-only disk
                 reason = error.strerror or type(error).__name__
                 raise EmtError(
                     f"no workspace can be made here: {reason}",
@@ -164,7 +169,8 @@ class Workspace:
             )
 
     def cache(self, name: str) -> Path:
-        """Folder of a bounded cache, which may not exist yet; a viewer's lies in a temporary folder of the process."""
+        """Folder of a bounded cache, which may not exist yet; a viewer's lies in a temporary folder
+        of the process."""
         return (_viewers_cache(self.path) if self.read_only else self.path / "cache") / name
 
     def folder(self, stage: str, key: str) -> Path:
@@ -210,14 +216,16 @@ class Workspace:
 
     @contextmanager
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the right to build one artifact; without `wait`, raises filelock.Timeout at once where it is taken."""
+        """Hold the right to build one artifact; without `wait`, raises filelock.Timeout at once
+        where it is taken."""
         self.check_writable()
         (self.path / stage).mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
             yield
 
     def is_locked(self, stage: str, key: str) -> bool:
-        """Whether a process holds the right to build. Only looks: creates no lock file and takes no exclusive lock."""
+        """Whether a process holds the right to build. Only looks: creates no lock file and takes no
+        exclusive lock."""
         try:
             file = os.open(self.path / stage / f"{key}.lock", os.O_RDONLY)
         except OSError:
@@ -233,10 +241,12 @@ class Workspace:
     def commit(
         self, stage: str, key: str, manifest: Mapping[str, Any], scratch: Collection[str] = ()
     ) -> Artifact:
-        """Turn the building folder into the artifact: data, then manifest to disk, scratch away, one rename.
+        """Turn the building folder into the artifact: data, then manifest to disk, scratch away,
+        one rename.
 
-        scratch: names in data/ that only an interrupted run needs. They go once the manifest is on disk: a commit that
-        fails before (full disk, kill) costs no work, and one that fails behind it is finished by `finish_commit`.
+        scratch: names in data/ that only an interrupted run needs. They go once the manifest is on
+        disk: a commit that fails before (full disk, kill) costs no work, and one that fails behind
+        it is finished by `finish_commit`.
         """
         self.check_writable()
         building = self.building(stage, key)
@@ -252,7 +262,8 @@ class Workspace:
         return committed
 
     def finish_commit(self, stage: str, key: str) -> Artifact | None:
-        """The artifact of a building folder whose manifest is written; None where there is no such folder."""
+        """The artifact of a building folder whose manifest is written; None where there is no such
+        folder."""
         self.check_writable()
         building, final = self.building(stage, key), self.folder(stage, key)
         if not (building / "manifest.json").exists():
@@ -271,7 +282,8 @@ class Workspace:
         return Artifact(final)
 
     def discard_building(self, stage: str, key: str) -> None:
-        """Throw away work in progress (a stage calls for it when what it finds there cannot be resumed)."""
+        """Throw away work in progress (a stage calls for it when what it finds there cannot be
+        resumed)."""
         self.check_writable()
         shutil.rmtree(self.building(stage, key), ignore_errors=True)
 

@@ -1,4 +1,5 @@
-"""Which artifacts belong together on a page: one chain from sources to a selection, all in one row order."""
+"""Which artifacts belong together on a page: one chain from sources to a selection, all in one row
+order."""
 
 from __future__ import annotations
 
@@ -12,14 +13,16 @@ from emt_core.workspace.files import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """Artifacts of one chain; None where a stage has not run. Per-sample tables have the row order of `sources`."""
+    """Artifacts of one chain; None where a stage has not run. Per-sample tables have the row order
+    of `sources`."""
 
     sources: Artifact | None = None
     embed: Artifact | None = None
     category: Artifact | None = None
     gap: Artifact | None = None
     estimator: Artifact | None = None
-    """None where another measure made the score: its figures would be of somebody else's training."""
+    """None where another measure made the score: its figures would be of somebody else's training.
+    """
 
     measure: Artifact | None = None
     """What made the score, where that is no estimator."""
@@ -41,7 +44,8 @@ def recipe_names(workspace: Workspace) -> list[str]:
 
 
 def finished(workspace: Workspace, recipe: str) -> dict[str, Artifact]:
-    """Instance label -> artifact it last finished as. Reads one small file; plans and fingerprints nothing."""
+    """Instance label -> artifact it last finished as. Reads one small file; plans and fingerprints
+    nothing."""
     path = workspace.path / "state" / f"{recipe}.json"
     if not path.exists():
         return {}
@@ -60,7 +64,8 @@ def labels_of(done: Mapping[str, Artifact], stage: str) -> list[str]:
 
 
 def selections_of(done: Mapping[str, Artifact], score: str | None) -> list[str]:
-    """Selections that can be shown over this score: made from it, or (random, all) from the same sources."""
+    """Selections that can be shown over this score: made from it, or (random, all) from the same
+    sources."""
     labels = labels_of(done, "select")
     if score is None:
         return labels
@@ -125,7 +130,8 @@ def after_reading(workspace: Workspace, done: Mapping[str, Artifact], sources: A
 def _newest(
     done: Mapping[str, Artifact], stage: str, chain: Mapping[str, Artifact]
 ) -> Artifact | None:
-    """The newest finished artifact of a stage whose parents are those of the chain, as far as it goes."""
+    """The newest finished artifact of a stage whose parents are those of the chain, as far as it
+    goes."""
     for label in reversed(labels_of(done, stage)):
         parents = done[label].manifest["parents"]
         if all(name not in chain or chain[name].key == key for name, key in parents.items()):

@@ -14,19 +14,21 @@ import psutil
 def mark_of(pid: int) -> dict[str, Any]:
     """`pid host boot started` of a live process. Raises psutil.NoSuchProcess.
 
-    started: clock ticks after boot on Linux (a clock that is set right later does not move them), else seconds since
-    the epoch.
+    started: clock ticks after boot on Linux (a clock that is set right later does not move them),
+    else seconds since the epoch.
     """
     return {"pid": pid, "host": socket.gethostname(), "boot": _boot(), "started": _started(pid)}
 
 
 def here(mark: dict[str, Any]) -> bool:
-    """Whether the process belongs to this machine (a workspace may lie on a disk that several share)."""
+    """Whether the process belongs to this machine (a workspace may lie on a disk that several
+    share)."""
     return mark.get("host") == socket.gethostname()
 
 
 def find(mark: dict[str, Any]) -> psutil.Process | None:
-    """The process of that mark, if it still runs on this machine in this boot; a stranger with its pid is not it."""
+    """The process of that mark, if it still runs on this machine in this boot; a stranger with its
+    pid is not it."""
     if not here(mark) or mark.get("boot") != _boot():
         return None
     try:
@@ -42,7 +44,8 @@ def find(mark: dict[str, Any]) -> psutil.Process | None:
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """The process, its descendants and, where it leads a session of its own, whatever else lives in that session."""
+    """The process, its descendants and, where it leads a session of its own, whatever else lives in
+    that session."""
     found = {process.pid: process}
     try:
         found |= {child.pid: child for child in process.children(recursive=True)}
@@ -80,7 +83,8 @@ def _started(pid: int) -> float:
         ProcessLookupError,
     ):  # no /proc on this system, or it died between opening and reading
         return psutil.Process(pid).create_time()
-    # the name of the program, in brackets, may hold blanks and brackets itself; field 22 counts from the pid
+    # the name of the program, in brackets, may hold blanks and brackets itself; field 22 counts
+    # from the pid
     return float(stat.rpartition(")")[2].split()[19])
 
 

@@ -1,7 +1,7 @@
 """Progress that a person, a log file and the app can read: done, total, rate, time left.
 
-Every update also goes to `progress.json` in the building folder, so that `emt status` and the pages see it
-whichever process does the work.
+Every update also goes to `progress.json` in the building folder, so that `emt status` and the pages
+see it whichever process does the work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Reports one stage's progress. Silent where `quiet`; a live bar on a terminal, a line every 5 s in a log."""
+    """Reports one stage's progress. Silent where `quiet`; a live bar on a terminal, a line every 5
+    s in a log."""
 
     def __init__(self, *, label: str, folder: Path | None = None, quiet: bool = False) -> None:
         self.label, self.folder, self.quiet = label, folder, quiet
@@ -51,7 +52,8 @@ class Progress:
     def track(
         self, doing: str, total: int | None, *, done: int = 0, unit: str = "samples"
     ) -> Iterator[Tracker]:
-        """One piece of work. `done` counts what an earlier, interrupted run had finished: the rate leaves it out."""
+        """One piece of work. `done` counts what an earlier, interrupted run had finished: the rate
+        leaves it out."""
         tracker = Tracker(self, doing, total, done, unit)
         live = not self.quiet and self.console.is_terminal
         if live:

@@ -1,4 +1,5 @@
-"""Workspaces this user opened lately: a short list in the user's configuration folder, newest first."""
+"""Workspaces this user opened lately: a short list in the user's configuration folder, newest
+first."""
 
 from __future__ import annotations
 
@@ -37,5 +38,6 @@ def note_workspace(path: Path) -> None:
 
 
 def short_id(path: Path) -> str:
-    """Stands for a workspace in a link: a link can only name one that this user opened before, never any folder."""
+    """Stands for a workspace in a link: a link can only name one that this user opened before,
+    never any folder."""
     return hashlib.sha256(str(path).encode()).hexdigest()[:10]

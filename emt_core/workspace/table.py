@@ -1,9 +1,10 @@
-"""Tables and features on disk: Lance, appended in commits, never changed after the artifact's commit.
+"""Tables and features on disk: Lance, appended in commits, never changed after the artifact's
+commit.
 
 A feature store has one row for every row of the sources index, in its order:
 
     vector: fixed_size_list<float16>[d]      zeros where status is not ""
-    status: string                           "" or the reason why there is no vector (REJECT_REASONS, "text_only")
+    status: string                           "" or why there is no vector (a reject reason)
 
 so row i of the index, of the features, of the scores and of the selection are the same sample.
 """
@@ -29,7 +30,8 @@ READAHEAD_BATCHES = 4
 ROWS_PER_FILE = 1_048_576
 
 PATIENT_FOR_S = 1500.0
-"""From here on the time between commits grows with the time spent: commits every 30 s become a fiftieth of it."""
+"""From here on the time between commits grows with the time spent: commits every 30 s become a
+fiftieth of it."""
 
 
 class Table:
@@ -63,10 +65,12 @@ class Table:
         self.__dict__.pop("_dataset", None)
 
     def finish(self) -> None:
-        """Gather the small files of many appends into few large ones, in the same row order, and drop what they leave.
+        """Gather the small files of many appends into few large ones, in the same row order, and
+        drop what they leave.
 
-        Every append keeps a list of all files before it: 200 appends left 1.7 MB of lists alone. A kill on the way
-        changes no row, and the next call clears up behind it. Only where nobody else has the table open.
+        Every append keeps a list of all files before it: 200 appends left 1.7 MB of lists alone. A
+        kill on the way changes no row, and the next call clears up behind it. Only where nobody
+        else has the table open.
         """
         if not self.exists():
             return
@@ -124,7 +128,7 @@ class Table:
         return found.take(pa.array(inverse))
 
     def column(self, name: str, *, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """One narrow column of rows [start, stop) as an array (never call it on vectors or text)."""
+        """One narrow column of rows [start, stop) as an array; not for vectors or text."""
         parts = [
             batch.column(0).to_numpy(zero_copy_only=False)
             for batch in self.scan([name], start=start, stop=stop)
@@ -133,10 +137,11 @@ class Table:
 
 
 class CommitClock:
-    """When rows that wait are worth an append: `rows` of them, or `seconds` of work since the last one.
+    """When rows that wait are worth an append: `rows` of them, or `seconds` of work since the last
+    one.
 
-    The seconds are what a kill may cost. They grow with the run: an append lists all files of those before it; one
-    every 30 s for eleven days would leave 40 GB of lists.
+    The seconds are what a kill may cost. They grow with the run: an append lists all files of those
+    before it; one every 30 s for eleven days would leave 40 GB of lists.
     """
 
     def __init__(self, rows: int, seconds: float) -> None:
@@ -174,8 +179,8 @@ def coded_column(
 ) -> Coded:
     """Read a text column by batches, without a Python string for every row.
 
-    first: names that lead the list, whether they occur or not; the others follow by name, wherever in the table they
-    stand. null: the name that a null counts as.
+    first: names that lead the list, whether they occur or not; the others follow by name, wherever
+    in the table they stand. null: the name that a null counts as.
     """
     seen = {value: place for place, value in enumerate(first)}
     parts = []
