@@ -30,7 +30,8 @@ def check_model(
     from emt_core.models.identity import locate_model, model_identity
     from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
 
-    try:  # a name that nobody answers for is told at once, not after a minute of the hub client's retries
+    # a name that does not exist fails here, before a minute of the hub client's retries
+    try:
         if isinstance(locate_model(name, Path.cwd()), str):
             model_identity(name, revision, Path.cwd())
     except EmtError as error:

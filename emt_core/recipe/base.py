@@ -64,8 +64,7 @@ class Runtime(Frozen):
     --dry-run`)."""
 
     gradient_checkpointing: bool = False
-    """Training: work activations out again in the backward pass instead of keeping them (less
-    memory, a third more time)."""
+    """Training: compute activations again in the backward pass (less memory, a third more time)."""
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
@@ -74,13 +73,11 @@ class Runtime(Frozen):
 Vec3 = tuple[float, float, float]
 
 CONTROL_STEPS = 500
-"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more
-is an error."""
+"""Control steps of 12.5 ms in a Meta-World episode (max_path_length); one more is an error."""
 
 
 def check_control_steps(actions: int, repeat: int, field: str) -> None:
-    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World
-    episode."""
+    """Raises ValueError where `actions` of `repeat` control steps outlast a Meta-World episode."""
     if actions * repeat > CONTROL_STEPS:
         raise ValueError(
             f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, "

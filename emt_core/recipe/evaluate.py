@@ -1,5 +1,4 @@
-"""What a recipe says about closed-loop evaluation: which benchmark, which checkpoints, how many
-episodes.
+"""What a recipe says about closed-loop evaluation: benchmark, checkpoints, number of episodes.
 
 evaluate.metaworld: {benchmark: {name: metaworld, tasks: [push-v3]}, checkpoints: all, episodes: 50}
 evaluate.libero: {benchmark: {name: libero, suite: libero_10}, python: venvs/libero/bin/python}
@@ -29,19 +28,16 @@ class MetaWorldConfig(BenchmarkBase):
     """Chooses this benchmark."""
 
     tasks: tuple[str, ...] = ()
-    """Environments, e.g. `push-v3`. (): those of the demonstrations that the policy was trained on.
-    """
+    """Environments, e.g. `push-v3`. (): those of the policy's demonstrations."""
 
     instructions: dict[str, tuple[str, ...]] = {}
-    """Our words for a task (Meta-World has none), taken in turn. (): those of the demonstrations.
-    """
+    """Instructions of a task, in turn; Meta-World has none. (): those of the demonstrations."""
 
     show_goal: dict[str, bool] = {}
     """Whether a task's goal ball is visible. Tasks not named: as in the demonstrations."""
 
     camera: Camera | None = None
-    """The view. None: the one that the demonstrations were recorded with, or the default one where
-    there are none."""
+    """The view. None: that of the demonstrations, or the default one where there are none."""
 
     size: int | None = Field(default=None, ge=32, le=1024, multiple_of=2)
     """Side of the rendered image, pixels. None: as in the demonstrations (else 112)."""
@@ -117,8 +113,7 @@ class CalvinConfig(BenchmarkBase):
 
 
 class RehearsalConfig(BenchmarkBase):
-    """No simulator at all, a dot on a plane: shows that worker, policy and loop work, and what they
-    cost."""
+    """A dot on a plane, no simulator: shows that worker, policy and loop work, and their cost."""
 
     name: Literal["rehearsal"]
     """Chooses this benchmark."""
@@ -147,16 +142,14 @@ BenchmarkConfig = Annotated[
 
 class EvaluateConfig(StageConfig):
     benchmark: BenchmarkConfig
-    """Where the policy acts. Several benchmarks are several instances: evaluate.metaworld,
-    evaluate.libero."""
+    """Where the policy acts. For several, give several instances: evaluate.metaworld, ..."""
 
     policy: str = ""
     """A policy's folder, relative to the recipe's base, to evaluate instead of a finetune
     artifact's checkpoints."""
 
     checkpoints: Literal["last", "all"] | tuple[int, ...] = "last"
-    """Steps of the finetune artifact's kept checkpoints. Several give the training-dynamics figure
-    (paper, Fig. 3)."""
+    """Steps of a finetune's kept checkpoints; several give the training dynamics (Fig. 3)."""
 
     choose: Literal["last", "best"] = "last"
     """The checkpoint whose figure is reported. `best` picks by the very episodes it then reports,
@@ -171,12 +164,10 @@ class EvaluateConfig(StageConfig):
     (VLM4VLA: 10 CALVIN, 4 Bridge and LIBERO)."""
 
     videos: int = Field(default=10, ge=0)
-    """Episodes of each task and checkpoint kept as mp4: the first ones. Frames are those that the
-    policy saw."""
+    """First episodes of each task and checkpoint kept as mp4, with the frames the policy saw."""
 
     seed: int = Field(default=0, ge=0, lt=990)
-    """Which layouts, where the benchmark draws them: the same seed gives every policy the same
-    ones."""
+    """Draws the layouts, where the benchmark does: one seed gives every policy the same ones."""
 
     python: str = ""
     """Command that starts the simulator's interpreter, e.g. `venvs/libero/bin/python` or `conda run

@@ -27,12 +27,10 @@ class MidtrainConfig(StageConfig):
     """Optimiser steps (paper)."""
 
     batch: int = Field(default=256, ge=1)
-    """Samples a step, over all devices and accumulated passes (paper: 32 a device, accumulation 2).
-    """
+    """Samples a step, on all devices, in all passes (paper: 32 a device, accumulation 2)."""
 
     cutoff: int = Field(default=1024, ge=16)
-    """Longest sequence, tokens (paper). Text beyond it is cut at the end; image tokens never are.
-    """
+    """Longest sequence, tokens (paper). Text beyond it is cut at the end, image tokens never."""
 
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate (paper)."""

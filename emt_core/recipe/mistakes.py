@@ -1,5 +1,4 @@
-"""What is wrong in a recipe, in the words of its YAML: `source 'web': unknown key pth (did you mean
-path?)`."""
+"""Errors in the words of a recipe: `source 'web': unknown key pth (did you mean path?)`."""
 
 from __future__ import annotations
 

@@ -96,8 +96,7 @@ class Recipe(Frozen):
     """Absolute folder that relative paths start from."""
 
     backbone: str = ""
-    """The VLM that midtrain trains and export writes a training file for; the encoder has its own.
-    """
+    """The VLM that midtrain trains and export writes a file for; the encoder has its own."""
 
     runtime: Runtime = Runtime()
     """How and where to run; enters no key."""

@@ -37,15 +37,13 @@ class Quotas(Frozen):
 
 
 class Clusters(Frozen):
-    """Spread a selection over k-means cells of the feature space, in the style of SemDeDup (Abbas
-    et al. 2023)."""
+    """Spread a selection over k-means cells of the feature space (SemDeDup, Abbas et al. 2023)."""
 
     cells: int = Field(default=100, ge=2, le=10_000)
     """Cells, fitted on length-1 features of a seeded sample of the pool."""
 
     most: float | None = Field(default=2.0, gt=0)
-    """At most this multiple of the equal share (K / cells) from a cell; None: no cap, duplicates
-    only."""
+    """Most rows from a cell, in equal shares (K / cells). None: no cap, duplicates only."""
 
     duplicate_cosine: float | None = Field(default=None, gt=0, le=1)
     """Leave a row out whose feature has at least this cosine with a better row of its cell. None:
@@ -62,16 +60,13 @@ class SelectConfig(StageConfig):
     (Gumbel top-K, Kool et al. 2019)."""
 
     temperature: float = Field(default=1.0, gt=0)
-    """gumbel: in units of the score. 1 with a logit draws by the density ratio itself; towards 0 it
-    is `top`."""
+    """gumbel: in units of the score. A logit at 1 draws by density ratio; near 0 it is `top`."""
 
     random_share: float = Field(default=0.0, ge=0, lt=1)
-    """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest of the
-    pool."""
+    """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest."""
 
     clusters: Clusters | None = None
-    """Spread over cells of the feature space, near-duplicates left out; goes with every strategy.
-    """
+    """Spread over cells of the feature space, near-duplicates left out; for every strategy."""
 
     k: int | None = Field(default=None, ge=1)
     """Keep K samples (paper: 1.2 M)."""
@@ -83,15 +78,13 @@ class SelectConfig(StageConfig):
     """Keep samples whose logit is at least this (strategy `top`)."""
 
     include_text_only: bool = False
-    """Let rows without an image take part; otherwise they are left out under the reason
-    `text_only`."""
+    """Let rows without an image take part; else they are left out as `text_only`."""
 
     caps: Caps = Caps()
     quotas: Quotas = Quotas()
 
     exclude: tuple[str, ...] = ()
-    """Sample ids never taken (reason `excluded`): `source:row`, or many of a source as
-    `source:3,7,10-19`."""
+    """Sample ids never taken (reason `excluded`): `source:row` or `source:3,7,10-19`."""
 
     seed: int = 0
 
@@ -142,6 +135,5 @@ class SelectConfig(StageConfig):
 
     @property
     def plain_top(self) -> bool:
-        """Whether a row is selected for its score and its groups' limits alone: what sliders can
-        preview."""
+        """Whether score and limits alone decide on a row: then sliders can preview it."""
         return self.strategy == "top" and not self.random_share and self.clusters is None

@@ -1,5 +1,4 @@
-"""What a recipe says about each source: one frozen model a format. Every field changes what is
-read."""
+"""What a recipe says about each source: one model a format. Every field changes what is read."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ class SourceBase(Frozen):
     """`pool`: candidates for mid-training. `robot`: the data to be near to."""
 
     path: str
-    """File or folder, relative to the recipe's base folder (or a hub name where the format allows
-    one)."""
+    """File or folder, relative to the recipe's base, or a hub name where the format allows one."""
 
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows (samples, or episodes for robot data). None: all."""
@@ -64,8 +62,7 @@ class ShareGPTSource(SourceBase):
 
 
 class ColumnsMixin(Frozen):
-    """Which columns hold what, for table formats. Give `conversations`, or `question` and `answer`,
-    or `text`."""
+    """Columns of a table. Give `conversations`, or `question` and `answer`, or `text`."""
 
     conversations: str | None = None
     """Column with a list of turns (`from`/`value` or `role`/`content`), or a JSON string of one."""
@@ -77,8 +74,7 @@ class ColumnsMixin(Frozen):
     """Column with the assistant's text."""
 
     text: str | None = None
-    """Column with a caption: becomes the assistant's only turn after an empty user turn with the
-    image."""
+    """Column with a caption: the assistant's turn after a user turn with the image alone."""
 
     images: str | None = None
     """Column with the image or list of images (struct {bytes, path}, bytes, or path). None: text
@@ -112,8 +108,7 @@ class HFSource(SourceBase, ColumnsMixin):
     """Hub revision (commit) to pin."""
 
     streaming: bool = False
-    """Read a hub set as a stream: nothing is downloaded whole, thumbnails are stored while
-    embedding."""
+    """Read a hub set as a stream, not downloaded whole; embedding stores thumbnails."""
 
 
 class WebDatasetSource(SourceBase):
@@ -146,5 +141,4 @@ SourceConfig = Annotated[
 
 class SourcesConfig(StageConfig):
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """All sources, pool and robot, in order. The order is the row order of everything that follows.
-    """
+    """All sources, pool and robot; their order is the row order of everything that follows."""

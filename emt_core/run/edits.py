@@ -1,5 +1,4 @@
-"""Changes to the workspace's copy of a recipe: sources, settings, stages, instances saved from a
-page.
+"""Changes to the workspace's copy of a recipe: sources, settings, stages, saved instances.
 
 <workspace>/recipes/<recipe>.yaml           the copy; every change here is one call of `_edit`
 <workspace>/curation/saved/<recipe>.json    labels that a page added; a later run of the original

@@ -4,9 +4,9 @@
 <workspace>/jobs/<id>/process.json   the process that does it (process.py)
 <workspace>/jobs/<id>/progress.json  its instances, each with its state
 <workspace>/jobs/<id>/log.txt        everything it printed (from a terminal: what it reported)
-<workspace>/jobs/<id>/alive          touched while it lives, for machines that cannot see the process
+<workspace>/jobs/<id>/alive          touched while it lives, for machines that cannot see it
 <workspace>/jobs/<id>/cancel.json    somebody asked it to stop
-<workspace>/jobs/<id>/end.json       exit code, written at the end; absent while it runs or was killed
+<workspace>/jobs/<id>/end.json       exit code; absent while it runs or if it was killed
 
 How far the instance at work has come stands in that instance's building folder: only the process
 that holds its lock writes there, so a job's progress is never another's.
