@@ -258,8 +258,8 @@ _NAMES: dict[_Layout, str] = {
     _plate: "a number plate",
 }
 
-#: What a caption of a document calls it.
 DOCUMENT_NAMES: tuple[str, ...] = tuple(_NAMES.values())
+"""What a caption of a document calls it."""
 
 
 def draw_document(rng: np.random.Generator, key: str, split: Split = "train") -> list[DemoSample]:

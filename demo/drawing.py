@@ -10,8 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
-# : Named colours; drawn with a little jitter, far enough apart that the jitter never changes the
-# name.
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (245, 130, 32),
@@ -25,11 +23,10 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 242),
     "grey": (135, 138, 142),
 }
+"""Named colours; drawn with a little jitter, far enough apart that the jitter never changes the
+name."""
 
 _FONT_ROOT = Path("/usr/share/fonts")
-# : Debian families (packages in docs/tiny_vlm.md): sans, serif, slab, mono, handwriting. Needed
-# when the demo is
-#: built, never when it runs.
 FONT_FILES = (
     "truetype/dejavu/DejaVuSans-Bold.ttf",
     "truetype/dejavu/DejaVuSerif-Bold.ttf",
@@ -52,6 +49,8 @@ FONT_FILES = (
     "opentype/comic-neue/ComicNeue-Bold.otf",
     "opentype/linux-libertine/LinLibertine_RB.otf",
 )
+"""Debian families (packages in docs/tiny_vlm.md): sans, serif, slab, mono, handwriting. Needed when
+the demo is built, never when it runs."""
 
 
 class FontsMissing(RuntimeError):
@@ -166,10 +165,9 @@ def fitted_text(
     return font(font_name, smallest)
 
 
-# : What a drawing holds and where: (label, x, y) in fractions of the image. Labels are object
-# names, colours, shapes
-#: or single characters.
 Mark = tuple[str, float, float]
+"""What a drawing holds and where: (label, x, y) in fractions of the image. Labels are object names,
+colours, shapes or single characters."""
 
 
 def write(

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from demo.packing import Batch
 
-# : Layer of the language model (from 0, of 6): the question is gathered below it, the answer formed
-# above.
 GUIDED_LAYER = 3
-#: One head for each way of knowing where to look: by name, by reading order, by coordinates.
+"""Layer of the language model (from 0, of 6): the question is gathered below it, the answer formed
+above."""
+
 HEAD = {"point": 0, "read": 1, "spatial": 2}
+"""One head for each way of knowing where to look: by name, by reading order, by coordinates."""
+
 _POINT = re.compile(r"\((\d\.\d\d), (\d\.\d\d)\)")
 
 

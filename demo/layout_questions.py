@@ -20,9 +20,9 @@ class Placed:
     y: float
 
 
-# : Two objects count as apart along an axis from this fraction of the image on; nearer pairs are
-# not asked about.
 CLEAR = 0.12
+"""Two objects count as apart along an axis from this fraction of the image on; nearer pairs are not
+asked about."""
 
 
 def pointing(

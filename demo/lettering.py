@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw
 
 from demo.drawing import fitted_text, random_font
 
-# : Least height of a letter in the *final* image, in pixels, and least visible share of the
-# lettered surface: below,
-#: the word may not be readable and the view is not used for reading.
 MIN_LETTER_PIXELS = 8.0
+"""Least height of a letter in the *final* image, in pixels, and least visible share of the lettered
+surface: below, the word may not be readable and the view is not used for reading."""
+
 MIN_VISIBLE = 0.93
 _TEXTURE = (288, 120)
 

@@ -24,8 +24,9 @@ from emt_core.evaluation.recording.mujoco_scene import (
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 MIN_PIXELS = 24
-#: Views with more of the image behind the arm than this are redrawn.
 MAX_ROBOT = 0.42
+"""Views with more of the image behind the arm than this are redrawn."""
+
 _ACTION_REPEAT = 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-#: intent -> phrasings. At least six for each kind of question (a kind may have several intents).
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "caption": (
         "Describe the image.",
@@ -143,6 +142,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Is the last value higher or lower than the first: rise or fall?",
     ),
 }
+"""intent -> phrasings. At least six for each kind of question (a kind may have several intents)."""
 
 
 def ask(rng: np.random.Generator, intent: str, **slots: str) -> str:

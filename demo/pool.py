@@ -22,11 +22,13 @@ from emt_core.errors import EmtError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: The drawn generators' seed for the pool; the tiny VLM's pre-training and probe use others.
 POOL_SEED = 2026
-# : The rendered scenes' seed. The tiny VLM never sees a rendered image, so it needs no distance
-# from anything.
+"""The drawn generators' seed for the pool; the tiny VLM's pre-training and probe use others."""
+
 SIMULATOR_SEED = 1
+"""The rendered scenes' seed. The tiny VLM never sees a rendered image, so it needs no distance from
+anything."""
+
 IMAGE_PLACEHOLDER = "<image>"
 
 
@@ -144,9 +146,9 @@ PLANS: tuple[SourcePlan, ...] = (
     ),
 )
 
-# : At most so many neighbours in PLANS draw from one family; each takes every fourth index, from a
-# different one on.
 _SHARED = 4
+"""At most so many neighbours in PLANS draw from one family; each takes every fourth index, from a
+different one on."""
 
 Draw = Callable[[str, int], list[DemoSample]]
 

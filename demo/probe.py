@@ -35,8 +35,9 @@ from demo.scenes import HUES, SHAPES
 from emt_core.evaluation.proportion import wilson
 
 KINDS = ("caption", "count", "colour", "read", "chart", "spatial", "point")
-#: A point is right within this distance of the truth, as a fraction of the image's width.
 POINT_TOLERANCE = 0.10
+"""A point is right within this distance of the truth, as a fraction of the image's width."""
+
 CONDITIONS = ("image", "text_only", "shuffled")
 _POINT = re.compile(r"\(\s*([01]?\.\d+|[01])\s*,\s*([01]?\.\d+|[01])\s*\)")
 
@@ -204,7 +205,10 @@ def probe(
         )
 
 
-HEADER = "| kind | n | with its image | text only | another image | intervals apart |\n|---|---|---|---|---|---|"
+HEADER = (
+    "| kind | n | with its image | text only | another image | intervals apart |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 def markdown_row(result: Result) -> str:
@@ -215,7 +219,8 @@ def markdown_row(result: Result) -> str:
         cells.append(
             f"{100 * result.hits[condition] / result.n:.1f} ({100 * low:.1f}-{100 * high:.1f})"
         )
-    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {'yes' if result.learned else 'no'} |"
+    learned = "yes" if result.learned else "no"
+    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {learned} |"
 
 
 def main() -> None:

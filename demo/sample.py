@@ -18,9 +18,9 @@ Answered = list[tuple[Kind, str, str, dict[str, Any]]]
 """(kind, question, exact answer, meta) of each question about one image."""
 
 
-# : Kinds that ask where things are or what a robot could do; the others only describe, read or
-# count.
 EMBODIED_KINDS: frozenset[str] = frozenset({"spatial", "point", "affordance", "robot"})
+"""Kinds that ask where things are or what a robot could do; the others only describe, read or
+count."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ HUES = (
     "white",
     "grey",
 )
-#: Drawn four times too large, then shrunk: smooth edges.
 _OVERSAMPLE = 4
+"""Drawn four times too large, then shrunk: smooth edges."""
 
 
 def _polygon(

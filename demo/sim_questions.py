@@ -17,9 +17,6 @@ from demo.sim_view import View, clearance, interior_point
 
 Found = tuple[str, str, dict]  # question, answer, meta
 
-# : Intents that only rendered scenes have; the rest is shared with the other generators
-# (phrasing.py), so that words
-#: alone do not tell a simulator's question from another.
 _PHRASINGS: dict[str, tuple[str, ...]] = {
     "closer_camera": (
         "Which is closer to the camera, the {a} or the {b}?",
@@ -54,7 +51,8 @@ _PHRASINGS: dict[str, tuple[str, ...]] = {
         "Name what the gripper holds.",
     ),
     "direction": (
-        "In the image, which way must the gripper move to reach the {thing}: left, right, up or down?",
+        "In the image, which way must the gripper move to reach the {thing}: left, right, up or "
+        "down?",
         "Which direction should the gripper go to get to the {thing}?",
         "To touch the {thing}, where must the robot's hand move in the picture?",
         "The robot wants the {thing}. Which way should its gripper move?",
@@ -111,6 +109,8 @@ _PHRASINGS: dict[str, tuple[str, ...]] = {
         "Name the colour of the table top.",
     ),
 }
+"""Intents that only rendered scenes have; the rest is shared with the other generators
+(phrasing.py), so that words alone do not tell a simulator's question from another."""
 
 
 def _ask(rng: np.random.Generator, intent: str, **slots: str) -> str:

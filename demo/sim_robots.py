@@ -62,7 +62,8 @@ def fetch() -> SimRobot:
     root = _assets()
     return SimRobot(
         name="fetch",
-        compiler=f'<compiler angle="radian" meshdir="{root}/stls/fetch" texturedir="{root}/textures"/>',
+        compiler=f'<compiler angle="radian" meshdir="{root}/stls/fetch" '
+        f'texturedir="{root}/textures"/>',
         head=f'<include file="{root}/fetch/shared.xml"/>',
         body=f'<include file="{root}/fetch/robot.xml"/>',
         joints=tuple(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     )
 
 PATCH = 8
-#: Visual tokens of one image after the 0.5 pixel shuffle.
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH // 2) ** 2
+"""Visual tokens of one image after the 0.5 pixel shuffle."""
 
 
 def config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:

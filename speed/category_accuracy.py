@@ -44,7 +44,7 @@ class Labeled:
 
 
 def judge(file: Path) -> list[Labeled]:
-    """Classify every row of a labelled JSON-lines file (format: tests/worlds/categories/GUIDE.md)."""
+    """Classify all rows of a labelled JSON-lines file (tests/worlds/categories/GUIDE.md)."""
     judged = []
     try:
         lines = (
@@ -119,7 +119,9 @@ def _side_line(rows: Sequence[Labeled], side: Side) -> str:
     truth = sum(row.truth in names for row in rows)
     said = sum(row.predicted in names for row in rows)
     both = sum(row.truth in names and row.predicted in names for row in rows)
-    return f"- {side} side ({', '.join(names)}): precision {_share(both, said)}, recall {_share(both, truth)}"
+    precision = _share(both, said)
+    recall = _share(both, truth)
+    return f"- {side} side ({', '.join(names)}): precision {precision}, recall {recall}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -85,7 +85,8 @@ def main() -> None:
     for turns in (1, 5):
         best, median = rate(conversations(pairs, turns))
         print(
-            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of {REPEATS}: {best:,.0f}/s)"
+            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of "
+            f"{REPEATS}: {best:,.0f}/s)"
         )
     per_second = args.stage_rows / stage(args.stage_rows, pairs)
     print(f"stage, {args.stage_rows:,} rows of 1 question: {per_second:,.0f} rows/s of CPU")

@@ -117,7 +117,8 @@ def main() -> None:
         spent["alone"].append(measure_alone(episodes, dict(benchmark.settings), args.environments))
         spent["loop"].append(measure_loop(episodes, benchmark, args.environments))
     print(
-        f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, {os.cpu_count()} cores"
+        f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, "
+        f"{os.cpu_count()} cores"
     )
     wall = {name: statistics.median(wall for wall, _ in runs) for name, runs in spent.items()}
     cpu = {name: statistics.median(cpu for _, cpu in runs) for name, runs in spent.items()}

@@ -65,7 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     work = args.rows * args.robots * args.dim
     print(
-        f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as aside:
         features = Features.at(Path(aside) / "features.lance")
@@ -86,8 +87,10 @@ def main() -> None:
             rate = (before + matrix_rate(args.dim)) / 2
             floor = work / rate
             print(
-                f"{name}: {wall:.1f} s, floor {floor:.1f} s ({2 * rate / 1e9:,.0f} GFLOP/s), ratio {wall / floor:.2f}; "
-                f"peak {memory.peak / 2**20:,.0f} MB, {memory.above_idle_mb:,.0f} MB of it above process and bank; "
+                f"{name}: {wall:.1f} s, floor {floor:.1f} s ({2 * rate / 1e9:,.0f} GFLOP/s), ratio "
+                f"{wall / floor:.2f}; "
+                f"peak {memory.peak / 2**20:,.0f} MB, {memory.above_idle_mb:,.0f} MB of it above "
+                "process and bank; "
                 f"1M pool rows: {wall * GOAL_ROWS / args.rows / 60:.1f} min (scaled)"
             )
 

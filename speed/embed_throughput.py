@@ -29,7 +29,10 @@ SIZES = {"112 px": (112, 112), "640 x 480": (640, 480)}
 SETTINGS = [(2, 0), (2, 1), (1, 1), (2, 2)]
 """(torch threads, workers)."""
 
-WORDS = "where is the red cup left of a green box point at robot open drawer what does sign say how many".split()
+WORDS = (
+    "where is the red cup left of a green box point at robot open drawer "
+    "what does sign say how many"
+).split()
 
 
 def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
@@ -149,7 +152,8 @@ def main() -> None:
         "|---|---|---|---|",
     ]
     lines = [
-        "| images | torch threads | workers | samples/s | model share | embed stage, s | load before |",
+        "| images | torch threads | workers | samples/s | model share | embed stage, s | load "
+        "before |",
         "|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as space:
@@ -174,8 +178,10 @@ def main() -> None:
         )
         only = " --cpu-only" if options.cpu_only else ""
         head = (
-            f"# Embedding throughput\n\n`python speed/embed_throughput.py --rows {options.rows}{only} --write`, "
-            f"{time.strftime('%Y-%m-%d')}; {kind}, float32, batch 64, {options.rows:,} rows of one image and 4 to 24 "
+            f"# Embedding throughput\n\n`python speed/embed_throughput.py --rows "
+            f"{options.rows}{only} --write`, "
+            f"{time.strftime('%Y-%m-%d')}; {kind}, float32, batch 64, {options.rows:,} rows of one "
+            "image and 4 to 24 "
             f"words.\n{_machine()}\n\n"
         )
         RESULT.parent.mkdir(exist_ok=True)
@@ -187,7 +193,8 @@ def _row(name: str, folder: Path, model: Path, threads: int, workers: int) -> st
     load = os.getloadavg()[0]
     found = _child(folder, model, threads, str(workers))
     return (
-        f"| {name} | {threads} | {found['workers']} | {found['samples_per_second']:.0f} | {found['model_share']:.0%} "
+        f"| {name} | {threads} | {found['workers']} | {found['samples_per_second']:.0f} | "
+        f"{found['model_share']:.0%} "
         f"| {found['seconds']:.0f} | {load:.1f} |"
     )
 
@@ -212,8 +219,10 @@ def _machine() -> str:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
     return (
-        f"Machine: {os.cpu_count()} cores ({cpu}), no GPU; Python {platform.python_version()}, {versions}.\n"
-        "`load before` is the load average just before the run: well above 0, others were using the same cores, and\n"
+        f"Machine: {os.cpu_count()} cores ({cpu}), no GPU; Python {platform.python_version()}, "
+        f"{versions}.\n"
+        "`load before` is the load average just before the run: well above 0, others were using "
+        "the same cores, and\n"
         "samples/s says little; CPU seconds and the share of them are the figures to compare."
     )
 

@@ -87,7 +87,8 @@ def main() -> None:
             mean = np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), xy[index])
             for kind, near in (("weighted mean", mean), ("median", np.median(xy[index], axis=1))):
                 print(
-                    f"   {k:>2} neighbours, {kind} {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}"
+                    f"   {k:>2} neighbours, {kind} "
+                    f"{trust(both, np.concatenate([xy[:half], near[:half]])):.4f}"
                 )
     chosen = FittedMap(np.arange(len(fit)), pca, pca.apply(fit), xy.astype(np.float32))
     timed(

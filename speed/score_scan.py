@@ -125,10 +125,12 @@ def main() -> None:
                     f"ratio {ratios[-1]:.2f}   load {os.getloadavg()[0]:.1f}"
                 )
         print(
-            f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal 1.5"
+            f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal "
+            "1.5"
         )
         print(
-            f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} MB); goal 1,024"
+            f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} "
+            "MB); goal 1,024"
         )
         first = np.concatenate([x for _, x in features.batches(stop=16_384)])
         exact = first.astype(np.float64) @ weight.astype(np.float64) + 0.1
@@ -139,7 +141,8 @@ def main() -> None:
             f"float16 product: {np.abs(half_precision(features, weight) + 0.1 - exact).max():.1e}"
         )
         print(
-            f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most"
+            f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB "
+            "at most"
         )
 
 

@@ -41,7 +41,8 @@ def main() -> None:
     above = (c.logit >= np.float32(thresholds[-1])) & c.pool[c.source]
     assert shown.total == int(above.sum())
     print(
-        f"a move: median {np.median(moves):.3f} ms, 99 % {np.quantile(moves, 0.99):.3f} ms, worst {max(moves):.2f} ms "
+        f"a move: median {np.median(moves):.3f} ms, 99 % {np.quantile(moves, 0.99):.3f} ms, worst "
+        f"{max(moves):.2f} ms "
         f"({args.moves} moves, load {os.getloadavg()[0]:.1f})"
     )
     k = preview.eligible // 8

@@ -53,8 +53,10 @@ def main() -> None:
     next(steps)
     second = time.perf_counter() - began - first
     print(
-        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: order and lengths"
-        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second {second:.2f} s later;"
+        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: "
+        "order and lengths"
+        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second "
+        f"{second:.2f} s later;"
         f" {(process.memory_info().rss - idle) / 2**20:,.0f} MB more"
     )
 

@@ -195,13 +195,16 @@ def main() -> None:
         f"| supervised positions | {kept['supervised_mib']:,.0f} | {kept['supervised_s']:.2f} |",
     ]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    facts = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} torch threads, load {load}"
+    cores = f"{os.cpu_count()} cores ({platform.machine()})"
+    facts = f"{cores}, {torch.get_num_threads()} torch threads, load {load}"
     text = "\n".join(
         [
             "# A training step, and logits at supervised positions",
             "",
-            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on {facts};",
-            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 x 1,024 tokens of",
+            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on "
+            f"{facts};",
+            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 "
+            "x 1,024 tokens of",
             "which 100 each are answers, hidden width 64.",
             "",
             *lines,
