@@ -1,4 +1,5 @@
-"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string respects the split."""
+"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string
+respects the split."""
 
 from __future__ import annotations
 
@@ -257,8 +258,8 @@ _NAMES: dict[_Layout, str] = {
     _plate: "a number plate",
 }
 
-#: What a caption of a document calls it.
 DOCUMENT_NAMES: tuple[str, ...] = tuple(_NAMES.values())
+"""What a caption of a document calls it."""
 
 
 def draw_document(rng: np.random.Generator, key: str, split: Split = "train") -> list[DemoSample]:

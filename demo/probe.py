@@ -1,10 +1,12 @@
-"""What the tiny VLM has learned: held-out questions of every kind, against the same model without the right image.
+"""What the tiny VLM has learned: held-out questions of every kind, against the same model without
+the right image.
 
     python -m demo.probe --model assets/tiny_vlm --n 300 --seed 77
 
-Held out means: images from another split of seeds, and strings to read that no training image shows (`words.py`).
-Two baselines use the same weights and questions: no image at all, and the image of another question of the same kind.
-A kind counts as learned when the 95 % Wilson interval of the model lies above those of both baselines.
+Held out means: images from another split of seeds, and strings to read that no training image shows
+(`words.py`). Two baselines use the same weights and questions: no image at all, and the image of
+another question of the same kind. A kind counts as learned when the 95 % Wilson interval of the
+model lies above those of both baselines.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class Answerer:
             if "pixel_values" in inputs:
                 inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
             with torch.inference_mode():
-                # The library's protocol for `generate` asks for attributes that its own models lack.
+                # The library's protocol for `generate` asks for attributes that its own models
+                # lack.
                 out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
                     **inputs,
                     do_sample=False,
@@ -131,7 +134,8 @@ def probe(
     dtype: str = "float32",
     processes: int = 1,
 ) -> list[Result]:
-    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their number)."""
+    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their
+    number)."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return pool.starmap(
@@ -139,7 +143,10 @@ def probe(
         )
 
 
-HEADER = "| kind | n | with its image | text only | another image | intervals apart |\n|---|---|---|---|---|---|"
+HEADER = (
+    "| kind | n | with its image | text only | another image | intervals apart |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 def markdown_row(result: Result) -> str:
@@ -150,7 +157,8 @@ def markdown_row(result: Result) -> str:
         cells.append(
             f"{100 * result.hits[condition] / result.n:.1f} ({100 * low:.1f}-{100 * high:.1f})"
         )
-    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {'yes' if result.learned else 'no'} |"
+    learned = "yes" if result.learned else "no"
+    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {learned} |"
 
 
 def main() -> None:

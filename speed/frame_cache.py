@@ -1,10 +1,12 @@
-"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in any order; and what
-the loop round them costs beside the bare forward and backward pass.
+"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in
+any order; and what the loop round them costs beside the bare forward and backward pass.
 
-    python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112 --steps 12 --batch 32]
+    python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112]
+                                [--steps 12 --batch 32]
 
-CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop runs in turns with
-the bare passes, step by step, because a machine's speed changes from minute to minute.
+CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop
+runs in turns with the bare passes, step by step, because a machine's speed changes from minute to
+minute.
 """
 
 from __future__ import annotations
@@ -136,7 +138,8 @@ def loop_against_bare(
             bare.append(clock.cpu)
     step, passes = statistics.median(whole[2:]), statistics.median(bare[2:])
     print(
-        f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: {step / passes - 1:+.1%}"
+        f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: "
+        f"{step / passes - 1:+.1%}"
     )
 
 

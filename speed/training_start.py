@@ -1,11 +1,12 @@
-"""From a million-sample selection on disk to the first micro-batch: nothing is tokenised or copied beforehand.
+"""From a million-sample selection on disk to the first micro-batch: nothing is tokenised or copied
+beforehand.
 
     python speed/million.py --demo workspace-demo --out workspace-million
     python speed/training_start.py --workspace workspace-million [--batch 16]
 
-Everything that mid-training does between reading which rows are selected and its first forward pass, the model's own
-loading left out: index, selection, order of the epoch, expected lengths, images decoded and conversations tokenised of
-the first step. Goal: a minute.
+Everything that mid-training does between reading which rows are selected and its first forward
+pass, the model's own loading left out: index, selection, order of the epoch, expected lengths,
+images decoded and conversations tokenised of the first step. Goal: a minute.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def main() -> None:
     next(steps)
     second = time.perf_counter() - began - first
     print(
-        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: order and lengths"
-        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second {second:.2f} s later;"
+        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: "
+        "order and lengths"
+        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second "
+        f"{second:.2f} s later;"
         f" {(process.memory_info().rss - idle) / 2**20:,.0f} MB more"
     )
 

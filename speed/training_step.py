@@ -1,11 +1,12 @@
-"""A step of mid-training against the bare forward and backward pass on the same micro-batches; and what logits at
-supervised positions save.
+"""A step of mid-training against the bare forward and backward pass on the same micro-batches; and
+what logits at supervised positions save.
 
     OMP_NUM_THREADS=1 python speed/training_step.py [--steps 12] [--batch 16] [--write]
 
-Tiny VLM, demo pool. "Bare" runs forward, backward and AdamW over micro-batches that lie ready in memory; "whole" is
-Session.train: look-up in the index, decoding, tokenising, collating, loss, clipping, log and rejects. Bare and whole
-steps take turns, so that a busy machine slows both. `--write` keeps the table in speed/results/training_step.md.
+Tiny VLM, demo pool. "Bare" runs forward, backward and AdamW over micro-batches that lie ready in
+memory; "whole" is Session.train: look-up in the index, decoding, tokenising, collating, loss,
+clipping, log and rejects. Bare and whole steps take turns, so that a busy machine slows both.
+`--write` keeps the table in speed/results/training_step.md.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
 def logits_kept(
     vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100, samples: int = 4
 ) -> dict[str, float]:
-    """MiB that autograd keeps and seconds: logits at all positions against logits at the supervised ones."""
+    """MiB that autograd keeps and seconds: logits at all positions against logits at the supervised
+    ones."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -194,13 +196,16 @@ def main() -> None:
         f"| supervised positions | {kept['supervised_mib']:,.0f} | {kept['supervised_s']:.2f} |",
     ]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    facts = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} torch threads, load {load}"
+    cores = f"{os.cpu_count()} cores ({platform.machine()})"
+    facts = f"{cores}, {torch.get_num_threads()} torch threads, load {load}"
     text = "\n".join(
         [
             "# A training step, and logits at supervised positions",
             "",
-            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on {facts};",
-            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 x 1,024 tokens of",
+            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on "
+            f"{facts};",
+            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 "
+            "x 1,024 tokens of",
             "which 100 each are answers, hidden width 64.",
             "",
             *lines,

@@ -28,7 +28,8 @@ def run(
     ] = None,
     set_: SetOpt = None,
 ) -> None:
-    """Run a recipe: whatever is missing, in order. Finished stages are found, interrupted ones resumed."""
+    """Run a recipe: whatever is missing, in order. Finished stages are found, interrupted ones
+    resumed."""
     run_recipe(recipe, workspace, set_, until=until, start=start)
 
 

@@ -48,8 +48,8 @@ class StageConfig(Frozen):
 class Runtime(Frozen):
     """How and where to run; changes no result (a test says so) and enters no key.
 
-    To the last bit, but for measures that run a model: perplexities and CLIP scores of another batch size agree to
-    rounding, and so do those of a GPU in its own precision.
+    To the last bit, but for measures that run a model: perplexities and CLIP scores of another
+    batch size agree to rounding, and so do those of a GPU in its own precision.
     """
 
     device: str = "auto"
@@ -59,12 +59,12 @@ class Runtime(Frozen):
     """Processes that decode images."""
 
     batch: int = Field(default=64, ge=1)
-    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe leaves it out,
-    mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE --dry-run`)."""
+    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe
+    leaves it out, mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE
+    --dry-run`)."""
 
     gradient_checkpointing: bool = False
-    """Training: work activations out again in the backward pass instead of keeping them (less memory, a third more
-    time)."""
+    """Training: compute activations again in the backward pass (less memory, a third more time)."""
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
@@ -73,15 +73,15 @@ class Runtime(Frozen):
 Vec3 = tuple[float, float, float]
 
 CONTROL_STEPS = 500
-"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
+"""Control steps of 12.5 ms in a Meta-World episode (max_path_length); one more is an error."""
 
 
 def check_control_steps(actions: int, repeat: int, field: str) -> None:
-    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
+    """Raises ValueError where `actions` of `repeat` control steps outlast a Meta-World episode."""
     if actions * repeat > CONTROL_STEPS:
         raise ValueError(
-            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
-            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
+            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, "
+            f"a Meta-World episode has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
         )
 
 

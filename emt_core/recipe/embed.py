@@ -11,29 +11,30 @@ from emt_core.recipe.base import StageConfig
 
 class EmbedConfig(StageConfig):
     encoder: Literal["vlm", "clip", "fake"] = "vlm"
-    """`vlm`: last hidden state of a frozen VLM (method section 2). `clip`: open_clip image tower. `fake`: for tests."""
+    """`vlm`: last hidden state of a frozen VLM. `clip`: open_clip's image tower. `fake`: tests."""
 
     model: str = ""
-    """Hub name or folder of the model. For clip `architecture` or `architecture/pretrained-tag-or-file`."""
+    """Hub name or folder of the model. For clip `architecture[/pretrained-tag-or-file]`."""
 
     revision: str | None = None
     """Hub revision; None takes the newest and records which commit that was."""
 
     pooling: Literal["last", "mean"] = "mean"
-    """How tokens become one vector: mean over all non-padding tokens, or the last token. The paper does not say."""
+    """One vector from the tokens: mean of all but padding, or the last. The paper does not say."""
 
     pool_text: Literal["none", "user", "full"] = "user"
     """Text given with pool images. `full` includes the answers."""
 
     robot_text: Literal["none", "instruction"] = "instruction"
-    """Text given with robot frames. No template is added: one that only robots have would let a classifier cheat."""
+    """Text given with robot frames. No template is added: one that only robots have would let a
+    classifier cheat."""
 
     max_images: int = Field(default=4, ge=1)
-    """At most this many images of a sample are embedded; further ones are counted as `images_beyond_bound`."""
+    """Most images of a sample that are embedded; others are counted as `images_beyond_bound`."""
 
     max_image_pixels: int = Field(default=768 * 768, ge=1024)
-    """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the default is
-    LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
+    """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the
+    default is LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
 
     max_text_tokens: int = Field(default=512, ge=1)
     """Longer text is cut at the end; image tokens are never cut."""

@@ -115,7 +115,7 @@ def format_help(format_: str) -> str:
 
 @cache
 def source_settings(format_: str) -> tuple[Setting, ...]:
-    """The form of a source: what names it, the format's own settings (required ones first), bounds."""
+    """A source's form: what names it, the format's own settings (required ones first), bounds."""
     order = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
     order |= dict.fromkeys(LAST, 1)
     own = [setting for setting in settings_of(formats()[format_]) if setting.name != "format"]

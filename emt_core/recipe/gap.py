@@ -23,10 +23,10 @@ class GapConfig(StageConfig):
     """Method of the 2-D map."""
 
     projection_fit: int = Field(default=20_000, ge=10)
-    """Samples (seeded, spread over sources) the map is fitted on; all others are placed on the fitted map."""
+    """Samples (seeded, of all sources) that the map is fitted on; others are placed on it."""
 
     neighbors: int = Field(default=15, ge=2)
-    """Neighbours of UMAP and PaCMAP; t-SNE's perplexity is capped by it times 3."""
+    """Neighbors of UMAP and PaCMAP; t-SNE's perplexity is at most three times as many."""
 
     min_dist: float = Field(default=0.1, ge=0)
     """UMAP's min_dist."""

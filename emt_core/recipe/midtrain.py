@@ -12,8 +12,8 @@ Part = Literal["vision", "projector", "language"]
 
 
 class MidtrainConfig(StageConfig):
-    """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm `none` has no
-    mid-training at all: its finetune says `start: backbone`."""
+    """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm
+    `none` has no mid-training at all: its finetune says `start: backbone`."""
 
     ADDED = frozenset({"warmup_steps"})
 
@@ -27,10 +27,10 @@ class MidtrainConfig(StageConfig):
     """Optimiser steps (paper)."""
 
     batch: int = Field(default=256, ge=1)
-    """Samples a step, over all devices and accumulated passes (paper: 32 a device, accumulation 2)."""
+    """Samples a step, on all devices, in all passes (paper: 32 a device, accumulation 2)."""
 
     cutoff: int = Field(default=1024, ge=16)
-    """Longest sequence, tokens (paper). Text beyond it is cut at the end; image tokens never are."""
+    """Longest sequence, tokens (paper). Text beyond it is cut at the end, image tokens never."""
 
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate (paper)."""
@@ -66,8 +66,8 @@ class MidtrainConfig(StageConfig):
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
     lora_rank: int = Field(default=0, ge=0)
-    """Above 0: train low-rank additions of this rank to the language model instead of the parameters themselves
-    (needs peft); they are merged into the result. Not the paper's method."""
+    """Above 0: train low-rank additions of this rank to the language model instead of the
+    parameters themselves (needs peft); they are merged into the result. Not the paper's method."""
 
     seed: int = 0
 

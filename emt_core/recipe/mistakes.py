@@ -1,4 +1,4 @@
-"""What is wrong in a recipe, in the words of its YAML: `source 'web': unknown key pth (did you mean path?)`."""
+"""Errors in the words of a recipe: `source 'web': unknown key pth (did you mean path?)`."""
 
 from __future__ import annotations
 
@@ -222,9 +222,9 @@ def _own_mistakes(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
             beside = [key for place, key in unknown if place == path[:-1]]
             if any(get_close_matches(key, [str(path[-1])]) for key in beside):
                 continue
-        if detail["type"] == "too_short" and detail["input"]:
-            if any(d["loc"][: len(path)] == path and d is not detail for d in details):
-                continue
+        inside = [d for d in details if d["loc"][: len(path)] == path and d is not detail]
+        if detail["type"] == "too_short" and detail["input"] and inside:
+            continue
         yield detail
 
 

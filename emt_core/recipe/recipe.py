@@ -1,17 +1,17 @@
 """A recipe: one run's whole configuration, from a YAML file and `--set a.b=c`.
 
 name: mine
-base: ..                        # folder that relative paths start from; default: the recipe file's own
-backbone: OpenGVLab/...-HF      # the VLM that is trained later; need not be the one that makes the features
+base: ..                    # folder that relative paths start from; default: the recipe file's
+backbone: OpenGVLab/...-HF  # the VLM that is trained later; the encoder may be another one
 runtime: {workers: 2}
 sources: [{name: ..., role: pool, format: llava, path: ...}, ...]
 embed: {encoder: vlm, model: ...}
-estimator.learned: {}           # `stage` or `stage.name`: several instances of a stage live side by side
+estimator.learned: {}       # `stage` or `stage.name`: a stage may have several instances
 estimator.short: {steps: 50}
 select.top: {k: 1000, parents: {score: learned}}
-arms: {learned: {}, random: {select.top.strategy: random}}     # an experiment: arms x seeds
+arms: {learned: {}, random: {select.top.strategy: random}}  # an experiment: arms x seeds
 seeds: [0, 1]
-extends: demo.yaml              # another recipe's entries, but for those given here (each replaced as a whole)
+extends: demo.yaml          # the entries of another recipe; each one given here replaces it whole
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Recipe(Frozen):
     """Absolute folder that relative paths start from."""
 
     backbone: str = ""
-    """The VLM that midtrain trains and export writes a training file for; the encoder has its own."""
+    """The VLM that midtrain trains and export writes a file for; the encoder has its own."""
 
     runtime: Runtime = Runtime()
     """How and where to run; enters no key."""

@@ -21,8 +21,7 @@ class QuestionFile(Frozen):
     the recipe's base."""
 
     images: str = ""
-    """Folder of the images that the file names, where they are not inside it; relative to the
-    recipe's base."""
+    """Folder of the images that the file names, if they are not in it; relative to the base."""
 
     limit: int | None = Field(default=None, ge=1)
     """Only the first questions."""

@@ -1,8 +1,8 @@
-"""Changes to the workspace's copy of a recipe: sources, settings, stages, instances saved from a page.
+"""Changes to the workspace's copy of a recipe: sources, settings, stages, saved instances.
 
 <workspace>/recipes/<recipe>.yaml           the copy; every change here is one call of `_edit`
-<workspace>/curation/saved/<recipe>.json    labels that a page added; a later run of the original recipe
-                                            keeps these instances (recipes.with_saved)
+<workspace>/curation/saved/<recipe>.json    labels that a page added; a later run of the original
+                                            recipe keeps these instances (recipes.with_saved)
 
 Nothing here starts a run. A change that is refused leaves the file as it was.
 """
@@ -32,7 +32,7 @@ from emt_core.run.plan import make_plan
 from emt_core.run.recipes import NOTE_CHARS, note_saved, tie_children, write_note
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import write_text
-from emt_core.workspace.lineage import Lineage, recipe_path
+from emt_core.workspace.lineage import Lineage
 
 Raw = dict[str, Any]
 Entries = list[dict[str, Any]]
@@ -57,12 +57,13 @@ def _edit(
 ) -> None:
     """Lock the copy, read it, apply `change`, check the result with every arm, write it.
 
-    adds: label of an instance that a later run of the original recipe keeps. plans: also refuse a change after which the recipe can no longer be planned, though it could
-    before. Planning needs the files of all sources, and a source may be saved before its files
-    are there, so edits of sources do without.
+    adds: label of an instance that a later run of the original recipe keeps. plans: also refuse a
+    change after which the recipe can no longer be planned, though it could before. Planning needs
+    the files of all sources, and a source may be saved before its files are there, so edits of
+    sources do without.
     """
     workspace.check_writable()
-    path = recipe_path(workspace, recipe)
+    path = workspace.recipe_file(recipe)
     with workspace.lock("state", f"recipe-{recipe}"):
         raw = read_raw(path)
         before = deepcopy(raw)
@@ -338,7 +339,7 @@ def _edit_sources(
         if not isinstance(entries, list):
             raise EmtError(
                 f"the recipe has no list of sources under {label!r}",
-                where=recipe_path(workspace, recipe),
+                where=workspace.recipe_file(recipe),
             )
         change(entries)
 

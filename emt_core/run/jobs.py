@@ -100,7 +100,7 @@ class Job:
 
     @property
     def instances(self) -> list[dict[str, Any]]:
-        """`label stage key state` of each instance it runs, in order; empty before it has planned."""
+        """`label stage key state` of each instance it runs, in order; empty before it planned."""
         progress = self._read("progress.json")
         return progress["instances"] if progress else []
 
@@ -232,7 +232,7 @@ def launch_command(workspace: Workspace, command: list[str], *, title: str, **no
         folder = new_job(workspace, {**notes, "title": title, "command": command})
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "emt_core.cli.job", str(folder)],
+                [sys.executable, "-m", "emt_core.cli", "job", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

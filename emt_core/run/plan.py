@@ -28,15 +28,14 @@ class Instance:
     stage: str
     config: StageConfig
     identity: Any
-    """Facts beyond the config that determine the output: fingerprints of inputs, hash of a model's files."""
+    """What else determines the output: fingerprints of inputs, hash of a model's files."""
 
     parents: Mapping[str, Instance]
     """By stage; further instances of a stage (StageConfig.further) by `stage.name`."""
 
     key: str
     labels: list[str] = field(default_factory=list, compare=False)
-    """Every name that the recipe has for it: `select.top`, or `select.top@random/0` for an arm
-    and seed."""
+    """Its names in the recipe: `select.top`, or `select.top@random/0` for an arm and seed."""
 
     @property
     def label(self) -> str:
@@ -139,7 +138,7 @@ def _takes_seed(label: str, vary: tuple[str, ...]) -> bool:
 def _resolve(
     recipe: Recipe, merged: dict[tuple[str, str], Instance], identities: dict[str, Any]
 ) -> dict[str, Instance]:
-    """The recipe's instances by label; equal work is the same object, whichever arm or name asks for it."""
+    """The recipe's instances by label; equal work of several arms or names is one object."""
     done: dict[str, Instance] = {}
     for stage in FLOW:
         possible = (*stage.needs, *stage.may_use, *stage.one_of)
@@ -194,7 +193,7 @@ def _further_parent(spec: InstanceConfig, name: str, done: Mapping[str, Instance
 
 
 def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance]) -> str:
-    """Named by the recipe; else the one with the same name; else the unnamed one; else the only one."""
+    """Named by the recipe, else of the same name, else the unnamed one, else the only one."""
     known = _labels_of(stage, done)
     if stage in spec.parents:
         label = f"{stage}.{spec.parents[stage]}" if spec.parents[stage] else stage

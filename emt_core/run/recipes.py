@@ -16,7 +16,6 @@ from emt_core.flow import STAGES
 from emt_core.recipe.recipe import Recipe, dump_recipe, load_recipe, read_raw
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
-from emt_core.workspace.lineage import recipe_path
 
 NOTE_CHARS = 500
 """Longest note on a saved instance."""
@@ -29,7 +28,7 @@ def add_recipe(workspace: Workspace, file: Path) -> str:
     """
     workspace.check_writable()
     recipe = load_recipe(file)
-    path = recipe_path(workspace, recipe.name)
+    path = workspace.recipe_file(recipe.name)
     text = dump_recipe(recipe.raw)
     with workspace.lock("state", f"recipe-{recipe.name}"):
         if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -48,7 +47,7 @@ def with_saved(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
     Hold the lock of the copy. Where the recipe itself has an instance of that label, its own
     counts.
     """
-    path = recipe_path(workspace, recipe.name)
+    path = workspace.recipe_file(recipe.name)
     raw = dict(recipe.raw)
     copy = read_raw(path) if path.exists() else {}
     for label in _saved_labels(workspace, recipe.name):

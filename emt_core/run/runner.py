@@ -27,7 +27,6 @@ from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
 from emt_core.workspace.job_record import WorkState
 from emt_core.workspace.job_record import current as current_job
-from emt_core.workspace.lineage import recipe_path
 from emt_core.workspace.process import rank
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
@@ -98,7 +97,7 @@ def remember(plan: Plan, workspace: Workspace) -> None:
         return
     name = plan.recipe.name
     with workspace.lock("state", f"recipe-{name}"):
-        copy = recipe_path(workspace, name)
+        copy = workspace.recipe_file(name)
         if plan.recipe.file != copy:
             write_text(copy, dump_recipe(with_saved(plan.recipe, workspace)))
         elif plan.recipe.overrides:

@@ -1,9 +1,9 @@
 """The contract between the runner and a stage. A stage's file holds
 
-VERSION: int                            raised by hand when the stage's output would change
-identity(config, base) -> JSON          optional: facts beyond the config that determine the output
-IDENTITY_REPLACES: tuple[str, ...]      config fields that the identity stands for (a model's path, say)
-run(context) -> Outcome                 does the work inside context.out, which survives a kill and is resumed
+VERSION: int                          raised by hand when the stage's output would change
+identity(config, base) -> JSON        optional: facts beyond the config that determine the output
+IDENTITY_REPLACES: tuple[str, ...]    config fields that the identity stands for, as a model's path
+run(context) -> Outcome               works inside context.out, which survives a kill; resumes there
 
 and imports torch, lance and the like only inside functions. No stage imports another.
 """

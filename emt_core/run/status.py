@@ -116,7 +116,7 @@ def _what_changed(instance: Instance, before: Artifact) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep:
-    """One sentence and, where something can be launched, what its button says and how far it runs."""
+    """One sentence and, where something can be launched, the text of its button."""
 
     kind: Literal["wait", "mend", "resume", "renew", "run", "look"]
     label: str

@@ -1,13 +1,12 @@
 """What a process that runs a recipe writes about itself into its job's folder, for all to see.
 
-    <workspace>/jobs/<id>/job.json       what was asked: recipe, until, overrides; from app or terminal
-    <workspace>/jobs/<id>/process.json   the process that does it (process.py)
-    <workspace>/jobs/<id>/progress.json  its instances, each with its state
-    <workspace>/jobs/<id>/log.txt        everything it printed (from a terminal: what it reported)
-    <workspace>/jobs/<id>/alive          touched while it lives, for machines that cannot see the process
-    <workspace>/jobs/<id>/cancel.json    somebody asked it to stop
-    <workspace>/jobs/<id>/end.json       exit code, written at the end; absent while it runs or if it
-                                         was killed
+<workspace>/jobs/<id>/job.json       what was asked: recipe, until, overrides; from app or terminal
+<workspace>/jobs/<id>/process.json   the process that does it (process.py)
+<workspace>/jobs/<id>/progress.json  its instances, each with its state
+<workspace>/jobs/<id>/log.txt        everything it printed (from a terminal: what it reported)
+<workspace>/jobs/<id>/alive          touched while it lives, for machines that cannot see it
+<workspace>/jobs/<id>/cancel.json    somebody asked it to stop
+<workspace>/jobs/<id>/end.json       exit code; absent while it runs or if it was killed
 
 How far the instance at work has come stands in that instance's building folder: only the process
 that holds its lock writes there, so a job's progress is never another's.
@@ -26,6 +25,7 @@ from typing import Any, Literal, Protocol
 
 from emt_core.workspace.files import write_json
 from emt_core.workspace.process import mark_of
+from emt_core.workspace.progress import also_log
 
 WorkState = Literal["todo", "waiting", "building", "made", "found", "failed"]
 """waiting: another process builds it. found: it was there already."""
@@ -85,11 +85,13 @@ class JobRecord:
         """Inside, `current()` is this record, and `alive` is touched every few seconds."""
         write_json(self.folder / "process.json", mark_of(os.getpid()))
         threading.Thread(target=self._beat, daemon=True).start()
-        token = _current.set(self)
+        here = _current.set(self)
+        log = also_log.set(self.say)
         try:
             yield self
         finally:
-            _current.reset(token)
+            also_log.reset(log)
+            _current.reset(here)
             self._stop.set()
 
     def _write(self) -> None:

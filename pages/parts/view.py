@@ -24,6 +24,9 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of, recipe_path
 from emt_core.workspace.table import Coded
 from pages.parts import cached
+from emt_core.selection.scored_pool import candidates_of
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.lineage import Lineage
 from pages.parts.router import navigation
 
 TEXT_HEAVY = of_side("reading")
@@ -45,7 +48,7 @@ class View(Reading):
 
     @property
     def recipe_file(self) -> Path | None:
-        return recipe_path(self.workspace, self.recipe) if self.recipe else None
+        return self.workspace.recipe_file(self.recipe) if self.recipe else None
 
     @property
     def features(self) -> Features:

@@ -20,7 +20,7 @@ import pytest
 from places import ROOT
 from pydantic import TypeAdapter
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.evaluation.benchmarks.base import episodes_of
 from emt_core.evaluation.benchmarks.libero_tasks import SUITES
 from emt_core.evaluation.benchmarks.registry import resolve

@@ -14,7 +14,7 @@ import pytest
 from app_world import HOSTILE
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.errors import EmtError
 from emt_core.explore.reading import open_reading
 from emt_core.explore.report.blocks import KINDS, first_story, render_story

@@ -248,7 +248,7 @@ def test_viewers_change_nothing(world, workspace):
 
 
 def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     command = ["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]
     assert main(["run", *command[1:], "--until", "sources"]) == 0
@@ -274,7 +274,7 @@ def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
 
 def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_path):
     """From any folder: the record names the file, not the name as it was typed."""
-    from emt_core.cli import main as cli
+    from emt_core.cli import __main__ as cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("emt_core.run.runner.run_plan", lambda *_, **__: {})
@@ -292,7 +292,7 @@ def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_
 
 
 def test_sources_with_a_workspace_is_a_job_too(world, workspace):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     assert main(["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]) == 0
     [job] = list_jobs(workspace)

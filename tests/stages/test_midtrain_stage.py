@@ -48,7 +48,7 @@ def paced(self, number, *rest):
         time.sleep(600)  # killed here, with checkpoints behind it and a step under way
     return step(self, number, *rest)
 Trainer._step = paced
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -225,7 +225,7 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
 def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     world: Path, tmp_path: Path, capsys, monkeypatch
 ):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     monkeypatch.chdir(tmp_path)
     recipe = str(world / "train.yaml")

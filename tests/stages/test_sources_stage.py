@@ -187,7 +187,7 @@ def test_kill_9_and_resume(tmp_path):
     """A real process, killed with -9 while it reads; the second run's index equals an uninterrupted one's."""
     write_pool(tmp_path, 6_000)
     recipe = write_recipe(tmp_path, WEB, commit_rows=500)
-    start = "from emt_core.cli.main import entry; entry()"
+    start = "from emt_core.cli.__main__ import entry; entry()"
     command = [sys.executable, "-c", start, "run", str(recipe), "--workspace", str(tmp_path / "ws")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200  # the machine may be busy

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_models import save_internvl, save_qwen3_vl
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.training.midtrain.memory import available_memory, expected_memory, held_memory
 from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
 
