@@ -130,7 +130,7 @@ def _numbers(artifact: Artifact) -> None:
         ("Steps", numbers.whole(found.get("steps")), glossary.STOP),
         ("AUROC", numbers.decimal(found.get("auroc")), glossary.AUROC),
         ("Avg. precision", numbers.decimal(found.get("average_precision")), glossary.AP),
-        ("Calibration error", numbers.decimal(found.get("calibration_error")), glossary.ECE),
+        ("Calibration", numbers.decimal(found.get("calibration_error")), glossary.ECE),
         ("Accuracy", numbers.share(found.get("test_accuracy")), glossary.TEST_ACCURACY),
         ("Graded", numbers.share(found.get("graded_share")), glossary.GRADED),
     )
@@ -219,7 +219,7 @@ def _held_out(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
 def _confusion(artifact: Artifact) -> None:
     st.subheader("At threshold 0", anchor=False, help=glossary.CONFUSION)
     logit, robot = _held_out(artifact)
-    chart(estimator.confusion(confusion(robot, logit).counts))
+    chart(estimator.confusion(confusion(robot, logit)))
 
 
 def _by_robot(runs: dict[str, Artifact]) -> None:

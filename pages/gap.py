@@ -73,15 +73,15 @@ def _chosen(view: View) -> View:
 
 
 def _summary(facts: dict[str, Any]) -> None:
-    group = {name: numbers.decimal(value) for name, value in facts["groups"].items()}
-    missing = numbers.MISSING
-    metrics(
-        ("MMD² within pool", group.get("within_pool", missing), glossary.GAP_GROUPS),
-        ("MMD² within robot data", group.get("within_robot", missing), glossary.GAP_GROUPS),
-        ("MMD² between sources (mean)", group.get("across", missing), glossary.GAP_GROUPS),
-        ("MMD² pool vs robot data", group.get("pool_to_robot", missing), glossary.GAP),
-        width=190,
-    )
+    groups = facts["groups"]
+    names = {
+        "MMD² within pool": ("within_pool", glossary.GAP_GROUPS),
+        "MMD² within robot data": ("within_robot", glossary.GAP_GROUPS),
+        "MMD² between sources (mean)": ("across", glossary.GAP_GROUPS),
+        "MMD² pool vs robot data": ("pool_to_robot", glossary.GAP),
+    }
+    shown = ((name, numbers.decimal(groups.get(key)), why) for name, (key, why) in names.items())
+    metrics(*shown, width=190)
 
 
 def _matrix(facts: dict[str, Any]) -> None:

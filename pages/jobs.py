@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from emt_core.explore import numbers
 from emt_core.run import jobs
 from emt_core.run.jobs import Job
 from pages.parts.job_card import job_card
@@ -48,6 +49,8 @@ def main() -> None:
     shown = _filtered(everything, active, show)
     if not shown:
         st.caption("No jobs match.")
+    if len(shown) > PER_PAGE:
+        st.caption(numbers.counted(len(shown), "job"))
     page = one_page(shown, PER_PAGE, "jobs_page", bind="query-params")
     st.fragment(_cards, run_every=LIVE_S if active else None)(view, [job.id for job in page])
 

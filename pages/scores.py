@@ -128,7 +128,7 @@ def _summary(view: View) -> None:
         shown.append(("Avg. precision", precision, glossary.AP))
     if view.score_scale.is_logit:
         error = numbers.decimal(held_out.get("calibration_error"))
-        shown.append(("Calibration error", error, glossary.ECE))
+        shown.append(("Calibration", error, glossary.ECE))
         shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
     metrics(*shown)
 

@@ -97,7 +97,8 @@ def _hub_commit(model: str, revision: str | None, base: Path) -> str:
         return Path(snapshot_download(model, revision=revision, local_files_only=True)).name
     except (LocalEntryNotFoundError, OSError, ValueError) as error:
         raise EmtError(
-            f"{model!r} is no folder, the hub does not answer for it ({reason}) and no copy of it lies here",
+            f"model {model!r} not found: not a local folder, not in the Hub's cache, and the Hub "
+            f"cannot be reached ({reason})",
             where=base / model,
             remedy="name the model's folder, or fetch it where the hub can be reached",
         ) from error

@@ -30,7 +30,9 @@ def show_problem(error: EmtError) -> None:
     """What went wrong, where, and what to do."""
     with st.container(border=True):
         what = error.what[:1].upper() + error.what[1:]
-        st.markdown(f":red[:material/error:] **{escape(what)}**")
+        with st.container(horizontal=True, gap="small"):
+            st.markdown(":red[:material/error:]", width="content")
+            st.text(f"{what}.")
         if error.where:
             st.text(f"Where: {error.where}")
         if error.remedy:

@@ -59,7 +59,7 @@ def metrics(*values: tuple[Any, ...], width: int = 118) -> None:
     """
     with st.grid(len(values), min_column_width=width, gap="small"):
         for label, value, *more in values:
-            help_text, change, color = (*more, None, None, "normal")[:3]
+            help_text, change, color = (*more, *(None, None, "normal")[len(more) :])
             st.metric(
                 label,
                 value,

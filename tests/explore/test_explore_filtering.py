@@ -10,7 +10,7 @@ from synthetic import make_workspace, pool, put_artifact, robot
 
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
-from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, near_cut, passing
+from emt_core.explore.tables.browse import NOTED, Columns, Wanted, arranged, near_cut, passing
 from emt_core.explore.tables.nearness import WordSearch, clip_features, ranked
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Coded
@@ -23,7 +23,7 @@ CLIP = {
 
 
 @pytest.fixture(scope="module")
-def facts() -> Facts:
+def facts() -> Columns:
     rng = np.random.default_rng(0)
     n = 400
     logit = rng.normal(size=n).astype(np.float32)
@@ -33,7 +33,7 @@ def facts() -> Facts:
     reason[order[:50]] = 0
     flag = np.zeros(n, np.int8)
     flag[:9] = 2
-    return Facts(
+    return Columns(
         pool=np.arange(n) < 360,
         source=Coded((np.arange(n) % 3).astype(np.int16), ["a", "b", "c"]),
         category=Coded((np.arange(n) % 2).astype(np.int16), ["spatial", "text"]),
@@ -45,7 +45,7 @@ def facts() -> Facts:
     )
 
 
-def test_filters_are_what_a_loop_would_say(facts: Facts):
+def test_filters_are_what_a_loop_would_say(facts: Columns):
     wanted = Wanted(show="left", sources=("a", "c"), categories=("text",), scores=(-1.0, 1.0))
     assert facts.reason is not None and facts.logit is not None
     expected = [
@@ -68,25 +68,25 @@ def test_filters_are_what_a_loop_would_say(facts: Facts):
         (("wrong", NOTED), [*range(9), 20]),
     ],
 )
-def test_flags_and_notes_filter(facts: Facts, flags: tuple[str, ...], rows: list[int]):
+def test_flags_and_notes_filter(facts: Columns, flags: tuple[str, ...], rows: list[int]):
     assert np.flatnonzero(passing(facts, Wanted(flags=flags))).tolist() == rows
 
 
-def test_searches_and_regions_narrow_together(facts: Facts):
+def test_searches_and_regions_narrow_together(facts: Columns):
     only = [np.array([3, 4, 5, 390]), np.array([4, 5, 6])]
     assert np.flatnonzero(passing(facts, Wanted(only=only))).tolist() == [4, 5]
     assert np.flatnonzero(passing(facts, Wanted(show="robot", only=only[:1]))).tolist() == [390]
 
 
-def test_near_the_cut_lie_both_sides_of_it(facts: Facts):
+def test_near_the_cut_lie_both_sides_of_it(facts: Columns):
     near = np.flatnonzero(near_cut(facts, 20))
     assert facts.reason is not None
     assert len(near) == 20
     assert (facts.reason.codes[near] == 0).sum() in range(5, 16)
-    assert not near_cut(Facts(pool=facts.pool, source=facts.source)).any()
+    assert not near_cut(Columns(pool=facts.pool, source=facts.source)).any()
 
 
-def test_orders_hold_every_row_once(facts: Facts):
+def test_orders_hold_every_row_once(facts: Columns):
     keep = passing(facts, Wanted())
     best = arranged(keep, "near", facts.order)
     assert facts.logit is not None
@@ -167,7 +167,7 @@ def test_changed_weights_are_refused(clip, tmp_path):
     before = config.read_text()
     config.write_text(before + " ")
     try:
-        with pytest.raises(EmtError, match="not those that made the features"):
+        with pytest.raises(EmtError, match="not the ones that made the features"):
             WordSearch(artifact)
     finally:
         config.write_text(before)

@@ -100,10 +100,10 @@ def test_nearest_sources_are_ranked_for_each_robot_set():
 @pytest.mark.parametrize(
     ("groups", "says"),
     [
-        ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.65}, "1.3 times as far across"),
-        ({"within_pool": 0.5, "within_robot": 0.4, "across": 0.3}, "do not lie apart"),
-        ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.3}, "no single cloud"),
-        ({"within_pool": 0.1, "within_robot": 0.5, "across": 0.3}, "robot data is no single cloud"),
+        ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.65}, "1.3x farther apart across groups"),
+        ({"within_pool": 0.5, "within_robot": 0.4, "across": 0.3}, "are not apart"),
+        ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.3}, "Some pool sources"),
+        ({"within_pool": 0.1, "within_robot": 0.5, "across": 0.3}, "Some robot sets"),
         ({"within_pool": None, "within_robot": None, "across": 0.3}, "too few sources"),
     ],
 )
@@ -115,9 +115,9 @@ def test_the_gap_in_a_sentence(groups, says):
     ("distances", "says"),
     [
         ([0.9, 0.8], None),
-        ([0.9, 0.2], "But p1 lies nearer to the robot sets than these lie to one another."),
-        ([0.2, 0.9, 0.1], "But p2 and p0 lie nearer"),
-        ([0.9, 0.1, 0.15, 0.2, 0.25, 0.28, 0.29], "But p1, p2, p3, p4 and 2 more lie nearer"),
+        ([0.9, 0.2], "But p1 is nearer to the robot sets than these to one another."),
+        ([0.2, 0.9, 0.1], "But p2 and p0 are nearer"),
+        ([0.9, 0.1, 0.15, 0.2, 0.25, 0.28, 0.29], "But p1, p2, p3, p4 and 2 more are nearer"),
     ],
 )
 def test_the_sentence_names_pool_sources_that_lie_among_the_robot_sets(distances, says):
@@ -216,7 +216,7 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
         (
             {"auroc": 0.95, "graded_share": 0.9, "calibration_error": 0.2},
             ["good", "good", "look"],
-            "told apart well",
+            "separated well",
         ),
         ({"auroc": 0.8, "stopped": "steps", "steps": 60}, ["look", "look"], "weak ranking"),
         (
@@ -235,7 +235,7 @@ def test_an_estimator_in_plain_words(metrics, levels, says):
 
 def test_confusion_counts_each_row_once():
     found = confusion(np.array([1, 1, 1, 0, 0]), np.array([2.0, 0.0, -1.0, 0.0, 3.0]))
-    assert found.counts.tolist() == [[1, 2], [1, 1]]
+    assert found.tolist() == [[1, 2], [1, 1]]
 
 
 def test_figures_hold_what_they_were_given():

@@ -98,10 +98,10 @@ def test_flagged_samples_are_left_out_of_a_new_selection(
     book.set([4], "wrong")
     visit(page, f"{server.address}/select?k=24", "Select")
     expect(
-        page.get_by_text("1 flagged sample left out")
+        page.get_by_text("1 flagged sample excluded")
     ).to_be_visible()  # `exclude` is on by itself
     page.get_by_test_id("stMain").get_by_role("button", name=re.compile("wrong")).click()
-    expect(page.get_by_text("2 flagged samples left out")).to_be_visible()
+    expect(page.get_by_text("2 flagged samples excluded")).to_be_visible()
     settled(page)
     page.get_by_role("textbox", name="Name").fill("clean")
     page.get_by_role("button", name="Save and run").click()

@@ -126,8 +126,8 @@ def test_a_search_that_stopped_goes_on(
     monkeypatch.setitem(search.find_text.__kwdefaults__, "max_seconds", 0.0)
     app = open_page("browse", complete, set="Whole pool", text="a")
     found = [_shown(app)]
-    while [b for b in app.button if b.label == "Search on"]:
-        button(app, "Search on").click().run()
+    while [b for b in app.button if b.label == "Continue search"]:
+        button(app, "Continue search").click().run()
         assert not app.exception
         found.append(_shown(app))
     assert len(found) > 2
@@ -204,7 +204,7 @@ def test_flagged_samples_are_left_out_by_the_recipe(
     book.set([0, 2, 3], "exclude")
     book.set([100], "exclude")  # a robot frame is no candidate: its id stays out of the recipe
     app = open_page("select", complete_copy)
-    assert "3 flagged samples left out" in words(app)
+    assert "3 flagged samples excluded" in words(app)
     assert app.slider(key="cut_k").max == 92
     next(t for t in app.text_input if t.label == "Name").set_value("clean")
     next(t for t in app.text_input if t.label == "Note").set_value(HOSTILE)
@@ -220,14 +220,14 @@ def test_flagged_samples_are_left_out_by_the_recipe(
 
 def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Path):
     app = open_page("select", complete)
-    assert "Tokens a pass" not in metrics(app)  # closed, the box draws nothing
+    assert "Tokens per pass" not in metrics(app)  # closed, the box draws nothing
     app.session_state["budget"] = True
     app.run()
     assert (
-        metrics(app)["Tokens a pass"] == "–"
+        metrics(app)["Tokens per pass"] == "–"
     )  # the backbone is not on this machine: nothing is made up
     app.number_input(key="image_tokens").set_value(256).run()
-    assert metrics(app)["Tokens a pass"] != "–"
+    assert metrics(app)["Tokens per pass"] != "–"
     assert metrics(app)["GPU-hours"] == "–"
     assert "rule of thumb" in words(app)
     app.number_input(key="tokens_per_second").set_value(10_000.0).run()
@@ -241,7 +241,7 @@ def test_the_budget_needs_what_nobody_told_it(open_page: OpenPage, complete: Pat
 def test_two_selections_are_compared(open_page: OpenPage, two_selections: Path):
     app = open_page("select", two_selections, compare_from="few", compare_to="top")
     found = metrics(app)
-    assert (found["Came in"], found["Went out"], found["In both"]) == ("10", "0", "10")
+    assert (found["Added"], found["Removed"], found["In both"]) == ("10", "0", "10")
     assert found["Overlap"] == "50.0 %"
 
 

@@ -85,7 +85,7 @@ def test_rejected_rows_are_opened_by_reason(open_page, complete_copy):
     (done.data / "rejects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     app = open_page("sources", complete_copy, source="web")
     assert not app.exception
-    assert metrics(app)["Left out"] == "31"
+    assert metrics(app)["Rejected"] == "31"
     shown = app.dataframe[0].value
     assert len(shown) == 25
     assert shown["row"].tolist()[:2] == [200, 201]
@@ -97,15 +97,15 @@ def test_rejected_rows_are_opened_by_reason(open_page, complete_copy):
 def test_a_source_is_looked_at_before_it_is_saved_and_then_stale(open_page, complete_copy):
     app = open_page("sources", complete_copy, edit="new")
     assert button(app, "Save").disabled
-    assert button(app, "Look at the first 200 rows").disabled
+    assert button(app, "Preview the first 200 rows").disabled
     app.text_input(key="src-+-llava-name").set_value("again")
     app.text_input(key="src-+-llava-path").set_value("web/nowhere.json").run()
-    assert "there is no such file or folder" in words(app)
+    assert "no such file or folder" in words(app)
     app.text_input(key="src-+-llava-path").set_value("web/web.json")
     app.text_input(key="src-+-llava-image_root").set_value("images").run()
     assert "is there" in words(app)
     assert button(app, "Save").disabled
-    button(app, "Look at the first 200 rows").click().run()
+    button(app, "Preview the first 200 rows").click().run()
     assert metrics(app)["Kept"] == "96"
     button(app, "Save").click().run()
     assert not app.exception
@@ -121,7 +121,7 @@ def test_a_source_is_edited_and_removed(open_page, complete_copy):
     assert app.header[0].value == "Edit hand"
     assert app.selectbox(key="src-hand-lerobot-camera").value == "observation.images.front"
     app.number_input(key="src-hand-lerobot-limit").set_value(2).run()
-    button(app, "Look at the first 200 rows").click().run()
+    button(app, "Preview the first 200 rows").click().run()
     assert metrics(app)["Rows seen"] == "8"
     button(app, "Save").click().run()
     assert recipe(complete_copy)["sources"][2]["limit"] == 2
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_said(open_page, complete_copy):
     app = open_page("sources", complete_copy, edit="new")
     app.text_input(key="src-+-llava-name").set_value("broken")
     app.text_input(key="src-+-llava-path").set_value("recipe.yaml").run()
-    button(app, "Look at the first 200 rows").click().run()
+    button(app, "Preview the first 200 rows").click().run()
     assert "This source cannot be read" in words(app) or "No row survives" in words(app)
     assert button(app, "Save anyway")
     assert not app.exception
@@ -173,7 +173,7 @@ def test_gap_pairs_a_frame_with_its_pool_samples_and_back(open_page, complete):
     for wrong in ("web:2", "nothing", "arm:99999"):
         app = open_page("gap", complete, frame=wrong)
         assert not app.exception
-        assert "This did not work" in words(app)
+        assert ":red[:material/error:]" in words(app)
 
 
 def test_estimator_interprets_what_was_measured(open_page, complete):
@@ -195,7 +195,7 @@ def test_scores_draw_every_way(open_page, complete):
     }
     app = open_page("scores", complete, **query)
     assert not app.exception
-    assert "The same after selection" in words(app)
+    assert "After selection" in words(app)
 
 
 @pytest.mark.parametrize("name", PAGES)

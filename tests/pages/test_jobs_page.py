@@ -59,7 +59,7 @@ def entry(stage: str, state: str) -> dict[str, str]:
 
 def test_without_jobs_the_page_teaches(open_page, empty):
     app = open_page("jobs", empty)
-    assert not app.exception and "Nothing was launched yet" in words(app)
+    assert not app.exception and "No jobs yet" in words(app)
 
 
 def test_each_state_has_its_buttons(open_page, half_done):
@@ -83,7 +83,7 @@ def test_each_state_has_its_buttons(open_page, half_done):
         code.value + "\n" for code in app.code
     ]  # a failure's log is open
     assert what_now(cases[4][0], "running") == (0.0, "gap (2 of 2)")
-    assert what_now(cases[4][0], "lost") == (0.0, "Stopped at gap")
+    assert what_now(cases[4][0], "lost") == (0.0, "Stopped during gap")
     app.segmented_control(key="jobs").set_value("trouble").run()
     assert {b.key.rpartition("jobs-")[2] for b in app.button if b.label == "Remove"} == {
         cases[1][0].id,
@@ -184,7 +184,7 @@ def test_a_job_is_launched_watched_killed_resumed_and_cancelled(
         second = newest(own_space, "small: all stages", but=first)
         assert first.state == "cancelled"
         expect(
-            page.get_by_text(re.compile("Made gap, estimator, score, select.top"))
+            page.get_by_text(re.compile("Created gap, estimator, score and select.top"))
         ).to_be_visible()
         assert second.state == "done"
 

@@ -34,7 +34,7 @@ def test_an_empty_workspace_shows_the_flow_and_the_first_step(open_page, empty):
     assert not app.exception and not app.error
     assert "This workspace is empty" in words(app)
     assert len(app.get("plotly_chart")) == 1
-    button(app, "Only look at it").click().run()
+    button(app, "Add without running").click().run()
     assert not app.exception
     assert "Nothing has run yet" in words(app) and "Run all stages" in labels(app)
     assert [path.name for path in (empty / "recipes").glob("*.yaml")] == ["demo.yaml"]
@@ -44,7 +44,7 @@ def test_an_empty_workspace_shows_the_flow_and_the_first_step(open_page, empty):
 def test_a_half_done_workspace_names_the_next_stage(open_page, half_done):
     app = open_page("overview", half_done)
     assert not app.exception and not app.error
-    assert "Next comes gap" in words(app) and "Run what is missing" in labels(app)
+    assert "how far pool and robot data lie apart" in words(app) and "Run what is missing" in labels(app)
     assert "Run up to gap" in labels(app)
     assert param(app, "stage") == "gap"
     app = open_page("overview", half_done, stage="embed")
@@ -55,7 +55,7 @@ def test_a_half_done_workspace_names_the_next_stage(open_page, half_done):
 def test_a_complete_workspace_shows_every_instance_in_full(open_page, complete):
     app = open_page("overview", complete, stage="estimator")
     assert not app.exception and not app.error
-    assert "Everything is up to date" in words(app)
+    assert "All stages are up to date" in words(app)
     artifact = Workspace.open(complete).artifacts("estimator")[0]
     found = metrics(app)
     assert found["Key"] == artifact.key[:8] and found["Result"].startswith("AUROC")
@@ -81,7 +81,7 @@ def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
     edit_recipe(complete_copy, lambda raw: raw["sources"][0].update(path="nowhere.json"))
     app = open_page("overview", complete_copy)
     assert not app.exception
-    assert "This did not work" in words(app) and "nowhere.json" in words(app)
+    assert "no such file or folder" in words(app) and "nowhere.json" in words(app)
     assert len(app.get("plotly_chart")) == 1
 
 
@@ -97,7 +97,7 @@ def test_a_failure_and_an_interruption_are_told_apart(open_page, half_done):
     assert "gap was stopped at 3 of 9 pairs" in words(open_page("overview", half_done))
     write_json(building / "failure.json", {"message": "<b>no</b> **memory**", "at": 0})
     app = open_page("overview", half_done)
-    assert "gap ended in an error" in words(app) and "Run again" in labels(app)
+    assert "gap failed" in words(app) and "Run again" in labels(app)
     assert "<b>no</b> **memory**" in [text.value for text in app.text]
 
 
@@ -144,8 +144,8 @@ def test_another_workspace_is_opened_and_named_by_the_link(
     note_workspace(half_done)
     app = open_page("overview", complete)
     for link, shown in (
-        ("ff", "Everything is up to date"),
-        (short_id(half_done), "Next comes gap"),
+        ("ff", "All stages are up to date"),
+        (short_id(half_done), "how far pool and robot data lie apart"),
     ):
         del app.session_state["_workspace"]  # as a fresh session: an old one keeps its workspace
         app.query_params["workspace"] = link

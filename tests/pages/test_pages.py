@@ -82,7 +82,7 @@ def test_a_bad_name_is_refused_with_a_message(open_page, complete_copy):
 def test_a_sample_that_is_not_there_is_a_message(open_page, complete):
     app = open_page("browse", complete, sample="web:99999")
     assert not app.exception
-    assert "there is no sample 'web:99999'" in words(app)
+    assert "There is no sample 'web:99999'" in words(app)
 
 
 def test_a_sample_has_its_numbers_and_neighbors(open_page, complete):

@@ -38,7 +38,7 @@ def table(app, column: str):
 def test_nothing_evaluated_says_what_it_takes(open_page, complete, empty):
     app = open_page("results", complete)
     assert not app.exception
-    assert "Nothing was evaluated yet" in words(app)
+    assert "Nothing has been evaluated yet" in words(app)
     assert "This recipe has no `evaluate` yet" in words(app)
     assert "emt check-benchmark metaworld" in words(app)
     assert PAPER in words(app)

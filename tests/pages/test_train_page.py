@@ -117,7 +117,7 @@ def test_nothing_trained_says_what_it_takes(open_page, empty, tmp_path: Path):
     (space.path / "recipes" / "r.yaml").write_text("name: r\nmidtrain.a: {}\n")
     app = open_page("train", space.path)
     assert not app.exception
-    assert "Nothing was trained yet" in words(app)
+    assert "Nothing has been trained yet" in words(app)
     assert "--until midtrain" in words(app)
     assert "Run up to midtrain" in [button.label for button in app.button]
 
@@ -132,9 +132,9 @@ def test_finished_runs_are_compared(open_page, space: Workspace):
     assert (
         found["Step"] == "40"
         and found["Samples seen"] == "320"
-        and found["Samples a second"] == "16.0"
+        and found["Samples per second"] == "16.0"
     )
-    assert "What the VLM keeps" in words(app)
+    assert "What the VLM retains" in words(app)
     assert "not measured here" in words(app)
     app.slider(key="smoothing").set_value(0.0).run()
     app.segmented_control(key="over").set_value("Hours").run()

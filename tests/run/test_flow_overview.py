@@ -123,14 +123,14 @@ def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box()
             "sources",
             "Nothing has run yet",
         ),
-        ([state("sources"), state("embed", "missing")], "run", "embed", "Next comes embed"),
+        ([state("sources"), state("embed", "missing")], "run", "embed", "Next: embed"),
         (
             [state("sources"), state("embed", "failed", message="no GPU\nmore")],
             "mend",
             "embed",
             "no GPU.",
         ),
-        ([state("sources"), state("embed", "running")], "wait", "embed", "is being made"),
+        ([state("sources"), state("embed", "running")], "wait", "embed", "embed is running"),
         (
             [state("sources", "stale", why="files changed"), state("embed", "stale")],
             "renew",
@@ -138,7 +138,7 @@ def test_the_picture_can_be_clicked_everywhere_and_no_arrow_hides_behind_a_box()
             "1 later stage",
         ),
         ([state("sources"), state("embed")], "look", "", "up to date"),
-        ([state("select"), state("evaluate.sim")], "look", "evaluate.sim", "how the policies did"),
+        ([state("select"), state("evaluate.sim")], "look", "evaluate.sim", "see the results"),
         ([state("score"), state("trust", "missing")], "run", "trust", "what it seems to mean?"),
         (
             [
@@ -165,7 +165,7 @@ def test_what_a_job_will_come_to_needs_no_launch():
     states = [state("sources"), state("embed", "missing")]
     assert next_step(states).button
     step = next_step(states, {"k" * 16})
-    assert step.kind == "wait" and not step.button and "embed will be made" in step.sentence
+    assert step.kind == "wait" and not step.button and "embed will run next" in step.sentence
 
 
 def test_a_stale_instance_says_what_changed(world, workspace):

@@ -1,1 +1,1 @@
-"""What the app looks at: finished artifacts as bounded tables. No Streamlit, no torch, nothing is fitted here."""
+"""Finished artifacts as bounded tables for pages and reports; no Streamlit, no torch, no fitting."""

@@ -1,7 +1,7 @@
-"""The ablation: measure x strategy, one row for every selection that was made; nothing that was not run.
+"""The ablation table: measures x strategies, one row per selection that was made.
 
-In the shape of the paper's Table 2, with what can be said before any training: planted truth, diversity and distance to
-the robot data. Benchmark success is filled in where a policy was trained on the selection.
+As the paper's Table 2, with what is known before any training: relevant content (planted truth),
+diversity and distance to robot data. Benchmark success is there if a policy was trained.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emt_core.recipe.trust import TrustConfig
 from emt_core.workspace.artifact import Artifact, Workspace
 
 TRUTH_ROWS = 20_000
-"""Selected rows, and pool rows for the chance level, that planted truth is read of at the most (seeded)."""
+"""At most this many selected rows (and pool rows, for chance) are checked for planted truth."""
 
 MEASURES = {
     "random": "random",
@@ -56,39 +56,43 @@ class AblationRow:
     strategy: str
     selected: int
     planted: float | None
-    """Share of near content among the selected rows whose truth is known; None where no sample tells."""
+    """Share of relevant content among the selected rows with known truth; None without any."""
 
     planted_rows: int
+    """Selected rows with known truth."""
+
     chance: float | None
-    """The same share of all pool rows: what a blind choice gives."""
+    """The same share of all pool rows."""
 
     diversity: float | None
     mmd2: float | None
     seconds: float
-    """Measure, score and selection together, what a twin measure had done for them included (proximity/twin.py)."""
+    """Measure, score and selection together, with work shared with a twin measure."""
 
     memory_added_mb: int | None
-    """The most that measuring, scoring or selecting added to the process; None where the manifest does not say."""
+    """The most that measuring, scoring or selecting added to the process; None if unrecorded."""
 
     peak_memory_mb: int
-    """The whole process at its highest, with its libraries and what stages before left behind: it follows run order."""
+    """Peak of the whole process; it depends on the stages that ran before."""
 
     success: dict[str, float]
-    """Benchmark -> mean success of policies trained on the selection; empty where none was."""
+    """Benchmark -> mean success of policies trained on the selection."""
 
     average_length: dict[str, float]
-    """The same for benchmarks that are chains of goals (CALVIN): goals completed a chain, as the paper counts."""
+    """Benchmark -> mean number of goals completed per chain (CALVIN)."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[AblationRow]:
-    """A row a finished selection, measures in the paper's order. done: label -> artifact (`lineage.finished`)."""
+    """A row per finished selection, measures in the paper's order. done: label -> artifact."""
     truth = next((a for a in done.values() if a.stage == "trust"), None)
     config = TrustConfig.model_validate(truth.config) if truth is not None else TrustConfig()
-    success, lengths = _figures(workspace, done)
-    rows, chances = [], {}
+    success = _means(workspace, done, "success")
+    lengths = _means(workspace, done, "average_length")
+    rows = []
+    chances: dict[str, float | None] = {}
     for label in (label for label, artifact in done.items() if artifact.stage == "select"):
         select = done[label]
         parents = workspace.parents(select)
@@ -97,14 +101,13 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
         if sources.key not in chances:
             pool = np.flatnonzero(index.is_pool())
             chances[sources.key] = near_share(index, pool, config)[0]
-        chosen = (
-            pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0).to_numpy()
-        )
-        planted, known = near_share(index, chosen, config)
+        chosen = pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0)
+        planted, known = near_share(index, chosen.to_numpy(), config)
         made = _made_by(workspace, parents)
         kind = _kind(select, made)
         took = [select, *made]
-        metrics, length = select.metrics, lengths.get(select.key, {})
+        metrics = select.metrics
+        length = lengths.get(select.key, {})
         added = [a.manifest["memory_added_mb"] for a in took if "memory_added_mb" in a.manifest]
         rows.append(
             AblationRow(
@@ -118,15 +121,10 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 chance=chances[sources.key],
                 diversity=metrics["diversity"].get("after"),
                 mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
-                seconds=sum(
-                    a.manifest["seconds"] + (a.metrics.get("shared") or {}).get("seconds", 0.0)
-                    for a in took
-                ),
+                seconds=sum(map(_seconds, took)),
                 memory_added_mb=max(added) if len(added) == len(took) else None,
                 peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
-                success={
-                    name: v for name, v in success.get(select.key, {}).items() if name not in length
-                },
+                success={n: v for n, v in success.get(select.key, {}).items() if n not in length},
                 average_length=length,
             )
         )
@@ -136,13 +134,15 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
     )
 
 
+def _seconds(artifact: Artifact) -> float:
+    shared = artifact.metrics.get("shared") or {}
+    return artifact.manifest["seconds"] + shared.get("seconds", 0.0)
+
+
 def near_share(index: Index, rows: np.ndarray, config: TrustConfig) -> tuple[float | None, int]:
-    """(share of near content, rows whose truth is known) of a seeded sample of these rows."""
-    drawn = np.sort(
-        ordered_rows(
-            random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION), TRUTH_ROWS
-        )
-    )
+    """(share of relevant content, rows with known truth) in a seeded sample of these rows."""
+    keys = random_keys(config.seed, np.asarray(rows, np.int64), Purpose.ABLATION)
+    drawn = np.sort(ordered_rows(keys, TRUTH_ROWS))
     truth, _ = planted_truth(index, drawn, config)
     known = int((truth != UNKNOWN).sum())
     return (float((truth == NEAR).sum() / known) if known else None), known
@@ -180,52 +180,40 @@ def _kind(select: Artifact, made: list[Artifact]) -> str:
 
 
 def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
-    """The measure in words; the settings that tell two of a kind apart."""
+    """The measure in words, with the settings that distinguish two of a kind."""
     config = made[1].config if made else {}
-    more = [
-        words
-        for name, words in (("per_token", "per n-gram"), ("normalize", "cosine"))
-        if config.get(name)
-    ]
+    words = {"per_token": "per n-gram", "normalize": "cosine"}
+    more = [word for name, word in words.items() if config.get(name)]
     return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
 
 
-FIGURES = ("success", "average_length")
-
-
-def _figures(
-    workspace: Workspace, done: Mapping[str, Artifact]
-) -> list[dict[str, dict[str, float]]]:
-    """For each of FIGURES: selection key -> benchmark -> mean over the runs (seeds) whose policy comes from it."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {figure: {} for figure in FIGURES}
+def _means(
+    workspace: Workspace, done: Mapping[str, Artifact], metric: str
+) -> dict[str, dict[str, float]]:
+    """Selection key -> benchmark -> mean of a metric over the runs (seeds) trained on the selection."""
+    values: dict[str, dict[str, list[float]]] = {}
     for artifact in {a.path: a for a in done.values() if a.stage == "evaluate"}.values():
         select = _ancestor(workspace, artifact, "select")
-        if select is None:
-            continue
-        for figure, by_selection in found.items():
-            value = artifact.metrics.get(figure)
-            if isinstance(value, int | float):
-                name = str(artifact.metrics["benchmark"])
-                by_selection.setdefault(select.key, {}).setdefault(name, []).append(float(value))
-    return [
-        {
-            key: {name: float(np.mean(v)) for name, v in by.items()}
-            for key, by in by_selection.items()
-        }
-        for by_selection in found.values()
-    ]
+        value = artifact.metrics.get(metric)
+        if select is not None and isinstance(value, int | float):
+            of_selection = values.setdefault(select.key, {})
+            of_selection.setdefault(str(artifact.metrics["benchmark"]), []).append(float(value))
+    return {
+        key: {name: float(np.mean(found)) for name, found in by_benchmark.items()}
+        for key, by_benchmark in values.items()
+    }
 
 
 def _ancestor(workspace: Workspace, artifact: Artifact, stage: str) -> Artifact | None:
     for parent in workspace.parents(artifact).values():
-        found = parent if parent.stage == stage else _ancestor(workspace, parent, stage)
-        if found is not None:
-            return found
+        ancestor = parent if parent.stage == stage else _ancestor(workspace, parent, stage)
+        if ancestor is not None:
+            return ancestor
     return None
 
 
 def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
-    """A dict a row, columns in their order, the same in the app and in a terminal; None where nothing is known."""
+    """The rows as dicts, the same in the app and in a terminal; None where unknown."""
     rates = sorted({name for row in rows for name in row.success})
     lengths = sorted({name for row in rows for name in row.average_length})
     return [
@@ -256,20 +244,18 @@ FORMATS = {
     "memory added, MB": ",",
     "peak memory, MB": ",",
 }
-"""Of the columns with numbers; what a benchmark measured is told by the end of its column's name."""
+"""Formats of number columns; those of benchmarks follow from the end of their names."""
 
 
 def markdown(rows: list[AblationRow]) -> str:
     """The table as Markdown, for docs and terminals."""
     written = [{name: _cell(name, value) for name, value in row.items()} for row in table(rows)]
-    lines = [
-        "| " + " | ".join(cells) + " |"
-        for cells in ([*written[0]], *(row.values() for row in written))
-    ]
+    cells = [list(written[0]), *(list(row.values()) for row in written)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
     lines.insert(1, "|" + "|".join("---" if name in WORDS else "---:" for name in written[0]) + "|")
     chance = next((row.chance for row in rows if row.chance is not None), None)
     if chance is not None:
-        lines.append(f"\nNear content in the whole pool (chance): {chance:.1%}.")
+        lines.append(f"\nRelevant content in the whole pool (chance): {chance:.1%}.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Which samples a gallery shows and in what order: masks over narrow columns, some ten milliseconds at 1M rows."""
+"""Which samples a gallery shows and in what order; some ten milliseconds at 1M rows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from emt_core.workspace.table import Coded
 Show = Literal["selected", "left", "near", "pool", "robot"]
 Sort = Literal["near", "far", "index", "random"]
 NOTED = "has a note"
-"""Stands among the flags in a filter."""
+"""A choice among the flags of a filter."""
 NEAR_ROWS = 480
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Columns of one pool, arrays [rows]; None where a stage has not run."""
+class Columns:
+    """Columns of one index, arrays [rows]; None where a stage has not run."""
 
     pool: np.ndarray
     """bool."""
@@ -35,7 +35,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What passes; an empty tuple lets everything pass."""
+    """A filter; an empty tuple lets everything pass."""
 
     show: Show = "pool"
     sources: tuple[str, ...] = ()
@@ -45,33 +45,32 @@ class Wanted:
     scores: tuple[float, float] | None = None
     """Lowest and highest logit, both inside; rows without a score do not pass."""
     only: list[np.ndarray] = field(default_factory=list)
-    """int64 rows of a search or a region: what lies in all of them passes."""
+    """int64 rows of searches and regions: rows in all of them pass."""
 
 
-def passing(facts: Facts, wanted: Wanted) -> np.ndarray:
-    """bool [rows]."""
-    keep = ~facts.pool if wanted.show == "robot" else facts.pool.copy()
-    if wanted.show in ("selected", "left") and facts.reason is not None:
-        keep &= (facts.reason.codes == 0) == (wanted.show == "selected")
+def passing(columns: Columns, wanted: Wanted) -> np.ndarray:
+    """bool [rows]: the rows that pass."""
+    keep = ~columns.pool if wanted.show == "robot" else columns.pool.copy()
+    if wanted.show in ("selected", "left") and columns.reason is not None:
+        keep &= (columns.reason.codes == 0) == (wanted.show == "selected")
     if wanted.show == "near":
-        keep &= near_cut(facts)
+        keep &= near_cut(columns)
     for column, names in (
-        (facts.source, wanted.sources),
-        (facts.category, wanted.categories),
-        (facts.reason, wanted.reasons),
+        (columns.source, wanted.sources),
+        (columns.category, wanted.categories),
+        (columns.reason, wanted.reasons),
     ):
         if names and column is not None:
             keep &= np.isin(column.codes, [column.code(name) for name in names])
-    if wanted.flags and facts.flag is not None:
-        flagged = np.isin(
-            facts.flag.codes, [facts.flag.code(name) for name in wanted.flags if name != NOTED]
-        )
+    if wanted.flags and columns.flag is not None:
+        codes = [columns.flag.code(name) for name in wanted.flags if name != NOTED]
+        flagged = np.isin(columns.flag.codes, codes)
         if NOTED in wanted.flags:
-            flagged[list(facts.noted)] = True
+            flagged[list(columns.noted)] = True
         keep &= flagged
-    if wanted.scores is not None and facts.logit is not None:
+    if wanted.scores is not None and columns.logit is not None:
         with np.errstate(invalid="ignore"):
-            keep &= (facts.logit >= wanted.scores[0]) & (facts.logit <= wanted.scores[1])
+            keep &= (columns.logit >= wanted.scores[0]) & (columns.logit <= wanted.scores[1])
     for rows in wanted.only:
         inside = np.zeros(len(keep), bool)
         inside[rows] = True
@@ -79,22 +78,22 @@ def passing(facts: Facts, wanted: Wanted) -> np.ndarray:
     return keep
 
 
-def near_cut(facts: Facts, count: int = NEAR_ROWS) -> np.ndarray:
+def near_cut(columns: Columns, count: int = NEAR_ROWS) -> np.ndarray:
     """bool [rows]: the pool rows next to the selection's lowest score, `count` / 2 on each side."""
-    near = np.zeros(len(facts.pool), bool)
-    if facts.reason is None or facts.order is None or facts.logit is None:
+    near = np.zeros(len(columns.pool), bool)
+    if columns.reason is None or columns.order is None or columns.logit is None:
         return near
-    scored = facts.order[facts.pool[facts.order]]
-    selected = facts.logit[facts.reason.codes == 0]
+    scored = columns.order[columns.pool[columns.order]]
+    selected = columns.logit[columns.reason.codes == 0]
     selected = selected[np.isfinite(selected)]
     if len(selected):
-        at = int(np.searchsorted(-facts.logit[scored], -selected.min(), side="right"))
+        at = int(np.searchsorted(-columns.logit[scored], -selected.min(), side="right"))
         near[scored[max(at - count // 2, 0) : at + count // 2]] = True
     return near
 
 
 def arranged(keep: np.ndarray, sort: Sort, order: np.ndarray | None = None) -> np.ndarray:
-    """int64: the rows that pass (bool [rows]), in order; those without a place in `order` come last, by row."""
+    """int64: the rows of `keep` (bool [rows]) in order; rows that `order` lacks come last, by row."""
     if sort in ("near", "far") and order is not None:
         ranked = order[keep[order]]
         rest = keep.copy()

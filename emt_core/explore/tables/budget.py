@@ -1,11 +1,11 @@
-"""What a selection costs to train on: tokens a pass, and GPU-hours at a throughput that somebody measured.
+"""Training cost of a selection: tokens per pass, and GPU-hours at a measured throughput.
 
-    tokens of a sample = min(images x tokens an image + characters / characters a token, sequence length)
-    GPU-hours          = tokens x passes / (tokens a second and GPU) / 3600        (independent of the number of GPUs)
+    tokens of a sample = min(images x tokens per image + characters / characters per token,
+                             sequence length)
+    GPU-hours          = tokens x passes / (tokens per second of one GPU) / 3600
 
-Characters and images are counted exactly, over every row. Characters a token are measured with the backbone's own
-tokenizer on a seeded sample of conversations where it is a folder of this machine, and an assumption otherwise: the
-caller says which. A throughput is never assumed.
+Characters and images are counted exactly. Characters per token are measured with the backbone's
+tokenizer on a seeded sample of conversations if it is a local folder, else assumed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from emt_core.data.index import Index
 from emt_core.selection import Composition, Preview
 
 RULE_OF_THUMB = 4.0
-"""Characters a token of English under a large vocabulary: an assumption, used and named where there is no tokenizer."""
+"""Characters per token of English with a large vocabulary: an assumption, shown as such."""
 SAMPLE_ROWS = 400
 SEQUENCE_LENGTH = 1024
-"""Mid-training's (method section 8): longer samples are cut there."""
+"""Mid-training's (method section 8); longer samples are truncated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +70,15 @@ class TokenBudget:
 
 
 def gpu_hours(tokens: float, passes: float, tokens_per_second: float) -> float:
-    """tokens_per_second: of one GPU, training included (forward, backward, optimizer)."""
+    """tokens_per_second: of one GPU in training (forward, backward, optimizer)."""
     return tokens * passes / tokens_per_second / 3600
 
 
 def costs_of_backbone(folder: Path, index: Index, *, seed: int = 0) -> Tokenizer:
-    """Measured with `tokenizer.json` and the configuration of a local model folder; loads no torch, no model."""
+    """Token costs from `tokenizer.json` and the configuration of a local model folder."""
     ratio, sampled = _text_costs(folder / "tokenizer.json", index, seed)
-    return Tokenizer(
-        characters_per_token=ratio, sampled=sampled, image_tokens=_image_tokens(folder)
-    )
+    tokens = _image_tokens(folder)
+    return Tokenizer(characters_per_token=ratio, sampled=sampled, image_tokens=tokens)
 
 
 def _text_costs(path: Path, index: Index, seed: int) -> tuple[float | None, int]:
@@ -93,20 +92,20 @@ def _text_costs(path: Path, index: Index, seed: int) -> tuple[float | None, int]
     places = np.concatenate([np.arange(source.start, source.stop) for source in pool])
     rows = np.sort(rng.choice(places, min(SAMPLE_ROWS, len(places)), replace=False))
     texts = ["\n".join(turn.text for turn in sample.turns) for sample in index.samples(rows)]
-    tokens = sum(
-        len(encoded.ids) for encoded in rules.encode_batch(texts, add_special_tokens=False)
-    )
+    encoded = rules.encode_batch(texts, add_special_tokens=False)
+    tokens = sum(len(one.ids) for one in encoded)
     characters = sum(map(len, texts))
     return (characters / tokens if tokens else None), len(rows)
 
 
 def _image_tokens(folder: Path) -> int | None:
-    """`image_seq_length` where the model has one number of tokens for every image (InternVL without tiling)."""
+    """`image_seq_length`, of models with as many tokens for every image (InternVL untiled)."""
     for name in ("config.json", "processor_config.json"):
         try:
-            found = json.loads((folder / name).read_text(encoding="utf-8")).get("image_seq_length")
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, int) and found > 0:
-            return found
+        length = config.get("image_seq_length")
+        if isinstance(length, int) and length > 0:
+            return length
     return None

@@ -1,4 +1,4 @@
-"""Two selections over the same pool: what came in, what went out, by source and category, with examples."""
+"""Two selections of the same pool: rows added and removed, by group, with examples."""
 
 from __future__ import annotations
 
@@ -12,53 +12,56 @@ from emt_core.workspace.table import Coded
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What changes from selection `before` to selection `after`; both are reasons, code 0 = selected."""
+    """Changes from selection `before` to `after`; both are reasons, code 0 = selected."""
 
     before: Coded
     after: Coded
 
     @cached_property
     def came_in(self) -> np.ndarray:
-        """int64: rows that only `after` takes, rising."""
+        """int64: rows in `after` only, rising."""
         return np.flatnonzero((self.after.codes == 0) & (self.before.codes != 0))
 
     @cached_property
     def went_out(self) -> np.ndarray:
-        """int64: rows that only `before` takes, rising."""
+        """int64: rows in `before` only, rising."""
         return np.flatnonzero((self.before.codes == 0) & (self.after.codes != 0))
 
     @cached_property
     def stayed(self) -> int:
-        """Rows that both take."""
+        """Rows in both."""
         return int(((self.before.codes == 0) & (self.after.codes == 0)).sum())
 
     @property
     def overlap(self) -> float:
-        """Jaccard index: rows both take over rows either takes; NaN where neither takes any."""
+        """Jaccard index: rows in both over rows in either; NaN if both are empty."""
         either = self.stayed + len(self.came_in) + len(self.went_out)
         return self.stayed / either if either else float("nan")
 
     def by_group(self, codes: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [groups] each: rows that came in, rows that went out. codes: integer [rows], places of the groups."""
+        """(rows added, rows removed), int64 [groups] each. codes: integer [rows], places of groups."""
         return (
             np.bincount(codes[self.came_in], minlength=groups),
             np.bincount(codes[self.went_out], minlength=groups),
         )
 
     def why_out(self) -> dict[str, int]:
-        """Reason that `after` gives -> rows that went out, most frequent first."""
-        found = np.bincount(self.after.codes[self.went_out], minlength=len(self.after.names))
+        """Reason in `after` -> rows removed, most frequent first."""
+        counts = np.bincount(self.after.codes[self.went_out], minlength=len(self.after.names))
         return {
-            self.after.names[place]: int(found[place])
-            for place in np.argsort(-found, kind="stable")
-            if found[place]
+            self.after.names[place]: int(counts[place])
+            for place in np.argsort(-counts, kind="stable")
+            if counts[place]
         }
 
 
 def examples(
     rows: np.ndarray, logit: np.ndarray | None, count: int, *, seed: int = 0
 ) -> np.ndarray:
-    """int64: at most `count` of `rows`, spread evenly over their scores (best first), or drawn where there are none."""
+    """int64: at most `count` of `rows`, evenly spread over their scores, best first.
+
+    Without scores they are drawn at random.
+    """
     if len(rows) <= count:
         chosen = rows
     elif logit is None:

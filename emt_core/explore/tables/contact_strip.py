@@ -1,4 +1,4 @@
-"""A handful of a source's images as one picture: one request for the browser, tiles that line up."""
+"""Some images of a source side by side as one picture, which is one request for the browser."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from emt_core.data.sample import Sample
 TILE_PX = 112
 GAP_PX = 6
 DRAWN = 6
-"""Rows drawn for each tile wanted: some have no image."""
+"""Rows drawn per tile, because some have no image."""
 
 
 def handful(
     index: Index, source: SourceRange, count: int, *, seed: int = 0
 ) -> list[tuple[int, Sample]]:
-    """(index row, sample): at most `count` seeded rows with an image, in row order; of robot data one an episode."""
+    """(index row, sample) of at most `count` seeded rows with an image; one per robot episode."""
     rng = np.random.default_rng([seed, source.start])
     wanted = min(count * DRAWN, source.rows)
-    rows = (
-        source.start + rng.choice(source.rows, wanted, replace=False)
-        if wanted
-        else np.empty(0, np.int64)
-    )
+    if not wanted:
+        return []
+    rows = source.start + rng.choice(source.rows, wanted, replace=False)
     found: list[tuple[int, Sample]] = []
     episodes: set[int] = set()
     for row, sample in zip(rows.tolist(), index.samples(rows), strict=True):
@@ -41,15 +39,15 @@ def handful(
 
 
 def contact_strip(thumbnails: Sequence[bytes], *, columns: int, side: int = TILE_PX) -> bytes:
-    """Encoded images -> one WebP of `columns` square tiles, each filled from its middle; what is missing is clear."""
+    """One WebP of `columns` square tiles, cropped from the middle; missing tiles are transparent."""
     strip = Image.new("RGBA", (columns * side + (columns - 1) * GAP_PX, side), (0, 0, 0, 0))
     for place, content in enumerate(thumbnails[:columns]):
         tile = Image.open(io.BytesIO(content)).convert("RGB")
         short = min(tile.size)
-        left, top = (tile.width - short) // 2, (tile.height - short) // 2
-        tile = tile.resize(
-            (side, side), Image.Resampling.LANCZOS, box=(left, top, left + short, top + short)
-        )
+        left = (tile.width - short) // 2
+        top = (tile.height - short) // 2
+        middle = (left, top, left + short, top + short)
+        tile = tile.resize((side, side), Image.Resampling.LANCZOS, box=middle)
         strip.paste(tile, (place * (side + GAP_PX), 0))
     encoded = io.BytesIO()
     strip.save(encoded, "WEBP", quality=82, method=2)

@@ -1,7 +1,7 @@
-"""Whole robot episodes for a page: which there are, what is said, what the camera saw, how the numbers moved.
+"""Robot episodes for a page: the list, instructions, camera frames and curves.
 
-Everything is bounded: at most MAX_FRAMES frames of an episode are decoded, at FRAME_PX pixels a side, through the
-workspace's bounded thumbnail cache; a decoding that takes too long stops, and what it made is there the next time.
+At most MAX_FRAMES frames of an episode are decoded, at FRAME_PX pixels a side, through the
+workspace's thumbnail cache. Decoding that takes too long stops; decoded frames stay in the cache.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EpisodeLine:
 
 
 def list_episodes(source: LeRobotSource, root: Path) -> list[EpisodeLine]:
-    """The episodes that the source reads (its `limit` honoured). Raises EmtError where the folder is not LeRobot's."""
+    """The episodes that the source reads. Raises EmtError where the folder is no LeRobot data set."""
     return [
         EpisodeLine(episode.index, episode.length, " / ".join(episode.tasks))
         for episode in islice(load_meta(root).episodes(None), source.limit)
@@ -58,15 +58,15 @@ def cameras(root: Path) -> list[str]:
 
 
 def curve_names(root: Path) -> list[str]:
-    """Features that hold numbers for each frame, `action` first."""
-    found = [
+    """Numeric features, `action` first."""
+    numeric = [
         name
         for name, feature in load_meta(root).info["features"].items()
         if isinstance(feature, dict)
         and str(feature.get("dtype")).startswith(NUMBERS)
         and name not in BOOKKEEPING
     ]
-    return sorted(found, key=lambda name: (name != "action", not name.startswith("action"), name))
+    return sorted(numeric, key=lambda name: (name != "action", not name.startswith("action"), name))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Curves:
 
     name: str
     dimensions: tuple[str, ...]
-    """As the data set names them, else `name[i]`."""
+    """Names from the data set, else `name[i]`."""
 
     values: np.ndarray
     """float64 [frames, dimensions]; NaN where missing."""
@@ -91,13 +91,13 @@ class Playback:
     index: int
     fps: float
     seconds: np.ndarray
-    """float64 [frames]: time of each frame from the first on."""
+    """float64 [frames]: time since the first frame."""
 
     shown: np.ndarray
-    """int64: the frames that are decoded, evenly spaced, first and last included."""
+    """int64: the frames to decode, evenly spaced, with the first and the last."""
 
     instructions: tuple[tuple[int, str], ...]
-    """(first frame, what is asked from there on)."""
+    """(first frame, instruction from there on)."""
 
     table: pa.Table
 
@@ -108,10 +108,8 @@ class Playback:
     def curves(self, name: str, features: Mapping[str, Any]) -> Curves:
         """Raises EmtError where the data files lack the feature or it holds no numbers."""
         if name not in self.table.column_names:
-            raise EmtError(
-                f"the data files have no column {name!r}",
-                remedy=f"they have: {self.table.column_names}",
-            )
+            known = f"columns: {self.table.column_names}"
+            raise EmtError(f"the data files have no column {name!r}", remedy=known)
         values = _matrix(self.table.column(name), name)
         names = dimension_names(name, features.get(name) or {}, values.shape[1])
         kept = min(values.shape[1], MAX_DIMENSIONS)
@@ -126,11 +124,8 @@ def open_episode(
     table = episode_table(source, root, index)
     stamps = table.column("timestamp").to_numpy().astype(np.float64)
     tasks = table.column("task_index").to_numpy()
-    starts = (
-        np.flatnonzero(np.r_[True, tasks[1:] != tasks[:-1]])
-        if len(tasks)
-        else np.empty(0, np.int64)
-    )
+    changed = np.r_[True, tasks[1:] != tasks[:-1]][: len(tasks)]
+    starts = np.flatnonzero(changed)
     return Playback(
         index=index,
         fps=meta.fps,
@@ -150,17 +145,18 @@ def strip(
     seconds: float = DECODE_SECONDS,
     size: int = FRAME_PX,
 ) -> list[bytes]:
-    """The shown frames as JPEG, in order; fewer than `playback.shown` where decoding took longer than `seconds`.
+    """The frames to show as JPEG; fewer where decoding takes longer than `seconds`.
 
-    place: the source's range in the index, whose root and pixel bound hold. A frame that cannot be had is grey.
+    place: the source's range in the index. A frame that cannot be decoded is gray.
     """
     refs = episode_frames(source, place.root, playback.index)
-    found, began = [], time.monotonic()
+    pictures = []
+    began = time.monotonic()
     for frame in playback.shown:
-        found.append(_jpeg(thumbnail(workspace, place, refs[int(frame)], size=size)))
+        pictures.append(_jpeg(thumbnail(workspace, place, refs[int(frame)], size=size)))
         if time.monotonic() - began > seconds:
             break
-    return found
+    return pictures
 
 
 def _jpeg(content: bytes) -> bytes:
@@ -170,7 +166,7 @@ def _jpeg(content: bytes) -> bytes:
 
 
 def dimension_names(feature: str, entry: Mapping[str, Any], count: int) -> tuple[str, ...]:
-    """info.json writes names as a list, as {"motors": [...]}, as {name: place}, or not at all."""
+    """Names of dimensions; info.json has a list, {"motors": [...]}, {name: place}, or nothing."""
     names = entry.get("names")
     if isinstance(names, Mapping):
         inner = next(iter(names.values()), None)
@@ -185,14 +181,11 @@ def dimension_names(feature: str, entry: Mapping[str, Any], count: int) -> tuple
 
 
 def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    """A column of numbers or of equally long lists of numbers as float64 [rows, n]."""
+    """A column of numbers, or of lists of numbers of one length, as float64 [rows, n]."""
     values = column.combine_chunks()
     rows = len(values)
-    while (
-        pa.types.is_list(values.type)
-        or pa.types.is_large_list(values.type)
-        or pa.types.is_fixed_size_list(values.type)
-    ):
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    while any(is_list(values.type) for is_list in lists):
         values = values.flatten()
     try:
         flat = values.cast(pa.float64()).to_numpy(zero_copy_only=False)

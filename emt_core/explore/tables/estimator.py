@@ -1,4 +1,4 @@
-"""What an estimator's held-out figures say in plain words, and which estimators can be laid side by side."""
+"""An estimator's held-out metrics in sentences, and which estimators can be compared."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from emt_core.workspace.lineage import labels_of
 
 Level = Literal["good", "look", "warn"]
 NEEDED = ("curves.json", "heldout.parquet")
-SEPARABLE, GOOD, WEAK = 0.995, 0.9, 0.7
-"""AUROC: from here on two classes hardly overlap; a ranking to rely on; below, little better than chance."""
+SEPARABLE = 0.995
+"""AUROC from which the classes hardly overlap."""
+
+GOOD = 0.9
+"""AUROC from which a ranking is reliable."""
+
+WEAK = 0.7
+"""AUROC below which a ranking is little better than chance."""
 
 GRADED = 0.5
-"""Share of held-out pool samples between 1 % and 99 %, under which scores count as saturated."""
+"""Scores count as saturated below this share of held-out pool samples between 1 % and 99 %."""
 
 OFF = 0.1
-"""Expected calibration error above which the probabilities are not to be read as such."""
+"""Expected calibration error above which probabilities are not reliable."""
 
 UNEVEN = 0.05
 """Spread of AUROC over the robot sets that is worth a look."""
@@ -32,25 +38,8 @@ class Remark:
     text: str
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Held-out rows at logit 0 (even odds): counts, and the share of each class that is told right."""
-
-    robot_right: int
-    robot_wrong: int
-    pool_right: int
-    pool_wrong: int
-
-    @property
-    def counts(self) -> np.ndarray:
-        """int64 [2, 2]: rows robot, pool; columns said robot, said pool."""
-        return np.array(
-            [[self.robot_right, self.robot_wrong], [self.pool_wrong, self.pool_right]], np.int64
-        )
-
-
 def comparable(done: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    """Label -> finished estimators, and other fitted measures that kept held-out figures, oldest first."""
+    """Label -> finished estimators and other measures with held-out curves, oldest first."""
     labels = [*labels_of(done, "estimator"), *labels_of(done, "measure")]
     return {
         label: done[label]
@@ -59,84 +48,70 @@ def comparable(done: Mapping[str, Artifact]) -> dict[str, Artifact]:
     }
 
 
-def confusion(label: np.ndarray, logit: np.ndarray) -> Confusion:
-    """label: 1 robot, 0 pool. A logit of exactly 0 is said to be pool, as the stage counts its accuracy."""
-    robot, said = np.asarray(label, bool), np.asarray(logit) > 0
-    counted = [
-        int(np.sum(mask)) for mask in (robot & said, robot & ~said, ~robot & ~said, ~robot & said)
-    ]
-    return Confusion(*counted)
+def confusion(label: np.ndarray, logit: np.ndarray) -> np.ndarray:
+    """int64 [2, 2] at threshold 0: rows robot, pool; columns predicted robot, predicted pool.
+
+    label: 1 robot, 0 pool. A logit of exactly 0 is predicted pool, as in the stage's accuracy.
+    """
+    robot = np.asarray(label, bool)
+    predicted = np.asarray(logit) > 0
+    return np.array(
+        [[np.sum(true & p) for p in (predicted, ~predicted)] for true in (robot, ~robot)], np.int64
+    )
 
 
 def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remark]:
-    """Plain sentences, the most important first. Only about figures that are there."""
+    """Sentences about the metrics that are there, the most important first."""
     found = []
-    auroc, steps = metrics.get("auroc"), metrics.get("steps")
-    graded, error = metrics.get("graded_share"), metrics.get("calibration_error")
-    if auroc is not None:
-        found.append(_ranking(float(auroc), steps))
-    if graded is not None:
-        if graded < GRADED:
-            found.append(
-                Remark(
-                    "warn",
-                    f"Saturated: only {graded:.0%} of held-out pool samples score between 1 % and 99 %. Order at the "
-                    "ends is then little more than noise; stop earlier (a lower stop_accuracy) or look at Trust.",
-                )
-            )
-        else:
-            found.append(
-                Remark(
-                    "good",
-                    f"Scores are graded: {graded:.0%} of held-out pool samples lie between 1 % and 99 %.",
-                )
-            )
-    if metrics.get("stopped") == "steps":
-        found.append(
-            Remark(
-                "look",
-                f"Training ran to its last step ({steps:,}) without reaching the target accuracy of "
-                f"{config.get('stop_accuracy', 0.9):.0%}: the classes overlap in this feature space.",
-            )
-        )
+    auroc = metrics.get("auroc")
+    graded = metrics.get("graded_share")
+    error = metrics.get("calibration_error")
     by_robot = metrics.get("auroc_by_robot") or {}
+    if auroc is not None:
+        found.append(_ranking(float(auroc), metrics.get("steps")))
+    if graded is not None:
+        found.append(_saturation(graded))
+    if metrics.get("stopped") == "steps":
+        text = (
+            f"Training ran all {metrics['steps']:,} steps without reaching the target accuracy of "
+            f"{config.get('stop_accuracy', 0.9):.0%}: the classes overlap in this feature space."
+        )
+        found.append(Remark("look", text))
     if len(by_robot) > 1 and max(by_robot.values()) - min(by_robot.values()) > UNEVEN:
         weakest = min(by_robot, key=by_robot.__getitem__)
-        found.append(
-            Remark(
-                "look",
-                f"Robot sets differ: {weakest} is told from the pool least well ({by_robot[weakest]:.3f}).",
-            )
-        )
+        value = f"{weakest} is separated least from the pool ({by_robot[weakest]:.3f})"
+        found.append(Remark("look", f"Robot sets differ: {value}."))
     if error is not None and error > OFF:
-        found.append(
-            Remark(
-                "look",
-                f"Probabilities are off by {100 * error:.0f} points on average: rank by the score, do not read it as a "
-                "chance. Early stopping does this; the order is not affected.",
-            )
+        text = (
+            f"Probabilities are off by {100 * error:.0f} points on average: use the score for "
+            "ranking only. Early stopping causes this; the ranking is not affected."
         )
+        found.append(Remark("look", text))
     return found
 
 
+def _saturation(graded: float) -> Remark:
+    share = f"{graded:.0%} of held-out pool samples score between 1 % and 99 %"
+    if graded >= GRADED:
+        return Remark("good", f"Scores are graded: {share}.")
+    return Remark(
+        "warn",
+        f"Saturated: only {share}. The ranking at the ends is mostly noise; stop earlier (a lower "
+        "stop_accuracy) or look at Trust.",
+    )
+
+
 def _ranking(auroc: float, steps: int | None) -> Remark:
-    after = f" after {steps:,} steps" if steps else ""
+    measured = f"AUROC {auroc:.3f}" + (f" after {steps:,} steps" if steps else "")
     if auroc >= SEPARABLE:
         return Remark(
             "warn",
-            f"Almost separable: AUROC {auroc:.3f}{after}. Something tells robot data from the pool at a glance, which "
-            "may be style and not content; see Trust.",
+            f"Almost separable: {measured}. Something identifies robot data at a glance, which may "
+            "be style and not content; see Trust.",
         )
     if auroc >= GOOD:
-        return Remark(
-            "good",
-            f"Robot frames and pool are told apart well and still overlap: AUROC {auroc:.3f}{after}.",
-        )
+        return Remark("good", f"Robot data and pool are separated well but overlap: {measured}.")
     if auroc >= WEAK:
-        return Remark(
-            "look",
-            f"A weak ranking: AUROC {auroc:.3f}{after}. Many pool samples look like robot data.",
-        )
-    return Remark(
-        "warn", f"Hardly better than chance: AUROC {auroc:.3f}{after}. Do not select by this score."
-    )
+        text = f"A weak ranking: {measured}. Many pool samples look like robot data."
+        return Remark("look", text)
+    return Remark("warn", f"Hardly better than chance: {measured}. Do not select by this score.")

@@ -1,7 +1,7 @@
-"""From the state of a recipe's instances to the boxes and arrows of the flow's picture.
+"""The boxes and arrows of the flow's picture, from the states of a recipe's instances.
 
-Instances of an experiment (arms x seeds) fold into one box for each name they have in the recipe; a stage with more
-names than fit folds into one box. Stages that the recipe lacks are there too, dimmed.
+Instances of an experiment (arms x seeds) share a box for each name in the recipe; a stage with many
+names has one box. Stages that the recipe lacks are there too, dimmed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORST_FIRST = ("failed", "running", "interrupted", "stale", "missing", "done")
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What one box stands for: one instance, or several of one name or stage; none where the recipe lacks the stage."""
+    """The instances of one box; none where the recipe lacks the stage."""
 
     id: str
     stage: str
@@ -35,12 +35,12 @@ class Fold:
 
 
 def base_label(label: str) -> str:
-    """`finetune.demo@random/0` -> `finetune.demo`: the name in the recipe, without arm and seed."""
+    """`finetune.demo@random/0` -> `finetune.demo`: the label without arm and seed."""
     return label.partition("@")[0]
 
 
 def folds_of(states: Sequence[InstanceStatus]) -> list[Fold]:
-    """One for each box, in the order of the flow."""
+    """A Fold per box, in the order of the flow."""
     found = []
     for stage in FLOW:
         mine = [state for state in states if state.stage == stage.name]
@@ -52,15 +52,13 @@ def folds_of(states: Sequence[InstanceStatus]) -> list[Fold]:
         elif len(names) > MOST_OF_A_STAGE:
             found.append(Fold(id=f"{stage.name}@", stage=stage.name, members=tuple(mine)))
         else:
-            found += [
-                Fold(id=name, stage=stage.name, members=tuple(group))
-                for name, group in names.items()
-            ]
+            for name, group in names.items():
+                found.append(Fold(id=name, stage=stage.name, members=tuple(group)))
     return found
 
 
 def boxes_of(folds: Iterable[Fold], headlines: Mapping[str, str]) -> list[Box]:
-    """headlines: instance label -> its one figure (headline.py)."""
+    """headlines: instance label -> headline number (headline.py)."""
     columns = stage_columns()
     return [
         Box(
@@ -76,7 +74,7 @@ def boxes_of(folds: Iterable[Fold], headlines: Mapping[str, str]) -> list[Box]:
 
 
 def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
-    """Arrows between boxes, less those that a longer way already shows (every stage needs sources: no need to say)."""
+    """Arrows (parent, box), without those that a longer path implies."""
     home = {
         label: fold.id
         for fold in folds
@@ -104,12 +102,12 @@ def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
 
 
 def feeders(stage: Stage) -> tuple[str, ...]:
-    """Every stage that can feed it."""
+    """Names of all stages that can feed this one."""
     return (*stage.needs, *stage.may_use, *stage.one_of)
 
 
 def stage_columns() -> dict[str, int]:
-    """Stage -> column: the longest way to it; what nothing feeds stands just before the first that takes it."""
+    """Stage -> column: its longest path; a stage without parents is just before its first child."""
     depth: dict[str, int] = {}
     for stage in FLOW:
         depth[stage.name] = 1 + max((depth[parent] for parent in feeders(stage)), default=-1)
@@ -143,7 +141,9 @@ def _hover(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
         counts = {state: sum(m.state == state for m in fold.members) for state in WORST_FIRST}
         return (does, ", ".join(f"{count} {state}" for state, count in counts.items() if count))
     member = next(iter(fold.members))
-    facts = [does, f"{member.state}: {MEANING[member.state]}"]
+    meaning = MEANING[member.state]
+    state = member.state if meaning == member.state else f"{member.state}: {meaning}"
+    facts = [does, state]
     if member.why:
         facts.append(f"why: {member.why}")
     if member.rows is not None and member.seconds is not None:
@@ -157,7 +157,7 @@ def _hover(fold: Fold, headlines: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """One box. `column` counts from the left; `lines` stand below the title; `hover` is plain text, a fact a line."""
+    """One box. column: from the left. lines: below the title. hover: lines of plain text."""
 
     id: str
     title: str

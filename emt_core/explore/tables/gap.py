@@ -1,4 +1,4 @@
-"""What gap.json says, arranged for a reader: clustered order, who is nearest to whom, the matrix as a table."""
+"""The contents of gap.json for a page: clustered order, nearest sources, matrix, a sentence."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ PAPER_DIVERSITY = {
     "VLA data": 1.26,
     "selected": 1.93,
 }
-"""arXiv 2604.20012, InternVL3.5-1B features of the paper's own data: a reference, not a target."""
+"""S(D) in arXiv 2604.20012, of its own data with InternVL3.5-1B features."""
 
 ALL_ROBOTS = "all robot data"
 NAMED = 4
-"""Sources that a sentence names at the most."""
+"""A sentence names at most this many sources."""
 
 
 def cluster_order(distances: np.ndarray) -> list[int]:
-    """Places of a symmetric distance matrix [n, n] so that near ones stand together.
+    """An order of a symmetric distance matrix [n, n] that puts near items next to each other.
 
-    Average linkage, leaves ordered for least distance between neighbours. Unbiased estimates may be below 0: they count
-    as 0.
+    Average linkage with optimal leaf order. Unbiased estimates below 0 count as 0.
     """
     count = len(distances)
     if count < 3:
@@ -39,25 +38,23 @@ def cluster_order(distances: np.ndarray) -> list[int]:
     clean = np.clip((distances + distances.T) / 2, 0, None)
     np.fill_diagonal(clean, 0)
     condensed = squareform(clean, checks=False)
-    return [
-        int(place)
-        for place in leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))
-    ]
+    tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+    return [int(place) for place in leaves_list(tree)]
 
 
 def matrix_table(
     facts: Mapping[str, Any], order: Sequence[int], *, normalized: bool
 ) -> pd.DataFrame:
     """The MMD matrix with names, rows and columns in the given order."""
-    values = np.asarray(facts["mmd2_normalized" if normalized else "mmd2"], float)[
-        np.ix_(order, order)
-    ]
+    values = np.asarray(facts["mmd2_normalized" if normalized else "mmd2"], float)
     names = [facts["sources"][place] for place in order]
-    return pd.DataFrame(values, index=pd.Index(names, name="source"), columns=names)
+    return pd.DataFrame(
+        values[np.ix_(order, order)], index=pd.Index(names, name="source"), columns=names
+    )
 
 
 def nearest_sources(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
-    """Robot set -> [(pool source, squared MMD)], nearest first; all robot data as one mixture come first."""
+    """Robot set -> [(pool source, squared MMD)], nearest first; first all robot data as one."""
     roles, names = facts["roles"], facts["sources"]
     pool = [place for place, role in enumerate(roles) if role == "pool"]
     robots = [place for place, role in enumerate(roles) if role == "robot"]
@@ -73,32 +70,29 @@ def nearest_sources(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, float
 
 
 def reading(facts: Mapping[str, Any]) -> str:
-    """One sentence: do pool and robot data lie apart, as the paper finds?"""
+    """One sentence on whether pool and robot data are apart, as in the paper."""
     groups = facts["groups"]
-    across, within = groups.get("across"), [groups.get("within_pool"), groups.get("within_robot")]
+    across = groups.get("across")
+    within = (groups.get("within_pool"), groups.get("within_robot"))
     known = [value for value in within if value is not None]
     if across is None or not known:
-        return "There are too few sources to compare distances inside the groups with distances across."
+        return "There are too few sources to compare distances within and across groups."
     if across <= min(known):
-        return (
-            "Pool and robot sources do not lie apart: across the groups is as near as inside them."
-        )
+        return "Pool and robot sources are not apart: distances across and within groups are alike."
     if across > max(known):
         ratio = across / max(known) if max(known) > 0 else float("inf")
         return (
-            f"Pool and robot sources lie apart: on average {ratio:.1f} times as far across the groups as inside the "
-            f"looser one, as the paper finds for its data.{_exceptions(facts)}"
+            f"Pool and robot data are apart, as in the paper: sources are {ratio:.1f}x farther apart "
+            f"across groups than within the more spread-out group.{_exceptions(facts)}"
         )
     if groups.get("within_robot") == max(known):
-        return "Some robot sets lie further from one another than from the pool: robot data is no single cloud."
-    return (
-        "Some pool sources lie further from one another than from the robot data: the pool is no single cloud."
-        f"{_exceptions(facts)}"
-    )
+        return "Some robot sets are farther from one another than from the pool."
+    words = "Some pool sources are farther from one another than from the robot data."
+    return f"{words}{_exceptions(facts)}"
 
 
 def _exceptions(facts: Mapping[str, Any]) -> str:
-    """Pool sources nearer to the robot sets than these are to one another, both on average; "" without any."""
+    """The pool sources nearer to the robot sets than these are to one another, on average."""
     within = facts["groups"].get("within_robot")
     if within is None:
         return ""
@@ -111,8 +105,7 @@ def _exceptions(facts: Mapping[str, Any]) -> str:
     near = sorted((name for name in means if means[name] < within), key=means.__getitem__)
     if not near:
         return ""
-    if len(near) == 1:
-        return f" But {near[0]} lies nearer to the robot sets than these lie to one another."
     more = len(near) - NAMED
     listed = [*near[:NAMED], f"{more} more"] if more > 0 else near
-    return f" But {and_list(listed)} lie nearer to the robot sets than these lie to one another."
+    are = "is" if len(near) == 1 else "are"
+    return f" But {and_list(listed)} {are} nearer to the robot sets than these to one another."

@@ -1,4 +1,4 @@
-"""The one figure of an artifact that people ask for first, from its manifest's metrics."""
+"""An artifact's headline number, from its manifest's metrics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "finetune": ("loss", lambda loss: f"loss {numbers.decimal(loss)}"),
     "evaluate": ("success", lambda rate: f"{numbers.share(rate)} success"),
 }
-"""Stage -> (metric, its words)."""
+"""Stage -> (metric, how it is written)."""
 
 
 def headline(stage: str, metrics: Metrics) -> str:
-    """Empty for a stage without one, or where it was not measured (a measure without held-out samples has no AUROC)."""
+    """ "" for a stage without one, or where it was not measured."""
     if stage == "sources":
         return f"{numbers.short(metrics['pool'])} pool, {numbers.short(metrics['robot'])} robot"
     metric, words = FIGURES.get(stage, ("", str))

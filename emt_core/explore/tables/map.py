@@ -1,13 +1,15 @@
-"""A map of millions of points as a grid of cells, and a drawn region back as rows.
+"""Millions of points as a grid of cells, and the rows in a drawn region.
 
-A browser cannot hold 1M points (scattergl: 16 s, 930 MB of heap), so the page draws a raster and a sparse grid of decoy
-markers that make box and lasso selections fire; only the polygon comes back and the points inside are found here.
+A browser cannot hold 1M points (scattergl: 16 s, 930 MB of heap), so the page draws a raster and a
+sparse grid of invisible markers, which make box and lasso selections fire. The browser sends back
+the polygon alone, and the points inside are found here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,16 +27,13 @@ class Bounds:
 
     @classmethod
     def parse(cls, text: str) -> Bounds | None:
-        """The reverse of `text`; None where it is not four ordered finite numbers."""
+        """The reverse of `text`; None where these are not four ordered finite numbers."""
         try:
             x0, x1, y0, y1 = (float(part) for part in text.split(","))
         except ValueError:
             return None
-        return (
-            cls(x0, x1, y0, y1)
-            if np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1
-            else None
-        )
+        ordered = np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1
+        return cls(x0, x1, y0, y1) if ordered else None
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,19 @@ class Region:
 
     @classmethod
     def parse(cls, text: str) -> Region | None:
-        """The reverse of `text`; None where it is not two or more finite points."""
+        """The reverse of `text`; None where these are not two or more finite points."""
         try:
             points = [tuple(float(part) for part in pair.split(",")) for pair in text.split(";")]
         except ValueError:
             return None
-        if len(points) < 2 or any(
-            len(point) != 2 or not np.isfinite(point).all() for point in points
-        ):
+        finite = all(len(point) == 2 and np.isfinite(point).all() for point in points)
+        if len(points) < 2 or not finite:
             return None
         return cls(tuple(p[0] for p in points), tuple(p[1] for p in points))
 
     @classmethod
     def drawn(cls, xs: Sequence[float], ys: Sequence[float], *, corners: int = 48) -> Region | None:
-        """What a figure reports of a drawn shape, thinned to at most `corners` (a lasso has hundreds)."""
+        """A region from a drawn shape, thinned to at most `corners` (a lasso has hundreds)."""
         if len(xs) != len(ys) or len(xs) < 2:
             return None
         step = max(1, -(-len(xs) // corners))
@@ -84,23 +82,24 @@ def bounds_of(x: np.ndarray, y: np.ndarray, *, pad: float = 0.04) -> Bounds:
     if not ok.any():
         return Bounds(0.0, 1.0, 0.0, 1.0)
     x0, x1, y0, y1 = (float(v) for v in (x[ok].min(), x[ok].max(), y[ok].min(), y[ok].max()))
-    mx, my = pad * (x1 - x0) or 0.5, pad * (y1 - y0) or 0.5
-    return Bounds(x0 - mx, x1 + mx, y0 - my, y1 + my)
+    pad_x = pad * (x1 - x0) or 0.5
+    pad_y = pad * (y1 - y0) or 0.5
+    return Bounds(x0 - pad_x, x1 + pad_x, y0 - pad_y, y1 + pad_y)
 
 
 def cells(x: np.ndarray, y: np.ndarray, bounds: Bounds, width: int, height: int) -> np.ndarray:
-    """int32 [n]: cell of each point, row-major from the lower left; -1 outside the bounds or without coordinates."""
+    """int32 [n]: cell of each point, row-major from the lower left; -1 outside the bounds."""
     with np.errstate(invalid="ignore"):
         column = np.floor((x - bounds.x0) / (bounds.x1 - bounds.x0) * width)
         row = np.floor((y - bounds.y0) / (bounds.y1 - bounds.y0) * height)
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    found = np.full(len(x), -1, np.int32)
-    found[inside] = row[inside].astype(np.int32) * width + column[inside].astype(np.int32)
-    return found
+    cell = np.full(len(x), -1, np.int32)
+    cell[inside] = row[inside].astype(np.int32) * width + column[inside].astype(np.int32)
+    return cell
 
 
 def count_grid(cell: np.ndarray, width: int, height: int) -> np.ndarray:
-    """int64 [height, width]: points a cell (cells of -1 are left out)."""
+    """int64 [height, width]: points per cell."""
     return np.bincount(cell[cell >= 0], minlength=width * height).reshape(height, width)
 
 
@@ -134,12 +133,12 @@ def rows_in(region: Region, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         near = np.flatnonzero((x >= box.x0) & (x <= box.x1) & (y >= box.y0) & (y <= box.y1))
     if region.is_box or not len(near):
         return near
-    px, py = x[near].astype(np.float64), y[near].astype(np.float64)
+    px = x[near].astype(np.float64)
+    py = y[near].astype(np.float64)
     inside = np.zeros(len(near), bool)
-    xs, ys = np.array(region.xs), np.array(region.ys)
-    for (xa, ya), (xb, yb) in zip(
-        zip(xs, ys, strict=True), zip(np.roll(xs, -1), np.roll(ys, -1), strict=True), strict=True
-    ):
+    corners = list(zip(region.xs, region.ys, strict=True))
+    # even-odd rule: a point is inside if a ray from it to the right crosses an odd number of edges
+    for (xa, ya), (xb, yb) in pairwise([*corners, corners[0]]):
         if ya == yb:
             continue
         crosses = (ya > py) != (yb > py)
@@ -148,16 +147,16 @@ def rows_in(region: Region, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def spread_sample(rows: np.ndarray, group: np.ndarray, size: int, *, seed: int = 0) -> np.ndarray:
-    """At most `size` of `rows`, seeded, each group of `group` [len(rows)] with its share but at least a few; sorted."""
+    """About `size` of `rows`, seeded and sorted: of each group its share, but at least a few.
+
+    group: [len(rows)].
+    """
     if len(rows) <= size:
         return rows
     rng = np.random.default_rng(seed)
     kept = []
     names, counts = np.unique(group, return_counts=True)
     for name, count in zip(names, counts, strict=True):
-        want = min(
-            int(count),
-            max(round(size * count / len(rows)), min(size // (4 * len(names)), int(count))),
-        )
-        kept.append(rng.choice(rows[group == name], want, replace=False))
+        want = max(round(size * count / len(rows)), size // (4 * len(names)))
+        kept.append(rng.choice(rows[group == name], min(want, int(count)), replace=False))
     return np.sort(np.concatenate(kept))

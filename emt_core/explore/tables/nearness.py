@@ -1,8 +1,8 @@
-"""What lies near a sample or near words, over all rows of a feature store, in one streaming pass at its reading speed.
+"""Distances from a sample, or similarity to words, of all rows of a feature store, in one pass.
 
-Distances are worked out as differences, not through the expanded square: that would lose its digits exactly where it
-matters, among near duplicates. Each small block stays in a core's cache from the cast to the sum, so that the exact way
-costs less than reading the store.
+Distances are computed from differences. The expanded square |u|^2 - 2uv + |v|^2 would lose its
+digits among near duplicates, where they matter. Small blocks stay in a core's cache from the cast
+to the sum, so this costs less than reading the store.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from emt_core.explore.reading import rank_order
 from emt_core.workspace.artifact import Artifact
 
 BLOCK_ROWS = 256
-"""Rows worked on at once: 1 MB of float32 at 1024 dimensions."""
+"""Rows per block: 1 MB of float32 at 1024 dimensions."""
 SCAN_ROWS = 4096
-"""Rows read at once: 8 MB."""
+"""Rows per read: 8 MB."""
 
 
 def distances(features: Features, vector: np.ndarray) -> np.ndarray:
@@ -33,9 +33,7 @@ def distances(features: Features, vector: np.ndarray) -> np.ndarray:
         vectors = as_matrix(batch.column(0))
         squared = found[at : at + len(vectors)]
         for first in range(0, len(vectors), BLOCK_ROWS):
-            block = vectors[first : first + BLOCK_ROWS].astype(
-                np.float32
-            )  # NumPy: a first answer would wait for torch
+            block = vectors[first : first + BLOCK_ROWS].astype(np.float32)
             block -= query
             np.einsum("nd,nd->n", block, block, out=squared[first : first + BLOCK_ROWS])
         ok = np.asarray(pc.equal(batch.column(1), ""))  # pyright: ignore[reportAttributeAccessIssue]
@@ -55,30 +53,30 @@ def similarities(features: Features, direction: np.ndarray) -> np.ndarray:
 
 
 def ranked(values: np.ndarray, *, largest: bool) -> np.ndarray:
-    """int64: rows with a finite value, nearest first (`largest`: the largest value is the nearest), ties by row.
+    """int64: rows with a finite value, nearest first, ties by row.
 
-    values: float32 [rows].
+    values: float32 [rows]. largest: the largest value is the nearest.
     """
     return rank_order(values if largest else -values)
 
 
 def clip_features(done: Mapping[str, Artifact], sources: Artifact) -> Artifact | None:
     """The newest finished CLIP features of this index, or None."""
-    found = [
+    embeds = [artifact for artifact in done.values() if artifact.stage == "embed"]
+    clip = [
         artifact
-        for artifact in done.values()
-        if artifact.stage == "embed"
-        and artifact.config.get("encoder") == "clip"
+        for artifact in embeds
+        if artifact.config.get("encoder") == "clip"
         and artifact.manifest["parents"].get("sources") == sources.key
     ]
-    return max(found, key=lambda artifact: artifact.manifest["finished"], default=None)
+    return max(clip, key=lambda artifact: artifact.manifest["finished"], default=None)
 
 
 class WordSearch:
-    """Words -> samples whose image CLIP finds alike. Holds the text tower of the very model that made the features."""
+    """Search by meaning, with the text tower of the CLIP model that made the features."""
 
     def __init__(self, embed: Artifact) -> None:
-        """Raises EmtError where the features are not CLIP's, or the weights are gone or changed since."""
+        """Raises EmtError where the features are not CLIP's, or its weights are missing or changed."""
         from emt_core.models.encoders.clip import ClipEncoder, clip_identity
 
         config, base = embed.config, Path(embed.manifest["base"])
@@ -86,7 +84,7 @@ class WordSearch:
             raise EmtError("search by meaning needs CLIP features", where=embed.path)
         if clip_identity(config["model"], base) != embed.manifest["identity"]:
             raise EmtError(
-                "the CLIP weights are not those that made the features",
+                "the CLIP weights are not the ones that made the features",
                 where=config["model"],
                 remedy="restore the model that embed used, or run embed again",
             )

@@ -1,4 +1,4 @@
-"""Which samples are compared with their nearest of the other role: picked by episode and frame, by id, or at random."""
+"""Choose a robot frame or a pool sample, and find its nearest samples of the other role."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIES = 64
 
 
 def drawn(index: Index, features: Features, role: str, seed: int) -> int | None:
-    """A seeded row of this role that has a vector; None where TRIES draws found none."""
+    """A seeded row of this role with a vector; None after TRIES draws without one."""
     sources = index.of_role(role)
     sizes = np.array([source.rows for source in sources], float)
     if not sizes.sum():
@@ -31,9 +31,8 @@ def row_in_role(index: Index, sample_id: str, role: str) -> int:
     """Raises EmtError where there is no such sample or it is of the other role."""
     row = index.row_of(sample_id)
     if index.source_of(row).role != role:
-        raise EmtError(
-            f"{sample_id!r} is not of role {role}", remedy=f"name a sample of a {role} source"
-        )
+        where = f"name a sample of a {role} source"
+        raise EmtError(f"{sample_id!r} is not of role {role}", remedy=where)
     return row
 
 
@@ -56,7 +55,7 @@ class Frames:
         return cls(source.start, *columns)
 
     def nearest_episode(self, number: int) -> int:
-        """The episode of this number, else the next one there is (some may have been rejected)."""
+        """The episode of this number, else the next one (some may have been rejected)."""
         later = self.episode[self.episode >= number]
         return int(later.min() if len(later) else self.episode.max())
 
@@ -68,14 +67,13 @@ class Frames:
 def nearest_of_all(
     features: Features, row: int, candidates: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """(int64 rows, float32 distances, rows searched): the nearest of `candidates` (bool [rows]), exactly.
+    """(int64 rows, float32 distances, rows searched): the nearest of `candidates` (bool [rows]).
 
-    One pass over the whole store, at its reading speed; memory: four bytes a row and a batch. Raises EmtError where the
-    row has no vector.
+    Exact, in one pass over the store. Raises EmtError where the row has no vector.
     """
     vector = features.take([row])[0]
     if not np.any(vector):
-        raise EmtError("this sample has no feature, so nothing is near it")
+        raise EmtError("this sample has no feature")
     found = distances(features, vector)
     found[~candidates] = np.nan
     found[row] = np.nan

@@ -1,4 +1,4 @@
-"""Rows of a region as a file for others: id, source, category, score, flag, coordinates."""
+"""Rows of a region as a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emt_core.errors import EmtError
 
 BLOCK_ROWS = 65_536
 MOST_ROWS = 2_000_000
-"""A browser holds a download in memory: some 100 MB of CSV are the end of it."""
+"""A browser holds a download in memory; this is some 100 MB of CSV."""
 
 
 def rows_as_file(
@@ -25,20 +25,21 @@ def rows_as_file(
     names: Mapping[str, tuple[np.ndarray, Sequence[str]]],
     format: Literal["csv", "parquet"],
 ) -> bytes:
-    """A table of these index rows with `id`, `row` and the columns given, in rising row order.
+    """A table of these index rows with `id`, `row` and the given columns, in rising row order.
 
-    numbers: column -> values [index rows]. names: column -> (integer codes [index rows], their names; negative: empty).
-    A text that a spreadsheet would run as a formula (=, +, -, @ in front) gets an apostrophe in CSV.
+    numbers: column -> values [index rows]. names: column -> (integer codes [index rows], their
+    names; negative: empty). In CSV, text that a spreadsheet would run as a formula (starting with
+    =, +, -, @) gets an apostrophe.
+
     Raises EmtError for more than MOST_ROWS rows.
     """
     if len(rows) > MOST_ROWS:
-        raise EmtError(
-            f"{len(rows):,} rows are too many to download",
-            remedy=f"at most {MOST_ROWS:,}: draw a smaller one",
-        )
+        most = f"at most {MOST_ROWS:,}: draw a smaller region"
+        raise EmtError(f"{len(rows):,} rows are too many to download", remedy=most)
     rows = np.sort(np.asarray(rows, np.int64))
     out = io.BytesIO()
-    writer = _writer(out, format, {**dict.fromkeys(names, pa.string()), **_types(numbers)})
+    types = {name: pa.from_numpy_dtype(values.dtype) for name, values in numbers.items()}
+    writer = _writer(out, format, {**dict.fromkeys(names, pa.string()), **types})
     with writer:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
@@ -48,17 +49,12 @@ def rows_as_file(
             }
             for name, (codes, known) in names.items():
                 texts = pa.array([*known, None], pa.string())
-                columns[name] = texts.take(
-                    pa.array(np.where(codes[block] < 0, len(known), codes[block]).astype(np.int64))
-                )
+                places = np.where(codes[block] < 0, len(known), codes[block])
+                columns[name] = texts.take(pa.array(places.astype(np.int64)))
             columns |= {name: pa.array(values[block]) for name, values in numbers.items()}
             table = pa.table(columns)
             writer.write_table(_harmless(table) if format == "csv" else table)
     return out.getvalue()
-
-
-def _types(numbers: Mapping[str, np.ndarray]) -> dict[str, pa.DataType]:
-    return {name: pa.from_numpy_dtype(values.dtype) for name, values in numbers.items()}
 
 
 def _writer(out: io.BytesIO, format: str, columns: Mapping[str, pa.DataType]) -> Any:
@@ -73,7 +69,7 @@ def _writer(out: io.BytesIO, format: str, columns: Mapping[str, pa.DataType]) ->
 
 
 def _ids(index: Index, block: np.ndarray) -> list[str]:
-    """Ids of rising rows: `source:row`, so the narrow column of own rows is all that is read."""
+    """Ids (`source:row`) of rising rows; reads the narrow column of row numbers alone."""
     found: list[str] = []
     for source in index.sources:
         mine = block[np.searchsorted(block, source.start) : np.searchsorted(block, source.stop)]

@@ -1,7 +1,7 @@
-"""The rows that `sources` left out, a page at a time: the file is gone through once, then read by place.
+"""The rows that `sources` rejected, read a page at a time.
 
-A source of a hundred million rows may reject millions. What is kept in memory is twelve bytes a line, for the first
-MAX_LINES lines; the counts by reason come from sources.json and are always whole.
+A source of a hundred million rows may reject millions, so only twelve bytes a line are kept in
+memory, of the first MAX_LINES lines. Counts by reason come from sources.json and are complete.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_LINES = 2_000_000
 
 @dataclass(frozen=True)
 class RejectLog:
-    """Where each line of rejects.jsonl lies, whose it is and why."""
+    """Offset, source and reason of each line of rejects.jsonl."""
 
     path: Path
     offsets: np.ndarray
@@ -36,14 +36,10 @@ class RejectLog:
     """False where the file has more than MAX_LINES lines."""
 
     def matching(self, source: str, reason: str | None = None) -> np.ndarray:
-        """int64: lines of this source (and reason), in the file's order, which is the source's row order."""
-        if source not in self.source_names or (
-            reason is not None and reason not in self.reason_names
-        ):
-            return np.empty(0, np.int64)
-        mine = self.sources == self.source_names.index(source)
+        """int64: lines of this source (and reason), in the source's row order."""
+        mine = self.sources == _place(self.source_names, source)
         if reason is not None:
-            mine &= self.reasons == self.reason_names.index(reason)
+            mine &= self.reasons == _place(self.reason_names, reason)
         return np.flatnonzero(mine)
 
     def read(self, lines: np.ndarray) -> list[dict[str, Any]]:
@@ -58,13 +54,18 @@ class RejectLog:
         return found
 
 
+def _place(names: list[str], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
 def read_rejects(path: Path, *, max_lines: int = MAX_LINES) -> RejectLog:
-    """Go through rejects.jsonl once, line by line. A missing file (nothing was ever rejected) is an empty log."""
+    """Read rejects.jsonl once, line by line. A missing file is an empty log."""
     offsets: list[int] = []
     codes: list[tuple[int, int]] = []
     sources: dict[str, int] = {}
     reasons: dict[str, int] = {}
-    complete, at = True, 0
+    complete = True
+    at = 0
     if path.exists():
         with path.open("rb") as file:
             for line in file:
@@ -73,20 +74,11 @@ def read_rejects(path: Path, *, max_lines: int = MAX_LINES) -> RejectLog:
                     break
                 entry = json.loads(line)
                 offsets.append(at)
-                codes.append(
-                    (
-                        sources.setdefault(entry["source"], len(sources)),
-                        reasons.setdefault(entry["reason"], len(reasons)),
-                    )
-                )
+                source = sources.setdefault(entry["source"], len(sources))
+                reason = reasons.setdefault(entry["reason"], len(reasons))
+                codes.append((source, reason))
                 at += len(line)
     pairs = np.array(codes, np.int16).reshape(len(codes), 2)
-    return RejectLog(
-        path,
-        np.array(offsets, np.int64),
-        pairs[:, 0],
-        pairs[:, 1],
-        list(sources),
-        list(reasons),
-        complete,
-    )
+    starts = np.array(offsets, np.int64)
+    of_source, of_reason = pairs.T
+    return RejectLog(path, starts, of_source, of_reason, list(sources), list(reasons), complete)

@@ -13,7 +13,7 @@ from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.curation.views import SavedView
 from emt_core.explore.reading import map_points
-from emt_core.explore.tables.browse import NOTED, Facts, Wanted, arranged, passing
+from emt_core.explore.tables.browse import NOTED, Columns, Wanted, arranged, passing
 from emt_core.explore.tables.map import Region, rows_in
 from emt_core.explore.tables.nearness import clip_features
 from emt_core.workspace.artifact import Artifact
@@ -246,7 +246,7 @@ def matching(view: View, asked: dict) -> Found:
     def rows() -> np.ndarray:
         only = [rows_in(region, *cached.column(map_points, gap)) for region, gap in regions]
         only += [said.rows] if said else []
-        return arranged(passing(_facts(view), replace(wanted, only=only)), sort, order)
+        return arranged(passing(_columns(view), replace(wanted, only=only)), sort, order)
 
     return Found(_answer(repr(question), _rows=rows), " ".join(notes), measure, values, unsearched)
 
@@ -273,9 +273,9 @@ def region_in_link(view: View) -> tuple[Region, Artifact] | None:
     return (region, gap) if region is not None and gap is not None and same else None
 
 
-def _facts(view: View) -> Facts:
+def _columns(view: View) -> Columns:
     chain = view.chain
-    return Facts(
+    return Columns(
         pool=view.is_pool,
         source=Coded(view.codes, view.source_names),
         category=view.categories if chain.has("category") else None,

@@ -16,7 +16,7 @@ from pages.parts.cards import first_words, gallery, image_bytes, link, webp_uri
 from pages.parts.plain import shorten, show_problem
 from pages.parts.router import link_to
 from pages.parts.view import View
-from pages.parts.widgets import action
+from pages.parts.widgets import action, side_by_side
 
 NEAREST = 6
 OTHER = {"robot": "pool", "pool": "robot"}
@@ -146,7 +146,7 @@ def _nearest(view: View, role: str, row: int) -> None:
         return
     rows, distances = bank.nearest(vector, NEAREST)
     _cards(view, rows, distances)
-    with row():
+    with side_by_side():
         has_all = bank.total <= BANK_ROWS
         searched = f"{numbers.whole(len(bank.rows))} of {numbers.whole(bank.total)}"
         which = "all with a vector" if has_all else "a seeded sample"
