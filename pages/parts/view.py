@@ -21,12 +21,9 @@ from emt_core.selection import Preview
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import labels_of, recipe_path
+from emt_core.workspace.lineage import labels_of
 from emt_core.workspace.table import Coded
 from pages.parts import cached
-from emt_core.selection.scored_pool import candidates_of
-from emt_core.workspace.artifact import Artifact, Workspace
-from emt_core.workspace.lineage import Lineage
 from pages.parts.router import navigation
 
 TEXT_HEAVY = of_side("reading")

@@ -100,7 +100,10 @@ def test_nearest_sources_are_ranked_for_each_robot_set():
 @pytest.mark.parametrize(
     ("groups", "says"),
     [
-        ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.65}, "1.3x farther apart across groups"),
+        (
+            {"within_pool": 0.5, "within_robot": 0.1, "across": 0.65},
+            "1.3x farther apart across groups",
+        ),
         ({"within_pool": 0.5, "within_robot": 0.4, "across": 0.3}, "are not apart"),
         ({"within_pool": 0.5, "within_robot": 0.1, "across": 0.3}, "Some pool sources"),
         ({"within_pool": 0.1, "within_robot": 0.5, "across": 0.3}, "Some robot sets"),

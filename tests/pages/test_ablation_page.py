@@ -15,7 +15,9 @@ def test_the_ablation_has_a_row_for_every_selection_and_the_papers_beside_it(ope
     assert not app.exception and len(app.dataframe) == 2
     ours, papers = app.dataframe[0].value, app.dataframe[1].value
     assert ours["selection"].tolist() == ["top"] and ours["selected"].tolist() == [20]
-    assert ours["measure"].tolist() == ["learned estimator"] and ours["relevant content"].isna().all()
+    assert (
+        ours["measure"].tolist() == ["learned estimator"] and ours["relevant content"].isna().all()
+    )
     assert ours["MB added"].item() >= 0 and "peak memory, MB" not in ours
     assert papers.shape == (5, 4)
     said = words(app).replace("\\", "")

@@ -44,7 +44,9 @@ def test_an_empty_workspace_shows_the_flow_and_the_first_step(open_page, empty):
 def test_a_half_done_workspace_names_the_next_stage(open_page, half_done):
     app = open_page("overview", half_done)
     assert not app.exception and not app.error
-    assert "how far pool and robot data lie apart" in words(app) and "Run what is missing" in labels(app)
+    assert "how far pool and robot data lie apart" in words(
+        app
+    ) and "Run what is missing" in labels(app)
     assert "Run up to gap" in labels(app)
     assert param(app, "stage") == "gap"
     app = open_page("overview", half_done, stage="embed")

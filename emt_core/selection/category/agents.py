@@ -4,8 +4,6 @@ A robot in view changes nothing by itself: its colour is general VQA, the thing 
 spatial.
 """
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 from emt_core.selection.category.cue import Rule, Rules, any_of, filed

@@ -1,7 +1,5 @@
 """Demands on data: charts, plots, tables; by the noun, or by questions only data answers."""
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 from emt_core.selection.category.cue import Rule, Rules, any_of

@@ -1,7 +1,5 @@
 """Demands told by their wording alone: pointing, boxes, captions, questions about no picture."""
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 from emt_core.selection.category.cue import Rule, Rules, any_of, filed

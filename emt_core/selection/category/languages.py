@@ -4,8 +4,6 @@ Coarser than the English rules, and asked only where those found nothing. Coordi
 missing image are judged before, alike in every language.
 """
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 import re

@@ -6,8 +6,6 @@ holding?" do not (GUIDE.md). So the relation word is not enough: it must stand r
 or be the predicate of a yes/no question.
 """
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 import re

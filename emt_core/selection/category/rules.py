@@ -5,8 +5,6 @@ that answers decides. A conversation is judged by the majority of its user turns
 first one's category.
 """
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 import re

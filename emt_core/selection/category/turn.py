@@ -1,7 +1,5 @@
 """One question and its answer, made comparable: case, Unicode, stock phrases, choices, typos."""
 
-# ruff: noqa: E501  (the tables of patterns are data and stay wide)
-
 from __future__ import annotations
 
 import re
