@@ -100,7 +100,7 @@ def loop_against_bare(
         crop=1.0,
         system=config.system,
         prompt=config.prompt,
-        max_text_tokens=config.max_text_tokens,
+        cutoff=config.cutoff,
         head=config.head,
         step=0,
     )

@@ -32,8 +32,9 @@ def main() -> None:
 
     from emt_core.data.index import Index
     from emt_core.models.vlm.load import load_processor
-    from emt_core.training.midtrain.batches import Feed, Plan, Selection
+    from emt_core.training.midtrain.batches import Feed, Selection
     from emt_core.training.midtrain.conversations import ConversationPreparer
+    from emt_core.training.midtrain.micro_batch import Plan
     from emt_core.workspace.artifact import Workspace
 
     sources = max(

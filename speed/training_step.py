@@ -47,9 +47,10 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.recipe.midtrain import MidtrainConfig
     from emt_core.training.devices import close_accelerator, open_accelerator
-    from emt_core.training.midtrain.batches import Feed, Plan, Selection
+    from emt_core.training.midtrain.batches import Feed, Selection
     from emt_core.training.midtrain.conversations import ConversationPreparer
     from emt_core.training.midtrain.loss import SupervisedLoss
+    from emt_core.training.midtrain.micro_batch import Plan
     from emt_core.training.midtrain.session import Session
     from emt_core.training.optimizer import build_optimizer
     from emt_core.training.schedule import set_rate
@@ -89,7 +90,11 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
 
     torch.manual_seed(0)
     session.train(
-        Feed(selection, seed=0, workers=workers), plan, out, on_step=on_step, say=lambda _: None
+        Feed(selection, seed=0, workers=workers).steps,
+        plan,
+        out,
+        on_step=on_step,
+        say=lambda _: None,
     )
     close_accelerator()
     ratios = [whole / one for whole, one in zip(times["whole"][2:], times["bare"][2:], strict=True)]
@@ -109,8 +114,8 @@ def logits_kept(
     from torch import nn
     from torch.nn import functional
 
-    from emt_core.training.midtrain.conversations import IGNORE
     from emt_core.training.midtrain.loss import SupervisedLoss
+    from emt_core.training.midtrain.micro_batch import IGNORE
 
     class Head(nn.Module):
         """A decoder that is nothing but its last hidden state."""

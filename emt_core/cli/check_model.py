@@ -35,7 +35,7 @@ def check_model(
         if isinstance(locate_model(name, Path.cwd()), str):
             model_identity(name, revision, Path.cwd())
     except EmtError as error:
-        hint = repository_hint(name, revision)
+        hint = repository_hint(name)
         raise EmtError(error.what, where=error.where, remedy=hint or error.remedy) from error
     found = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch).run()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -36,8 +36,9 @@ class EmbedConfig(StageConfig):
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the
     default is LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
 
-    max_text_tokens: int = Field(default=512, ge=1)
-    """Longer text is cut at the end; image tokens are never cut."""
+    cutoff: int = Field(default=1024, ge=16)
+    """Longest sequence in tokens, images included. Text beyond it is cut at the end; image tokens
+    never are, so a sample whose images fill it is embedded without its text."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, else float32."""

@@ -24,18 +24,17 @@ from typing import Any
 from emt_core.data.features import as_matrix
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.models.encoders import PRELOAD, build_encoder
-from emt_core.models.encoders.base import choose_device, choose_dtype
+from emt_core.models.device import choose_device, choose_dtype, dtype_name
+from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.embedding import Embedding
 from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
-from emt_core.models.encoders.prefetch import Preparer
 from emt_core.models.encoders.reuse import Earlier, find_earlier
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.progress import Tracker
 from emt_core.workspace.table import Table
 
-VERSION = 1
+VERSION = 2
 IDENTITY_REPLACES = ("model", "revision")
 
 COMMIT_SECONDS = 30.0
@@ -87,7 +86,7 @@ def run(context: Context) -> Outcome:
         for artifact, group in groupby(left, key=lambda source: earlier[source.name]):
             if artifact is None:
                 assert embedding is not None
-                embedding.embed(list(group), tracker)
+                embedding.embed(list(group), tracker.advance)
             else:
                 for source in group:
                     reused[source.name] += _copy(artifact, source, writer, tracker)
@@ -117,22 +116,21 @@ def _start(
     own: list[SourceRange],
     stack: ExitStack,
 ) -> Embedding:
-    """Workers first: they start while the model loads."""
+    """The encoder loaded, with as many workers as the rows are worth."""
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
     rows = sum(source.stop - max(source.start, writer.rows) for source in own)
     on_cpu = config.encoder != "fake" and choose_device(context.runtime.device).type == "cpu"
     workers = context.runtime.workers if rows >= (INLINE_ROWS_CPU if on_cpu else INLINE_ROWS) else 0
-    preparer = stack.enter_context(Preparer(encoder, workers, PRELOAD[config.encoder]))
     encoder.load(context.runtime.device, config.precision)
     stack.enter_context(_model_threads(context.runtime.workers))
     return Embedding(
         encoder,
-        preparer,
+        workers,
         config=config,
         runtime=context.runtime,
         index=index,
         writer=writer,
-        progress=context.progress,
+        say=context.progress.say,
     )
 
 
@@ -158,8 +156,7 @@ def _dtype(context: Context, config: EmbedConfig) -> str:
     """The arithmetic of this run; part of what has to agree before rows are reused."""
     if config.encoder == "fake":
         return "float32"
-    dtype = choose_dtype(config.precision, choose_device(context.runtime.device))
-    return str(dtype).removeprefix("torch.")
+    return dtype_name(choose_dtype(config.precision, choose_device(context.runtime.device)))
 
 
 def _find_earlier(

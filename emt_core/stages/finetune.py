@@ -96,7 +96,7 @@ def run(context: Context) -> Outcome:
         crop=config.augment.crop,
         system=config.system,
         prompt=config.prompt,
-        max_text_tokens=config.max_text_tokens,
+        cutoff=config.cutoff,
         head=config.head,
         step=0,
         recording=recording,

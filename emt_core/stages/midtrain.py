@@ -45,7 +45,7 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
 def run(context: Context) -> Outcome:
     from emt_core.training.devices import close_accelerator
-    from emt_core.training.midtrain.micro_batch import plan_of
+    from emt_core.training.midtrain.fit import plan_of
     from emt_core.training.midtrain.rejects import count_rejects
     from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
@@ -71,7 +71,7 @@ def run(context: Context) -> Outcome:
         done = session.after
         with context.progress.track("training", config.steps, done=done, unit="steps") as tracker:
             trainer = session.train(
-                feed,
+                feed.steps,
                 plan,
                 context.out,
                 on_step=lambda _: tracker.advance(),

@@ -155,7 +155,7 @@ def _arithmetic(context: Context, measure: Artifact) -> dict[str, str]:
     """The precision of a measure that runs a model; empty for all others."""
     if measure.config["kind"] not in RUNS_MODEL:
         return {}
-    from emt_core.models.encoders.base import choose_device, choose_dtype
+    from emt_core.models.device import choose_device, choose_dtype
 
     dtype = choose_dtype("auto", choose_device(context.runtime.device))
     return {"dtype": str(dtype).removeprefix("torch.")}

@@ -25,7 +25,7 @@ from emt_core.data.draws import Purpose, ordered_rows, random_keys
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.models.encoders.reuse import source_config
+from emt_core.models.images import source_config
 from emt_core.proximity.base import AnyConfig, Inputs
 from emt_core.proximity.trust.agreement import agreement
 from emt_core.proximity.trust.calibration import calibration

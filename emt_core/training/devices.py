@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from emt_core.models.encoders.base import Precision
 
 
 def open_accelerator(device: str, precision: Precision) -> Accelerator:
@@ -15,14 +15,12 @@ def open_accelerator(device: str, precision: Precision) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    from emt_core.models.encoders.base import choose_device, choose_dtype
-
     chosen = choose_device(device)
     if chosen.type == "cuda" and chosen.index is not None:
         import torch
 
         torch.cuda.set_device(chosen)
-    mixed = "bf16" if str(choose_dtype(precision, chosen)).endswith("bfloat16") else "no"
+    mixed = "bf16" if dtype_name(choose_dtype(precision, chosen)) == "bfloat16" else "no"
     # a pass of text alone leaves the vision encoder without gradient
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])

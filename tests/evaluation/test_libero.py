@@ -146,7 +146,7 @@ def saved_vla(folder: Path) -> None:
         crop=1.0,
         system="You are a helpful assistant.",
         prompt="What action should the robotic arm take to {instruction}",
-        max_text_tokens=64,
+        cutoff=1024,
         head=HeadConfig(latent=64, widths=(64, 32)),
         step=0,
     )

@@ -23,7 +23,7 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
     assert {q: f.verdict for q, f in found.items() if f.verdict == "failed"} == {}, found
     assert (
         found["label mask"].verdict == "ok"
-        and "'Red.<|im_end|>Light grey.<|im_end|>'" in found["label mask"].says
+        and "'Red.<|im_end|>Light gray.<|im_end|>'" in found["label mask"].says
     )
     assert found["training step"].verdict == "ok"
     assert "runtime.batch 32" in found["memory"].says

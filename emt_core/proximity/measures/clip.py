@@ -15,9 +15,9 @@ import numpy as np
 
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
-from emt_core.models.encoders.base import ImageRefused, Prepared
+from emt_core.models.prepared import Prepared, Refused
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.windows import NoScore, score_windows
+from emt_core.proximity.windows import score_windows
 from emt_core.recipe.proximity import ClipMeasure
 
 if TYPE_CHECKING:
@@ -46,18 +46,15 @@ def scores(
         source: SourceRange, sample: Sample, images: list[Image.Image]
     ) -> tuple[Prepared, str]:
         if not images:
-            raise NoScore("text_only")
-        try:
-            return encoder.prepare(sample, images, "none"), words(sample)
-        except ImageRefused as refused:
-            raise NoScore("image_refused") from refused
+            raise Refused("text_only")
+        return encoder.prepare(sample, images, "none"), words(sample)
 
     def cosines(items: Sequence[tuple[Prepared, str]]) -> np.ndarray:
         seen = encoder.encode([prepared for prepared, _ in items])
         return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
 
     return score_windows(
-        inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77
+        inputs, prepare, cosines, start=start, max_images=config.max_images, cutoff=77
     )
 
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
-from emt_core.models.encoders.base import Encoder, ImageRefused, TextMode
-from emt_core.models.encoders.reuse import source_config
+from emt_core.models.encoders.base import Encoder
+from emt_core.models.images import source_config
+from emt_core.models.prepared import Refused
+from emt_core.models.vlm.chat import TextMode
 from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
@@ -172,7 +174,7 @@ def _embed(
                 images = [restyle(image) for image in images]
             try:
                 prepared.append(encoder.prepare(sample, images, mode))
-            except ImageRefused:
+            except Refused:
                 continue
             kept.append(int(row))
         if prepared:

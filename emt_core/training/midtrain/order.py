@@ -1,8 +1,9 @@
 """Which samples a step trains on: a seeded permutation that is computed, never stored.
 
-Position p of the endless stream of samples belongs to epoch p // n; inside an epoch every sample comes once, in an
-order that seed and epoch fix. A Feistel network permutes [0, 2^bits); places beyond n walk on until they fall inside.
-So a run resumes at any step at once, and a selection of 10^8 samples takes no memory for its order.
+Position p of the endless stream of samples belongs to epoch p // n; inside an epoch every sample
+comes once, in an order that seed and epoch fix. A Feistel network permutes [0, 2^bits); places
+beyond n walk on until they fall inside. So a run resumes at any step at once, and a selection of
+10^8 samples takes no memory for its order.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ import torch
 
 from emt_core.data.robot.training_frames import FrameOrder, TrainingFrames
 from emt_core.errors import EmtError
+from emt_core.models.halving import half_of
 from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
 from emt_core.training.devices import is_sharded
@@ -117,6 +118,7 @@ class Finetuner:
         self.vla = vla.to(self.device).train()
         optimizer = build_optimizer(self.vla, weight_decay=config.weight_decay)
         self.module, self.optimizer = accelerator.prepare(self.vla, optimizer)
+        self._say: Callable[[str], None] = print
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train to the last step. Returns the last step's record.
@@ -125,6 +127,7 @@ class Finetuner:
         """
         config = self.config
         warmup = warmup_steps(config.steps, config.warmup_ratio, config.warmup_steps)
+        self._say = progress.say
         kept = self._saved = self._resume()
         log = StepsLog(self.steps_path, after=kept) if self.accelerator.is_main_process else None
         tokens = int(log.last.get("tokens") or 0) if log else 0
@@ -228,11 +231,16 @@ class Finetuner:
                 seed_step(self.config.seed, step)
                 result = self._gradients(batch)
                 break
-            except torch.OutOfMemoryError:
-                if self.part == 1 or self.ranks > 1:  # the others are waiting for this pass
-                    raise
-                self.part = max(self.part // 2, 1)
-                torch.cuda.empty_cache()
+            except (MemoryError, RuntimeError) as error:
+                self.part = half_of(
+                    self.part,
+                    error,
+                    say=self._say,
+                    least=1 if self.ranks == 1 else self.part,  # the others wait for this pass
+                    what="fine-tuning",
+                    where=self.device,
+                    remedy="set runtime.batch lower, or use a device with more memory",
+                )
         if not finite(result.loss, result.grad_norm):
             self._stop(step, batch, result)
         set_rate(self.optimizer, rate)
