@@ -1,7 +1,7 @@
 """Builds the demo's data: the pool in eight sources and, when asked, the robot sets.
 
     python -m demo.build --out assets/demo                  # the pool; needs fonts and simulators
-    python -m demo.build --out FOLDER --plain --scale 0.05  # a small one without a simulator
+    python -m demo.build --out FOLDER --plain --scale 0.1   # a small one without a simulator
     python -m demo.build --out assets/demo --robots         # robot sets as well
 
 Build time only: what it writes is shipped, and the running demo needs neither fonts nor simulators.
