@@ -12,7 +12,8 @@ from tiny_models import save_internvl
 
 from emt_core.data.features import Features
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 
 ROWS = {"pool": 12, "arm": 6}
 

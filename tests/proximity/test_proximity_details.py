@@ -15,7 +15,7 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 from emt_core.data.features import feature_table
 from emt_core.proximity.metrics import mmd
 from emt_core.proximity.split import TEST, VALIDATION, split_rows
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Table
