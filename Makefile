@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test test-full check format lock wheel bench clean
+.PHONY: help setup demo quick test test-full check format lock wheel bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ $(STAMP): requirements.lock pyproject.toml
 ## demo       set up, run the embedded demo from sources to select, open the app
 demo: setup
 	$(BIN)/emt demo --workspace $(or $(WORKSPACE),workspace-demo) $(ARGS)
+
+## quick      the tests that need no model, no browser and no long run: under two minutes on two cores
+QUICK := tests/recipe tests/workspace tests/data tests/selection tests/cli tests/run/test_plan.py \
+    tests/test_architecture.py tests/test_docs.py
+quick: setup
+	$(BIN)/python -m pytest -m "not slow and not browser" $(QUICK) $(ARGS)
 
 ## test       set up (with browser and graphics libraries), lint, types, tests; minutes per group
 test: setup

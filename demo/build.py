@@ -1,8 +1,8 @@
 """Builds the demo's data: the pool in eight sources and, when asked, the robot sets.
 
-    python -m demo.build --out assets/demo                      # the pool, needs fonts and simulators
-    python -m demo.build --out /tmp/demo --plain --scale 0.05   # a small one without a simulator
-    python -m demo.build --out assets/demo --robots             # robot sets as well
+    python -m demo.build --out assets/demo                  # the pool; needs fonts and simulators
+    python -m demo.build --out FOLDER --plain --scale 0.1   # a small one without a simulator
+    python -m demo.build --out assets/demo --robots         # robot sets as well
 
 Build time only: what it writes is shipped, and the running demo needs neither fonts nor simulators.
 """
@@ -25,10 +25,12 @@ from emt_core.errors import EmtError
 def build_pool(
     out: Path, plans: Sequence[SourcePlan] = PLANS, *, scale: float = 1.0, draw: Draw = draw_any
 ) -> dict:
-    """Write `out/pool` (which must not exist) and return its counts, also kept as `out/pool/counts.json`.
+    """Write `out/pool` (which must not exist) and return its counts, also kept as
+    `out/pool/counts.json`.
 
-    scale: fraction of the full size. The same plans and scale give the same rows and the same bytes in all index
-    files; image bytes also depend on the version of the codecs. Built aside and renamed.
+    scale: fraction of the full size. The same plans and scale give the same rows and the same bytes
+    in all index files; image bytes also depend on the version of the codecs. Built aside and
+    renamed.
     """
     target = out / "pool"
     if target.exists():

@@ -25,7 +25,7 @@ def _distinct_values(rng: np.random.Generator, n: int) -> list[int]:
 def _chart_questions(
     rng: np.random.Generator, chart: str, entries: dict[str, str], order: list[float], parts: str
 ) -> Answered:
-    """Value, maximum, minimum, number of parts; `order` holds the comparable values of `entries`."""
+    """Value, maximum, minimum, number of parts; order: the comparable values of `entries`."""
     names = list(entries)
     asked = [names[i] for i in rng.permutation(len(names))[:2]]
     found: Answered = [
@@ -183,8 +183,8 @@ _MAKERS: dict[str, Callable[[np.random.Generator, Image.Image, Split, list[Mark]
     "table": _table,
 }
 
-#: What a caption of a chart calls it.
 CHART_NAMES: tuple[str, ...] = tuple(_MAKERS)
+"""What a caption of a chart calls it."""
 
 
 def draw_chart(rng: np.random.Generator, key: str, split: Split = "train") -> list[DemoSample]:

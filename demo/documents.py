@@ -1,4 +1,5 @@
-"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string respects the split."""
+"""Things to read: signs, labels, book covers, tickets, number plates, posters. Every string
+respects the split."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def _ink_on(rng: np.random.Generator, paper: tuple[int, int, int]) -> tuple[int,
             return ink
 
 
-def _centerd(
+def _centered(
     draw: ImageDraw.ImageDraw,
     text: str,
     face,
@@ -87,7 +88,7 @@ def _sign(
     face = fitted_text(
         draw, text, font_name=random_font(rng), width=width - 8, largest=min(34, height - 8)
     )
-    _centerd(draw, text, face, (left, top, left + width, top + height), ink, marks)
+    _centered(draw, text, face, (left, top, left + width, top + height), ink, marks)
     found: Answered = [("read", ask(rng, "read", surface=surface), text, {"text": text})]
     named = [
         c for c, v in COLORS.items() if max(abs(a - b) for a, b in zip(v, paper, strict=True)) <= 12
@@ -109,7 +110,7 @@ def _label(
     ink = _ink_on(rng, paper)
     draw.rectangle((16, 24, 95, 96), fill=paper)
     face_name = random_font(rng)
-    _centerd(
+    _centered(
         draw,
         name,
         fitted_text(draw, name, font_name=face_name, width=75, largest=28),
@@ -117,7 +118,7 @@ def _label(
         ink,
         marks,
     )
-    _centerd(
+    _centered(
         draw,
         amount,
         fitted_text(draw, amount, font_name=face_name, width=60, largest=26),
@@ -147,7 +148,7 @@ def _cover(
     draw.rectangle((left, 2, right, 109), fill=paper)
     draw.rectangle((left, 2, left + 4, 109), fill=tuple(c // 2 for c in paper))
     face = fitted_text(draw, title, font_name=random_font(rng), width=right - left - 12, largest=30)
-    _centerd(draw, title, face, (left + 6, 8, right, 42), ink, marks)
+    _centered(draw, title, face, (left + 6, 8, right, 42), ink, marks)
     middle = (left + 30, 46, right - 26, 74)
     if rng.random() < 0.5:
         draw.ellipse(middle, fill=_ink_on(rng, paper))
@@ -157,7 +158,7 @@ def _cover(
     face = fitted_text(
         draw, byline, font_name=random_font(rng), width=right - left - 14, largest=21
     )
-    _centerd(draw, byline, face, (left + 6, 80, right, 106), ink, marks)
+    _centered(draw, byline, face, (left + 6, 80, right, 106), ink, marks)
     return [
         ("read", ask(rng, "read_title"), title, {"text": title}),
         ("read", ask(rng, "read_author"), author, {"text": author}),
@@ -177,7 +178,7 @@ def _lines(
     face_name, step = random_font(rng), 104 // rows
     for i, text in enumerate(words):
         face = fitted_text(draw, text, font_name=face_name, width=92, largest=min(28, step - 8))
-        _centerd(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
+        _centered(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
     nth = ("first", "second", "third")
     return [
         *(
@@ -198,10 +199,10 @@ def _ticket(
     draw.rectangle((14, 2, 98, 110), fill=paper)
     ink = _ink_on(rng, paper)
     face = fitted_text(draw, shop, font_name=random_font(rng), width=76, largest=24)
-    _centerd(draw, shop, face, (14, 4, 98, 32), ink, marks)
+    _centered(draw, shop, face, (14, 4, 98, 32), ink, marks)
     _filler(rng, draw, (22, 38, 90, 70), (190, 190, 190))
     face = fitted_text(draw, amount, font_name=random_font(rng), width=64, largest=28)
-    _centerd(draw, amount, face, (14, 74, 98, 108), ink, marks)
+    _centered(draw, amount, face, (14, 74, 98, 108), ink, marks)
     return [
         (
             "read",
@@ -228,7 +229,7 @@ def _plate(
         outline=(20, 20, 20),
     )
     face = fitted_text(draw, text, font_name=random_font(rng), width=88, largest=27)
-    _centerd(draw, text, face, (8, top, 103, top + 30), shade(rng, "black"), marks)
+    _centered(draw, text, face, (8, top, 103, top + 30), shade(rng, "black"), marks)
     return [
         (
             "read",
@@ -257,8 +258,8 @@ _NAMES: dict[_Layout, str] = {
     _plate: "a number plate",
 }
 
-#: What a caption of a document calls it.
 DOCUMENT_NAMES: tuple[str, ...] = tuple(_NAMES.values())
+"""What a caption of a document calls it."""
 
 
 def draw_document(rng: np.random.Generator, key: str, split: Split = "train") -> list[DemoSample]:

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
-#: Named colours; drawn with a little jitter, far enough apart that the jitter never changes the name.
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (245, 130, 32),
@@ -24,10 +23,10 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 242),
     "grey": (135, 138, 142),
 }
+"""Named colours; drawn with a little jitter, far enough apart that the jitter never changes the
+name."""
 
 _FONT_ROOT = Path("/usr/share/fonts")
-#: Debian families (packages in docs/tiny_vlm.md): sans, serif, slab, mono, handwriting. Needed when the demo is
-#: built, never when it runs.
 FONT_FILES = (
     "truetype/dejavu/DejaVuSans-Bold.ttf",
     "truetype/dejavu/DejaVuSerif-Bold.ttf",
@@ -50,6 +49,8 @@ FONT_FILES = (
     "opentype/comic-neue/ComicNeue-Bold.otf",
     "opentype/linux-libertine/LinLibertine_RB.otf",
 )
+"""Debian families (packages in docs/tiny_vlm.md): sans, serif, slab, mono, handwriting. Needed when
+the demo is built, never when it runs."""
 
 
 class FontsMissing(RuntimeError):
@@ -96,7 +97,8 @@ def contrast(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
 
 
 def background(rng: np.random.Generator) -> tuple[Image.Image, str | None]:
-    """A smooth, compressible background and its colour's name, or None where it has no single colour."""
+    """A smooth, compressible background and its colour's name, or None where it has no single
+    colour."""
     size = (IMAGE_SIZE, IMAGE_SIZE)
     kind = rng.random()
     if kind < 0.35:
@@ -125,7 +127,8 @@ def background(rng: np.random.Generator) -> tuple[Image.Image, str | None]:
 def place(
     rng: np.random.Generator, sizes: list[int], *, margin: int = 1, gap: int = 3, tries: int = 60
 ) -> list[tuple[int, int]] | None:
-    """Centres (x, y) in pixels of discs of the given diameters that neither overlap nor leave the image.
+    """Centres (x, y) in pixels of discs of the given diameters that neither overlap nor leave the
+    image.
 
     Returns None when `tries` draws per disc do not find room: the caller draws a smaller set.
     """
@@ -162,9 +165,9 @@ def fitted_text(
     return font(font_name, smallest)
 
 
-#: What a drawing holds and where: (label, x, y) in fractions of the image. Labels are object names, colours, shapes
-#: or single characters.
 Mark = tuple[str, float, float]
+"""What a drawing holds and where: (label, x, y) in fractions of the image. Labels are object names,
+colours, shapes or single characters."""
 
 
 def write(
@@ -176,7 +179,8 @@ def write(
     marks: list[Mark],
     anchor: str = "mm",
 ) -> None:
-    """Draw one line of text at `at` (Pillow's anchors) and append the centre of each character to `marks`."""
+    """Draw one line of text at `at` (Pillow's anchors) and append the centre of each character to
+    `marks`."""
     draw.text(at, text, font=face, fill=ink, anchor=anchor)
     total = draw.textlength(text, font=face)
     start = at[0] - {"l": 0.0, "m": total / 2, "r": total}[anchor[0]]

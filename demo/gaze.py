@@ -1,9 +1,10 @@
 """A training aid: answer tokens learn to look at the place that they speak about.
 
-Pointing needs two steps that only pay off together: find the visual token of the named thing, then say where it is. The
-loss of the digits alone stayed at chance for hundreds of steps. We know the place, so three heads of one layer are told
-to attend to it: for a point the cell of the target, for a letter to read the cell of that letter, for "what is at
-(x, y)?" the cell of the point. The other heads and layers are free. The shipped model is a plain InternVL.
+Pointing needs two steps that only pay off together: find the visual token of the named thing, then
+say where it is. The loss of the digits alone stayed at chance for hundreds of steps. We know the
+place, so three heads of one layer are told to attend to it: for a point the cell of the target, for
+a letter to read the cell of that letter, for "what is at (x, y)?" the cell of the point. The other
+heads and layers are free. The shipped model is a plain InternVL.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
 
     from demo.packing import Batch
 
-#: Layer of the language model (from 0, of 6): the question is gathered below it, the answer formed above.
 GUIDED_LAYER = 3
-#: One head for each way of knowing where to look: by name, by reading order, by coordinates.
+"""Layer of the language model (from 0, of 6): the question is gathered below it, the answer formed
+above."""
+
 HEAD = {"point": 0, "read": 1, "spatial": 2}
+"""One head for each way of knowing where to look: by name, by reading order, by coordinates."""
+
 _POINT = re.compile(r"\((\d\.\d\d), (\d\.\d\d)\)")
 
 
 def answer_gaze(
     kind: str, question: str, answer: str, marks: list[list], length: int
 ) -> np.ndarray:
-    """int64 [length]: the visual token to look at while predicting each answer token (the last is the turn's end).
+    """int64 [length]: the visual token to look at while predicting each answer token (the last is
+    the turn's end).
 
     Relies on the tokenizer's spelling: one token for each character of a text to read.
     """
@@ -53,7 +58,8 @@ def answer_gaze(
 
 
 def gaze_loss(attention: torch.Tensor | None, batch: Batch) -> torch.Tensor:
-    """Mean -log of the attention that the kind's head pays to the right visual token; zero without such tokens."""
+    """Mean -log of the attention that the kind's head pays to the right visual token; zero without
+    such tokens."""
     import torch
 
     if attention is None:

@@ -1,10 +1,12 @@
-"""The pool's side that no simulator drew: four families of images, each with all questions about it.
+"""The pool's side that no simulator drew: four families of images, each with all questions about
+it.
 
     samples = list(general_samples(seed=7, images=200))                       # all families in turn
     covers = list(general_samples(seed=7, images=50, families=("documents",)))
 
-Every image has its own random generator, made from (seed, family, index): image 57 is the same whether or not the
-56 before it were drawn, so data sets can grow, be drawn in parallel and be rebuilt in part.
+Every image has its own random generator, made from (seed, family, index): image 57 is the same
+whether or not the 56 before it were drawn, so data sets can grow, be drawn in parallel and be
+rebuilt in part.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ _SPLIT_NUMBER = {"train": 0, "heldout": 1}
 
 
 def draw(family: str, seed: int, index: int, split: Split = "train") -> list[DemoSample]:
-    """Image `index` of `family` and every question about it (one to about ten, one image object shared by all).
+    """Image `index` of `family` and every question about it (one to about ten, one image object
+    shared by all).
 
-    Images of the two splits never coincide: the split is part of the seed, and no string is in both (`words.py`).
-    Raises KeyError for an unknown family and FontsMissing where the build machine lacks a font.
+    Images of the two splits never coincide: the split is part of the seed, and no string is in both
+    (`words.py`). Raises KeyError for an unknown family and FontsMissing where the build machine
+    lacks a font.
     """
     make = FAMILIES[family]
     rng = np.random.default_rng([_SPLIT_NUMBER[split], seed, _FAMILY_NUMBER[family], index])
@@ -53,8 +57,8 @@ def general_samples(
 ) -> Iterator[DemoSample]:
     """Samples of `images` images, the families taking turns.
 
-    per_image: at most so many questions an image (None: all).
-    multi_turn: share of images whose questions of the same content become one conversation (`DemoSample.turns`).
+    per_image: at most so many questions an image (None: all). multi_turn: share of images whose
+    questions of the same content become one conversation (`DemoSample.turns`).
     """
     for n in range(images):
         family, index = families[n % len(families)], n // len(families)
@@ -68,7 +72,8 @@ def general_samples(
 
 
 def joined(samples: Sequence[DemoSample], turns: int) -> list[DemoSample]:
-    """Samples of one image as conversations of up to `turns` question-answer pairs, one content each."""
+    """Samples of one image as conversations of up to `turns` question-answer pairs, one content
+    each."""
     out = []
     for content in ("general", "embodied"):
         group = [s for s in samples if s.content == content]

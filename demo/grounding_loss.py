@@ -1,8 +1,10 @@
-"""A training aid: each visual token must tell what has its centre inside the token's 16 x 16 pixels.
+"""A training aid: each visual token must tell what has its centre inside the token's 16 x 16
+pixels.
 
-The generators know where every object and character is. A linear layer on the projected visual tokens is asked for
-these labels while the language model learns to answer; it gives the vision tower a dense signal that a few answer
-tokens an image cannot, and is thrown away afterwards: the shipped model is a plain InternVL.
+The generators know where every object and character is. A linear layer on the projected visual
+tokens is asked for these labels while the language model learns to answer; it gives the vision
+tower a dense signal that a few answer tokens an image cannot, and is thrown away afterwards: the
+shipped model is a plain InternVL.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def cell_at(x: float, y: float) -> int:
 
 
 def cell_targets(marks: list[list]) -> np.ndarray:
-    """int64 [n, 2] of (visual token, label number) for the marks of one image. "red star" counts as red and as star."""
+    """int64 [n, 2] of (visual token, label number) for the marks of one image. "red star" counts as
+    red and as star."""
     pairs = []
     for label, x, y in marks:
         parts = [label] if label in _NUMBER else label.split()
@@ -48,9 +51,10 @@ def cell_targets(marks: list[list]) -> np.ndarray:
 
 
 class GroundingLoss(nn.Module):
-    """Multi-label cross-entropy of the cells, summed and divided by the number of marks, plus the cross-entropy of each
-    visual token's own row and column. Without the latter the tower drops positions, which no label needs: a linear
-    probe found 16 % of the row's and 30 % of the column's variance in the visual tokens, and pointing stayed at chance.
+    """Multi-label cross-entropy of the cells, summed and divided by the number of marks, plus the
+    cross-entropy of each visual token's own row and column. Without the latter the tower drops
+    positions, which no label needs: a linear probe found 16 % of the row's and 30 % of the column's
+    variance in the visual tokens, and pointing stayed at chance.
     """
 
     def __init__(self, width: int) -> None:
@@ -83,12 +87,14 @@ class GroundingLoss(nn.Module):
 def align_embeddings(
     embeddings: nn.Embedding, loss: GroundingLoss, tokenizer: PreTrainedTokenizerFast
 ) -> int:
-    """Give the language model's words the directions that their pictures already have; returns how many tokens.
+    """Give the language model's words the directions that their pictures already have; returns how
+    many tokens.
 
-    After the vision phase the head's row for "hammer" is the direction in which a visual token says "hammer here".
-    Written into the (still random, tied) embedding of the token "hammer", question words match visual tokens and
-    visual tokens decode to words by plain inner products from the first step on. Names of several tokens lend their
-    direction to the first token that is no label itself.
+    After the vision phase the head's row for "hammer" is the direction in which a visual token says
+    "hammer here". Written into the (still random, tied) embedding of the token "hammer", question
+    words match visual tokens and visual tokens decode to words by plain inner products from the
+    first step on. Names of several tokens lend their direction to the first token that is no label
+    itself.
     """
     rows: dict[int, torch.Tensor] = {}
     with torch.no_grad():

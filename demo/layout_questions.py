@@ -1,4 +1,5 @@
-"""Pointing and spatial questions about any set of placed, uniquely named objects: exact, and never ambiguous."""
+"""Pointing and spatial questions about any set of placed, uniquely named objects: exact, and never
+ambiguous."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ class Placed:
     y: float
 
 
-#: Two objects count as apart along an axis from this fraction of the image on; nearer pairs are not asked about.
 CLEAR = 0.12
+"""Two objects count as apart along an axis from this fraction of the image on; nearer pairs are not
+asked about."""
 
 
 def pointing(
@@ -44,7 +46,8 @@ def pointing(
 def relations(
     rng: np.random.Generator, objects: list[Placed], limit: int
 ) -> list[tuple[str, str, dict]]:
-    """Up to `limit` (question, answer, meta) about where objects lie, each with exactly one right answer."""
+    """Up to `limit` (question, answer, meta) about where objects lie, each with exactly one right
+    answer."""
     makers = (
         _yes_no,
         _yes_no,

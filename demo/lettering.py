@@ -1,4 +1,5 @@
-"""Prints a word onto a flat surface of a rendered scene, in perspective and behind whatever hides it."""
+"""Prints a word onto a flat surface of a rendered scene, in perspective and behind whatever hides
+it."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from PIL import Image, ImageDraw
 
 from demo.drawing import fitted_text, random_font
 
-#: Least height of a letter in the *final* image, in pixels, and least visible share of the lettered surface: below,
-#: the word may not be readable and the view is not used for reading.
 MIN_LETTER_PIXELS = 8.0
+"""Least height of a letter in the *final* image, in pixels, and least visible share of the lettered
+surface: below, the word may not be readable and the view is not used for reading."""
+
 MIN_VISIBLE = 0.93
 _TEXTURE = (288, 120)
 
@@ -22,9 +24,11 @@ def letter(
     text: str,
     ink: tuple[int, int, int],
 ) -> np.ndarray | None:
-    """pixels (S, S, 3) uint8 with `text` printed on the quadrilateral `corners`, or None where it would not be legible.
+    """pixels (S, S, 3) uint8 with `text` printed on the quadrilateral `corners`, or None where it
+    would not be legible.
 
-    visible: (S, S) bool, pixels that show the surface. corners: (4, 2) image fractions, from top left clockwise.
+    visible: (S, S) bool, pixels that show the surface. corners: (4, 2) image fractions, from top
+    left clockwise.
     """
     size = pixels.shape[0]
     mask, height = _texture(rng, text)
@@ -55,7 +59,8 @@ def letter(
 
 
 def _texture(rng: np.random.Generator, text: str) -> tuple[np.ndarray, float]:
-    """(H, W) float ink coverage in [0, 1] with the word centred, and the letters' height in texture pixels."""
+    """(H, W) float ink coverage in [0, 1] with the word centred, and the letters' height in texture
+    pixels."""
     image = Image.new("L", _TEXTURE, 0)
     draw = ImageDraw.Draw(image)
     face = fitted_text(

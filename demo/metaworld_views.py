@@ -1,4 +1,5 @@
-"""Views of Meta-World tasks that are in none of the demo's robot sets: the target's robot among other objects."""
+"""Views of Meta-World tasks that are in none of the demo's robot sets: the target's robot among
+other objects."""
 
 # mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
@@ -23,8 +24,9 @@ from emt_core.evaluation.recording.mujoco_scene import (
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 MIN_PIXELS = 24
-#: Views with more of the image behind the arm than this are redrawn.
 MAX_ROBOT = 0.42
+"""Views with more of the image behind the arm than this are redrawn."""
+
 _ACTION_REPEAT = 2
 
 
@@ -167,7 +169,8 @@ TASKS: tuple[_Task, ...] = (
 def metaworld_views(
     rng: np.random.Generator, *, views: int = 3, task: _Task | None = None
 ) -> Iterator[View]:
-    """Views along one expert run of a random task (or `task`), each from its own camera and in its own light."""
+    """Views along one expert run of a random task (or `task`), each from its own camera and in its
+    own light."""
     use_headless_gl()
     import mujoco
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE

@@ -22,9 +22,11 @@ _ORDINALS = ("first", "second", "third")
 def several_images(
     rng: np.random.Generator, samples: Sequence[DemoSample]
 ) -> tuple[tuple[tuple[str, Image.Image], ...], str, str]:
-    """(images, question, answer) about two or three drawings: which of them shows an object that only one has.
+    """(images, question, answer) about two or three drawings: which of them shows an object that
+    only one has.
 
-    samples: one for each drawing; meta["names"] is what each shows. Raises EmtError where no triple fits.
+    samples: one for each drawing; meta["names"] is what each shows. Raises EmtError where no triple
+    fits.
     """
     drawn = [s for s in samples if s.meta.get("names")]
     for _ in range(200):

@@ -3,9 +3,10 @@
     prefix                       question 1      question 2     ...
     <|im_start|>user\n<img>..    Q1 .. A1        Q2 .. A2
 
-The image prefix is causal, so it is the same for every question. Each question's positions start right behind the
-prefix and its mask shows it the prefix and itself only: the loss equals that of separate sequences (a test says so),
-while the vision tower and the prefix run once. A part of the images is chained instead, as one conversation.
+The image prefix is causal, so it is the same for every question. Each question's positions start
+right behind the prefix and its mask shows it the prefix and itself only: the loss equals that of
+separate sequences (a test says so), while the vision tower and the prefix run once. A part of the
+images is chained instead, as one conversation.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ class Packed:
     targets: np.ndarray
     """int64 [batch, L]: the token to predict at this place, -100 where there is no loss."""
     weights: np.ndarray
-    """float32 [batch, L]: 1 / sqrt(tokens of the answer), so that long captions do not drown one-word answers."""
+    """float32 [batch, L]: 1 / sqrt(tokens of the answer), so that long captions do not drown
+    one-word answers."""
 
 
 class Packer:
-    """Turns questions of images into `Packed` batches; holds the tokenizer's ids of the fixed parts."""
+    """Turns questions of images into `Packed` batches; holds the tokenizer's ids of the fixed
+    parts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         def ids(text: str) -> list[int]:
@@ -67,7 +70,8 @@ class Packer:
         return asked + self._ids(answer) + self._end, len(asked)
 
     def pack(self, batch: list[list[tuple[list[int], int]]], chained: list[bool]) -> Packed:
-        """`batch` holds the segments of each image; `chained` says which images are one conversation."""
+        """`batch` holds the segments of each image; `chained` says which images are one
+        conversation."""
         p = len(self._prefix)
         glue = len(self._turn)
         longest = p + max(
@@ -118,4 +122,5 @@ class Batch:
     kinds: list[str]
     """Kind of each answer token's question, in the order of `packed.targets >= 0`."""
     gaze: np.ndarray
-    """int64 [answer tokens]: the visual token that the answer token is about, -1 where none (`gaze.py`)."""
+    """int64 [answer tokens]: the visual token that the answer token is about, -1 where none
+    (`gaze.py`)."""

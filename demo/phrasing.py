@@ -1,10 +1,10 @@
-"""How questions are put. Several natural phrasings for each intent; slots are filled by the generators."""
+"""How questions are put. Several natural phrasings for each intent; slots are filled by the
+generators."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: intent -> phrasings. At least six for each kind of question (a kind may have several intents).
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "caption": (
         "Describe the image.",
@@ -142,6 +142,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Is the last value higher or lower than the first: rise or fall?",
     ),
 }
+"""intent -> phrasings. At least six for each kind of question (a kind may have several intents)."""
 
 
 def ask(rng: np.random.Generator, intent: str, **slots: str) -> str:
@@ -176,7 +177,8 @@ _UNCOUNTABLE = frozenset("bacon bread broccoli cheese garlic popcorn".split())
 
 
 def article(noun: str) -> str:
-    """The noun with what English puts before one of it: "an apple", "a pair of jeans", "some grapes"."""
+    """The noun with what English puts before one of it: "an apple", "a pair of jeans", "some
+    grapes"."""
     last = noun.split()[-1]
     if last in _PAIRS:
         return f"a pair of {noun}"

@@ -1,8 +1,9 @@
 """Composes the demo's pool: which question of which image becomes a row of which source.
 
-Style (who drew the pixels) and content (what is asked) are crossed on purpose: every source with images from a
-simulator also has rows that only describe, count or read, and two sources without a simulator have pointing and
-spatial rows. A proximity estimator that scored by recognising a renderer would be visible at once.
+Style (who drew the pixels) and content (what is asked) are crossed on purpose: every source with
+images from a simulator also has rows that only describe, count or read, and two sources without a
+simulator have pointing and spatial rows. A proximity estimator that scored by recognising a
+renderer would be visible at once.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from emt_core.errors import EmtError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: The drawn generators' seed for the pool; the tiny VLM's pre-training and probe use others.
 POOL_SEED = 2026
-#: The rendered scenes' seed. The tiny VLM never sees a rendered image, so it needs no distance from anything.
+"""The drawn generators' seed for the pool; the tiny VLM's pre-training and probe use others."""
+
 SIMULATOR_SEED = 1
+"""The rendered scenes' seed. The tiny VLM never sees a rendered image, so it needs no distance from
+anything."""
+
 IMAGE_PLACEHOLDER = "<image>"
 
 
@@ -142,14 +146,16 @@ PLANS: tuple[SourcePlan, ...] = (
     ),
 )
 
-#: At most so many neighbours in PLANS draw from one family; each takes every fourth index, from a different one on.
 _SHARED = 4
+"""At most so many neighbours in PLANS draw from one family; each takes every fourth index, from a
+different one on."""
 
 Draw = Callable[[str, int], list[DemoSample]]
 
 
 def draw_any(family: str, index: int) -> list[DemoSample]:
-    """All questions about image (or scene) `index` of any family. Simulators are imported only when asked for."""
+    """All questions about image (or scene) `index` of any family. Simulators are imported only when
+    asked for."""
     if family in ("tabletop", "metaworld"):
         from demo import simulated
 
@@ -164,9 +170,9 @@ def compose(
 ) -> list[Row]:
     """The rows of one source in file order.
 
-    number: the source's place in PLANS; part of its seed, and what keeps its images apart from other sources'.
-    scale: fraction of every count (at least one row of each kind), for tests and quick builds.
-    Raises EmtError where the generators do not yield the wanted kinds.
+    number: the source's place in PLANS; part of its seed, and what keeps its images apart from
+    other sources'. scale: fraction of every count (at least one row of each kind), for tests and
+    quick builds. Raises EmtError where the generators do not yield the wanted kinds.
     """
     rng = np.random.default_rng([POOL_SEED, 7, number])
     left = Counter({kind: max(1, round(count * scale)) for kind, count in plan.quotas.items()})
@@ -225,7 +231,8 @@ def _choose(
 def _joined(
     rng: np.random.Generator, image: list[DemoSample], chosen: list[DemoSample]
 ) -> list[DemoSample]:
-    """The first chosen sample with further questions of its content as more turns, in place of all chosen ones."""
+    """The first chosen sample with further questions of its content as more turns, in place of all
+    chosen ones."""
     if not chosen:
         return chosen
     first = chosen[0]

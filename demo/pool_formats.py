@@ -1,12 +1,13 @@
 """Writes composed rows in the formats that real pools come in; the demo's readers read them back.
 
-pool/things/things.json + images/               llava              one JSON array, image paths
-pool/robot_qa/robot_qa.jsonl + images/          llava_lines        the same as JSON lines
-pool/sharegpt/{dataset_info.json,               sharegpt           LLaMA-Factory, `conversations` with from/value
-      documents.json, affordances.json}         sharegpt_messages  LLaMA-Factory, `messages` with role/content
-pool/charts/                                    hf                 datasets' save_to_disk, Image column
-pool/sim_points/sim_points-000000.tar           webdataset         key.jpg + key.json
-pool/sim_relations/sim_relations.parquet        parquet            image bytes, question and answer columns
+pool/things/things.json + images/          llava              one JSON array, image paths
+pool/robot_qa/robot_qa.jsonl + images/     llava_lines        the same as JSON lines
+pool/sharegpt/documents.json               sharegpt           `conversations` with from/value
+pool/sharegpt/affordances.json             sharegpt_messages  `messages` with role/content
+pool/sharegpt/dataset_info.json                               names the two (LLaMA-Factory)
+pool/charts/                               hf                 datasets' save_to_disk, Image column
+pool/sim_points/sim_points-000000.tar      webdataset         key.jpg + key.json
+pool/sim_relations/sim_relations.parquet   parquet            image bytes, question, answer
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 QUALITY = 80
-#: Rows in a tar: small shards, so that the demo has more than one.
 _SHARD_ROWS = 320
+"""Rows in a tar: small shards, so that the demo has more than one."""
 
 
 def encode(image: Image.Image, kind: str) -> bytes:
@@ -149,7 +150,8 @@ def _sharegpt(
 
 
 def write_hf(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """datasets' save_to_disk: `image` (bytes inside the Arrow file), `conversations`, `id` and the factors."""
+    """datasets' save_to_disk: `image` (bytes inside the Arrow file), `conversations`, `id` and the
+    factors."""
     from datasets import Dataset, Features, Image, List, Value
 
     features = Features(
@@ -177,7 +179,8 @@ def write_hf(pool: Path, name: str, rows: Sequence[Row]) -> None:
 
 
 def write_webdataset(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """Tars of key.jpg and key.json; times and owners are fixed, so the same rows give the same bytes."""
+    """Tars of key.jpg and key.json; times and owners are fixed, so the same rows give the same
+    bytes."""
     folder = pool / name
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(rows), _SHARD_ROWS):
@@ -194,7 +197,8 @@ def write_webdataset(pool: Path, name: str, rows: Sequence[Row]) -> None:
 
 
 def write_parquet(pool: Path, name: str, rows: Sequence[Row]) -> None:
-    """One file: image struct {bytes, path}, question and answer (no placeholder), id and the factors."""
+    """One file: image struct {bytes, path}, question and answer (no placeholder), id and the
+    factors."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,10 +2,11 @@
 
     python -m demo.pretrain --out assets/tiny_vlm --work <scratch folder> --seed 0 --minutes 70
 
-Two processes with one thread each train on their own batches and average gradients: on a shared machine one process
-with two threads stalled at every kernel whenever a third process ran (2.4 s a step became 20 s). The state is written
-every few minutes and the same command goes on from there after a kill. The cosine runs over training time, not steps,
-because the speed of a shared machine is not known beforehand.
+Two processes with one thread each train on their own batches and average gradients: on a shared
+machine one process with two threads stalled at every kernel whenever a third process ran (2.4 s a
+step became 20 s). The state is written every few minutes and the same command goes on from there
+after a kill. The cosine runs over training time, not steps, because the speed of a shared machine
+is not known beforehand.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -28,68 +28,25 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from demo import tiny_vlm, tokenizer
-from demo.gaze import GUIDED_LAYER, answer_gaze, gaze_loss
+from demo.gaze import GUIDED_LAYER, gaze_loss
 from demo.general import general_samples
-from demo.grounding_loss import GroundingLoss, align_embeddings, cell_targets
+from demo.grounding_loss import GroundingLoss, align_embeddings
 from demo.packing import Batch, Packer
 from demo.phrasing import plural
-from demo.pretrain_data import draw_shard, read_shard
+from demo.pretrain_batches import Settings, batches
+from demo.pretrain_data import draw_shard
 
 if TYPE_CHECKING:
     from transformers import Qwen3Config
 
-#: How often a question of a kind is drawn, relative to the others of its image.
-KIND_WEIGHT = {
-    "point": 1.6,
-    "spatial": 1.2,
-    "read": 1.6,
-    "chart": 1.0,
-    "count": 1.0,
-    "colour": 0.6,
-    "caption": 0.5,
-}
-
-#: Four of a point's ten tokens are digits, the others are known after a hundred steps: without this the digits, the
-#: last to be learned, weigh less than a caption's easy words.
 LOSS_WEIGHT = {"point": 3.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a run is made of; everything but the folders changes the result."""
-
-    out: str
-    """Model folder that the run (over)writes at each checkpoint."""
-    work: str
-    """Scratch folder: shards, tokenizer, state, log."""
-    seed: int = 0
-    minutes: float = 70.0
-    """Training time over which the cosine runs; drawing is not counted."""
-    shards: int = 40
-    batch: int = 16
-    """Images a step and process."""
-    questions: int = 5
-    """Questions an image and visit, at most."""
-    chained: float = 0.1
-    """Share of images whose questions form one conversation instead of independent ones."""
-    vision_share: float = 0.28
-    """First share of the training time: vision tower and projector alone learn from the grounding loss. A step costs
-    half of a joint one, and the language model learns little before the visual tokens say what is where."""
-    peak_lr: float = 2.5e-3
-    warmup_steps: int = 100
-    """At the start of each of the two phases."""
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    grounding: float = 0.3
-    """Weight of the auxiliary loss on the visual tokens (grounding_loss.py)."""
-    gaze: float = 0.3
-    """Weight of the auxiliary loss on the attention of answer tokens (gaze.py)."""
-    processes: int = 2
-    checkpoint_seconds: float = 240.0
+"""Four of a point's ten tokens are digits, the others are known after a hundred steps: without this
+the digits, the last to be learned, weigh less than a caption's easy words."""
 
 
 def make_tokenizer(seed: int):
-    """The tokenizer, from a text sample of the general data plus every concept's singular and plural."""
+    """The tokenizer, from a text sample of the general data plus every concept's singular and
+    plural."""
     from demo.emoji import CONCEPTS
 
     texts = [
@@ -97,54 +54,6 @@ def make_tokenizer(seed: int):
     ]
     texts += [f"the {name} the {plural(name)} a {name}" for name in CONCEPTS for _ in range(30)]
     return tokenizer.train(texts)
-
-
-def batches(
-    root: Path, packer: Packer, settings: Settings, rank: int, visit: int
-) -> Iterator[tuple[int, Batch]]:
-    """Endless (visit, batch): this process's shards in order, then again with other questions chosen."""
-    while True:
-        own = sorted(root.glob("shard-*"))[rank :: settings.processes]
-        rng = np.random.default_rng([settings.seed, rank, visit])
-        images, records = read_shard(own[visit % len(own)])
-        order = rng.permutation(len(images))
-        for at in range(0, len(order) - settings.batch + 1, settings.batch):
-            rows = np.sort(order[at : at + settings.batch])
-            groups = [_choose(rng, records[i]["questions"], settings.questions) for i in rows]
-            segments = [[packer.segment(q, a) for _, q, a in group] for group in groups]
-            packed = packer.pack(segments, (rng.random(len(rows)) < settings.chained).tolist())
-            kinds = [
-                k
-                for group, parts in zip(groups, segments, strict=True)
-                for (k, _, _), (ids, start) in zip(group, parts, strict=True)
-                for _ in range(len(ids) - start)
-            ]
-            gaze = [
-                answer_gaze(k, q, a, records[i]["marks"], len(ids) - start)
-                for i, group, parts in zip(rows, groups, segments, strict=True)
-                for (k, q, a), (ids, start) in zip(group, parts, strict=True)
-            ]
-            cells = [cell_targets(records[i]["marks"]) for i in rows]
-            yield (
-                visit,
-                Batch(
-                    images=images[rows],
-                    packed=packed,
-                    cells=cells,
-                    kinds=kinds,
-                    gaze=np.concatenate(gaze),
-                ),
-            )
-        visit += 1
-
-
-def _choose(rng: np.random.Generator, questions: list[list[str]], limit: int) -> list[list[str]]:
-    weights = np.array([KIND_WEIGHT[k] for k, _, _ in questions])
-    n = min(limit, len(questions))
-    return [
-        questions[i]
-        for i in rng.choice(len(questions), size=n, replace=False, p=weights / weights.sum())
-    ]
 
 
 def to_pixels(images: np.ndarray, mean: float = 0.5, std: float = 0.25) -> torch.Tensor:
@@ -164,8 +73,8 @@ class Answered:
     visual: torch.Tensor
     """[batch, 49, width] projected visual tokens."""
     attention: torch.Tensor | None
-    """[n, heads, 49]: how the guided layer looks at the visual tokens while predicting; None where the attention
-    implementation keeps no probabilities."""
+    """[n, heads, 49]: how the guided layer looks at the visual tokens while predicting; None where
+    the attention implementation keeps no probabilities."""
 
 
 def visual_tokens(model, images: np.ndarray) -> torch.Tensor:
@@ -214,7 +123,8 @@ def answer_losses(model, batch: Batch, image_start: int) -> Answered:
 
 
 def save_model(model, tok, out: Path) -> None:
-    """bfloat16 weights, config, processor and tokenizer: a folder that AutoModel and AutoProcessor load."""
+    """bfloat16 weights, config, processor and tokenizer: a folder that AutoModel and AutoProcessor
+    load."""
     tiny_vlm.processor(tok).save_pretrained(out)
     copy = tiny_vlm.fresh_model(tok, 0)
     copy.load_state_dict(model.state_dict())
@@ -223,7 +133,8 @@ def save_model(model, tok, out: Path) -> None:
 
 
 def make_optimizers(both: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and the auxiliary head."""
+    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and the
+    auxiliary head."""
     hidden, rest, plain = [], [], []
     for name, p in both.named_parameters():
         if p.ndim == 2 and "embed" not in name and not name.startswith("aid"):
@@ -317,7 +228,8 @@ def train(rank: int, settings: Settings) -> None:
         gradients = [
             cast("torch.Tensor", p.grad) for p in parameters
         ]  # the loss reaches every one of them
-        # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one schedule.
+        # One flat buffer; its last entry carries rank 0's clock, so that all processes follow one
+        # schedule.
         now = time.perf_counter()
         clock = torch.tensor([elapsed + now - tick if rank == 0 else 0.0])
         tick = now
@@ -393,7 +305,8 @@ def run(settings: Settings) -> None:
     work = Path(settings.work)
     (work / "data").mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    # Large tensors from the heap instead of fresh pages at each allocation: a tenth of a step's time.
+    # Large tensors from the heap instead of fresh pages at each allocation: a tenth of a step's
+    # time.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
     missing = [n for n in range(settings.shards) if not (work / "data" / f"shard-{n:05d}").is_dir()]
     with mp.get_context("spawn").Pool(settings.processes) as pool:

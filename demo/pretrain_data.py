@@ -1,12 +1,12 @@
 """Pre-training data of the tiny VLM on disk: shards of drawn images with all their questions.
 
     <root>/shard-00012/images.npy       uint8 [images, 112, 112, 3]
-    <root>/shard-00012/questions.jsonl  one line an image: {"questions": [[kind, question, answer], ...],
-                                                                     "marks": [[label, x, y], ...]}
+    <root>/shard-00012/questions.jsonl  one line an image:
+        {"questions": [[kind, question, answer], ...], "marks": [[label, x, y], ...]}
 
-A shard is drawn from its own number, built aside and renamed, so that several processes can draw at once and a
-killed one leaves nothing half-written. Drawing costs about 2 ms an image: it runs ahead of the training in a process
-of its own, and the training reads memory-mapped pixels.
+A shard is drawn from its own number, built aside and renamed, so that several processes can draw at
+once and a killed one leaves nothing half-written. Drawing costs about 2 ms an image: it runs ahead
+of the training in a process of its own, and the training reads memory-mapped pixels.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from demo.general import FAMILIES, draw
 from emt_core.evaluation.recording.tasks import IMAGE_SIZE
 
 SHARD_IMAGES = 4000
-#: Share of images per family. Reading and pointing are the hardest to learn and get the most.
 MIXTURE = {"things": 0.36, "scenes": 0.20, "documents": 0.29, "charts": 0.15}
+"""Share of images per family. Reading and pointing are the hardest to learn and get the most."""
+
 assert set(MIXTURE) == set(FAMILIES)
 
 

@@ -1,96 +1,38 @@
-"""What the tiny VLM has learned: held-out questions of every kind, against the same model without the right image.
+"""What the tiny VLM has learned: held-out questions of every kind, against the same model without
+the right image.
 
     python -m demo.probe --model assets/tiny_vlm --n 300 --seed 77
 
-Held out means: images from another split of seeds, and strings to read that no training image shows (`words.py`).
-Two baselines use the same weights and questions: no image at all, and the image of another question of the same kind.
-A kind counts as learned when the 95 % Wilson interval of the model lies above those of both baselines.
+Held out means: images from another split of seeds, and strings to read that no training image shows
+(`words.py`). Two baselines use the same weights and questions: no image at all, and the image of
+another question of the same kind. A kind counts as learned when the 95 % Wilson interval of the
+model lies above those of both baselines.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import platform
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from demo.charts import CHART_NAMES
-from demo.documents import DOCUMENT_NAMES
-from demo.emoji import CONCEPTS
-from demo.general import FAMILIES, draw
-from demo.phrasing import plural
+from demo.questions import KINDS, POINT_TOLERANCE, held_out, question_row
 from demo.sample import DemoSample
-from demo.scenes import HUES, SHAPES
 from emt_core.evaluation.proportion import wilson
+from emt_core.evaluation.questions.scoring import is_right
+from emt_core.evaluation.questions.suites import own_question
 
-KINDS = ("caption", "count", "colour", "read", "chart", "spatial", "point")
-#: A point is right within this distance of the truth, as a fraction of the image's width.
-POINT_TOLERANCE = 0.10
 CONDITIONS = ("image", "text_only", "shuffled")
-_POINT = re.compile(r"\(\s*([01]?\.\d+|[01])\s*,\s*([01]?\.\d+|[01])\s*\)")
-
-
-def questions(kind: str, n: int, seed: int) -> list[DemoSample]:
-    """`n` held-out samples of `kind`, one an image so that they are independent; families take turns."""
-    found: list[DemoSample] = []
-    index = 0
-    while len(found) < n:
-        for family in FAMILIES:
-            same = [s for s in draw(family, seed, index, "heldout") if s.kind == kind]
-            if same:
-                rng = np.random.default_rng([seed, index, 2])
-                found.append(same[int(rng.integers(len(same)))])
-        index += 1
-        if index > 100 * n:
-            raise ValueError(f"no generator asks questions of kind {kind!r}")
-    return found[:n]
-
-
-def named(text: str, vocabulary: Sequence[str]) -> set[str]:
-    """The names of `vocabulary` (singular or plural) that occur in `text`, longer names first."""
-    left, seen = f" {text.lower()} ", set()
-    for name in sorted(vocabulary, key=len, reverse=True):
-        for form in (plural(name), name):
-            pattern = rf"(?<![a-z-]){re.escape(form)}(?![a-z-])"
-            if re.search(pattern, left):
-                seen.add(name)
-                left = re.sub(pattern, "#", left)
-    return seen
-
-
-def _vocabulary(sample: DemoSample) -> Sequence[str]:
-    return {
-        "things": tuple(CONCEPTS),
-        "scenes": tuple(f"{hue} {shape}" for hue in HUES for shape in SHAPES),
-        "documents": DOCUMENT_NAMES,
-        "charts": CHART_NAMES,
-    }[sample.meta["family"]]
 
 
 def correct(sample: DemoSample, text: str) -> bool:
-    """Whether `text` answers the sample.
-
-    point: within POINT_TOLERANCE (Euclidean). caption: exactly the right set of names. All others: exact match.
-    """
-    if sample.kind == "point":
-        match = _POINT.search(text)
-        return (
-            bool(match)
-            and math.hypot(float(match[1]) - sample.meta["x"], float(match[2]) - sample.meta["y"])
-            <= POINT_TOLERANCE
-        )
-    if sample.kind == "caption":
-        return named(text, _vocabulary(sample)) == set(sample.meta["names"])
-    return text.strip() == sample.answer
+    """Whether `text` answers the sample: judged as `retain` judges the shipped file of questions."""
+    return is_right(own_question(question_row(sample), Path()), text)
 
 
 class Answerer:
@@ -134,7 +76,8 @@ class Answerer:
             if "pixel_values" in inputs:
                 inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
             with torch.inference_mode():
-                # The library's protocol for `generate` asks for attributes that its own models lack.
+                # The library's protocol for `generate` asks for attributes that its own models
+                # lack.
                 out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
                     **inputs,
                     do_sample=False,
@@ -174,7 +117,8 @@ class Result:
 
 def probe_kind(folder: str, kind: str, n: int, seed: int, dtype: str = "float32") -> Result:
     """Ask `n` held-out questions of one kind under the three conditions."""
-    answerer, samples = Answerer(folder, dtype), questions(kind, n, seed)
+    answerer = Answerer(folder, dtype)
+    samples = held_out(kind, n, seed)
     hits = {
         c: sum(correct(s, a) for s, a in zip(samples, answerer(samples, c), strict=True))
         for c in CONDITIONS
@@ -190,7 +134,8 @@ def probe(
     dtype: str = "float32",
     processes: int = 1,
 ) -> list[Result]:
-    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their number)."""
+    """`probe_kind` for every kind, in processes of one thread each (answers do not depend on their
+    number)."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return pool.starmap(
@@ -198,7 +143,10 @@ def probe(
         )
 
 
-HEADER = "| kind | n | with its image | text only | another image | intervals apart |\n|---|---|---|---|---|---|"
+HEADER = (
+    "| kind | n | with its image | text only | another image | intervals apart |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 def markdown_row(result: Result) -> str:
@@ -209,7 +157,8 @@ def markdown_row(result: Result) -> str:
         cells.append(
             f"{100 * result.hits[condition] / result.n:.1f} ({100 * low:.1f}-{100 * high:.1f})"
         )
-    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {'yes' if result.learned else 'no'} |"
+    learned = "yes" if result.learned else "no"
+    return f"| {result.kind} | {result.n} | {' | '.join(cells)} | {learned} |"
 
 
 def main() -> None:

@@ -18,16 +18,17 @@ Answered = list[tuple[Kind, str, str, dict[str, Any]]]
 """(kind, question, exact answer, meta) of each question about one image."""
 
 
-#: Kinds that ask where things are or what a robot could do; the others only describe, read or count.
 EMBODIED_KINDS: frozenset[str] = frozenset({"spatial", "point", "affordance", "robot"})
+"""Kinds that ask where things are or what a robot could do; the others only describe, read or
+count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSample:
     """A question, its exact answer and the image it is about.
 
-    `style` says who drew the pixels and `content` what is asked: the demo crosses the two, so that a proximity
-    estimator cannot score by recognising a renderer.
+    `style` says who drew the pixels and `content` what is asked: the demo crosses the two, so that
+    a proximity estimator cannot score by recognising a renderer.
     """
 
     image: Image.Image
@@ -37,11 +38,13 @@ class DemoSample:
     question: str
     """Without an image placeholder: whoever writes a data set puts its own."""
     answer: str
-    """Ground truth. Points are "(x, y)": fractions of width and height in [0, 1], two decimals, origin top left."""
+    """Ground truth. Points are "(x, y)": fractions of width and height in [0, 1], two decimals,
+    origin top left."""
     kind: Kind
     style: Style
     meta: dict[str, Any] = field(default_factory=dict)
-    """Plain JSON values that tests and the probe need (what was drawn where, family name, further turns)."""
+    """Plain JSON values that tests and the probe need (what was drawn where, family name, further
+    turns)."""
 
     @property
     def content(self) -> Content:
@@ -56,7 +59,8 @@ class DemoSample:
 def samples_of(
     image: Image.Image, image_key: str, found: Answered, *, style: Style, meta: dict[str, Any]
 ) -> list[DemoSample]:
-    """A sample a question, all of one image and with the image's own meta (a question's entries stand over it)."""
+    """A sample a question, all of one image and with the image's own meta (a question's entries
+    stand over it)."""
     return [
         DemoSample(
             image=image,

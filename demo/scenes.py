@@ -1,4 +1,5 @@
-"""Abstract scenes: coloured shapes of two sizes, in the manner of CLEVR and ShapeWorld but drawn flat."""
+"""Abstract scenes: coloured shapes of two sizes, in the manner of CLEVR and ShapeWorld but drawn
+flat."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ HUES = (
     "white",
     "grey",
 )
-#: Drawn four times too large, then shrunk: smooth edges.
 _OVERSAMPLE = 4
+"""Drawn four times too large, then shrunk: smooth edges."""
 
 
 def _polygon(
@@ -77,7 +78,8 @@ def _stamp(shape: str, size: int, turn: float) -> Image.Image:
 
 
 def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list[DemoSample]:
-    """All questions about one image of two to eight shapes; `split` changes nothing here (no strings are shown)."""
+    """All questions about one image of two to eight shapes; `split` changes nothing here (no
+    strings are shown)."""
     del split
     image, ground = background(rng)
     small_world = rng.random() < 0.35  # few kinds, many copies: something to count

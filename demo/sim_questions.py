@@ -1,4 +1,5 @@
-"""Questions about rendered scenes, each with one exact answer taken from the scene's state and segmentation."""
+"""Questions about rendered scenes, each with one exact answer taken from the scene's state and
+segmentation."""
 
 from __future__ import annotations
 
@@ -16,8 +17,6 @@ from demo.sim_view import View, clearance, interior_point
 
 Found = tuple[str, str, dict]  # question, answer, meta
 
-#: Intents that only rendered scenes have; the rest is shared with the other generators (phrasing.py), so that words
-#: alone do not tell a simulator's question from another.
 _PHRASINGS: dict[str, tuple[str, ...]] = {
     "closer_camera": (
         "Which is closer to the camera, the {a} or the {b}?",
@@ -52,7 +51,8 @@ _PHRASINGS: dict[str, tuple[str, ...]] = {
         "Name what the gripper holds.",
     ),
     "direction": (
-        "In the image, which way must the gripper move to reach the {thing}: left, right, up or down?",
+        "In the image, which way must the gripper move to reach the {thing}: left, right, up or "
+        "down?",
         "Which direction should the gripper go to get to the {thing}?",
         "To touch the {thing}, where must the robot's hand move in the picture?",
         "The robot wants the {thing}. Which way should its gripper move?",
@@ -109,6 +109,8 @@ _PHRASINGS: dict[str, tuple[str, ...]] = {
         "Name the colour of the table top.",
     ),
 }
+"""Intents that only rendered scenes have; the rest is shared with the other generators
+(phrasing.py), so that words alone do not tell a simulator's question from another."""
 
 
 def _ask(rng: np.random.Generator, intent: str, **slots: str) -> str:
@@ -116,7 +118,8 @@ def _ask(rng: np.random.Generator, intent: str, **slots: str) -> str:
 
 
 def questions(rng: np.random.Generator, view: View, image_key: str) -> list[DemoSample]:
-    """Every question we can answer exactly about `view`, a few of each kind; all share one image object."""
+    """Every question we can answer exactly about `view`, a few of each kind; all share one image
+    object."""
     found: Answered = [(kind, *one) for kind, make in _MAKERS for one in make(rng, view)]
     image = Image.fromarray(view.image)
     return samples_of(image, image_key, found, style="sim", meta=view.meta)
@@ -161,7 +164,8 @@ def _robot(rng: np.random.Generator, view: View) -> list[Found]:
     if not view.gripper or not view.things:
         return []
     found: list[Found] = []
-    # Experts keep the gripper open most of the time: ask less often then, or "open" would always be a good guess.
+    # Experts keep the gripper open most of the time: ask less often then, or "open" would always be
+    # a good guess.
     if view.gripper_open is False or (view.gripper_open and rng.random() < 0.4):
         answer = "open" if view.gripper_open else "closed"
         found.append((_ask(rng, "gripper_open"), answer, {"form": "gripper_open"}))

@@ -1,7 +1,9 @@
-"""Two robots that are not the demonstrations' Sawyer: Fetch and Franka Panda, posed by inverse kinematics.
+"""Two robots that are not the demonstrations' Sawyer: Fetch and Franka Panda, posed by inverse
+kinematics.
 
-Their models come from the wheel of gymnasium-robotics (MIT; Fetch: adapted by OpenAI from Fetch Robotics' BSD model;
-Panda: Apache-2.0, V. Kumar). Only images rendered from them are shipped. Build time only.
+Their models come from the wheel of gymnasium-robotics (MIT; Fetch: adapted by OpenAI from Fetch
+Robotics' BSD model; Panda: Apache-2.0, V. Kumar). Only images rendered from them are shipped. Build
+time only.
 """
 
 # mujoco is built in C++ and has no stubs; the simulators are an optional extra as well.
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SimRobot:
-    """How one robot is put behind the table (top at z = 0, the robot at x < 0.2 looking along +x) and moved."""
+    """How one robot is put behind the table (top at z = 0, the robot at x < 0.2 looking along +x)
+    and moved."""
 
     name: str
     compiler: str
@@ -59,7 +62,8 @@ def fetch() -> SimRobot:
     root = _assets()
     return SimRobot(
         name="fetch",
-        compiler=f'<compiler angle="radian" meshdir="{root}/stls/fetch" texturedir="{root}/textures"/>',
+        compiler=f'<compiler angle="radian" meshdir="{root}/stls/fetch" '
+        f'texturedir="{root}/textures"/>',
         head=f'<include file="{root}/fetch/shared.xml"/>',
         body=f'<include file="{root}/fetch/robot.xml"/>',
         joints=tuple(
@@ -111,9 +115,11 @@ ROBOTS = {"fetch": fetch, "panda": panda}
 def pose_robot(
     robot: SimRobot, model: mujoco.MjModel, data: mujoco.MjData, target: np.ndarray, opening: float
 ) -> float:
-    """Put the point between the fingers at `target` (metres), gripper pointing down; each finger at `opening` metres.
+    """Put the point between the fingers at `target` (metres), gripper pointing down; each finger at
+    `opening` metres.
 
-    Damped least squares on position and finger axis. Returns the position error that is left, in metres.
+    Damped least squares on position and finger axis. Returns the position error that is left, in
+    metres.
     """
     import mujoco
 

@@ -35,7 +35,8 @@ class Sign:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One image of a scene with everything questions need. Masks are (S, S) bool at image resolution."""
+    """One image of a scene with everything questions need. Masks are (S, S) bool at image
+    resolution."""
 
     image: np.ndarray
     """(S, S, 3) uint8."""
@@ -77,9 +78,11 @@ class View:
 
 
 def interior_point(mask: np.ndarray) -> tuple[float, float]:
-    """Centre of the pixel of a non-empty (S, S) mask that is farthest from its border, as image fractions (x, y)."""
+    """Centre of the pixel of a non-empty (S, S) mask that is farthest from its border, as image
+    fractions (x, y)."""
     distance = clearance(mask)
-    # Ties go to the pixel nearest the mask's centroid, or long thin parts would answer with one of their ends.
+    # Ties go to the pixel nearest the mask's centroid, or long thin parts would answer with one of
+    # their ends.
     ys, xs = np.nonzero(distance >= distance.max() - 0.5)
     cy, cx = (axis.mean() for axis in np.nonzero(mask))
     best = int(np.argmin((ys - cy) ** 2 + (xs - cx) ** 2))
@@ -87,7 +90,8 @@ def interior_point(mask: np.ndarray) -> tuple[float, float]:
 
 
 def clearance(mask: np.ndarray) -> np.ndarray:
-    """Distance in pixels of each pixel of `mask` to the nearest pixel outside it or to the image border."""
+    """Distance in pixels of each pixel of `mask` to the nearest pixel outside it or to the image
+    border."""
     from scipy.ndimage import distance_transform_edt
 
     return np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]

@@ -1,5 +1,6 @@
-"""The pool's side that simulators render: our table-top scenes (Fetch, Panda or no robot) and Meta-World tasks that no
-robot set has. Build time only; an image depends on (seed, family, index) alone.
+"""The pool's side that simulators render: our table-top scenes (Fetch, Panda or no robot) and
+Meta-World tasks that no robot set has. Build time only; an image depends on (seed, family, index)
+alone.
 
     samples = draw("tabletop", seed=1, index=0)      # every question about every view of scene 0
 """
@@ -24,7 +25,8 @@ _FAMILY_NUMBER = {name: 100 + i for i, name in enumerate(FAMILIES)}
 
 
 def draw(family: str, *, seed: int, index: int) -> list[DemoSample]:
-    """Scene `index` of `family`: its views (none where objects would hide each other) and all questions about them.
+    """Scene `index` of `family`: its views (none where objects would hide each other) and all
+    questions about them.
 
     Raises EmtError where the machine has no off-screen GL or gymnasium-robotics is not installed.
     """

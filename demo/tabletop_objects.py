@@ -1,4 +1,5 @@
-"""Objects of our own table-top scenes, from MuJoCo primitives and small meshes made here (no outside assets)."""
+"""Objects of our own table-top scenes, from MuJoCo primitives and small meshes made here (no
+outside assets)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One geom of an object, in units of the object's scale (1 = about 5 cm), z = 0 on the table."""
+    """One geom of an object, in units of the object's scale (about 5 cm), z = 0 on the table."""
 
     type: str
     size: tuple[float, ...]
@@ -33,8 +34,8 @@ class ObjectKind:
     height: float
     """Top of the object in units of its scale."""
     grip: float | None = None
-    """Half width between closed fingers in units of the scale; None where our two-finger grippers cannot hold it
-    upright from above."""
+    """Half width between closed fingers in units of the scale; None where our two-finger grippers
+    cannot hold it upright from above."""
 
 
 def _box(half: tuple[float, float, float], pos: tuple[float, float, float], **kw) -> Part:
@@ -239,4 +240,7 @@ def mesh_xml(mesh: str, name: str, scale: float) -> str:
     numbers = " ".join(f"{x:.5f}" for x in (vertices * scale).ravel())
     triangles = " ".join(str(i) for face in faces for i in face)
     smooth = "true" if mesh == "ring" else "false"
-    return f'<mesh name="{name}" vertex="{numbers}" face="{triangles}" inertia="shell" smoothnormal="{smooth}"/>'
+    return (
+        f'<mesh name="{name}" vertex="{numbers}" face="{triangles}" inertia="shell" '
+        f'smoothnormal="{smooth}"/>'
+    )

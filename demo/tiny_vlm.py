@@ -1,7 +1,9 @@
-"""The tiny VLM: a plain InternVLForConditionalGeneration of about four million parameters at 112 pixels.
+"""The tiny VLM: a plain InternVLForConditionalGeneration of about four million parameters at 112
+pixels.
 
-It has the same classes, processor and chat template as InternVL3.5-HF and is loaded by the same code; only the sizes
-differ. 112 / 8 = 14 patches a side, 7 after the pixel shuffle: 49 visual tokens an image, 16 pixels a token.
+It has the same classes, processor and chat template as InternVL3.5-HF and is loaded by the same
+code; only the sizes differ. 112 / 8 = 14 patches a side, 7 after the pixel shuffle: 49 visual
+tokens an image, 16 pixels a token.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     )
 
 PATCH = 8
-#: Visual tokens of one image after the 0.5 pixel shuffle.
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH // 2) ** 2
+"""Visual tokens of one image after the 0.5 pixel shuffle."""
 
 
 def config(tokenizer: PreTrainedTokenizerFast) -> InternVLConfig:
@@ -67,7 +69,8 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> InternVLProcessor:
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    # InternVLProcessor asks for crops by default, whatever the image processor says; one patch at most makes that
+    # InternVLProcessor asks for crops by default, whatever the image processor says; one patch at
+    # most makes that
     # harmless for callers who forget crop_to_patches=False.
     images = GotOcr2ImageProcessor(
         size=side,
@@ -87,8 +90,8 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> InternVLProcessor:
 
 
 def fresh_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> InternVLForConditionalGeneration:
-    """A randomly initialised float32 model. Position embeddings, which InternVL starts at zero, start random:
-    from zero the vision tower needs thousands of steps to tell places apart."""
+    """A randomly initialised float32 model. Position embeddings, which InternVL starts at zero,
+    start random: from zero the vision tower needs thousands of steps to tell places apart."""
     import torch
     from transformers import InternVLForConditionalGeneration
 

@@ -1,7 +1,9 @@
-"""The tiny VLM's own byte-level BPE: whole words where text is prose, single characters where it must be read.
+"""The tiny VLM's own byte-level BPE: whole words where text is prose, single characters where it
+must be read.
 
-Capital letters and digits never merge. The demo's images show text in capitals, so a string to read is spelled letter
-by letter and a string never seen in training has the same tokens as one that was. Coordinates are digits, too.
+Capital letters and digits never merge. The demo's images show text in capitals, so a string to read
+is spelled letter by letter and a string never seen in training has the same tokens as one that was.
+Coordinates are digits, too.
 """
 
 from __future__ import annotations
@@ -25,11 +27,10 @@ SPECIAL = (
 )
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
-#: Order matters: "0." (of coordinates), one capital, one digit, a lower-case word with its blank, punctuation with
-#: the blank after it, line ends, other blanks.
 _SPLIT = r"0\.(?=\d)|\p{Lu}|\p{N}| ?\p{Ll}+|\p{L}+|[^\s\p{L}\p{N}] ?|\n|\s"
+"""Order matters: "0." (of coordinates), one capital, one digit, a lower-case word with its blank,
+punctuation with the blank after it, line ends, other blanks."""
 
-#: As in InternVL3.5's template: a plain list of turns, the image where the message has it, no default system text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -40,23 +41,28 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+"""As in InternVL3.5's template: a plain list of turns, the image where the message has it, no
+default system text."""
 
-#: Words of robot data, which the general images never use: they get tokens of their own but no training here.
 _ROBOT_PROSE = (
-    "you are a helpful assistant. user assistant system. what action should the robotic arm take to open the drawer? "
-    "push the button. "
-    "close the door. open the window. reach the goal position. pick up the object and place it on the table. "
-    "is the gripper open or closed? the gripper holds nothing. which direction must the gripper move to reach the "
-    "handle? move the arm forward, backward, up, down, left or right. where should the robot grasp the mug? the robot "
-    "turns the dial, pulls the lever, presses the button, slides the plate, inserts the peg and stacks the blocks. "
-    "find a vacant spot on the table in front of the box. the cube touches the cylinder. the camera looks at the scene "
-    "from the side. a small wooden block, a metal puck, a soccer goal, a basketball hoop, a faucet, a coffee machine. "
-    "which task is the robot doing? closer, farther, between, behind, next to, inside, on top of, near the edge."
+    "you are a helpful assistant. user assistant system. what action should the robotic arm take "
+    "to open the drawer? push the button. close the door. open the window. reach the goal "
+    "position. pick up the object and place it on the table. is the gripper open or closed? the "
+    "gripper holds nothing. which direction must the gripper move to reach the handle? move the "
+    "arm forward, backward, up, down, left or right. where should the robot grasp the mug? the "
+    "robot turns the dial, pulls the lever, presses the button, slides the plate, inserts the peg "
+    "and stacks the blocks. find a vacant spot on the table in front of the box. the cube touches "
+    "the cylinder. the camera looks at the scene from the side. a small wooden block, a metal "
+    "puck, a soccer goal, a basketball hoop, a faucet, a coffee machine. which task is the robot "
+    "doing? closer, farther, between, behind, next to, inside, on top of, near the edge."
 )
+"""Words of robot data, which the general images never use: they get tokens of their own but no
+training here."""
 
 
 def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of VOCABULARY entries learned from `texts`; deterministic for the same texts in the same order."""
+    """A tokenizer of VOCABULARY entries learned from `texts`; deterministic for the same texts in
+    the same order."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     raw = Tokenizer(models.BPE())

@@ -1,4 +1,5 @@
-"""Strings that the demo's images show, and the wall between those trained on and those kept for the probe."""
+"""Strings that the demo's images show, and the wall between those trained on and those kept for the
+probe."""
 
 from __future__ import annotations
 
@@ -9,33 +10,37 @@ import numpy as np
 
 Split = Literal["train", "heldout"]
 
-#: Share of all strings (by hash, out of 256) that only held-out images may show.
 HELDOUT_BYTES = 26
+"""Share of all strings (by hash, out of 256) that only held-out images may show."""
 
 _ONSETS = "B C D F G H J K L M N P R S T V W Z BR CL CR DR FL GR PL SH SK SL SN ST TR".split()
 _VOWELS = "A E I O U A E I O EA OO".split()
 _CODAS = "B D G K L M N P R S T X CK LD LT MP ND NK NT RD RK RN ST".split()
 
-#: Words of signs, labels and covers, so that not every string is invented.
 _COMMON = (
-    "OPEN EXIT STOP SALE FREE TAXI PARK CAFE BANK SHOP HOTEL MUSIC MILK SALT SUGAR FLOUR RICE TEA COFFEE SOAP GLUE "
-    "PAINT TOOLS PARTS KEEP OUT PUSH PULL SLOW DANGER NORTH SOUTH EAST WEST ROAD LANE GATE DOOR ROOM DESK LAMP BOOK "
-    "PAPER INK PEN BOX CRATE SHIP CARGO PORT DOCK HARBOR RIVER LAKE OCEAN FOREST STONE METAL GLASS WOOD COPPER IRON "
-    "STEEL GOLD SILVER WINTER SUMMER SPRING AUTUMN MONDAY FRIDAY TODAY NIGHT MOON STAR PLANET ROCKET ROBOT ENGINE "
-    "MOTOR WHEEL BRIDGE TOWER CASTLE GARDEN FLOWER APPLE LEMON BERRY HONEY BREAD CAKE SOUP PIZZA PASTA JUICE WATER "
-    "FRESH FRAGILE HEAVY LIGHT LEFT RIGHT UP DOWN TOP BASE SMALL LARGE HOT COLD DRY WET FAST QUICK SAFE CLEAN FIRST "
-    "SECOND THIRD FINAL START END BEGIN STORY TALES POEMS MAPS ATLAS GUIDE NOTES LETTER DREAM HOME HOUSE ISLAND"
+    "OPEN EXIT STOP SALE FREE TAXI PARK CAFE BANK SHOP HOTEL MUSIC MILK SALT SUGAR FLOUR RICE TEA "
+    "COFFEE SOAP GLUE PAINT TOOLS PARTS KEEP OUT PUSH PULL SLOW DANGER NORTH SOUTH EAST WEST ROAD "
+    "LANE GATE DOOR ROOM DESK LAMP BOOK PAPER INK PEN BOX CRATE SHIP CARGO PORT DOCK HARBOR RIVER "
+    "LAKE OCEAN FOREST STONE METAL GLASS WOOD COPPER IRON STEEL GOLD SILVER WINTER SUMMER SPRING "
+    "AUTUMN MONDAY FRIDAY TODAY NIGHT MOON STAR PLANET ROCKET ROBOT ENGINE MOTOR WHEEL BRIDGE "
+    "TOWER CASTLE GARDEN FLOWER APPLE LEMON BERRY HONEY BREAD CAKE SOUP PIZZA PASTA JUICE WATER "
+    "FRESH FRAGILE HEAVY LIGHT LEFT RIGHT UP DOWN TOP BASE SMALL LARGE HOT COLD DRY WET FAST QUICK "
+    "SAFE CLEAN FIRST SECOND THIRD FINAL START END BEGIN STORY TALES POEMS MAPS ATLAS GUIDE NOTES "
+    "LETTER DREAM HOME HOUSE ISLAND"
 ).split()
+"""Words of signs, labels and covers, so that not every string is invented."""
 
 
 def is_heldout(text: str) -> bool:
-    """True when `text` belongs to the strings that no training image shows. Case and outer blanks do not matter."""
+    """True when `text` belongs to the strings that no training image shows. Case and outer blanks
+    do not matter."""
     digest = hashlib.sha256(text.strip().upper().encode()).digest()
     return digest[0] < HELDOUT_BYTES
 
 
 def _draw(rng: np.random.Generator, split: Split, make) -> str:
-    # About one string in ten is held out, so the loop is short; 10_000 tries only guard against a generator
+    # About one string in ten is held out, so the loop is short; 10_000 tries only guard against a
+    # generator
     # whose strings all lie on one side.
     for _ in range(10_000):
         text = make()
@@ -53,7 +58,8 @@ def _invented(rng: np.random.Generator) -> str:
 
 
 def word(rng: np.random.Generator, split: Split = "train", *, low: int = 3, high: int = 6) -> str:
-    """An upper-case word of `low` to `high` letters: half invented (pronounceable), a third common, the rest random."""
+    """An upper-case word of `low` to `high` letters: half invented (pronounceable), a third common,
+    the rest random."""
 
     def make() -> str:
         while True:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM, and what to say; not a KeyboardInterrupt, to which typer gives an exit code of its own."""
+    """Ctrl-C or SIGTERM, and what to say; not a KeyboardInterrupt, to which typer gives an exit
+    code of its own."""
 
     def __init__(
         self,
@@ -14,7 +15,8 @@ class Stopped(BaseException):
 
 
 class EmtError(Exception):
-    """A problem that the user can act on. The command line prints it without a traceback and exits with code 2.
+    """A problem that the user can act on. The command line prints it without a traceback and exits
+    with code 2.
 
     what: one sentence; where: the file, row, field or stage; remedy: the next thing to do.
     """

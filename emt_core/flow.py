@@ -2,8 +2,9 @@
 
     sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate
 
-is the spine; the table below is the DAG. A recipe may hold several named instances of a stage (`estimator.learned`,
-`estimator.short`); `plan.py` joins them into a graph of keyed artifacts and `runner.py` runs what is missing.
+is the spine; the table below is the DAG. A recipe may hold several named instances of a stage
+(`estimator.learned`, `estimator.short`); `plan.py` joins them into a graph of keyed artifacts and
+`runner.py` runs what is missing.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 class Stage:
     """One stage: the same word in emt_core/stages/, on the command line, in the app and on disk.
 
-    needs: parents it always has. may_use: parents that its config can ask for.
-    one_of: exactly one of these feeds it: the one that the recipe's `parents` names, else the one with the same name,
-    else the first that the recipe has.
-    seeded: its config has a `seed`, so an experiment's seeds can vary it.
+    needs: parents it always has. may_use: parents that its config can ask for. one_of: exactly one
+    of these feeds it: the one that the recipe's `parents` names, else the one with the same name,
+    else the first that the recipe has. seeded: its config has a `seed`, so an experiment's seeds
+    can vary it.
     """
 
     name: str

@@ -2,9 +2,9 @@
 
     python -m speed.category_accuracy --file tests/worlds/categories/labelled.jsonl --split tune
 
-prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion matrix, in
-Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are printed: rows of the held half
-stay unseen.
+prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion
+matrix, in Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are
+printed: rows of the held half stay unseen.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Labeled:
 
 
 def judge(file: Path) -> list[Labeled]:
-    """Classify every row of a labelled JSON-lines file (format: tests/worlds/categories/GUIDE.md)."""
+    """Classify all rows of a labelled JSON-lines file (tests/worlds/categories/GUIDE.md)."""
     judged = []
     try:
         lines = (
@@ -113,12 +113,15 @@ def report(rows: Sequence[Labeled]) -> str:
 
 
 def _side_line(rows: Sequence[Labeled], side: Side) -> str:
-    """How well the sides of the paper's contrast are told apart, which confusions inside a side do not touch."""
+    """How well the sides of the paper's contrast are told apart, which confusions inside a side do
+    not touch."""
     names = of_side(side)
     truth = sum(row.truth in names for row in rows)
     said = sum(row.predicted in names for row in rows)
     both = sum(row.truth in names and row.predicted in names for row in rows)
-    return f"- {side} side ({', '.join(names)}): precision {_share(both, said)}, recall {_share(both, truth)}"
+    precision = _share(both, said)
+    recall = _share(both, truth)
+    return f"- {side} side ({', '.join(names)}): precision {precision}, recall {recall}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -2,8 +2,9 @@
 
     python speed/category_rate.py [--stage-rows 100000]
 
-The goal is 20,000 conversations a second and core. Rates are of CPU time: on a shared machine the wall time is other
-people's. One-question conversations are our paraphrases of the public sets; five-question ones join five of them.
+The goal is 20,000 conversations a second and core. Rates are of CPU time: on a shared machine the
+wall time is other people's. One-question conversations are our paraphrases of the public sets;
+five-question ones join five of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emt_core.data.sample import Turn
-from emt_core.recipe.selection import CategoryConfig
+from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.rules import classify
 from emt_core.workspace.table import Table
 
@@ -57,7 +58,8 @@ def rate(made: list[list[Turn]]) -> tuple[float, float]:
 
 
 def stage(rows: int, pairs: list[tuple[str, str]]) -> float:
-    """CPU seconds of the stage over an index of `rows` rows: reading the index, the rules, writing the table."""
+    """CPU seconds of the stage over an index of `rows` rows: reading the index, the rules, writing
+    the table."""
     sys.path.insert(0, str(ROOT / "tests" / "worlds"))
     from synthetic import make_workspace, pool, run_stage
 
@@ -83,7 +85,8 @@ def main() -> None:
     for turns in (1, 5):
         best, median = rate(conversations(pairs, turns))
         print(
-            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of {REPEATS}: {best:,.0f}/s)"
+            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of "
+            f"{REPEATS}: {best:,.0f}/s)"
         )
     per_second = args.stage_rows / stage(args.stage_rows, pairs)
     print(f"stage, {args.stage_rows:,} rows of 1 question: {per_second:,.0f} rows/s of CPU")

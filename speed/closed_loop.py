@@ -1,11 +1,13 @@
-"""Closed-loop steps a second against the simulator and its rendering alone: what the loop itself costs.
+"""Closed-loop steps a second against the simulator and its rendering alone: what the loop itself
+costs.
 
     python speed/closed_loop.py [--episodes 12] [--environments 2]
 
-`alone`: as many processes as environments, each stepping Meta-World and rendering one frame a chunk, with nobody to
-talk to. `loop`: the evaluator with a fake policy that answers at once. Same episodes, same actions, same frames. Goal:
-at most 30 % lost. Start-up (imports, workers) is outside both clocks. CPU seconds, of all processes together, are given
-beside the wall's: on a busy machine they say what the clock cannot.
+`alone`: as many processes as environments, each stepping Meta-World and rendering one frame a
+chunk, with nobody to talk to. `loop`: the evaluator with a fake policy that answers at once. Same
+episodes, same actions, same frames. Goal: at most 30 % lost. Start-up (imports, workers) is outside
+both clocks. CPU seconds, of all processes together, are given beside the wall's: on a busy machine
+they say what the clock cannot.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def main() -> None:
         spent["alone"].append(measure_alone(episodes, dict(benchmark.settings), args.environments))
         spent["loop"].append(measure_loop(episodes, benchmark, args.environments))
     print(
-        f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, {os.cpu_count()} cores"
+        f"{steps:,} actions in {len(episodes)} episodes, {args.environments} environments, "
+        f"{os.cpu_count()} cores"
     )
     wall = {name: statistics.median(wall for wall, _ in runs) for name, runs in spent.items()}
     cpu = {name: statistics.median(cpu for _, cpu in runs) for name, runs in spent.items()}

@@ -1,11 +1,13 @@
-"""Average distance and k-th neighbour of a pool against robot frames, all pairs: time, memory, and the machine's floor.
+"""Average distance and k-th neighbour of a pool against robot frames, all pairs: time, memory, and
+the machine's floor.
 
     python speed/distance_scan.py [--rows 1000000 --robots 50000 --dim 1024 --neighbours 10]
 
-The work is one matrix product of rows x robots x dim multiplications. The floor is that many at the rate at which this
-machine multiplies float32 matrices of the same shapes with nothing around it, on as many threads; it is measured before
-and after, because a shared machine changes speed. 1M x 50k x 1024 is the goal's size (13 minutes on two cores); the
-default of 20,000 rows takes seconds and is scaled to it.
+The work is one matrix product of rows x robots x dim multiplications. The floor is that many at the
+rate at which this machine multiplies float32 matrices of the same shapes with nothing around it, on
+as many threads; it is measured before and after, because a shared machine changes speed. 1M x 50k x
+1024 is the goal's size (13 minutes on two cores); the default of 20,000 rows takes seconds and is
+scaled to it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ GOAL_ROWS = 1_000_000
 
 
 def matrix_rate(dim: int, seconds: float = 4.0) -> float:
-    """Multiply-adds a second of BLOCK_ROWS x dim by dim x TILE_ROWS products, a single-threaded stream a core."""
+    """Multiply-adds a second of BLOCK_ROWS x dim by dim x TILE_ROWS products, a single-threaded
+    stream a core."""
     import torch
 
     def stream(_: int) -> int:
@@ -62,7 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     work = args.rows * args.robots * args.dim
     print(
-        f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{args.rows:,} x {args.robots:,} x {args.dim}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as aside:
         features = Features.at(Path(aside) / "features.lance")
@@ -83,8 +87,10 @@ def main() -> None:
             rate = (before + matrix_rate(args.dim)) / 2
             floor = work / rate
             print(
-                f"{name}: {wall:.1f} s, floor {floor:.1f} s ({2 * rate / 1e9:,.0f} GFLOP/s), ratio {wall / floor:.2f}; "
-                f"peak {memory.peak / 2**20:,.0f} MB, {memory.above_idle_mb:,.0f} MB of it above process and bank; "
+                f"{name}: {wall:.1f} s, floor {floor:.1f} s ({2 * rate / 1e9:,.0f} GFLOP/s), ratio "
+                f"{wall / floor:.2f}; "
+                f"peak {memory.peak / 2**20:,.0f} MB, {memory.above_idle_mb:,.0f} MB of it above "
+                "process and bank; "
                 f"1M pool rows: {wall * GOAL_ROWS / args.rows / 60:.1f} min (scaled)"
             )
 

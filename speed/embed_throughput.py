@@ -2,9 +2,9 @@
 
     python speed/embed_throughput.py [--model assets/tiny_vlm] [--rows 1200] [--write]
 
-Writes JPEG images and a LLaVA JSON, runs sources and embed in a process of its own for each setting (so that torch's
-threads are set from the start), and prints what the embed artifact's manifest says. `--write` keeps the table in
-speed/results/embed_throughput.md.
+Writes JPEG images and a LLaVA JSON, runs sources and embed in a process of its own for each setting
+(so that torch's threads are set from the start), and prints what the embed artifact's manifest
+says. `--write` keeps the table in speed/results/embed_throughput.md.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ SIZES = {"112 px": (112, 112), "640 x 480": (640, 480)}
 SETTINGS = [(2, 0), (2, 1), (1, 1), (2, 2)]
 """(torch threads, workers)."""
 
-WORDS = "where is the red cup left of a green box point at robot open drawer what does sign say how many".split()
+WORDS = (
+    "where is the red cup left of a green box point at robot open drawer "
+    "what does sign say how many"
+).split()
 
 
 def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
-    """JPEGs of smooth noise (they decode as photographs do, pure noise takes far longer), 4 to 24 words a question."""
+    """JPEGs of smooth noise (they decode as photographs do, pure noise takes far longer), 4 to 24
+    words a question."""
     rng = np.random.default_rng(0)
     images = folder / "images"
     images.mkdir(parents=True)
@@ -50,7 +54,8 @@ def write_pool(folder: Path, rows: int, size: tuple[int, int]) -> None:
 
 
 def measure(folder: Path, model: Path, workers: int) -> None:
-    """In a process of its own: sources and embed, the embed manifest's metrics as JSON on standard output."""
+    """In a process of its own: sources and embed, the embed manifest's metrics as JSON on standard
+    output."""
     from emt_core.recipe.recipe import build_recipe
     from emt_core.run.plan import make_plan
     from emt_core.run.runner import run_plan
@@ -81,7 +86,8 @@ def measure(folder: Path, model: Path, workers: int) -> None:
 
 
 def cpu_cost(folder: Path, model: Path) -> None:
-    """CPU milliseconds a sample, one thread, in this process: a figure that a busy machine cannot spoil."""
+    """CPU milliseconds a sample, one thread, in this process: a figure that a busy machine cannot
+    spoil."""
     import torch
 
     from emt_core.data.images.decode import open_image
@@ -112,7 +118,8 @@ def cpu_cost(folder: Path, model: Path) -> None:
 
 
 def random_model(folder: Path) -> Path:
-    """A random model of the tiny VLM's size, where the trained one is not at hand: speed does not depend on weights."""
+    """A random model of the tiny VLM's size, where the trained one is not at hand: speed does not
+    depend on weights."""
     from demo import tiny_vlm, tokenizer
 
     trained = tokenizer.train([" ".join(WORDS)] * 20)
@@ -145,7 +152,8 @@ def main() -> None:
         "|---|---|---|---|",
     ]
     lines = [
-        "| images | torch threads | workers | samples/s | model share | embed stage, s | load before |",
+        "| images | torch threads | workers | samples/s | model share | embed stage, s | load "
+        "before |",
         "|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as space:
@@ -170,8 +178,10 @@ def main() -> None:
         )
         only = " --cpu-only" if options.cpu_only else ""
         head = (
-            f"# Embedding throughput\n\n`python speed/embed_throughput.py --rows {options.rows}{only} --write`, "
-            f"{time.strftime('%Y-%m-%d')}; {kind}, float32, batch 64, {options.rows:,} rows of one image and 4 to 24 "
+            f"# Embedding throughput\n\n`python speed/embed_throughput.py --rows "
+            f"{options.rows}{only} --write`, "
+            f"{time.strftime('%Y-%m-%d')}; {kind}, float32, batch 64, {options.rows:,} rows of one "
+            "image and 4 to 24 "
             f"words.\n{_machine()}\n\n"
         )
         RESULT.parent.mkdir(exist_ok=True)
@@ -183,7 +193,8 @@ def _row(name: str, folder: Path, model: Path, threads: int, workers: int) -> st
     load = os.getloadavg()[0]
     found = _child(folder, model, threads, str(workers))
     return (
-        f"| {name} | {threads} | {found['workers']} | {found['samples_per_second']:.0f} | {found['model_share']:.0%} "
+        f"| {name} | {threads} | {found['workers']} | {found['samples_per_second']:.0f} | "
+        f"{found['model_share']:.0%} "
         f"| {found['seconds']:.0f} | {load:.1f} |"
     )
 
@@ -208,8 +219,10 @@ def _machine() -> str:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
     return (
-        f"Machine: {os.cpu_count()} cores ({cpu}), no GPU; Python {platform.python_version()}, {versions}.\n"
-        "`load before` is the load average just before the run: well above 0, others were using the same cores, and\n"
+        f"Machine: {os.cpu_count()} cores ({cpu}), no GPU; Python {platform.python_version()}, "
+        f"{versions}.\n"
+        "`load before` is the load average just before the run: well above 0, others were using "
+        "the same cores, and\n"
         "samples/s says little; CPU seconds and the share of them are the figures to compare."
     )
 

@@ -1,8 +1,10 @@
-"""What the app's pages cost the server with a large pool: the map, a lasso, the histograms, the gallery's filter.
+"""What the app's pages cost the server with a large pool: the map, a lasso, the histograms, the
+gallery's filter.
 
     python speed/explore.py [--rows 1000000]
 
-Arrays are made here; nothing is read from disk, no browser takes part. `bytes`: what a figure sends to the browser.
+Arrays are made here; nothing is read from disk, no browser takes part. `bytes`: what a figure sends
+to the browser.
 """
 
 from __future__ import annotations

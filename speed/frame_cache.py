@@ -1,10 +1,12 @@
-"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in any order; and what
-the loop round them costs beside the bare forward and backward pass.
+"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in
+any order; and what the loop round them costs beside the bare forward and backward pass.
 
-    python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112 --steps 12 --batch 32]
+    python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112]
+                                [--steps 12 --batch 32]
 
-CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop runs in turns with
-the bare passes, step by step, because a machine's speed changes from minute to minute.
+CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop
+runs in turns with the bare passes, step by step, because a machine's speed changes from minute to
+minute.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,7 @@ def loop_against_bare(
     import torch
 
     from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.devices import open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
     from emt_core.training.policy.loss import action_loss
     from emt_core.training.policy.policy import PolicySpec, build_vla
@@ -98,15 +100,22 @@ def loop_against_bare(
         crop=1.0,
         system=config.system,
         prompt=config.prompt,
-        max_text_tokens=config.max_text_tokens,
+        cutoff=config.cutoff,
         head=config.head,
         step=0,
     )
     vla = build_vla(load_vlm(model), spec, seed=0)
     with tempfile.TemporaryDirectory() as out:
-        device: Any = torch.device("cpu")
-        options = {"device": device, "dtype": torch.float32, "part": 8}
-        trainer = Finetuner(config, vla, load_processor(model), spec, frames, Path(out), **options)
+        trainer = Finetuner(
+            config,
+            vla,
+            load_processor(model),
+            spec,
+            frames,
+            Path(out),
+            accelerator=open_accelerator("cpu", "float32"),
+            part=8,
+        )
         fixed = trainer._read(1)
         parts = [slice(at, at + 8) for at in range(0, batch, 8)]
         inputs = [trainer.prompts.batch(fixed.frames[part], fixed.texts[part]) for part in parts]
@@ -129,7 +138,8 @@ def loop_against_bare(
             bare.append(clock.cpu)
     step, passes = statistics.median(whole[2:]), statistics.median(bare[2:])
     print(
-        f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: {step / passes - 1:+.1%}"
+        f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: "
+        f"{step / passes - 1:+.1%}"
     )
 
 

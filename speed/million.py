@@ -1,12 +1,14 @@
-"""A workspace of a million samples, scaled up from the finished demo: what the page timings (pages.py) run on.
+"""A workspace of a million samples, scaled up from the finished demo: what the page timings
+(pages.py) run on.
 
     emt demo --no-app --workspace workspace-demo
     python speed/million.py --demo workspace-demo --out workspace-million [--rows 1000000]
 
-Every source of the demo is repeated with its own images, conversations and robot episodes (a small set of files that
-many rows refer to) and gets a feature near the original's: plus Gaussian noise of NOISE times the deviation of each
-dimension, so that no two rows score alike. `sources` and `embed` are written here, under the keys that the plan gives
-them; category, gap, estimator, score and both selections are then run by `emt run`'s own code. Nothing is downloaded.
+Every source of the demo is repeated with its own images, conversations and robot episodes (a small
+set of files that many rows refer to) and gets a feature near the original's: plus Gaussian noise of
+NOISE times the deviation of each dimension, so that no two rows score alike. `sources` and `embed`
+are written here, under the keys that the plan gives them; category, gap, estimator, score and both
+selections are then run by `emt run`'s own code. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from emt_core.data.index_writer import totals
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import Instance, make_plan
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.lineage import finished
 from emt_core.workspace.table import Table
 
@@ -34,7 +37,8 @@ BLOCK_ROWS = 100_000
 ROBOT_SHARE = 0.05
 NOISE = 0.25
 FITTED_ROWS = 5_000
-"""Rows that the map is fitted on: placing a million beside 20,000 takes minutes and changes no page's cost."""
+"""Rows that the map is fitted on: placing a million beside 20,000 takes minutes and changes no
+page's cost."""
 
 
 def scaled_counts(index: Index, rows: int) -> list[int]:
@@ -49,8 +53,8 @@ def scaled_counts(index: Index, rows: int) -> list[int]:
 def originals(source: SourceRange, row: np.ndarray, count: int) -> np.ndarray:
     """The demo's row of the source that each new row repeats.
 
-    A pool goes round and round; a robot set says each frame many times before the next, so that episodes stay whole and
-    their numbers rise with the rows, as readers write them.
+    A pool goes round and round; a robot set says each frame many times before the next, so that
+    episodes stay whole and their numbers rise with the rows, as readers write them.
     """
     return row * source.rows // count if source.role == "robot" else row % source.rows
 

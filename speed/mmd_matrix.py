@@ -1,8 +1,10 @@
-"""MMD matrix of 12 sources x 2,000 samples x 1,024 float16 numbers: seconds, CPU seconds, peak memory.
+"""MMD matrix of 12 sources x 2,000 samples x 1,024 float16 numbers: seconds, CPU seconds, peak
+memory.
 
     python speed/mmd_matrix.py [--sources 12 --rows 2000 --dim 1024 --repeats 5]
 
-The goal is 5 s on two idle cores. CPU seconds are printed too: on a shared machine the wall time is other people's.
+The goal is 5 s on two idle cores. CPU seconds are printed too: on a shared machine the wall time is
+other people's.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def main() -> None:
     ]
     idle_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {torch.backends.cpu.get_cpu_capability()}"
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, "
+        f"{torch.backends.cpu.get_cpu_capability()}"
     )
     for _ in range(args.repeats):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -40,11 +43,13 @@ def main() -> None:
         matrix = mmd2_matrix(groups, sigma)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(
-            f"wall {wall:.2f} s   cpu {cpu:.2f} s   load {os.getloadavg()[0]:.1f}   largest {matrix.max():.4f}"
+            f"wall {wall:.2f} s   cpu {cpu:.2f} s   load {os.getloadavg()[0]:.1f}   largest "
+            f"{matrix.max():.4f}"
         )
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"peak memory {peak_mb - idle_mb:,.0f} MB above the features and imports ({idle_mb:,.0f} MB)"
+        f"peak memory {peak_mb - idle_mb:,.0f} MB above the features and imports ({idle_mb:,.0f} "
+        "MB)"
     )
 
 

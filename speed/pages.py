@@ -1,15 +1,17 @@
-"""What a person waits for: every page's first paint, a slider's figures, a lasso's gallery, measured in the browser.
+"""What a person waits for: every page's first paint, a slider's figures, a lasso's gallery,
+measured in the browser.
 
     python speed/million.py --demo workspace-demo --out workspace-million
-    python speed/pages.py --workspace workspace-million [--repeats 3] [--pages map,select] [--out FILE.md]
+    python speed/pages.py --workspace workspace-million [--repeats 3] [--pages map,select]
+                          [--out FILE.md]
 
-paint    from navigation until the page's title and its first figure, table, number or picture are on screen
+paint    from navigation until the page's title and its first figure, table, number or picture show
 whole    until nothing runs and nothing changes any more: the end of the last change
-cold     the first visit to a server that was just started: nothing is cached; one fresh server a page
+cold     the first visit to a server just started, nothing cached; one fresh server a page
 warm     a new session on a server that has shown the page before; median of the repeats
 
-The browser's own clock takes every time; a MutationObserver notes what changes. Goals: paint 2 s warm and 5 s
-cold, slider to figures 300 ms, lasso to gallery 500 ms.
+The browser's own clock takes every time; a MutationObserver notes what changes. Goals: paint 2 s
+warm and 5 s cold, slider to figures 300 ms, lasso to gallery 500 ms.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ QUIET_MS = 1500
 PATIENCE_MS = 240_000
 
 WATCH = """() => {
-  const seen = (where, what) => [...where.querySelectorAll(what)].some((e) => e.getBoundingClientRect().height > 0);
-  const content = '.js-plotly-plot .main-svg, [data-testid="stMetric"], [data-testid="stDataFrame"], '
+  const seen = (where, what) => [...where.querySelectorAll(what)]
+    .some((e) => e.getBoundingClientRect().height > 0);
+  const content = '.js-plotly-plot .main-svg, [data-testid="stMetric"], '
+    + '[data-testid="stDataFrame"], '
     + '[data-testid="stImage"] img, [data-testid="stCode"], [data-testid="stTable"]';
   const busy = '[data-testid="stSkeleton"], [data-testid="stSpinner"], [data-stale="true"]';
   const m = (window.__m = { paint: null, last: 0, plot: 0, since: 0 });
@@ -68,10 +72,12 @@ WATCH = """() => {
     const running = app && app.getAttribute('data-test-script-state') === 'running';
     const loading = [...document.images].some((i) => !i.complete);
     const titled = main() && seen(main(), 'h1');
-    return app && titled && !running && !loading && !document.querySelector(busy) && performance.now() - m.last > ms;
+    return app && titled && !running && !loading && !document.querySelector(busy)
+      && performance.now() - m.last > ms;
   };
   window.__since = (event) => {
-    document.addEventListener(event, () => { m.since = performance.now(); m.plot = 0; }, { capture: true, once: true });
+    const begin = () => { m.since = performance.now(); m.plot = 0; };
+    document.addEventListener(event, begin, { capture: true, once: true });
   };
 }"""
 
@@ -118,7 +124,7 @@ def visit(browser: Browser, address: str) -> dict[str, float | None]:
 
 
 def move_slider(browser: Browser, address: str, repeats: int) -> list[float]:
-    """Milliseconds from a key press on the K slider to the last change of a figure, a press each."""
+    """For each key press on the K slider, ms to the last change of a figure."""
     with opened(browser) as page:
         page.goto(f"{address}/select")
         quiet(page)
@@ -135,7 +141,8 @@ def move_slider(browser: Browser, address: str, repeats: int) -> list[float]:
 
 
 def draw_box(browser: Browser, address: str, repeats: int) -> list[float]:
-    """Milliseconds from letting go of the mouse to the first picture of the region's gallery, a box each."""
+    """Milliseconds from letting go of the mouse to the first picture of the region's gallery, a box
+    each."""
     found = []
     for turn in range(repeats):
         with opened(browser) as page:
@@ -152,8 +159,10 @@ def draw_box(browser: Browser, address: str, repeats: int) -> list[float]:
               window.__since('mouseup');
               window.__gallery = null;
               const look = () => {
-                const image = document.querySelector('[data-testid="stMain"] [data-testid="stImage"] img');
-                if (image && image.complete && image.naturalWidth) window.__gallery = performance.now();
+                const image = document.querySelector(
+                    '[data-testid="stMain"] [data-testid="stImage"] img');
+                if (image && image.complete && image.naturalWidth)
+                    window.__gallery = performance.now();
                 else requestAnimationFrame(look);
               };
               look();
@@ -199,8 +208,10 @@ def report(
         f"`python speed/pages.py --workspace W --repeats {facts['repeats']}` on {facts['date']}:",
         f"{facts['machine']}; load {facts['before']:.1f} before, {facts['after']:.1f} after;",
         "server and headless chromium on this machine.",
-        f"Workspace: {facts['rows']:,} rows, made by `speed/million.py`. Goals in brackets; ✓ met, ✗ missed.",
-        "`paint`: title and first content on screen; `whole`: the last change. Cold: one fresh server a page.",
+        f"Workspace: {facts['rows']:,} rows, made by `speed/million.py`. Goals in brackets; ✓ met, "
+        "✗ missed.",
+        "`paint`: title and first content on screen; `whole`: the last change. Cold: one fresh "
+        "server a page.",
         "",
         "| page | cold paint [5 s] | cold whole | warm paint [2 s] | warm whole |",
         "|---|---|---|---|---|",

@@ -1,10 +1,11 @@
-"""What the map's defaults stand on: PCA or not before UMAP, and how rows outside the fit are placed.
+"""What the map's defaults stand on: PCA or not before UMAP, and how rows outside the fit are
+placed.
 
     python speed/projection.py [--fit 10000 --new 4000 --dim 256]
 
-Data: 60 clusters, each a curved 8-dimensional sheet in `dim` dimensions, with noise. CPU seconds, one thread.
-Trustworthiness (15 neighbours) is measured in the raw features, never in the reduced ones: on fitted rows, and on new
-rows together with as many fitted ones.
+Data: 60 clusters, each a curved 8-dimensional sheet in `dim` dimensions, with noise. CPU seconds,
+one thread. Trustworthiness (15 neighbours) is measured in the raw features, never in the reduced
+ones: on fitted rows, and on new rows together with as many fitted ones.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def main() -> None:
             mean = np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), xy[index])
             for kind, near in (("weighted mean", mean), ("median", np.median(xy[index], axis=1))):
                 print(
-                    f"   {k:>2} neighbours, {kind} {trust(both, np.concatenate([xy[:half], near[:half]])):.4f}"
+                    f"   {k:>2} neighbours, {kind} "
+                    f"{trust(both, np.concatenate([xy[:half], near[:half]])):.4f}"
                 )
     chosen = FittedMap(np.arange(len(fit)), pca, pca.apply(fit), xy.astype(np.float32))
     timed(

@@ -1,10 +1,11 @@
-"""Scoring 2M x 1024 float16 features from the store against the store's own raw scan; peak memory above idle.
+"""Scoring 2M x 1024 float16 features from the store against the store's own raw scan; peak memory
+above idle.
 
     python speed/score_scan.py [--rows 2000000 --dim 1024 --repeats 5] [--store FOLDER]
 
-Goals: at most 1.5 times the raw scan, at most 1 GB above the idle process. Raw scan and score are measured in turns,
-because a shared machine changes speed from minute to minute: the ratio is of neighbours. CPU seconds stand beside.
-`--store` keeps the 4 GB store for the next time.
+Goals: at most 1.5 times the raw scan, at most 1 GB above the idle process. Raw scan and score are
+measured in turns, because a shared machine changes speed from minute to minute: the ratio is of
+neighbours. CPU seconds stand beside. `--store` keeps the 4 GB store for the next time.
 """
 
 from __future__ import annotations
@@ -124,10 +125,12 @@ def main() -> None:
                     f"ratio {ratios[-1]:.2f}   load {os.getloadavg()[0]:.1f}"
                 )
         print(
-            f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal 1.5"
+            f"median ratio {np.median(ratios):.2f} (wall), {np.median(cpu_ratios):.2f} (cpu); goal "
+            "1.5"
         )
         print(
-            f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} MB); goal 1,024"
+            f"peak memory {memory.above_idle_mb:,.0f} MB above idle ({memory.idle / 2**20:,.0f} "
+            "MB); goal 1,024"
         )
         first = np.concatenate([x for _, x in features.batches(stop=16_384)])
         exact = first.astype(np.float64) @ weight.astype(np.float64) + 0.1
@@ -138,7 +141,8 @@ def main() -> None:
             f"float16 product: {np.abs(half_precision(features, weight) + 0.1 - exact).max():.1e}"
         )
         print(
-            f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most"
+            f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB "
+            "at most"
         )
 
 

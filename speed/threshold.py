@@ -2,8 +2,9 @@
 
     python speed/threshold.py [--rows 10000000 --moves 1000]
 
-Goal: at most 10 ms a move on two idle cores. A move = counts of every (source, category) cell and the total; K <->
-threshold is measured by itself. The Preview is built once per score artifact; its cost is printed too.
+Goal: at most 10 ms a move on two idle cores. A move = counts of every (source, category) cell and
+the total; K <-> threshold is measured by itself. The Preview is built once per score artifact; its
+cost is printed too.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def main() -> None:
     above = (c.logit >= np.float32(thresholds[-1])) & c.pool[c.source]
     assert shown.total == int(above.sum())
     print(
-        f"a move: median {np.median(moves):.3f} ms, 99 % {np.quantile(moves, 0.99):.3f} ms, worst {max(moves):.2f} ms "
+        f"a move: median {np.median(moves):.3f} ms, 99 % {np.quantile(moves, 0.99):.3f} ms, worst "
+        f"{max(moves):.2f} ms "
         f"({args.moves} moves, load {os.getloadavg()[0]:.1f})"
     )
     k = preview.eligible // 8

@@ -2,9 +2,10 @@
 
     python speed/top_k.py [--rows 10000000 --k 1200000 --repeats 7]
 
-Goal: top-K of 10M scores in at most 0.5 s on two idle cores (one is used). "scores -> rows" is `best_rows`: 10M float32
-in, K rows in rank order out, ties by row. "decide" is the select stage's decision with a reason for every row. On a
-busy machine read the CPU seconds: wall time is other people's.
+Goal: top-K of 10M scores in at most 0.5 s on two idle cores (one is used). "scores -> rows" is
+`best_rows`: 10M float32 in, K rows in rank order out, ties by row. "decide" is the select stage's
+decision with a reason for every row. On a busy machine read the CPU seconds: wall time is other
+people's.
 """
 
 from __future__ import annotations

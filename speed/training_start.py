@@ -1,11 +1,12 @@
-"""From a million-sample selection on disk to the first micro-batch: nothing is tokenised or copied beforehand.
+"""From a million-sample selection on disk to the first micro-batch: nothing is tokenised or copied
+beforehand.
 
     python speed/million.py --demo workspace-demo --out workspace-million
     python speed/training_start.py --workspace workspace-million [--batch 16]
 
-Everything that mid-training does between reading which rows are selected and its first forward pass, the model's own
-loading left out: index, selection, order of the epoch, expected lengths, images decoded and conversations tokenised of
-the first step. Goal: a minute.
+Everything that mid-training does between reading which rows are selected and its first forward
+pass, the model's own loading left out: index, selection, order of the epoch, expected lengths,
+images decoded and conversations tokenised of the first step. Goal: a minute.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def main() -> None:
 
     from emt_core.data.index import Index
     from emt_core.models.vlm.load import load_processor
-    from emt_core.training.midtrain.batches import Feed, Plan, Selection
+    from emt_core.training.midtrain.batches import Feed, Selection
     from emt_core.training.midtrain.conversations import ConversationPreparer
+    from emt_core.training.midtrain.micro_batch import Plan
     from emt_core.workspace.artifact import Workspace
 
     sources = max(
@@ -52,8 +54,10 @@ def main() -> None:
     next(steps)
     second = time.perf_counter() - began - first
     print(
-        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: order and lengths"
-        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second {second:.2f} s later;"
+        f"{len(rows):,} samples selected, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: "
+        "order and lengths"
+        f" after {ready:.1f} s, first batch of {args.batch} after {first:.1f} s, the second "
+        f"{second:.2f} s later;"
         f" {(process.memory_info().rss - idle) / 2**20:,.0f} MB more"
     )
 

@@ -1,11 +1,12 @@
-"""A step of mid-training against the bare forward and backward pass on the same micro-batches; and what logits at
-supervised positions save.
+"""A step of mid-training against the bare forward and backward pass on the same micro-batches; and
+what logits at supervised positions save.
 
     OMP_NUM_THREADS=1 python speed/training_step.py [--steps 12] [--batch 16] [--write]
 
-Tiny VLM, demo pool. "Bare" runs forward, backward and AdamW over micro-batches that lie ready in memory; "whole" is
-Session.train: look-up in the index, decoding, tokenising, collating, loss, clipping, log and rejects. Bare and whole
-steps take turns, so that a busy machine slows both. `--write` keeps the table in speed/results/training_step.md.
+Tiny VLM, demo pool. "Bare" runs forward, backward and AdamW over micro-batches that lie ready in
+memory; "whole" is Session.train: look-up in the index, decoding, tokenising, collating, loss,
+clipping, log and rejects. Bare and whole steps take turns, so that a busy machine slows both.
+`--write` keeps the table in speed/results/training_step.md.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     from emt_core.data.index import Index
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.recipe.midtrain import MidtrainConfig
-    from emt_core.training.midtrain.batches import Feed, Plan, Selection
+    from emt_core.training.devices import close_accelerator, open_accelerator
+    from emt_core.training.midtrain.batches import Feed, Selection
     from emt_core.training.midtrain.conversations import ConversationPreparer
     from emt_core.training.midtrain.loss import SupervisedLoss
-    from emt_core.training.midtrain.session import Session, close_accelerator, open_accelerator
+    from emt_core.training.midtrain.micro_batch import Plan
+    from emt_core.training.midtrain.session import Session
     from emt_core.training.optimizer import build_optimizer
     from emt_core.training.schedule import set_rate
 
@@ -87,7 +90,11 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
 
     torch.manual_seed(0)
     session.train(
-        Feed(selection, seed=0, workers=workers), plan, out, on_step=on_step, say=lambda _: None
+        Feed(selection, seed=0, workers=workers).steps,
+        plan,
+        out,
+        on_step=on_step,
+        say=lambda _: None,
     )
     close_accelerator()
     ratios = [whole / one for whole, one in zip(times["whole"][2:], times["bare"][2:], strict=True)]
@@ -101,13 +108,14 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
 def logits_kept(
     vocabulary: int = 151_936, tokens: int = 1024, answer: int = 100, samples: int = 4
 ) -> dict[str, float]:
-    """MiB that autograd keeps and seconds: logits at all positions against logits at the supervised ones."""
+    """MiB that autograd keeps and seconds: logits at all positions against logits at the supervised
+    ones."""
     import torch
     from torch import nn
     from torch.nn import functional
 
-    from emt_core.training.midtrain.conversations import IGNORE
     from emt_core.training.midtrain.loss import SupervisedLoss
+    from emt_core.training.midtrain.micro_batch import IGNORE
 
     class Head(nn.Module):
         """A decoder that is nothing but its last hidden state."""
@@ -193,13 +201,16 @@ def main() -> None:
         f"| supervised positions | {kept['supervised_mib']:,.0f} | {kept['supervised_s']:.2f} |",
     ]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    facts = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} torch threads, load {load}"
+    cores = f"{os.cpu_count()} cores ({platform.machine()})"
+    facts = f"{cores}, {torch.get_num_threads()} torch threads, load {load}"
     text = "\n".join(
         [
             "# A training step, and logits at supervised positions",
             "",
-            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on {facts};",
-            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 x 1,024 tokens of",
+            f"`python speed/training_step.py --steps {args.steps} --batch {args.batch}` on "
+            f"{facts};",
+            "medians over steps, bare and whole steps taking turns. Logits: vocabulary 151,936, 4 "
+            "x 1,024 tokens of",
             "which 100 each are answers, hidden width 64.",
             "",
             *lines,

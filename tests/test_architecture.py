@@ -109,7 +109,7 @@ def test_stages_never_import_each_other():
         others = [
             n
             for n in imported(path)
-            if n.startswith("emt_core.run.stage.") and path.stem != "__init__"
+            if n.startswith("emt_core.stages.") and path.stem != "__init__"
         ]
         names = {name.split(".")[2] for name in others}
         assert not names & set(STAGES), f"{path.name} imports stage(s) {names & set(STAGES)}"
@@ -150,12 +150,12 @@ def test_every_stage_module_is_light_at_the_top():
 
 def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
     script = (
-        "import sys, emt_core, emt_core.cli.main, emt_core.run.plan, emt_core.run.status, emt_core.run.jobs\n"
+        "import sys, emt_core, emt_core.cli.__main__, emt_core.run.plan, emt_core.run.status, emt_core.run.jobs\n"
         "from emt_core.run.plan import stage_module\n"
         "from emt_core.flow import FLOW\n"
         "[stage_module(s.name) for s in FLOW]\n"
         "sys.argv = ['emt', '--help']\n"
-        "code = emt_core.cli.main.main(['--help'])\n"
+        "code = emt_core.cli.__main__.main(['--help'])\n"
         f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"
     )
     done = subprocess.run(

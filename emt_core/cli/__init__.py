@@ -1,1 +1,2 @@
-"""The command line: one verb, one file; main.py registers them, options.py holds what they share."""
+"""The command line: one verb, one file; __main__.py registers them, options.py holds what they
+share."""

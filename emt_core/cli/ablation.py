@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from emt_core.cli.options import RanOpt, ThereOpt, check_ran
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import finished
 
 
-def ablation(
-    workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", help="Folder that holds all results.")
-    ],
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", "-r", help="Name of a recipe that ran there; default: the last."),
-    ] = None,
-) -> None:
-    """Print the ablation of a recipe's selections: planted truth, diversity, distance to robot data, cost."""
+def ablation(workspace: ThereOpt, recipe: RanOpt = None) -> None:
+    """Print a recipe's selections: planted truth, diversity, distance to robot data, cost."""
     from emt_core.explore.tables.ablation import ablation as table
     from emt_core.explore.tables.ablation import markdown
-    from emt_core.workspace.lineage import finished, recipe_names
 
     space = Workspace.open(workspace, read_only=True)
-    names = recipe_names(space)
-    if recipe is not None and recipe not in names:
-        raise EmtError(
-            f"no recipe {recipe!r} ran here",
-            where=space.path,
-            remedy=f"recipes: {', '.join(names)}",
-        )
+    names = check_ran(space, recipe)
     rows = table(space, finished(space, recipe or names[0])) if names else []
     if not rows:
         raise EmtError(

@@ -5,47 +5,42 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from emt_core.cli.options import ThereOpt
 from emt_core.errors import EmtError, Stopped
 from emt_core.recipe.shipped import shipped
 from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 
 
 def open_app(
-    workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", help="Folder that holds all results.")
-    ],
+    workspace: ThereOpt,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
     address: Annotated[
         str, typer.Option(help="Address to listen on; the default is reachable from here only.")
-    ] = ("127.0.0.1"),
+    ] = "127.0.0.1",
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open a browser window.")
     ] = True,
     view_only: Annotated[
         bool,
-        typer.Option(
-            "--view-only",
-            help="For showing: nothing can be launched or changed, by page or request.",
-        ),
+        typer.Option("--view-only", help="Nothing can be launched or changed, by page or request."),
     ] = False,
     new: Annotated[
-        bool,
-        typer.Option("--new", help="Begin with an empty workspace where the folder is none yet."),
+        bool, typer.Option("--new", help="Begin with an empty workspace where there is none yet.")
     ] = False,
 ) -> None:
     """Open the explorer in a browser."""
-    if not new and not view_only and not (workspace.expanduser() / "workspace.json").exists():
+    folder = workspace.expanduser()
+    if not new and not view_only and not (folder / "workspace.json").exists():
+        kind = "this folder is not a workspace" if folder.is_dir() else "there is no such folder"
         raise EmtError(
-            "this folder is not a workspace"
-            if workspace.expanduser().is_dir()
-            else "there is no such folder",
+            kind,
             where=workspace.absolute(),
-            remedy=f"look at the path again; to begin with an empty workspace there: emt app -w {workspace} --new",
+            remedy="look at the path again; to begin with an empty workspace there: "
+            f"emt app -w {workspace} --new",
         )
     space = Workspace.open(workspace, create=new, read_only=view_only)
     command = [sys.executable, "-m", "streamlit", "run", str(shipped("app.py"))]

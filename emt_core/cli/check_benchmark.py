@@ -1,4 +1,5 @@
-"""`emt check-benchmark NAME`: does the simulator work here? Its own privileged controller plays a few episodes."""
+"""`emt check-benchmark NAME`: does the simulator work here? Its own privileged controller plays a
+few episodes."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from emt_core.cli.options import out
 from emt_core.errors import EmtError
 
 
@@ -26,13 +27,10 @@ def check_benchmark(
     environments: Annotated[int, typer.Option(min=1, help="Simulators side by side.")] = 1,
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting of the benchmark, e.g. --set suite=libero_object --set tasks=[0,1].",
-        ),
+        typer.Option("--set", help="A setting, e.g. --set suite=libero_object --set tasks=[0,1]."),
     ] = None,
 ) -> None:
-    """Start a benchmark's simulator and let its privileged controller play: what a perfect policy could reach."""
+    """Let a simulator's privileged controller play: what a perfect policy could reach."""
     from emt_core.evaluation.benchmarks.base import episodes_of
     from emt_core.evaluation.benchmarks.registry import resolve
     from emt_core.evaluation.closed_loop.results import summarize
@@ -40,19 +38,16 @@ def check_benchmark(
 
     benchmark = resolve(_config(name, set_ or ()), base=Path.cwd())
     rows: list[dict[str, Any]] = []
-    console = Console()
 
     def ended(played: Played) -> None:
-        words = "solved" if played.success else played.failure
-        console.print(
-            f"{played.episode.task} {played.episode.number}: {words}, {played.steps} steps, {played.seconds:.1f} s "
-            f"{played.detail}".rstrip(),
-            markup=False,
-            highlight=False,
-        )
+        episode = played.episode
+        result = "solved" if played.success else played.failure
+        cost = f"{played.steps} steps, {played.seconds:.1f} s {played.detail}".rstrip()
+        line = f"{episode.task} {episode.number}: {result}, {cost}"
+        out.print(line, markup=False, highlight=False)
         rows.append(
             {
-                "task": played.episode.task,
+                "task": episode.task,
                 "checkpoint": 0,
                 "success": played.success,
                 "failure": played.failure,
@@ -63,21 +58,16 @@ def check_benchmark(
 
     with Simulators(benchmark, environments=environments, python=python) as simulators:
         simulators.play(episodes_of(benchmark, episodes, 0), None, on_end=ended)
-        console.print(
-            f"python {simulators.facts['python']}, {simulators.facts['versions']}", markup=False
-        )
-    found = summarize(rows, benchmark=benchmark.name, rule="last")["checkpoints"][0]
+        facts = simulators.facts
+        out.print(f"python {facts['python']}, {facts['versions']}", markup=False)
+    summary = summarize(rows, benchmark=benchmark.name, rule="last")["checkpoints"][0]
     table = Table(title=f"{benchmark.title}: its own controller", title_justify="left")
     for column in ("task", "episodes", "solved", "95 %"):
         table.add_column(column, justify="left" if column == "task" else "right")
-    for task in found["tasks"]:
-        table.add_row(
-            task["task"],
-            str(task["n"]),
-            f"{task['rate']:.0%}",
-            f"{task['low']:.0%} to {task['high']:.0%}",
-        )
-    console.print(table)
+    for task in summary["tasks"]:
+        interval = f"{task['low']:.0%} to {task['high']:.0%}"
+        table.add_row(task["task"], str(task["n"]), f"{task['rate']:.0%}", interval)
+    out.print(table)
 
 
 def _config(name: str, settings: list[str] | tuple[str, ...]) -> Any:
@@ -86,12 +76,9 @@ def _config(name: str, settings: list[str] | tuple[str, ...]) -> Any:
     from emt_core.recipe.evaluate import BenchmarkConfig
     from emt_core.recipe.recipe import parse_overrides
 
+    given = {"name": name, **parse_overrides(settings)}
     try:
-        return TypeAdapter(BenchmarkConfig).validate_python(
-            {"name": name, **parse_overrides(settings)}
-        )
+        return TypeAdapter(BenchmarkConfig).validate_python(given)
     except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise EmtError(
-            f"benchmark {name!r}: {first}", remedy="emt check-benchmark --help"
-        ) from error
+        problem = f"benchmark {name!r}: {error.errors()[0]['msg']}"
+        raise EmtError(problem, remedy="emt check-benchmark --help") from error

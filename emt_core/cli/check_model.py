@@ -19,8 +19,9 @@ def check_model(
     ] = 1024,
     batch: Annotated[int, typer.Option(min=1, help="Its global batch, on this one device.")] = 256,
 ) -> None:
-    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template, label mask, padding,
-    an answer, a training step, memory. Writes nothing; exit code 2 where something failed."""
+    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template,
+    label mask, padding, an answer, a training step, memory. Writes nothing; exit code 2 where
+    something failed."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -29,11 +30,12 @@ def check_model(
     from emt_core.models.identity import locate_model, model_identity
     from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
 
-    try:  # a name that nobody answers for is told at once, not after a minute of the hub client's retries
+    # a name that does not exist fails here, before a minute of the hub client's retries
+    try:
         if isinstance(locate_model(name, Path.cwd()), str):
             model_identity(name, revision, Path.cwd())
     except EmtError as error:
-        hint = repository_hint(name, revision)
+        hint = repository_hint(name)
         raise EmtError(error.what, where=error.where, remedy=hint or error.remedy) from error
     found = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch).run()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -1,31 +1,22 @@
-"""The process of a job: `python -m emt_core.cli.job FOLDER` runs the command line that the job folder holds."""
+"""The process of a job: `emt job FOLDER` runs the command line that the job's folder holds."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.job_record import JobRecord
 
 
-def run_job(folder: Path) -> int:
-    """Run the command line of `<folder>/job.json` in this process, record its exit code and return it."""
+def run_job(folder: Path, main: Callable[[Sequence[str]], int]) -> int:
+    """Give the command of `<folder>/job.json` to `main`; record its exit code and return it."""
     record = JobRecord(folder, keep_log=False)
     code = 1
     try:
         with record.held():
-            from emt_core.cli.main import main
-
-            code = (
-                130
-                if (folder / "cancel.json").exists()
-                else main(read_json(folder / "job.json")["command"])
-            )
+            cancelled = (folder / "cancel.json").exists()
+            code = 130 if cancelled else main(read_json(folder / "job.json")["command"])
     finally:
         record.end(code)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(run_job(Path(sys.argv[1])))

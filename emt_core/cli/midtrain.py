@@ -9,39 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emt_core.cli.options import RecipeArg, SetOpt
+from emt_core.cli.options import RESULTS, RecipeArg, SetOpt
 from emt_core.cli.run import run_recipe
+from emt_core.errors import EmtError
 
 if TYPE_CHECKING:
     from emt_core.recipe.midtrain import MidtrainConfig
+    from emt_core.recipe.recipe import Recipe
     from emt_core.training.midtrain.dry_run import DryRun
 
-SAME_MEMORY = {
-    "seed",
-    "steps",
-    "learning_rate",
-    "warmup_ratio",
-    "warmup_steps",
-    "weight_decay",
-    "clip_norm",
-}
-"""Settings that change no byte: instances that differ in these alone are run once."""
+SAME_MEMORY = {"seed", "steps", "learning_rate", "warmup_ratio", "warmup_steps"}
+SAME_MEMORY |= {"weight_decay", "clip_norm"}
+"""Settings that need no memory: of instances that differ in these alone, one is tried."""
 
 
 def midtrain(
     recipe: RecipeArg,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(
-            "--workspace", "-w", help="Folder that holds all results; made if it is not there."
-        ),
-    ] = None,
+    workspace: Annotated[Path | None, typer.Option("--workspace", "-w", help=RESULTS)] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Only say how much memory it would take, and how a step would be cut up.",
-        ),
+        bool, typer.Option("--dry-run", help="Only say how much memory a step would take.")
     ] = False,
     set_: SetOpt = None,
 ) -> None:
@@ -57,35 +43,26 @@ def midtrain(
 
 
 def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
-    """For each midtrain instance of the recipe a few lines; no source is read and nothing is written. Raises EmtError
-    where the recipe has none, a model cannot be loaded, or memory runs out."""
-    from emt_core.errors import EmtError
-    from emt_core.recipe.midtrain import MidtrainConfig
+    """Print expected and measured memory for each midtrain instance; reads no source.
+
+    Raises EmtError where the recipe has no midtrain, a model cannot be loaded, or memory runs out.
+    """
     from emt_core.recipe.recipe import load_recipe
+    from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.dry_run import dry_run
     from emt_core.training.midtrain.memory import resident_memory
-    from emt_core.training.midtrain.session import close_accelerator, open_session
+    from emt_core.training.midtrain.session import open_session
 
     loaded = load_recipe(recipe, overrides)
-    found: dict[str, tuple[MidtrainConfig, list[str]]] = {}
-    for instance in loaded.instances:
-        if isinstance(instance.config, MidtrainConfig):
-            facts = instance.config.model_dump_json(exclude=SAME_MEMORY)
-            found.setdefault(facts, (instance.config, []))[1].append(instance.label)
-    if not found:
-        raise EmtError(
-            "the recipe has no midtrain", where=recipe, remedy="add `midtrain: {}` and a `backbone`"
-        )
-    for config, labels in found.values():
+    for config, labels in _midtrain_instances(loaded):
         if not config.model:
-            raise EmtError(
-                "midtrain has no model", where=recipe, remedy="give the recipe a `backbone`"
-            )
+            remedy = "give the recipe a `backbone`"
+            raise EmtError("midtrain has no model", where=recipe, remedy=remedy)
         before = resident_memory()
         try:
-            with TemporaryDirectory() as nothing_kept:
+            with TemporaryDirectory() as folder:
                 session, preparer = open_session(
-                    config, loaded.runtime, loaded.base, config.revision, Path(nothing_kept)
+                    config, loaded.runtime, loaded.base, config.revision, Path(folder)
                 )
                 result = dry_run(session, preparer, loaded.runtime, before=before)
             first = session.accelerator.is_main_process
@@ -97,27 +74,51 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
         del session, preparer
 
 
+def _midtrain_instances(recipe: Recipe) -> list[tuple[MidtrainConfig, list[str]]]:
+    """Configs that need different memory, each with the labels of its instances."""
+    from emt_core.recipe.midtrain import MidtrainConfig
+
+    by_memory: dict[str, tuple[MidtrainConfig, list[str]]] = {}
+    for instance in recipe.instances:
+        if isinstance(instance.config, MidtrainConfig):
+            relevant = instance.config.model_dump_json(exclude=SAME_MEMORY)
+            by_memory.setdefault(relevant, (instance.config, []))[1].append(instance.label)
+    if not by_memory:
+        raise EmtError(
+            "the recipe has no midtrain",
+            where=recipe.file or recipe.name,
+            remedy="add `midtrain: {}` and a `backbone`",
+        )
+    return list(by_memory.values())
+
+
 def describe(result: DryRun) -> str:
-    """Expected beside measured, the micro-batch and the passes, in words."""
-    expected, plan = result.expected, result.plan
-    devices = f" on each of {plan.world} devices" if plan.world > 1 else ""
-    chosen = (
-        f"set by runtime.batch; {result.fits} are expected to fit"
-        if result.given
-        else "chosen by memory"
-    )
+    """Expected beside measured memory, the micro-batch and the passes, a line each."""
+    expected = result.expected
+    plan = result.plan
+    chosen = "chosen by memory"
+    if result.given:
+        chosen = f"set by runtime.batch; {result.fits} are expected to fit"
     passes = f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of {plan.micro}"
+    devices = f" on each of {plan.world} devices" if plan.world > 1 else ""
+    process = "; growth of this process, libraries included" if result.device == "cpu" else ""
+    parts = {
+        "weights": expected.weights,
+        "gradients": expected.gradients,
+        "moments": expected.states,
+    }
+    sizes = ", ".join(f"{name} {_size(count)}" for name, count in parts.items())
     lines = {
         "device": f"{result.device}, {result.precision}; {_size(result.available)} for training",
         "largest sample": f"{result.tokens:,} tokens, {result.image_tokens:,} of them images",
-        "expected": f"{_size(expected.total(plan.micro))}: weights {_size(expected.weights)}, gradients"
-        f" {_size(expected.gradients)}, moments {_size(expected.states)}, {_size(expected.per_sample)} a sample",
+        "expected": f"{_size(expected.total(plan.micro))}: {sizes}, "
+        f"{_size(expected.per_sample)} a sample",
         "measured": f"{_size(result.measured)} at the most in a step of the largest samples"
-        + ("; growth of this process, libraries included" if result.device == "cpu" else ""),
+        + process,
         "micro-batch": f"{plan.micro} samples a pass ({chosen})",
         "a step": f"{plan.batch} samples: {passes}{devices}",
     }
-    return "\n".join(f"  {name:<16}{says}" for name, says in lines.items())
+    return "\n".join(f"  {name:<16}{text}" for name, text in lines.items())
 
 
 def _size(count: int) -> str:

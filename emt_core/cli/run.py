@@ -28,7 +28,8 @@ def run(
     ] = None,
     set_: SetOpt = None,
 ) -> None:
-    """Run a recipe: whatever is missing, in order. Finished stages are found, interrupted ones resumed."""
+    """Run a recipe: whatever is missing, in order. Finished stages are found, interrupted ones
+    resumed."""
     run_recipe(recipe, workspace, set_, until=until, start=start)
 
 
@@ -42,9 +43,9 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Plan a recipe and run it as a job of the workspace; returns the artifacts by label."""
     from emt_core.recipe.recipe import load_recipe
+    from emt_core.run.job_folder import asked_for, enlisted
     from emt_core.run.plan import make_plan
     from emt_core.run.runner import run_plan
-    from emt_core.workspace.job_record import asked_for, enlisted
 
     loaded = load_recipe(recipe, set_ or ())
     assert loaded.file is not None

@@ -23,7 +23,8 @@ def serve(
     ] = "127.0.0.1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
 ) -> None:
-    """Serve a policy to a robot or a foreign evaluator; examples/policy_client.py shows the other side."""
+    """Serve a policy to a robot or a foreign evaluator; examples/policy_client.py shows the other
+    side."""
     from emt_core.evaluation.closed_loop.serving import PolicyServer
     from emt_core.training.policy.policy import Policy
 

@@ -26,7 +26,8 @@ def sources(
     ] = None,
     set_: SetOpt = None,
 ) -> None:
-    """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few thumbnails."""
+    """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few
+    thumbnails."""
     from emt_core.data.preflight import check, preflight, render
     from emt_core.recipe.recipe import load_recipe
 

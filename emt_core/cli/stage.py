@@ -1,4 +1,5 @@
-"""The verb of a stage that needs no options of its own: `emt STAGE RECIPE` runs the recipe up to it."""
+"""The verb of a stage that needs no options of its own: `emt STAGE RECIPE` runs the recipe up to
+it."""
 
 from __future__ import annotations
 

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from emt_core.cli.options import ThereOpt, check_ran
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.lineage import finished, labels_of
 
 
 def verify(
-    workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", help="Workspace whose inputs are checked.")
-    ],
+    workspace: ThereOpt,
     recipe: Annotated[
         str | None, typer.Option(help="Name of a recipe that ran here; default: all.")
     ] = None,
 ) -> None:
-    """Hash every input file. The first time the hashes are kept, later compared: exit code 2 names what changed.
+    """Hash every input file: kept the first time, compared later (exit code 2 names changes).
 
-    Keys hold sizes, times and the hashes of index files only, which is quick; this is for when that is not enough.
+    Keys hold sizes, times and the hashes of index files only, which is quick; this is for when
+    that is not enough.
     """
     from emt_core.data.verify import verify as run
-    from emt_core.workspace.lineage import finished, labels_of, recipe_names
     from emt_core.workspace.progress import Progress
 
     space = Workspace.open(workspace)
-    known = recipe_names(space)
-    if recipe is not None and recipe not in known:
-        raise EmtError(
-            f"no recipe {recipe!r} ran here",
-            where=space.path,
-            remedy=f"known: {', '.join(known) or 'none'}",
-        )
+    known = check_ran(space, recipe)
     artifacts = {}
     for name in [recipe] if recipe else known:
         done = finished(space, name)
@@ -52,12 +45,14 @@ def verify(
             print(f"sources {artifact.key}: {size}; hashes kept in {verdict.record}")
             continue
         if verdict.changed:
-            first = ", ".join(
+            some = ", ".join(
                 f"{line['file']}{'' if line['is'] else ' (gone)'}" for line in verdict.changed[:5]
             )
             raise EmtError(
-                f"{len(verdict.changed):,} of {verdict.files:,} input files are not what they were: {first}",
+                f"{len(verdict.changed):,} of {verdict.files:,} input files are not what they "
+                f"were: {some}",
                 where=verdict.record.with_suffix(".changed.jsonl"),
-                remedy="bring the files back, or delete the record beside this list and run the recipe again",
+                remedy="bring the files back, or delete the record beside this list and run the "
+                "recipe again",
             )
         print(f"sources {artifact.key}: {size}, all as they were")

@@ -1,8 +1,9 @@
-"""Total orders over rows: by falling score or by a seeded draw, ties always by row.
+"""Total orders over rows, by falling score or by a seeded draw; ties always by row.
 
-Both are one sort of 64-bit keys: 32 bits of what is ranked by, then 32 bits of row. Several times quicker than a stable
-argsort at 10M rows, and a partition of the same keys gives an exact draw. The best K of a pool need no keys for the
-others: one partition of the scores finds the cut, and only K rows are sorted.
+Both orders are one sort of 64-bit keys: 32 bits of what is ranked by, then 32 bits of row. That is
+several times quicker than a stable argsort at 10M rows, and a partition of the same keys gives an
+exact draw. The best K of a pool need no keys for the others: one partition of the scores finds the
+cut, and only K rows are sorted.
 """
 
 from __future__ import annotations
@@ -14,15 +15,24 @@ import numpy as np
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+"""splitmix64's step from one state to the next (Steele, Lea and Flood 2014)."""
+
 _BLOCK = 65_536
 
 
-class Purpose(IntEnum):
-    """What a seeded draw is for. Draws for two purposes are independent, with one seed too.
+def mix64(states: np.ndarray) -> np.ndarray:
+    """uint64: splitmix64's outputs for uint64 states; each output bit depends on all input bits."""
+    x = (states ^ (states >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
-    A report measured on the rows that its own selection drew first would tell of the best of them, not of all. The
-    numbers enter every draw: they stay as they are, and a new purpose takes a new one.
+
+class Purpose(IntEnum):
+    """What a seeded draw is for. Draws of one seed for two purposes are independent.
+
+    A report measured on the rows that its own selection drew first would tell of the best of them,
+    not of all. The numbers enter every draw: they stay as they are, a new purpose takes a new one.
     """
 
     RANDOM = 0
@@ -48,11 +58,11 @@ class Purpose(IntEnum):
 
 
 def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """uint64 [n] that sort as (-logit, row). logit: float32 without NaN; rows: integers below 2^32."""
+    """uint64 [n] that sort as (-logit, row). logit: float32, no NaN; rows: integers below 2^32."""
     if logit.dtype != np.float32:
         raise TypeError(f"logits are float32, got {logit.dtype}")
-    bits = (logit + np.float32(0)).view(np.uint32)  # -0.0 + 0 = 0.0: the two zeros are one score
-    # IEEE 754: bits of negative floats rise as the float falls, those of the others have to be turned round
+    bits = (logit + np.float32(0)).view(np.uint32)  # -0.0 + 0 = 0.0: zeros are one score
+    # IEEE 754: bits of negative floats rise as the float falls; all others are turned round
     turn = bits >> np.uint32(31)
     turn -= np.uint32(1)
     turn &= np.uint32(0x7FFFFFFF)
@@ -64,7 +74,7 @@ def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def best_rows(logit: np.ndarray, k: int) -> np.ndarray:
-    """int64: the k best rows in the order (-logit, row). logit: float32; rows with -inf are never taken."""
+    """int64: the k best rows by (-logit, row). logit: float32; rows with -inf are never taken."""
     if k <= 0:
         return np.empty(0, np.int64)
     if k < len(logit):
@@ -80,9 +90,10 @@ def best_rows(logit: np.ndarray, k: int) -> np.ndarray:
 def random_keys(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
     """uint64 [n] that sort as a seeded uniform draw.
 
-    A row's key depends on the seed, the purpose and the row alone (splitmix64), not on which rows stand beside it or
-    how they are cut into batches: leaving rows out keeps the order of all others, so draws of the same seed and purpose
-    are nested. Equal 32-bit hashes (about 1 row in 400 at 10M) fall back on the row.
+    A row's key depends on the seed, the purpose and the row alone, not on which rows stand beside
+    it or how they are cut into batches: leaving rows out keeps the order of all others, so draws of
+    the same seed and purpose are nested. Equal 32-bit hashes (about 1 row in 400 at 10M) fall back
+    on the row.
     """
     return (_hashed(seed, rows, purpose) & ~_LOW) | rows.astype(np.uint64)
 
@@ -90,39 +101,32 @@ def random_keys(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
 def gumbel_scores(
     logit: np.ndarray, rows: np.ndarray, *, temperature: float, seed: int
 ) -> np.ndarray:
-    """float32 [n]: logit / temperature + seeded Gumbel noise of each row (Kool et al. 2019, section 2.2).
+    """float32 [n]: logit / temperature + each row's Gumbel noise (Kool et al. 2019, section 2.2).
 
-    The K largest are a draw of K rows without replacement in which a row weighs exp(logit / temperature). A row's noise
-    depends on the seed and the row alone. logit: float32 [n]; rows: their numbers.
+    The K largest are a draw of K rows without replacement in which a row weighs
+    exp(logit / temperature). A row's noise depends on the seed and the row alone.
+    logit: float32 [n]; rows: their numbers.
     """
-    found = np.empty(len(rows), np.float32)
-    for at in range(0, len(rows), _BLOCK):  # the float64 between stay in the cache
+    scores = np.empty(len(rows), np.float32)
+    for at in range(0, len(rows), _BLOCK):  # the float64 between stay in the processor's cache
         part = slice(at, at + _BLOCK)
-        uniform = (
-            (_hashed(seed, rows[part], Purpose.GUMBEL) >> np.uint64(12)).astype(np.float64) + 0.5
-        ) / 2.0**52
-        found[part] = logit[part].astype(np.float64) / temperature - np.log(-np.log(uniform))
-    return found
+        bits = _hashed(seed, rows[part], Purpose.GUMBEL) >> np.uint64(12)
+        uniform = (bits.astype(np.float64) + 0.5) / 2.0**52
+        scores[part] = logit[part].astype(np.float64) / temperature - np.log(-np.log(uniform))
+    return scores
 
 
 def _hashed(seed: int, rows: np.ndarray, purpose: Purpose) -> np.ndarray:
-    """uint64 [n], uniform. A purpose's rows start at its output of splitmix64(seed): the first, the second, ..."""
-    start = (seed + (1 + purpose) * int(_GAMMA)) & 0xFFFFFFFFFFFFFFFF
+    """uint64 [n], uniform: outputs of a splitmix64 that starts at the purpose's own state."""
+    start = (seed + (1 + purpose) * int(GAMMA)) & 0xFFFFFFFFFFFFFFFF
     with np.errstate(over="ignore"):
         x = rows.astype(np.uint64) + np.uint64(1)
-        x += _mix(np.array([start], np.uint64))[0]
-        return _mix(x * _GAMMA)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+        x += mix64(np.array([start], np.uint64))[0]
+        return mix64(x * GAMMA)
 
 
 def ordered_rows(keys: np.ndarray, first: int | None = None) -> np.ndarray:
-    """int64 rows in the order of their keys; only the `first` of them where given. Overwrites `keys`."""
+    """int64 rows in the order of their keys; only the `first` ones if given. Overwrites `keys`."""
     if first is not None and first < len(keys):
         if first <= 0:
             return np.empty(0, np.int64)
@@ -139,13 +143,15 @@ def at_least(threshold: float) -> np.float32:
     return near if float(near) >= threshold else np.nextafter(near, np.float32(np.inf))
 
 
-FLOOR_SHARE = 0.25  # this part of the sample is dealt to all sources alike, the rest by size
+FLOOR_SHARE = 0.25
+"""This part of a sample is dealt to all sources alike, the rest by size."""
 
 
 def spread(sizes: Sequence[int], total: int) -> np.ndarray:
     """int64 [sources]: rows to take of each; all where they are no more than `total` in all.
 
-    Each source gets at least min(its rows, total * FLOOR_SHARE / number of sources); the sum is at most `total`.
+    Each source gets at least min(its rows, total * FLOOR_SHARE / number of sources); the sum is at
+    most `total`.
     """
     held = np.asarray(sizes, np.int64)
     if held.sum() <= total:
@@ -157,7 +163,7 @@ def spread(sizes: Sequence[int], total: int) -> np.ndarray:
 
 
 def choose(rows: np.ndarray, count: int, seed: Sequence[int]) -> np.ndarray:
-    """`count` of the rows, drawn by seed without repeats, in rising order; all of them where there are no more."""
+    """`count` of the rows, drawn by seed, rising, each at most once; all where there are fewer."""
     if len(rows) <= count:
         return rows
     return np.sort(np.random.default_rng(list(seed)).choice(rows, count, replace=False))

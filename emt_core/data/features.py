@@ -1,4 +1,7 @@
-"""TODO."""
+"""The feature store that `embed` leaves: one float16 vector and a status for each index row.
+
+features.lance   vector float16 [dim], status string ("" where the row has a vector)
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,6 @@ import pyarrow as pa
 
 from emt_core.errors import EmtError
 from emt_core.workspace.table import SCAN_ROWS, Table
-
-
-def take_finite(features: Features, rows: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
-    """dtype [n, dim], in the order of `rows`.
-
-    Raises EmtError for a vector that is not finite: `embed` gives such a row a status, so a good row has none.
-    """
-    vectors = features.take(rows).astype(dtype)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise EmtError(
-            "a feature that counts as good is not finite",
-            where=f"{features.table.path}, row {int(np.asarray(rows)[~finite][0])}",
-            remedy="remove this embed artifact and run `emt embed` again; if it stays, try precision: float32",
-        )
-    return vectors
 
 
 @dataclass
@@ -52,7 +39,10 @@ class Features:
     def batches(
         self, *, start: int = 0, stop: int | None = None, batch_rows: int = SCAN_ROWS
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, float16 [n, dim]) for rows [start, stop) in order: views on the read buffer, do not write."""
+        """(first row, float16 [n, dim]) for rows [start, stop) in order.
+
+        The arrays are views on the read buffer: do not write to them.
+        """
         at = start
         for batch in self.table.scan(["vector"], start=start, stop=stop, batch_rows=batch_rows):
             yield at, as_matrix(batch.column(0))
@@ -71,6 +61,24 @@ class Features:
         return np.concatenate(parts) if parts else np.empty(0, bool)
 
 
+def take_finite(features: Features, rows: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+    """dtype [n, dim], in the order of `rows`.
+
+    Raises EmtError for a vector that is not finite: `embed` gives such a row a status, so a good
+    row has none.
+    """
+    vectors = features.take(rows).astype(dtype)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise EmtError(
+            "a feature that counts as good is not finite",
+            where=f"{features.table.path}, row {int(np.asarray(rows)[~finite][0])}",
+            remedy="remove this embed artifact and run `emt embed` again; "
+            "if it stays, try precision: float32",
+        )
+    return vectors
+
+
 def feature_schema(dim: int) -> pa.Schema:
     return pa.schema([("vector", pa.list_(pa.float16(), dim)), ("status", pa.string())])
 
@@ -79,18 +87,16 @@ def feature_table(vectors: np.ndarray, status: Sequence[str]) -> pa.Table:
     """float16 [n, dim] and n statuses -> one append of a feature store."""
     if vectors.dtype != np.float16 or vectors.ndim != 2 or len(vectors) != len(status):
         raise ValueError(
-            f"want float16 [n, dim] and n statuses, got {vectors.dtype} {vectors.shape}, {len(status)}"
+            f"want float16 [n, dim] and n statuses, "
+            f"got {vectors.dtype} {vectors.shape}, {len(status)}"
         )
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float16())
-    column = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
-    return pa.table(
-        {"vector": column, "status": pa.array(status, pa.string())},
-        schema=feature_schema(vectors.shape[1]),
-    )
+    dim = vectors.shape[1]
+    column = pa.FixedSizeListArray.from_arrays(values, dim)
+    return pa.table([column, pa.array(status, pa.string())], schema=feature_schema(dim))
 
 
 def as_matrix(column: pa.FixedSizeListArray) -> np.ndarray:
     """A fixed-size-list column as [n, dim] without a copy."""
-    return (
-        column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), column.type.list_size)
-    )
+    values = column.flatten().to_numpy(zero_copy_only=True)
+    return values.reshape(len(column), column.type.list_size)

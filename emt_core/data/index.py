@@ -20,7 +20,8 @@ import pyarrow as pa
 from emt_core.data.sample import ImageRef, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.ids import format_ids, parse_ids
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 from emt_core.workspace.table import Table
 
 IMAGE_TYPE = pa.struct(

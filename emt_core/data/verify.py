@@ -22,7 +22,8 @@ from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.readers import locate, reader_of
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourcesConfig
-from emt_core.workspace.artifact import Artifact, Workspace, write_text
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import write_text
 from emt_core.workspace.progress import Progress
 
 CHUNK_BYTES = 4 * 2**20

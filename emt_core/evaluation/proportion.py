@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
 
 import numpy as np
 
-Z95 = 1.959963984540054
 
-
-def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: int, trials: int) -> tuple[float, float]:
     """95 % score interval of a share (Wilson 1927); (0, 1) for no trials. Never leaves [0, 1]."""
+    from scipy.stats import binomtest
+
     if trials == 0:
         return 0.0, 1.0
-    share, scale = successes / trials, z * z / trials
-    middle = (share + scale / 2) / (1 + scale)
-    half = z / (1 + scale) * sqrt(share * (1 - share) / trials + scale / (4 * trials))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +64,14 @@ def paired(a: Sequence[float], b: Sequence[float], *, seed: int = 0, draws: int 
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Exact two-sided McNemar test: were `better` of the discordant pairs fair coin flips? 1 where there are none."""
+    """Exact two-sided McNemar test: were `better` of the discordant pairs fair coin flips?
+
+    1 where there are no discordant pairs.
+    """
+    from scipy.stats import binomtest
+
     discordant = better + worse
-    tail = sum(comb(discordant, k) for k in range(min(better, worse) + 1))
-    return min(1.0, 2 * tail / 2**discordant)
+    return float(binomtest(better, discordant).pvalue) if discordant else 1.0
 
 
 def holm(values: Sequence[float]) -> list[float]:

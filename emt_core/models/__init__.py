@@ -1,1 +1,1 @@
-"""Vision-language models: loading them, feeding them, encoders on top of them, a model's identity."""
+"""Models: how a VLM is loaded and fed, frozen encoders, and which model a name stands for."""

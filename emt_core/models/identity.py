@@ -1,6 +1,7 @@
-"""Which model it is, whatever it is called and wherever it lies: the hash of its files, or the hub's commit.
+"""Which model it is, whatever its name and place: the hash of its files, or the hub's commit.
 
-A folder that was moved or copied is the same model; a folder whose weights were replaced in place is another one.
+A folder that was moved or copied is the same model; a folder whose weights were replaced in place
+is another one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
 
-#: What determines a feature: config, processor, tokenizer, weights. Not README, trainer state or generation settings.
 IDENTIFYING = (
     "config.json",
     "open_clip_config.json",
@@ -29,11 +29,17 @@ IDENTIFYING = (
     "*.safetensors",
     "*.safetensors.index.json",
 )
+"""What determines a feature: config, processor, tokenizer, weights. Not README, trainer state or
+generation settings."""
+
 HUB_TIMEOUT_S = 5.0
 
 
 def locate_model(model: str, base: Path) -> Path | str:
-    """The folder (relative ones start from `base`), or the hub name as it is. Raises EmtError for a missing folder."""
+    """The folder (relative ones start from `base`), or the hub name as it is.
+
+    Raises EmtError for a missing folder.
+    """
     if not model:
         raise EmtError(
             "no model is named", where="embed.model", remedy="give a folder or a hub name"
@@ -51,46 +57,40 @@ def locate_model(model: str, base: Path) -> Path | str:
 
 
 def model_identity(model: str, revision: str | None, base: Path) -> dict[str, Any]:
-    """`{"files": {name: sha256}}` of a folder, or `{"revision": commit}` of a hub model. Never a path, never a name.
+    """`{"files": {name: sha256}}` of a folder, or `{"revision": commit}` of a hub model.
 
-    Raises EmtError where the folder is missing or has no safetensors, or the hub has no answer and there is no copy.
+    Raises EmtError where the folder is missing or has no safetensors, or the hub has no answer and
+    there is no local copy.
     """
-    found = locate_model(model, base)
-    if isinstance(found, str):
-        return {"revision": _hub_commit(found, revision, base)}
-    names = sorted(
-        p.name
-        for p in found.iterdir()
-        if p.is_file() and any(fnmatch(p.name, i) for i in IDENTIFYING)
-    )
+    located = locate_model(model, base)
+    if isinstance(located, str):
+        return {"revision": _hub_commit(located, revision, base)}
+    files = (path for path in sorted(located.iterdir()) if path.is_file())
+    names = [path.name for path in files if any(fnmatch(path.name, p) for p in IDENTIFYING)]
     if not any(name.endswith(".safetensors") for name in names):
         raise EmtError(
             "the model folder has no safetensors weights",
-            where=found,
+            where=located,
             remedy="convert it with `save_pretrained`; pickled weights (.bin, .pt) are not read",
         )
-    return {"files": {name: content_hash(found / name) for name in names}}
+    return {"files": {name: content_hash(located / name) for name in names}}
 
 
 def _hub_commit(model: str, revision: str | None, base: Path) -> str:
-    """The commit that `revision` (None: the newest) stands for: from the hub, else from the local copy."""
+    """The commit of `revision` (None: the newest), from the hub or else from the local copy."""
     if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    reason = ""
     try:
         return HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha or ""
     except HfHubHTTPError as error:
         reason = str(error).splitlines()[0]
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # connection refused, no name service, offline mode: each client its own
-        reason = type(error).__name__
     except Exception as error:
-        if "httpx" not in type(error).__module__ and "requests" not in type(error).__module__:
+        # refused connection, no name service, offline mode: each HTTP client has errors of its own
+        client = type(error).__module__.startswith(("httpx", "requests"))
+        if not client and not isinstance(error, OSError | RuntimeError):
             raise
         reason = type(error).__name__
     try:

@@ -1,4 +1,4 @@
-"""How a classifier does on the test split, written as the estimator and the MLP leave it for the pages.
+"""How a classifier does on the test split, in files that the pages read (estimator and MLP alike).
 
 steps.parquet         step loss train_accuracy val_loss val_accuracy (NaN where not measured)
 heldout.parquet       row label logit: the test split (bounded, equal for every robot set)
@@ -16,7 +16,7 @@ import pyarrow as pa
 from emt_core.data.index import Index
 from emt_core.proximity.classifier import Examples, History
 from emt_core.proximity.metrics import calibration, ranking
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 
 def write_heldout(

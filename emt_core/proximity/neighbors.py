@@ -1,8 +1,9 @@
-"""Nearest robot frames of a sample, and nearest samples of a frame, in the encoder's own feature space (L2)."""
+"""Nearest robot frames of a sample, nearest samples of a frame: L2 in the encoder's own space."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,22 +25,24 @@ class FeatureBank:
     vectors: np.ndarray
     """float32 [n, dim]."""
 
-    squared: np.ndarray
-    """float32 [n]: squared norms."""
-
     total: int
     """Rows that could have been in the bank; more than `len(rows)` where it is a sample."""
 
+    @cached_property
+    def _squared(self) -> np.ndarray:
+        """float32 [n]: squared norms."""
+        return np.einsum("nd,nd->n", self.vectors, self.vectors)
+
     def nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(int64 rows, float32 L2 distances), nearest first, at most k. vector: [dim]."""
+        """(int64 rows, float32 L2 distances), nearest first, at most k. vector: float [dim]."""
         if not len(self.rows) or k < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         query = np.asarray(vector, np.float32)
-        squared = self.squared - 2 * (self.vectors @ query) + query @ query
+        squared = self._squared - 2 * (self.vectors @ query) + query @ query
         k = min(k, len(self.rows))
         near = np.argpartition(squared, k - 1)[:k]
         near = near[np.lexsort((self.rows[near], squared[near]))]
-        # the expanded square loses digits near zero: distances shown are worked out on the few that are kept
+        # the expanded square loses digits near zero, so the few distances shown are computed anew
         distance = np.linalg.norm(self.vectors[near] - query, axis=1)
         return self.rows[near], distance.astype(np.float32)
 
@@ -47,7 +50,7 @@ class FeatureBank:
 def robot_bank(
     index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0
 ) -> FeatureBank:
-    """The robot frames that have a vector: all of them, or a seeded sample spread evenly over robot sources."""
+    """All robot frames with a vector, or a seeded sample of `limit`, even over the sets."""
     candidates = []
     for source in index.of_role("robot"):
         ok = features.ok(start=source.start, stop=source.stop)
@@ -57,32 +60,30 @@ def robot_bank(
         rng = np.random.default_rng(seed)
         share = limit // max(len(candidates), 1)
         candidates = [np.sort(rng.choice(r, min(share, len(r)), replace=False)) for r in candidates]
-    rows = np.concatenate(candidates).astype(np.int64) if candidates else np.empty(0, np.int64)
-    vectors = features.take(rows).astype(np.float32)
-    return FeatureBank(rows, vectors, np.einsum("nd,nd->n", vectors, vectors), total)
+    rows = np.concatenate([np.empty(0, np.int64), *candidates])
+    return FeatureBank(rows, features.take(rows).astype(np.float32), total)
 
 
 def pool_bank(
     index: Index, features: Features, *, limit: int = BANK_ROWS, seed: int = 0
 ) -> FeatureBank:
-    """Pool samples that have a vector: all of them, or a seeded sample by source size with a floor for small sources.
+    """All pool samples with a vector, or a seeded sample of `limit` with a floor for small sources.
 
-    Work and memory follow `limit`, not the pool: rows are drawn first and looked at then. `total` counts all pool rows,
-    those without a vector included.
+    Rows are drawn first and read then, so work and memory follow `limit`, not the pool. `total`
+    counts all pool rows, those without a vector included.
     """
     sources = index.of_role("pool")
+    counts = spread([source.rows for source in sources], limit)
     rng = np.random.default_rng(seed)
     drawn = [
         source.start + np.sort(rng.choice(source.rows, int(count), replace=False))
-        for source, count in zip(sources, spread([s.rows for s in sources], limit), strict=True)
+        for source, count in zip(sources, counts, strict=True)
     ]
-    rows = np.concatenate(drawn).astype(np.int64) if drawn else np.empty(0, np.int64)
+    rows = np.concatenate([np.empty(0, np.int64), *drawn])
     total = sum(source.rows for source in sources)
     if not len(rows):
-        return FeatureBank(
-            rows, np.empty((0, features.dim), np.float32), np.empty(0, np.float32), total
-        )
+        return FeatureBank(rows, np.empty((0, features.dim), np.float32), total)
     table = features.table.take(rows, ["vector", "status"]).combine_chunks()
     ok = np.asarray(table.column("status").to_numpy(zero_copy_only=False) == "")
     vectors = as_matrix(table.column("vector").chunk(0))[ok].astype(np.float32)
-    return FeatureBank(rows[ok], vectors, np.einsum("nd,nd->n", vectors, vectors), total)
+    return FeatureBank(rows[ok], vectors, total)

@@ -1,41 +1,28 @@
-"""What training robot against pool takes: the split, feature scaling, batches, validation and test rows."""
+"""What training robot against pool takes: the split, feature scaling, batches, held-out rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from emt_core.data.features import Features, take_finite
 from emt_core.data.index import Index
-from emt_core.proximity.batches import Draws, bounded
+from emt_core.proximity.batches import Draws, stratified
 from emt_core.proximity.classifier import Examples, History, Training, scaling
-from emt_core.proximity.split import (
-    NO_VECTOR,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Split,
-    rows_of_part,
-    split_of,
-)
+from emt_core.proximity.split import NO_VECTOR, TEST, TRAIN, VALIDATION, rows_of_part, split_of
 from emt_core.workspace.progress import Progress
 
-VALIDATION_ROWS = 2048  # of each class at the most: accuracy is then known to +-1.3 % (95 %)
+VALIDATION_ROWS = 2048
+"""Of each class at the most: accuracy is then known to +-1.3 % (95 %)."""
+
 TEST_ROWS = 10_000
 SCALING_ROWS = 4096
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 Rows = tuple[np.ndarray, list[np.ndarray]]
-
-
-class SplitTraining(Training, Split, Protocol):
-    """The settings of a classifier's training on one part of a split."""
-
-    @property
-    def standardize(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +42,7 @@ class Prepared:
         return read_examples(self.features, self.rows["test"], TEST_ROWS, self.seed)
 
     def facts(self) -> dict[str, Any]:
+        """For the manifest: how many rows each part has, and how many have no vector."""
         by_part = {
             name: {"pool": len(pool), "robot": sum(map(len, robots))}
             for name, (pool, robots) in self.rows.items()
@@ -62,19 +50,18 @@ class Prepared:
         return {"rows_by_part": by_part, "rows_without_vector": self.without_vector}
 
 
-def prepare(index: Index, features: Features, config: SplitTraining) -> Prepared:
+def prepare(index: Index, features: Features, config: Training) -> Prepared:
     """Split and read. Raises EmtError where a part would be empty (see split_rows)."""
     part = split_of(config, index, features.ok())
     rows = {name: rows_of_part(index, part, value) for name, value in PARTS.items()}
     training = read_examples(features, rows["train"], SCALING_ROWS, config.seed)
     mean, scale = scaling(training.x, training.weights, standardize=config.standardize)
-    pool, robots = rows["train"]
     return Prepared(
         features=features,
         rows=rows,
         mean=mean,
         scale=scale,
-        draws=Draws(features, pool, robots, config.seed),
+        draws=Draws(features, *rows["train"], config.seed),
         validation=read_examples(features, rows["validation"], VALIDATION_ROWS, config.seed),
         without_vector=int((part == NO_VECTOR).sum()),
         seed=config.seed,
@@ -83,33 +70,31 @@ def prepare(index: Index, features: Features, config: SplitTraining) -> Prepared
 
 def read_examples(features: Features, rows: Rows, most: int, seed: int) -> Examples:
     """At most `most` pool rows and as many robot rows, the sets in equal parts, in memory."""
-    pool, robots = rows
-    groups = [*bounded([pool], most, seed), *bounded(robots, most, seed)]
-    numbers = np.concatenate(groups)
-    stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    return Examples(
-        x=take_finite(features, numbers, np.float64),
-        robot=stratum > 0,
-        stratum=stratum,
-        rows=numbers,
-    )
+    numbers, stratum = stratified(*rows, most, seed)
+    x = take_finite(features, numbers, np.float64)
+    return Examples(x=x, robot=stratum > 0, stratum=stratum, rows=numbers)
 
 
 @contextmanager
 def training_progress(progress: Progress, config: Training) -> Iterator[Callable[[History], None]]:
-    """Shows loss and validation while training; says so where the accuracy asked for was never reached."""
-    seen: list[History] = []
+    """Gives a callback that shows loss and validation accuracy after each step.
+
+    Says so at the end where the accuracy asked for was never reached.
+    """
+    best = 0.0
     with progress.track("training", config.steps, unit="steps") as tracker:
 
         def report(history: History) -> None:
-            seen[:] = [history]
-            if not np.isnan(history.val_accuracy[-1]):
-                tracker.doing = f"training, loss {history.loss[-1]:.3f}, validation {history.val_accuracy[-1]:.1%}"
+            nonlocal best
+            accuracy = history.val_accuracy[-1]
+            if not np.isnan(accuracy):
+                best = max(best, accuracy)
+                tracker.doing = f"training, loss {history.loss[-1]:.3f}, validation {accuracy:.1%}"
             tracker.advance()
 
         yield report
-    best = np.nanmax(seen[0].val_accuracy) if seen else 0.0
     if best < config.stop_accuracy:
         progress.say(
-            f"validation accuracy never reached {config.stop_accuracy:.0%} (best {best:.1%}): stopped at steps"
+            f"validation accuracy never reached {config.stop_accuracy:.0%} (best {best:.1%}): "
+            "stopped at steps"
         )

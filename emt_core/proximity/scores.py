@@ -1,4 +1,10 @@
-"""TODO."""
+"""Figures about a finished column of scores: the `score` stage's manifest and its sweep.
+
+score_metrics     counts and distribution of the scores, by source and for pool and robots
+measure_metrics   what only a measure has beside: its kind, its ranking of held-out rows
+missing_reasons   why rows have no score, counted
+sweep_table       diversity and distance to the robots at every possible cut of the pool
+"""
 
 from __future__ import annotations
 
@@ -12,8 +18,9 @@ from emt_core.data.draws import Purpose, falling_keys, ordered_rows, random_keys
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.proximity.batches import bounded
+from emt_core.proximity.batches import stratified
 from emt_core.proximity.metrics import ranking
+from emt_core.proximity.metrics.calibration import sigmoid
 from emt_core.proximity.metrics.mmd import median_sigma
 from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
 from emt_core.proximity.split import TEST, rows_of_part, split_of
@@ -27,48 +34,62 @@ from emt_core.recipe.proximity import (
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Table
 
-HELDOUT_ROWS = 10_000
-
-
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
+HELDOUT_ROWS = 10_000
+"""Rows of each side (pool, robots) that the held-out ranking is measured on at the most."""
 
 RUNS_MODEL = ("perplexity", "delta_perplexity", "clip")
-"""Kinds that say nothing on the held-out split. Perplexity of a robot frame is that of the action text, on which the
-VLM was tuned: against a pool sample's answer it would measure the format. CLIP asks for no robot."""
+"""Kinds that say nothing on the held-out split. Perplexity of a robot frame is that of the action
+text, on which the VLM was tuned: against a pool sample's answer it would measure the format. CLIP
+asks for no robot."""
 
 
-def load_weights(estimator: Artifact, dim: int) -> tuple[np.ndarray, float]:
-    """(float32 [dim], bias). Raises EmtError where they do not belong to features of this width or are not finite."""
-    from safetensors.numpy import load_file
+def score_metrics(logit: np.ndarray, sources: list[SourceRange]) -> dict[str, Any]:
+    """Distribution of the scores of each source, of the pool and of the robot data.
 
-    path = estimator.data / "weights.safetensors"
-    stored = load_file(path)
-    weight, bias = stored["weight"].reshape(-1), float(stored["bias"].reshape(-1)[0])
-    if weight.shape != (dim,):
-        raise EmtError(
-            f"the estimator has {weight.size} weights, the features {dim} dimensions",
-            where=path,
-            remedy="train the estimator on this embed instance (`parents: {embed: ...}`)",
-        )
-    if not (np.isfinite(weight).all() and np.isfinite(bias)):
-        raise EmtError(
-            "the estimator has weights that are not finite",
-            where=path,
-            remedy="lower its learning_rate",
-        )
-    return weight, bias
+    logit: float32 [rows of the index].
+    """
+    by_source = {s.name: {"role": s.role, **distribution(logit[s.start : s.stop])} for s in sources}
+    metrics: dict[str, Any] = {"sources": by_source}
+    for role in ("pool", "robot"):
+        parts = [logit[s.start : s.stop] for s in sources if s.role == role]
+        metrics[role] = distribution(np.concatenate(parts) if parts else logit[:0])
+    return metrics
 
 
-def of_measure(
+def distribution(logit: np.ndarray) -> dict[str, Any]:
+    """Counts, mean, deviation, extremes and quantiles of float32 scores.
+
+    `mean_score` is the mean of their sigmoids, which is what the paper averages (method section 6).
+    NaN rows count as `missing`; numbers are None where there is no other row.
+    """
+    finite = logit[np.isfinite(logit)].astype(np.float64)
+    counts = {"rows": len(logit), "scored": len(finite), "missing": len(logit) - len(finite)}
+    if not len(finite):
+        none = dict.fromkeys(("mean", "std", "min", "max", "mean_score"))
+        return {**counts, **none, "quantiles": {}}
+    cuts = np.quantile(finite, QUANTILES)
+    return {
+        **counts,
+        "mean": float(finite.mean()),
+        "std": float(finite.std()),
+        "min": float(finite.min()),
+        "max": float(finite.max()),
+        "mean_score": float(sigmoid(finite).mean()),
+        "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=True)},
+    }
+
+
+def measure_metrics(
     metrics: dict[str, Any], measure: Artifact, logit: np.ndarray, index: Index, features: Features
 ) -> dict[str, Any]:
-    """What a measure's score says beside its distribution: the kind, and AUROC on the split that no fit has seen."""
+    """`metrics` with what only a measure has: its kind, and its ranking of the held-out split."""
     config = measure_config(**measure.config)
     is_logit = measure.metrics["is_logit"]
     if not is_logit:  # a mean of sigmoids is the paper's mean score only of log odds
-        for facts in (*metrics["sources"].values(), metrics["pool"], metrics["robot"]):
-            facts["mean_score"] = None
+        for part in (*metrics["sources"].values(), metrics["pool"], metrics["robot"]):
+            part["mean_score"] = None
     heldout = None
     if config.kind not in RUNS_MODEL:
         heldout = heldout_ranking(logit, index, features.ok() & np.isfinite(logit), config)
@@ -88,110 +109,67 @@ def heldout_ranking(
     except EmtError:  # too few robot episodes, or no pool: a random draw needs neither
         return None
     pool, robots = rows_of_part(index, part, TEST)
-    groups = [
-        *bounded([pool], HELDOUT_ROWS, config.seed),
-        *bounded(robots, HELDOUT_ROWS, config.seed),
-    ]
-    rows = np.concatenate(groups)
-    stratum = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    weights = ranking.balanced_weights(stratum > 0, stratum)
+    rows, stratum = stratified(pool, robots, HELDOUT_ROWS, config.seed)
+    robot = stratum > 0
+    weights = ranking.balanced_weights(robot, stratum)
     return {
-        "auroc": ranking.auroc(stratum > 0, logit[rows], weights),
-        "average_precision": ranking.average_precision(stratum > 0, logit[rows], weights),
-        "rows": {"pool": len(groups[0]), "robot": len(rows) - len(groups[0])},
+        "auroc": ranking.auroc(robot, logit[rows], weights),
+        "average_precision": ranking.average_precision(robot, logit[rows], weights),
+        "rows": {"pool": int((~robot).sum()), "robot": int(robot.sum())},
     }
 
 
-def score_metrics(logit: np.ndarray, sources: list[SourceRange]) -> dict[str, Any]:
-    """Distribution of the logits of each source, of the pool and of the robot data."""
-    found: dict[str, Any] = {
-        "sources": {
-            s.name: {"role": s.role, **distribution(logit[s.start : s.stop])} for s in sources
-        }
-    }
-    for role in ("pool", "robot"):
-        parts = [logit[s.start : s.stop] for s in sources if s.role == role]
-        found[role] = distribution(np.concatenate(parts) if parts else logit[:0])
-    return found
-
-
-def distribution(logit: np.ndarray) -> dict[str, Any]:
-    """Counts, mean, deviation, extremes and quantiles of float32 logits.
-
-    `mean_score` is the mean of their sigmoids, which is what the paper averages (method section 6). NaN rows count as
-    `missing`; numbers are None where there is no other row.
-    """
-    there = logit[np.isfinite(logit)].astype(np.float64)
-    facts: dict[str, Any] = {
-        "rows": len(logit),
-        "scored": len(there),
-        "missing": len(logit) - len(there),
-    }
-    names = ("mean", "std", "min", "max", "mean_score")
-    if not len(there):
-        return {**facts, **dict.fromkeys(names), "quantiles": {}}
-    score = 0.5 * (1 + np.tanh(there / 2))
-    values = (there.mean(), there.std(), there.min(), there.max(), score.mean())
-    facts.update(zip(names, (float(value) for value in values), strict=True))
-    cuts = np.quantile(there, QUANTILES)
-    return {
-        **facts,
-        "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=True)},
-    }
+def missing_reasons(table: Table) -> dict[str, int]:
+    """Why rows of a measure's score have none, counted."""
+    counts = Counter[str]()
+    for batch in table.scan(["reason"]):
+        for item in batch.column(0).value_counts().to_pylist():
+            counts[item["values"]] += item["counts"]
+    return {reason: count for reason, count in sorted(counts.items()) if reason}
 
 
 def sweep_table(
     logit: np.ndarray, index: Index, features: Features, config: ScoreConfig
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """The sweep and its facts. Rows without an image stay out: a selection leaves them out unless asked."""
+    """(table: row logit diversity mmd2_to_robot, figures about it).
+
+    Rows: a seeded subsample of the pool in falling order of score. The last two columns are those
+    of everything down to that row (metrics/sweep.py). Rows without an image stay out, because a
+    selection leaves them out unless asked.
+    """
     pool = index.is_pool() & np.isfinite(logit) & (index.table.column("n_images") > 0)
-    rows = ordered_rows(
-        random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP), config.sweep_sample
-    )
+    keys = random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP)
+    rows = ordered_rows(keys, config.sweep_sample)
     rows = ordered_rows(falling_keys(logit[rows], rows))
     robots = robot_samples(logit, index, features, config)
     vectors = features.take(rows).astype(np.float32)
     nothing = np.full(len(rows), np.nan)
     measurable = bool(robots) and len(rows) >= 2
     sigma = median_sigma([vectors, *robots], config.seed) if measurable else None
-    table = pa.table(
-        {
-            "row": rows,
-            "logit": logit[rows],
-            "diversity": diversity_sweep(vectors) if len(rows) else nothing,
-            "mmd2_to_robot": mmd2_sweep(vectors, robots, sigma) if sigma is not None else nothing,
-        }
-    )
-    facts = {
-        "rows": len(rows),
-        "robot_rows": sum(map(len, robots)),
-        "sigma": sigma,
-        "mmd": "unbiased",
+    columns = {
+        "row": rows,
+        "logit": logit[rows],
+        "diversity": diversity_sweep(vectors) if len(rows) else nothing,
+        "mmd2_to_robot": nothing if sigma is None else mmd2_sweep(vectors, robots, sigma),
     }
-    return table, facts
+    robot_rows = sum(map(len, robots))
+    about = {"rows": len(rows), "robot_rows": robot_rows, "sigma": sigma, "mmd": "unbiased"}
+    return pa.table(columns), about
 
 
 def robot_samples(
     logit: np.ndarray, index: Index, features: Features, config: ScoreConfig
 ) -> list[np.ndarray]:
-    """float32 [n, dim] for each robot source with at least two vectors; together about `sweep_sample` rows."""
+    """float32 [n, dim] for each robot source with at least two vectors.
+
+    Together about `sweep_sample` rows.
+    """
     robots = index.of_role("robot")
-    found = []
+    most = max(config.sweep_sample // max(len(robots), 1), 2)
+    samples = []
     for source in robots:
-        there = source.start + np.flatnonzero(np.isfinite(logit[source.start : source.stop]))
-        rows = ordered_rows(
-            random_keys(config.seed, there, Purpose.SWEEP),
-            max(config.sweep_sample // len(robots), 2),
-        )
+        scored = source.start + np.flatnonzero(np.isfinite(logit[source.start : source.stop]))
+        rows = ordered_rows(random_keys(config.seed, scored, Purpose.SWEEP), most)
         if len(rows) >= 2:
-            found.append(features.take(np.sort(rows)).astype(np.float32))
-    return found
-
-
-def reasons(table: Table) -> dict[str, int]:
-    """Why rows of a measure's score have none, counted."""
-    found = Counter[str]()
-    for batch in table.scan(["reason"]):
-        for item in batch.column(0).value_counts().to_pylist():
-            found[item["values"]] += item["counts"]
-    return {reason: count for reason, count in sorted(found.items()) if reason}
+            samples.append(features.take(np.sort(rows)).astype(np.float32))
+    return samples

@@ -1,14 +1,15 @@
-"""Logits of a linear estimator for every row of a feature store, in one streaming pass at the store's own speed.
+"""One pass over the feature store, block by block: logits of a linear estimator, or any score.
 
     logit = weight . phi + bias        phi: float16 in the store; products and sums: float32
 
-A float16 matrix-vector product would be as quick, but its *result* is float16: eleven bits, so thousands of rows of a
-large pool would tie and the error is 1e-3 (measured, 1024 dimensions of unit variance; here 1e-6). So each block is
-cast to float32 in a buffer that stays in cache, and multiplied there: the memory bus still sees float16 only. The error
-is at most `error_bound`.
+A float16 matrix-vector product would be as quick, but its *result* is float16: eleven bits, so that
+thousands of rows of a large pool would tie, with an error of 1e-3 (measured, 1024 dimensions of
+unit variance; here 1e-6). So each block is cast to float32 in a buffer that stays in cache and
+multiplied there: the memory bus still sees float16 only. The error is at most `error_bound`.
 
-Every value depends on its row alone, to the last bit: blocks start at fixed rows of the store, whatever was cut where
-(commits, files, resumed runs), all blocks have one size, and one thread works on a block.
+Every value depends on its row alone, to the last bit: blocks start at fixed rows of the store,
+whatever was cut where (commits, files, resumed runs), all blocks have one size, and one thread
+works on a block.
 """
 
 from __future__ import annotations
@@ -32,18 +33,19 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 256
 """Rows multiplied at once: 1 MB of float32 at 1024 dimensions, inside a core's L2 cache."""
+
 SCAN_BATCH = 4096
-"""Rows read at once: 8 MB at 1024 dimensions; larger reads were slower (fresh pages cost more than the calls saved)."""
+"""Rows read at once: 8 MB at 1024 dimensions; larger reads were slower (fresh pages cost more than
+the calls saved)."""
 
 
 def error_bound(features: np.ndarray, weight: np.ndarray, bias: float) -> np.ndarray:
-    """float64 [n]: how far a float32 logit may be from the exact one, in any order of summation (Higham 2002, 3.5).
+    """float64 [n]: how far a float32 logit may be from the exact one (Higham 2002, 3.5).
 
-    features [n, d] and weight [d] as stored: the casts float16 -> float32 are exact.
+    It holds for any order of summation. features [n, d] and weight [d] as stored: the casts from
+    float16 to float32 are exact.
     """
-    size = np.abs(features.astype(np.float64)) @ np.abs(weight.astype(np.float64)) + abs(
-        float(bias)
-    )
+    size = np.abs(features.astype(np.float64)) @ np.abs(weight.astype(np.float64)) + abs(bias)
     terms = (len(weight) + 1) * 2.0**-24
     return size * terms / (1 - terms)
 
@@ -51,16 +53,20 @@ def error_bound(features: np.ndarray, weight: np.ndarray, bias: float) -> np.nda
 def stream_logits(
     features: Features, weight: np.ndarray, bias: float, *, start: int = 0
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 logits) for rows [start, end) in order; NaN where a row has no vector or no finite logit.
+    """(first row, float32 logits) for rows [start, end), in order.
 
-    weight: float32 [dim]. Runs on the CPU on purpose: the work is memory-bound, and results do not depend on a device.
+    NaN where a row has no vector or no finite logit. weight: float32 [dim]. Runs on the CPU on
+    purpose: the work is bound by memory, and results do not depend on a device.
     """
     import torch
 
     aligned = start - start % BLOCK_ROWS
     vector = torch.from_numpy(np.ascontiguousarray(weight, np.float32))
-    block, product = torch.zeros(BLOCK_ROWS, len(weight)), torch.empty(BLOCK_ROWS)
-    present, filled, at = np.zeros(BLOCK_ROWS, bool), 0, aligned
+    block = torch.zeros(BLOCK_ROWS, len(weight))
+    product = torch.empty(BLOCK_ROWS)
+    present = np.zeros(BLOCK_ROWS, bool)
+    filled = 0
+    at = aligned
 
     def finished(count: int) -> tuple[int, np.ndarray]:
         torch.mv(block, vector, out=product)
@@ -80,10 +86,12 @@ def stream_logits(
                 count = min(BLOCK_ROWS - filled, len(rows) - used)
                 block[filled : filled + count].copy_(rows[used : used + count])
                 present[filled : filled + count] = ok[used : used + count]
-                filled, used = filled + count, used + count
+                filled += count
+                used += count
                 if filled == BLOCK_ROWS:
                     yield finished(BLOCK_ROWS)
-                    at, filled = at + BLOCK_ROWS, 0
+                    at += BLOCK_ROWS
+                    filled = 0
         if filled:
             yield finished(filled)
 
@@ -99,7 +107,10 @@ def _tensor(matrix: np.ndarray) -> torch.Tensor:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """How threads share a product decides its rounding; besides, waking them costs more than a block takes."""
+    """torch on one thread.
+
+    How threads share a product decides its rounding, and waking them costs more than a block takes.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -123,8 +134,14 @@ class Block:
 
 
 def feature_blocks(features: Features, block_rows: int, *, start: int = 0) -> Iterator[Block]:
-    """Blocks that cover rows [start, end); the first begins at the multiple of block_rows at or before `start`."""
-    at, x, ok, filled = start - start % block_rows, None, np.zeros(block_rows, bool), 0
+    """Blocks that cover rows [start, end).
+
+    The first begins at the multiple of block_rows at or before `start`.
+    """
+    at = start - start % block_rows
+    x: np.ndarray | None = None
+    ok = np.zeros(block_rows, bool)
+    filled = 0
     for batch in features.table.scan(
         ["vector", "status"], start=at, batch_rows=max(block_rows, 1024)
     ):
@@ -133,19 +150,19 @@ def feature_blocks(features: Features, block_rows: int, *, start: int = 0) -> It
         used = 0
         while used < len(vectors):
             if x is None:
-                x, ok, filled = (
-                    np.zeros((block_rows, vectors.shape[1]), np.float32),
-                    np.zeros(block_rows, bool),
-                    0,
-                )
+                x = np.zeros((block_rows, vectors.shape[1]), np.float32)
+                ok = np.zeros(block_rows, bool)
+                filled = 0
             count = min(block_rows - filled, len(vectors) - used)
             part = slice(filled, filled + count)
             x[part] = vectors[used : used + count]
             ok[part] = good[used : used + count]
-            filled, used = filled + count, used + count
+            filled += count
+            used += count
             if filled == block_rows:
                 yield _finished(at, x, ok)
-                at, x = at + block_rows, None
+                at += block_rows
+                x = None
     if x is not None:
         yield _finished(at, x, ok[:filled])
 
@@ -166,14 +183,14 @@ def score_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first row, float32 scores) for rows [start, end), in order; NaN where a row has no vector.
 
-    work: float32 [block_rows, dim] -> float32 [block_rows], called from several threads (default: a core each), each of
-    which has torch's own threads switched off. At most two blocks a thread are in memory.
+    work: float32 [block_rows, dim] -> float32 [block_rows]. It is called from several threads
+    (default: one a core), each with torch's own threads switched off. At most two blocks a thread
+    are in memory.
     """
     threads = threads or os.cpu_count() or 1
     with one_thread(), ThreadPoolExecutor(threads, initializer=_one_torch_thread) as pool:
         waiting: deque[tuple[Block, Future[np.ndarray]]] = deque()
-        blocks = feature_blocks(features, block_rows, start=start)
-        for block in blocks:
+        for block in feature_blocks(features, block_rows, start=start):
             waiting.append((block, pool.submit(work, block.x)))
             if len(waiting) > 2 * threads - 1:
                 yield _scored(*waiting.popleft(), start)
@@ -182,12 +199,10 @@ def score_blocks(
 
 
 def _scored(block: Block, future: Future[np.ndarray], start: int) -> tuple[int, np.ndarray]:
-    found = np.where(block.ok, future.result()[: len(block.ok)], np.float32(np.nan)).astype(
-        np.float32
-    )
-    found[~np.isfinite(found)] = np.nan
+    scores = future.result()[: len(block.ok)].astype(np.float32)
+    scores[~(block.ok & np.isfinite(scores))] = np.nan
     skip = max(start - block.first, 0)
-    return block.first + skip, found[skip:]
+    return block.first + skip, scores[skip:]
 
 
 def _one_torch_thread() -> None:

@@ -1,4 +1,4 @@
-"""What all settings have in common: frozen models, and how a run uses the machine (`Runtime`)."""
+"""What several parts of a recipe share: frozen models, how a run uses the machine, the camera."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class StageConfig(Frozen):
 class Runtime(Frozen):
     """How and where to run; changes no result (a test says so) and enters no key.
 
-    To the last bit, but for measures that run a model: perplexities and CLIP scores of another batch size agree to
-    rounding, and so do those of a GPU in its own precision.
+    To the last bit, but for measures that run a model: perplexities and CLIP scores of another
+    batch size agree to rounding, and so do those of a GPU in its own precision.
     """
 
     device: str = "auto"
@@ -59,12 +59,40 @@ class Runtime(Frozen):
     """Processes that decode images."""
 
     batch: int = Field(default=64, ge=1)
-    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe leaves it out,
-    mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE --dry-run`)."""
+    """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe
+    leaves it out, mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE
+    --dry-run`)."""
 
     gradient_checkpointing: bool = False
-    """Training: work activations out again in the backward pass instead of keeping them (less memory, a third more
-    time)."""
+    """Training: compute activations again in the backward pass (less memory, a third more time)."""
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
+
+
+Vec3 = tuple[float, float, float]
+
+CONTROL_STEPS = 500
+"""Control steps of 12.5 ms in a Meta-World episode (max_path_length); one more is an error."""
+
+
+def check_control_steps(actions: int, repeat: int, field: str) -> None:
+    """Raises ValueError where `actions` of `repeat` control steps outlast a Meta-World episode."""
+    if actions * repeat > CONTROL_STEPS:
+        raise ValueError(
+            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, "
+            f"a Meta-World episode has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
+        )
+
+
+class Camera(Frozen):
+    """A pinhole camera that looks at a point, upright."""
+
+    position: Vec3 = (0.75, 0.075, 0.7)
+    """Metres, world frame. Where people move Meta-World's far corner2 camera to."""
+
+    target: Vec3 = (0.0, 0.70, 0.12)
+    """The point in the centre of the image, metres."""
+
+    fovy: float = Field(default=40.0, gt=1, lt=170)
+    """Vertical field of view, degrees."""

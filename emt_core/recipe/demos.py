@@ -4,34 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
-
-Vec3 = tuple[float, float, float]
-
-CONTROL_STEPS = 500
-"""Meta-World ends an episode after as many control steps of 12.5 ms (its max_path_length); one more is an error."""
-
-
-def check_control_steps(actions: int, repeat: int, field: str) -> None:
-    """Raises ValueError where `actions`, each held for `repeat` control steps, outlast a Meta-World episode."""
-    if actions * repeat > CONTROL_STEPS:
-        raise ValueError(
-            f"{field}: {actions} actions of {repeat} control steps each are {actions * repeat}, a Meta-World episode "
-            f"has {CONTROL_STEPS}; at most {CONTROL_STEPS // repeat} actions"
-        )
-
-
-class Camera(Frozen):
-    """A pinhole camera that looks at a point, upright."""
-
-    position: Vec3 = (0.75, 0.075, 0.7)
-    """Metres, world frame. Where people move Meta-World's far corner2 camera to."""
-
-    target: Vec3 = (0.0, 0.70, 0.12)
-    """The point in the centre of the image, metres."""
-
-    fovy: float = Field(default=40.0, gt=1, lt=170)
-    """Vertical field of view, degrees."""
+from emt_core.recipe.base import Camera, StageConfig, check_control_steps
 
 
 class DemosConfig(StageConfig):
@@ -49,16 +22,17 @@ class DemosConfig(StageConfig):
     """Meta-World tasks whose scripted experts are recorded."""
 
     instructions: dict[str, tuple[str, ...]] = {}
-    """Our words for a task, taken in turn; Meta-World has none. Tasks of the demo's robot sets have theirs already."""
+    """Our words for a task, taken in turn; Meta-World has none. Tasks of the demo's robot sets have
+    theirs already."""
 
     show_goal: dict[str, bool] = {}
-    """Whether a task's goal ball is visible. Default: where the task's built-in instruction speaks of it, else not."""
+    """Whether a task's goal ball is visible. Default: where its built-in instruction names it."""
 
     episodes_per_task: int = Field(default=40, ge=1)
     """Successful episodes kept of each task; failed ones are counted and not kept."""
 
     tries_per_episode: float = Field(default=3.0, ge=1)
-    """Stop with an error where more tries than this, times episodes_per_task, did not give enough successes."""
+    """Tries, in multiples of episodes_per_task, after which too few successes are an error."""
 
     camera: Camera = Camera()
     """The one view that is recorded."""
@@ -67,13 +41,14 @@ class DemosConfig(StageConfig):
     """Side of the recorded image, pixels (H.264 wants even sizes)."""
 
     noise: float = Field(default=0.1, ge=0)
-    """Deviation of the Gaussian noise on executed actions; the noise-free action is recorded (DART)."""
+    """Deviation of the Gaussian noise on executed actions; recorded are those without (DART)."""
 
     action_repeat: int = Field(default=2, ge=1)
     """Control steps of 12.5 ms that one action is held for. Evaluation repeats likewise."""
 
     max_actions: int = Field(default=120, ge=1)
-    """An episode without success by then has failed. Times action_repeat at most 500, an episode's control steps."""
+    """An episode without success by then has failed. Times action_repeat at most 500, an episode's
+    control steps."""
 
     frames_after_success: int = Field(default=4, ge=0)
     """Recorded actions after the first success, so that the goal state is in the data."""

@@ -1,4 +1,4 @@
-"""What a recipe says about features (method section 2) and about the gap (section 3)."""
+"""What a recipe says about features (method section 2)."""
 
 from __future__ import annotations
 
@@ -11,57 +11,34 @@ from emt_core.recipe.base import StageConfig
 
 class EmbedConfig(StageConfig):
     encoder: Literal["vlm", "clip", "fake"] = "vlm"
-    """`vlm`: last hidden state of a frozen VLM (method section 2). `clip`: open_clip image tower. `fake`: for tests."""
+    """`vlm`: last hidden state of a frozen VLM. `clip`: open_clip's image tower. `fake`: tests."""
 
     model: str = ""
-    """Hub name or folder of the model. For clip `architecture` or `architecture/pretrained-tag-or-file`."""
+    """Hub name or folder of the model. For clip `architecture[/pretrained-tag-or-file]`."""
 
     revision: str | None = None
     """Hub revision; None takes the newest and records which commit that was."""
 
     pooling: Literal["last", "mean"] = "mean"
-    """How tokens become one vector: mean over all non-padding tokens, or the last token. The paper does not say."""
+    """One vector from the tokens: mean of all but padding, or the last. The paper does not say."""
 
     pool_text: Literal["none", "user", "full"] = "user"
     """Text given with pool images. `full` includes the answers."""
 
     robot_text: Literal["none", "instruction"] = "instruction"
-    """Text given with robot frames. No template is added: one that only robots have would let a classifier cheat."""
+    """Text given with robot frames. No template is added: one that only robots have would let a
+    classifier cheat."""
 
     max_images: int = Field(default=4, ge=1)
-    """At most this many images of a sample are embedded; further ones are counted as `images_beyond_bound`."""
+    """Most images of a sample that are embedded; others are counted as `images_beyond_bound`."""
 
     max_image_pixels: int = Field(default=768 * 768, ge=1024)
-    """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the default is
-    LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
+    """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the
+    default is LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
 
-    max_text_tokens: int = Field(default=512, ge=1)
-    """Longer text is cut at the end; image tokens are never cut."""
+    cutoff: int = Field(default=1024, ge=16)
+    """Longest sequence in tokens, images included. Text beyond it is cut at the end; image tokens
+    never are, so a sample whose images fill it is embedded without its text."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, else float32."""
-
-
-class GapConfig(StageConfig):
-    sample_per_source: int = Field(default=2000, ge=2)
-    """Seeded subsample of each source for MMD and diversity."""
-
-    mmd: Literal["biased", "unbiased"] = "biased"
-    """Squared MMD as in the paper (V-statistic), or the unbiased U-statistic (may be below 0)."""
-
-    diversity_t: float = Field(default=2.0, gt=0)
-    """t of S(D) = 1 / E[exp(-t |u - v|^2)] (method section 7)."""
-
-    projection: Literal["umap", "pacmap", "tsne"] = "umap"
-    """Method of the 2-D map."""
-
-    projection_fit: int = Field(default=20_000, ge=10)
-    """Samples (seeded, spread over sources) the map is fitted on; all others are placed on the fitted map."""
-
-    neighbors: int = Field(default=15, ge=2)
-    """Neighbours of UMAP and PaCMAP; t-SNE's perplexity is capped by it times 3."""
-
-    min_dist: float = Field(default=0.1, ge=0)
-    """UMAP's min_dist."""
-
-    seed: int = 0

@@ -1,7 +1,7 @@
 """What a recipe says about the VLA: mapping actions, the head, fine-tuning (method section 9).
 
-Where a default departs from the paper or from VLM4VLA's public configurations, the field says so; docs/vla.md has the
-two beside each other.
+Where a default departs from the paper or from VLM4VLA's public configurations, the field says so;
+docs/vla.md has the two beside each other.
 """
 
 from __future__ import annotations
@@ -32,45 +32,47 @@ class RobotData(Frozen):
 
 
 class ActionConfig(Frozen):
-    """Which recorded dimensions the heads predict, in which scale. Saved with the policy, inverse included."""
+    """Which recorded dimensions the heads predict, in which scale; saved with the policy."""
 
     columns: tuple[str, ...] = Field(default=("action",), min_length=1)
-    """Features of the data set that make up its action, side by side. A dimension is called by its name in
-    meta/info.json, by `column/name` where two columns share one, or by its number."""
+    """Features of the data set that make up its action, side by side. A dimension is called by its
+    name in meta/info.json, by `column/name` where two columns share one, or by its number."""
 
     arm: tuple[Dimension, ...] = ()
-    """Dimensions of the continuous branch, any number (paper: 6). () takes all that neither `gripper` nor `unused`
-    names."""
+    """Dimensions of the continuous branch, any number (paper: 6). () takes all that neither
+    `gripper` nor `unused` names."""
 
     gripper: tuple[Dimension, ...] = ()
     """Dimensions of the gripper branch, none or more."""
 
     unused: tuple[Dimension, ...] = ()
-    """Dimensions that nothing predicts: an executed action has their mean. A dimension left out of all three lists
-    is an error."""
+    """Dimensions that nothing predicts: an executed action has their mean. A dimension left out of
+    all three lists is an error."""
 
     kind: Literal["recorded", "delta"] = "recorded"
-    """`recorded`: arm actions as the data set has them, absolute or relative. `delta`: arm actions minus
-    `reference` at the chunk's first frame; the caller of the policy then has to give that reference."""
+    """`recorded`: arm actions as the data set has them, absolute or relative. `delta`: arm actions
+    minus `reference` at the chunk's first frame; the caller of the policy then has to give that
+    reference."""
 
     reference: tuple[Dimension, ...] = ()
-    """kind delta: for each arm dimension the dimension of `reference_column` that it is measured from."""
+    """kind delta: for each arm dimension, one of `reference_column` to measure it from."""
 
     reference_column: str = "observation.state"
     """kind delta: feature that the reference is taken from."""
 
     scale: Literal["q01_q99", "min_max", "clip"] = "q01_q99"
-    """What becomes [-1, 1]: 1st to 99th percentile (VLM4VLA on Bridge and LIBERO), the range, or +-`clip`
-    (VLM4VLA on CALVIN: 0.65). Values beyond are clipped."""
+    """What becomes [-1, 1]: 1st to 99th percentile (VLM4VLA on Bridge and LIBERO), the range, or
+    +-`clip` (VLM4VLA on CALVIN: 0.65). Values beyond are clipped."""
 
     clip: float = Field(default=0.65, gt=0)
     """Half the range of scale `clip`, in the data set's unit."""
 
     gripper_kind: Literal["binary", "continuous"] = "binary"
-    """`binary`: above the threshold or not, cross-entropy (paper). `continuous`: scaled like the arm, Huber."""
+    """`binary`: by threshold, cross-entropy (paper). `continuous`: scaled as the arm, Huber."""
 
     gripper_threshold: float = 0.5
-    """kind binary: recorded values above this are class 1. What is executed for a class is the mean of its values."""
+    """kind binary: recorded values above this are class 1. What is executed for a class is the mean
+    of its values."""
 
     @model_validator(mode="after")
     def _reference(self) -> ActionConfig:
@@ -92,13 +94,13 @@ class HeadConfig(Frozen):
 
 
 class AugmentConfig(Frozen):
-    """Changes of training images. What `crop` leaves out is left out when the policy acts as well."""
+    """Changes of training images. When the policy acts, `crop` takes the centre."""
 
     shift: int = Field(default=0, ge=0)
-    """Random shift by up to this many pixels of image_size, edges repeated (VLM4VLA on CALVIN: 10)."""
+    """Random shift by up to so many pixels of image_size, edges repeated (VLM4VLA, CALVIN: 10)."""
 
     crop: float = Field(default=1.0, gt=0.2, le=1)
-    """Share of the area of a random square crop, scaled back; the centre when acting (Bridge, LIBERO: 0.9)."""
+    """Area share of a random square crop, scaled back; acting: the center (Bridge, LIBERO: 0.9)."""
 
     brightness: float = Field(default=0.0, ge=0, lt=1)
     """Colour jitter: random factor within 1 +- this (Bridge, LIBERO: 0.2)."""
@@ -111,8 +113,10 @@ class AugmentConfig(Frozen):
 
 
 class FinetuneConfig(StageConfig):
+    ADDED = frozenset({"warmup_ratio"})
+
     start: Literal["midtrain", "backbone"] = "midtrain"
-    """`midtrain`: the mid-trained VLM. `backbone`: the origin, `model`, as it is (the experiment's arm `none`)."""
+    """`midtrain`: the mid-trained VLM. `backbone`: `model` as it is (the arm `none`)."""
 
     model: str = ""
     """start backbone: hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -133,8 +137,8 @@ class FinetuneConfig(StageConfig):
     """Widths of the action head."""
 
     gripper_weight: float = Field(default=0.01, ge=0)
-    """Weight of the binary gripper's cross-entropy beside the arm's Huber loss (VLM4VLA). A continuous gripper's
-    Huber loss has weight 1."""
+    """Weight of the binary gripper's cross-entropy beside the arm's Huber loss (VLM4VLA). A
+    continuous gripper's Huber loss has weight 1."""
 
     system: str = "You are a helpful assistant."
     """System message (VLM4VLA). "": none."""
@@ -142,11 +146,12 @@ class FinetuneConfig(StageConfig):
     prompt: str = "What action should the robotic arm take to {instruction}"
     """User message after the image (VLM4VLA); {instruction} is the frame's."""
 
-    max_text_tokens: int = Field(default=128, ge=8)
-    """Longer instructions are cut at the end; image tokens never are."""
+    cutoff: int = Field(default=1024, ge=16)
+    """Longest prompt in tokens, image included. A longer instruction is cut at the end; image tokens
+    never are. An image of a VLM takes 49 (Qwen3-VL at 224 px) to 258 (InternVL) of them."""
 
     image_size: int = Field(default=224, ge=16, le=1024)
-    """Frames are brought to this square first (VLM4VLA), then to the backbone's own size by its processor."""
+    """Frames become a square of this size (VLM4VLA), then the backbone's own size."""
 
     augment: AugmentConfig = AugmentConfig()
     """Changes of training images."""
@@ -170,7 +175,7 @@ class FinetuneConfig(StageConfig):
     """VLM4VLA: 0. Norms, biases and the query never decay."""
 
     clip_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to this norm (VLM4VLA); the query's apart from all others' (docs/vla.md)."""
+    """Largest norm of gradients (VLM4VLA); the query's apart from all others' (docs/vla.md)."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic (weights stay float32). auto: bfloat16 on a GPU that has it, else float32."""

@@ -1,4 +1,4 @@
-"""A source's settings as the fields of a form, read off the configuration models: nothing is written down twice."""
+"""Settings as the fields of a form, read off the configuration models: nothing is listed twice."""
 
 from __future__ import annotations
 
@@ -9,40 +9,104 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticUndefined
 
 from emt_core.errors import EmtError
-from emt_core.recipe.base import StageConfig
+from emt_core.recipe.base import Frozen
 from emt_core.recipe.sources import SourceBase, SourceConfig
 
-FieldKind = Literal["text", "number", "flag", "choice", "list"]
-FIRST, LAST = ("name", "role", "path"), ("limit", "max_pixels")
+Kind = Literal["flag", "whole", "number", "choice", "text", "list", "yaml"]
+"""How a setting is asked for. list: several texts. yaml: whatever fits no other kind."""
+
+SIMPLE_KINDS: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number", str: "text"}
+FIRST = ("name", "role", "path")
+LAST = ("limit", "max_pixels")
+"""Settings of a source that lead and end its form."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
-    """One setting of a source."""
+class Setting:
+    """One field of a configuration model, for a table or a form. Values are as JSON has them."""
 
     name: str
+    value: Any
+    """What the configuration says; of a bare model the default."""
+
+    default: Any
+    """None where the setting is required."""
+
     help: str
-    kind: FieldKind
+    kind: Kind
     required: bool
-    default: Any = None
+    optional: bool
+    """Whether it may be None."""
+
     options: tuple[str, ...] = ()
     """Of a choice."""
+
+    @property
+    def changed(self) -> bool:
+        return self.value != self.default
 
     @property
     def label(self) -> str:
         return self.name.replace("_", " ").capitalize()
 
 
+def settings_of(config: Frozen | type[Frozen]) -> list[Setting]:
+    """Every field of a configuration, or of a bare model, in the model's order."""
+    model = config if isinstance(config, type) else type(config)
+    settings = []
+    for name, info in model.model_fields.items():
+        kind, optional, options = _kind(info.annotation)
+        required = info.is_required()
+        default = None if required else as_json(info.get_default(call_default_factory=True))
+        settings.append(
+            Setting(
+                name=name,
+                value=default if config is model else as_json(getattr(config, name)),
+                default=default,
+                help=" ".join((info.description or "").split()),
+                kind=kind,
+                required=required,
+                optional=optional,
+                options=options,
+            )
+        )
+    return settings
+
+
+def as_json(value: Any) -> Any:
+    """A setting's value as JSON has it: lists for tuples, dictionaries for models."""
+    if isinstance(value, tuple | list):
+        return [as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {name: as_json(item) for name, item in value.items()}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _kind(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
+    """Kind, whether None is allowed, and a choice's options, of a field's annotation."""
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if origin in (Union, types.UnionType):
+        parts = [part for part in arguments if part is not type(None)]
+        optional = len(parts) < len(arguments)
+        if len(parts) > 1:
+            return "yaml", optional, ()
+        kind, _, options = _kind(parts[0])
+        return kind, optional, options
+    if origin is Literal and all(isinstance(option, str) for option in arguments):
+        return "choice", False, arguments
+    if annotation == tuple[str, ...]:
+        return "list", False, ()
+    return SIMPLE_KINDS.get(annotation, "yaml"), False, ()
+
+
 @cache
 def formats() -> dict[str, type[SourceBase]]:
-    """Format -> its model, in the order of the configuration."""
-    union = get_args(SourceConfig)[0]
-    return {
-        get_args(model.model_fields["format"].annotation)[0]: model for model in get_args(union)
-    }
+    """A source's format -> its model, in the order of the configuration."""
+    models = get_args(get_args(SourceConfig)[0])
+    return {get_args(model.model_fields["format"].annotation)[0]: model for model in models}
 
 
 def format_help(format_: str) -> str:
@@ -50,68 +114,39 @@ def format_help(format_: str) -> str:
 
 
 @cache
-def fields_of(format_: str) -> tuple[Field, ...]:
-    """The form's fields: what names the source, the format's own (required ones first), bounds."""
-    found = []
-    for name, info in formats()[format_].model_fields.items():
-        if name == "format":
-            continue
-        kind, options = _field_kind(info.annotation)
-        default = None if info.default is PydanticUndefined else info.default
-        found.append(
-            Field(
-                name=name,
-                help=info.description or "",
-                kind=kind,
-                required=info.is_required(),
-                default=default,
-                options=options,
-            )
-        )
-    order = {
-        **{name: place - len(FIRST) for place, name in enumerate(FIRST)},
-        **dict.fromkeys(LAST, 1),
-    }
-    return tuple(sorted(found, key=lambda field: (order.get(field.name, 0), not field.required)))
-
-
-def _field_kind(annotation: Any) -> tuple[FieldKind, tuple[str, ...]]:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return "choice", get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return _field_kind(next(part for part in get_args(annotation) if part is not type(None)))
-    if origin is tuple:
-        return "list", ()
-    return {bool: "flag", int: "number"}.get(annotation, "text"), ()  # type: ignore[return-value]
+def source_settings(format_: str) -> tuple[Setting, ...]:
+    """A source's form: what names it, the format's own settings (required ones first), bounds."""
+    order = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
+    order |= dict.fromkeys(LAST, 1)
+    own = [setting for setting in settings_of(formats()[format_]) if setting.name != "format"]
+    return tuple(sorted(own, key=lambda s: (order.get(s.name, 0), not s.required)))
 
 
 def build_source(format_: str, values: Mapping[str, Any]) -> SourceConfig:
-    """Checked settings from what a form holds; what was left empty takes its default. Raises EmtError naming the field.
+    """Checked settings from what a form holds; an empty field takes its default.
 
-    A list may come as text, its items separated by commas.
+    A list may come as text, its items separated by commas. Raises EmtError that names the field.
     """
     given: dict[str, Any] = {"format": format_}
-    for field in fields_of(format_):
-        value = values.get(field.name)
+    for setting in source_settings(format_):
+        value = values.get(setting.name)
         if isinstance(value, str):
             value = value.strip()
         if value in (None, ""):
-            if field.required:
-                raise EmtError(f"{field.label} is needed", remedy=field.help)
+            if setting.required:
+                raise EmtError(f"{setting.label} is needed", remedy=setting.help)
             continue
-        if field.kind == "list" and isinstance(value, str):
+        if setting.kind == "list" and isinstance(value, str):
             value = tuple(item.strip() for item in value.split(",") if item.strip())
-        given[field.name] = value
+        given[setting.name] = value
     try:
-        return _adapter().validate_python(given)
+        return parse_source(given)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("", format_))
-        raise EmtError(
-            f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}",
-            remedy="correct it above",
-        ) from error
+        field = ".".join(str(part) for part in first["loc"] if part not in ("", format_))
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{field}: {message}" if field else message
+        raise EmtError(text, remedy="correct it above") from error
 
 
 def parse_source(entry: Mapping[str, Any]) -> SourceConfig:
@@ -119,90 +154,12 @@ def parse_source(entry: Mapping[str, Any]) -> SourceConfig:
     return _adapter().validate_python(dict(entry))
 
 
-def plain(source: SourceConfig) -> dict[str, Any]:
-    """What a recipe has to say of it: name, role, format, path, and whatever is not the default."""
-    changed = source.model_dump(mode="json", exclude_defaults=True)
-    return {
-        "name": source.name,
-        "role": source.role,
-        "format": source.format,
-        "path": source.path,
-        **changed,
-    }
-
-
 @cache
 def _adapter() -> TypeAdapter[SourceConfig]:
     return TypeAdapter(SourceConfig)
 
 
-Kind = Literal["flag", "whole", "number", "choice", "text", "yaml"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One field of a stage's configuration, for a table or a form."""
-
-    name: str
-    value: Any
-    default: Any
-    help: str
-    kind: Kind
-    optional: bool
-    options: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        return self.value != self.default
-
-
-def settings_of(config: StageConfig) -> list[Setting]:
-    """Every field with its value, its default and its documentation, in the order of the model."""
-    values = {name: _plain(getattr(config, name)) for name in type(config).model_fields}
-    found = []
-    for name, info in type(config).model_fields.items():
-        kind, optional, options = _kind(info.annotation)
-        default = (
-            None if info.is_required() else _plain(info.get_default(call_default_factory=True))
-        )
-        found.append(
-            Setting(
-                name=name,
-                value=values[name],
-                default=default,
-                help=" ".join((info.description or "").split()),
-                kind=kind,
-                optional=optional,
-                options=options,
-            )
-        )
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """As JSON would have it."""
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-
-
-def _kind(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        parts = [part for part in get_args(annotation) if part is not type(None)]
-        optional = len(parts) < len(get_args(annotation))
-        if len(parts) > 1:
-            return "yaml", optional, ()
-        kind, _, options = _kind(parts[0])
-        return kind, optional, options
-    if origin is Literal:
-        options = get_args(annotation)
-        return (
-            ("choice", False, options)
-            if all(isinstance(o, str) for o in options)
-            else ("yaml", False, ())
-        )
-    kinds: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number", str: "text"}
-    return kinds.get(annotation, "yaml"), False, ()
+def source_entry(source: SourceConfig) -> dict[str, Any]:
+    """What a recipe has to say of a source: name, role, format, path, and all but the defaults."""
+    leading = {name: getattr(source, name) for name in ("name", "role", "format", "path")}
+    return leading | source.model_dump(mode="json", exclude_defaults=True)

@@ -1,7 +1,7 @@
 """Many sample ids in little text: `web:3,7,10-19` names rows 3, 7 and 10 to 19 of the source `web`.
 
-A recipe that leaves out a lassoed region names thousands of rows. One line a source keeps it readable and quick to load
-and it still says by itself, without another file, which samples are meant.
+A recipe that leaves out a region of the map names thousands of rows. One line a source keeps it
+short and quick to load, and no other file is needed to know which samples are meant.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def parse_ids(entry: str) -> IdRanges:
 
 
 def format_ids(source: str, rows: np.ndarray, *, after: np.ndarray) -> str:
-    """The reverse. rows: int64, rising rows of the source. after: bool, True where the row directly follows the one
-    before it in the index (rejected rows have no place there, so 4 may directly follow 2)."""
+    """`web:3,7,10-19` from rows of one source, rising (int64).
+
+    after: bool, whether a row directly follows the one before it in the index. Rejected rows are
+    not in the index, so 4 may directly follow 2: then `2-4` names both and nothing else."""
     starts = np.flatnonzero(~after)
     stops = np.append(starts[1:], len(rows)) - 1
     parts = [

@@ -1,4 +1,4 @@
-"""What a recipe says about mid-training the VLM and about what the VLM keeps (method section 8; Table 7)."""
+"""What a recipe says about mid-training the VLM (method section 8)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
+from emt_core.recipe.base import StageConfig
 
 Part = Literal["vision", "projector", "language"]
 
 
 class MidtrainConfig(StageConfig):
-    """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm `none` has no
-    mid-training at all: its finetune says `start: backbone`."""
+    """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm
+    `none` has no mid-training at all: its finetune says `start: backbone`."""
 
     ADDED = frozenset({"warmup_steps"})
 
@@ -27,10 +27,10 @@ class MidtrainConfig(StageConfig):
     """Optimiser steps (paper)."""
 
     batch: int = Field(default=256, ge=1)
-    """Samples a step, over all devices and accumulated passes (paper: 32 a device, accumulation 2)."""
+    """Samples a step, on all devices, in all passes (paper: 32 a device, accumulation 2)."""
 
     cutoff: int = Field(default=1024, ge=16)
-    """Longest sequence, tokens (paper). Text beyond it is cut at the end; image tokens never are."""
+    """Longest sequence, tokens (paper). Text beyond it is cut at the end, image tokens never."""
 
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate (paper)."""
@@ -66,8 +66,8 @@ class MidtrainConfig(StageConfig):
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
     lora_rank: int = Field(default=0, ge=0)
-    """Above 0: train low-rank additions of this rank to the language model instead of the parameters themselves
-    (needs peft); they are merged into the result. Not the paper's method."""
+    """Above 0: train low-rank additions of this rank to the language model instead of the
+    parameters themselves (needs peft); they are merged into the result. Not the paper's method."""
 
     seed: int = 0
 
@@ -79,54 +79,4 @@ class MidtrainConfig(StageConfig):
             )
         if self.lora_rank and self.freeze:
             raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
-        return self
-
-
-class QuestionFile(Frozen):
-    """A benchmark's own file, as it is distributed."""
-
-    format: Literal["pope", "blink", "visulogic", "3dsrbench", "spatialeval"]
-    """Which public layout it has (docs/training.md has them side by side)."""
-
-    path: str
-    """The file, or for `blink` and `spatialeval` also a folder of parquet files; relative to the recipe's base."""
-
-    images: str = ""
-    """Folder of the images that the file names, where they are not inside it; relative to the recipe's base."""
-
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first questions."""
-
-
-class RetainConfig(StageConfig):
-    model: str = ""
-    """The origin: what was mid-trained. Default: the recipe's `backbone`."""
-
-    revision: str | None = None
-    """Hub revision of `model`."""
-
-    demo: int = Field(default=100, ge=0)
-    """Held-out questions of each kind that the demo's generators draw (0: none)."""
-
-    demo_seed: int = 77
-    """Seed of those questions; images of their split are in no training data."""
-
-    files: dict[str, QuestionFile] = {}
-    """Benchmark files, by the suite's name."""
-
-    max_new_tokens: int = Field(default=32, ge=1)
-    """Longest answer; greedy."""
-
-    max_image_pixels: int = Field(default=768 * 768, ge=1024)
-    """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Weights and arithmetic. auto: bfloat16 on a GPU that has it, else float32."""
-
-    @model_validator(mode="after")
-    def _something_is_asked(self) -> RetainConfig:
-        if not self.demo and not self.files:
-            raise ValueError("no question is asked: give `demo` or `files`")
-        if "demo" in self.files:
-            raise ValueError("`demo` is the name of the generated suite: call the file otherwise")
         return self

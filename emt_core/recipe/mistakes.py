@@ -1,4 +1,4 @@
-"""What is wrong in a recipe, in the words of its YAML: `source 'web': unknown key pth (did you mean path?)`."""
+"""Errors in the words of a recipe: `source 'web': unknown key pth (did you mean path?)`."""
 
 from __future__ import annotations
 
@@ -32,27 +32,28 @@ RENAMED = {
 }
 """Old word of a setting -> today's. An old one is an error that names the new one."""
 
-OUR_WORDS = {
+PLAIN_WORDS = {
     "a valid dictionary or object to extract fields from": "a mapping of settings",
     "a valid dictionary": "a mapping",
     "a valid tuple": "a list",
     "a valid boolean": "true or false",
 }
+"""Pydantic's words -> words for somebody who writes YAML."""
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """` (did you mean NAME?)`, or nothing where no known name is near."""
+    """` (did you mean NAME?)`, or "" where no known name is similar."""
     near = get_close_matches(wrong, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def yaml_problem(error: yaml.YAMLError) -> str:
-    """`line 3, column 7: expected ',' or ']'`; PyYAML's own text quotes a "<unicode string>" that nobody knows."""
+    """`line 3, column 7: expected ',' or ']'`, without the "<unicode string>" of PyYAML's text."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error)
-    words = ", ".join(part for part in (error.problem, error.context) if part)
+    problem = ", ".join(part for part in (error.problem, error.context) if part)
     mark = error.problem_mark or error.context_mark
-    return f"line {mark.line + 1}, column {mark.column + 1}: {words}" if mark else words
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
 def explain(
@@ -62,33 +63,38 @@ def explain(
     settings: dict[str, Any],
     where: object,
 ) -> EmtError:
-    """All that pydantic found in one entry (label) of a recipe. settings: the entry as the model was given it."""
-    said: dict[str, list[str]] = {}
+    """The error that names every mistake pydantic found in one entry (label) of a recipe.
+
+    settings: the entry as it was given to the model.
+    """
+    faults: dict[str, list[str]] = {}
+    """Subject -> faults. A value that fits no member of a union has a fault for each member."""
     helps: list[str] = []
-    for detail in _worth_telling(error.errors()):
+    for detail in _own_mistakes(error.errors()):
         spot = _Spot.at(detail, label, model, settings)
-        subject, words = _sentence(detail, spot)
-        said.setdefault(subject, []).append(
-            words
-        )  # a value that fits no member of a union has an error for each
+        subject, fault = _sentence(detail, spot)
+        faults.setdefault(subject, []).append(fault)
         helps += [spot.help] if spot.help else []
-    lines = [subject + " or ".join(dict.fromkeys(words)) for subject, words in said.items()]
+    lines = [subject + " or ".join(dict.fromkeys(faults[subject])) for subject in faults]
     if len(lines) == 1:
         return EmtError(lines[0], where=where, remedy=helps[0] if helps else "")
     shown = [*lines[:MOST], *([f"and {len(lines) - MOST} more"] if len(lines) > MOST else [])]
-    return EmtError(
-        f"the recipe has {len(lines)} mistakes:\n    " + "\n    ".join(shown), where=where
-    )
+    text = f"the recipe has {len(lines)} mistakes:\n    " + "\n    ".join(shown)
+    return EmtError(text, where=where)
 
 
 @dataclass(frozen=True)
 class _Spot:
-    """A place in an entry: pydantic's path, less the names of union members that stand in it and not in the YAML."""
+    """The place of a mistake in an entry of the YAML.
+
+    Pydantic's own path names members of unions as well (`sources.0.llava.path`); those are left
+    out here, and a list's item goes by its `name` where it has one.
+    """
 
     label: str
     names: tuple[str, ...]
     owners: tuple[type[BaseModel], ...]
-    """Models that the mapping round the last name may be."""
+    """Models that the mapping which holds the last name may be."""
 
     field: FieldInfo | None
 
@@ -96,30 +102,28 @@ class _Spot:
     def at(
         cls, detail: ErrorDetails, label: str, model: type[BaseModel], settings: dict[str, Any]
     ) -> _Spot:
-        here: Any = settings
+        value: Any = settings
         names: list[str] = []
-        owners, models = (model,), (model,)
+        owners = models = (model,)
         for part in detail["loc"]:
-            if isinstance(here, dict) and part in here:
-                here = here[part]
-                owners, models = models, _models_inside(models, str(part))
+            if isinstance(value, dict) and part in value:
+                value = value[part]
+                owners = models
+                models = _models_inside(models, str(part))
                 names.append(str(part))
-            elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
-                here = here[part]
-                name = here.get("name") if isinstance(here, dict) else None
+            elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+                value = value[part]
+                name = value.get("name") if isinstance(value, dict) else None
                 names.append(str(name) if name else f"#{part + 1}")
-            else:  # the tag of a union member, else a key that is missing
+            else:  # the tag of a union member, or a key that is missing
                 models = tuple(m for m in models if part in _tags(m)) or models
         if detail["type"] == "missing":
             owners = models
             names.append(str(detail["loc"][-1]))
         elif detail["type"].startswith("union_tag"):
             owners = models
-        fields = [
-            owner.model_fields[names[-1]]
-            for owner in owners
-            if names and names[-1] in owner.model_fields
-        ]
+        last = names[-1] if names else ""
+        fields = [owner.model_fields[last] for owner in owners if last in owner.model_fields]
         return cls(label, tuple(names), owners, fields[0] if fields else None)
 
     @property
@@ -138,43 +142,44 @@ class _Spot:
     @property
     def help(self) -> str:
         """What the field means, as its model documents it."""
-        words = " ".join((self.field.description or "").split()) if self.field else ""
-        return f"{self.names[-1]}: {words}" if words else ""
+        text = " ".join((self.field.description or "").split()) if self.field else ""
+        return f"{self.names[-1]}: {text}" if text else ""
 
     @property
     def bounds(self) -> list[str]:
-        found = self.field.metadata if self.field else []
+        """`["> 0", "<= 1"]`: what the field's number has to keep to."""
         return [
-            f"{sign}{getattr(one, name):g}"
-            for one in found
+            f"{sign}{getattr(limit, name):g}"
+            for limit in (self.field.metadata if self.field else [])
             for name, sign in BOUNDS.items()
-            if hasattr(one, name)
+            if hasattr(limit, name)
         ]
 
 
 def _place(label: str, names: Sequence[str]) -> str:
-    if (
-        label.partition(".")[0] == "sources" and names
-    ):  # an entry that is a list: the field `sources` is only ours
+    """`select.top.caps`, or `source 'web': path`.
+
+    The list under `sources` is given to the model as its field `sources`, which no recipe says.
+    """
+    if label.partition(".")[0] == "sources" and names:
         if len(names) == 1:
             return label
         source, *rest = names[1:]
-        named = source if source.startswith("#") else repr(source)
-        return f"source {named}" + (f": {'.'.join(rest)}" if rest else "")
+        subject = source if source.startswith("#") else repr(source)
+        return f"source {subject}" + (f": {'.'.join(rest)}" if rest else "")
     return ".".join(name for name in (label, *names) if name)
 
 
 def _sentence(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:
-    """(what it is about, what is wrong with it): the two joined are the sentence."""
-    context, kind = detail.get("ctx", {}), detail["type"]
+    """(what it is about, what is wrong with it); joined they are a sentence."""
+    context = detail.get("ctx", {})
+    kind = detail["type"]
     if kind == "extra_forbidden":
         key = spot.names[-1]
         if RENAMED.get(key) in spot.keys:
             return f"{spot.entry}: {key} is called {RENAMED[key]} now", ""
-        return (
-            f"{spot.entry}: unknown key {key}{did_you_mean(key, spot.keys)}; keys: {', '.join(spot.keys)}",
-            "",
-        )
+        near = did_you_mean(key, spot.keys)
+        return f"{spot.entry}: unknown key {key}{near}; keys: {', '.join(spot.keys)}", ""
     if kind == "missing":
         return f"{spot.entry}: {spot.names[-1]} is missing", ""
     if kind.startswith("union_tag"):
@@ -182,57 +187,56 @@ def _sentence(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:
         known = [
             tag for owner in spot.owners for tag in get_args(owner.model_fields[name].annotation)
         ]
-        tag = context.get("tag", "")
-        said = (
-            f"unknown {name} {tag!r}{did_you_mean(str(tag), known)}"
-            if "tag" in context
-            else f"{name} is missing"
-        )
-        return f"{spot.whole}: {said}; it is one of {', '.join(known)}", ""
+        fault = f"{name} is missing"
+        if "tag" in context:
+            tag = context["tag"]
+            fault = f"unknown {name} {tag!r}{did_you_mean(str(tag), known)}"
+        return f"{spot.whole}: {fault}; it is one of {', '.join(known)}", ""
     message = re.sub(r"^\w+ should ", "should ", detail["msg"]).removeprefix("Value error, ")
     if not message.startswith("should "):
         return f"{spot.whole}: ", message
-    for theirs, ours in OUR_WORDS.items():
-        message = message.replace(theirs, ours)
-    bounds = spot.bounds
-    if bounds and not (len(bounds) == 1 and next(iter(context), "") in BOUNDS):
-        message += f" (allowed: {' and '.join(bounds)})"
+    for theirs, plain in PLAIN_WORDS.items():
+        message = message.replace(theirs, plain)
+    only_this_bound = len(spot.bounds) == 1 and next(iter(context), "") in BOUNDS
+    if spot.bounds and not only_this_bound:
+        message += f" (allowed: {' and '.join(spot.bounds)})"
     value = repr(detail["input"])
     value = value if len(value) <= 60 else value[:59] + "…"
     return f"{spot.whole} is {value}, but should ", message.removeprefix("should ")
 
 
-def _worth_telling(found: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """Less what only follows from another mistake: a misspelt key leaves one missing, a bad item its list short."""
-    extra = [
+def _own_mistakes(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Leave out what only follows from another mistake, so that each mistake is named once.
+
+    `pth: web.json` is an unknown key `pth` and a missing key `path`: the second is left out.
+    A list with an invalid item counts as too short by that item: only the item is named.
+    """
+    unknown = [
         (detail["loc"][:-1], str(detail["loc"][-1]))
-        for detail in found
+        for detail in details
         if detail["type"] == "extra_forbidden"
     ]
-    for detail in found:
-        place, name = detail["loc"][:-1], str(detail["loc"][-1]) if detail["loc"] else ""
-        misspelt = any(get_close_matches(key, [name]) for spot, key in extra if spot == place)
-        if detail["type"] == "missing" and misspelt:
-            continue
-        if detail["type"] == "too_short" and detail["input"]:
-            inside = [
-                d
-                for d in found
-                if d["loc"][: len(detail["loc"])] == detail["loc"] and d is not detail
-            ]
-            if inside:
+    for detail in details:
+        path = detail["loc"]
+        if detail["type"] == "missing":
+            beside = [key for place, key in unknown if place == path[:-1]]
+            if any(get_close_matches(key, [str(path[-1])]) for key in beside):
                 continue
+        inside = [d for d in details if d["loc"][: len(path)] == path and d is not detail]
+        if detail["type"] == "too_short" and detail["input"] and inside:
+            continue
         yield detail
 
 
 def _models_inside(models: Sequence[type[BaseModel]], field: str) -> tuple[type[BaseModel], ...]:
-    """Models that a field may hold, however deep in lists and unions; as they were where it is a name of a mapping."""
+    """Models that a field may hold, however deep in lists and unions.
+
+    The models themselves where none has the field: it is then a free key of a dictionary.
+    """
     fields = [model.model_fields[field] for model in models if field in model.model_fields]
-    return (
-        tuple(found for one in fields for found in _models_of(one.annotation))
-        if fields
-        else tuple(models)
-    )
+    if not fields:
+        return tuple(models)
+    return tuple(inner for info in fields for inner in _models_of(info.annotation))
 
 
 def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -243,7 +247,7 @@ def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:
-    """Every word that a `Literal` field of the model takes: the discriminator's is among them."""
+    """Every word of the model's `Literal` fields, the discriminator's among them."""
     return {
         tag
         for field in model.model_fields.values()

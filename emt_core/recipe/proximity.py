@@ -1,4 +1,4 @@
-"""What a recipe says about proximity: the estimator, other measures (method section 5, and beyond), the score.
+"""What a recipe says about proximity: the estimator, other measures, the score (method section 5).
 
 measure.knn: {kind: knn, neighbors: 10}
 score.knn: {}                                # fed by the measure of the same name
@@ -24,24 +24,19 @@ class MeasureBase(StageConfig):
     """What all measures have in common."""
 
     kind: Kind
-    """`random`: a uniform draw. `distance`: average feature distance. `knn`: distance to the k-th
-    nearest robot frame. `mlp`: a small nonlinear estimator. `perplexity`, `delta_perplexity`: under
-    the VLM tuned on robot data with actions as text. `dsir`: importance weights of hashed n-grams.
-    `clip`: image-text cosine. `imported`: a column of yours."""
+    """Which measure; each takes settings of its own."""
 
     seed: int = 0
 
 
 class SplitMeasure(MeasureBase):
-    """A measure that learns from part of the data, by the split that the estimator makes as well."""
+    """A measure that learns from part of the data; with the same seed, of the estimator's split."""
 
     validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of each robot set's episodes (never frames), and of the pool, held out for early
-    stopping."""
+    """Share of robot episodes (never frames) and of the pool held out for early stopping."""
 
     test_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share held out from everything: the AUROC of the score is measured there. The same seed gives
-    the same split as for the estimator."""
+    """Share held out from everything: the AUROC of the score is measured there."""
 
     @model_validator(mode="after")
     def _something_is_left_for_training(self) -> SplitMeasure:
@@ -51,21 +46,23 @@ class SplitMeasure(MeasureBase):
 
 class RandomMeasure(MeasureBase):
     kind: Literal["random"]
+    """A uniform draw."""
 
 
 class DistanceMeasure(SplitMeasure):
     kind: Literal["distance"]
+    """Average feature distance to the robot frames."""
 
     robot_rows: int = Field(default=50_000, ge=2)
     """Robot frames compared with at the most, the same bound for each set."""
 
     normalize: bool = False
-    """Scale features to length 1 first, so that distance is a matter of angle (the paper: plain
-    L2)."""
+    """Scale features to length 1 first: distance by angle (the paper: plain L2)."""
 
 
 class KnnMeasure(DistanceMeasure):
     kind: Literal["knn"]  # type: ignore[assignment]
+    """Distance to the k-th nearest robot frame."""
 
     neighbors: int = Field(default=10, ge=1)
     """k: the distance to the k-th nearest frame counts (Sun et al. 2022)."""
@@ -73,13 +70,13 @@ class KnnMeasure(DistanceMeasure):
 
 class MlpMeasure(SplitMeasure):
     kind: Literal["mlp"]
+    """A small nonlinear estimator."""
 
     hidden: int = Field(default=256, ge=1)
     """Width of the one hidden layer."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
-    """AdamW's rate: at the linear estimator's 1e-3 it passed the stop of 0.9 at the first look
-    (demo)."""
+    """AdamW's rate; at the linear estimator's 1e-3 it stopped at the first look (demo)."""
 
     weight_decay: float = Field(default=0.01, ge=0)
 
@@ -101,6 +98,7 @@ class MlpMeasure(SplitMeasure):
 
 class PerplexityMeasure(SplitMeasure):
     kind: Literal["perplexity", "delta_perplexity"]
+    """Perplexity under the VLM tuned on robot data with actions as text; or its change by that."""
 
     model: str = ""
     """The VLM, a folder or hub name; empty: the one that made the features."""
@@ -131,6 +129,7 @@ class PerplexityMeasure(SplitMeasure):
 
 class DsirMeasure(SplitMeasure):
     kind: Literal["dsir"]
+    """Importance weights of hashed n-grams."""
 
     text: Literal["user", "full"] = "full"
     """The user turns of a pool sample, or the whole conversation. Robots have their instruction."""
@@ -142,12 +141,12 @@ class DsirMeasure(SplitMeasure):
     """Hash buckets (Xie et al. 2023: 10,000)."""
 
     per_token: bool = False
-    """Divide the log weight by the number of n-grams; undivided it falls with the length of the
-    text."""
+    """Divide the log weight by the number of n-grams: undivided it falls with a text's length."""
 
 
 class ClipMeasure(MeasureBase):
     kind: Literal["clip"]
+    """Image-text cosine."""
 
     model: str = Field(min_length=1)
     """As in `embed.model` of an encoder `clip`."""
@@ -158,10 +157,10 @@ class ClipMeasure(MeasureBase):
 
 class ImportedMeasure(MeasureBase):
     kind: Literal["imported"]
+    """A column of yours."""
 
     path: str = ""
-    """A parquet or CSV file with an id (`source:row`) and a number a row, relative to the base
-    folder."""
+    """A parquet or CSV file with `source:row` and a number in each row, relative to the base."""
 
     meta: str = ""
     """Instead of a file, a number that the samples carry themselves (a key of their `meta`)."""
@@ -240,7 +239,7 @@ class EstimatorConfig(StageConfig):
     weight_decay: float = Field(default=0.0, ge=0)
 
     standardize: bool = True
-    """Scale features by the training sample's mean and deviation (folded into the weights afterwards)."""
+    """Scale features by the training sample's mean and deviation (then folded into the weights)."""
 
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
     """Stop once accuracy on the balanced validation split reaches this (paper: 0.90)."""
@@ -252,10 +251,11 @@ class EstimatorConfig(StageConfig):
     """Steps between two looks at the validation split."""
 
     validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of each robot set's episodes (never frames), and of the pool, held out for early stopping."""
+    """Share of each robot set's episodes (never frames), and of the pool, held out for early
+    stopping."""
 
     test_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share of episodes and pool held out from training *and* stopping; AUROC and calibration are measured here."""
+    """Share held out from training *and* stopping: AUROC and calibration are measured there."""
 
     seed: int = 0
 
@@ -267,6 +267,6 @@ class EstimatorConfig(StageConfig):
 
 class ScoreConfig(StageConfig):
     sweep_sample: int = Field(default=2000, ge=2)
-    """Seeded pool subsample on which diversity and MMD are worked out for every possible cut (Select page)."""
+    """Seeded pool subsample for diversity and MMD at every possible cut (Select page)."""
 
     seed: int = 0

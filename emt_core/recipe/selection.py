@@ -1,7 +1,4 @@
-"""What a recipe says about each stage: one frozen model a stage, holding only what changes the stage's output.
-
-Device, worker count, batch size in memory and the like live in `Runtime`, which enters no key.
-"""
+"""What a recipe says about selection: how many rows, which ones, which not (method section 6)."""
 
 from __future__ import annotations
 
@@ -10,14 +7,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen, StageConfig
-
-
-class CategoryConfig(StageConfig):
-    image_labels: bool = False
-    """Also classify by image, zero-shot, with the CLIP features of the embed instance this one is given as parent."""
-
-    def uses(self) -> tuple[str, ...]:
-        return ("embed",) if self.image_labels else ()
 
 
 class Caps(Frozen):
@@ -48,16 +37,17 @@ class Quotas(Frozen):
 
 
 class Clusters(Frozen):
-    """Spread a selection over k-means cells of the feature space, in the style of SemDeDup (Abbas et al. 2023)."""
+    """Spread a selection over k-means cells of the feature space (SemDeDup, Abbas et al. 2023)."""
 
     cells: int = Field(default=100, ge=2, le=10_000)
     """Cells, fitted on length-1 features of a seeded sample of the pool."""
 
     most: float | None = Field(default=2.0, gt=0)
-    """At most this multiple of the equal share (K / cells) from a cell; None: no cap, duplicates only."""
+    """Most rows from a cell, in equal shares (K / cells). None: no cap, duplicates only."""
 
     duplicate_cosine: float | None = Field(default=None, gt=0, le=1)
-    """Leave a row out whose feature has at least this cosine with a better row of its cell. None: keep them."""
+    """Leave a row out whose feature has at least this cosine with a better row of its cell. None:
+    keep them."""
 
     fit_rows: int = Field(default=20_000, ge=2)
     """Seeded sample that the cells are fitted on."""
@@ -65,17 +55,18 @@ class Clusters(Frozen):
 
 class SelectConfig(StageConfig):
     strategy: Literal["top", "random", "all", "gumbel"] = "top"
-    """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool. `gumbel`: a seeded
-    draw without replacement in which a row weighs exp(score / temperature) (Gumbel top-K, Kool et al. 2019)."""
+    """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool.
+    `gumbel`: a seeded draw without replacement in which a row weighs exp(score / temperature)
+    (Gumbel top-K, Kool et al. 2019)."""
 
     temperature: float = Field(default=1.0, gt=0)
-    """gumbel: in units of the score. 1 with a logit draws by the density ratio itself; towards 0 it is `top`."""
+    """gumbel: in units of the score. A logit at 1 draws by density ratio; near 0 it is `top`."""
 
     random_share: float = Field(default=0.0, ge=0, lt=1)
-    """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest of the pool."""
+    """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest."""
 
     clusters: Clusters | None = None
-    """Spread over cells of the feature space, near-duplicates left out; goes with every strategy."""
+    """Spread over cells of the feature space, near-duplicates left out; for every strategy."""
 
     k: int | None = Field(default=None, ge=1)
     """Keep K samples (paper: 1.2 M)."""
@@ -87,13 +78,13 @@ class SelectConfig(StageConfig):
     """Keep samples whose logit is at least this (strategy `top`)."""
 
     include_text_only: bool = False
-    """Let rows without an image take part; otherwise they are left out under the reason `text_only`."""
+    """Let rows without an image take part; else they are left out as `text_only`."""
 
     caps: Caps = Caps()
     quotas: Quotas = Quotas()
 
     exclude: tuple[str, ...] = ()
-    """Sample ids never taken (reason `excluded`): `source:row`, or many of a source as `source:3,7,10-19`."""
+    """Sample ids never taken (reason `excluded`): `source:row` or `source:3,7,10-19`."""
 
     seed: int = 0
 
@@ -134,7 +125,8 @@ class SelectConfig(StageConfig):
             and self.fraction is None
         ):
             raise ValueError(
-                "a cap for each cell is a share of a fixed number: give k or fraction, or clusters.most: null"
+                "a cap for each cell is a share of a fixed number: give k or fraction, or "
+                "clusters.most: null"
             )
         return self
 
@@ -143,5 +135,5 @@ class SelectConfig(StageConfig):
 
     @property
     def plain_top(self) -> bool:
-        """Whether a row is selected for its score and its groups' limits alone: what sliders can preview."""
+        """Whether score and limits alone decide on a row: then sliders can preview it."""
         return self.strategy == "top" and not self.random_share and self.clusters is None

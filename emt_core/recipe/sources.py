@@ -1,4 +1,4 @@
-"""What a recipe says about each source: one frozen model a format. Every field changes what is read."""
+"""What a recipe says about each source: one model a format. Every field changes what is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SourceBase(Frozen):
     """`pool`: candidates for mid-training. `robot`: the data to be near to."""
 
     path: str
-    """File or folder, relative to the recipe's base folder (or a hub name where the format allows one)."""
+    """File or folder, relative to the recipe's base, or a hub name where the format allows one."""
 
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows (samples, or episodes for robot data). None: all."""
@@ -35,14 +35,16 @@ class SourceBase(Frozen):
     def _plain_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
             raise ValueError(
-                "a source's name is 1-64 letters, digits, '_', '-' or '.', starting with a letter or digit"
+                "a source's name is 1-64 letters, digits, '_', '-' or '.', starting with a letter "
+                "or digit"
             )
         return name
 
 
 class LlavaSource(SourceBase):
     format: Literal["llava"]
-    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none, "conversations": [...]}`."""
+    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none,
+    "conversations": [...]}`."""
 
     image_root: str = "."
     """Folder that image paths are relative to, itself relative to the JSON file's folder."""
@@ -60,7 +62,7 @@ class ShareGPTSource(SourceBase):
 
 
 class ColumnsMixin(Frozen):
-    """Which columns hold what, for table formats. Give `conversations`, or `question` and `answer`, or `text`."""
+    """Columns of a table. Give `conversations`, or `question` and `answer`, or `text`."""
 
     conversations: str | None = None
     """Column with a list of turns (`from`/`value` or `role`/`content`), or a JSON string of one."""
@@ -72,10 +74,11 @@ class ColumnsMixin(Frozen):
     """Column with the assistant's text."""
 
     text: str | None = None
-    """Column with a caption: becomes the assistant's only turn after an empty user turn with the image."""
+    """Column with a caption: the assistant's turn after a user turn with the image alone."""
 
     images: str | None = None
-    """Column with the image or list of images (struct {bytes, path}, bytes, or path). None: text only."""
+    """Column with the image or list of images (struct {bytes, path}, bytes, or path). None: text
+    only."""
 
     own_id: str | None = None
     """Column with the row's own id."""
@@ -105,12 +108,13 @@ class HFSource(SourceBase, ColumnsMixin):
     """Hub revision (commit) to pin."""
 
     streaming: bool = False
-    """Read a hub set as a stream: nothing is downloaded whole, thumbnails are stored while embedding."""
+    """Read a hub set as a stream, not downloaded whole; embedding stores thumbnails."""
 
 
 class WebDatasetSource(SourceBase):
     format: Literal["webdataset"]
-    """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a brace pattern."""
+    """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a
+    brace pattern."""
 
 
 class ParquetSource(SourceBase, ColumnsMixin):
@@ -137,4 +141,4 @@ SourceConfig = Annotated[
 
 class SourcesConfig(StageConfig):
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """All sources, pool and robot, in order. The order is the row order of everything that follows."""
+    """All sources, pool and robot; their order is the row order of everything that follows."""

@@ -1,7 +1,8 @@
-"""Runs in the background: launched, watched, cancelled and resumed through files alone (job_record.py draws them).
+"""Runs in the background: launched, watched, cancelled, resumed through the files of job_record.py.
 
-A job is the same `emt run` that a person would type, so the app can die or restart without losing it, and running a
-cancelled or lost job again resumes the stage at its last commit. Runs started in a terminal are jobs as well.
+A job is the same `emt run` that a person would type, so the app can die or restart without losing
+it, and running a cancelled or lost job again resumes the stage at its last commit. Runs started in
+a terminal are jobs as well.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from typing import Any, Literal
 import psutil
 
 from emt_core.errors import EmtError
+from emt_core.run.job_folder import asked_for, forget, new_job
 from emt_core.workspace import process as process_mark
-from emt_core.workspace.artifact import Workspace, read_json_if_there, write_json
-from emt_core.workspace.job_record import HEARTBEAT_S, asked_for, forget, new_job
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json_if_there, write_json
+from emt_core.workspace.job_record import HEARTBEAT_S
 
 JobState = Literal["starting", "running", "stopping", "done", "failed", "cancelled", "lost"]
 ACTIVE: tuple[JobState, ...] = ("starting", "running", "stopping")
 STARTING_S = 20.0
+"""A job without a process counts as starting for this long after its launch."""
+
 GRACE_S = 10.0
 """How long a job that was asked to stop is left to do so before killing it is offered."""
 
 LOG_TAIL_BYTES = 64 * 1024
 LOG_MOST_BYTES = 20 * 2**20
+REMOVED = {"title": "a removed job", "command": [], "launched": 0.0}
+"""What stands for job.json where a job was removed while somebody still looks at it."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +54,26 @@ class Job:
 
     @cached_property
     def asked(self) -> dict[str, Any]:
-        """`title command launched` (seconds since the epoch); of a run also `recipe until start overrides origin`.
-
-        A stand-in where the job was removed meanwhile: whoever holds one may look at it once more.
-        """
-        return read_json_if_there(self.path / "job.json") or {
-            "title": "a removed job",
-            "command": [],
-            "launched": 0.0,
-        }
+        """`title command launched` (epoch); of a run also `recipe until start overrides origin`."""
+        return self._read("job.json") or REMOVED
 
     @property
     def state(self) -> JobState:
         if self.end is None:
+            cancelled = self._cancel is not None
             if self._lives():
-                if self._cancel is not None:
-                    return "stopping"
-                return "running" if (self.path / "progress.json").exists() else "starting"
-            if self._cancel is not None and self.end is None:
-                return "cancelled"
-            known = (self.path / "process.json").exists()
-            if self.end is None:  # read again: it may have ended between the two looks
-                return (
-                    "starting"
-                    if not known and time.time() - self.asked["launched"] < STARTING_S
-                    else "lost"
-                )
-        end = self.end or {"code": 1}
-        if end["code"] == 0:
+                begun = (self.path / "progress.json").exists()
+                return "stopping" if cancelled else "running" if begun else "starting"
+            has_process = (self.path / "process.json").exists()
+            if self.end is None:  # read again: it may have ended since the first look
+                new = time.time() - self.asked["launched"] < STARTING_S
+                if cancelled:
+                    return "cancelled"
+                return "starting" if new and not has_process else "lost"
+        code = (self.end or {"code": 1})["code"]
+        if code == 0:
             return "done"
-        return "cancelled" if self._cancel is not None or end["code"] == 130 else "failed"
+        return "cancelled" if self._cancel is not None or code == 130 else "failed"
 
     @property
     def active(self) -> bool:
@@ -84,14 +81,16 @@ class Job:
 
     @property
     def end(self) -> dict[str, Any] | None:
-        """`code` (0 done, 2 a problem the user can mend, 130 stopped), `at`; None while it runs or if it was killed."""
-        return read_json_if_there(self.path / "end.json")
+        """`code` (0 done, 2 a problem the user can mend, 130 stopped) and `at`.
+
+        None while it runs or if it was killed.
+        """
+        return self._read("end.json")
 
     @property
     def seconds(self) -> float:
-        """Time since launch, up to its end, or to the last sign of life of one that was killed."""
-        end = self.end
-        if end is not None:
+        """Time from launch to its end, or to the last sign of life of one that was killed."""
+        if (end := self.end) is not None:
             until = end["at"]
         elif self.active:
             until = time.time()
@@ -101,9 +100,9 @@ class Job:
 
     @property
     def instances(self) -> list[dict[str, Any]]:
-        """`label stage key state` of each instance it runs, in order; empty before it has planned."""
-        found = read_json_if_there(self.path / "progress.json")
-        return found["instances"] if found else []
+        """`label stage key state` of each instance it runs, in order; empty before it planned."""
+        progress = self._read("progress.json")
+        return progress["instances"] if progress else []
 
     @property
     def current(self) -> dict[str, Any] | None:
@@ -112,23 +111,18 @@ class Job:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """`doing done total unit rate seconds_left at` of the current instance, from its building folder."""
-        now = self.current
-        return (
-            read_json_if_there(self.workspace.building(now["stage"], now["key"]) / "progress.json")
-            if now
-            else None
-        )
+        """`doing done total unit rate seconds_left at` of the current instance."""
+        if (now := self.current) is None:
+            return None
+        building = self.workspace.building(now["stage"], now["key"])
+        return read_json_if_there(building / "progress.json")
 
     @property
     def can_be_killed(self) -> bool:
         """It was asked to stop, and has not for GRACE_S."""
         cancel = self._cancel
-        return (
-            cancel is not None
-            and time.time() - cancel["at"] >= GRACE_S
-            and self.state == "stopping"
-        )
+        waited = cancel is not None and time.time() - cancel["at"] >= GRACE_S
+        return waited and self.state == "stopping"
 
     def log_tail(self, lines: int = 200) -> str:
         """The last lines of the log; reads at most 64 KiB of it."""
@@ -146,7 +140,7 @@ class Job:
         self.workspace.check_writable()
         if self.end is not None:
             return
-        mark = read_json_if_there(self.path / "process.json")
+        mark = self._read("process.json")
         if mark is not None and not process_mark.here(mark) and self._lives():
             raise EmtError(
                 "the job runs on another machine", where=mark.get("host"), remedy="stop it there"
@@ -175,7 +169,7 @@ class Job:
             return ""
 
     def _lives(self) -> bool:
-        mark = read_json_if_there(self.path / "process.json")
+        mark = self._read("process.json")
         if mark is None:
             return False
         if process_mark.here(mark) or "host" not in mark:
@@ -186,7 +180,11 @@ class Job:
 
     @property
     def _cancel(self) -> dict[str, Any] | None:
-        return read_json_if_there(self.path / "cancel.json")
+        return self._read("cancel.json")
+
+    def _read(self, name: str) -> Any:
+        """One of the job's JSON files; None where it is not there."""
+        return read_json_if_there(self.path / name)
 
 
 def launch(
@@ -200,8 +198,8 @@ def launch(
 ) -> Job:
     """Start `emt run` in a process of its own that outlives this one.
 
-    Raises EmtError where a job of the same command is still active (named), or the workspace is read-only. Two
-    different commands that want the same artifact are both started: the second waits for it, and says so.
+    Two different commands that want the same artifact are both started: the second waits for it.
+    Raises EmtError as `launch_command`.
     """
     asked = asked_for(
         workspace,
@@ -215,10 +213,11 @@ def launch(
     return launch_command(workspace, **asked)
 
 
-def launch_command(workspace: Workspace, command: list[str], *, title: str, **facts: Any) -> Job:
-    """Start any `emt` command line (without the leading `emt`) as a job; `facts` go into job.json beside it.
+def launch_command(workspace: Workspace, command: list[str], *, title: str, **notes: Any) -> Job:
+    """Start any `emt` command line (without the leading `emt`); `notes` go into job.json as well.
 
-    Raises EmtError where the same command line is already running or the workspace is open for viewing only.
+    Raises EmtError where a job of the same command line is active, or the workspace is open for
+    viewing only.
     """
     workspace.check_writable()
     with workspace.lock("jobs", "launch"):  # of two at the same moment, the second sees the first
@@ -230,10 +229,10 @@ def launch_command(workspace: Workspace, command: list[str], *, title: str, **fa
                     where=f"job {job.id}",
                     remedy="wait for it, or cancel it first",
                 )
-        folder = new_job(workspace, {**facts, "title": title, "command": command})
+        folder = new_job(workspace, {**notes, "title": title, "command": command})
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "emt_core.cli.job", str(folder)],
+                [sys.executable, "-m", "emt_core.cli", "job", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -247,7 +246,7 @@ def launch_command(workspace: Workspace, command: list[str], *, title: str, **fa
 
 
 def run_again(job: Job) -> Job:
-    """The same command once more: a cancelled, lost or failed job goes on at its last commit, a done one is checked.
+    """Launch the same command once more: what was committed is found, not made again.
 
     Raises EmtError where a job of this command is active, or its recipe is gone.
     """
@@ -261,7 +260,7 @@ def run_again(job: Job) -> Job:
 
 
 def remove(job: Job) -> None:
-    """Forget a job that has ended: its log goes, what it made stays. Raises EmtError while it is active."""
+    """Remove an ended job with its log; what it made stays. Raises EmtError while it is active."""
     job.workspace.check_writable()
     if job.active:
         raise EmtError("the job is still running", where=f"job {job.id}", remedy="cancel it first")
@@ -269,7 +268,7 @@ def remove(job: Job) -> None:
 
 
 def remove_finished(workspace: Workspace) -> int:
-    """Forget every job that has ended; returns how many."""
+    """Remove every job that has ended; returns how many."""
     workspace.check_writable()
     ended = [job for job in list_jobs(workspace) if not job.active]
     for job in ended:
@@ -278,7 +277,7 @@ def remove_finished(workspace: Workspace) -> int:
 
 
 def list_jobs(workspace: Workspace) -> list[Job]:
-    """All jobs, newest first. Reads one folder's names; what a job holds is read when asked for."""
+    """All jobs, newest first. Reads names only; what a job's files hold is read when asked for."""
     names = (path.parent.name for path in workspace.path.glob("jobs/[!.]*/job.json"))
     return [Job(workspace, name) for name in sorted(names, reverse=True)]
 
@@ -301,13 +300,10 @@ def builder_of(workspace: Workspace, stage: str, key: str, *, but: Job | None = 
 
 def last_job_of(workspace: Workspace, stage: str, key: str, *, most: int = 100) -> Job | None:
     """The newest job (of the last `most`) that built this artifact, or tried to."""
+    worked = ("building", "made", "failed")
     for job in list_jobs(workspace)[:most]:
         for entry in job.instances:
-            if (entry["stage"], entry["key"]) == (stage, key) and entry["state"] in (
-                "building",
-                "made",
-                "failed",
-            ):
+            if (entry["stage"], entry["key"]) == (stage, key) and entry["state"] in worked:
                 return job
     return None
 

@@ -1,4 +1,4 @@
-"""What building an artifact took: seconds, peak memory, and the versions of the packages that built it."""
+"""What building an artifact took: seconds, peak memory, versions of the packages that built it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json_if_there, write_json
 
 RECORDED_PACKAGES = (
     "embodied-midtrain",
@@ -28,18 +28,20 @@ RECORDED_PACKAGES = (
 class Meter:
     """Seconds (summed over interrupted runs) and peak resident memory, child processes included.
 
-    Stages of a run share one process, so its peak says which of them came late; what a stage added to the process says
-    what it costs.
+    All stages of a run share one process, whose memory only grows. What a stage costs is therefore
+    `added_mb`, the peak above the memory at its start, rather than the peak itself.
     """
 
     EVERY_S = 1.0
+    """Time between two looks at the memory."""
+
     NOTED_EVERY_S = 5.0
     """How much of the time spent a kill may lose."""
 
     def __init__(self, elapsed: Path) -> None:
         self.elapsed = elapsed
         self.start_mb = self.peak_mb = _resident_mb()
-        self.earlier = read_json(elapsed)["seconds"] if elapsed.exists() else 0.0
+        self.earlier = (read_json_if_there(elapsed) or {"seconds": 0.0})["seconds"]
         self.begun = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -78,7 +80,8 @@ class Meter:
 
 def _resident_mb() -> float:
     """Resident memory of this process and its children."""
-    me, total = psutil.Process(), 0
+    me = psutil.Process()
+    total = 0
     for process in (me, *me.children(recursive=True)):
         with suppress(psutil.Error):  # it has just ended
             total += process.memory_info().rss

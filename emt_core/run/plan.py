@@ -1,8 +1,9 @@
-"""From a recipe to a graph of keyed instances: parents resolved, arms x seeds expanded, equal work merged."""
+"""From a recipe to a graph of keyed instances: parents resolved, arms x seeds expanded, merged."""
 
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -27,14 +28,14 @@ class Instance:
     stage: str
     config: StageConfig
     identity: Any
-    """Facts beyond the config that determine the output: fingerprints of inputs, hash of a model's files."""
+    """What else determines the output: fingerprints of inputs, hash of a model's files."""
 
     parents: Mapping[str, Instance]
     """By stage; further instances of a stage (StageConfig.further) by `stage.name`."""
 
     key: str
     labels: list[str] = field(default_factory=list, compare=False)
-    """Every name under which the recipe knows it: `select.top`, or `select.top@random/0` for an arm and seed."""
+    """Its names in the recipe: `select.top`, or `select.top@random/0` for an arm and seed."""
 
     @property
     def label(self) -> str:
@@ -64,57 +65,57 @@ class Plan:
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Resolve a recipe. Reads fingerprints of the inputs, so a missing file shows here as EmtError."""
+    """Resolve a recipe. Reads fingerprints of the inputs; a missing file raises EmtError here."""
     merged: dict[tuple[str, str], Instance] = {}
     identities: dict[str, Any] = {}
     order = {stage.name: place for place, stage in enumerate(FLOW)}
-    idle: dict[str, list[str]] = {}
+    secondary: dict[str, list[str]] = {}
+    """Key -> labels from variants whose last stage does not need the instance."""
     for suffix, variant in _variants(recipe):
         done = _resolve(variant, merged, identities)
-        leading = _leading(done.values(), order)
+        needed = _needed_for_last_stage(done.values(), order)
         for label, instance in done.items():
-            names = (
-                instance.labels if instance.key in leading else idle.setdefault(instance.key, [])
-            )
-            names.append(label + suffix)
+            if instance.key in needed:
+                instance.labels.append(label + suffix)
+            else:
+                secondary.setdefault(instance.key, []).append(label + suffix)
     variants = max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
     for instance in merged.values():
-        instance.labels[:] = _tidy_labels(instance.labels + idle.get(instance.key, []), variants)
+        labels = instance.labels + secondary.get(instance.key, [])
+        instance.labels[:] = _tidy_labels(labels, variants)
     return Plan(recipe, tuple(sorted(merged.values(), key=lambda i: order[i.stage])))
 
 
-def _leading(instances: Collection[Instance], order: Mapping[str, int]) -> set[str]:
-    """Keys of what an arm's last stage hangs on, itself included.
+def _needed_for_last_stage(instances: Collection[Instance], order: Mapping[str, int]) -> set[str]:
+    """Keys of the instances of a variant's last stage and of everything that feeds them.
 
-    A shared instance goes first by the name of an arm that needs it: the mid-training of `learned` is part of the arm
-    `none` as well, where nothing starts from it.
+    It decides which name of a shared instance comes first. For example: the arm `learned` trains
+    `midtrain` and fine-tunes from it; the arm `none` fine-tunes from the backbone, but its recipe
+    lists the same `midtrain`. The artifact is then called `midtrain@learned`, not `midtrain@none`.
     """
     last = max((order[i.stage] for i in instances), default=0)
-    open_, found = [i for i in instances if order[i.stage] == last], set[str]()
-    while open_:
-        instance = open_.pop()
-        if instance.key not in found:
-            found.add(instance.key)
-            open_ += instance.parents.values()
-    return found
+    waiting = [i for i in instances if order[i.stage] == last]
+    needed: set[str] = set()
+    while waiting:
+        instance = waiting.pop()
+        if instance.key not in needed:
+            needed.add(instance.key)
+            waiting += instance.parents.values()
+    return needed
 
 
 def _tidy_labels(labels: list[str], variants: int) -> list[str]:
-    """An instance that every arm and seed shares goes by its plain name."""
-    with_suffix = [name for name in labels if "@" in name]
-    if not with_suffix:
+    """Replace `select@a/0, select@a/1, ...` by `select` where all arms and seeds share it."""
+    suffixed = [label for label in labels if "@" in label]
+    if not suffixed:
         return list(dict.fromkeys(labels))
-    plain = list(dict.fromkeys(name.split("@")[0] for name in with_suffix))
-    whole = [
-        name
-        for name in plain
-        if sum(full.split("@")[0] == name for full in with_suffix) == variants
-    ]
-    return whole + [name for name in with_suffix if name.split("@")[0] not in whole]
+    count = Counter(label.split("@")[0] for label in suffixed)
+    shared = [name for name in count if count[name] == variants]
+    return shared + [label for label in suffixed if label.split("@")[0] not in shared]
 
 
 def _variants(recipe: Recipe) -> Iterable[tuple[str, Recipe]]:
-    """(label suffix, recipe) for each arm and seed; one with an empty suffix where the recipe is no experiment."""
+    """(label suffix, recipe) for each arm and seed; one with suffix "" without arms and seeds."""
     if not recipe.arms and not recipe.seeds:
         yield "", recipe
         return
@@ -137,17 +138,18 @@ def _takes_seed(label: str, vary: tuple[str, ...]) -> bool:
 def _resolve(
     recipe: Recipe, merged: dict[tuple[str, str], Instance], identities: dict[str, Any]
 ) -> dict[str, Instance]:
-    """The recipe's instances by label; equal work is the same object, whichever arm or name asks for it."""
+    """The recipe's instances by label; equal work of several arms or names is one object."""
     done: dict[str, Instance] = {}
     for stage in FLOW:
+        possible = (*stage.needs, *stage.may_use, *stage.one_of)
         for spec in (i for i in recipe.instances if i.stage == stage.name):
-            wanted = (*stage.needs, *spec.config.uses(), *_choose_one(stage, spec, done))
-            unknown = set(spec.parents) - {*stage.needs, *stage.may_use, *stage.one_of}
-            if unknown:
+            if unknown := set(spec.parents) - set(possible):
                 raise EmtError(
-                    f"{spec.label} names parents {sorted(unknown)} that stage {stage.name!r} does not take",
-                    remedy=f"its parents are {', '.join((*stage.needs, *stage.may_use, *stage.one_of)) or 'none'}",
+                    f"{spec.label} names parents {sorted(unknown)} that stage {stage.name!r} "
+                    "does not take",
+                    remedy=f"its parents are {', '.join(possible) or 'none'}",
                 )
+            wanted = (*stage.needs, *spec.config.uses(), *_choose_one(stage, spec, done))
             parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
             parents |= {
                 name: done[_further_parent(spec, name, done)] for name in spec.config.further()
@@ -169,50 +171,51 @@ def _choose_one(
             f"{spec.label} names {' and '.join(named)} as parents and takes one of them",
             remedy="leave one out",
         )
-    same = [name for name in stage.one_of if spec.name and f"{name}.{spec.name}" in done]
-    there = [
-        name for name in stage.one_of if any(label.partition(".")[0] == name for label in done)
-    ]
-    return (*named, *same, *there, *stage.one_of)[:1]
+    same_name = [name for name in stage.one_of if spec.name and f"{name}.{spec.name}" in done]
+    present = [name for name in stage.one_of if _labels_of(name, done)]
+    return (*named, *same_name, *present, *stage.one_of)[:1]
+
+
+def _labels_of(stage: str, done: Mapping[str, Instance]) -> list[str]:
+    return [label for label in done if label.partition(".")[0] == stage]
 
 
 def _further_parent(spec: InstanceConfig, name: str, done: Mapping[str, Instance]) -> str:
     """`stage.name`, as the config asks; `stage.` is the unnamed instance."""
     label = name.removesuffix(".")
     if label not in done:
-        stage = name.partition(".")[0]
-        there = [other for other in done if other.partition(".")[0] == stage]
+        known = _labels_of(name.partition(".")[0], done)
         raise EmtError(
             f"{spec.label} asks for {label!r}",
-            remedy=f"the recipe has: {', '.join(there) or 'none'}",
+            remedy=f"the recipe has: {', '.join(known) or 'none'}",
         )
     return label
 
 
 def _choose_parent(spec: InstanceConfig, stage: str, done: Mapping[str, Instance]) -> str:
-    """Named by the recipe; else the one with the same name; else the unnamed one; else the only one."""
-    there = [label for label in done if label.partition(".")[0] == stage]
+    """Named by the recipe, else of the same name, else the unnamed one, else the only one."""
+    known = _labels_of(stage, done)
     if stage in spec.parents:
         label = f"{stage}.{spec.parents[stage]}" if spec.parents[stage] else stage
-        if label not in there:
+        if label not in known:
             raise EmtError(
                 f"{spec.label} wants {label!r} as parent",
-                remedy=f"the recipe has: {', '.join(there) or 'none'}",
+                remedy=f"the recipe has: {', '.join(known) or 'none'}",
             )
         return label
     for label in (f"{stage}.{spec.name}" if spec.name else stage, stage):
-        if label in there:
+        if label in known:
             return label
-    if len(there) == 1:
-        return there[0]
-    if not there:
+    if not known:
         raise EmtError(
             f"{spec.label} needs a {stage!r} stage", remedy=f"add `{stage}: {{}}` to the recipe"
         )
-    raise EmtError(
-        f"{spec.label} could take any of {', '.join(there)}",
-        remedy=f"say which: `parents: {{{stage}: {there[0].partition('.')[2]}}}`",
-    )
+    if len(known) > 1:
+        raise EmtError(
+            f"{spec.label} could take any of {', '.join(known)}",
+            remedy=f"say which: `parents: {{{stage}: {known[0].partition('.')[2]}}}`",
+        )
+    return known[0]
 
 
 def _instance(
@@ -221,15 +224,17 @@ def _instance(
     recipe: Recipe,
     identities: dict[str, Any],
 ) -> Instance:
+    """identities: those worked out so far: every arm has the same inputs, fingerprinted once."""
     module = stage_module(spec.stage)
     config = spec.config.model_dump(mode="json")
-    identity, replaced = None, ()
+    identity = None
+    replaced: tuple[str, ...] = ()
     if hasattr(module, "identity"):
-        # the same for every arm: inputs are fingerprinted once per plan
         memo = f"{spec.stage}:{spec.config.model_dump_json()}"
         if memo not in identities:
             identities[memo] = module.identity(spec.config, recipe.base)
-        identity, replaced = identities[memo], getattr(module, "IDENTITY_REPLACES", ())
+        identity = identities[memo]
+        replaced = getattr(module, "IDENTITY_REPLACES", ())
     key = make_key(
         stage=spec.stage,
         version=module.VERSION,

@@ -1,6 +1,6 @@
-"""Plans kept while their recipe's text stays the same: planning fingerprints every input, a page is drawn often.
+"""Plans kept while their recipe's text stays the same: planning reads every input's fingerprint.
 
-Measured on the demo (11 sources, a 16 MB model): 0.13 s to plan, 0.001 s for the state of all instances.
+Measured on the demo (11 sources, a 16 MB model): 0.13 s to plan, 0.001 s for all states.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import Plan, make_plan
 
 FRESH_S = 20.0
-"""An older plan is still given out, and made anew beside: inputs that changed on disk show at the next look."""
+"""An older plan is still returned, while a thread makes a new one: inputs that changed on disk show
+at the next look."""
 
 
 @dataclass
@@ -35,26 +36,24 @@ class PlanCache:
         self._lock = threading.Lock()
 
     def plan(self, recipe_file: Path) -> Plan:
-        """The plan of a recipe file. Raises EmtError as `make_plan` does (a recipe that is wrong, an input missing)."""
+        """The plan of a recipe file. Raises EmtError as `make_plan` does."""
         try:
             text = recipe_file.read_text(encoding="utf-8")
         except OSError as error:
             raise EmtError("the recipe cannot be read", where=recipe_file) from error
         with self._lock:
             known = self._known.get(recipe_file)
-            same = known is not None and known.text == text
-            renew = same and not known.renewing and time.monotonic() - known.at > FRESH_S  # type: ignore[union-attr]
-            if renew:
-                known.renewing = True  # type: ignore[union-attr]
-        if renew:
-            threading.Thread(
-                target=self._renew, args=(known, recipe_file, text), daemon=True
-            ).start()
-        if not same:
+            if known is not None and known.text != text:
+                known = None
+            old = known is not None and time.monotonic() - known.at > FRESH_S
+            if known is not None and old and not known.renewing:
+                known.renewing = True
+                work = (known, recipe_file, text)
+                threading.Thread(target=self._renew, args=work, daemon=True).start()
+        if known is None:
             known = self._make(recipe_file, text)
-        assert known is not None
         if known.problem is not None:
-            self.forget(recipe_file)  # what was wrong may be mended outside: look again next time
+            self.forget(recipe_file)  # the files it misses may come: plan again next time
             raise known.problem
         assert known.plan is not None
         return known.plan
@@ -66,16 +65,18 @@ class PlanCache:
     def _renew(self, known: _Known, recipe_file: Path, text: str) -> None:
         try:
             self._make(recipe_file, text)
-        finally:  # replaced, unless that failed in a way of its own: then the old plan has another term
-            known.renewing, known.at = False, time.monotonic()
+        finally:  # after an unexpected error the old plan stays for another FRESH_S
+            known.renewing = False
+            known.at = time.monotonic()
 
     def _make(self, recipe_file: Path, text: str) -> _Known:
-        plan, problem = None, None
+        plan = None
+        problem = None
         try:
             plan = make_plan(load_recipe(recipe_file))
         except EmtError as error:
             problem = error
-        found = _Known(text, plan, problem, time.monotonic())
+        known = _Known(text, plan, problem, time.monotonic())
         with self._lock:
-            self._known[recipe_file] = found
-        return found
+            self._known[recipe_file] = known
+        return known

@@ -1,9 +1,10 @@
 """Run what a plan still lacks: parents first, each artifact once, whoever asks and however often.
 
-Under torchrun (`torchrun --nproc-per-node 8 -m emt_core.cli midtrain RECIPE --workspace W`) every rank runs the same plan.
-Rank 0 locks, builds, commits and keeps the books. For a stage that trains on several devices (`DISTRIBUTED = True` in its
-file) the other ranks run the stage as well, beside rank 0's folder under construction and without ever writing there; for
-every other stage they wait until rank 0 has committed it.
+Under torchrun (`torchrun --nproc-per-node 8 -m emt_core.cli midtrain RECIPE --workspace W`) every
+rank runs the same plan. Rank 0 locks, builds, commits and writes all records. For a stage that
+trains on several devices (`DISTRIBUTED = True` in its file) the other ranks run the stage as well:
+they read rank 0's folder under construction and never write there. For every other stage they wait
+until rank 0 has committed it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from emt_core.run.meter import Meter, versions
 from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.run.recipes import with_saved
 from emt_core.run.stage import Context
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json, write_text
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json_if_there, write_json, write_text
 from emt_core.workspace.job_record import WorkState
 from emt_core.workspace.job_record import current as current_job
-from emt_core.workspace.lineage import recipe_path
 from emt_core.workspace.process import rank
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
@@ -53,7 +54,7 @@ def run_plan(
         job.planned(wanted)
     made: dict[str, Artifact] = {}
     for instance in wanted:
-        before_start = start is not None and _place(instance.stage) < _place(start)
+        before_start = start is not None and _index(instance.stage) < _index(start)
         if before_start and workspace.find(instance.stage, instance.key) is None:
             raise EmtError(
                 f"--from {start}: {instance.label} is not there yet",
@@ -64,7 +65,7 @@ def run_plan(
     return made
 
 
-def _place(stage: str) -> int:
+def _index(stage: str) -> int:
     if stage not in STAGES:
         raise EmtError(f"there is no stage {stage!r}", remedy=f"stages: {', '.join(STAGES)}")
     return [s.name for s in FLOW].index(stage)
@@ -74,41 +75,42 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
     """Instances to run: all, or those of a stage (or one label) with everything that feeds them."""
     if until is None:
         return list(plan.instances)
-    goals = [i for i in plan.instances if until in i.labels] or plan.of_stage(until)
-    if not goals:
-        goals = [plan.get(until)]
+    waiting = [i for i in plan.instances if until in i.labels] or plan.of_stage(until)
+    if not waiting:
+        waiting = [plan.get(until)]
     needed: set[tuple[str, str]] = set()
-    todo = list(goals)
-    while todo:
-        instance = todo.pop()
+    while waiting:
+        instance = waiting.pop()
         needed.add((instance.stage, instance.key))
-        todo.extend(instance.parents.values())
+        waiting.extend(instance.parents.values())
     return [i for i in plan.instances if (i.stage, i.key) in needed]
 
 
 def remember(plan: Plan, workspace: Workspace) -> None:
-    """Keep the recipe and the keys it led to, so that status and the app know what belongs together."""
+    """Copy the recipe into the workspace, so that status and the app know what ran there.
+
+    A page may change the copy at any time, also since this plan was read: what pages saved into
+    the copy stays, and overrides are laid over the copy as it is now.
+    """
     workspace.check_writable()
     if rank():
-        return  # rank 0 keeps the books
+        return
     name = plan.recipe.name
-    with workspace.lock(
-        "state", f"recipe-{name}"
-    ):  # the app may change the copy at any time, also since it was read
-        kept = recipe_path(workspace, name)
-        if plan.recipe.file != kept:
-            write_text(kept, dump_recipe(with_saved(plan.recipe, workspace)))
+    with workspace.lock("state", f"recipe-{name}"):
+        copy = workspace.recipe_file(name)
+        if plan.recipe.file != copy:
+            write_text(copy, dump_recipe(with_saved(plan.recipe, workspace)))
         elif plan.recipe.overrides:
-            write_text(kept, dump_recipe(load_recipe(kept, plan.recipe.overrides)))
+            write_text(copy, dump_recipe(load_recipe(copy, plan.recipe.overrides).raw))
         else:
-            kept.touch()  # the recipe that ran last leads the app's list
+            copy.touch()  # the recipe that ran last leads the app's list
 
 
 def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:
-    """Note under which key an instance was last finished: a later, different key shows it as stale."""
+    """Note under which key an instance was last finished: another key later shows it as stale."""
     path = workspace.path / "state" / f"{plan_name}.json"
     with workspace.lock("state", plan_name):
-        state = read_json(path) if path.exists() else {}
+        state = read_json_if_there(path) or {}
         state.update(dict.fromkeys(instance.labels, instance.key))
         write_json(path, state)
 
@@ -120,23 +122,22 @@ def run_instance(
     workspace.check_writable()
     if rank():
         return follow(instance, workspace, plan)
-    found = workspace.find(instance.stage, instance.key)
-    if found is not None:
+    artifact = workspace.find(instance.stage, instance.key)
+    if artifact is not None:
         _note(instance, "found")
         record_state(plan.recipe.name, instance, workspace)
-        return found
-    progress = Progress(
-        label=instance.label, folder=workspace.building(instance.stage, instance.key), quiet=quiet
-    )
+        return artifact
+    building = workspace.building(instance.stage, instance.key)
+    progress = Progress(label=instance.label, folder=building, quiet=quiet)
     try:
         with _announced_lock(instance, workspace, progress):
-            found = workspace.find(instance.stage, instance.key)
-            if found is None:
-                _note(instance, "building")
-                found = _build(instance, workspace, plan, progress)
-                _note(instance, "made")
-            else:
+            artifact = workspace.find(instance.stage, instance.key)
+            if artifact is not None:
                 _note(instance, "found")
+            else:
+                _note(instance, "building")
+                artifact = _build(instance, workspace, plan, progress)
+                _note(instance, "made")
     except OSError as error:
         if disk_full(error):
             raise EmtError(
@@ -146,7 +147,7 @@ def run_instance(
             ) from error
         raise
     record_state(plan.recipe.name, instance, workspace)
-    return found
+    return artifact
 
 
 def _note(instance: Instance, state: WorkState) -> None:
@@ -155,12 +156,13 @@ def _note(instance: Instance, state: WorkState) -> None:
 
 
 def disk_full(error: OSError) -> bool:
-    """Lance raises an OSError without an errno; its text carries the system's."""
+    """Lance raises an OSError without an errno; the number stands in its text."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
 @contextmanager
 def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress) -> Iterator[None]:
+    """Hold the lock of an artifact; where another process has it, say so and wait."""
     try:
         with workspace.lock(instance.stage, instance.key, wait=False):
             yield
@@ -173,9 +175,8 @@ def _announced_lock(instance: Instance, workspace: Workspace, progress: Progress
 
 
 def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Artifact:
-    building, final = (
-        find(instance.stage, instance.key) for find in (workspace.building, workspace.folder)
-    )
+    building = workspace.building(instance.stage, instance.key)
+    final = workspace.folder(instance.stage, instance.key)
     if final.exists():  # the rename at the end would fail, after all the work
         raise EmtError(
             "this folder has an artifact's name and no manifest",
@@ -187,25 +188,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         return committed
     (building / "data").mkdir(parents=True, exist_ok=True)
     (building / "failure.json").unlink(missing_ok=True)
-    parents = {}
-    for name, parent in instance.parents.items():
-        artifact = workspace.find(parent.stage, parent.key)
-        if artifact is None:
-            raise EmtError(
-                f"{instance.label} needs {parent.label}, which is not there",
-                remedy=f"run `emt {parent.stage}` first",
-            )
-        parents[name] = artifact
-    context = Context(
-        config=instance.config,
-        identity=instance.identity,
-        base=plan.recipe.base,
-        parents=parents,
-        out=building / "data",
-        runtime=plan.recipe.runtime,
-        progress=progress,
-        workspace=workspace,
-    )
+    context = _context(instance, workspace, plan, progress)
     started = time.time()
     with Meter(building / "elapsed.json") as meter:
         try:
@@ -214,11 +197,9 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
                 Table(table).finish()
         except Exception as error:
             _note(instance, "failed")
+            failure = {"message": str(error) or type(error).__name__, "at": time.time()}
             with suppress(OSError):  # a full disk: the error itself is what counts
-                write_json(
-                    building / "failure.json",
-                    {"message": str(error) or type(error).__name__, "at": time.time()},
-                )
+                write_json(building / "failure.json", failure)
             raise
     manifest = {
         "stage": instance.stage,
@@ -241,46 +222,47 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "metrics": dict(outcome.metrics),
     }
     artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
-    progress.say(
-        f"done: {outcome.rows:,} rows, {meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most -> {instance.key}"
-    )
+    cost = f"{meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most"
+    progress.say(f"done: {outcome.rows:,} rows, {cost} -> {instance.key}")
     return artifact
 
 
+def _context(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Context:
+    parents = {}
+    for name, parent in instance.parents.items():
+        artifact = workspace.find(parent.stage, parent.key)
+        if artifact is None:
+            raise EmtError(
+                f"{instance.label} needs {parent.label}, which is not there",
+                remedy=f"run `emt {parent.stage}` first",
+            )
+        parents[name] = artifact
+    return Context(
+        config=instance.config,
+        identity=instance.identity,
+        base=plan.recipe.base,
+        parents=parents,
+        out=workspace.building(instance.stage, instance.key) / "data",
+        runtime=plan.recipe.runtime,
+        progress=progress,
+        workspace=workspace,
+    )
+
+
 def follow(instance: Instance, workspace: Workspace, plan: Plan) -> Artifact:
-    """On rank 1 and up: help to build one artifact, or wait for it. torchrun ends all ranks when one fails."""
+    """On rank 1 and up: help to build one artifact, or wait for it.
+
+    Nobody has to watch rank 0 here: torchrun ends all ranks when one fails.
+    """
     module = stage_module(instance.stage)
     helped = not getattr(module, "DISTRIBUTED", False)
-    while (found := workspace.find(instance.stage, instance.key)) is None:
-        building = workspace.building(instance.stage, instance.key)
+    building = workspace.building(instance.stage, instance.key)
+    while (artifact := workspace.find(instance.stage, instance.key)) is None:
         # with a manifest there is nothing to help with: rank 0 only finishes an interrupted commit
-        if (
-            not helped
-            and (building / "data").is_dir()
-            and not (building / "manifest.json").exists()
-        ):
-            module.run(
-                Context(
-                    config=instance.config,
-                    identity=instance.identity,
-                    base=plan.recipe.base,
-                    parents={
-                        name: _parent(workspace, parent)
-                        for name, parent in instance.parents.items()
-                    },
-                    out=building / "data",
-                    runtime=plan.recipe.runtime,
-                    progress=Progress(label=instance.label, quiet=True),
-                    workspace=workspace,
-                )
-            )
+        committing = (building / "manifest.json").exists()
+        if not helped and not committing and (building / "data").is_dir():
+            progress = Progress(label=instance.label, quiet=True)
+            module.run(_context(instance, workspace, plan, progress))
             helped = True
         time.sleep(LOOK_EVERY_S)
-    return found
-
-
-def _parent(workspace: Workspace, parent: Instance) -> Artifact:
-    found = workspace.find(parent.stage, parent.key)
-    if found is None:
-        raise EmtError(f"{parent.label} is not there", remedy=f"run `emt {parent.stage}` first")
-    return found
+    return artifact

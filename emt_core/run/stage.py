@@ -1,9 +1,9 @@
-"""One stage, one file. A stage file holds
+"""The contract between the runner and a stage. A stage's file holds
 
-VERSION: int                            raised by hand when the stage's output would change
-identity(config, base) -> JSON          optional: facts beyond the config that determine the output
-IDENTITY_REPLACES: tuple[str, ...]      config fields that the identity stands for (a model's path, say)
-run(context) -> Outcome                 does the work inside context.out, which survives a kill and is resumed
+VERSION: int                          raised by hand when the stage's output would change
+identity(config, base) -> JSON        optional: facts beyond the config that determine the output
+IDENTITY_REPLACES: tuple[str, ...]    config fields that the identity stands for, as a model's path
+run(context) -> Outcome               works inside context.out, which survives a kill; resumes there
 
 and imports torch, lance and the like only inside functions. No stage imports another.
 """
@@ -31,7 +31,8 @@ class Context:
 
     parents: Mapping[str, Artifact]
     out: Path
-    """The data folder under construction. What an interrupted run committed here is still here: continue from it."""
+    """The data folder under construction. What an interrupted run committed is still here: continue
+    from it."""
 
     runtime: Runtime
     progress: Progress
@@ -40,12 +41,12 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a stage says of its output: into the manifest."""
+    """What a stage says of its output; written into the manifest."""
 
     rows: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """JSON; small (a page reads it whole)."""
 
     scratch: tuple[str, ...] = ()
-    """Files and folders of `out` that only an interrupted run needs. The commit takes them away, never the stage: what
-    a stage threw away itself would be missing where its commit fails."""
+    """Files and folders of `out` that only an interrupted run needs. The commit removes them, never
+    the stage: what a stage removed itself would be missing where its commit fails."""

@@ -1,4 +1,4 @@
-"""The state of every instance of a recipe in a workspace, read from disk."""
+"""The state of every instance of a recipe in a workspace, read from the files there."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any, Literal
 
 from emt_core.flow import STAGES
 from emt_core.run.plan import Instance, Plan, stage_module
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, read_json_if_there
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json_if_there
 from emt_core.workspace.words import and_list
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
 MEANING: dict[State, str] = {
-    "missing": "not run yet",
-    "running": "running",
-    "interrupted": "stopped; the next run continues from the last commit",
-    "failed": "the last run failed",
-    "stale": "out of date: the recipe, an input or a parent changed; the old result is kept",
+    "missing": "not made yet",
+    "running": "a process is building it now",
+    "interrupted": "begun and stopped; the next run goes on from its last commit",
+    "failed": "the last run ended in an error",
+    "stale": "made before, but the recipe, its inputs or a parent changed since; "
+    "the old artifact is still there",
     "done": "complete and up to date",
 }
 
@@ -53,68 +55,59 @@ class InstanceStatus:
 
 def plan_status(plan: Plan, workspace: Workspace) -> list[InstanceStatus]:
     """One status per instance, in plan order."""
-    state_file = workspace.path / "state" / f"{plan.recipe.name}.json"
-    known = read_json(state_file) if state_file.exists() else {}
+    known = read_json_if_there(workspace.path / "state" / f"{plan.recipe.name}.json") or {}
     return [_status(instance, workspace, known) for instance in plan.instances]
 
 
 def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> InstanceStatus:
-    facts: dict[str, Any] = {
-        "label": instance.label,
-        "stage": instance.stage,
-        "key": instance.key,
-        "parents": tuple(parent.label for parent in instance.parents.values()),
-        "labels": tuple(instance.labels),
-    }
+    """known: the key that each label had when it last ran."""
+
+    def status(state: State, **details: Any) -> InstanceStatus:
+        return InstanceStatus(
+            label=instance.label,
+            stage=instance.stage,
+            key=instance.key,
+            state=state,
+            parents=tuple(parent.label for parent in instance.parents.values()),
+            labels=tuple(instance.labels),
+            **details,
+        )
+
     artifact = workspace.find(instance.stage, instance.key)
     if artifact is not None:
-        manifest = artifact.manifest
-        return InstanceStatus(
-            state="done",
-            **facts,
-            **{n: manifest[n] for n in ("rows", "seconds", "peak_memory_mb", "finished")},
-        )
+        shown = ("rows", "seconds", "peak_memory_mb", "finished")
+        return status("done", **{name: artifact.manifest[name] for name in shown})
     building = workspace.building(instance.stage, instance.key)
     progress = read_json_if_there(building / "progress.json")
     if workspace.is_locked(instance.stage, instance.key):
-        return InstanceStatus(state="running", progress=progress, **facts)
+        return status("running", progress=progress)
     failure = read_json_if_there(building / "failure.json")
     if failure is not None:
-        return InstanceStatus(
-            state="failed", message=failure["message"], progress=progress, **facts
-        )
+        return status("failed", message=failure["message"], progress=progress)
     if building.exists():
-        return InstanceStatus(state="interrupted", progress=progress, **facts)
-    earlier = known.get(instance.label)
-    if earlier is not None and earlier != instance.key:
-        before = workspace.find(instance.stage, earlier)
-        if before is not None:
-            return InstanceStatus(
-                state="stale", stale_key=earlier, why=_what_changed(instance, before), **facts
-            )
-    return InstanceStatus(state="missing", **facts)
+        return status("interrupted", progress=progress)
+    earlier = known.get(instance.label, instance.key)
+    before = workspace.find(instance.stage, earlier) if earlier != instance.key else None
+    if before is not None:
+        return status("stale", stale_key=earlier, why=_what_changed(instance, before))
+    return status("missing")
 
 
 def _what_changed(instance: Instance, before: Artifact) -> str:
-    """Why the artifact that was current no longer is: its settings, a parent, its inputs, or the stage itself."""
+    """Why an earlier artifact is out of date: settings, a parent, inputs, or the stage itself."""
     manifest = before.manifest
-    reasons = []
     config = instance.config.model_dump(mode="json")
-    changed = [
-        name for name, value in config.items() if manifest["config"].get(name, value) != value
-    ]
-    if changed:
-        reasons.append(f"{', '.join(changed)} changed")
-    parents = {name: parent.key for name, parent in instance.parents.items()}
-    other = [
+    old = manifest["config"]
+    settings = [name for name, value in config.items() if old.get(name, value) != value]
+    parents = [
         parent.label
         for name, parent in instance.parents.items()
         if manifest["parents"].get(name) != parent.key
     ]
-    other += [f"{name} (no longer a parent)" for name in manifest["parents"] if name not in parents]
-    if other:
-        reasons.append(f"{', '.join(other)} changed")
-    if manifest["identity"] != instance.identity and not changed:
+    gone = [name for name in manifest["parents"] if name not in instance.parents]
+    parents += [f"{name} (no longer a parent)" for name in gone]
+    reasons = [f"{', '.join(names)} changed" for names in (settings, parents) if names]
+    if manifest["identity"] != instance.identity and not settings:
         reasons.append("its input files changed")
     if manifest["version"] != stage_module(instance.stage).VERSION:
         reasons.append("this version of the program makes it differently")
@@ -123,7 +116,7 @@ def _what_changed(instance: Instance, before: Artifact) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep:
-    """One sentence and, where something can be launched, what its button says and how far it runs."""
+    """One sentence and, where something can be launched, the text of its button."""
 
     kind: Literal["wait", "mend", "resume", "renew", "run", "look"]
     label: str
@@ -134,47 +127,48 @@ class NextStep:
 
 
 def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) -> NextStep:
-    """What to do next: failures first, then running, queued, interrupted, stale and missing stages.
+    """What to do first: mend a failure, wait for what runs, resume, renew, run, or look.
 
-    coming: keys that a running job has not come to yet, so nobody has to launch them.
+    states: in plan order. coming: keys that a running job will make later; nobody has to launch
+    them again.
     """
-    by_state = {
-        state: [s for s in states if s.state == state and s.key not in coming]
-        for state in ("failed", "running", "interrupted", "stale", "missing")
-    }
+    by_state: dict[State, list[InstanceStatus]] = {state: [] for state in MEANING}
+    for status in states:
+        if status.key not in coming:
+            by_state[status.state].append(status)
     if by_state["failed"]:
         first = by_state["failed"][0]
+        error = _first_line(first.message)
         return NextStep(
             kind="mend",
             label=first.label,
-            sentence=f"{first.label} failed: {_first_line(first.message)} "
-            "Fix the cause and run it again.",
+            sentence=f"{first.label} ended in an error: {error} Mend the cause and run it again.",
             button="Run again",
         )
     if by_state["running"]:
-        running = [s.label for s in by_state["running"]]
+        running = [status.label for status in by_state["running"]]
         return NextStep(
             kind="wait",
             label=running[0],
             sentence=f"{and_list(running)} {'is' if len(running) == 1 else 'are'} running.",
         )
-    on_their_way = [s.label for s in states if s.key in coming and s.state != "done"]
-    if on_their_way:
+    waiting = [status.label for status in states if status.key in coming and status.state != "done"]
+    if waiting:
         return NextStep(
             kind="wait",
-            label=on_their_way[0],
-            sentence=f"{and_list(on_their_way[:4])} will run next, in a job that is running.",
+            label=waiting[0],
+            sentence=f"{and_list(waiting[:4])} will be made by a job that runs now.",
         )
     if by_state["interrupted"]:
         first = by_state["interrupted"][0]
-        how_far = ""
-        if first.progress and first.progress["total"]:
-            how_far = f" at {first.progress['done']:,} of {first.progress['total']:,} {first.progress['unit']}"
+        place = ""
+        if (at := first.progress) and at["total"]:
+            place = f" at {at['done']:,} of {at['total']:,} {at['unit']}"
         return NextStep(
             kind="resume",
             label=first.label,
-            sentence=f"{first.label} was stopped{how_far}; resuming continues from there.",
-            button="Resume",
+            sentence=f"{first.label} was stopped{place}; running it again goes on from there.",
+            button="Go on",
         )
     if by_state["stale"]:
         first = by_state["stale"][0]
@@ -187,28 +181,22 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
             button="Bring up to date",
         )
     if by_state["missing"]:
-        missing = by_state["missing"]
-        nothing_yet = len(missing) == len(states)
-        first = missing[0]
+        first = by_state["missing"][0]
+        nothing_yet = len(by_state["missing"]) == len(states)
+        begin = "Nothing has run yet: start with" if nothing_yet else "Next comes"
         return NextStep(
             kind="run",
             label=first.label,
-            sentence=f"{'Nothing has run yet. First' if nothing_yet else 'Next'}: {first.label} "
-            f"({STAGES[first.stage].does.partition(':')[0]}).",
+            sentence=f"{begin} {first.label}: {_first_line(STAGES[first.stage].does)}",
             button="Run all stages" if nothing_yet else "Run what is missing",
         )
-    evaluated = next((s.label for s in states if s.stage == "evaluate"), "")
-    if evaluated:
-        return NextStep(
-            kind="look",
-            label=evaluated,
-            sentence="All stages are up to date. Next: see the results or present them.",
-        )
-    return NextStep(
-        kind="look",
-        label="",
-        sentence="All stages are up to date. Next: tune the selection or browse it.",
+    evaluated = next((status.label for status in states if status.stage == "evaluate"), "")
+    advice = (
+        "See how the policies did, or put the story together for others."
+        if evaluated
+        else "Tune the selection by eye, or browse what was selected."
     )
+    return NextStep(kind="look", label=evaluated, sentence=f"Everything is up to date. {advice}")
 
 
 def _first_line(message: str) -> str:

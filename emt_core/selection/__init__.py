@@ -1,7 +1,8 @@
-"""Who is in and who is out, as functions of arrays: shared by the select stage and the Select page.
+"""Who is in and who is out, as functions of arrays: for the select stage and the Select page alike.
 
-`decide` takes one row of facts a sample (Candidates) and a SelectConfig and gives every row its reason (Decision);
-`Preview` answers "what if the cut were here" in milliseconds. Nothing here reads or writes a file.
+`decide` takes what is known of each sample (Candidates) and a SelectConfig, and gives every row its
+reason (Decision). `Preview` answers "what if the cut were here" in milliseconds. Nothing here
+writes a file, but for the exporters.
 """
 
 from emt_core.selection.candidates import Candidates

@@ -34,7 +34,8 @@ class Candidates:
     excluded: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows never taken."""
     cell: np.ndarray | None = None
-    """int32 [n]: cell of the feature space, -1 without a vector; None where a selection is not spread over cells."""
+    """int32 [n]: cell of the feature space, -1 without a vector; None where a selection is not
+    spread over cells."""
     duplicate: np.ndarray | None = None
     """bool [n]: rows nearly equal to a better one of their cell; None: not asked."""
 
@@ -61,35 +62,36 @@ class Candidates:
     def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
 
-        A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of a ranked one.
-        Where several reasons hold the first counts: robot, text_only, the embed status, no score, excluded.
+        A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of
+        a ranked one. Where several reasons hold the first counts: robot, text_only, the embed
+        status, no score, excluded.
         """
-        found: list[tuple[str, np.ndarray]] = [(ROBOT, ~np.asarray(self.pool, bool)[self.source])]
+        masks = {ROBOT: ~np.asarray(self.pool, bool)[self.source]}
         if self.text_only is not None and not include_text_only:
-            found.append((TEXT_ONLY, self.text_only))
+            masks[TEXT_ONLY] = self.text_only
         if self.status is not None:
-            found += [
-                (name, self.status == place) for place, name in enumerate(self.statuses) if name
-            ]
+            for place, name in enumerate(self.statuses):
+                if name:
+                    masks[name] = masks.get(name, False) | (self.status == place)
         if self.logit is not None:
-            found.append((NO_SCORE, ~np.isfinite(self.logit)))
+            masks[NO_SCORE] = ~np.isfinite(self.logit)
         if len(self.excluded):
-            chosen = np.zeros(self.rows, bool)
-            chosen[self.excluded] = True
-            found.append((EXCLUDED, chosen))
-        reasons, code = (
-            list(dict.fromkeys(["", *(reason for reason, _ in found)])),
-            np.zeros(self.rows, np.int8),
-        )
-        for reason, where in reversed(found):  # the last one written is the first that holds
-            np.putmask(code, where, np.int8(reasons.index(reason)))
+            masks[EXCLUDED] = np.zeros(self.rows, bool)
+            masks[EXCLUDED][self.excluded] = True
+        reasons = ["", *masks]
+        code = np.zeros(self.rows, np.int8)
+        for reason, mask in reversed(masks.items()):  # what is written last is the first that holds
+            np.putmask(code, mask, np.int8(reasons.index(reason)))
         return code, reasons
 
 
 def named_codes(
     names: Iterable[str], known: tuple[str, ...], allowed: list[str], what: str
 ) -> list[int]:
-    """Places in `known` of the names that a cap or quota uses. Raises EmtError that lists what may be named."""
+    """Places in `known` of the names that a cap or quota uses.
+
+    Raises EmtError that lists what may be named.
+    """
     unknown = sorted(set(names) - set(allowed))
     if unknown:
         raise EmtError(

@@ -1,4 +1,4 @@
-"""From candidates and a configuration to a decision: the selected rows in order, and a reason for every other row."""
+"""From candidates and a configuration to a decision: the selected rows, reasons for the others."""
 
 from __future__ import annotations
 
@@ -54,11 +54,15 @@ def asked_size(config: SelectConfig, eligible: int) -> int | None:
 
 
 def decide(candidates: Candidates, config: SelectConfig) -> Decision:
-    """Greedy in rank order: falling score (`top`), weighted or uniform seeded draw (`gumbel`, `random`) or index order
-    (`all`); ties by row. With a random share, that part of K comes after it, drawn from what is left.
+    """Take rows greedily in rank order, within caps and quotas.
 
-    Rows behind the cut are `below_cut` (`not_drawn` for a draw) whatever caps say of them. Quotas that a group cannot
-    fill are not shared out again: they are the shortfall. Raises EmtError where a cap or quota names something unknown.
+    The order is falling score (`top`), a weighted or uniform seeded draw (`gumbel`, `random`) or
+    that of the index (`all`); ties by row. With a random share, that part of K comes after it,
+    drawn from what is left.
+
+    Rows behind the cut are `below_cut` (`not_drawn` for a draw) whatever caps say of them. Quotas
+    that a group cannot fill are not shared out again: they are the shortfall. Raises EmtError where
+    a cap or quota names something unknown.
     """
     if config.uses() and candidates.logit is None:
         raise ValueError(f"strategy {config.strategy!r} needs scores")
@@ -103,7 +107,10 @@ def _take(
     code: np.ndarray,
     reasons: list[str],
 ) -> np.ndarray:
-    """int64: the first `size` rows of the order that the limits let in; the code of each refused row is written."""
+    """int64: the first `size` rows of the order that the limits let in.
+
+    Writes the code of each refused row.
+    """
     if not limits or not len(order) or size == 0:
         return order[:size]
     taken, verdict = fill(
@@ -119,7 +126,7 @@ def _take(
 def ordered(
     candidates: Candidates, config: SelectConfig, free: np.ndarray, first: int | None = None
 ) -> np.ndarray:
-    """int64: the first rows (default: all) of those that are free (bool [n]), in the strategy's order."""
+    """int64: the `first` rows of those that are free (bool [n]), in the strategy's order."""
     first = int(np.count_nonzero(free)) if first is None else first
     if config.strategy == "random":
         return ordered_rows(random_keys(config.seed, np.flatnonzero(free), Purpose.RANDOM), first)

@@ -1,15 +1,17 @@
-"""Caps and quotas: at most so many of a group, applied greedily in rank order.
+"""Caps and quotas: at most so many rows of a group, applied greedily in rank order.
 
-The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups is used up; the
-first such limit, in the order quota, source cap, category cap, cluster cap, is its reason. `apply` gives exactly that
-(a property test compares) without the loop: a group fills once at most, so there are no more passes than groups.
+The definition is a loop over rows, best first: a row is taken unless a limit of one of its groups
+is used up; the first such limit, in the order quota, source cap, category cap, cluster cap, is its
+reason. `apply` gives exactly that (a property test compares) without the loop: a group fills once
+at most, so there are no more passes than groups.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from emt_core.selection.candidates import Candidates, named_codes
 
 QUOTA, SOURCE_CAP, CATEGORY_CAP, CLUSTER_CAP = "quota", "source_cap", "category_cap", "cluster_cap"
 FEW_GROUPS = 16
-"""Up to so many groups a look at all rows for each is quicker than one sort; thousands of cells took seconds."""
+"""With at most this many groups, one scan for each beats one sort of all rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,11 @@ class Limit:
 
 
 def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) -> list[Limit]:
-    """The limits of a configuration, in the order in which they are asked. `size`: rows that quotas share out."""
-    found = []
+    """The limits of a configuration, in the order in which they are asked.
+
+    size: rows that quotas share out. Raises EmtError for a name that the pool does not have.
+    """
+    limits = []
     known = {
         "source": (candidates.sources, candidates.pool_sources),
         "category": (candidates.categories, list(candidates.categories)),
@@ -42,44 +47,39 @@ def limits_of(config: SelectConfig, candidates: Candidates, size: int | None) ->
         shares: dict[str, float] = getattr(config.quotas, by)
         if shares:
             assert size is not None  # SelectConfig refuses quotas without k or fraction
+            codes = named_codes(shares, names, allowed, f"quotas.{by}")
             counts = largest_remainder(list(shares.values()), size)
             most = dict.fromkeys(range(len(names)), 0)  # a group without a quota gets none
-            most.update(
-                zip(named_codes(shares, names, allowed, f"quotas.{by}"), counts, strict=True)
-            )
-            found.append(Limit(by=by, most=most, reason=QUOTA))
+            most.update(zip(codes, counts, strict=True))
+            limits.append(Limit(by=by, most=most, reason=QUOTA))
     for by, reason in (("source", SOURCE_CAP), ("category", CATEGORY_CAP)):
         caps: dict[str, int] = getattr(config.caps, by)
         if caps:
-            names, allowed = known[by]
-            codes = named_codes(caps, names, allowed, f"caps.{by}")
-            found.append(
-                Limit(by=by, most=dict(zip(codes, caps.values(), strict=True)), reason=reason)
-            )
+            codes = named_codes(caps, *known[by], f"caps.{by}")
+            most = dict(zip(codes, caps.values(), strict=True))
+            limits.append(Limit(by=by, most=most, reason=reason))
     if config.clusters is not None and config.clusters.most is not None and size is not None:
-        most = math.ceil(config.clusters.most * size / config.clusters.cells)
-        found.append(
-            Limit(
-                by="cell",
-                most=dict.fromkeys(range(config.clusters.cells), most),
-                reason=CLUSTER_CAP,
-            )
-        )
-    return found
+        cells = config.clusters.cells
+        most = dict.fromkeys(range(cells), math.ceil(config.clusters.most * size / cells))
+        limits.append(Limit(by="cell", most=most, reason=CLUSTER_CAP))
+    return limits
 
 
 def what_is_left(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> list[Limit]:
     """The same limits after these rows have been taken."""
-    found = []
+    left = []
     for limit in limits:
         taken = np.bincount(getattr(candidates, limit.by)[rows], minlength=max(limit.most) + 1)
         most = {group: room - int(taken[group]) for group, room in limit.most.items()}
-        found.append(Limit(by=limit.by, most=most, reason=limit.reason))
-    return found
+        left.append(replace(limit, most=most))
+    return left
 
 
 def largest_remainder(shares: list[float], total: int) -> list[int]:
-    """Whole numbers that sum to `total` and follow the shares (Hamilton); equal remainders go to the earlier share."""
+    """Whole numbers that sum to `total` and follow the shares (Hamilton's method).
+
+    Equal remainders go to the earlier share.
+    """
     exact = [share * total for share in shares]
     counts = [int(np.floor(value + 1e-9)) for value in exact]
     by_remainder = sorted(range(len(shares)), key=lambda i: (-(exact[i] - counts[i]), i))
@@ -88,8 +88,11 @@ def largest_remainder(shares: list[float], total: int) -> list[int]:
     return counts
 
 
-def members_of(code: np.ndarray, groups: list[int]) -> list[np.ndarray]:
-    """int64 places of each group's rows, rising. code: integer [n] below 2^15; groups: some of the codes."""
+def members_of(code: np.ndarray, groups: Sequence[int]) -> list[np.ndarray]:
+    """int64 places of each group's rows, rising.
+
+    code: integer [n] below 2^15; groups: some of the codes.
+    """
     if len(groups) <= FEW_GROUPS:
         return [np.flatnonzero(code == group) for group in groups]
     code = code.astype(np.int16)  # numpy sorts these by radix
@@ -99,43 +102,41 @@ def members_of(code: np.ndarray, groups: list[int]) -> list[np.ndarray]:
 
 
 def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
-    """int8 [n], n rows best first: 0 = taken, i + 1 = refused by limits[i]. codes: group of each row, by `Limit.by`."""
+    """int8 [n] of rows, best first: 0 = taken, i + 1 = refused by limits[i].
+
+    codes: the group of each row, by `Limit.by`.
+    """
     rows = len(next(iter(codes.values()))) if codes else 0
     verdict = np.zeros(rows, np.int8)
-    groups: list[
-        tuple[int, int, np.ndarray]
-    ] = []  # limit, room, places of the members in rank order
+    # the groups that can fill: limit, room, places of the members in rank order
+    groups: list[tuple[int, int, np.ndarray]] = []
     for which, limit in enumerate(limits):
-        for most, members in zip(
-            limit.most.values(), members_of(codes[limit.by], list(limit.most)), strict=True
-        ):
+        by_group = members_of(codes[limit.by], list(limit.most))
+        for most, members in zip(limit.most.values(), by_group, strict=True):
             if len(members) >= most and len(members):
                 groups.append((which, most, members))
 
     def fills_at(which: int, room: int, members: np.ndarray) -> int | None:
-        """Place of the row that uses up the group's room, as things stand; -1 where there is no room at all."""
+        """Place of the row that fills the group, as things stand; -1 where it has no room."""
         if room == 0:
             return -1
         taken = members[verdict[members] == 0]
         return int(taken[room - 1]) if len(taken) >= room else None
 
-    waiting = [
-        (at, place) for place, group in enumerate(groups) if (at := fills_at(*group)) is not None
-    ]
+    # closing a group takes members away from others: they fill later than thought, never earlier
+    places = enumerate(groups)
+    waiting = [(at, place) for place, group in places if (at := fills_at(*group)) is not None]
     heapq.heapify(waiting)
     while waiting:
         at, place = heapq.heappop(waiting)
         now = fills_at(*groups[place])
-        if now is None:
-            continue
-        if (
-            now != at
-        ):  # groups closed meanwhile took members away: it fills later than thought, never earlier
-            heapq.heappush(waiting, (now, place))
+        if now != at:
+            if now is not None:
+                heapq.heappush(waiting, (now, place))
             continue
         which, _, members = groups[place]
         after = members[np.searchsorted(members, at, side="right") :]
-        # the limit that is asked first names the reason, also where a later one has refused the row already
+        # the limit asked first names the reason, even if a later one has refused the row already
         after = after[(verdict[after] == 0) | (verdict[after] > which + 1)]
         verdict[after] = which + 1
     return verdict
@@ -144,9 +145,10 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
 def fill(
     limits: list[Limit], codes: dict[str, np.ndarray], size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(places of the first `size` taken rows, verdicts up to the last of them): what `apply` says before the cut.
+    """(places of the first `size` taken rows, verdicts up to the last of them), as `apply` says.
 
-    Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill the size.
+    Caps seldom refuse most rows, so a prefix is tried first and made longer while it does not fill
+    the size.
     """
     rows = len(next(iter(codes.values())))
     end = rows if size is None else min(rows, 2 * size)

@@ -1,4 +1,4 @@
-"""What would be selected, while a slider moves: built once from the scores, asked in milliseconds at 10M rows."""
+"""What would be selected while a slider moves: built once, asked in milliseconds at 10M rows."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ class Composition:
 
 
 class Preview:
-    """Eligible pool rows in rank order, and for each (source, category) cell the ranks of its rows, ascending.
+    """Eligible pool rows in rank order, and the rising ranks of each (source, category) cell.
 
-    A threshold becomes a rank by one binary search, a rank becomes counts by one binary search a cell; ties are
-    exact because ranks have none. Memory: about 14 bytes a row.
+    A threshold becomes a rank by one binary search, a rank becomes counts by one binary search a
+    cell; ties are exact because ranks have none. Memory: about 14 bytes a row.
     """
 
     def __init__(self, candidates: Candidates, *, include_text_only: bool = False) -> None:
         if candidates.logit is None:
             raise ValueError("a preview needs scores")
-        self.candidates, self.include_text_only = candidates, include_text_only
+        self.candidates = candidates
+        self.include_text_only = include_text_only
         code, _ = candidates.not_eligible(include_text_only=include_text_only)
         eligible = np.flatnonzero(code == 0)
         order = ordered_rows(falling_keys(candidates.logit[eligible], eligible))
@@ -56,13 +57,11 @@ class Preview:
         self.rising = -candidates.logit[order]
         """Negated logits in rank order, so that they rise and can be searched."""
         width = max(len(candidates.categories), 1)
-        cell = candidates.source[order].astype(np.int16) * np.int16(width) + candidates.category[
-            order
-        ].astype(np.int16)
+        source = candidates.source[order].astype(np.int16)
+        cell = source * np.int16(width) + candidates.category[order].astype(np.int16)
         self._cell = cell
-        self._ranks = np.argsort(cell, kind="stable").astype(
-            np.uint32
-        )  # radix sort: ranks rise inside each cell
+        # numpy sorts int16 by radix; stable, so that ranks rise inside each cell
+        self._ranks = np.argsort(cell, kind="stable").astype(np.uint32)
         bounds = np.searchsorted(cell[self._ranks], np.arange(len(candidates.sources) * width + 1))
         self._bounds = bounds
         self._cells = [self._ranks[low:high] for low, high in pairwise(bounds)]
@@ -74,7 +73,10 @@ class Preview:
 
     @property
     def by_cell(self) -> tuple[np.ndarray, np.ndarray]:
-        """(uint32 index rows, cell after cell of (source, category), best first in each; int64 [cells + 1] bounds)."""
+        """(uint32 index rows, cell after cell of (source, category); int64 [cells + 1] bounds).
+
+        Rows are best first in each cell.
+        """
         return self.order[self._ranks], self._bounds
 
     @cached_property
@@ -87,22 +89,24 @@ class Preview:
         return int(np.searchsorted(self.rising, -at_least(threshold), side="right"))
 
     def threshold_of(self, k: int) -> float:
-        """Logit of the k-th row: `k_of` of it is k, or more where rows share that logit. +inf for k <= 0."""
+        """Logit of the k-th row; +inf for k <= 0.
+
+        `k_of` of it is k, or more where rows share that logit.
+        """
         return float(-self.rising[min(k, self.eligible) - 1]) if k > 0 and self.eligible else np.inf
 
     def at_k(self, k: int) -> Composition:
         """The k best rows."""
         rank = np.uint32(min(max(k, 0), self.eligible))
         counts = np.array([np.searchsorted(ranks, rank) for ranks in self._cells], np.int64)
-        return Composition(
-            counts=counts.reshape(self._shape), threshold=self.threshold_of(int(rank))
-        )
+        threshold = self.threshold_of(int(rank))
+        return Composition(counts=counts.reshape(self._shape), threshold=threshold)
 
     def at_threshold(self, threshold: float) -> Composition:
         return self.at_k(self.k_of(threshold))
 
     def composition(self, config: SelectConfig) -> Composition:
-        """Exactly what `decide` would select for a `top` configuration, caps and quotas included."""
+        """Exactly what `decide` would select for a `top` configuration, with caps and quotas."""
         if not config.plain_top or config.include_text_only != self.include_text_only:
             raise ValueError("this preview is built for plain 'top' and another include_text_only")
         size = asked_size(config, self.eligible)
@@ -113,15 +117,13 @@ class Preview:
         cell = self._cell[:end]
         codes = {"source": cell // self._shape[1], "category": cell % self._shape[1]}
         taken = fill(limits, codes, size)[0] if end else np.empty(0, np.int64)
-        counts = np.bincount(cell[taken], minlength=self._shape[0] * self._shape[1]).reshape(
-            self._shape
-        )
+        counts = np.bincount(cell[taken], minlength=self._shape[0] * self._shape[1])
         last = float(-self.rising[taken[-1]]) if len(taken) else np.inf
-        return Composition(counts=counts.astype(np.int64), threshold=last)
+        return Composition(counts=counts.astype(np.int64).reshape(self._shape), threshold=last)
 
     def rows_near(self, threshold: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 index rows just in (nearest to the cut first) and just out (likewise), `count` of each at the most."""
+        """(int64 index rows just in, just out), at most `count` each, nearest to the cut first."""
         k = self.k_of(threshold)
-        return self.order[max(k - count, 0) : k][::-1].astype(np.int64), self.order[
-            k : k + count
-        ].astype(np.int64)
+        inside = self.order[max(k - count, 0) : k][::-1]
+        outside = self.order[k : k + count]
+        return inside.astype(np.int64), outside.astype(np.int64)

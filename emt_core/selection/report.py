@@ -1,7 +1,8 @@
-"""What a selection did: composition, diversity, distance to the robot data and scores, before and after.
+"""What a selection did: composition, diversity, distance to the robots, scores; before and after.
 
-"Before" is what could have been selected (`eligible`), "after" what was. Diversity and MMD are measured on seeded
-samples without self pairs, so that sets of different size compare (they are the sweep's formulas).
+"Before" is what could have been selected (`eligible`), "after" what was. Diversity and MMD are
+measured on seeded samples without self pairs (the sweep's formulas), so that sets of different size
+compare.
 """
 
 from __future__ import annotations
@@ -59,17 +60,9 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
 
 
 def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
-    """int64, ascending: selected rows and those that only a cut, a cap, a quota or the draw kept out."""
-    settled = {
-        "below_cut",
-        "not_drawn",
-        "source_cap",
-        "category_cap",
-        "quota",
-        "cluster_cap",
-        "near_duplicate",
-        "",
-    }
+    """int64, ascending: selected rows, and those that only a cut, cap, quota or draw kept out."""
+    kept_out_by = "below_cut not_drawn source_cap category_cap quota cluster_cap near_duplicate"
+    settled = {"", *kept_out_by.split()}
     could = np.array([reason in settled for reason in decision.reasons])
     return np.flatnonzero(could[decision.code])
 
@@ -87,8 +80,11 @@ def composition_of(rows: np.ndarray, candidates: Candidates) -> dict[str, dict[s
 
 
 def side_in_pool(category: str) -> str:
-    """`embodied`, `reading` or `neither`. A pool question about a robot counts as embodied, as Robo2VLM does in the
-    paper (method section 6); public pools do not say on which side they are, so what a row asks for decides."""
+    """`embodied`, `reading` or `neither`.
+
+    A pool question about a robot counts as embodied, as Robo2VLM does in the paper (method section
+    6). Public pools do not say on which side they are, so what a row asks for decides.
+    """
     if category == "robot":
         return "embodied"
     return side_of(category) if category in CATEGORIES else "neither"
@@ -102,46 +98,46 @@ def share_of_side(composition: dict[str, dict[str, int]]) -> float | None:
 def _gap(
     before: np.ndarray, after: np.ndarray, candidates: Candidates, features: Features, seed: int
 ) -> dict[str, Any]:
-    """Diversity before and after, and squared MMD (unbiased) to each robot set and to all of them in equal parts."""
+    """Diversity before and after, and unbiased squared MMD to each robot set and to all of them.
+
+    All of them: in equal parts.
+    """
 
     def sample(rows: np.ndarray, count: int = SAMPLE_ROWS) -> np.ndarray:
         drawn = ordered_rows(random_keys(seed, rows, Purpose.REPORT), count)
         return features.take(np.sort(drawn)).astype(np.float32)
 
     sets = {"before": sample(before), "after": sample(after)}
-    names, robots = [], []
+    share = max(SAMPLE_ROWS // max(int((~candidates.pool).sum()), 1), 2)
+    robots = {}
     for place, name in enumerate(candidates.sources):
         if not candidates.pool[place]:
             rows = np.flatnonzero(candidates.source == place)
             if candidates.status is not None:
                 rows = rows[candidates.status[rows] == candidates.statuses.index("")]
             if len(rows) >= 2:
-                names.append(name)
-                robots.append(sample(rows, max(SAMPLE_ROWS // int((~candidates.pool).sum()), 2)))
-    found: dict[str, Any] = {
+                robots[name] = sample(rows, share)
+    counts = {name: len(rows) for name, rows in sets.items()}
+    gap: dict[str, Any] = {
         "diversity": {name: _number(diversity(rows)) for name, rows in sets.items()},
-        "measured_on": {
-            **{name: len(rows) for name, rows in sets.items()},
-            "robot": sum(map(len, robots)),
-        },
+        "measured_on": {**counts, "robot": sum(map(len, robots.values()))},
+        "mmd2_to_robot": {},
+        "sigma": None,
     }
-    if not robots or min(map(len, sets.values())) < 2:
-        return {**found, "mmd2_to_robot": {}, "sigma": None}
+    if not robots or min(counts.values()) < 2:
+        return gap
     try:
-        sigma = median_sigma([sets["before"], *robots], seed)
+        sigma = median_sigma([sets["before"], *robots.values()], seed)
     except EmtError:  # all features are equal: there is no scale to measure on
-        return {**found, "mmd2_to_robot": {}, "sigma": None}
-    means = group_means([sets["before"], sets["after"], *robots], sigma, unbiased=True)
-    targets = {"all": np.full(len(robots), 1 / len(robots))}
-    targets.update({name: np.eye(len(robots))[i] for i, name in enumerate(names)})
-    found["mmd2_to_robot"] = {
-        target: {
-            name: mixture_mmd2(means, np.eye(len(means))[place], np.concatenate([[0, 0], weights]))
-            for place, name in enumerate(("before", "after"))
-        }
-        for target, weights in targets.items()
+        return gap
+    means = group_means([*sets.values(), *robots.values()], sigma, unbiased=True)
+    one = np.eye(len(means))
+    targets = {"all": one[2:].mean(axis=0), **dict(zip(robots, one[2:], strict=True))}
+    to_robot = {
+        target: {name: mixture_mmd2(means, one[place], mixture) for place, name in enumerate(sets)}
+        for target, mixture in targets.items()
     }
-    return {**found, "sigma": sigma, "mmd": "unbiased"}
+    return {**gap, "mmd2_to_robot": to_robot, "sigma": sigma, "mmd": "unbiased"}
 
 
 def _scores(decision: Decision, before: np.ndarray, candidates: Candidates) -> dict[str, Any]:
@@ -154,17 +150,17 @@ def _scores(decision: Decision, before: np.ndarray, candidates: Candidates) -> d
         "left_out": before[decision.code[before] != 0],
         "robot": robot,
     }
-    found = {}
+    scores = {}
     for name, rows in groups.items():
         logit = candidates.logit[rows]
         logit = logit[np.isfinite(logit)].astype(np.float64)
         cuts = np.quantile(logit, QUANTILES) if len(logit) else []
-        found[name] = {
+        scores[name] = {
             "rows": len(logit),
             "mean": float(logit.mean()) if len(logit) else None,
             "quantiles": {f"{q:g}": float(cut) for q, cut in zip(QUANTILES, cuts, strict=False)},
         }
-    return found
+    return scores
 
 
 def _number(value: float) -> float | None:

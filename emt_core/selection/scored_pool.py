@@ -1,4 +1,4 @@
-"""What selection needs of a pool, read once from its artifacts: by the select stage and by the pages."""
+"""What selection needs of a pool, read from its artifacts: for the select stage and the pages."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def candidates_of(
     *,
     exclude: Sequence[str] = (),
 ) -> Candidates:
-    """One entry a row from the narrow columns, about 12 bytes a row. exclude: ids, as `Index.rows_of` reads them.
+    """One entry for each index row, from narrow columns: about 12 bytes a row.
 
-    Raises EmtError where the artifacts are not of one index, or an excluded id is not in it.
+    exclude: ids, as `Index.rows_of` reads them. Raises EmtError where the artifacts are not of one
+    index, or an excluded id is not in it.
     """
     index = Index(sources)
     # a cap may name a category that this pool has none of

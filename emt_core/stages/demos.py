@@ -1,10 +1,12 @@
-"""demos: record Meta-World's scripted experts as a LeRobot v3.0 data set, on layouts that evaluation never uses.
+"""demos: record Meta-World's scripted experts as a LeRobot v3.0 data set.
 
-lerobot/            the data set (demo/lerobot_writer.py draws it), camera observation.images.front
+lerobot/            the data set (data/robot/lerobot_writer.py), camera observation.images.front
 episodes.parquet    task instruction seed success steps kept: every try, failed ones included
-recording.json      what an evaluator has to do alike: camera, image size, action repeat, visible goals, instructions
+recording.json      what an evaluator has to do alike: camera, image size, action repeat,
+                    visible goals, instructions
 
-Interrupted, it goes on behind the last recorded episode (demo/recording.py).
+Its layouts are never used by evaluation. Interrupted, it goes on behind the last recorded episode
+(evaluation/recording/recorder.py).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
 from emt_core.evaluation.recording.tasks import STATE_NAMES, RobotSet
 from emt_core.recipe.demos import DemosConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 VERSION = 1
 
@@ -33,7 +35,10 @@ CRF = 20
 
 
 def identity(config: DemosConfig, base: Path) -> dict[str, Any]:
-    """The words and visible goals that the code, not the recipe, may have given. Raises EmtError for unknown tasks."""
+    """The words and visible goals that the code, not the recipe, may have given.
+
+    Raises EmtError for unknown tasks.
+    """
     return {
         task.env: [list(task.instructions), task.show_goal] for task in robot_set_of(config).tasks
     }
@@ -49,16 +54,11 @@ def run(context: Context) -> Outcome:
     with context.progress.track("recording", wanted, done=already, unit="episodes") as tracker:
         tries = recorder.run(tracker.advance)
     frames = _write_set(context.out / "lerobot", recorder, robot_set, config)
-    kept = {
-        (done.task, done.seed)
-        for number in range(len(robot_set.tasks))
-        for done in recorder.kept(number)
-    }
-    columns = {
-        name: [getattr(done, name) for done in tries]
-        for name in ("task", "seed", "success", "steps")
-    }
-    columns["kept"] = [(done.task, done.seed) in kept for done in tries]
+    kept = [done for number in range(len(robot_set.tasks)) for done in recorder.kept(number)]
+    kept_tries = {(done.task, done.seed) for done in kept}
+    names = ("task", "seed", "success", "steps")
+    columns = {name: [getattr(done, name) for done in tries] for name in names}
+    columns["kept"] = [(done.task, done.seed) in kept_tries for done in tries]
     parquet.write_table(pa.table(columns), context.out / "episodes.parquet")
     write_json(context.out / "recording.json", recording_facts(config, robot_set))
     failed = sum(not done.success for done in tries)
@@ -81,11 +81,14 @@ def recording_facts(config: DemosConfig, robot_set: RobotSet) -> dict[str, Any]:
 
 
 def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: DemosConfig) -> int:
-    """Episodes with tasks in turn, so that the first ones of a limited reading hold every task. Returns frames."""
+    """Write the data set; returns its number of frames.
+
+    Tasks come in turn, so that the first episodes of a limited reading hold every task.
+    """
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
     from emt_core.evaluation.recording.demonstrations import ACTION_NAMES, CAMERA
 
-    shutil.rmtree(root, ignore_errors=True)  # of a run that was killed right behind it
+    shutil.rmtree(root, ignore_errors=True)  # from a run that was killed before it committed
     frames = 0
     with LeRobotWriter(
         root,
@@ -99,17 +102,18 @@ def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: Demo
         for turn in range(config.episodes_per_task):
             for number, task in enumerate(robot_set.tasks):
                 done = recorder.kept(number)[turn]
+                extra = {
+                    "env": task.env,
+                    "seed": done.seed,
+                    "action_repeat": config.action_repeat,
+                }
                 with np.load(recorder.path(done), allow_pickle=False) as episode:
                     writer.add_episode(
                         task=task.instructions[turn % len(task.instructions)],
                         images={CAMERA: episode["frames"]},
                         state=episode["state"],
                         action=episode["action"],
-                        extra={
-                            "env": task.env,
-                            "seed": done.seed,
-                            "action_repeat": config.action_repeat,
-                        },
+                        extra=extra,
                     )
                 frames += done.steps
     return frames

@@ -1,19 +1,21 @@
-"""embed: frozen-encoder features for every row of the index (method section 2), streaming, resumable, never twice.
+"""embed: frozen-encoder features for every row of the index (method section 2).
 
-    features.lance   vector float16 [dim], status; one row for each index row, in its order
-    thumbs.lance     row, webp; only for sources without random access
-    problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images that have no vector
+features.lance   vector float16 [dim], status; row i = index row i
+thumbs.lance     row, webp; only for sources without random access
+problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images but no vector
 
-Commits happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work have
-gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so on one torch thread the
-store is equal bit by bit; on several, or where memory ran out and batches were halved, it is equal to rounding.
+Rows that an earlier artifact has embedded with the same encoder and settings are copied. Commits
+happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work
+have gathered: a kill costs that much and no more. After a resume the arithmetic is the same, so on
+one torch thread the store is equal bit by bit; on several, or where memory ran out and batches were
+halved, it is equal to rounding.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -22,30 +24,33 @@ from typing import Any
 from emt_core.data.features import as_matrix
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.models.encoders import PRELOAD, build_encoder
-from emt_core.models.encoders.base import choose_device, choose_dtype
+from emt_core.models.device import choose_device, choose_dtype, dtype_name
+from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.embedding import Embedding
 from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
-from emt_core.models.encoders.prefetch import Preparer
 from emt_core.models.encoders.reuse import Earlier, find_earlier
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.progress import Tracker
 from emt_core.workspace.table import Table
 
-VERSION = 1
+VERSION = 2
 IDENTITY_REPLACES = ("model", "revision")
 
 COMMIT_SECONDS = 30.0
-"""Work that a kill may cost, where a window is shorter; it grows with the run (store.PATIENT_FOR_S)."""
+"""Work that a kill may cost, where a window is shorter; it grows with the run
+(table.PATIENT_FOR_S).
+"""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
-"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU seconds; beside a
-model on the CPU, which wants the same cores, they have to win that back from little (docs/encoders.md)."""
+"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU
+seconds, which they have to win back; beside a model on the CPU, which wants the same cores, they
+win little (docs/encoders.md).
+"""
 
 
 def identity(config: EmbedConfig, base: Path) -> dict[str, Any]:
-    """What the model is, whatever it is called (see model_identity.py)."""
+    """What the model is, whatever it is called (see models/identity.py)."""
     if config.encoder == "fake":
         return {}
     if config.encoder == "clip":
@@ -64,44 +69,43 @@ def run(context: Context) -> Outcome:
     writer = FeatureWriter(
         context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS
     )
-    left = [source for source in index.sources if source.stop > writer.rows]
     dtype = _dtype(context, config)
     earlier = {
         source.name: _find_earlier(context, config, index, source, dtype)
         for source in index.sources
     }
+    left = [source for source in index.sources if source.stop > writer.rows]
     own = [source for source in left if earlier[source.name] is None]
     reused = Counter[str]()
-    facts: dict[str, Any] = {"dtype": dtype}
+    metrics: dict[str, Any] = {"dtype": dtype}
     with ExitStack() as stack:
-        tracker = stack.enter_context(
-            context.progress.track("embedding", index.rows, done=writer.rows)
-        )
+        progress = context.progress.track("embedding", index.rows, done=writer.rows)
+        tracker = stack.enter_context(progress)
         embedding = _start(context, config, index, writer, own, stack) if own else None
-        for found, group in groupby(left, key=lambda source: earlier[source.name]):
-            if found is None:
+        # rows are written in order: neighbors that are embedded here share their batches
+        for artifact, group in groupby(left, key=lambda source: earlier[source.name]):
+            if artifact is None:
                 assert embedding is not None
-                embedding.embed(list(group), tracker)
+                embedding.embed(list(group), tracker.advance)
             else:
                 for source in group:
-                    reused[source.name] += _copy(found, source, writer, tracker)
+                    reused[source.name] += _copy(artifact, source, writer, tracker)
         writer.commit()
         if embedding is not None:
-            facts |= embedding.metrics() | {"encoder": embedding.encoder.describe()}
+            metrics |= embedding.metrics() | {"encoder": embedding.encoder.describe()}
     if embedding is None:
-        facts |= {"encoder": _described_before(context, earlier.values())}
-    facts |= _count(index, writer.features, config, reused)
-    if not facts["ok"]:
+        metrics |= {"encoder": _described_before(earlier.values())}
+    metrics |= _count(index, writer.features, config, reused)
+    if not metrics["ok"]:
         writer.discard()  # else a second run would find every row done and fail again
-        reasons = ", ".join(
-            f"{reason} {count:,}" for reason, count in facts["statuses"].items() if reason
-        )
+        reasons = [f"{reason} {count:,}" for reason, count in metrics["statuses"].items()]
         raise EmtError(
-            f"not one of {index.rows:,} rows has a vector ({reasons})",
+            f"not one of {index.rows:,} rows has a vector ({', '.join(reasons)})",
             where=index.artifact.path,
-            remedy="check the images' place and the encoder; `emt sources --dry-run` shows what is rejected",
+            remedy="check the images' place and the encoder; "
+            "`emt sources --dry-run` shows what is rejected",
         )
-    return Outcome(rows=index.rows, metrics=facts)
+    return Outcome(rows=index.rows, metrics=metrics)
 
 
 def _start(
@@ -112,30 +116,32 @@ def _start(
     own: list[SourceRange],
     stack: ExitStack,
 ) -> Embedding:
-    """Workers first: they start while the model loads."""
+    """The encoder loaded, with as many workers as the rows are worth."""
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
     rows = sum(source.stop - max(source.start, writer.rows) for source in own)
     on_cpu = config.encoder != "fake" and choose_device(context.runtime.device).type == "cpu"
     workers = context.runtime.workers if rows >= (INLINE_ROWS_CPU if on_cpu else INLINE_ROWS) else 0
-    preparer = stack.enter_context(Preparer(encoder, workers, PRELOAD[config.encoder]))
     encoder.load(context.runtime.device, config.precision)
     stack.enter_context(_model_threads(context.runtime.workers))
     return Embedding(
         encoder,
-        preparer,
+        workers,
         config=config,
         runtime=context.runtime,
         index=index,
         writer=writer,
-        progress=context.progress,
+        say=context.progress.say,
     )
 
 
 @contextmanager
 def _model_threads(workers: int) -> Iterator[None]:
-    """The model computes on the cores that decoding leaves: two threads on two cores with two decoding workers took
-    1.6 times the CPU time of one and were no quicker. Never on more than torch was given (OMP_NUM_THREADS). By the
-    settings, not by the workers at work: how products are split decides their rounding."""
+    """Limit the model to the cores that decoding leaves.
+
+    Two threads on two cores with two decoding workers took 1.6 times the CPU time of one and were
+    no quicker. Never more than torch was given (OMP_NUM_THREADS). By the settings, not by the
+    workers at work: how products are split decides their rounding.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -150,9 +156,7 @@ def _dtype(context: Context, config: EmbedConfig) -> str:
     """The arithmetic of this run; part of what has to agree before rows are reused."""
     if config.encoder == "fake":
         return "float32"
-    return str(choose_dtype(config.precision, choose_device(context.runtime.device))).removeprefix(
-        "torch."
-    )
+    return dtype_name(choose_dtype(config.precision, choose_device(context.runtime.device)))
 
 
 def _find_earlier(
@@ -164,7 +168,7 @@ def _find_earlier(
 
 
 def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: Tracker) -> int:
-    """Take a source's rows, from where the writer is, over from an earlier artifact. Returns how many."""
+    """Copy a source's rows, from the writer's row on, of an earlier artifact; returns how many."""
     shift = found.start - source.start
     begin = writer.rows + shift
     stop = source.stop + shift
@@ -184,9 +188,8 @@ def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: T
             thumbs=[(row - shift, webp) for row, webp in _thumbs(thumbs, at, end)],
         )
         at = end
-        tracker.resumed_at += (
-            batch.num_rows
-        )  # copied rows say nothing about how long the others take
+        # copied rows say nothing about how long the others take
+        tracker.resumed_at += batch.num_rows
         tracker.advance(batch.num_rows)
     return at - begin
 
@@ -200,8 +203,8 @@ def _thumbs(table: Table, start: int, stop: int) -> list[tuple[int, bytes]]:
     return list(zip(found.column("row").to_pylist(), found.column("webp").to_pylist(), strict=True))
 
 
-def _described_before(context: Context, earlier: Any) -> dict[str, Any]:
-    """Nothing had to be embedded: the encoder is the one that the first reused artifact describes, if any."""
+def _described_before(earlier: Iterable[Earlier | None]) -> dict[str, Any]:
+    """The encoder that the first reused artifact describes, where nothing had to be embedded."""
     for found in earlier:
         if found is not None:
             return found.artifact.metrics["encoder"]
@@ -212,28 +215,30 @@ def _count(
     index: Index, features: Table, config: EmbedConfig, reused: Counter[str]
 ) -> dict[str, Any]:
     """Counts over the whole store, whichever run wrote it."""
-    sources, total, beyond = {}, Counter[str](), 0
+    sources = {}
+    total = Counter[str]()
     for source in index.sources:
-        statuses, over = Counter[str](), 0
+        statuses = Counter[str]()
+        beyond = 0
         for batch in features.scan(["status"], start=source.start, stop=source.stop):
             for item in batch.column(0).value_counts().to_pylist():
                 statuses[item["values"]] += item["counts"]
         for batch in index.table.scan(["n_images"], start=source.start, stop=source.stop):
             images = batch.column(0).to_numpy()
-            over += int((images - config.max_images).clip(min=0).sum())
+            beyond += int((images - config.max_images).clip(min=0).sum())
         sources[source.name] = {
             "rows": source.rows,
             "ok": statuses[""],
             "statuses": {reason: count for reason, count in sorted(statuses.items()) if reason},
-            "images_beyond_bound": over,
+            "images_beyond_bound": beyond,
             "reused": reused[source.name],
         }
-        total, beyond = total + statuses, beyond + over
+        total += statuses
     return {
         "dim": features.schema.field("vector").type.list_size,
         "ok": total[""],
         "statuses": {reason: count for reason, count in sorted(total.items()) if reason},
-        "images_beyond_bound": beyond,
+        "images_beyond_bound": sum(s["images_beyond_bound"] for s in sources.values()),
         "reused": sum(reused.values()),
         "sources": sources,
     }

@@ -1,12 +1,13 @@
 """evaluate: a policy in closed loop, at a list of checkpoints, on one benchmark.
 
-episodes.parquet    a row an episode (benchmarks/episodes.py)
-results.json        success by checkpoint and task with intervals, the chosen checkpoint and its rule (results.py)
+episodes.parquet    one row an episode (evaluation/closed_loop/episodes.py)
+results.json        success by checkpoint and task with intervals, the chosen checkpoint and its
+                    rule (evaluation/closed_loop/results.py)
 videos/             the first episodes of each task, as the policy saw them
 
-The simulator runs in processes of its own, under the interpreter that the recipe names. Every finished episode is
-committed: a kill costs the episodes under way, and the next run plays only what is missing. A simulator's crash,
-hang or error is an episode that failed, of a named kind.
+The simulator runs in processes of its own, under the interpreter that the recipe names. Every
+finished episode is committed: a kill costs the episodes under way, and the next run plays only what
+is missing. A simulator's crash, hang or error is an episode that failed, of a named kind.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import Benchmark, episodes_of
 from emt_core.recipe.evaluate import EvaluateConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import Artifact, read_json, write_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json, write_json
 
 VERSION = 1
 IDENTITY_REPLACES = ("policy", "python", "environments")
@@ -84,7 +86,10 @@ def run(context: Context) -> Outcome:
 
 
 def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
-    """The benchmark, set up as the policy's demonstrations were recorded where its folder says how."""
+    """The benchmark, set up as the policy's demonstrations were recorded.
+
+    Where the policy's folder does not say how, as the benchmark itself sets it up.
+    """
     from emt_core.evaluation.benchmarks.registry import resolve
 
     spec = folder / "policy.json"
@@ -93,47 +98,50 @@ def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
 
 
 def load_policy(folder: Path, device: str) -> Any:
-    """Whatever has act(images, instructions); the tests put a fake here."""
+    """Anything with act(images, instructions); the tests put a fake here."""
     from emt_core.training.policy.policy import Policy
 
     return Policy.load(folder, device=device)
 
 
 def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
-    """Step -> policy folder, in rising order. Raises EmtError where an asked checkpoint is not there."""
+    """Step -> policy folder, in rising order.
+
+    Raises EmtError where a checkpoint that is asked for is missing.
+    """
     if config.policy:
         return {NO_STEP: _policy_folder(config, context.base)}
-    there = checkpoints_of(context.parents["finetune"])
+    kept = checkpoints_of(context.parents["finetune"])
     if config.checkpoints == "all":
-        return there
+        return kept
     if config.checkpoints == "last":
-        last = max(there)
-        return {last: there[last]}
-    missing = sorted(set(config.checkpoints) - set(there))
+        last = max(kept)
+        return {last: kept[last]}
+    missing = sorted(set(config.checkpoints) - set(kept))
     if missing:
         raise EmtError(
             f"there is no checkpoint at step {', '.join(map(str, missing))}",
             where=context.parents["finetune"].path,
-            remedy=f"kept steps: {', '.join(map(str, there))}; finetune's config says which are kept",
+            remedy=f"kept steps: {', '.join(map(str, kept))}; see finetune's config",
         )
-    return {step: there[step] for step in sorted(set(config.checkpoints))}
+    return {step: kept[step] for step in sorted(set(config.checkpoints))}
 
 
 def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
-    """Step -> folder of every kept policy of a finetune artifact, rising. Raises EmtError where there is none."""
+    """Step -> folder of every kept policy of a finetune artifact, rising.
+
+    Raises EmtError where there is none.
+    """
     folders = (finetune.data / "policies").glob("step-*")
-    found = {
-        int(f.name.removeprefix("step-")): f
-        for f in folders
-        if f.name.removeprefix("step-").isdigit()
-    }
-    if not found:
+    steps = {folder.name.removeprefix("step-"): folder for folder in folders}
+    kept = {int(step): folder for step, folder in steps.items() if step.isdigit()}
+    if not kept:
         raise EmtError(
             "the finetune artifact holds no policy",
             where=finetune.path,
             remedy="run finetune again",
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(kept.items()))
 
 
 def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
@@ -147,7 +155,7 @@ def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
 def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the manifest says: the reported figure, its interval, and how episodes failed."""
     chosen = next(c for c in results["checkpoints"] if c["checkpoint"] == results["chosen"])
-    found = {
+    metrics = {
         "benchmark": results["benchmark"],
         "success": chosen["mean"]["rate"],
         "low": chosen["mean"]["low"],
@@ -159,5 +167,5 @@ def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> d
         "failures": dict(Counter(row["failure"] for row in rows if row["failure"])),
     }
     if "average_length" in chosen:
-        found["average_length"] = chosen["average_length"]
-    return found
+        metrics["average_length"] = chosen["average_length"]
+    return metrics

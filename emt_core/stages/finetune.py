@@ -1,18 +1,18 @@
 """finetune: turn the VLM into a VLA and train it on demonstrations (method section 9).
 
-policies/step-N/    a policy for each kept step, the last one included (policies/policy.py draws the folder)
+policies/step-N/    a policy for each kept step, the last one included (training/policy/policy.py)
 steps.jsonl         the curves (training/steps_log.py)
-rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes that could not be trained on
+rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes not trained on
 
-While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a bounded cache under
-<workspace>/cache/frames (robot_data/frame_cache.py). Under torchrun the ranks train one policy together (ranks.py).
+While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a
+bounded cache, <workspace>/cache/frames (data/robot/frame_cache.py). Under torchrun the ranks train
+one policy together.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,16 +23,23 @@ from emt_core.errors import EmtError
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json, read_json, write_text
-from emt_core.workspace.process import rank, world_size
+from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.files import read_json, write_text
+from emt_core.workspace.process import rank
 
-VERSION = 1
+VERSION = 2
+FRAMES_VERSION = 1
+"""Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
+
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
 
 
 def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    """Fingerprints of the robot sets; what the origin is where training starts from it. Raises EmtError."""
+    """Fingerprints of the robot sets, and what the VLM is that training starts from.
+
+    Raises EmtError where a set is missing or no VLM is named.
+    """
     found: dict[str, Any] = {}
     for data in config.data:
         source = _source(data)
@@ -58,8 +65,8 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
     from emt_core.data.robot.frame_cache import frame_caches
     from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
-    from emt_core.models.encoders.base import choose_dtype
     from emt_core.models.vlm.load import load_processor, load_vlm
+    from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
     from emt_core.training.policy.policy import PolicySpec, build_vla
 
@@ -89,25 +96,27 @@ def run(context: Context) -> Outcome:
         crop=config.augment.crop,
         system=config.system,
         prompt=config.prompt,
-        max_text_tokens=config.max_text_tokens,
+        cutoff=config.cutoff,
         head=config.head,
         step=0,
         recording=recording,
     )
-    device = _device(context.runtime.device)
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
-    trainer = Finetuner(
-        config,
-        vla,
-        load_processor(model, revision),
-        spec,
-        frames,
-        context.out,
-        device=device,
-        dtype=choose_dtype(config.precision, device),
-        part=context.runtime.batch,
-    )
-    last = trainer.run(context.progress)
+    accelerator = open_accelerator(context.runtime.device, config.precision)
+    try:
+        trainer = Finetuner(
+            config,
+            vla,
+            load_processor(model, revision),
+            spec,
+            frames,
+            context.out,
+            accelerator=accelerator,
+            part=context.runtime.batch,
+        )
+        last = trainer.run(context.progress)
+    finally:
+        close_accelerator()
     episodes = sum(
         len(opened.episodes) - len(cache.problems)
         for opened, cache in zip(sets, caches, strict=True)
@@ -129,7 +138,7 @@ def run(context: Context) -> Outcome:
                 "chunk": config.chunk,
             },
             "policies": list(config.kept_steps),
-            "device": str(device),
+            "device": str(trainer.device),
             "loss": last.get("loss"),
             "loss_arm": last.get("loss_arm"),
             "loss_gripper": last.get("loss_gripper"),
@@ -141,7 +150,10 @@ def run(context: Context) -> Outcome:
 def _data(
     context: Context, config: FinetuneConfig
 ) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
-    """The robot sets with their folders, and how the simulator was set up where our own recording says so."""
+    """(the robot sets with their folders, how the simulator was set up).
+
+    The second is empty where the data are no recording of ours.
+    """
     if config.data:
         return [(data, locate(_source(data), context.base)) for data in config.data], {}
     from emt_core.evaluation.recording.demonstrations import CAMERA
@@ -158,20 +170,6 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
     from emt_core.models.identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")
-
-
-def _device(wanted: str) -> Any:
-    """The runtime's device; under torchrun each rank's own GPU."""
-    import torch
-
-    from emt_core.models.encoders.base import choose_device
-
-    device = choose_device(wanted)
-    if device.type == "cuda" and world_size() > 1:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def _source(data: RobotData) -> LeRobotSource:
@@ -196,6 +194,6 @@ def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size:
         "camera": source.camera,
         "episodes": list(episodes),
         "size": size,
-        "version": VERSION,
+        "version": FRAMES_VERSION,
     }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]

@@ -1,11 +1,12 @@
-"""gap: how far pool and robot data lie apart (method sections 3 and 7), and a 2-D map of every sample.
+"""gap: how far pool and robot data lie apart (method sections 3 and 7), and a 2-D map.
 
-gap.json               sources, mmd2, mmd2_normalized, sigma, sampled, diversity, diversity_groups, groups, left_out
-map_fit.safetensors    the fitted map: index rows, PCA, their coordinates (what places any other feature)
-map.lance              x, y float32 (NaN without a vector), fitted bool; row order of the index
+gap.json               mmd2 between all pairs of sources, sigma, diversity, groups, left_out, ...
+map_fit.safetensors    the fitted map: index rows, PCA, coordinates (what places any other feature)
+map.lance              x, y float32 (NaN without a vector), fitted bool; row i = index row i
 
-MMD and diversity come from a seeded subsample of each source. "All pool" and "all robot" are mixtures of their sources
-by number of rows, worked out from the same kernel means: no subsample of their own, no small source lost in one.
+MMD and diversity come from a seeded subsample of each source. "All pool" and "all robot" are
+mixtures of their sources by number of rows, worked out from the same kernel means: they need no
+subsample of their own, and no small source is lost in one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.proximity.map.fitted import FittedMap
 from emt_core.proximity.metrics import diversity, mmd
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
 VERSION = 2
 
 PLACE_ROWS = 4096
+"""Rows placed on the map at once, from fixed rows of the store on: results do not depend on where
+a run was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Members:
 
 
 def run(context: Context) -> Outcome:
+    """Raises EmtError where no source has two samples with a vector."""
     config = context.config
     assert isinstance(config, GapConfig)
     index = Index(context.parents["sources"])
@@ -55,13 +59,13 @@ def run(context: Context) -> Outcome:
             where=context.parents["embed"].path,
             remedy="look at the status counts of `embed`, and at the rejects of `sources`",
         )
-    facts = context.out / "gap.json"
-    if not facts.exists():
+    path = context.out / "gap.json"
+    if not path.exists():  # else an interrupted run got this far
         left_out = [m.source.name for m in members if len(m.rows) < 2]
-        write_json(facts, {**_measure(context, config, features, usable), "left_out": left_out})
+        write_json(path, {**_measure(context, config, features, usable), "left_out": left_out})
     fitted = _fit(context, config, features, members)
     _place(context, features, fitted, ok)
-    return Outcome(rows=index.rows, metrics=_metrics(read_json(facts), fitted, config, ok))
+    return Outcome(rows=index.rows, metrics=_metrics(read_json(path), fitted, config, ok))
 
 
 def _measure(
@@ -75,8 +79,7 @@ def _measure(
             tracker.advance()
     with context.progress.track("comparing", 2, unit="kernels") as tracker:
         sigma = mmd.median_sigma(samples, config.seed)
-        unbiased = config.mmd == "unbiased"
-        means = mmd.group_means(samples, sigma, unbiased=unbiased)
+        means = mmd.group_means(samples, sigma, unbiased=config.mmd == "unbiased")
         tracker.advance()
         alike = diversity.similarity_means(samples, t=config.diversity_t)
         tracker.advance()
@@ -90,10 +93,8 @@ def _measure(
         "mmd2_normalized": mmd.normalize(matrix).tolist(),
         "sigma": sigma,
         "estimator": config.mmd,
-        "sampled": {name: len(sample) for name, sample in zip(names, samples, strict=True)},
-        "diversity": {
-            name: 1 / value for name, value in zip(names, np.diag(alike).tolist(), strict=True)
-        },
+        "sampled": dict(zip(names, map(len, samples), strict=True)),
+        "diversity": dict(zip(names, (1 / np.diag(alike)).tolist(), strict=True)),
         "diversity_t": config.diversity_t,
         "diversity_groups": {g: diversity.mixture_diversity(alike, w) for g, w in weights.items()},
         "groups": _group_distances(matrix, means, usable, weights),
@@ -101,40 +102,42 @@ def _measure(
 
 
 def _group_weights(usable: list[Members]) -> dict[str, np.ndarray]:
-    """`pool` and `robot` as mixtures of the sources, by number of rows with a vector; only groups that have any."""
-    out = {}
+    """`pool` and `robot` as mixtures of the sources, by number of rows with a vector.
+
+    A role without any row is left out.
+    """
+    weights = {}
     for role in ("pool", "robot"):
         rows = np.array([len(m.rows) if m.source.role == role else 0 for m in usable], np.float64)
         if rows.any():
-            out[role] = rows / rows.sum()
-    return out
+            weights[role] = rows / rows.sum()
+    return weights
 
 
 def _group_distances(
     matrix: np.ndarray, means: np.ndarray, usable: list[Members], weights: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Distances inside the groups against distances across (the paper's figure), and of each source to each group."""
+    """Mean distances inside the groups and across (the paper's figure), and of source to group."""
     roles = np.array([m.source.role for m in usable])
-    apart = ~np.eye(len(usable), dtype=bool)
+    each = np.eye(len(usable))
+    apart = each == 0
     pairs = {
-        "within_pool": (roles[:, None] == "pool") & (roles[None] == "pool") & apart,
-        "within_robot": (roles[:, None] == "robot") & (roles[None] == "robot") & apart,
-        "across": roles[:, None] != roles[None],
+        "within_pool": (roles[:, None] == "pool") & (roles == "pool") & apart,
+        "within_robot": (roles[:, None] == "robot") & (roles == "robot") & apart,
+        "across": roles[:, None] != roles,
     }
-    out: dict[str, Any] = {
+    distances: dict[str, Any] = {
         name: float(matrix[which].mean()) if which.any() else None for name, which in pairs.items()
     }
     for role, mixture in weights.items():
-        each = np.eye(len(usable))
-        out[f"to_{role}"] = {
+        distances[f"to_{role}"] = {
             m.source.name: mmd.mixture_mmd2(means, one, mixture)
             for m, one in zip(usable, each, strict=True)
         }
-    both = len(weights) == 2
-    out["pool_to_robot"] = (
-        mmd.mixture_mmd2(means, weights["pool"], weights["robot"]) if both else None
-    )
-    return out
+    distances["pool_to_robot"] = None
+    if len(weights) == 2:
+        distances["pool_to_robot"] = mmd.mixture_mmd2(means, weights["pool"], weights["robot"])
+    return distances
 
 
 def _fit(
@@ -144,12 +147,11 @@ def _fit(
     if path.exists():  # an interrupted run got this far
         return FittedMap.load(path)
     counts = spread([len(m.rows) for m in members], config.projection_fit)
-    rows = np.concatenate(
-        [
-            choose(m.rows, count, (config.seed, place, 1))
-            for place, (m, count) in enumerate(zip(members, counts, strict=True))
-        ]
-    )
+    chosen = [
+        choose(m.rows, count, (config.seed, place, 1))
+        for place, (m, count) in enumerate(zip(members, counts, strict=True))
+    ]
+    rows = np.concatenate(chosen)
     with context.progress.track(f"fitting {config.projection}", len(rows)) as tracker:
         fitted = FittedMap.fit(rows, take_finite(features, rows), config)
         fitted.save(path)
@@ -158,7 +160,7 @@ def _fit(
 
 
 def _place(context: Context, features: Features, fitted: FittedMap, ok: np.ndarray) -> None:
-    """Append map.lance in commits. Batches start at multiples of PLACE_ROWS, resumed or not: the same sums."""
+    """Append map.lance, commit by commit: fitted rows where they are, others beside them."""
     table = Table(context.out / "map.lance")
     commit_rows = max(context.runtime.commit_rows // PLACE_ROWS, 1) * PLACE_ROWS
     done = table.rows
@@ -178,38 +180,30 @@ def _place(context: Context, features: Features, fitted: FittedMap, ok: np.ndarr
                 tracker.advance(len(batch))
             first, last = np.searchsorted(fitted.rows, [start, stop])
             xy[fitted.rows[first:last] - start] = fitted.xy[first:last]
-            columns = {"x": xy[:, 0], "y": xy[:, 1], "fitted": is_fitted[start:stop]}
-            table.append(
-                pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()})
-            )
+            x, y = np.ascontiguousarray(xy.T)
+            table.append(pa.table({"x": x, "y": y, "fitted": is_fitted[start:stop]}))
 
 
 def _aligned(features: Features, start: int, stop: int) -> Iterator[np.ndarray]:
     """Exactly PLACE_ROWS rows a time (a reader may hand out less where its files end)."""
-    parts: list[np.ndarray] = []
-    held = 0
+    held = np.empty((0, features.dim), np.float16)
     for _, batch in features.batches(start=start, stop=stop, batch_rows=PLACE_ROWS):
-        while len(batch):
-            part, batch = batch[: PLACE_ROWS - held], batch[PLACE_ROWS - held :]
-            parts.append(part)
-            held += len(part)
-            if held == PLACE_ROWS:
-                yield np.concatenate(parts)
-                parts, held = [], 0
-    if parts:
-        yield np.concatenate(parts)
+        held = np.concatenate([held, batch])
+        while len(held) >= PLACE_ROWS:
+            yield held[:PLACE_ROWS]
+            held = held[PLACE_ROWS:]
+    if len(held):
+        yield held
 
 
 def _metrics(
-    facts: dict[str, Any], fitted: FittedMap, config: GapConfig, ok: np.ndarray
+    gap: dict[str, Any], fitted: FittedMap, config: GapConfig, ok: np.ndarray
 ) -> dict[str, Any]:
+    of_groups = ("pool_to_robot", "within_pool", "within_robot", "across")
     return {
-        "sigma": facts["sigma"],
-        "pool_to_robot": facts["groups"]["pool_to_robot"],
-        "within_pool": facts["groups"]["within_pool"],
-        "within_robot": facts["groups"]["within_robot"],
-        "across": facts["groups"]["across"],
-        "diversity_groups": facts["diversity_groups"],
+        "sigma": gap["sigma"],
+        **{name: gap["groups"][name] for name in of_groups},
+        "diversity_groups": gap["diversity_groups"],
         "map_fitted": len(fitted.rows),
         "map_placed": int(ok.sum()) - len(fitted.rows),
         "map_without_vector": int((~ok).sum()),

@@ -1,18 +1,17 @@
-"""measure: fit a proximity measure other than the linear estimator; `score` then scores every sample with it.
+"""measure: fit a proximity measure; `score` then scores every sample with it.
 
-What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/); measures that are
-classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator` does.
+What lies in its folder is the measure's own (see the file of its kind in emt_core/proximity/).
+Measures that are classifiers leave steps.parquet, heldout.parquet and curves.json as `estimator`
+does.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emt_core.data.features import Features
-from emt_core.data.index import Index
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import IDENTITY_REPLACES, twin_key
 from emt_core.recipe.proximity import (
     ClipMeasure,
@@ -29,7 +28,10 @@ VERSION = 2
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
-    """What a model or file that the config names *is*: hashes, never paths. Empty where it names none."""
+    """What a model or file that the config names *is*: hashes, never paths.
+
+    Empty where it names none.
+    """
     if isinstance(config, ClipMeasure):
         from emt_core.models.encoders.clip import clip_identity
 
@@ -48,23 +50,16 @@ def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
 def run(context: Context) -> Outcome:
     assert isinstance(context.config, MeasureBase)
     config: Any = context.config
-    index = Index(context.parents["sources"])
+    inputs = Inputs.of(context)
     twin = twin_key(
         version=VERSION,
         config=config.model_dump(mode="json"),
         identity=context.identity,
         parents={name: parent.key for name, parent in context.parents.items()},
     )
-    inputs = Inputs(
-        index=index,
-        features=Features.at(context.parents["embed"].data / "features.lance"),
-        embed=context.parents["embed"],
-        base=context.base,
-        runtime=context.runtime,
-        progress=context.progress,
-        twin=context.workspace.find("measure", twin) if twin else None,
-    )
+    if twin:
+        inputs = replace(inputs, twin=context.workspace.find("measure", twin))
     module = measure_of(config.kind)
-    facts = module.fit(config, inputs, context.out)
-    metrics = {"kind": config.kind, "is_logit": module.LOGIT, **facts}
-    return Outcome(rows=index.rows, metrics=metrics, scratch=("checkpoints",))
+    fitted = module.fit(config, inputs, context.out)
+    metrics = {"kind": config.kind, "is_logit": module.LOGIT, **fitted}
+    return Outcome(rows=inputs.index.rows, metrics=metrics, scratch=("checkpoints",))

@@ -1,11 +1,11 @@
 """midtrain: supervised fine-tuning of the whole VLM on a selection (method section 8).
 
-    model/              `save_pretrained`: weights (in the origin's precision), processor, chat template
-    steps.jsonl         a line a step (training/steps_log.py)
-    rejects.jsonl       selected samples that cannot be trained on: {"id", "reason", "detail", "step"}
-    checkpoints/        while building only: the last two, atomic
+model/              `save_pretrained`: weights (in the origin's precision), processor, template
+steps.jsonl         a line a step (training/steps_log.py)
+rejects.jsonl       samples not trained on: {"id", "reason", "detail", "step"} a line
+checkpoints/        while building only: the last two, atomic
 
-Under torchrun the ranks of a launch train one model together; rank 0 writes (emt_core/run/runner.py).
+Under torchrun the ranks of a launch train one model together; rank 0 writes (run/runner.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
 
 INLINE_SAMPLES = 4_000
-"""On a CPU, fewer samples in all are decoded in the main process: workers import torch, ten CPU seconds."""
+"""On a CPU, fewer samples in all are decoded in the main process: workers import torch, which takes
+ten CPU seconds.
+"""
 
 
 def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
@@ -42,9 +44,10 @@ def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.training.midtrain.micro_batch import plan_of
+    from emt_core.training.devices import close_accelerator
+    from emt_core.training.midtrain.fit import plan_of
     from emt_core.training.midtrain.rejects import count_rejects
-    from emt_core.training.midtrain.session import close_accelerator, open_session
+    from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
 
     config = context.config
@@ -56,31 +59,27 @@ def run(context: Context) -> Outcome:
         session, preparer = open_session(
             config, context.runtime, context.base, revision, context.out
         )
-        accelerator, processor, world = (
-            session.accelerator,
-            preparer.processor,
-            session.accelerator.num_processes,
-        )
+        accelerator = session.accelerator
+        world = accelerator.num_processes
         feed = _feed(context, config, rows, preparer, session)
         plan = plan_of(session, preparer, context.runtime)
+        resumed = f", from step {session.after}" if session.after else ""
         context.progress.say(
-            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} passes of {plan.micro} on"
-            f" {world} device{'s' if world > 1 else ''})"
-            + (f", from step {session.after}" if session.after else "")
+            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} "
+            f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''}){resumed}"
         )
-        with context.progress.track(
-            "training", config.steps, done=session.after, unit="steps"
-        ) as tracker:
+        done = session.after
+        with context.progress.track("training", config.steps, done=done, unit="steps") as tracker:
             trainer = session.train(
-                feed,
+                feed.steps,
                 plan,
                 context.out,
                 on_step=lambda _: tracker.advance(),
                 say=context.progress.say,
             )
-        session.save_model(context.out / "model", processor)
+        session.save_model(context.out / "model", preparer.processor)
         accelerator.wait_for_everyone()
-        facts = {
+        metrics = {
             "device": str(accelerator.device),
             "dtype": accelerator.mixed_precision.replace("no", "float32"),
             "devices": world,
@@ -90,32 +89,29 @@ def run(context: Context) -> Outcome:
         }
     finally:
         close_accelerator()
-    steps = list(iterate_steps(context.out / "steps.jsonl")) if accelerator.is_main_process else []
-    return Outcome(
-        rows=len(rows),
-        metrics=facts | _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl")),
-        scratch=("checkpoints",),
-    )
+    if accelerator.is_main_process:
+        steps = list(iterate_steps(context.out / "steps.jsonl"))
+        metrics |= _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
+    return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints",))
 
 
 def selected_rows(context: Context) -> Any:
-    """int64 [n]: index rows of the selection. Raises EmtError where it belongs to another pool, or is empty."""
+    """int64 [n]: index rows of the selection.
+
+    Raises EmtError where it belongs to another pool, or is empty.
+    """
     import numpy as np
     import pyarrow.parquet as pq
 
-    select, sources = context.parents["select"], context.parents["sources"]
-    if select.manifest["parents"].get("sources") != sources.key:
+    select = context.parents["select"]
+    if select.manifest["parents"].get("sources") != context.parents["sources"].key:
         raise EmtError(
             "the selection was made from another pool than the one this recipe names",
             where=f"select {select.key}",
             remedy="run select again with this recipe's sources",
         )
-    rows = (
-        pq.read_table(select.data / "selected.parquet", columns=["row"])
-        .column("row")
-        .to_numpy()
-        .astype(np.int64)
-    )
+    table = pq.read_table(select.data / "selected.parquet", columns=["row"])
+    rows = table.column("row").to_numpy().astype(np.int64)
     if not len(rows):
         raise EmtError(
             "the selection is empty",
@@ -126,7 +122,10 @@ def selected_rows(context: Context) -> Any:
 
 
 def _leave_cores_to_decoding(workers: int) -> None:
-    """Never more threads than cores: beside busy neighbours, two threads on two cores took nine times as long."""
+    """Limit torch to the cores that decoding leaves.
+
+    Beside busy neighbors, two threads on two cores took nine times as long.
+    """
     import os
 
     import torch

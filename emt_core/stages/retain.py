@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.questions.retention import SIDES, _keep, _write, load_suites, read_answers
-from emt_core.recipe.midtrain import RetainConfig
+from emt_core.evaluation.questions.retention import (
+    SIDES,
+    keep_answers,
+    load_suites,
+    read_answers,
+    write_results,
+)
+from emt_core.recipe.retain import RetainConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import canonical_json
 
@@ -27,7 +33,7 @@ IDENTITY_REPLACES = ("model", "revision", "files")
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
     """The origin's files, what each suite's files hold, and names and sizes of the images beside them."""
     from emt_core.data.fingerprint import content_hash
-    from emt_core.evaluation.questions.public import images_beside
+    from emt_core.evaluation.questions.suites import images_beside
     from emt_core.models.identity import model_identity
 
     if not config.model:
@@ -98,10 +104,10 @@ def run(context: Context) -> Outcome:
                 for at in range(0, len(left), context.runtime.batch):
                     batch = left[at : at + context.runtime.batch]
                     found = answerer.answers(batch)  # pyright: ignore[reportPossiblyUnboundVariable]
-                    _keep(path, suite, batch, found)
+                    keep_answers(path, suite, batch, found)
                     done.update({(suite, q.id): text for q, text in zip(batch, found, strict=True)})
                     tracker.advance(len(batch))
-    results = _write(context.out, suites, answers)
+    results = write_results(context.out, suites, answers)
     rates = {
         suite: {side: facts["all"][side]["rate"] for side in SIDES} | {"n": facts["all"]["n"]}
         for suite, facts in results.items()

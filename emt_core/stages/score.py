@@ -1,157 +1,90 @@
-"""score: a proximity score for every row of the index, from an estimator or another measure, in one streaming pass.
+"""score: a proximity score for every row of the index, in one streaming pass.
 
-scores.lance        logit float32, row i = index row i; NaN without a score. Higher is nearer. The log odds of robot
-                    against pool where the measure is a classifier, else the measure's own number (see proximity/).
-                    Of a measure also `reason` string: why there is no score, empty where there is one
-sweep.parquet       row, logit, diversity, mmd2_to_robot: a seeded subsample of the pool in falling order; the last two
-                    as they would be of everything down to that row (see sweep.py)
+scores.lance     logit float32, row i = index row i; NaN without a score. Higher is nearer: the log
+                 odds of robot against pool where the measure is a classifier, else the measure's
+                 own number (proximity/base.py). Of a measure also `reason` string: why there is no
+                 score, empty where there is one
+sweep.parquet    row logit diversity mmd2_to_robot: a seeded subsample of the pool in falling order;
+                 the last two of everything down to that row (proximity/metrics/sweep.py)
 
-The embed artifact is only read. Committed rows are never scored again, so a kill costs at most one commit: commit_rows
-rows, or COMMIT_SECONDS of work (more in a long run) where a model makes them dear.
+The embed artifact is only read. Committed rows are never scored again: a kill costs at most one
+commit, of `commit_rows` rows, or of COMMIT_SECONDS of work (more in a long run) where a model makes
+rows dear.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emt_core.data.features import Features
-from emt_core.data.index import Index
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
 from emt_core.proximity.scores import (
     RUNS_MODEL,
-    load_weights,
-    of_measure,
-    reasons,
+    measure_metrics,
+    missing_reasons,
     score_metrics,
     sweep_table,
 )
-from emt_core.proximity.stream import stream_logits
-from emt_core.recipe.proximity import ScoreConfig, measure_config
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
 
 VERSION = 2
-SCHEMA = pa.schema([("logit", pa.float32())])
-MEASURE_SCHEMA = pa.schema([("logit", pa.float32()), ("reason", pa.string())])
+SCHEMA = pa.schema({"logit": pa.float32()})
+MEASURE_SCHEMA = pa.schema({"logit": pa.float32(), "reason": pa.string()})
+
 COMMIT_SECONDS = 30.0
-"""As in embed: work that a kill may cost; it grows with the run (store.PATIENT_FOR_S)."""
+"""As in embed: work that a kill may cost; it grows with the run (table.PATIENT_FOR_S)."""
 
 
 def run(context: Context) -> Outcome:
+    """Raises EmtError where no pool row has a score, or the features are not of this index."""
     config = context.config
     assert isinstance(config, ScoreConfig)
-    index = Index(context.parents["sources"])
-    features = Features.at(context.parents["embed"].data / "features.lance")
+    inputs = Inputs.of(context)
+    index, features = inputs.index, inputs.features
     if features.rows != index.rows:
         raise EmtError(
             f"the features have {features.rows:,} rows and the index {index.rows:,}",
-            where=context.parents["embed"].path,
+            where=inputs.embed.path,
             remedy="delete this embed artifact and run embed again",
         )
     table = Table(context.out / "scores.lance")
-    twin = _twin(context) if "measure" in context.parents else None
-    _score_rows(context, table, features, index, twin)
+    measure = context.parents.get("measure")
+    twin = _twin(context, measure) if measure else None
+    _score_rows(context, table, replace(inputs, twin=twin))
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
-    if "measure" in context.parents:
-        metrics = of_measure(metrics, context.parents["measure"], logit, index, features)
-        metrics |= (
-            {"missing_by_reason": reasons(table)}
-            | _arithmetic(context)
-            | (taken_over(twin) if twin else {})
-        )
+    if measure:
+        metrics = measure_metrics(metrics, measure, logit, index, features)
+        metrics |= {"missing_by_reason": missing_reasons(table)}
+        metrics |= _arithmetic(context, measure)
+        metrics |= taken_over(twin) if twin else {}
     if not metrics["pool"]["scored"]:
         raise EmtError(
             "no pool row has a score", where="score", remedy="look at the status counts of embed"
         )
-    sweep, facts = sweep_table(logit, index, features, config)
+    sweep, metrics["sweep"] = sweep_table(logit, index, features, config)
     pq.write_table(sweep, context.out / "sweep.parquet")
-    return Outcome(rows=len(logit), metrics={**metrics, "sweep": facts})
+    return Outcome(rows=len(logit), metrics=metrics)
 
 
-def _parts(
-    context: Context,
-    features: Features,
-    index: Index,
-    start: int,
-    missing: dict[int, str],
-    twin: Artifact | None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 scores) from row `start` on. missing: gets row -> reason where a model has no score."""
-    if "estimator" in context.parents:
-        weight, bias = load_weights(context.parents["estimator"], features.dim)
-        return stream_logits(features, weight, bias, start=start)
-    measure = context.parents["measure"]
-    inputs = Inputs(
-        index=index,
-        features=features,
-        embed=context.parents["embed"],
-        base=context.base,
-        runtime=context.runtime,
-        progress=context.progress,
-        twin=twin,
-        no_score=missing.__setitem__,
-    )
-    config = measure_config(**measure.config)
-    return _with_vector(
-        measure_of(config.kind).scores(config, inputs, measure.data, start), features, missing
-    )
-
-
-def _with_vector(
-    parts: Iterator[tuple[int, np.ndarray]], features: Features, missing: dict[int, str]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """A row without a vector is no candidate whatever measures it: NaN, as with the estimator."""
-    for at, found in parts:
-        ok = features.ok(start=at, stop=at + len(found))
-        missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
-        yield at, np.where(ok, found, np.float32(np.nan))
-
-
-def _twin(context: Context) -> Artifact | None:
-    """The finished score of perplexity whose losses of the tuned VLM delta perplexity needs too (proximity/twin.py)."""
-    measure = context.parents["measure"].manifest
-    if measure["config"]["kind"] != "delta_perplexity":
-        return None
-    names = ("version", "config", "identity", "parents")
-    keys = {name: parent.key for name, parent in context.parents.items()}
-    keys["measure"] = str(twin_key(**{name: measure[name] for name in names}))
-    config = context.config.model_dump(mode="json")
-    found = context.workspace.find(
-        "score",
-        make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys),
-    )
-    same = found is not None and found.metrics.get("dtype") == _arithmetic(context)["dtype"]
-    return found if same else None
-
-
-def _arithmetic(context: Context) -> dict[str, str]:
-    """Of a measure that runs a model (as token_loss.py and the CLIP encoder choose it); empty for all others."""
-    if context.parents["measure"].config["kind"] not in RUNS_MODEL:
-        return {}
-    from emt_core.models.encoders.base import choose_device, choose_dtype
-
-    dtype = choose_dtype("auto", choose_device(context.runtime.device))
-    return {"dtype": str(dtype).removeprefix("torch.")}
-
-
-def _score_rows(
-    context: Context, table: Table, features: Features, index: Index, twin: Artifact | None
-) -> None:
-    at, of_measure = table.rows, "measure" in context.parents
+def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
+    """Append to the table, commit by commit, from its row count on."""
+    at = table.rows
+    of_measure = "measure" in context.parents
     missing: dict[int, str] = {}
     waiting: list[np.ndarray] = []
     clock = CommitClock(context.runtime.commit_rows, COMMIT_SECONDS)
-    with context.progress.track("scoring", features.rows, done=at) as tracker:
+    with context.progress.track("scoring", inputs.index.rows, done=at) as tracker:
 
         def flush() -> None:
             nonlocal at
@@ -170,10 +103,59 @@ def _score_rows(
             at += len(logit)
             clock.restart()
 
-        for _, logit in _parts(context, features, index, at, missing, twin):
+        for logit in _parts(context, inputs, at, missing):
             if len(logit):
                 waiting.append(logit)
                 tracker.advance(len(logit))
             if clock.due(sum(map(len, waiting))):
                 flush()
         flush()
+
+
+def _parts(
+    context: Context, inputs: Inputs, start: int, missing: dict[int, str]
+) -> Iterator[np.ndarray]:
+    """float32 scores from row `start` on, in order; NaN also where a row has no vector.
+
+    A row without a vector is no candidate whatever measures it. missing: gets index row -> reason
+    for rows that a measure has no score for.
+    """
+    made_by = context.parents.get("estimator") or context.parents["measure"]
+    # an estimator's weights say all that scoring needs
+    linear = made_by.stage == "estimator"
+    config = EstimatorConfig() if linear else measure_config(**made_by.config)
+    inputs = replace(inputs, no_score=missing.__setitem__)
+    for at, scores in measure_of(config.kind).scores(config, inputs, made_by.data, start):
+        if not linear:  # a linear score is NaN there already
+            ok = inputs.features.ok(start=at, stop=at + len(scores))
+            missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
+            scores = np.where(ok, scores, np.float32(np.nan))
+        yield scores
+
+
+def _twin(context: Context, measure: Artifact) -> Artifact | None:
+    """The finished score of perplexity that delta perplexity shares losses with.
+
+    Those of the tuned VLM (proximity/perplexity/twin.py); None where there is none.
+    """
+    if measure.config["kind"] != "delta_perplexity":
+        return None
+    names = ("version", "config", "identity", "parents")
+    keys = {name: parent.key for name, parent in context.parents.items()}
+    keys["measure"] = str(twin_key(**{name: measure.manifest[name] for name in names}))
+    config = context.config.model_dump(mode="json")
+    key = make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys)
+    found = context.workspace.find("score", key)
+    if found is None or found.metrics.get("dtype") != _arithmetic(context, measure)["dtype"]:
+        return None
+    return found
+
+
+def _arithmetic(context: Context, measure: Artifact) -> dict[str, str]:
+    """The precision of a measure that runs a model; empty for all others."""
+    if measure.config["kind"] not in RUNS_MODEL:
+        return {}
+    from emt_core.models.device import choose_device, choose_dtype
+
+    dtype = choose_dtype("auto", choose_device(context.runtime.device))
+    return {"dtype": str(dtype).removeprefix("torch.")}

@@ -1,18 +1,19 @@
 """select: the mid-training set. Who is in, who is out, and why.
 
-selection.lance     reason string ("" = selected), rank int64 (0 = best, -1 = not selected): row i = index row i
-selected.parquet    row, rank, logit, id, source, category, in rank order (logit NaN where nothing was ranked)
-report.json         counts by reason; composition, diversity, distance to robot data and scores before and after; with
-                    duplicate_cosine also the cells that were too large to compare whole
+selection.lance     reason string ("" = selected), rank int64 (0 = best, -1 = not selected);
+                    row i = index row i
+selected.parquet    row rank logit id source category, in rank order (logit NaN where nothing was
+                    ranked)
+report.json         counts by reason; composition, diversity, distance to robot data and scores,
+                    before and after (selection/report.py)
 
-Takes seconds (the features are only sampled for the report), so an interrupted run starts again; only `clusters` reads
-all features, and near-duplicates take minutes a million rows.
+It takes seconds, because features are only sampled, for the report: an interrupted run starts
+again. Only `clusters` reads all features, and near-duplicates take minutes a million rows.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,40 +32,39 @@ from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cel
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 
 VERSION = 2
 WRITE_ROWS = 1_000_000
-SELECTION_SCHEMA = pa.schema([("reason", pa.string()), ("rank", pa.int64())])
+SELECTION_SCHEMA = pa.schema({"reason": pa.string(), "rank": pa.int64()})
 SELECTED_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("rank", pa.int64()),
-        ("logit", pa.float32()),
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("category", pa.string()),
-    ]
+    {
+        "row": pa.int64(),
+        "rank": pa.int64(),
+        "logit": pa.float32(),
+        "id": pa.string(),
+        "source": pa.string(),
+        "category": pa.string(),
+    }
 )
 
 
 def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
-    """What near-duplicates also depend on; selections that keep them have the keys that they always had."""
-    return (
-        {"cell_rows": CELL_ROWS}
-        if config.clusters and config.clusters.duplicate_cosine is not None
-        else None
-    )
+    """What near-duplicates depend on beside the config; None for selections that keep them."""
+    if config.clusters is None or config.clusters.duplicate_cosine is None:
+        return None
+    return {"cell_rows": CELL_ROWS}
 
 
 def run(context: Context) -> Outcome:
+    """Raises EmtError where nothing is left, or a cap or quota names something unknown."""
     config = context.config
     assert isinstance(config, SelectConfig)
-    index = Index(context.parents["sources"])
-    features = Features.at(context.parents["embed"].data / "features.lance")
     parents = context.parents
+    index = Index(parents["sources"])
+    features = Features.at(parents["embed"].data / "features.lance")
     candidates = candidates_of(
         parents["sources"],
         parents["embed"],
@@ -72,7 +72,7 @@ def run(context: Context) -> Outcome:
         parents["score"] if config.uses() else None,
         exclude=config.exclude,
     )
-    candidates, said = spread(candidates, features, config, context.progress)
+    candidates, split = with_cells(candidates, features, config, context.progress)
     decision = decide(candidates, config)
     require_rows(decision, candidates, config)
     if decision.asked is not None and len(decision.rows) < decision.asked:
@@ -81,28 +81,28 @@ def run(context: Context) -> Outcome:
         )
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
-    report = selection_report(decision, candidates, features, config) | said
+    report = selection_report(decision, candidates, features, config) | split
     write_json(context.out / "report.json", report)
     return Outcome(rows=candidates.rows, metrics=summary(report))
 
 
-def spread(
+def with_cells(
     candidates: Candidates, features: Features, config: SelectConfig, progress: Progress
 ) -> tuple[Candidates, dict[str, Any]]:
-    """With the cells and near-duplicates that the configuration asks for, and what the report says of them."""
+    """(the candidates with the cells and near-duplicates that the config asks for, report entry).
+
+    The report entry says which cells were too large to compare whole.
+    """
     if config.clusters is None:
         return candidates, {}
     code, _ = candidates.not_eligible(include_text_only=config.include_text_only)
     free = code == 0
     if not free.any():
         return candidates, {}
+    rows = np.flatnonzero(free)
     with progress.track("fitting cells", ROUNDS, unit="rounds") as tracker:
         centers = fit_cells(
-            features,
-            np.flatnonzero(free),
-            config.clusters,
-            seed=config.seed,
-            advance=tracker.advance,
+            features, rows, config.clusters, seed=config.seed, advance=tracker.advance
         )
     with progress.track("finding cells", features.rows) as tracker:
         cell = assign_cells(features, centers, advance=tracker.advance)
@@ -123,8 +123,8 @@ def spread(
         progress.say(
             f"{len(split)} cells of more than {CELL_ROWS:,} rows were split: see report.json"
         )
-    said = {"cell_rows": CELL_ROWS, "split_cells": [asdict(one) for one in split]}
-    return replace(candidates, cell=cell, duplicate=duplicate), {"near_duplicates": said}
+    entry = {"cell_rows": CELL_ROWS, "split_cells": [asdict(one) for one in split]}
+    return replace(candidates, cell=cell, duplicate=duplicate), {"near_duplicates": entry}
 
 
 def require_rows(decision: Decision, candidates: Candidates, config: SelectConfig) -> None:
@@ -133,7 +133,10 @@ def require_rows(decision: Decision, candidates: Candidates, config: SelectConfi
         return
     counts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(decision.counts().items()))
     if decision.eligible == 0:
-        remedy = "no pool row may be selected: look at the reasons; include_text_only: true lets text-only rows in"
+        remedy = (
+            "no pool row may be selected: look at the reasons; "
+            "include_text_only: true lets text-only rows in"
+        )
     elif config.threshold is not None and candidates.logit is not None:
         best = float(np.nanmax(candidates.logit[candidates.pool[candidates.source]]))
         remedy = f"lower the threshold ({config.threshold:g}): the best pool logit is {best:.4g}"
@@ -160,24 +163,21 @@ def _write_selection(context: Context, decision: Decision) -> None:
 def _write_selected(
     context: Context, decision: Decision, candidates: Candidates, index: Index
 ) -> None:
-    sources, categories = (
-        pa.array(candidates.sources, pa.string()),
-        pa.array(candidates.categories, pa.string()),
-    )
+    sources = pa.array(candidates.sources, pa.string())
+    categories = pa.array(candidates.categories, pa.string())
     ids, place = _ids(index, decision.rows)
     with pq.ParquetWriter(context.out / "selected.parquet", SELECTED_SCHEMA) as writer:
         for start in range(0, len(decision.rows), WRITE_ROWS):
-            rows = decision.rows[start : start + WRITE_ROWS]
-            logit = (
-                np.full(len(rows), np.nan, np.float32)
-                if candidates.logit is None
-                else candidates.logit[rows]
-            )
+            part = slice(start, start + WRITE_ROWS)
+            rows = decision.rows[part]
+            logit = np.full(len(rows), np.nan, np.float32)
+            if candidates.logit is not None:
+                logit = candidates.logit[rows]
             columns = [
                 pa.array(rows),
                 pa.array(np.arange(start, start + len(rows))),
                 pa.array(logit),
-                ids.take(pa.array(place[start : start + len(rows)])).cast(pa.string()),
+                ids.take(pa.array(place[part])).cast(pa.string()),
                 sources.take(pa.array(candidates.source[rows])),
                 categories.take(pa.array(candidates.category[rows])),
             ]
@@ -185,34 +185,23 @@ def _write_selected(
 
 
 def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
-    """Ids of the chosen rows in index order (one sequential scan, not a million random reads), and each row's place."""
+    """(ids of the chosen rows in index order, place of each row's id in them).
+
+    By one sequential scan instead of a million random reads. As `large_string`, because a `string`
+    array ends at 2 GB, about 10^8 ids.
+    """
     chosen = np.zeros(index.rows, bool)
     chosen[rows] = True
-
-    def kept() -> Iterator[pa.Array]:
-        at = 0
-        for batch in index.table.scan(["id"]):
-            # a `string` array ends at 2 GB, about 10^8 ids
-            yield (
-                batch.column(0)
-                .filter(pa.array(chosen[at : at + batch.num_rows]))
-                .cast(pa.large_string())
-            )
-            at += batch.num_rows
-
-    return pa.concat_arrays(list(kept())), np.cumsum(chosen)[rows] - 1
+    ids = []
+    at = 0
+    for batch in index.table.scan(["id"]):
+        kept = batch.column(0).filter(pa.array(chosen[at : at + batch.num_rows]))
+        ids.append(kept.cast(pa.large_string()))
+        at += batch.num_rows
+    return pa.concat_arrays(ids), np.cumsum(chosen)[rows] - 1
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
     """What a page lists of a selection without opening its report."""
-    names = (
-        "asked",
-        "eligible",
-        "selected",
-        "cut_logit",
-        "reasons",
-        "shortfall",
-        "diversity",
-        "mmd2_to_robot",
-    )
-    return {name: report[name] for name in names} | {"embodied_share": report["embodied_share"]}
+    names = "asked eligible selected cut_logit reasons shortfall diversity mmd2_to_robot"
+    return {name: report[name] for name in [*names.split(), "embodied_share"]}

@@ -1,7 +1,12 @@
-"""sources: read pool and robot data into one index; check every image's header; count and keep what is rejected.
+"""sources: read pool and robot data into one index; check images; count and keep rejects.
 
-Interrupted, it goes on behind the last committed row: rejects are flushed before the samples that follow them, so the
-rejects file always reaches at least as far as the index, and what lies beyond the index is dropped and found again.
+index.lance      one row a sample (data/index.py)
+rejects.jsonl    {"id", "source", "row", "own_id", "reason", "detail"} a line
+sources.json     what is known of each source: its rows, counts of rejects, digest of its files
+
+Interrupted, it goes on behind the last committed row. Rejects are flushed before the samples that
+follow them, so the rejects file always reaches at least as far as the index; what lies beyond the
+index is dropped and found again.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from emt_core.data.readers import count, fingerprint, image_root, locate, read
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json, write_json
+from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.files import write_json
 
 VERSION = 1
 
@@ -30,22 +36,19 @@ def identity(config: SourcesConfig, base: Path) -> list[dict[str, Any]]:
 
 
 def run(context: Context) -> Outcome:
-    """Writes index.lance, rejects.jsonl, sources.json (docs/architecture.md).
-
-    Raises EmtError where a source is empty, has no row that survives, or changed while it was read.
-    """
+    """Raises EmtError where a source is empty, has no row that survives, or changed while read."""
     config: SourcesConfig = context.config  # type: ignore[assignment]
     writer = IndexWriter(context.out, context.runtime.commit_rows)
-    facts = writer.resume()
+    sources = writer.resume()
     with ImageChecker(context.runtime.workers) as checker:
         for place, source in enumerate(config.sources):
-            if place < len(facts):
+            if place < len(sources):
                 continue
             expected = context.identity[place] if context.identity else None
-            facts.append(_read_source(context, source, writer, checker, expected))
-            write_json(context.out / FINISHED, facts)
-    write_json(context.out / "sources.json", facts)
-    return Outcome(rows=writer.rows, metrics=totals(facts), scratch=(FINISHED,))
+            sources.append(_read_source(context, source, writer, checker, expected))
+            write_json(context.out / FINISHED, sources)
+    write_json(context.out / "sources.json", sources)
+    return Outcome(rows=writer.rows, metrics=totals(sources), scratch=(FINISHED,))
 
 
 def _read_source(
@@ -59,16 +62,16 @@ def _read_source(
     root = image_root(source, data)
     tally = writer.begin(source.name)
     rows = (row for row in read(source, data) if row.row > tally.last_row)
-    with context.progress.track(
-        f"read {source.name}", count(source, data), done=tally.seen, unit="rows"
-    ) as tracker:
+    total = count(source, data)
+    doing = f"read {source.name}"
+    with context.progress.track(doing, total, done=tally.seen, unit="rows") as tracker:
         for batch in checker.checked(rows, root, source.max_pixels):
             writer.add(batch)
             tracker.advance(len(batch))
     writer.commit()
     _check_survivors(source, data, tally, context.out / "rejects.jsonl")
-    found = {"name": source.name, **fingerprint(source, data)}
-    if expected is not None and found != expected:
+    files = {"name": source.name, **fingerprint(source, data)}
+    if expected is not None and files != expected:
         raise EmtError(
             f"source {source.name!r} changed while it was read",
             where=data,
@@ -87,8 +90,8 @@ def _read_source(
         "rejects": dict(tally.rejects.most_common()),
         "text_only": tally.text_only,
         "multi_image": tally.multi_image,
-        "bytes": found["bytes"],
-        "digest": hashlib.sha256(canonical_json(found).encode()).hexdigest()[:32],
+        "bytes": files["bytes"],
+        "digest": hashlib.sha256(canonical_json(files).encode()).hexdigest()[:32],
     }
 
 

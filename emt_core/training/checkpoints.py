@@ -1,17 +1,16 @@
-"""Checkpoints: written aside, flushed, renamed; a folder named `step-N` is whole or it is not taken.
+"""Checkpoints: written aside, flushed, renamed; a folder `step-N` is whole or it is not taken.
 
-    <folder>/step-00000200/checkpoint.json      written last: {"step", "files": {name: bytes}, "facts": {...}}
+    <folder>/step-00000200/checkpoint.json      last: {"step", "files": {name: bytes}, "facts": {}}
     <folder>/step-00000200/model.safetensors    parameters and buffers, by name
     <folder>/step-00000200/optimizer.safetensors, optimizer.json
     <folder>/.step-00000300.partial/            a kill left it; removed by the next save
 
-Learning rate, data order and random state are functions of the step (schedule.py), so nothing else has to be kept.
-No pickle: tensors as safetensors, everything else as JSON.
+Learning rate, data order and random state are functions of the step (schedule.py), so nothing else
+has to be kept. No pickle: tensors as safetensors, everything else as JSON.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import flush, flush_one, write_json
+from emt_core.workspace.files import flush, flush_one, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -44,28 +43,30 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int | None = 2) -> None:
         if keep is not None and keep < 1:
             raise ValueError("keep at least one checkpoint")
-        self.folder, self.keep = folder, keep
+        self.folder = folder
+        self.keep = keep
 
     def save(
         self, step: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
     ) -> Checkpoint:
-        """Let `write` fill an empty folder, then make it the checkpoint of `step` in one rename; older ones go.
+        """Let `write` fill a folder, then make it the checkpoint of `step` in one rename.
 
-        A failure (full disk) leaves the earlier checkpoints as they were. Only one process calls this.
+        Older ones go. A failure (full disk) leaves the earlier checkpoints as they were. Only one
+        process calls this.
         """
-        self._drop_partial()
+        for leftover in self.folder.glob(".step-*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
         name = f"step-{step:08d}"
-        aside, final = self.folder / f".{name}.partial", self.folder / name
+        aside = self.folder / f".{name}.partial"
+        final = self.folder / name
         aside.mkdir(parents=True)
         try:
             write(aside)
             flush(aside)
             files = (path for path in sorted(aside.rglob("*")) if not path.is_dir())
             sizes = {path.relative_to(aside).as_posix(): path.stat().st_size for path in files}
-            write_json(
-                aside / "checkpoint.json",
-                {"step": step, "files": sizes, "facts": dict(facts or {})},
-            )
+            noted = {"step": step, "files": sizes, "facts": dict(facts or {})}
+            write_json(aside / "checkpoint.json", noted)
             if final.exists():  # the same step again: a run that resumed below it
                 shutil.rmtree(final)
             aside.rename(final)
@@ -80,101 +81,106 @@ class Checkpoints:
         return whole[-1]
 
     def all(self) -> list[Checkpoint]:
-        """Whole checkpoints, oldest first; a folder that lacks a file, or has one of another size, is not one."""
+        """Whole checkpoints, oldest first; a folder that lacks a file or a part of it is none."""
         if not self.folder.is_dir():
             return []
-        found = (_read(path) for path in self.folder.iterdir() if NAME.fullmatch(path.name))
-        return sorted((item for item in found if item is not None), key=lambda item: item.step)
+        read = (_read(path) for path in self.folder.iterdir() if NAME.fullmatch(path.name))
+        return sorted((item for item in read if item is not None), key=lambda item: item.step)
 
     def latest(self) -> Checkpoint | None:
         whole = self.all()
         return whole[-1] if whole else None
 
-    def _drop_partial(self) -> None:
-        for leftover in self.folder.glob(".step-*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
 
 def _read(path: Path) -> Checkpoint | None:
     try:
-        noted = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
-        step, files, facts = noted["step"], noted["files"], noted["facts"]
-        whole = all((path / name).stat().st_size == size for name, size in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        noted = read_json(path / "checkpoint.json")
+        files = noted["files"]
+        if any((path / name).stat().st_size != size for name, size in files.items()):
+            return None
+        return Checkpoint(path, noted["step"], noted["facts"], sum(files.values()))
+    except (EmtError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Checkpoint(path, step, facts, sum(files.values())) if whole else None
 
 
-# ---- what is in one: model and optimiser
+# ---- what is in one: model and optimizer
 
 
 def write_training_state(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Parameters, buffers and optimiser state into `folder`. Pass the bare model (no DDP wrapper)."""
-    from safetensors.torch import save_file
-
-    save_file(
-        {name: _own(value) for name, value in _tensors_of(model).items()},
-        folder / "model.safetensors",
-    )
-    state = optimizer.state_dict()
-    tensors, plain = {}, {}
-    for place, entry in state["state"].items():
-        for name, value in entry.items():
-            if hasattr(value, "detach"):
-                tensors[f"{place}/{name}"] = _own(value)
-            else:
-                plain[f"{place}/{name}"] = value
-    save_file(tensors, folder / "optimizer.safetensors")
-    sizes = [[tuple(p.shape) for p in group["params"]] for group in optimizer.param_groups]
-    write_json(folder / "optimizer.json", {"plain": plain, "shapes": sizes})
+    """Parameters, buffers and optimizer state into `folder`. model: the bare one, without DDP."""
+    state = optimizer.state_dict()["state"]
+    write_state(folder, _tensors_of(model), state, shapes=_shapes_of(optimizer))
 
 
 def read_training_state(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put a checkpoint's state into a model and an optimiser built as they were: the same bits.
+    """Put a checkpoint's state into a model and an optimizer built as they were: the same bits.
 
-    Settings of the parameter groups (rate, decay) stay those of `optimizer`: they come from the config.
-    Raises EmtError where the checkpoint is of another model.
+    Settings of the parameter groups (rate, decay) stay those of `optimizer`: they come from the
+    config. Raises EmtError where the checkpoint is of another model.
     """
     import torch
-    from safetensors import safe_open
 
     own = _tensors_of(model)
-    with safe_open(folder / "model.safetensors", "pt") as file, torch.no_grad():
-        names = set(file.keys())
-        if names != set(own):
-            raise _other_model(folder, sorted(names ^ set(own))[0])
+    tensors, state, noted = read_state(folder)
+    if differing := sorted(set(tensors) ^ set(own)):
+        raise _other_model(folder, differing[0])
+    with torch.no_grad():
         for name, value in own.items():
-            stored = file.get_tensor(name)
-            if stored.shape != value.shape:
+            if tensors[name].shape != value.shape:
                 raise _other_model(folder, name)
-            value.copy_(stored)
-    noted = json.loads((folder / "optimizer.json").read_text(encoding="utf-8"))
-    shapes = [[list(p.shape) for p in group["params"]] for group in optimizer.param_groups]
-    if shapes != noted["shapes"]:
-        raise _other_model(folder, "the optimiser's parameter groups")
-    state: dict[int, dict[str, Any]] = {}
-    with safe_open(folder / "optimizer.safetensors", "pt") as file:
-        entries = [(key, file.get_tensor(key)) for key in file.keys()]  # noqa: SIM118 (no mapping)
-    for key, value in (*entries, *noted["plain"].items()):
-        place, _, name = key.partition("/")
-        state.setdefault(int(place), {})[name] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
+            value.copy_(tensors[name])
+    if _shapes_of(optimizer) != noted["shapes"]:
+        raise _other_model(folder, "the optimizer's parameter groups")
+    groups = optimizer.state_dict()["param_groups"]
+    numbered = {int(place): values for place, values in state.items()}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+
+
+def write_state(
+    folder: Path,
+    model: Mapping[str, torch.Tensor],
+    optimizer: Mapping[Any, Mapping[str, Any]],
+    **noted: Any,
+) -> None:
+    """model: tensors by name; optimizer: state of each parameter; noted: JSON beside it."""
+    from safetensors.torch import save_file
+
+    entries = {f"{key}/{name}": v for key, state in optimizer.items() for name, v in state.items()}
+    tensors = {name: value for name, value in entries.items() if hasattr(value, "detach")}
+    plain = {name: value for name, value in entries.items() if name not in tensors}
+    for kind, values in (("model", model), ("optimizer", tensors)):
+        # copies on the CPU: safetensors takes no two names for one storage
+        own = {n: v.detach().to("cpu", copy=True).contiguous() for n, v in values.items()}
+        save_file(own, folder / f"{kind}.safetensors")
+    write_json(folder / "optimizer.json", {"plain": plain, **noted})
+
+
+def read_state(
+    folder: Path,
+) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]], dict[str, Any]]:
+    """(model, optimizer, noted) as `write_state` was given them; optimizer by str(key)."""
+    from safetensors.torch import load_file
+
+    noted = read_json(folder / "optimizer.json")
+    state: dict[str, dict[str, Any]] = {}
+    entries = load_file(folder / "optimizer.safetensors") | noted.pop("plain")
+    for entry, value in entries.items():
+        key, _, name = entry.rpartition("/")
+        state.setdefault(key, {})[name] = value
+    return load_file(folder / "model.safetensors"), state, noted
+
+
+def _shapes_of(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
+    return [[list(p.shape) for p in group["params"]] for group in optimizer.param_groups]
 
 
 def _tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and buffers by name; live, so that loading writes in place."""
+    """Parameters (tied ones once) and buffers by name; not copies, so loading writes in place."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _own(value: torch.Tensor) -> torch.Tensor:
-    """A contiguous copy of its own on the CPU: safetensors takes no two names for one storage."""
-    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def _other_model(folder: Path, which: str) -> EmtError:
@@ -182,4 +188,33 @@ def _other_model(folder: Path, which: str) -> EmtError:
         f"the checkpoint is of another model ({which} differs)",
         where=folder,
         remedy="remove the checkpoints folder to start anew",
+    )
+
+
+# ---- where FSDP has spread the state over the ranks: every rank calls these
+
+
+def gather_state(
+    module: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(model state, optimizer state) on the CPU of rank 0, empty elsewhere."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    model, moments = get_state_dict(module, optimizer, options=options)
+    return dict(model), dict(moments)
+
+
+def spread_state(folder: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Read a checkpoint of gathered state; each rank keeps its share."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
+    weights, state, noted = read_state(folder)
+    moments: Any = {"state": state, "param_groups": noted["param_groups"]}
+    set_state_dict(
+        module,
+        optimizer,
+        model_state_dict=weights,
+        optim_state_dict=moments,
+        options=StateDictOptions(full_state_dict=True, cpu_offload=True),
     )

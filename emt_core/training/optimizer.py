@@ -16,7 +16,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups of what is trainable: matrices decay; norms, biases and single vectors do not."""
+    """Parameter groups of what is trained: matrices decay; norms, biases and vectors do not."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise EmtError(
@@ -39,7 +39,8 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW over the trainable parameters; the rate is set at every step (schedule.set_rate).
 
-    adamw_8bit: states in 8 bits (bitsandbytes): 2 bytes a parameter instead of 8. Raises EmtError where it is missing.
+    adamw_8bit: states in 8 bits (bitsandbytes): 2 bytes a parameter instead of 8. Raises EmtError
+    where it is missing.
     """
     import torch
 
@@ -66,9 +67,10 @@ def finite(loss: float, grad_norm: float) -> bool:
 def check_finite(
     step: int, *, loss: float, grad_norm: float, samples: Sequence[str], kept: int
 ) -> None:
-    """Raises EmtError where loss or gradient of a step is not a finite number: the step must not be taken.
+    """Raises EmtError where loss or gradient is not finite: the step must not be taken.
 
-    samples: ids of the step's batch. kept: step whose state is in the newest checkpoint; 0: no step was taken.
+    samples: ids of the step's batch. kept: step whose state is in the newest checkpoint; 0: no step
+    was taken.
     """
     if finite(loss, grad_norm):
         return

@@ -10,14 +10,15 @@ import math
 
 
 def warmup_steps(steps: int, ratio: float, given: int | None = None) -> int:
-    """Steps of linear warm-up out of `steps`: `given` if set, else the ratio, rounded up (as transformers does)."""
+    """Steps of linear warm-up: `given` if set, else the ratio, rounded up as transformers does."""
     return math.ceil(steps * ratio) if given is None else min(given, steps)
 
 
 def cosine_rate(step: int, *, peak: float, steps: int, warmup: int) -> float:
-    """Learning rate of step 1..steps: linear from 0 over `warmup` steps, then half a cosine towards 0.
+    """Learning rate of step 1..steps: linear from 0 over `warmup` steps, then half a cosine to 0.
 
-    The same numbers as transformers' `get_cosine_schedule_with_warmup`, whose first step has rate 0.
+    The same numbers as transformers' `get_cosine_schedule_with_warmup`, whose first step has rate
+    0.
     """
     if not 1 <= step <= steps:
         raise ValueError(f"step {step} is not one of 1..{steps}")
@@ -35,13 +36,13 @@ def set_rate(optimizer, rate: float) -> None:
 
 
 def seed_of(*facts: int | str) -> int:
-    """A 63-bit seed from what it stands for, e.g. `seed_of(seed, "epoch", 3)`; the same on every machine."""
+    """A 63-bit seed from what it is for, e.g. `seed_of(seed, "epoch", 3)`, by hash."""
     digest = hashlib.sha256("/".join(map(str, facts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Set torch's generators for one step (dropout, random depth): they depend on the step, not on what ran before."""
+    """Seed torch for one step (dropout): random numbers depend on the step alone."""
     import torch
 
     torch.manual_seed(seed_of(seed, "step", step, rank))

@@ -1,11 +1,11 @@
-"""steps.jsonl: one JSON object a training step, appended while training runs, read live and afterwards alike.
+"""steps.jsonl: one JSON object a training step, appended while training runs.
 
-    {"step": 12, "loss": 1.93, "learning_rate": 4.8e-05, "grad_norm": 2.1, "samples": 3072, "tokens": 98123,
-     "seconds": 31.4, "memory_mb": 812.0}
+    {"step": 12, "loss": 1.93, "learning_rate": 4.8e-05, "grad_norm": 2.1, "samples": 3072,
+     "tokens": 98123, "seconds": 31.4, "memory_mb": 812.0}
 
-`samples`, `tokens` (all that went through the model, without padding) and `seconds` are cumulative, also over
-interrupted runs.
-Fine-tuning adds `loss_arm` and `loss_gripper`. A resumed run drops the lines after its checkpoint, so no step repeats.
+`samples`, `tokens` (all that went through the model, without padding) and `seconds` are cumulative,
+also over interrupted runs. Fine-tuning adds `loss_arm` and `loss_gripper`. A resumed run drops the
+lines after its checkpoint, so no step repeats.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 
 SIGNIFICANT = 7
 """Digits kept: float32 has no more."""
 
 
 class StepsLog:
-    """Appends steps. after: the step of the checkpoint that training goes on from (0: from the start).
+    """Appends steps. after: the step of the checkpoint that training goes on from (0: from the
+    start).
 
-    Only one process writes (rank 0). `seconds` counts from the moment of construction, on top of what the kept lines
-    say was spent before.
+    Only one process writes (rank 0). `seconds` counts from the moment of construction, on top of
+    what the kept lines say was spent before.
     """
 
     def __init__(self, path: Path, *, after: int = 0) -> None:
@@ -44,7 +45,7 @@ class StepsLog:
         return self._spent + time.monotonic() - self._since
 
     def write(self, step: int, values: Mapping[str, float | int | None]) -> dict[str, Any]:
-        """Append one step; `seconds` is added. Raises ValueError where the step does not follow the last one."""
+        """Append one step; `seconds` is added. Raises ValueError for a step out of order."""
         if step != self.step + 1:
             raise ValueError(f"step {step} does not follow step {self.step}")
         record = {"step": step, **values, "seconds": self.seconds}
@@ -55,7 +56,7 @@ class StepsLog:
 
 
 def iterate_steps(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file; none where it does not exist. A last line that is being written is passed over."""
+    """The records of a file, if it exists; a last line that is being written is passed over."""
     try:
         file = path.open(encoding="utf-8", errors="replace")
     except FileNotFoundError:

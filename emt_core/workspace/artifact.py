@@ -1,15 +1,17 @@
 """Artifacts on disk: keys from content, atomic commit, resume.
 
-<workspace>/workspace.json                       marks the folder; format number
-<workspace>/<stage>/<key>/manifest.json          written last: a folder without `.building` is complete
-<workspace>/<stage>/<key>/data/...               what the stage made; paths inside are relative
-<workspace>/<stage>/<key>.building/              work in progress; survives a kill, resumed by the next run; where it
-                                                 holds a manifest.json, the next run only finishes its commit
-<workspace>/<stage>/<key>.lock                   held by the process that builds; freed by the kernel when it dies
-<workspace>/recipes/<name>.yaml                  recipes that ran here, with absolute `base`
-<workspace>/state/<recipe>.json                  which key each instance had when it last ran (shows what is stale)
-<workspace>/stories/<recipe>/<name>.json         what the Present page tells (emt_core/explore/report/story.py)
-<workspace>/cache/                               bounded caches; safe to delete
+<workspace>/workspace.json                 marks the folder; format number
+<workspace>/<stage>/<key>/manifest.json    written last: a folder without `.building` is complete
+<workspace>/<stage>/<key>/data/...         what the stage made; paths inside are relative
+<workspace>/<stage>/<key>.building/        work in progress; survives a kill, resumed by the next
+                                           run; where it holds a manifest.json, the next run only
+                                           finishes its commit
+<workspace>/<stage>/<key>.lock             held by the process that builds; freed by the kernel
+                                           when it dies
+<workspace>/recipes/<name>.yaml            recipes that ran here, with absolute `base`
+<workspace>/state/<recipe>.json            each instance's key when it last ran: shows what is stale
+<workspace>/stories/<recipe>/<name>.json   what the Present page tells (explore/report/story.py)
+<workspace>/cache/                         bounded caches; safe to delete
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,13 +33,19 @@ from typing import Any
 from filelock import FileLock
 
 from emt_core.errors import EmtError
+from emt_core.workspace.files import (
+    flush,
+    flush_one,
+    read_json,
+    read_json_if_there,
+    write_json,
+)
 from emt_core.workspace.view_guard import guard
 
 FORMAT = 1
 KEY_LENGTH = 16
 VIEW_ONLY = "EMT_VIEW_ONLY"
-"""Variable that makes every workspace this process opens read-only: `emt app --view-only` sets it for its server, so
-that no page can forget to."""
+"""Environment variable: every workspace this process opens is read-only (`emt app --view-only`)."""
 
 
 def canonical_json(value: Any) -> str:
@@ -57,72 +64,14 @@ def make_key(
     parents: Mapping[str, str],
 ) -> str:
     """Hash of everything that determines the stage's output."""
-    facts = {
+    content = {
         "stage": stage,
         "version": version,
         "config": config,
         "identity": identity,
         "parents": dict(parents),
     }
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:KEY_LENGTH]
-
-
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False), durable=durable)
-
-
-def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never half of one.
-
-    durable: False where the file may be lost when the power goes: the flush is what takes long.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def flush(path: Path, leave_out: Collection[Path] = ()) -> None:
-    """Whatever a file, or a folder with all below it, holds reaches the disk; links are not followed."""
-    if path in leave_out or path.is_symlink():
-        return
-    if path.is_dir():
-        for entry in path.iterdir():
-            flush(entry, leave_out)
-    flush_one(path)
-
-
-def flush_one(path: Path) -> None:
-    """The bytes of a file, or which names a folder holds, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise EmtError(
-            f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path
-        ) from error
-
-
-def read_json_if_there(path: Path) -> Any:
-    """The file's JSON; None where there is no file."""
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:KEY_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -166,15 +115,15 @@ class Workspace:
 
     path: Path
     read_only: bool = False
-    """Opened for viewing: whatever would write into it asks `check_writable` first and is refused."""
+    """Opened for viewing: `check_writable`, which every writer calls first, refuses."""
 
     @classmethod
     def open(
         cls, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> Workspace:
-        """Raises EmtError where the folder is not a workspace (and `create` is not set), or of another format.
+        """Raises EmtError where the folder is no workspace (without `create`) or of another format.
 
-        read_only: for viewing; nothing is created then, whatever `create` says. VIEW_ONLY in the environment sets it.
+        read_only: nothing is created, whatever `create` says. VIEW_ONLY in the environment sets it.
         """
         root = Path(path).expanduser().resolve()
         if os.environ.get(VIEW_ONLY):
@@ -188,25 +137,11 @@ class Workspace:
                     where=root,
                     remedy="run `emt run RECIPE --workspace` on it first",
                 )
-            if root.exists() and not root.is_dir():
-                raise EmtError("the workspace path is a file", where=root, remedy="name a folder")
-            try:
-                write_json(mark, {"format": FORMAT})
-            except PermissionError as error:
-                raise EmtError(
-                    "no permission to write the workspace", where=root, remedy="name another folder"
-                ) from error
-            except OSError as error:  # a file where a folder should be, a name too long, a full or read-only disk
-                reason = error.strerror or type(error).__name__
-                raise EmtError(
-                    f"no workspace can be made here: {reason}",
-                    where=root,
-                    remedy="name another folder",
-                ) from error
-        found = read_json(mark).get("format")
-        if found != FORMAT:
+            _make_mark(mark)
+        format_ = read_json(mark).get("format")
+        if format_ != FORMAT:
             raise EmtError(
-                f"workspace format {found}, this version reads {FORMAT}",
+                f"workspace format {format_}, this version reads {FORMAT}",
                 where=root,
                 remedy="use a new folder",
             )
@@ -222,7 +157,7 @@ class Workspace:
             )
 
     def cache(self, name: str) -> Path:
-        """Folder of a bounded cache, which may not exist yet; a viewer's lies in a temporary folder of the process."""
+        """Folder of a bounded cache, perhaps not made yet; for viewers in a temporary folder."""
         return (_viewers_cache(self.path) if self.read_only else self.path / "cache") / name
 
     def folder(self, stage: str, key: str) -> Path:
@@ -231,25 +166,26 @@ class Workspace:
     def building(self, stage: str, key: str) -> Path:
         return self.path / stage / f"{key}.building"
 
+    def recipe_file(self, recipe: str) -> Path:
+        """The workspace's copy of a recipe; absent where none of that name ran here."""
+        return self.path / "recipes" / f"{recipe}.yaml"
+
     def find(self, stage: str, key: str) -> Artifact | None:
         folder = self.folder(stage, key)
         return Artifact(folder) if (folder / "manifest.json").exists() else None
 
     def artifacts(self, stage: str) -> list[Artifact]:
         """All finished artifacts of a stage, oldest first."""
-        found = [
-            Artifact(p.parent)
-            for p in (self.path / stage).glob("*/manifest.json")
-            if p.parent.suffix != ".building"
-        ]
-        return sorted(found, key=lambda a: (a.manifest["finished"], a.key))
+        manifests = (self.path / stage).glob("*/manifest.json")
+        made = [Artifact(p.parent) for p in manifests if p.parent.suffix != ".building"]
+        return sorted(made, key=lambda a: (a.manifest["finished"], a.key))
 
     def parents(self, artifact: Artifact) -> dict[str, Artifact]:
         """The artifacts that fed this one, by stage (a further one of a stage by `stage.name`).
 
         Raises EmtError if one was deleted.
         """
-        found = {}
+        parents = {}
         for name, key in artifact.manifest["parents"].items():
             stage = name.partition(".")[0]
             parent = self.find(stage, key)
@@ -259,19 +195,19 @@ class Workspace:
                     where=self.path,
                     remedy="run its recipe again",
                 )
-            found[name] = parent
-        return found
+            parents[name] = parent
+        return parents
 
     @contextmanager
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the right to build one artifact; without `wait`, raises filelock.Timeout at once where it is taken."""
+        """Hold the right to build one artifact. Without `wait`: filelock.Timeout if it is taken."""
         self.check_writable()
         (self.path / stage).mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
             yield
 
     def is_locked(self, stage: str, key: str) -> bool:
-        """Whether a process holds the right to build. Only looks: creates no lock file and takes no exclusive lock."""
+        """Whether a process holds the right to build. Makes no lock file and locks nothing."""
         try:
             file = os.open(self.path / stage / f"{key}.lock", os.O_RDONLY)
         except OSError:
@@ -287,10 +223,11 @@ class Workspace:
     def commit(
         self, stage: str, key: str, manifest: Mapping[str, Any], scratch: Collection[str] = ()
     ) -> Artifact:
-        """Turn the building folder into the artifact: data, then manifest to disk, scratch away, one rename.
+        """Make the building folder the artifact: fsync data, write manifest, drop scratch, rename.
 
-        scratch: names in data/ that only an interrupted run needs. They go once the manifest is on disk: a commit that
-        fails before (full disk, kill) costs no work, and one that fails behind it is finished by `finish_commit`.
+        scratch: names in data/ that only an interrupted run needs. They are removed once the
+        manifest is on disk: a commit that fails before that (full disk, kill) costs no work, and
+        one that fails after it is finished by `finish_commit`.
         """
         self.check_writable()
         building = self.building(stage, key)
@@ -298,7 +235,7 @@ class Workspace:
             flush(building / "data", leave_out={building / "data" / name for name in scratch})
         if scratch:
             write_json(building / "scratch.json", list(scratch))
-        else:  # nor what a commit that failed before its manifest had noted
+        else:  # an earlier commit may have written one and failed before its manifest
             (building / "scratch.json").unlink(missing_ok=True)
         write_json(building / "manifest.json", dict(manifest))
         committed = self.finish_commit(stage, key)
@@ -306,13 +243,13 @@ class Workspace:
         return committed
 
     def finish_commit(self, stage: str, key: str) -> Artifact | None:
-        """The artifact of a building folder whose manifest is written; None where there is no such folder."""
+        """Finish a commit whose manifest is written; None where there is no such commit."""
         self.check_writable()
-        building, final = self.building(stage, key), self.folder(stage, key)
+        building = self.building(stage, key)
+        final = self.folder(stage, key)
         if not (building / "manifest.json").exists():
             return None
-        noted = building / "scratch.json"
-        for name in read_json(noted) if noted.exists() else ():
+        for name in read_json_if_there(building / "scratch.json") or ():
             left = building / "data" / name
             if left.is_dir():
                 shutil.rmtree(left)
@@ -325,9 +262,24 @@ class Workspace:
         return Artifact(final)
 
     def discard_building(self, stage: str, key: str) -> None:
-        """Throw away work in progress (a stage calls for it when what it finds there cannot be resumed)."""
+        """Remove work in progress that cannot be resumed."""
         self.check_writable()
         shutil.rmtree(self.building(stage, key), ignore_errors=True)
+
+
+def _make_mark(mark: Path) -> None:
+    """Make a folder a workspace. Raises EmtError where that cannot be."""
+    root = mark.parent
+    if root.exists() and not root.is_dir():
+        raise EmtError("the workspace path is a file", where=root, remedy="name a folder")
+    try:
+        write_json(mark, {"format": FORMAT})
+    except PermissionError as error:
+        problem = "no permission to write the workspace"
+        raise EmtError(problem, where=root, remedy="name another folder") from error
+    except OSError as error:  # a file for a folder, a long name, a full or read-only disk
+        problem = f"no workspace can be made here: {error.strerror or type(error).__name__}"
+        raise EmtError(problem, where=root, remedy="name another folder") from error
 
 
 @lru_cache(maxsize=8)

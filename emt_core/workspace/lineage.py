@@ -1,25 +1,28 @@
-"""Which artifacts belong together on a page: one chain from sources to a selection, all in one row order."""
+"""Artifacts that belong together on a page: one chain from sources to a selection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json_if_there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """Artifacts of one chain; None where a stage has not run. Per-sample tables have the row order of `sources`."""
+    """Artifacts of one chain; None where a stage has not run.
+
+    All their tables of samples have the row order of `sources`.
+    """
 
     sources: Artifact | None = None
     embed: Artifact | None = None
     category: Artifact | None = None
     gap: Artifact | None = None
     estimator: Artifact | None = None
-    """None where another measure made the score: its figures would be of somebody else's training."""
+    """None where another measure made the score."""
 
     measure: Artifact | None = None
     """What made the score, where that is no estimator."""
@@ -33,28 +36,18 @@ class Lineage:
 
 def recipe_names(workspace: Workspace) -> list[str]:
     """Recipes that ran in this workspace, the latest first."""
-    found = sorted(
-        (workspace.path / "recipes").glob("*.yaml"),
-        key=lambda path: (-path.stat().st_mtime, path.stem),
-    )
-    return [path.stem for path in found]
-
-
-def recipe_path(workspace: Workspace, recipe: str) -> Path:
-    return workspace.path / "recipes" / f"{recipe}.yaml"
+    files = (workspace.path / "recipes").glob("*.yaml")
+    return [p.stem for p in sorted(files, key=lambda p: (-p.stat().st_mtime, p.stem))]
 
 
 def finished(workspace: Workspace, recipe: str) -> dict[str, Artifact]:
-    """Instance label -> artifact it last finished as. Reads one small file; plans and fingerprints nothing."""
-    path = workspace.path / "state" / f"{recipe}.json"
-    if not path.exists():
-        return {}
-    found = {}
-    for label, key in read_json(path).items():
-        artifact = workspace.find(label.partition(".")[0].partition("@")[0], key)
-        if artifact is not None:
-            found[label] = artifact
-    return found
+    """Label -> artifact it last finished as. Reads one small file; plans nothing."""
+    keys = read_json_if_there(workspace.path / "state" / f"{recipe}.json") or {}
+    made = {
+        label: workspace.find(label.partition(".")[0].partition("@")[0], key)
+        for label, key in keys.items()
+    }
+    return {label: artifact for label, artifact in made.items() if artifact is not None}
 
 
 def labels_of(done: Mapping[str, Artifact], stage: str) -> list[str]:
@@ -64,7 +57,7 @@ def labels_of(done: Mapping[str, Artifact], stage: str) -> list[str]:
 
 
 def selections_of(done: Mapping[str, Artifact], score: str | None) -> list[str]:
-    """Selections that can be shown over this score: made from it, or (random, all) from the same sources."""
+    """Labels of selections made from this score or (random, all) from the same sources."""
     labels = labels_of(done, "select")
     if score is None:
         return labels
@@ -129,7 +122,7 @@ def after_reading(workspace: Workspace, done: Mapping[str, Artifact], sources: A
 def _newest(
     done: Mapping[str, Artifact], stage: str, chain: Mapping[str, Artifact]
 ) -> Artifact | None:
-    """The newest finished artifact of a stage whose parents are those of the chain, as far as it goes."""
+    """The newest finished artifact of a stage that has no parent other than the chain's."""
     for label in reversed(labels_of(done, stage)):
         parents = done[label].manifest["parents"]
         if all(name not in chain or chain[name].key == key for name, key in parents.items()):

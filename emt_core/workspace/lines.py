@@ -10,8 +10,9 @@ from typing import Any
 def whole_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a log, none where there is no file.
 
-    A line that a kill cut short is taken out of the file with all behind it: the next one would be glued to it. Lines
-    end at a line feed alone; str.splitlines would also cut at U+2028 and U+0085, which JSON lets stand in a text.
+    A line that a kill cut short is removed from the file, with all behind it: the next append would
+    continue it. Only a line feed ends a line: str.splitlines would also split at U+2028 and U+0085,
+    which may stand in JSON text.
     """
     if not path.exists():
         return []

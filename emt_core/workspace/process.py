@@ -1,4 +1,4 @@
-"""Which process it was: a pid alone is reused, by another program and after every reboot."""
+"""Recognize a process later: its pid alone may then belong to another program."""
 
 from __future__ import annotations
 
@@ -14,35 +14,31 @@ import psutil
 def mark_of(pid: int) -> dict[str, Any]:
     """`pid host boot started` of a live process. Raises psutil.NoSuchProcess.
 
-    started: clock ticks after boot on Linux (a clock that is set right later does not move them), else seconds since
-    the epoch.
+    started: clock ticks after boot on Linux (a clock that is set right later does not move them),
+    else seconds since the epoch.
     """
     return {"pid": pid, "host": socket.gethostname(), "boot": _boot(), "started": _started(pid)}
 
 
 def here(mark: dict[str, Any]) -> bool:
-    """Whether the process belongs to this machine (a workspace may lie on a disk that several share)."""
+    """Whether the process is of this machine; several may share the workspace's disk."""
     return mark.get("host") == socket.gethostname()
 
 
 def find(mark: dict[str, Any]) -> psutil.Process | None:
-    """The process of that mark, if it still runs on this machine in this boot; a stranger with its pid is not it."""
+    """The marked process if it still runs here; another one that has its pid now does not count."""
     if not here(mark) or mark.get("boot") != _boot():
         return None
     try:
         process = psutil.Process(mark["pid"])
-        if (
-            abs(_started(mark["pid"]) - mark["started"]) > 1
-            or process.status() == psutil.STATUS_ZOMBIE
-        ):
-            return None
+        same = abs(_started(mark["pid"]) - mark["started"]) <= 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
-    return process
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """The process, its descendants and, where it leads a session of its own, whatever else lives in that session."""
+    """The process, its descendants, and all processes of the session that it leads."""
     found = {process.pid: process}
     try:
         found |= {child.pid: child for child in process.children(recursive=True)}
@@ -75,12 +71,9 @@ def _boot() -> str:
 def _started(pid: int) -> float:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except (
-        FileNotFoundError,
-        ProcessLookupError,
-    ):  # no /proc on this system, or it died between opening and reading
+    except (FileNotFoundError, ProcessLookupError):  # no /proc here, or it has just died
         return psutil.Process(pid).create_time()
-    # the name of the program, in brackets, may hold blanks and brackets itself; field 22 counts from the pid
+    # field 22; the program's name, in brackets, may hold blanks and brackets itself
     return float(stat.rpartition(")")[2].split()[19])
 
 

@@ -1,26 +1,29 @@
-"""Progress that a person, a log file and the app can read: done, total, rate, time left.
+"""Progress for a person, a log file and the app: done, total, rate, time left.
 
-Every update also goes to `progress.json` in the building folder, so that `emt status` and the pages see it
-whichever process does the work.
+Every update also goes to `progress.json` in the building folder, so that `emt status` and the pages
+see it whichever process does the work.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from emt_core.workspace import job_record
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 FILE_EVERY_S = 0.5
 LINE_EVERY_S = 5.0
+
+also_log: ContextVar[Callable[[str], None] | None] = ContextVar("also_log", default=None)
+"""Takes every reported line as well: the log of the job that this process does."""
 
 
 def duration(seconds: float) -> str:
@@ -31,24 +34,26 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Reports one stage's progress. Silent where `quiet`; a live bar on a terminal, a line every 5 s in a log."""
+    """Reports one stage's progress: a live bar on a terminal, else a line every 5 s."""
 
     def __init__(self, *, label: str, folder: Path | None = None, quiet: bool = False) -> None:
-        self.label, self.folder, self.quiet = label, folder, quiet
+        self.label = label
+        self.folder = folder
+        self.quiet = quiet
         self.console = Console(file=sys.stderr)
 
     def say(self, text: str) -> None:
         if not self.quiet:
             line = f"{self.label:<18} {text}"
             self.console.print(line, markup=False, highlight=False)
-            if (job := job_record.current()) is not None:
-                job.say(line)
+            if (also := also_log.get()) is not None:
+                also(line)
 
     @contextmanager
     def track(
         self, doing: str, total: int | None, *, done: int = 0, unit: str = "samples"
     ) -> Iterator[Tracker]:
-        """One piece of work. `done` counts what an earlier, interrupted run had finished: the rate leaves it out."""
+        """One piece of work. done: units finished by an earlier run, not counted in the rate."""
         tracker = Tracker(self, doing, total, done, unit)
         live = not self.quiet and self.console.is_terminal
         if live:
@@ -73,17 +78,18 @@ class Progress:
 
 
 class Tracker:
+    """How far one piece of work has come; says so and writes progress.json as it advances."""
+
     def __init__(
         self, progress: Progress, doing: str, total: int | None, done: int, unit: str
     ) -> None:
-        self.progress, self.doing, self.total, self.done, self.unit = (
-            progress,
-            doing,
-            total,
-            done,
-            unit,
-        )
-        self.resumed_at, self.started = done, time.monotonic()
+        self.progress = progress
+        self.doing = doing
+        self.total = total
+        self.done = done
+        self.unit = unit
+        self.resumed_at = done
+        self.started = time.monotonic()
         self._file_at = self._line_at = 0.0
         self.on_update = lambda: None
         self._write(force=True)
@@ -105,22 +111,19 @@ class Tracker:
         return max(self.total - self.done, 0) / self.rate
 
     def rate_text(self) -> str:
-        return (
-            f"{self.rate:,.0f} {self.unit}/s"
-            if self.rate >= 10
-            else f"{self.rate:.2g} {self.unit}/s"
-        )
+        rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
+        return f"{rate} {self.unit}/s"
 
     def finish(self) -> None:
         self._write(force=True)
-        spent = time.monotonic() - self.started
-        self.progress.say(
-            f"{self.doing}: {self.done:,} {self.unit} in {duration(spent)} ({self.rate_text()})"
-        )
+        spent = duration(time.monotonic() - self.started)
+        done = f"{self.done:,} {self.unit}"
+        self.progress.say(f"{self.doing}: {done} in {spent} ({self.rate_text()})")
 
     def _write(self, *, force: bool = False) -> None:
         now = time.monotonic()
-        if self.progress.folder is not None and (force or now - self._file_at >= FILE_EVERY_S):
+        folder = self.progress.folder
+        if folder is not None and (force or now - self._file_at >= FILE_EVERY_S):
             self._file_at = now
             state = {
                 "label": self.progress.label,
@@ -132,18 +135,15 @@ class Tracker:
                 "seconds_left": self.seconds_left,
                 "at": time.time(),
             }
-            write_json(self.progress.folder / "progress.json", state, durable=False)
-        if (
-            not self.progress.quiet
-            and not self.progress.console.is_terminal
-            and now - self._line_at >= LINE_EVERY_S
-        ):
+            write_json(folder / "progress.json", state, durable=False)
+        in_log = not self.progress.quiet and not self.progress.console.is_terminal
+        if in_log and now - self._line_at >= LINE_EVERY_S:
             if self._line_at:
-                of = f"/{self.total:,}" if self.total is not None else ""
-                left = (
-                    f", {duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-                )
-                self.progress.say(
-                    f"{self.doing}: {self.done:,}{of} {self.unit} ({self.rate_text()}{left})"
-                )
+                self.progress.say(self._line())
             self._line_at = now
+
+    def _line(self) -> str:
+        total = f"/{self.total:,}" if self.total is not None else ""
+        left = self.seconds_left
+        rest = f", {duration(left)} left" if left is not None else ""
+        return f"{self.doing}: {self.done:,}{total} {self.unit} ({self.rate_text()}{rest})"

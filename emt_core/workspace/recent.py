@@ -1,4 +1,4 @@
-"""Workspaces this user opened lately: a short list in the user's configuration folder, newest first."""
+"""The workspaces that this user opened last: a file in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 
 MOST = 12
 
@@ -28,7 +28,7 @@ def recent_workspaces() -> list[Path]:
 
 
 def note_workspace(path: Path) -> None:
-    """Put it first. A home that cannot be written to forgets, and nothing else happens."""
+    """Put it first. Where the home folder cannot be written, nothing happens."""
     known = recent_workspaces()
     if known[:1] == [path]:
         return
@@ -37,5 +37,5 @@ def note_workspace(path: Path) -> None:
 
 
 def short_id(path: Path) -> str:
-    """Stands for a workspace in a link: a link can only name one that this user opened before, never any folder."""
+    """Names a workspace in a link: only one that this user opened before, never any folder."""
     return hashlib.sha256(str(path).encode()).hexdigest()[:10]

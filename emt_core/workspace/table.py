@@ -1,11 +1,11 @@
-"""Tables and features on disk: Lance, appended in commits, never changed after the artifact's commit.
+"""Tables on disk: Lance, appended in commits, never changed after the artifact's commit.
 
 A feature store has one row for every row of the sources index, in its order:
 
     vector: fixed_size_list<float16>[d]      zeros where status is not ""
-    status: string                           "" or the reason why there is no vector (REJECT_REASONS, "text_only")
+    status: string                           "" or why there is no vector (a reject reason)
 
-so row i of the index, of the features, of the scores and of the selection are the same sample.
+so row i of the index, of the features, of the scores and of the selection is the same sample.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READAHEAD_BATCHES = 4
 ROWS_PER_FILE = 1_048_576
 
 PATIENT_FOR_S = 1500.0
-"""From here on the time between commits grows with the time spent: commits every 30 s become a fiftieth of it."""
+"""After this long, the time between commits grows with the time spent (30 s: to a fiftieth)."""
 
 
 class Table:
@@ -63,10 +63,11 @@ class Table:
         self.__dict__.pop("_dataset", None)
 
     def finish(self) -> None:
-        """Gather the small files of many appends into few large ones, in the same row order, and drop what they leave.
+        """Merge the small files of many appends into few large ones; rows keep their order.
 
-        Every append keeps a list of all files before it: 200 appends left 1.7 MB of lists alone. A kill on the way
-        changes no row, and the next call clears up behind it. Only where nobody else has the table open.
+        Every append writes a list of all files before it: 200 appends left 1.7 MB of lists alone.
+        A kill changes no row; the next call removes what it left. Nobody else may have the table
+        open.
         """
         if not self.exists():
             return
@@ -112,19 +113,14 @@ class Table:
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.rows):
             raise IndexError(f"rows outside 0..{self.rows - 1}")
         if not wanted.size:
-            return (
-                self.schema.empty_table()
-                if columns is None
-                else self.schema.empty_table().select(list(columns))
-            )
+            empty = self.schema.empty_table()
+            return empty if columns is None else empty.select(list(columns))
         unique, inverse = np.unique(wanted, return_inverse=True)
-        found = self._dataset.take(
-            unique.tolist(), columns=list(columns) if columns is not None else None
-        )
-        return found.take(pa.array(inverse))
+        names = list(columns) if columns is not None else None
+        return self._dataset.take(unique.tolist(), columns=names).take(pa.array(inverse))
 
     def column(self, name: str, *, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """One narrow column of rows [start, stop) as an array (never call it on vectors or text)."""
+        """One narrow column of rows [start, stop) as an array; not for vectors or text."""
         parts = [
             batch.column(0).to_numpy(zero_copy_only=False)
             for batch in self.scan([name], start=start, stop=stop)
@@ -133,14 +129,15 @@ class Table:
 
 
 class CommitClock:
-    """When rows that wait are worth an append: `rows` of them, or `seconds` of work since the last one.
+    """Tells when to append: after `rows` rows, or `seconds` of work since the last append.
 
-    The seconds are what a kill may cost. They grow with the run: an append lists all files of those before it; one
-    every 30 s for eleven days would leave 40 GB of lists.
+    The seconds are what a kill may cost. They grow with the run, because an append lists all files
+    of those before it: one every 30 s for eleven days would leave 40 GB of lists.
     """
 
     def __init__(self, rows: int, seconds: float) -> None:
-        self.rows, self.seconds = rows, seconds
+        self.rows = rows
+        self.seconds = seconds
         self._begun = self._since = time.monotonic()
 
     def due(self, waiting: int) -> bool:
@@ -174,21 +171,19 @@ def coded_column(
 ) -> Coded:
     """Read a text column by batches, without a Python string for every row.
 
-    first: names that lead the list, whether they occur or not; the others follow by name, wherever in the table they
-    stand. null: the name that a null counts as.
+    first: names that lead the list, whether they occur or not; the others follow by name, wherever
+    in the table they stand. null: the name that a null counts as.
     """
     seen = {value: place for place, value in enumerate(first)}
     parts = []
     for batch in table.scan([name], batch_rows=BATCH_ROWS):
         column = batch.column(0) if null is None else pc.fill_null(batch.column(0), null)
         encoded = column.dictionary_encode()
-        here = [seen.setdefault(value, len(seen)) for value in encoded.dictionary.to_pylist()]
-        lookup = np.array([*here, -1], np.int16)
-        indices = (
-            encoded.indices.fill_null(len(here)) if encoded.indices.null_count else encoded.indices
-        )
-        parts.append(lookup[np.asarray(indices)])
+        values = encoded.dictionary.to_pylist()
+        code_of = np.array([*(seen.setdefault(value, len(seen)) for value in values), -1], np.int16)
+        # a null points at the -1 behind the values
+        parts.append(code_of[np.asarray(encoded.indices.fill_null(len(values)))])
     codes = np.concatenate(parts) if parts else np.empty(0, np.int16)
     names = [*first, *sorted(list(seen)[len(first) :])]
-    place = np.array([*(names.index(value) for value in seen), -1], np.int16)
-    return Coded(codes if names == list(seen) else place[codes], names)
+    by_name = np.array([*(names.index(value) for value in seen), -1], np.int16)
+    return Coded(codes if names == list(seen) else by_name[codes], names)

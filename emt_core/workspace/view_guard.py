@@ -1,10 +1,11 @@
-"""Viewing only, held by the interpreter: whatever code a request reaches, no file of the workspace is written.
+"""An audit hook that refuses every write below a workspace opened for viewing only.
 
-Functions that write ask `Workspace.check_writable` and refuse in their own words. This guard stands behind them in a
-server for viewers (`emt app --view-only`): an audit hook (PEP 578) sees every file that Python opens, makes, renames or
-removes, from any library, and refuses what would change the workspace. It does not see native writers (Lance); those
-are reached through stages alone, which need a lock file first, and that is seen. Nor does Python tell it the folder of
-`os.open(name, flags, dir_fd=...)`.
+Functions that write call `Workspace.check_writable` first. This guard stands behind them in a
+server for viewers (`emt app --view-only`), for code that forgets to: a Python audit hook (PEP 578)
+is called for every file that Python opens, makes, renames or removes, from any library.
+
+It does not see native writers (Lance); only stages use them, and a stage needs a lock file first,
+which is seen. Nor does Python tell it the folder of `os.open(name, flags, dir_fd=...)`.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ CHANGED: dict[str, tuple[tuple[int, int | None], ...]] = {
         ("os.truncate", "os.setxattr", "os.removexattr", "sqlite3.connect"), ((0, None),)
     ),
 }
-"""Audit event -> for each path that it may change, the places of the path and of its `dir_fd` in the arguments."""
+"""Audit event -> (position of a path it may change, position of that path's `dir_fd`), ..."""
 
 _guarded: set[str] = set()
 _installed = False
 
 
 def guard(root: os.PathLike[str] | str) -> None:
-    """From now on, and until the process ends, refuse with an EmtError whatever would change a file below `root`."""
+    """Until the process ends, raise EmtError at whatever would change a file below `root`."""
     global _installed
     _guarded.add(os.path.realpath(root))
     if not _installed:
@@ -53,7 +54,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _refuse_below(path: Any, dir_fd: int | None = None) -> None:
-    """dir_fd: the open folder that `path` starts from, as shutil.rmtree names files; None or -1: the working folder."""
+    """dir_fd: the open folder that `path` starts from; None or -1: the working folder."""
     if not isinstance(path, str | bytes | os.PathLike):
         return  # an open descriptor, or a database in memory
     name = os.fsdecode(path)

@@ -24,7 +24,8 @@ from emt_core.explore.tables.nearness import WordSearch, distances, ranked
 from emt_core.proximity.neighbors import FeatureBank, robot_bank
 from emt_core.selection import Preview
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json
 
 Value = TypeVar("Value")
 KEPT = 6

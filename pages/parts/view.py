@@ -21,7 +21,7 @@ from emt_core.selection import Preview
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.selection.report import side_in_pool
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.lineage import labels_of, recipe_path
+from emt_core.workspace.lineage import labels_of
 from emt_core.workspace.table import Coded
 from pages.parts import cached
 from pages.parts.router import navigation
@@ -45,7 +45,7 @@ class View(Reading):
 
     @property
     def recipe_file(self) -> Path | None:
-        return recipe_path(self.workspace, self.recipe) if self.recipe else None
+        return self.workspace.recipe_file(self.recipe) if self.recipe else None
 
     @property
     def features(self) -> Features:

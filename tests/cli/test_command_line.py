@@ -9,7 +9,7 @@ import pytest
 from small_world import small_world
 from typer.testing import CliRunner
 
-from emt_core.cli.main import app, main
+from emt_core.cli.__main__ import app, main
 from emt_core.errors import Stopped
 from emt_core.flow import FLOW
 

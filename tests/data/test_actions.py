@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from emt_core.data.robot.actions import ActionMap, fit_action_map
 from emt_core.data.robot.episodes import read_episodes
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
-from emt_core.data.robot.statistics import stream_statistics
+from emt_core.data.robot.statistics import percentiles, ranges
 from emt_core.data.robot.training_frames import fit_map, open_set
 from emt_core.errors import EmtError
 from emt_core.recipe.finetune import ActionConfig, RobotData
@@ -147,17 +147,29 @@ def test_dimensions_that_do_not_match_are_named():
         ActionMap.from_json({"names": ["x"]})
 
 
-def test_streamed_percentiles_are_those_of_the_whole():
-    rng = np.random.default_rng(1)
-    whole = np.concatenate([rng.normal(size=(5000, 2)), rng.normal(3, 2, (3000, 2))])
-    found = stream_statistics(lambda: np.array_split(whole, 7))
-    span = whole.max(axis=0) - whole.min(axis=0)
-    np.testing.assert_allclose(found.q01, np.quantile(whole, 0.01, axis=0), atol=5e-3 * span.max())
-    np.testing.assert_allclose(found.q99, np.quantile(whole, 0.99, axis=0), atol=5e-3 * span.max())
-    np.testing.assert_allclose(found.mean, whole.mean(axis=0))
-    assert found.count == 8000
-    with pytest.raises(ValueError, match="no rows"):
-        stream_statistics(list)
+def test_percentiles_of_blocks_are_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    whole = np.column_stack([rng.normal(0, 1, 5000), rng.uniform(3, 4, 5000), np.full(5000, 2.0)])
+    parts = np.array_split(whole.astype(np.float32), 7)
+    q01, q99 = percentiles(lambda: parts, (0.01, 0.99))
+    np.testing.assert_allclose(q01, np.quantile(whole, 0.01, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(q99, np.quantile(whole, 0.99, axis=0), rtol=1e-6)
+    low, high, mean = ranges(lambda: parts)
+    np.testing.assert_allclose(low, whole.min(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(high, whole.max(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(mean, whole.mean(axis=0), atol=1e-6)
+    for measured in (ranges, lambda blocks: percentiles(blocks, (0.5,))):
+        with pytest.raises(ValueError, match="no rows"):
+            measured(list)
+
+
+def test_one_wild_value_does_not_flatten_a_dimension():
+    actions = np.linspace(-1, 1, 10_001, dtype=np.float32)[:, None]
+    actions[5000] = 1e6
+    map_ = fitted(ActionConfig(), ("x",), actions)
+    assert (map_.arm_low[0], map_.arm_high[0]) == pytest.approx((-0.98, 0.98), abs=1e-3)
+    arm, _ = map_.targets(np.array([[0.49]], np.float32))
+    assert arm[0, 0] == pytest.approx(0.5, abs=1e-3)
 
 
 def write_set(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_world import small_world
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.data.verify import verify
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe

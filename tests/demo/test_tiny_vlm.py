@@ -15,7 +15,8 @@ from demo import packing, tiny_vlm, tokenizer
 from demo.drawing import fonts_available
 from demo.gaze import HEAD, answer_gaze, gaze_loss
 from demo.grounding_loss import LABELS, GroundingLoss, cell_targets
-from demo.probe import KINDS, Answerer, correct, named, questions
+from demo.probe import Answerer, correct
+from demo.questions import KINDS, held_out
 
 MODEL = ROOT / "assets" / "tiny_vlm"
 drawn = pytest.mark.skipif(
@@ -83,7 +84,7 @@ def test_it_loads_as_a_plain_internvl_and_answers(answerer: Answerer) -> None:
 def test_an_answer_does_not_depend_on_its_batch(answerer: Answerer) -> None:
     if not fonts_available():
         pytest.skip("drawing needs the Debian fonts of docs/tiny_vlm.md")
-    samples = questions("spatial", 6, seed=1)
+    samples = held_out("spatial", 6, seed=1)
     assert answerer(samples, "image", batch=6) == answerer(samples, "image", batch=1)
 
 
@@ -266,21 +267,10 @@ def test_training_goes_on_where_a_killed_run_stopped(tmp_path: Path) -> None:
     assert Answerer(str(out)).model.num_parameters() == Answerer(str(MODEL)).model.num_parameters()
 
 
-def test_what_counts_as_a_right_answer() -> None:
-    assert named(
-        "A photo of two honey pots, a bee and a hot dog.",
-        ["bee", "dog", "hot dog", "honey pot", "car"],
-    ) == {
-        "bee",
-        "hot dog",
-        "honey pot",
-    }
-
-
 @drawn
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_truth_passes_and_a_wrong_answer_fails(kind: str) -> None:
-    samples = questions(kind, 24, seed=2)
+    samples = held_out(kind, 24, seed=2)
     assert len({s.image_key for s in samples}) == 24
     assert all(correct(s, s.answer) for s in samples)
     assert not any(correct(s, "nothing of the kind") for s in samples)
@@ -297,7 +287,7 @@ def test_the_committed_probe_meets_the_bar() -> None:
 @drawn
 @pytest.mark.parametrize("kind", ["colour", "point"])
 def test_the_shipped_weights_still_see(answerer: Answerer, kind: str) -> None:
-    samples = questions(kind, 40, seed=123)
+    samples = held_out(kind, 40, seed=123)
     right = sum(map(correct, samples, answerer(samples, "image")))
     swapped = sum(map(correct, samples, answerer(samples, "shuffled")))
     assert right >= swapped + 8, (right, swapped)

@@ -22,7 +22,8 @@ from emt_core.evaluation.comparison.paper import PAPERS_OWN, figures_for, paper_
 from emt_core.evaluation.comparison.runs import ALL, comparable, runs_of
 from emt_core.evaluation.comparison.training import trained
 from emt_core.explore.figures import results as figures
-from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_json
 from emt_core.workspace.lineage import finished
 
 

@@ -20,13 +20,14 @@ import pytest
 from places import ROOT
 from pydantic import TypeAdapter
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.evaluation.benchmarks.base import episodes_of
 from emt_core.evaluation.benchmarks.libero_tasks import SUITES
 from emt_core.evaluation.benchmarks.registry import resolve
 from emt_core.evaluation.closed_loop.rollout import Played, Simulators
 from emt_core.recipe.evaluate import BenchmarkConfig
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import finished
 
 PYTHON = os.environ.get("EMT_LIBERO_PYTHON", "")
@@ -145,7 +146,7 @@ def saved_vla(folder: Path) -> None:
         crop=1.0,
         system="You are a helpful assistant.",
         prompt="What action should the robotic arm take to {instruction}",
-        max_text_tokens=64,
+        cutoff=1024,
         head=HeadConfig(latent=64, widths=(64, 32)),
         step=0,
     )

@@ -16,7 +16,7 @@ from emt_core.explore.tables import ablation as module
 from emt_core.explore.tables.ablation import ablation, markdown, near_share, strategy_words, table
 from emt_core.recipe.selection import SelectConfig
 from emt_core.recipe.trust import TrustConfig
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 from emt_core.workspace.lineage import finished
 
 

@@ -22,13 +22,15 @@ from emt_core.explore.tables.select import (
     from_threshold,
 )
 from emt_core.proximity.neighbors import robot_bank
+from emt_core.recipe.category import CategoryConfig
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
-from emt_core.recipe.selection import CategoryConfig, SelectConfig
+from emt_core.recipe.selection import SelectConfig
 from emt_core.run.edits import add_selection
 from emt_core.selection import Preview, decide
 from emt_core.selection.category import CATEGORIES
 from emt_core.selection.scored_pool import candidates_of
-from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_json
 from emt_core.workspace.lineage import (
     Lineage,
     finished,

@@ -25,9 +25,10 @@ from emt_core.explore.tables.budget import TokenBudget, TokenCosts, costs_of_bac
 from emt_core.explore.tables.compare import Comparison, examples
 from emt_core.explore.tables.region_table import rows_as_file
 from emt_core.explore.tables.select import Cut
+from emt_core.recipe.category import CategoryConfig
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
-from emt_core.recipe.selection import CategoryConfig, SelectConfig
-from emt_core.run.recipes import _tie_children
+from emt_core.recipe.selection import SelectConfig
+from emt_core.run.recipes import tie_children
 from emt_core.selection import Preview, decide
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace
@@ -284,11 +285,11 @@ def test_children_of_the_only_selection_keep_it():
     raw = yaml.safe_load(
         "{sources: [], select.top: {k: 3}, midtrain: {steps: 4}, report: {parents: {select: x}}}"
     )
-    _tie_children(raw, "select")
+    tie_children(raw, "select")
     assert raw["midtrain"] == {"steps": 4, "parents": {"select": "top"}}
     assert raw["report"] == {"parents": {"select": "x"}}
     plain = {"select": {}, "midtrain": None}
-    _tie_children(plain, "select")
+    tie_children(plain, "select")
     assert plain == {"select": {}, "midtrain": None}
 
 

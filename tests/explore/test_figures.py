@@ -186,7 +186,7 @@ def test_every_kind_of_measure_says_what_its_score_is():
     from typing import get_args
 
     from emt_core.explore.tables.score_scale import OF_KIND
-    from emt_core.proximity import measure_of
+    from emt_core.proximity.base import measure_of
     from emt_core.recipe.proximity import Kind
 
     assert set(OF_KIND) == set(get_args(Kind))

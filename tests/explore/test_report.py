@@ -14,7 +14,7 @@ import pytest
 from app_world import HOSTILE
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.errors import EmtError
 from emt_core.explore.reading import open_reading
 from emt_core.explore.report.blocks import KINDS, first_story, render_story
@@ -28,10 +28,12 @@ from emt_core.explore.report.story import (
     story_names,
 )
 from emt_core.explore.report.write import LARGEST_BYTES, report_html, save_report, write_report
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.category import CategoryConfig
+from emt_core.recipe.gap import GapConfig
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
-from emt_core.recipe.selection import CategoryConfig, SelectConfig
-from emt_core.workspace.artifact import Artifact, Workspace, write_json
+from emt_core.recipe.selection import SelectConfig
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import write_json
 
 BREAKOUT = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 TEXTS = (

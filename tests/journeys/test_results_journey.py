@@ -11,7 +11,7 @@ from browser_tab import settled, visit
 from evaluate_world import evaluated, experiment
 from playwright.sync_api import Page, expect
 
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)

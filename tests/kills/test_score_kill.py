@@ -38,7 +38,7 @@ def test_ten_kills_leave_no_trace(tmp_path):
     # real processes, forked from one that has done the imports: ten times torch would take minutes
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
-        ["torch", "lance", "safetensors.numpy", "emt_core.run.stage.score"]
+        ["torch", "lance", "safetensors.numpy", "emt_core.stages.score"]
     )
     made = make_workspace(tmp_path, SOURCES, dim=32)
     run_stage(made, "estimator", EstimatorConfig(steps=20))

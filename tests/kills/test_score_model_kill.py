@@ -62,11 +62,11 @@ def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> No
     """
     import torch
 
-    from emt_core.proximity.perplexity import token_loss, tuning
+    from emt_core.proximity.perplexity import perplexity, tuning
     from emt_core.stages import score
 
     score.COMMIT_SECONDS = tuning.SAVE_SECONDS = commit
-    threads, losses = torch.get_num_threads(), token_loss.mean_losses
+    threads, losses = torch.get_num_threads(), perplexity.mean_losses
 
     def noted(vlm, items, pad):
         with Path(f"{workspace}.passed").open("a") as file:
@@ -74,12 +74,12 @@ def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> No
         return losses(vlm, items, pad)
 
     torch.set_num_threads(1)
-    token_loss.mean_losses = noted
+    perplexity.mean_losses = noted
     try:
         run_plan(plan_of(Path(base), kinds), Workspace.open(workspace, create=True), quiet=True)
     finally:
         torch.set_num_threads(threads)
-        token_loss.mean_losses = losses
+        perplexity.mean_losses = losses
 
 
 def passed(workspace: Path) -> int:
@@ -116,7 +116,7 @@ def weights(measure: Artifact) -> bytes:
 
 def test_a_killed_tuning_and_a_killed_pass_go_on_where_they_were(base, whole):
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.run.stage.score"])
+    processes.set_forkserver_preload(["torch", "transformers", "lance", "emt_core.stages.score"])
     folder = base / "killed"
     seen = []
     for stage, pattern, target in (

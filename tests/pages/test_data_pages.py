@@ -10,7 +10,8 @@ import yaml
 from app_world import HOSTILE
 from page_runner import button, metrics, words
 
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import finished
 
 PAGES = ["sources", "gap", "estimator"]

@@ -16,10 +16,11 @@ from page_runner import button, words
 
 from emt_core.run import jobs
 from emt_core.run.edits import change_settings
+from emt_core.run.job_folder import new_job
 from emt_core.run.jobs import Job
 from emt_core.workspace import process as process_mark
-from emt_core.workspace.artifact import VIEW_ONLY, Workspace, read_json, write_json
-from emt_core.workspace.job_record import new_job
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
+from emt_core.workspace.files import read_json, write_json
 from pages.parts.job_card import what_now
 
 

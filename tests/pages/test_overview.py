@@ -90,7 +90,7 @@ def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
 def test_a_failure_and_an_interruption_are_told_apart(open_page, half_done):
     from emt_core.recipe.recipe import load_recipe
     from emt_core.run.plan import make_plan
-    from emt_core.workspace.artifact import write_json
+    from emt_core.workspace.files import write_json
 
     plan = make_plan(load_recipe(half_done / "recipes" / "small.yaml"))
     space = Workspace.open(half_done)

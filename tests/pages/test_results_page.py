@@ -18,7 +18,8 @@ from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.stages import evaluate
-from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_json
 from emt_core.workspace.lineage import finished
 
 PAPER = "reported in the paper, not measured here"

@@ -22,7 +22,8 @@ from emt_core.explore.tables.train import (
     training_runs,
     with_rates,
 )
-from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_json
 
 
 def lines(steps: int, *, begin: int = 1, **more: float) -> str:

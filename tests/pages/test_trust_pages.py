@@ -13,7 +13,8 @@ from emt_core.proximity.trust.audit_sections import NAMES, modality_section, sty
 from emt_core.proximity.trust.calibration import calibration
 from emt_core.proximity.trust.planted import planted
 from emt_core.proximity.trust.stability import _numbers
-from emt_core.workspace.artifact import Workspace, make_key, write_json
+from emt_core.workspace.artifact import Workspace, make_key
+from emt_core.workspace.files import write_json
 
 PAGES = ["trust", "ablation"]
 

@@ -18,7 +18,7 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.data.features import Features, feature_table
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
+from emt_core.proximity.base import measure_of
 from emt_core.proximity.classifier import Examples, train_classifier
 from emt_core.proximity.measures import dsir
 from emt_core.proximity.measures.bank import Bank
@@ -357,9 +357,7 @@ def test_why_rows_have_no_score_is_counted(made):
 
 
 def test_settings_of_another_kind_are_refused_and_enter_no_key():
-    with pytest.raises(
-        EmtError, match=r"measure\.near: hidden: not used by kind 'knn', which takes .*neighbours"
-    ):
+    with pytest.raises(EmtError, match=r"measure\.near: unknown key hidden; keys: .*neighbors"):
         build_recipe({"name": "x", "base": "/", "measure.near": {"kind": "knn", "hidden": 3}})
     with pytest.raises(EmtError, match="takes a file"):
         build_recipe({"name": "x", "base": "/", "measure.mine": {"kind": "imported"}})

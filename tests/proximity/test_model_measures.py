@@ -19,16 +19,16 @@ from tiny_models import CLIP_CONFIG, save_clip, save_internvl
 
 from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
-from emt_core.proximity import measure_of
-from emt_core.proximity.base import Inputs
+from emt_core.models.vlm.load import load_processor
+from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
-from emt_core.proximity.perplexity.perplexity import delta
-from emt_core.proximity.perplexity.token_loss import Reader, load_for_loss
+from emt_core.proximity.perplexity.perplexity import delta, load_for_loss
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import MeasureConfig, measure_config
 from emt_core.recipe.recipe import build_recipe, load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
+from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.workspace.artifact import Workspace
 
 
@@ -68,13 +68,13 @@ def all_scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int =
     return np.concatenate([part for _, part in parts])
 
 
-def plain_loss(vlm, reader: Reader, sample, root) -> float:
+def plain_loss(vlm, preparer: ConversationPreparer, sample, root) -> float:
     """One sample alone, all logits, a loop over its labels."""
     import torch
 
     images = open_images(sample.images, root, 10**8)
     assert not any(isinstance(image, Exception) for image in images)
-    item = reader.item(sample, images)  # pyright: ignore[reportArgumentType]
+    item = preparer.prepare(sample, images)  # pyright: ignore[reportArgumentType]
     ids = torch.from_numpy(item.tokens["input_ids"])[None]
     vision = {name: torch.from_numpy(value) for name, value in item.vision.items()}
     with torch.no_grad():
@@ -93,14 +93,14 @@ def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
     config = measure_config(kind="perplexity", **CONFIG_OF)
     found = all_scores(config, inputs, fitted)
     differ = all_scores(measure_config(kind="delta_perplexity", **CONFIG_OF), inputs, fitted)
-    reader = Reader(str(fitted / "tuned"), None, cutoff=config.cutoff)
+    preparer = ConversationPreparer(load_processor(fitted / "tuned"), cutoff=config.cutoff)
     tuned, origin = (
         load_for_loss(str(f), None, "cpu") for f in (fitted / "tuned", inputs.base / "vlm")
     )
     source = inputs.index.sources[0]
     for row in (0, 1, 5, 7, 9):  # plain, far, text only, three images, twenty turns
         sample = inputs.index.samples([row])[0]
-        nats = [plain_loss(vlm, reader, sample, source.root) for vlm in (tuned, origin)]
+        nats = [plain_loss(vlm, preparer, sample, source.root) for vlm in (tuned, origin)]
         assert found[row] == pytest.approx(-nats[0], rel=1e-4)
         assert differ[row] == pytest.approx(
             math.exp(nats[1]) - math.exp(nats[0]), rel=1e-3, abs=1e-3 * math.exp(nats[1])
@@ -222,7 +222,7 @@ def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
     inputs, fitted, clip, monkeypatch
 ):
     from emt_core.models.encoders.clip import ClipEncoder
-    from emt_core.proximity.perplexity import token_loss
+    from emt_core.proximity.perplexity import perplexity
 
     roomy = replace(inputs, runtime=Runtime(workers=0, batch=8))
     configs = [
@@ -231,7 +231,7 @@ def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
     ]
     whole = [all_scores(config, roomy, fitted) for config in configs]
     seen: list[int] = []
-    monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 3, seen))
+    monkeypatch.setattr(perplexity, "mean_losses", starved(perplexity.mean_losses, 3, seen))
     monkeypatch.setattr(ClipEncoder, "encode", starved(ClipEncoder.encode, 3, seen))
     for config, want in zip(configs, whole, strict=True):
         seen.clear()
@@ -241,7 +241,7 @@ def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
         assert (
             seen[0] >= 7 and max(seen[2:]) <= 3 and len(seen) > 20
         )  # halved for the rest of the run
-    monkeypatch.setattr(token_loss, "mean_losses", starved(token_loss.mean_losses, 0, seen))
+    monkeypatch.setattr(perplexity, "mean_losses", starved(perplexity.mean_losses, 0, seen))
     with pytest.raises(EmtError, match="out of memory with a single sample"):
         all_scores(configs[0], roomy, fitted)
 

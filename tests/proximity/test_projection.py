@@ -12,7 +12,7 @@ from emt_core.data.draws import FLOOR_SHARE, choose, spread
 from emt_core.proximity.map.fitted import FittedMap
 from emt_core.proximity.map.nearest import GROUP, Nearest
 from emt_core.proximity.map.pca import Pca
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 
 
 @pytest.fixture

@@ -25,13 +25,14 @@ from emt_core.proximity.metrics.rank_agreement import overlap_at, spearman
 from emt_core.proximity.metrics.ranking import balanced_weights
 from emt_core.proximity.split import TRAIN, VALIDATION, seeded_hash, split_rows
 from emt_core.proximity.trust.agreement import agreement
+from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.proximity.trust.calibration import calibration, effective_share
 from emt_core.proximity.trust.modality import audits, cross_fitted, even_folds
-from emt_core.proximity.trust.number import numbered
+from emt_core.proximity.trust.number import numbered, verdict_of
 from emt_core.proximity.trust.planted import FAR, NEAR, UNKNOWN, planted
 from emt_core.proximity.trust.refit import FewerSets
 from emt_core.proximity.trust.stability import NOT_BY_SEED, NOT_IN_STEPS, stability
-from emt_core.proximity.trust.variants import Variants, _plans, own_side, restylings
+from emt_core.proximity.trust.variants import _plans, own_side, restylings
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.recipe.proximity import EstimatorConfig, measure_config
 from emt_core.recipe.recipe import build_recipe
@@ -41,7 +42,7 @@ from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 
 MORE = """
-measure.knn: {kind: knn, neighbours: 3}
+measure.knn: {kind: knn, neighbors: 3}
 measure.random: {kind: random}
 score.learned: {parents: {estimator: ""}}
 score.knn: {}
@@ -505,17 +506,11 @@ def test_disagreements_with_ties_share_their_rank():
 
 
 def test_verdicts_go_either_way():
-    assert [numbered("x", v, "s", good=0.9, bad=0.5)["verdict"] for v in (0.95, 0.7, 0.4)] == [
-        "good",
-        "look",
-        "bad",
-    ]
-    assert [numbered("x", v, "s", good=0.1, bad=0.5)["verdict"] for v in (0.05, 0.3, 0.6)] == [
-        "good",
-        "look",
-        "bad",
-    ]
-    assert numbered("x", float("nan"), "s", good=1, bad=0)["value"] is None
+    assert [verdict_of(v, 0.9, 0.5) for v in (0.95, 0.7, 0.4)] == ["good", "look", "bad"]
+    assert [verdict_of(v, 0.1, 0.5) for v in (0.05, 0.3, 0.6)] == ["good", "look", "bad"]
+    assert verdict_of(0.5, None, None) == "unknown"
+    missing = numbered("calibration_error", float("nan"))
+    assert (missing["value"], missing["verdict"]) == (None, "unknown")
     with pytest.raises(EmtError, match="rising"):
         build_recipe({"name": "x", "base": "/", "trust": {"stop_points": [5, 5]}})
     assert TrustConfig(compare=("knn", "")).further() == ("score.knn", "score.")

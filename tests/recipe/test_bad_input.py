@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_world import picture, small_world, turns, write_robot
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.workspace.artifact import Workspace
 
 

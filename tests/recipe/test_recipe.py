@@ -75,7 +75,7 @@ def test_overrides_do_not_change_what_they_are_laid_over():
 
 def test_dump_and_load_give_the_same_recipe(recipe_file):
     first = load_recipe(recipe_file())
-    again = load_recipe(recipe_file(dump_recipe(first), "again.yaml"))
+    again = load_recipe(recipe_file(dump_recipe(first.raw), "again.yaml"))
     assert again.instances == first.instances
     assert again.base == first.base
 
@@ -170,7 +170,7 @@ def test_a_recipe_extends_another_entry_by_entry(recipe_file, tmp_path):
     configs = {i.label: i.config for i in found.instances}
     assert configs["select.top"].k == 7 and configs["select.most"].fraction == 0.5
     again = tmp_path / "again.yaml"
-    again.write_text(dump_recipe(found))
+    again.write_text(dump_recipe(found.raw))
     assert load_recipe(again).instances == found.instances
 
 

@@ -203,7 +203,7 @@ def test_settings_are_changed_in_place_or_beside(workspace):
         ("estimator", {"steps": -1}, None, "steps"),
         ("estimator", {"no_such": 1}, None, "no_such"),
         ("estimator", {}, "short", "already"),
-        ("estimator", {}, "../x", "cannot be a name"),
+        ("estimator", {}, "../x", "cannot be a copy.s name"),
         ("nothing", {}, None, "no 'nothing'"),
     ):
         with pytest.raises(EmtError, match=says):

@@ -16,6 +16,7 @@ import pytest
 from small_world import small_world
 
 from emt_core.errors import EmtError
+from emt_core.run.job_folder import new_job
 from emt_core.run.jobs import (
     Job,
     active_jobs,
@@ -28,9 +29,9 @@ from emt_core.run.jobs import (
     remove_finished,
     run_again,
 )
-from emt_core.workspace import job_record
 from emt_core.workspace import process as process_mark
-from emt_core.workspace.artifact import Workspace, read_json, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json, write_json
 
 SLOW = [
     "estimator.steps=1000000",
@@ -161,7 +162,9 @@ def test_a_killed_job_is_lost_and_goes_on_when_run_again(world, workspace):
 
 STUBBORN = """
 import signal, subprocess, sys, time
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
+from emt_core.workspace import job_record
+from emt_core.workspace.files import write_json
 from emt_core import job_record
 from pathlib import Path
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -177,7 +180,7 @@ with job_record.JobRecord(Path(sys.argv[1]), keep_log=False).held() as record:
 
 
 def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
-    folder = job_record.new_job(workspace, {"title": "", "command": []})
+    folder = new_job(workspace, {"title": "", "command": []})
     process = subprocess.Popen(
         [sys.executable, "-c", STUBBORN, str(folder)], start_new_session=True
     )
@@ -205,7 +208,7 @@ def test_a_stubborn_job_is_killed_with_all_it_started(workspace, monkeypatch):
 
 
 def old_job(workspace: Workspace, **mark: object) -> Job:
-    folder = job_record.new_job(workspace, {"title": "", "command": []})
+    folder = new_job(workspace, {"title": "", "command": []})
     write_json(folder / "process.json", {**process_mark.mark_of(os.getpid()), **mark})
     return Job(workspace, folder.name)
 
@@ -237,7 +240,7 @@ def test_viewers_change_nothing(world, workspace):
         lambda: Job(viewed, job.id).cancel(hard=True),
         lambda: remove(Job(viewed, job.id)),
         lambda: remove_finished(viewed),
-        lambda: job_record.new_job(viewed, {}),
+        lambda: new_job(viewed, {}),
     ):
         with pytest.raises(EmtError, match="viewing only"):
             refused()
@@ -245,7 +248,7 @@ def test_viewers_change_nothing(world, workspace):
 
 
 def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     command = ["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]
     assert main(["run", *command[1:], "--until", "sources"]) == 0
@@ -271,7 +274,7 @@ def test_a_run_from_a_terminal_is_a_job_too(world, workspace, capsys):
 
 def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_path):
     """From any folder: the record names the file, not the name as it was typed."""
-    from emt_core.cli import main as cli
+    from emt_core.cli import __main__ as cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("emt_core.run.runner.run_plan", lambda *_, **__: {})
@@ -279,7 +282,7 @@ def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_
     assert list_jobs(workspace) == []  # nothing was made: put away
     asked: list[dict] = []
     monkeypatch.setattr(
-        "emt_core.workspace.job_record.new_job",
+        "emt_core.run.job_folder.new_job",
         lambda _, found: asked.append(found) or tmp_path / "job",
     )
     cli.main(["run", "demo_train", "--workspace", str(workspace.path), "--until", "sources"])
@@ -289,7 +292,7 @@ def test_a_run_of_a_recipe_of_ours_can_be_run_again(workspace, monkeypatch, tmp_
 
 
 def test_sources_with_a_workspace_is_a_job_too(world, workspace):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     assert main(["sources", str(world / "recipe.yaml"), "--workspace", str(workspace.path)]) == 0
     [job] = list_jobs(workspace)

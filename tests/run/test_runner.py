@@ -166,7 +166,7 @@ def test_a_commit_that_was_cut_off_is_finished_and_nothing_is_made_again(
         patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run_plan(plan, workspace, until="sources", quiet=True)
     assert not workspace.artifacts("sources")
-    monkeypatch.setattr("emt_core.run.stage.sources.run", None)
+    monkeypatch.setattr("emt_core.stages.sources.run", None)
     assert run_plan(plan, workspace, until="sources", quiet=True)["sources"].rows > 0
 
 
@@ -174,7 +174,7 @@ def test_a_folder_in_the_artifacts_place_is_refused_before_any_work(world, tmp_p
     workspace = Workspace.open(tmp_path / "w", create=True)
     plan = make_plan(load_recipe(world / "recipe.yaml"))
     (workspace.folder("sources", plan.get("sources").key) / "data").mkdir(parents=True)
-    monkeypatch.setattr("emt_core.run.stage.sources.run", None)
+    monkeypatch.setattr("emt_core.stages.sources.run", None)
     with pytest.raises(EmtError, match="no manifest") as caught:
         run_plan(plan, workspace, until="sources", quiet=True)
     assert "move it away" in caught.value.remedy

@@ -13,7 +13,7 @@ from emt_core.errors import EmtError
 from emt_core.explore.tables.rejects import read_rejects
 from emt_core.explore.tables.source_look import look
 from emt_core.explore.tables.source_suggestions import suggestions
-from emt_core.recipe.form import build_source, fields_of, formats, parse_source, plain
+from emt_core.recipe.form import build_source, formats, parse_source, source_entry, source_settings
 from emt_core.recipe.recipe import build_recipe
 from emt_core.recipe.sources import LeRobotSource, LlavaSource
 from emt_core.run.edits import changes, put_source, recipe_sources, remove_source
@@ -54,19 +54,19 @@ def hand(**more) -> LlavaSource:
 def test_every_format_has_all_its_fields_with_their_own_words():
     assert set(formats()) == {"llava", "sharegpt", "hf", "webdataset", "parquet", "lerobot"}
     for format_, model in formats().items():
-        fields = {field.name: field for field in fields_of(format_)}
+        fields = {field.name: field for field in source_settings(format_)}
         assert set(fields) == set(model.model_fields) - {"format"}
         for name, field in fields.items():
-            assert field.help == model.model_fields[name].description
+            assert field.help == " ".join(model.model_fields[name].description.split())
             assert field.required == model.model_fields[name].is_required()
         assert list(fields)[:3] == ["name", "role", "path"]
         assert list(fields)[-2:] == ["limit", "max_pixels"]
-    kinds = {field.name: field.kind for field in fields_of("hf")}
+    kinds = {field.name: field.kind for field in source_settings("hf")}
     assert (kinds["streaming"], kinds["meta"], kinds["role"], kinds["limit"]) == (
         "flag",
         "list",
         "choice",
-        "number",
+        "whole",
     )
 
 
@@ -84,14 +84,14 @@ def test_a_form_becomes_settings_and_empty_fields_their_defaults():
         },
     )
     assert (found.name, found.meta, found.question, found.limit) == ("p", ("a", "b"), None, None)
-    assert plain(found) == {
+    assert source_entry(found) == {
         "name": "p",
         "role": "pool",
         "format": "parquet",
         "path": "x",
         "meta": ["a", "b"],
     }
-    assert parse_source(plain(found)) == found
+    assert parse_source(source_entry(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -235,4 +235,4 @@ def test_robot_settings_survive_the_round_trip():
         {"name": "r", "role": "robot", "path": "r", "camera": CAMERA, "frames_per_episode": 3},
     )
     assert isinstance(found, LeRobotSource)
-    assert plain(found)["frames_per_episode"] == 3
+    assert source_entry(found)["frames_per_episode"] == 3

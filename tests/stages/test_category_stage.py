@@ -12,7 +12,7 @@ from synthetic import make_workspace, pool, put_artifact, robot, run_stage, stag
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime
-from emt_core.recipe.selection import CategoryConfig
+from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
 from emt_core.stages import category as stage
 from emt_core.workspace.table import Table

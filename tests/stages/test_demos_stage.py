@@ -23,7 +23,8 @@ from emt_core.recipe.demos import DemosConfig
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 
 TASKS = ("reach-v3", "push-v3")
 

@@ -27,7 +27,8 @@ from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.run.stage import Context
 from emt_core.stages import evaluate
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.progress import Progress
 
 WORLDS = ROOT / "tests" / "worlds"

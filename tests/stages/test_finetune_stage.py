@@ -32,7 +32,8 @@ from emt_core.run.runner import run_plan
 from emt_core.training.policy import finetuning
 from emt_core.training.policy.policy import Policy
 from emt_core.training.steps_log import iterate_steps
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json
 
 CAMERA = "observation.images.front"
 STEPS = 6

@@ -13,7 +13,7 @@ from emt_core.proximity.map import fitted as fitted_module
 from emt_core.proximity.metrics.diversity import diversity
 from emt_core.proximity.metrics.mmd import mmd2
 from emt_core.recipe.base import Runtime
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 from emt_core.stages import gap
 from emt_core.workspace.table import Table
 

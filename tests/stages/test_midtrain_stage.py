@@ -39,8 +39,8 @@ midtrain: {steps: 7, batch: 6, cutoff: 160, learning_rate: 0.01, max_images: 2}
 """
 SLOWLY = """
 import sys, time
-from emt_core.training import session
-from emt_core.training.loop import Trainer
+from emt_core.training.midtrain import session
+from emt_core.training.midtrain.loop import Trainer
 session.CHECKPOINT_SECONDS = 0.0
 step = Trainer._step
 def paced(self, number, *rest):
@@ -48,7 +48,7 @@ def paced(self, number, *rest):
         time.sleep(600)  # killed here, with checkpoints behind it and a step under way
     return step(self, number, *rest)
 Trainer._step = paced
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -225,7 +225,7 @@ def test_memory_that_runs_out_halves_the_pass_and_changes_nothing_else(
 def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     world: Path, tmp_path: Path, capsys, monkeypatch
 ):
-    from emt_core.cli.main import main
+    from emt_core.cli.__main__ import main
 
     monkeypatch.chdir(tmp_path)
     recipe = str(world / "train.yaml")
@@ -252,7 +252,7 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
 def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
     world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ):
-    from emt_core.training.midtrain import micro_batch
+    from emt_core.training.midtrain import fit
 
     (world / "open.yaml").write_text(RECIPE.replace(", batch: 3", ""))
 
@@ -263,7 +263,7 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
         return run_plan(plan, ws, until="midtrain", quiet=True)["midtrain"]
 
     assert started(20).metrics["micro_batch"] == 6
-    fit_of, step, sizes = micro_batch.fit_of, Trainer._step, []
+    fit_of, step, sizes = fit.fit_of, Trainer._step, []
 
     def tight(*arguments: Any) -> Any:
         fit = fit_of(*arguments)
@@ -279,7 +279,7 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
             raise EmtError("on purpose")
         return step(self, number, batches, before_failure)
 
-    monkeypatch.setattr(micro_batch, "fit_of", tight)
+    monkeypatch.setattr(fit, "fit_of", tight)
     monkeypatch.setattr(Trainer, "_step", breaks)
     with pytest.raises(EmtError, match="on purpose"):
         started(21)

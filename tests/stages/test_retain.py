@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from places import ROOT
+from pydantic import ValidationError
 from tiny_models import save_internvl, save_qwen3_vl
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.questions.public import read_suite
-from emt_core.evaluation.questions.question import Question
+from emt_core.evaluation.questions.question import Picture, Question
 from emt_core.evaluation.questions.scoring import chosen_letter, is_right, yes_or_no
-from emt_core.recipe.midtrain import QuestionFile, RetainConfig
+from emt_core.evaluation.questions.suites import read_suite
+from emt_core.recipe.retain import QuestionFile, RetainConfig
 
 
 def png(color: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -99,6 +101,9 @@ SUITES = {
 }
 
 
+DEMO = QuestionFile(format="own", path=str(ROOT / "assets/demo/questions.parquet"))
+
+
 def suite(name: str) -> QuestionFile:
     path, images, *_ = SUITES[name]
     return QuestionFile.model_validate({"format": name, "path": path, "images": images})
@@ -118,6 +123,70 @@ def test_each_public_layout_is_read(files: Path, name: str):
             "A": "1",
             "B": "2",
         }
+
+
+def test_our_own_layout_is_read_and_judged(tmp_path: Path):
+    rows = [
+        {"judge": "yes_no", "answer": "Yes", "right": "yes.", "wrong": "no"},
+        {
+            "judge": "choice",
+            "answer": "(b)",
+            "options": ["up", "down"],
+            "right": "down",
+            "wrong": "A",
+        },
+        {"judge": "choice", "answer": "A", "right": "A.", "wrong": "B"},
+        {"judge": "exact", "answer": "QX 7", "right": " QX 7\n", "wrong": "qx 7"},
+        {
+            "judge": "names",
+            "answer": "two geese",
+            "names": ["goose"],
+            "vocabulary": ["dog|dogs", "goose|geese", "hot dog|hot dogs"],
+            "right": "Some geese, I think.",
+            "wrong": "geese and a hot dog",
+        },
+        {
+            "judge": "point",
+            "answer": "(0.30, 0.40)",
+            "point": [0.304, 0.4],
+            "tolerance": 0.1,
+            "right": "at (0.40, 0.4)",
+            "wrong": "(0.41, 0.4)",
+        },
+    ]
+    image = {"bytes": None, "path": "one.png"}
+    (tmp_path / "one.png").write_bytes(png())
+
+    def written(rows: list[dict]) -> QuestionFile:
+        asked = [
+            {"id": str(i), "question": "?", "image": image} | row for i, row in enumerate(rows)
+        ]
+        columns = sorted({name for row in asked for name in row})
+        table = pa.table({name: [row.get(name) for row in asked] for name in columns})
+        pq.write_table(table, tmp_path / "own.parquet")
+        return QuestionFile(format="own", path="own.parquet")
+
+    questions = read_suite(written(rows), tmp_path)
+    assert [q.images()[0].size for q in questions] == [(20, 16)] * len(rows)
+    for question, row in zip(questions, rows, strict=True):
+        assert is_right(question, row["right"]) and not is_right(question, row["wrong"])
+    for wrong in (
+        {"judge": "taste"},
+        {"judge": "yes_no", "answer": "perhaps"},
+        {"judge": "choice", "answer": "the second"},
+        {"judge": "names", "names": ["cat"]},
+        {"judge": "point", "point": [0.1]},
+        {"judge": "point", "point": None},
+    ):
+        with pytest.raises(EmtError, match="not what own promises"):
+            read_suite(written([rows[-1] | rows[-2] | wrong]), tmp_path)
+
+
+def test_questions_are_named_and_never_drawn():
+    with pytest.raises(ValidationError, match=r"nothing is drawn .* leave demo and demo_seed out"):
+        RetainConfig.model_validate({"demo": 5, "demo_seed": 1})
+    with pytest.raises(ValidationError, match=r"files: .*format: own, path: .*questions\.parquet"):
+        RetainConfig()
 
 
 def test_what_is_wrong_with_a_file_is_said(files: Path, tmp_path: Path):
@@ -283,10 +352,10 @@ def test_an_answer_does_not_depend_on_its_batch(tmp_path: Path, save):
             text="Is it red? " * (1 + 3 * i),
             answer="yes",
             judge="yes_no",
-            image=image,
+            pictures=pictures,
         )
-        for i, image in enumerate(
-            (Image.new("RGB", (40, 40), (250, 9, 9)), None, Image.new("RGB", (64, 32)))
+        for i, pictures in enumerate(
+            ((Picture(content=png()),), (), (Picture(content=png((0, 0, 0))),))
         )
     ]
     together = answerer.answers(questions)
@@ -307,7 +376,10 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
     save_internvl(files / "origin")
     save_internvl(files / "mid" / "model", seed=1)
     config = RetainConfig(
-        model="origin", demo=2, files={name: suite(name) for name in SUITES}, max_new_tokens=4
+        model="origin",
+        files={"demo": DEMO.model_copy(update={"limit": 14})}
+        | {name: suite(name) for name in SUITES},
+        max_new_tokens=4,
     )
     identity = retain.identity(config, files)
     trained_from = {name: value for name, value in identity.items() if name != "suites"}

@@ -19,7 +19,8 @@ from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Workspace, read_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json
 
 ARM = {
     "name": "arm",
@@ -186,7 +187,7 @@ def test_kill_9_and_resume(tmp_path):
     """A real process, killed with -9 while it reads; the second run's index equals an uninterrupted one's."""
     write_pool(tmp_path, 6_000)
     recipe = write_recipe(tmp_path, WEB, commit_rows=500)
-    start = "from emt_core.cli.main import entry; entry()"
+    start = "from emt_core.cli.__main__ import entry; entry()"
     command = [sys.executable, "-c", start, "run", str(recipe), "--workspace", str(tmp_path / "ws")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200  # the machine may be busy

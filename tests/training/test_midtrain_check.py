@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_models import save_internvl, save_qwen3_vl
 
-from emt_core.cli.main import main
+from emt_core.cli.__main__ import main
 from emt_core.training.midtrain.memory import available_memory, expected_memory, held_memory
 from emt_core.training.midtrain.model_check import ModelCheck, repository_hint
 
@@ -23,7 +23,7 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
     assert {q: f.verdict for q, f in found.items() if f.verdict == "failed"} == {}, found
     assert (
         found["label mask"].verdict == "ok"
-        and "'Red.<|im_end|>Light grey.<|im_end|>'" in found["label mask"].says
+        and "'Red.<|im_end|>Light gray.<|im_end|>'" in found["label mask"].says
     )
     assert found["training step"].verdict == "ok"
     assert "runtime.batch 32" in found["memory"].says

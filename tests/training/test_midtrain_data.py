@@ -11,9 +11,11 @@ from PIL import Image
 from tiny_models import save_internvl, save_qwen3_vl
 
 from emt_core.data.sample import Sample, Turn
+from emt_core.models.prepared import Refused
 from emt_core.models.vlm.load import load_processor, load_vlm
-from emt_core.training.midtrain.batches import Plan, collate, with_unlearned
-from emt_core.training.midtrain.conversations import IGNORE, ConversationPreparer, Refused
+from emt_core.training.midtrain.batches import with_unlearned
+from emt_core.training.midtrain.conversations import ConversationPreparer
+from emt_core.training.midtrain.micro_batch import IGNORE, Plan, collate
 from emt_core.training.midtrain.order import ShuffledStream
 from emt_core.training.midtrain.parts import count_parameters, freeze, part_of
 
@@ -132,9 +134,8 @@ def test_loss_and_gradients_are_those_of_the_library_whatever_the_padding(
 def test_an_empty_pass_teaches_nothing(folder: Path, processor: Any):
     from emt_core.training.midtrain.loss import SupervisedLoss
 
-    batch = with_unlearned(
-        [], ConversationPreparer(processor, cutoff=16), 0, image=False
-    )  # no sample fits
+    # no sample fits
+    batch = with_unlearned([], ConversationPreparer(processor, cutoff=16), image=False)
     vlm = load_vlm(folder)
     loss = SupervisedLoss(vlm)(batch.inputs, batch.labels)
     loss.backward()
@@ -149,8 +150,9 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
     from emt_core.training.midtrain.loss import SupervisedLoss
 
     preparer = ConversationPreparer(processor, cutoff=256)
-    items, pad = [preparer.prepare(sample(SYSTEM), [])], processor.tokenizer.pad_token_id
-    plain, blank = collate(items, pad), with_unlearned(items, preparer, pad, image=True)
+    items = [preparer.prepare(sample(SYSTEM), [])]
+    plain = collate(items, preparer.pad)
+    blank = with_unlearned(items, preparer, image=True)
     assert (blank.ids, blank.tokens, blank.supervised) == (
         plain.ids,
         plain.tokens,
@@ -172,7 +174,7 @@ def test_a_blank_image_beside_text_changes_neither_loss_nor_gradients(folder: Pa
         expected = without.get(name)
         expected = torch.zeros_like(gradient) if expected is None else expected
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
-    assert with_unlearned([], preparer, pad, image=True).ids == []
+    assert with_unlearned([], preparer, image=True).ids == []
 
 
 def test_an_odd_sample_is_refused_by_name(processor: Any, monkeypatch: pytest.MonkeyPatch):

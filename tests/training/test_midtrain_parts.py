@@ -8,7 +8,6 @@ import pytest
 
 from emt_core.errors import EmtError
 from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
-from emt_core.training.midtrain.loop import StepResult
 from emt_core.training.midtrain.rejects import RejectLog, Usable, count_rejects
 from emt_core.training.optimizer import build_optimizer, check_finite
 from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate, warmup_steps
@@ -133,47 +132,36 @@ def test_a_checkpoint_cut_short_is_never_taken(tmp_path: Path):
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def result(step: int, samples: int, rejected: list[str]) -> StepResult:
-    lines = [
+def rejects(step: int, reasons: list[str]) -> list[dict[str, str]]:
+    return [
         {"id": f"web:{step}-{n}", "reason": reason, "detail": "a\u2028b"}
-        for n, reason in enumerate(rejected)
+        for n, reason in enumerate(reasons)
     ]
-    return StepResult(
-        step=step,
-        loss=1.0,
-        grad_norm=1.0,
-        learning_rate=0.0,
-        samples=samples,
-        tokens=0,
-        supervised=0,
-        memory_mb=0.0,
-        rejected=lines,
-    )
 
 
 def test_rejects_are_kept_once_whatever_line_ends_their_details_have(tmp_path: Path):
     path = tmp_path / "rejects.jsonl"
     log = RejectLog(path, after=0)
     for step in (1, 2, 3):
-        log.write(step, result(step, 1, ["image_refused", "no_question"]).rejected)
-        log.write(step, result(step, 1, ["image_refused"]).rejected)  # another epoch
+        log.write(step, rejects(step, ["image_refused", "no_question"]))
+        log.write(step, rejects(step, ["image_refused"]))  # another epoch
     assert count_rejects(path) == {"image_refused": 3, "no_question": 3}
     again = RejectLog(path, after=2)
-    again.write(3, result(2, 1, ["image_refused"]).rejected)  # kept from before
+    again.write(3, rejects(2, ["image_refused"]))  # kept from before
     assert count_rejects(path) == {"image_refused": 2, "no_question": 2}
 
 
 def test_a_few_odd_samples_do_not_stop_training_and_most_do(tmp_path: Path):
     usable = Usable()
     for step in range(20):
-        usable.check(result(step, 5, ["template_refused"] * 3 + ["image_refused"] * 8), tmp_path)
+        usable.check(5, rejects(step, ["template_refused"] * 3 + ["image_refused"] * 8), tmp_path)
     usable = Usable()
     with pytest.raises(EmtError, match="template failed on 52 of the first 64"):
         for step in (1, 2, 3, 4):
-            usable.check(result(step, 3, ["template_not_understood"] * 13), tmp_path)
+            usable.check(3, rejects(step, ["template_not_understood"] * 13), tmp_path)
     assert usable.seen == 64  # fewer are too few to judge
     with pytest.raises(EmtError, match="not one of the first 64"):
-        Usable().check(result(1, 0, ["images_exceed_cutoff"] * 64), tmp_path)
+        Usable().check(0, rejects(1, ["images_exceed_cutoff"] * 64), tmp_path)
 
 
 def test_what_is_not_finite_stops_training_and_names_its_batch():

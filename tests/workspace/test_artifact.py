@@ -13,7 +13,8 @@ import pytest
 from filelock import Timeout
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import Workspace, make_key, write_json
+from emt_core.workspace.artifact import Workspace, make_key
+from emt_core.workspace.files import write_json
 
 FACTS = {
     "stage": "embed",
@@ -95,7 +96,7 @@ def test_what_only_a_resume_needs_stays_until_the_manifest_is_on_disk(
             raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
-        patched.setattr("emt_core.workspace.artifact.write_text", full)
+        patched.setattr("emt_core.workspace.files.write_text", full)
         workspace.commit("embed", "k", MANIFEST, scratch)
     assert workspace.finish_commit("embed", "k") is None
     assert len(list((building / "data").rglob("*"))) == 4
@@ -119,7 +120,7 @@ def test_a_commit_killed_behind_its_manifest_is_finished_later(
         if stop == "unlink":
             write_json(building / "progress.json", {})
             patched.setattr(
-                "emt_core.workspace.artifact.write_text",
+                "emt_core.workspace.files.write_text",
                 lambda path, text, durable: path.write_text(text),
             )
         patched.setattr(*(("shutil.rmtree", killed) if stop == "rmtree" else (Path, stop, killed)))
@@ -144,7 +145,7 @@ def test_a_commit_without_scratch_notes_none_and_forgets_what_a_failed_one_noted
         written.append(path.name)
         path.write_text(text)
 
-    monkeypatch.setattr("emt_core.workspace.artifact.write_text", noted)
+    monkeypatch.setattr("emt_core.workspace.files.write_text", noted)
     artifact = workspace.commit("embed", "k", MANIFEST)
     assert [p.name for p in artifact.data.iterdir()] == ["kept"] and written == ["manifest.json"]
 

@@ -24,7 +24,8 @@ from emt_core.explore.report.write import save_report
 from emt_core.run import jobs
 from emt_core.run.edits import add_selection, add_stage, change_settings, remove_source
 from emt_core.run.recipes import add_recipe
-from emt_core.workspace.artifact import VIEW_ONLY, Workspace, write_json
+from emt_core.workspace.artifact import VIEW_ONLY, Workspace
+from emt_core.workspace.files import write_json
 
 CORE = ROOT / "emt_core"
 
@@ -195,13 +196,12 @@ WRITES = {
 }
 ASKS = {"check_writable", "lock"}
 ELSEWHERE = {
-    "artifact.Workspace.open": "makes the mark of a new workspace, and not for viewers",
-    "export": "writes into the folder that the user names",
-    "report.write.write_report": "writes the file that the user names",
-    "thumbnails.thumbnail": "through Workspace.cache, which lies elsewhere for viewers",
-    "explore.episodes": "through Workspace.cache",
-    "commands": "verbs of the command line open the workspace themselves",
-    "cli": "the same",
+    "workspace.artifact.Workspace.open": "makes the mark of a new workspace, and not for viewers",
+    "selection.export": "writes into the folder that the user names",
+    "explore.report.write.write_report": "writes the file that the user names",
+    "data.images.thumbnails.thumbnail": "through Workspace.cache, which lies elsewhere for viewers",
+    "explore.tables.episodes": "through Workspace.cache",
+    "cli": "verbs of the command line open the workspace themselves",
 }
 
 
@@ -245,8 +245,8 @@ class Function:
 def functions() -> Iterator[tuple[str, Function]]:
     for path in sorted(CORE.rglob("*.py")):
         module = ".".join(path.relative_to(CORE).with_suffix("").parts)
-        if module.split(".")[0] in ("stages", "demo", "exporters"):
-            continue  # stages run under the runner's lock, in the folder that it gives them; exporters write elsewhere
+        if module.split(".")[0] == "stages":
+            continue  # stages run under the runner's lock, in the folder that it gives them
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):

@@ -12,7 +12,8 @@ from emt_core.evaluation.closed_loop.episodes import EpisodeLog
 from emt_core.evaluation.closed_loop.results import summarize
 from emt_core.evaluation.closed_loop.rollout import Played
 from emt_core.evaluation.seeds import EVAL_SEEDS
-from emt_core.workspace.artifact import Workspace, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_json
 
 TASKS = ("door-open-v3", "drawer-open-v3", "reach-v3")
 WORDS = {

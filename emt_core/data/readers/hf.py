@@ -22,7 +22,7 @@ from emt_core.data.readers.columns import holds_paths, read_batch, wanted_column
 from emt_core.data.sample import Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 

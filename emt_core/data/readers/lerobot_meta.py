@@ -19,7 +19,7 @@ from typing import Any
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 DEFAULT_PATHS = {
     3: (

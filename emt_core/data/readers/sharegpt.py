@@ -24,7 +24,7 @@ from emt_core.data.readers.llava import file_refs
 from emt_core.data.sample import Reject, Sample, Speaker, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import ShareGPTSource
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

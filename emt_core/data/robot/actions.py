@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.data.robot.episodes import find_dimensions
-from emt_core.data.robot.statistics import Statistics, stream_statistics
+from emt_core.data.robot.statistics import Blocks, percentiles, ranges
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig
+from emt_core.recipe.finetune import ActionConfig, Dimension
 
 Block = tuple[np.ndarray, np.ndarray | None]
 """(actions float32 [n, A], reference float32 [n, R] of the frame where each action's chunk begins, or None)"""
@@ -156,21 +155,21 @@ def fit_action_map(
     *,
     where: object = "",
 ) -> ActionMap:
-    """Resolve names and measure the scale over all blocks, which are gone through three times.
+    """Resolve names and measure the scale over all blocks, which are gone through several times.
 
     Raises EmtError for a dimension that the data set does not have, that is named twice, or that no list names.
     """
-    gripper = find_dimensions(config.gripper, names, where=where, field="action.gripper")
-    unused = find_dimensions(config.unused, names, where=where, field="action.unused")
+    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
+    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
     others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
     arm = (
-        find_dimensions(config.arm, names, where=where, field="action.arm")
+        _find_dimensions(config.arm, names, where=where, field="action.arm")
         if config.arm
         else others
     )
     _check_partition(names, arm, gripper, unused, where)
     delta = config.kind == "delta"
-    reference = find_dimensions(
+    reference = _find_dimensions(
         config.reference, reference_names, where=where, field="action.reference"
     )
 
@@ -179,12 +178,14 @@ def fit_action_map(
             values = actions[:, arm]
             yield values - state[:, reference] if delta and state is not None else values
 
-    whole = stream_statistics(lambda: (actions for actions, _ in blocks()))
-    arm_low, arm_high = _ends(config, stream_statistics(arm_values))
-    if config.gripper_kind == "binary":
+    arm_low, arm_high = _ends(config, arm_values)
+    if config.gripper_kind == "binary" or not gripper:
         grip_low, grip_high = _class_means(blocks, gripper, config.gripper_threshold)
     else:
-        grip_low, grip_high = (end[gripper] for end in _ends(config, whole))
+        grip_low, grip_high = _ends(
+            config, lambda: (actions[:, gripper] for actions, _ in blocks())
+        )
+    _, _, mean = ranges(lambda: (actions for actions, _ in blocks()))
     return ActionMap(
         names=tuple(names),
         arm=tuple(arm),
@@ -199,8 +200,32 @@ def fit_action_map(
         gripper_threshold=config.gripper_threshold,
         gripper_low=_floats(grip_low),
         gripper_high=_floats(grip_high),
-        mean=_floats(whole.mean),
+        mean=_floats(mean),
     )
+
+
+def _find_dimensions(
+    wanted: Sequence[Dimension], names: Sequence[str], *, where: object, field: str
+) -> list[int]:
+    """Places of dimensions given by name or number.
+
+    Raises EmtError for one that the data set does not have or that is named twice.
+    """
+    places: list[int] = []
+    for dimension in wanted:
+        if isinstance(dimension, int) and 0 <= dimension < len(names):
+            places.append(dimension)
+        elif isinstance(dimension, str) and names.count(dimension) == 1:
+            places.append(names.index(dimension))
+        else:
+            raise EmtError(
+                f"{field}: the data set has no dimension {dimension!r}",
+                where=where,
+                remedy=f"its {len(names)} dimensions: {', '.join(names)}",
+            )
+    if len(set(places)) < len(places):
+        raise EmtError(f"{field} names a dimension twice", where=where)
+    return places
 
 
 def _check_partition(
@@ -227,10 +252,15 @@ def _check_partition(
         )
 
 
-def _ends(config: ActionConfig, found: Statistics) -> tuple[np.ndarray, np.ndarray]:
+def _ends(config: ActionConfig, values: Blocks) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the scale, float64 [d] each."""
+    if config.scale == "q01_q99":
+        low, high = percentiles(values, (0.01, 0.99))
+        return low, high
+    low, high, _ = ranges(values)
     if config.scale == "clip":
-        return np.full_like(found.low, -config.clip), np.full_like(found.low, config.clip)
-    return (found.q01, found.q99) if config.scale == "q01_q99" else (found.low, found.high)
+        return np.full_like(low, -config.clip), np.full_like(high, config.clip)
+    return low, high
 
 
 def _class_means(

@@ -18,7 +18,6 @@ import pyarrow as pa
 from emt_core.data.readers.lerobot import read_columns
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import Dimension
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +73,6 @@ def _flat_names(names: Any) -> list[str]:
             name for part in names.values() for name in (part if isinstance(part, list) else [part])
         ]
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def find_dimensions(
-    wanted: Sequence[Dimension], names: Sequence[str], *, where: object, field: str
-) -> list[int]:
-    """Places of dimensions given by name or number. Raises EmtError for one that is not there or named twice."""
-    found = []
-    for dimension in wanted:
-        if isinstance(dimension, int) and 0 <= dimension < len(names):
-            found.append(dimension)
-        elif isinstance(dimension, str) and names.count(dimension) == 1:
-            found.append(names.index(dimension))
-        else:
-            raise EmtError(
-                f"{field}: the data set has no dimension {dimension!r}",
-                where=where,
-                remedy=f"its {len(names)} dimensions: {', '.join(names)}",
-            )
-    if len(set(found)) < len(found):
-        raise EmtError(f"{field} names a dimension twice", where=where)
-    return found
 
 
 def read_episodes(

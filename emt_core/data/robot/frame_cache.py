@@ -34,7 +34,7 @@ from emt_core.data.readers.lerobot_meta import Episode
 from emt_core.data.robot.frames import square_frame
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.lines import whole_lines
 from emt_core.workspace.progress import Progress
 

@@ -12,7 +12,8 @@ from typing import Any
 from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import Benchmark, Task
 from emt_core.evaluation.recording.tasks import ROBOT_SETS, STATE_NAMES
-from emt_core.recipe.demos import DemosConfig, check_control_steps
+from emt_core.recipe.base import check_control_steps
+from emt_core.recipe.demos import DemosConfig
 from emt_core.recipe.evaluate import MetaWorldConfig
 
 CONTROL_HZ = 80

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from emt_core.recipe.shipped import ROOT
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 FILE = ROOT / "assets" / "paper_results.json"
 SOURCE = "EmbodiedMidtrain, arXiv 2604.20012"

@@ -1,16 +1,17 @@
-"""Greedy answers of a VLM, in batches; an answer does not depend on its batch (padding is masked, on the left)."""
+"""Greedy answers of a VLM, in batches; an answer does not depend on its batch (left padding, masked)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emt_core.models.encoders.vlm import CONCATENATES_VISION
-from emt_core.models.vlm.chat import image_options
+from emt_core.models.device import Precision, choose_device, choose_dtype
+from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
+from emt_core.models.vlm.chat import IMAGE, Chat, Message
+from emt_core.models.vlm.load import load_processor, load_vlm
 
 if TYPE_CHECKING:
     from emt_core.evaluation.questions.question import Question
-    from emt_core.models.encoders.base import Precision
 
 
 class Answerer:
@@ -25,18 +26,11 @@ class Answerer:
         max_image_pixels: int = 768 * 768,
     ) -> None:
         """model: folder or hub name. Raises EmtError where it cannot be loaded."""
-        from emt_core.models.encoders.base import choose_device, choose_dtype
-        from emt_core.models.vlm.load import load_processor, load_vlm
-
         self.device = choose_device(device)
-        self.processor = load_processor(model, revision)
-        self.processor.tokenizer.padding_side = "left"
-        vlm: Any = load_vlm(model, revision)
-        self.vlm = vlm.to(self.device, choose_dtype(precision, self.device)).eval()
+        self.chat = Chat(load_processor(model, revision), max_image_pixels=max_image_pixels)
+        dtype = choose_dtype(precision, self.device)
+        self.vlm = load_vlm(model, revision, device=self.device, dtype=dtype).eval()
         self.max_new_tokens = max_new_tokens
-        self._options = image_options(
-            getattr(self.processor, "image_processor", None), max_image_pixels
-        )
         self.batches = self.vlm.config.model_type in CONCATENATES_VISION
 
     def answers(self, questions: Sequence[Question]) -> list[str]:
@@ -45,38 +39,19 @@ class Answerer:
             return [answer for question in questions for answer in self.answers([question])]
         import torch
 
-        texts, images = [], []
+        items = []
         for question in questions:
-            mine = question.images()
-            content: list[dict[str, str]] = [{"type": "image"} for _ in mine]
-            content.append({"type": "text", "text": question.text})
-            texts.append(
-                self.processor.apply_chat_template(
-                    [{"role": "user", "content": content}],
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
-            )
-            images += mine
-        bos = self.processor.tokenizer.bos_token
-        inputs = self.processor(
-            text=texts,
-            images=images or None,
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=not (bos and texts[0].startswith(bos)),
-            **(self._options if images else {}),
-        ).to(self.device)
-        inputs = {
-            name: value.to(self.vlm.dtype) if value.is_floating_point() else value
-            for name, value in inputs.items()
-        }
+            images = question.images()
+            parts = (*[IMAGE] * len(images), self.chat.plain(question.text))
+            items.append(self.chat.prepare_messages([Message("user", parts)], images, prompt=True))
+        batch = collate(items, self.chat.pad, "left")
+        inputs = move(batch, self.device, self.vlm.dtype)
         with torch.inference_mode():
             out = self.vlm.generate(
                 **inputs,
                 do_sample=False,
                 max_new_tokens=self.max_new_tokens,
-                pad_token_id=self.processor.tokenizer.pad_token_id,
+                pad_token_id=self.chat.tokenizer.pad_token_id,
             )
         new = out[:, inputs["input_ids"].shape[1] :]
-        return self.processor.batch_decode(new, skip_special_tokens=True)
+        return self.chat.processor.batch_decode(new, skip_special_tokens=True)

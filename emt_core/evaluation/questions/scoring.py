@@ -1,19 +1,27 @@
 """Whether an answer in free words is right. Rules, no judge model: the same every time.
 
-A multiple-choice answer is the first of these that it gives; a letter that is none of the options' is passed over:
+yes_no   the first yes or no that it says
+exact    the right answer, word for word; blanks round it do not count
+names    it names exactly the right things of a vocabulary, whatever else it says
+point    the first `(x, y)` in it lies near enough
+choice   the first of these that it gives; a letter that is no option's is passed over:
+
 1. `\\boxed{B}`
 2. a letter that is stated: `answer is B`, `option: B`; in lower case only as the last word (`answer: b`)
 3. a letter, in any case, that is the whole answer, or opens it with `.`, `:`, `)` or the like behind: `b`, `B. cup`
 4. one letter in brackets, wherever it stands: `it is (B)`
 5. the text of exactly one option, as whole words
 6. an upper-case letter that opens the answer, but for A: `B because it is near`
-So the article is not taken for the first option: `A dog on the right` is the option with that text, or none.
+
+So the article is not taken for the first option: `A dog on the right` is the option with that
+text, or none.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from emt_core.evaluation.questions.question import Question
 
@@ -24,54 +32,78 @@ _STATED = re.compile(
 )
 _OPENING = re.compile(r"^\W*([A-Ha-h])(?=\s*[.:),;\]*\n]|\s*$)")
 _BRACKETED = re.compile(r"\(([A-Ha-h])\)")
+_POINT = re.compile(r"\(\s*([01]?\.\d+|[01])\s*,\s*([01]?\.\d+|[01])\s*\)")
 _LAST_RESORT = re.compile(r"^\W*([B-H])\b")
 
 
 def is_right(question: Question, answer: str) -> bool:
-    if question.judge == "yes_no":
-        return yes_or_no(answer) == question.answer
-    if question.judge == "choice":
-        return chosen_letter(answer, question.options) == question.answer
-    from demo.probe import correct
+    """Judge the answer by the question's rule."""
+    match question.judge:
+        case "yes_no":
+            return yes_or_no(answer) == question.answer
+        case "choice":
+            return chosen_letter(answer, question.options) == question.answer
+        case "names":
+            return names_in(answer, question.vocabulary) == question.names
+        case "point":
+            match = _POINT.search(answer)
+            if match is None:
+                return False
+            said = (float(match[1]), float(match[2]))
+            return math.dist(said, question.point) <= question.tolerance
+        case "exact":
+            return answer.strip() == question.answer
 
-    return correct(question.drawn, answer)  # type: ignore[arg-type]
+
+def names_in(text: str, vocabulary: Iterable[str]) -> set[str]:
+    """The names of `vocabulary` that occur in `text` as whole words, in any of their forms.
+
+    vocabulary: `goose|geese`, the name first. Longer names are looked for first, and what they
+    cover is taken out, so `hot dog` does not name a dog as well.
+    """
+    rest = f" {text.lower()} "
+    named: set[str] = set()
+    entries = [entry.split("|") for entry in vocabulary]
+    for forms in sorted(entries, key=lambda forms: len(forms[0]), reverse=True):
+        for form in sorted(forms, key=len, reverse=True):
+            rest, hits = re.subn(rf"(?<![a-z-]){re.escape(form)}(?![a-z-])", "#", rest)
+            if hits:
+                named.add(forms[0])
+    return named
 
 
 def yes_or_no(answer: str) -> str | None:
-    """The first yes or no; an answer without either is wrong (POPE's own script takes it for a yes)."""
-    found = _YES_NO.search(answer)
-    return found[1].lower() if found else None
+    """The first yes or no, None where there is neither (POPE's own script takes that for a yes)."""
+    match = _YES_NO.search(answer)
+    return match[1].lower() if match else None
 
 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter an answer chooses, by the rules above; None where it chooses none.
 
-    options: letter -> text; empty where the question's text has them in it, and then every letter is one.
+    options: letter -> text; empty where the question's text has them in it: then every letter is
+    an option.
     """
     answer = answer.strip()
     texts = {letter: text.strip().lower() for letter, text in options.items() if text.strip()}
     for pattern in (_BOXED, _STATED, _OPENING):
-        found = pattern.search(answer)
-        if (
-            found
-            and _is_option(found[1], options)
-            and not _begins_text(answer[found.start(1) :], texts)
-        ):
-            return found[1].upper()
-    bracketed = {
-        letter.upper() for letter in _BRACKETED.findall(answer) if _is_option(letter, options)
-    }
+        match = pattern.search(answer)
+        if match is None or not _is_option(match[1], options):
+            continue
+        if not _begins_text(answer[match.start(1) :], texts):
+            return match[1].upper()
+    letters = _BRACKETED.findall(answer)
+    bracketed = {letter.upper() for letter in letters if _is_option(letter, options)}
     if len(bracketed) == 1:
         return bracketed.pop()
     named = [letter for letter, text in texts.items() if _says(answer.lower(), text)]
-    within = {
-        a for a in named for b in named if texts[a] != texts[b] and texts[a] in texts[b]
-    }  # `left` in `left side`
+    # An option whose text lies within another's does not count beside it: `left` in `left side`.
+    within = {a for a in named for b in named if texts[a] != texts[b] and texts[a] in texts[b]}
     named = [letter for letter in named if letter not in within]
     if len(named) == 1:
         return named[0]
-    found = _LAST_RESORT.search(answer)
-    return found[1] if found and not named and _is_option(found[1], options) else None
+    match = _LAST_RESORT.search(answer)
+    return match[1] if match and not named and _is_option(match[1], options) else None
 
 
 def _is_option(letter: str, options: Mapping[str, str]) -> bool:
@@ -79,7 +111,7 @@ def _is_option(letter: str, options: Mapping[str, str]) -> bool:
 
 
 def _begins_text(rest: str, texts: Mapping[str, str]) -> bool:
-    """Whether what looks like a letter is the first word of an option's text (`answer: A dog on the right`)."""
+    """Whether what looks like a letter begins an option's text (`answer: A dog on the right`)."""
     return any(len(text) > 1 and rest.lower().startswith(text) for text in texts.values())
 
 

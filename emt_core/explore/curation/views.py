@@ -15,7 +15,8 @@ from pathlib import Path
 
 from emt_core.errors import EmtError
 from emt_core.explore.tables.map import Region
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 
 NAME_CHARS = 60
 NOTE_CHARS = 300

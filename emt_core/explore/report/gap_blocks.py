@@ -12,7 +12,7 @@ from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
 from emt_core.explore.tables.gap import cluster_order, matrix_table
 from emt_core.explore.tables.map import bounds_of
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.words import and_list
 
 MAP_HEIGHT = 560

@@ -14,7 +14,8 @@ from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numb
 from emt_core.explore.tables.map import spread_sample
 from emt_core.explore.tables.score_scale import ScoreScale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
-from emt_core.workspace.artifact import Artifact, read_json
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.files import read_json
 
 NEAREST, FARTHEST = 12, 6
 PICTURE_PIXELS = 224

@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError
 
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Frozen
-from emt_core.workspace.artifact import Workspace, read_json, write_json
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DEFAULT = "story"

@@ -18,7 +18,7 @@ from emt_core.explore.figures.layout import interval, plain
 from emt_core.explore.figures.palette import SOURCE_CYCLE
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Table
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 from emt_core.workspace.words import and_list
 
 CURVE_POINTS = 300

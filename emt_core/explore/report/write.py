@@ -11,7 +11,8 @@ from emt_core.explore.report.blocks import first_story, render_story
 from emt_core.explore.report.content import RenderedBlock
 from emt_core.explore.report.html import render
 from emt_core.explore.report.story import DEFAULT, Story, load_story, story_names, story_path
-from emt_core.workspace.artifact import Workspace, write_text
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import write_text
 
 LARGEST_BYTES = 15_000_000
 

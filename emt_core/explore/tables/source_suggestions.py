@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import read_json
+from emt_core.workspace.files import read_json
 
 COLUMN_FIELDS = ("conversations", "question", "answer", "text", "images", "own_id")
 

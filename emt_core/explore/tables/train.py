@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import Artifact, Workspace, read_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json
 
 STAGES = ("midtrain", "finetune")
 CHECKPOINT = re.compile(r"step-0*(\d+)")

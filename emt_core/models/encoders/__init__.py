@@ -1,4 +1,4 @@
-"""Frozen encoders: a sample -> one vector. `build_encoder` is the only place that knows which kinds there are."""
+"""Frozen encoders: a sample -> one vector. `build_encoder` alone knows which kinds there are."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ if TYPE_CHECKING:
     from emt_core.models.encoders.base import Encoder
     from emt_core.recipe.embed import EmbedConfig
 
-PRELOAD: dict[str, tuple[str, ...]] = {
-    "vlm": ("torch", "torchvision.transforms.v2.functional", "transformers.processing_utils"),
-    "clip": ("torch", "open_clip"),
-    "fake": (),
-}
-"""Modules that an encoder's CPU half needs: the fork server of the workers imports them while the model loads."""
-
 
 def build_encoder(config: EmbedConfig, base: Path, revision: str | None = None) -> Encoder:
-    """The encoder with its CPU half loaded and its model not yet. revision: the hub commit of the plan's identity."""
+    """The encoder, its model not loaded. revision: the hub commit of the plan's identity."""
     if config.encoder == "fake":
         from emt_core.models.encoders.fake import FakeEncoder
 
@@ -34,6 +27,6 @@ def build_encoder(config: EmbedConfig, base: Path, revision: str | None = None) 
         str(locate_model(config.model, base)),
         revision=revision or config.revision,
         pooling=config.pooling,
-        max_text_tokens=config.max_text_tokens,
+        cutoff=config.cutoff,
         max_image_pixels=config.max_image_pixels,
     )

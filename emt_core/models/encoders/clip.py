@@ -1,8 +1,8 @@
 """open_clip towers: image features for embed, text features for search and zero-shot categories.
 
 model: a folder with `open_clip_config.json` and safetensors; or `architecture/file.safetensors`; or
-`architecture/tag`, a pretrained tag of open_clip, which it fetches. All vectors have length 1: contrastive training
-sees directions only, so lengths mean nothing.
+`architecture/tag`, a pretrained tag of open_clip, which it fetches. All vectors have length 1:
+contrastive training sees directions only, so lengths mean nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import numpy as np
 
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
-from emt_core.models.encoders.base import Precision, Prepared, TextMode, choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
 from emt_core.models.identity import model_identity
+from emt_core.models.prepared import Prepared
+from emt_core.models.vlm.chat import TextMode
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +28,15 @@ if TYPE_CHECKING:
 
     from emt_core.data.sample import Sample
 
+CONFIG = "open_clip_config.json"
 TEXT_BATCH = 256
-FORMS = "a folder with open_clip_config.json, `architecture/file.safetensors`, or `architecture/pretrained-tag`"
+WEIGHTS = (".pt", ".bin", ".pth", ".safetensors")
+"""Endings by which a missing file is told from the tag of pretrained weights."""
+
+FORMS = (
+    "a folder with open_clip_config.json, `architecture/file.safetensors`,"
+    " or `architecture/pretrained-tag`"
+)
 
 
 @dataclass(frozen=True)
@@ -48,23 +57,19 @@ class ClipName:
 def parse_clip_name(model: str, base: Path) -> ClipName:
     """Raises EmtError where the name has none of the three forms."""
     folder = base / Path(model).expanduser()
-    if model and (folder / "open_clip_config.json").is_file():
+    if model and (folder / CONFIG).is_file():
         return ClipName(folder=folder.resolve())
     architecture, _, rest = model.partition("/")
-    file = base / Path(rest).expanduser()
     if not architecture or not rest:
         raise EmtError(
             f"{model!r} names no CLIP model with weights",
             where="embed.model",
             remedy=f"give {FORMS}",
         )
+    file = base / Path(rest).expanduser()
     if file.is_file() and file.suffix == ".safetensors":
         return ClipName(architecture=architecture, file=file.resolve())
-    if (
-        file.is_file()
-        or "/" in rest
-        or Path(rest).suffix in (".pt", ".bin", ".pth", ".safetensors")
-    ):
+    if file.is_file() or "/" in rest or file.suffix in WEIGHTS:
         problem = "is not a safetensors file" if file.is_file() else "does not exist"
         raise EmtError(
             f"the CLIP checkpoint {problem}",
@@ -75,7 +80,7 @@ def parse_clip_name(model: str, base: Path) -> ClipName:
 
 
 def clip_identity(model: str, base: Path) -> dict[str, Any]:
-    """Hash of the files; for a pretrained tag its name, which open_clip never gives to other weights."""
+    """Hash of the files; for a pretrained tag its name, which stands for one set of weights."""
     name = parse_clip_name(model, base)
     if name.folder:
         return model_identity(str(name.folder), None, base)
@@ -85,6 +90,7 @@ def clip_identity(model: str, base: Path) -> dict[str, Any]:
 
 
 class ClipEncoder:
+    preload: tuple[str, ...] = ("open_clip",)
     takes_text_only = False
 
     def __init__(self, model: str, base: Path) -> None:
@@ -94,39 +100,40 @@ class ClipEncoder:
 
         self.name = parse_clip_name(model, base)
         self._model: torch.nn.Module | None = None
-        preprocess = asdict(PreprocessCfg())
         if self.name.folder:
-            stored = json.loads(
-                (self.name.folder / "open_clip_config.json").read_text(encoding="utf-8")
-            )
-            config, more = stored["model_cfg"], stored.get("preprocess_cfg", {})
+            stored = json.loads((self.name.folder / CONFIG).read_text(encoding="utf-8"))
+            config = stored["model_cfg"]
+            changes = stored.get("preprocess_cfg", {})
         else:
             config = open_clip.get_model_config(self.name.architecture)
-            if config is None:
-                raise EmtError(
-                    f"open_clip has no architecture {self.name.architecture!r}",
-                    where=model,
-                    remedy=f"give {FORMS}",
-                )
-            more = (
-                open_clip.get_pretrained_cfg(self.name.architecture, self.name.tag)
-                if self.name.tag
-                else {}
+            changes = self._pretrained(model) if config else {}
+        if config is None:
+            raise EmtError(
+                f"open_clip has no architecture {self.name.architecture!r}",
+                where=model,
+                remedy=f"give {FORMS}",
             )
-            if self.name.tag and not more:
-                tags = (
-                    ", ".join(open_clip.list_pretrained_tags_by_model(self.name.architecture))
-                    or "none"
-                )
-                raise EmtError(
-                    f"{self.name.architecture} has no weights {self.name.tag!r}",
-                    where=model,
-                    remedy=tags,
-                )
         self.dim: int = config["embed_dim"]
         size = config["vision_cfg"].get("image_size", 224)
-        self.preprocess = merge_preprocess_dict(preprocess, more) | {"size": size}
+        self.preprocess = merge_preprocess_dict(asdict(PreprocessCfg()), changes) | {"size": size}
         self.transform: Any = image_transform_v2(PreprocessCfg(**self.preprocess), is_train=False)
+
+    def _pretrained(self, model: str) -> dict[str, Any]:
+        """What open_clip notes of the tag's preprocessing. Raises EmtError for an unknown tag."""
+        import open_clip
+
+        architecture = self.name.architecture
+        if not self.name.tag:
+            return {}
+        noted = open_clip.get_pretrained_cfg(architecture, self.name.tag)
+        if not noted:
+            tags = open_clip.list_pretrained_tags_by_model(architecture)
+            raise EmtError(
+                f"{architecture} has no weights {self.name.tag!r}",
+                where=model,
+                remedy=", ".join(tags) or "none",
+            )
+        return noted
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """pixel_values [images, 3, height, width]; the text plays no part in an image vector."""
@@ -142,7 +149,7 @@ class ClipEncoder:
             self._model = open_clip.create_model(
                 self.name.reference,
                 pretrained=str(self.name.file) if self.name.file else self.name.tag or None,
-                precision="bf16" if str(self.dtype) == "torch.bfloat16" else "fp32",
+                precision="bf16" if dtype_name(self.dtype) == "bfloat16" else "fp32",
                 device=self.device,
                 require_pretrained=True,
                 weights_only=True,
@@ -160,14 +167,11 @@ class ClipEncoder:
         import torch
 
         counts = [item.length for item in prepared]
-        pixels = torch.from_numpy(
-            np.concatenate([item.vision["pixel_values"] for item in prepared])
-        )
+        towers: Any = self._loaded()
+        stacked = np.concatenate([item.vision["pixel_values"] for item in prepared])
+        pixels = torch.from_numpy(stacked).to(self.device, self.dtype)
         with torch.inference_mode():
-            towers: Any = self._loaded()
-            features = towers.encode_image(
-                pixels.to(self.device, self.dtype), normalize=True
-            ).float()
+            features = towers.encode_image(pixels, normalize=True).float()
             means = [part.mean(dim=0) for part in features.split(counts)]
             return torch.nn.functional.normalize(torch.stack(means), dim=-1).cpu().numpy()
 
@@ -191,7 +195,7 @@ class ClipEncoder:
             "parameters": sum(p.numel() for p in model.parameters()),
             "dim": self.dim,
             "device": str(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.dtype),
             "normalized": True,
         }
 

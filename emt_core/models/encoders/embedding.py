@@ -1,10 +1,10 @@
-"""The loop of the embed stage: read, prepare in workers, encode, hand over to the writer, window by window."""
+"""The loop of the embed stage: read, prepare, encode, write, window by window."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,82 +14,86 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.data.sample import Sample
 from emt_core.errors import EmtError
 from emt_core.models.encoders.base import Encoder
-from emt_core.models.encoders.batches import HalvingEncoder, Window, expected_length, windows
+from emt_core.models.encoders.batches import Window, expected_length, windows
 from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnail
-from emt_core.models.encoders.prefetch import Job, Preparer, Ready
-from emt_core.models.encoders.reuse import source_config
-from emt_core.models.encoders.streamed import StreamedImages
+from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
+from emt_core.models.halving import Halving
+from emt_core.models.images import StreamedImages, source_config
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
-from emt_core.workspace.progress import Progress, Tracker
 
 NON_FINITE_ROWS = 64
 """An encoder whose first so many vectors are all NaN or infinite is stopped at once."""
 
 
 class Embedding:
-    """Embeds sources with a loaded encoder and a started preparer, and counts what that took."""
+    """Embeds sources with a loaded encoder, and counts what that took."""
 
     def __init__(
         self,
         encoder: Encoder,
-        preparer: Preparer,
+        workers: int,
         *,
         config: EmbedConfig,
         runtime: Runtime,
         index: Index,
         writer: FeatureWriter,
-        progress: Progress,
+        say: Callable[[str], None],
     ) -> None:
-        self.encoder, self.preparer = encoder, preparer
-        self.config, self.index, self.writer = config, index, writer
+        """workers: processes that decode and prepare; 0: this one does."""
+        self.encoder = encoder
+        self.workers = workers
+        self.config = config
+        self.index = index
+        self.writer = writer
         self.batch_size = runtime.batch
-        self.halving = HalvingEncoder(encoder, progress, runtime.batch)
-        self.dim = encoder.dim
-        self.rows = self.vectors = self.non_finite = 0
-        self.seconds = self.model_seconds = 0.0
+        self.halving = Halving(
+            encoder.encode,
+            say,
+            runtime.batch,
+            what="the encoder",
+            remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
+        )
+        self.rows = 0
+        self.vectors = 0
+        self.non_finite = 0
+        self.seconds = 0.0
+        self.model_seconds = 0.0
 
-    def embed(self, sources: Sequence[SourceRange], tracker: Tracker) -> None:
-        """Every row of these neighbouring sources that the writer lacks."""
+    def embed(self, sources: Sequence[SourceRange], advance: Callable[[int], None]) -> None:
+        """Every row of these neighboring sources that the writer lacks. advance: gets rows done."""
         began = time.monotonic()
         owners: deque[_Filling] = deque()
-        for ready in self.preparer.prepared(self._batches(sources, owners)):
+        batches = self._batches(sources, owners)
+        for ready in prepared_batches(self.encoder, batches, self.workers):
             filling = owners.popleft()
             self._encode(ready, filling)
-            if filling.complete:
-                self.writer.add(
-                    filling.vectors,
-                    filling.status,
-                    problems=filling.problems,
-                    thumbs=filling.thumbs,
-                )
+            if filling.missing == 0:
+                filling.write(self.writer)
             self.rows += len(ready)
-            tracker.advance(len(ready))
+            advance(len(ready))
         self.seconds += time.monotonic() - began
 
     def _batches(
         self, sources: Sequence[SourceRange], owners: deque[_Filling]
     ) -> Iterator[list[Job]]:
-        """Batches in a fixed order; beside each, the window that its rows fill goes to `owners`."""
+        """Batches in a fixed order; the window that a batch's rows belong to goes to `owners`."""
         first = self.writer.rows
         for source in sources:
-            samples = (
-                sample for _, sample in self.index.iterate(max(first, source.start), source.stop)
-            )
+            rows = self.index.iterate(max(first, source.start), source.stop)
             streamed = StreamedImages(self.index, source)
             for window in windows(source, first, self.batch_size):
-                filling = _Filling(window, self.dim)
+                filling = _Filling(window, self.encoder.dim)
+                places = range(window.start, window.stop)
                 jobs = [
                     self._job(row, sample, source, streamed)
-                    for row, sample in zip(
-                        range(window.start, window.stop), islice(samples, len(window)), strict=True
-                    )
+                    for row, (_, sample) in zip(places, islice(rows, len(window)), strict=True)
                 ]
                 filling.note_streamed(jobs)
                 jobs.sort(key=lambda job: (self._length(job), job.row))
-                for at in range(0, len(jobs), self.batch_size):
+                for start in range(0, len(jobs), self.batch_size):
                     owners.append(filling)
-                    yield jobs[at : at + self.batch_size]
+                    yield jobs[start : start + self.batch_size]
 
     def _job(self, row: int, sample: Sample, source: SourceRange, streamed: StreamedImages) -> Job:
         return Job(
@@ -103,34 +107,35 @@ class Embedding:
         )
 
     def _length(self, job: Job) -> tuple[int, int]:
-        return expected_length(job.sample, job.text, job.max_images, self.config.max_text_tokens)
+        return expected_length(job.sample, job.text, job.max_images, self.config.cutoff)
 
     def _encode(self, ready: Sequence[Ready], filling: _Filling) -> None:
-        good = [item for item in ready if item.prepared is not None]
-        began = time.monotonic()
-        vectors = self.halving.encode([item.prepared for item in good if item.prepared is not None])
-        self.model_seconds += time.monotonic() - began
-        with np.errstate(over="ignore"):  # beyond float16's 65,504: infinite, found right below
-            halves = vectors.astype(np.float16)
-        finite = np.asarray(np.isfinite(halves).all(axis=1))
-        for item, vector, fine in zip(good, halves, finite, strict=True):
-            if fine:
-                filling.put(item.row, vector)
-            else:
-                filling.fail(
-                    item.row,
-                    "non_finite_feature",
-                    "the encoder gave NaN, infinity or more than 65,504",
-                )
+        good: list[int] = []
+        items = []
         for item in ready:
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
-        filling.filled += len(ready)
+            else:
+                good.append(item.row)
+                items.append(item.prepared)
+        began = time.monotonic()
+        parts = self.halving.parts(items) or [np.empty((0, self.encoder.dim), np.float32)]
+        self.model_seconds += time.monotonic() - began
+        with np.errstate(over="ignore"):  # beyond float16's 65,504: infinite, found right below
+            halves = np.concatenate(parts).astype(np.float16)
+        for row, vector in zip(good, halves, strict=True):
+            if np.isfinite(vector).all():
+                filling.vectors[row - filling.window.start] = vector
+            else:
+                self.non_finite += 1
+                detail = "the encoder gave NaN, infinity or more than 65,504"
+                filling.fail(row, "non_finite_feature", detail)
+        filling.missing -= len(ready)
         self.vectors += len(good)
-        self.non_finite += int((~finite).sum())
         if self.vectors >= NON_FINITE_ROWS and self.non_finite == self.vectors:
             raise EmtError(
-                f"the encoder gives NaN or infinity for every one of the first {self.vectors} samples",
+                "the encoder gives NaN or infinity for every one of the first"
+                f" {self.vectors} samples",
                 where=self.config.model,
                 remedy="set embed.precision to float32, or check the model's weights",
             )
@@ -145,7 +150,7 @@ class Embedding:
             "model_share": round(self.model_seconds / self.seconds, 3) if self.seconds else None,
             "batch_halvings": self.halving.halvings,
             "batch_size": self.halving.limit,
-            "workers": self.preparer.workers,
+            "workers": self.workers,
         }
 
 
@@ -154,28 +159,17 @@ class _Filling:
 
     def __init__(self, window: Window, dim: int) -> None:
         self.window = window
+        self.missing = len(window)
         self.vectors = np.zeros((len(window), dim), np.float16)
         self.status = [""] * len(window)
         self.problems: list[dict[str, Any]] = []
         self.thumbs: list[tuple[int, bytes]] = []
-        self.filled = 0
-
-    @property
-    def complete(self) -> bool:
-        if self.filled == len(self.window):
-            self.problems.sort(key=lambda problem: problem["row"])
-            return True
-        return False
-
-    def put(self, row: int, vector: np.ndarray) -> None:
-        self.vectors[row - self.window.start] = vector
 
     def fail(self, row: int, status: str, detail: str) -> None:
         self.status[row - self.window.start] = status
         if status != "text_only":  # a kind of row, no problem of it
-            self.problems.append(
-                {"row": row, "source": self.window.source.name, "status": status, "detail": detail}
-            )
+            source = self.window.source.name
+            self.problems.append({"row": row, "source": source, "status": status, "detail": detail})
 
     def note_streamed(self, jobs: Sequence[Job]) -> None:
         """A stream is seen once: its thumbnails are made now or never."""
@@ -183,3 +177,7 @@ class _Filling:
             first = job.images[0] if job.images else None
             if first is not None and not isinstance(first, Exception):
                 self.thumbs.append((job.row, webp_thumbnail(first)))
+
+    def write(self, writer: FeatureWriter) -> None:
+        self.problems.sort(key=lambda problem: problem["row"])
+        writer.add(self.vectors, self.status, problems=self.problems, thumbs=self.thumbs)

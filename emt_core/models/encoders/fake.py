@@ -1,6 +1,7 @@
-"""A deterministic encoder for tests: features from pixels and a hash of the text, no model, no torch.
+"""A deterministic encoder for tests: features from pixels and a hash of the text, no model.
 
-Images that look alike and texts that share words get near vectors, so that everything downstream has something to find.
+Images that look alike and texts that share words get near vectors, so that everything downstream
+has something to find.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emt_core.models.encoders.base import Precision, Prepared, TextMode
-from emt_core.models.vlm.chat import chat_messages
+from emt_core.models.device import Precision
+from emt_core.models.prepared import Prepared
+from emt_core.models.vlm.chat import TextMode, chat_messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +26,7 @@ WORD_BINS = 16
 
 
 class FakeEncoder:
+    preload: tuple[str, ...] = ()
     takes_text_only = True
     dim = GRID * GRID * 3 + WORD_BINS
 
@@ -42,15 +45,12 @@ class FakeEncoder:
         ]
         bins = np.zeros(WORD_BINS, np.float32)
         for word in words:
-            digest = hashlib.sha256(
-                word.encode()
-            ).digest()  # not hash(): that differs from process to process
+            # not hash(): that differs from process to process
+            digest = hashlib.sha256(word.encode()).digest()
             bins[digest[0] % WORD_BINS] += 1 if digest[1] % 2 else -1
         bins /= max(len(words), 1) ** 0.5
-        return Prepared(
-            length=len(words) + len(images),
-            vision={"features": np.concatenate([pixels.ravel(), bins])},
-        )
+        features = np.concatenate([pixels.ravel(), bins])
+        return Prepared(length=len(words) + len(images), vision={"features": features})
 
     def load(self, device: str, precision: Precision) -> None:
         pass

@@ -1,7 +1,8 @@
 """The writing side of an embed artifact: rows gather, one commit makes them durable.
 
-Order inside a commit: thumbnails, problems, then features. Features decide what counts as done; after a kill between
-two of them, thumbnails and problem lines beyond the last feature row are passed over or dropped.
+Order inside a commit: thumbnails, problems, then features. Features decide what counts as done;
+after a kill between two of them, thumbnails and problem lines beyond the last feature row are
+passed over or dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from emt_core.data.features import feature_table
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 from emt_core.workspace.table import CommitClock, Table
 
@@ -31,15 +32,20 @@ THUMBS_SCHEMA = pa.schema([("row", pa.int64()), ("webp", pa.binary())])
 
 class FeatureWriter:
     def __init__(self, out: Path, *, commit_rows: int, commit_seconds: float) -> None:
-        self.out, self.clock = out, CommitClock(commit_rows, commit_seconds)
+        self.clock = CommitClock(commit_rows, commit_seconds)
         self.features = Table(out / "features.lance")
         self.thumbs = Table(out / "thumbs.lance")
         self.problems = out / "problems.jsonl"
         self.rows = self.features.rows
-        """Rows handed over, committed or not. After the start: where an interrupted run left off."""
+        """Rows handed over, committed or not. At first: where an interrupted run left off."""
 
-        self._thumbs_until = self._last_thumb()
-        self._drop_later_problems()
+        last = [self.thumbs.rows - 1]
+        self._thumbs_until = (
+            self.thumbs.take(last, ["row"])["row"][0].as_py() if last[0] >= 0 else -1
+        )
+        if self.problems.exists():
+            kept = [problem for problem in whole_lines(self.problems) if problem["row"] < self.rows]
+            write_text(self.problems, "".join(map(_line, kept)))
         self._clear()
 
     def add(
@@ -50,7 +56,7 @@ class FeatureWriter:
         problems: Sequence[Mapping[str, Any]] = (),
         thumbs: Sequence[tuple[int, bytes]] = (),
     ) -> None:
-        """The next rows in index order: float16 [n, dim] and n statuses. Commits where it is time to."""
+        """The next rows in index order: float16 [n, dim] and n statuses. Commits when due."""
         self._vectors.append(vectors)
         self._status.extend(status)
         self._problems.extend(problems)
@@ -86,15 +92,6 @@ class FeatureWriter:
         self._problems: list[Mapping[str, Any]] = []
         self._thumbs: list[tuple[int, bytes]] = []
         self.clock.restart()
-
-    def _last_thumb(self) -> int:
-        rows = self.thumbs.rows
-        return self.thumbs.take([rows - 1], ["row"]).column(0)[0].as_py() if rows else -1
-
-    def _drop_later_problems(self) -> None:
-        if self.problems.exists():
-            kept = [problem for problem in whole_lines(self.problems) if problem["row"] < self.rows]
-            write_text(self.problems, "".join(map(_line, kept)))
 
 
 def read_problems(path: Path, start: int, stop: int) -> list[dict[str, Any]]:

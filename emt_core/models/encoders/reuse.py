@@ -1,7 +1,8 @@
-"""Rows that another run has embedded already: adding one robot set must not embed a million pool rows again.
+"""Rows that another run has embedded: adding one robot set must not embed a whole pool again.
 
-A source's rows are taken over from a finished embed artifact of the same workspace where everything that determines
-them is equal: version, model, settings, arithmetic, the text given to that role, and the source's content.
+A source's rows are taken over from a finished embed artifact of the same workspace where all that
+determines them is equal: version, model, settings, arithmetic, the text given to that role, and the
+source's content.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from emt_core.data.index import Index, SourceRange
+from emt_core.models.images import source_config
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.table import Table
 
-#: Settings that touch one role only; all others have to be equal.
 OF_ROLE = {"pool": "pool_text", "robot": "robot_text"}
+"""Settings that touch one role only; all others have to be equal."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """Where a source's rows lie in a finished embed artifact: its row `start` is the source's first."""
+    """Where a source's rows lie in a finished embed artifact: from its row `start` on."""
 
     artifact: Artifact
     start: int
@@ -29,9 +31,12 @@ class Earlier:
 def find_earlier(
     workspace: Workspace, index: Index, source: SourceRange, facts: Mapping[str, Any]
 ) -> Earlier | None:
-    """facts of the run at hand: {version, identity, config (without what the identity stands for), dtype}."""
-    wanted = _content(index, source)
-    if wanted is None:
+    """The newest artifact that holds the source's rows as this run would make them, if any.
+
+    facts: this run's {version, identity, config (without what the identity stands for), dtype}.
+    """
+    wanted = (source.role, source.rows, _content(index, source))
+    if wanted[2] is None:
         return None
     for artifact in reversed(workspace.artifacts("embed")):
         if not _same_features(artifact, facts, source.role):
@@ -41,11 +46,7 @@ def find_earlier(
             continue
         theirs = Index(parent)
         for other in theirs.sources:
-            if (
-                other.role == source.role
-                and other.rows == source.rows
-                and _content(theirs, other) == wanted
-            ):
+            if (other.role, other.rows, _content(theirs, other)) == wanted:
                 return Earlier(artifact, other.start)
     return None
 
@@ -65,21 +66,15 @@ def _same_features(artifact: Artifact, facts: Mapping[str, Any], role: str) -> b
 
 
 def _content(index: Index, source: SourceRange) -> Any:
-    """What the source's rows are made of: its files, how they were read, and by which version of the readers.
+    """What the source's rows are made of: its files, how they were read, the readers' version.
 
-    The digest alone would not do: it is of the files, and another camera or column of the same files is other rows.
+    None where that is not known. The digest is of the files alone; another camera or column of the
+    same files is other rows.
     """
     digest = source.facts.get("digest")
-    settings = {
-        name: value
-        for name, value in source_config(index, source).items()
-        if name not in ("name", "path")
-    }
-    return (digest, settings, index.artifact.manifest.get("version")) if digest else None
-
-
-def source_config(index: Index, source: SourceRange) -> dict[str, Any]:
-    """The configuration that the source was read with."""
-    return next(
-        config for config in index.artifact.config["sources"] if config["name"] == source.name
-    )
+    if not digest:
+        return None
+    settings = dict(source_config(index, source))
+    for name in ("name", "path"):
+        settings.pop(name, None)
+    return digest, settings, index.artifact.manifest.get("version")

@@ -1,1 +1,1 @@
-"""A vision-language model as this project uses it: load it, turn a conversation into tokens, make a batch."""
+"""The one place that feeds a VLM: load (model, processor), chat (prompts), batch (padding)."""

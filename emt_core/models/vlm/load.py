@@ -1,18 +1,21 @@
-"""The VLM under a policy, loaded for training: float32 weights, safetensors, never remote code."""
+"""Load a VLM and its processor: safetensors only, never remote code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_processor(model: str | Path, revision: str | None = None) -> Any:
     """The model's processor. Raises EmtError where there is none or it has no chat template."""
-    processor = _load("AutoProcessor", "processor", str(model), revision)
+    processor = _load("AutoProcessor", "processor", model, revision)
     if not getattr(processor, "chat_template", None):
         raise EmtError(
             "the model's processor has no chat template",
@@ -22,22 +25,27 @@ def load_processor(model: str | Path, revision: str | None = None) -> Any:
     return processor
 
 
-def load_vlm(model: str | Path, revision: str | None = None) -> Any:
-    """The whole VLM in float32, its head included: a policy folder is a VLM folder. Raises EmtError."""
+def load_vlm(
+    model: str | Path,
+    revision: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """The whole VLM, its head included; dtype None: float32. Raises EmtError where it cannot be."""
     import torch
 
-    return _load(
-        "AutoModelForImageTextToText",
-        "model",
-        str(model),
-        revision,
-        dtype=torch.float32,
-        use_safetensors=True,
-    )
+    options = {"dtype": dtype or torch.float32, "use_safetensors": True}
+    return _load("AutoModelForImageTextToText", "model", model, revision, **options).to(device)
+
+
+def stored_dtype(model: str | Path, revision: str | None = None) -> torch.dtype | None:
+    """The precision that a model's weights are stored in, as its config says."""
+    return getattr(_load("AutoConfig", "config", model, revision), "dtype", None)
 
 
 def decoder_of(vlm: Any) -> Any:
-    """The decoder stack with its vision tower, without the language head: no logits are ever made."""
+    """The decoder stack with its vision tower, without the language head: it makes no logits."""
     return getattr(vlm, "model", None) or vlm.base_model
 
 
@@ -46,10 +54,10 @@ def text_width(vlm: Any) -> int:
     return (getattr(vlm.config, "text_config", None) or vlm.config).hidden_size
 
 
-def _load(kind: str, what: str, name: str, revision: str | None, **options: Any) -> Any:
+def _load(kind: str, what: str, model: str | Path, revision: str | None, **options: Any) -> Any:
     import transformers
 
-    local = Path(name).is_dir()
+    local = Path(model).is_dir()
     options |= {
         "trust_remote_code": False,
         "local_files_only": local,
@@ -57,12 +65,14 @@ def _load(kind: str, what: str, name: str, revision: str | None, **options: Any)
     }
     try:
         with without_bars():
-            return getattr(transformers, kind).from_pretrained(name, **options)
+            return getattr(transformers, kind).from_pretrained(str(model), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EmtError(
-            f"the {what} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            where=name,
-            remedy="give a folder with config, processor and safetensors files, or a hub name within reach",
+            f"the {what} cannot be loaded: {first}",
+            where=model,
+            remedy="give a folder with config, processor and safetensors files,"
+            " or a hub name within reach",
         ) from error
 
 

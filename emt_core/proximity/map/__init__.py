@@ -1,1 +1,1 @@
-"""The 2-D map: PCA, a fit on a seeded sample (one file a method), other rows beside their nearest fitted rows."""
+"""The 2-D map of features: PCA, then UMAP, PaCMAP or t-SNE fitted on a seeded sample."""

@@ -1,9 +1,10 @@
-"""A fitted map: what places any feature on it, kept as safetensors (never as a pickled model).
+"""A fitted map: places any feature on it, and is kept as safetensors (never as a pickled model).
 
-A row outside the fit lands on the median (each coordinate) of its PLACE_NEIGHBORS nearest fitted rows: a mean is pulled
-into empty space where one of them lies elsewhere on the map, and was clearly less trustworthy
-(speed/results/projection.md). UMAP's own `transform` needs its in-memory model: a killed run would have to fit
-again, and PaCMAP and t-SNE have nothing like it. One rule for all three; a resumed map equals an uninterrupted one.
+A row outside the fit lands on the median (each coordinate) of its PLACE_NEIGHBORS nearest fitted
+rows. A mean would be pulled into empty space where one of them lies elsewhere on the map, and was
+clearly less trustworthy (speed/results/projection.md). UMAP's own `transform` needs its model in
+memory, so a killed run would have to fit again, and PaCMAP and t-SNE have nothing like it. One rule
+serves all three, and a resumed map equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from emt_core.proximity.map import pacmap, tsne, umap
 from emt_core.proximity.map.nearest import Nearest
 from emt_core.proximity.map.pca import Pca
-from emt_core.recipe.embed import GapConfig
+from emt_core.recipe.gap import GapConfig
 
 PLACE_NEIGHBORS = 3
 FEW = 10  # too few points for any method: their first two principal components are the map
@@ -25,7 +26,10 @@ FEW = 10  # too few points for any method: their first two principal components 
 
 @dataclass(frozen=True)
 class FittedMap:
-    """rows int64 [n]: index rows it was fitted on, rising; reduced float32 [n, k]; xy float32 [n, 2]."""
+    """A map fitted on some rows of the index.
+
+    rows: int64 [n], rising; reduced: float32 [n, k], after PCA; xy: float32 [n, 2].
+    """
 
     rows: np.ndarray
     pca: Pca
@@ -73,7 +77,10 @@ class FittedMap:
         return cls(a["rows"], pca, a["reduced"], a["xy"])
 
     def trustworthiness(self, *, most: int = 2000, seed: int = 0) -> float | None:
-        """Of a seeded part of the fitted rows, 15 neighbours (Venna & Kaski 2001); None for too few rows."""
+        """How many of 15 neighbors on the map are true neighbors (Venna & Kaski 2001), as a share.
+
+        Of a seeded part of the fitted rows; None for too few rows.
+        """
         from sklearn.manifold import trustworthiness
 
         picked = np.random.default_rng([seed, 5]).permutation(len(self.rows))[:most]

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by blocked matrix products, without an index to build and the same on every run."""
+"""Exact nearest neighbors by blocked matrix products: nothing to build, the same on every run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Nearest:
     def query(
         self, rows: np.ndarray, k: int, *, own: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [m, k] distances, rising, and int64 [m, k] places in the reference. k <= n.
+        """(float32 [m, k] distances, rising; int64 [m, k] places in the reference). k <= n.
 
-        own: int [m], the place of each row in the reference, where it is a part of it: then it comes first, at 0.
+        own: int [m], the place of each row where it is part of the reference: it then comes
+        first, at distance 0.
         """
         parts = [
             self._tile(
@@ -48,8 +49,8 @@ class Nearest:
         )  # |x|^2 is the same along a row: added below
         if own is not None:
             squared[torch.arange(len(x)), torch.from_numpy(own)] = -float("inf")
-        # The k nearest lie in the k groups with the smallest minima: one pass over the tile, then a short list.
-        # torch.topk over whole rows of 20,000 took most of the time.
+        # The k nearest lie in the k groups with the smallest minima: one pass over the tile, then a
+        # short list. torch.topk over whole rows of 20,000 took most of the time.
         grouped = squared.view(len(x), -1, GROUP)
         groups = grouped.amin(dim=2).topk(min(k, grouped.shape[1]), dim=1, largest=False).indices
         short = grouped.gather(1, groups[:, :, None].expand(-1, -1, GROUP)).flatten(1)

@@ -23,7 +23,10 @@ class Pca:
 
     @classmethod
     def fit(cls, x: np.ndarray, dimensions: int = DIMENSIONS) -> Pca:
-        """x: float [n, dim]. Signs are fixed (largest entry positive), so a map does not flip between runs."""
+        """x: float [n, dim].
+
+        Signs are fixed (the largest entry is positive), so that a map does not flip between runs.
+        """
         rows = np.asarray(x, np.float64)
         mean = rows.mean(axis=0)
         values, vectors = np.linalg.eigh((rows - mean).T @ (rows - mean) / max(len(rows) - 1, 1))

@@ -1,6 +1,7 @@
-"""UMAP (McInnes et al. 2018) through umap-learn, with exact neighbours of our own.
+"""UMAP (McInnes et al. 2018) by umap-learn, with exact neighbors of our own.
 
-umap-learn would search them with pynndescent, whose compilation alone cost about 20 s of CPU on a fresh machine.
+umap-learn would search them with pynndescent, whose compilation alone took about 20 s of CPU on a
+fresh machine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from emt_core.proximity.map.nearest import Nearest
 
 
 def fit(x: np.ndarray, *, neighbors: int, min_dist: float, seed: int) -> np.ndarray:
-    """float32 [n, dim] -> float32 [n, 2]; the same for the same seed (one thread, as umap-learn demands for it)."""
+    """float32 [n, dim] -> float32 [n, 2]; the same for the same seed.
+
+    On one thread, as umap-learn demands for a seed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn warns that a seed means one thread
         import umap

@@ -1,8 +1,8 @@
-"""CLIP image-text score: the cosine of image and conversation under a CLIP model (DataComp's filter, Gadre 2023).
+"""CLIP score: the cosine of a sample's image and conversation (DataComp's filter, Gadre 2023).
 
-It knows nothing of robots: it asks whether the words belong to the picture. A baseline of data *quality*, so that what
-nearness adds can be told. The vector of several images is the direction of the mean of theirs. NaN for a row without
-an image or whose image cannot be read.
+It knows nothing of robots: it asks whether the words belong to the picture. It is a baseline of
+data *quality*, to tell what nearness to robots adds. Several images count as the direction of their
+mean. NaN for a row without an image, or whose image cannot be read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
-from emt_core.models.encoders.base import ImageRefused, Prepared
+from emt_core.models.prepared import Prepared, Refused
 from emt_core.proximity.base import Inputs
-from emt_core.proximity.windows import NoScore, score_windows
+from emt_core.proximity.windows import score_windows
 from emt_core.recipe.proximity import ClipMeasure
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LOGIT = False
 
 
 def fit(config: ClipMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """Nothing to learn; the model is looked for now, before anything is scored."""
+    """Learns nothing; raises EmtError before anything is scored where the model is unknown."""
     from emt_core.models.encoders.clip import parse_clip_name
 
     parse_clip_name(config.model, inputs.base)
@@ -46,21 +46,18 @@ def scores(
         source: SourceRange, sample: Sample, images: list[Image.Image]
     ) -> tuple[Prepared, str]:
         if not images:
-            raise NoScore("text_only")
-        try:
-            return encoder.prepare(sample, images, "none"), words(sample)
-        except ImageRefused as refused:
-            raise NoScore("image_refused") from refused
+            raise Refused("text_only")
+        return encoder.prepare(sample, images, "none"), words(sample)
 
     def cosines(items: Sequence[tuple[Prepared, str]]) -> np.ndarray:
         seen = encoder.encode([prepared for prepared, _ in items])
         return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
 
     return score_windows(
-        inputs, prepare, cosines, start=start, max_images=config.max_images, max_text_tokens=77
+        inputs, prepare, cosines, start=start, max_images=config.max_images, cutoff=77
     )
 
 
 def words(sample: Sample) -> str:
-    """The conversation without image placeholders; CLIP's tokenizer cuts it at its own context length."""
+    """The conversation without image placeholders; CLIP's tokenizer cuts it at its own length."""
     return " ".join(turn.text.replace("<image>", " ").strip() for turn in sample.turns).strip()

@@ -1,9 +1,10 @@
-"""average feature distance (method section 5): the mean over robot frames y of |phi(x) - phi(y)|, smallest first.
+"""average feature distance (method section 5): mean over robot frames y of |phi(x) - phi(y)|.
 
-    score(x) = - sum_y w_y |phi(x) - phi(y)|      w: every robot set weighs the same, as in the estimator's mixture
+    score(x) = - sum_y w_y |phi(x) - phi(y)|      w: every robot set weighs the same
 
-All pool rows meet all robot rows (10^14 multiplications at 1M x 50k x 1024), so it is one matrix product a tile with
-the squared lengths folded in, spread over the cores; the root is taken in place.
+All pool rows meet all robot rows (10^14 multiplications at 1M x 50k x 1024), so it is one matrix
+product a tile with the squared lengths folded in, spread over the cores; the root is taken in
+place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, ScoreOf
 from emt_core.proximity.measures.bank import BLOCK_ROWS, Bank, fit_bank
 from emt_core.proximity.stream import score_blocks
 from emt_core.recipe.proximity import DistanceMeasure
@@ -29,15 +30,23 @@ def fit(config: DistanceMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
 def scores(
     config: DistanceMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    bank = Bank.read(fitted, dim=inputs.features.dim, normalize=config.normalize)
-    return score_blocks(inputs.features, BLOCK_ROWS, lambda x: -mean_distance(x, bank), start=start)
+    score = score_of(config, fitted, inputs.features.dim)
+    return score_blocks(inputs.features, BLOCK_ROWS, score, start=start)
+
+
+def score_of(config: DistanceMeasure, fitted: Path, dim: int) -> ScoreOf:
+    bank = Bank.read(fitted, dim=dim, normalize=config.normalize)
+    return lambda x: -mean_distance(x, bank)
 
 
 def mean_distance(x: np.ndarray, bank: Bank) -> np.ndarray:
-    """float32 [n]: weighted mean L2 distance of float32 [n, dim] to the bank. Memory: n x TILE_ROWS float32."""
+    """float32 [n]: weighted mean L2 distance of float32 [n, dim] to the bank.
+
+    Memory: n x TILE_ROWS float32.
+    """
     import torch
 
-    rows = torch.from_numpy(bank.centerd(x))
+    rows = torch.from_numpy(bank.centered(x))
     squared = rows.square().sum(dim=1, keepdim=True)
     total = torch.zeros(len(rows), dtype=torch.float64)
     for tile, lengths, weight in zip(bank.tiles, bank.squared, bank.weight, strict=True):

@@ -1,10 +1,12 @@
-"""DSIR (Xie et al. 2023, data selection via importance resampling): nearness of the *words*, without any image.
+"""DSIR (Xie et al. 2023): how near the *words* are to the robots', without any image.
 
-    log w(x) = sum_j c_j(x) log(p_robot_j / p_pool_j)      c_j: hashed word n-grams of x that fall into bucket j
+    log w(x) = sum_j c_j(x) log(p_robot_j / p_pool_j)
+    c_j: how many of x's hashed word n-grams fall into bucket j
 
-p_robot and p_pool are bag-of-n-gram frequencies of the training part, each robot set in equal parts, plus SMOOTHING a
-bucket. Ranking by log w is the top-k form; `select` with strategy gumbel and temperature 1 is the paper's resampling.
-Undivided the sum falls with the length of a text: `per_token` divides it by the number of n-grams.
+p_robot and p_pool are frequencies of n-grams in the training part, robot sets in equal parts, plus
+SMOOTHING a bucket. Ranking by log w is the top-k form of DSIR; `select` with strategy gumbel and
+temperature 1 is the paper's resampling. Undivided, the sum falls with the length of a text:
+`per_token` divides it by the number of n-grams.
 
 buckets.safetensors    log_ratio float32 [buckets]
 """
@@ -20,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from emt_core.data.index import Index
-from emt_core.proximity.base import Inputs, training_rows
+from emt_core.proximity.base import Inputs
+from emt_core.proximity.split import training_rows
 from emt_core.recipe.proximity import DsirMeasure
 
 LOGIT = False
@@ -34,35 +37,34 @@ SCAN_ROWS = 4096
 
 
 def fit(config: DsirMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Count the n-grams of pool and robot texts; raises EmtError as the split does."""
     from safetensors.numpy import save_file
 
-    pool, robots = training_rows(config, inputs)
+    pool, robots = training_rows(config, inputs.index, inputs.features)
     if len(pool) > POOL_ROWS:
-        pool = np.sort(
-            np.random.default_rng([config.seed, 5]).choice(pool, POOL_ROWS, replace=False)
-        )
-    wanted = np.zeros(inputs.index.rows, bool)
-    for rows in (pool, *robots):
-        wanted[rows] = True
-    group = np.zeros(inputs.index.rows, np.int16)
-    for place, rows in enumerate(robots, start=1):
+        rng = np.random.default_rng([config.seed, 5])
+        pool = np.sort(rng.choice(pool, POOL_ROWS, replace=False))
+    # the group whose n-grams a row counts for: 0 the pool, k the k-th robot set, -1 none
+    group = np.full(inputs.index.rows, -1, np.int16)
+    for place, rows in enumerate([pool, *robots]):
         group[rows] = place
     counts = np.zeros((1 + len(robots), config.buckets))
-    with inputs.progress.track("counting n-grams", int(wanted.sum()), unit="texts") as tracker:
+    total = int((group >= 0).sum())
+    with inputs.progress.track("counting n-grams", total, unit="texts") as tracker:
         for at, texts in conversations(inputs.index, config.text):
-            for row in np.flatnonzero(wanted[at : at + len(texts)]):
-                np.add.at(
-                    counts[group[at + row]],
-                    buckets_of(texts[row], config.ngrams, config.buckets),
-                    1,
-                )
+            groups = group[at : at + len(texts)]
+            for row in np.flatnonzero(groups >= 0):
+                hashed = buckets_of(texts[row], config.ngrams, config.buckets)
+                np.add.at(counts[groups[row]], hashed, 1)
                 tracker.advance()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) + SMOOTHING
-    p_robot, p_pool = share[1:].mean(axis=0), share[0]
+    p_pool = share[0]
+    p_robot = share[1:].mean(axis=0)
     ratio = np.log(p_robot / p_robot.sum()) - np.log(p_pool / p_pool.sum())
     save_file({"log_ratio": ratio.astype(np.float32)}, out / FILE)
-    seen = int(((counts[0] > 0) & (counts[1:].sum(axis=0) > 0)).sum())
-    return {"pool_texts": len(pool), "robot_texts": sum(map(len, robots)), "buckets_of_both": seen}
+    in_both = int(((counts[0] > 0) & (counts[1:].sum(axis=0) > 0)).sum())
+    robot_texts = sum(map(len, robots))
+    return {"pool_texts": len(pool), "robot_texts": robot_texts, "buckets_of_both": in_both}
 
 
 def scores(
@@ -76,40 +78,37 @@ def scores(
 
 def scores_of(config: DsirMeasure, index: Index, rows: np.ndarray, fitted: Path) -> np.ndarray:
     """float32 [n]: what `scores` gives these rows (int64 [n], any order)."""
-    ratio, found = _log_ratio(fitted), np.empty(len(rows), np.float32)
+    ratio = _log_ratio(fitted)
+    parts = [np.empty(0, np.float32)]
     for at in range(0, len(rows), SCAN_ROWS):
-        part = slice(at, at + SCAN_ROWS)
-        turns = index.table.take(rows[part], ["turns"]).column(0).to_pylist()
-        found[part] = log_weights(config, ratio, texts_of(turns, config.text))
-    return found
+        turns = index.table.take(rows[at : at + SCAN_ROWS], ["turns"]).column(0).to_pylist()
+        parts.append(log_weights(config, ratio, texts_of(turns, config.text)))
+    return np.concatenate(parts)
 
 
 def log_weights(config: DsirMeasure, ratio: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """float32 [n]; NaN for a text without any word. ratio: float64 [buckets]."""
-    found = np.full(len(texts), np.nan, np.float32)
+    weights = np.full(len(texts), np.nan, np.float32)
     for place, text in enumerate(texts):
         hashed = buckets_of(text, config.ngrams, config.buckets)
         if len(hashed):
             total = ratio[hashed].sum()
-            found[place] = total / len(hashed) if config.per_token else total
-    return found
-
-
-def _log_ratio(fitted: Path) -> np.ndarray:
-    from safetensors.numpy import load_file
-
-    return load_file(fitted / FILE)["log_ratio"].astype(np.float64)
+            weights[place] = total / len(hashed) if config.per_token else total
+    return weights
 
 
 def buckets_of(text: str, ngrams: int, buckets: int) -> np.ndarray:
-    """int64: the bucket of every n-gram of words and punctuation, 1 to `ngrams` long, lower case, in order of place."""
+    """int64: the bucket of every n-gram of words and punctuation, 1 to `ngrams` long, lower case.
+
+    All 1-grams in order of place, then all 2-grams, and so on.
+    """
     words = WORDS.findall(text.lower())
-    found = [
+    hashed = [
         zlib.crc32(" ".join(words[at : at + n]).encode()) % buckets
         for n in range(1, ngrams + 1)
         for at in range(len(words) - n + 1)
     ]
-    return np.array(found, np.int64)
+    return np.array(hashed, np.int64)
 
 
 def conversations(index: Index, text: str, *, start: int = 0) -> Iterator[tuple[int, list[str]]]:
@@ -122,10 +121,18 @@ def conversations(index: Index, text: str, *, start: int = 0) -> Iterator[tuple[
 
 
 def texts_of(rows: Sequence[Sequence[Mapping[str, str]]], text: str) -> list[str]:
-    """One text a row of the index's `turns`: the user turns (`user`) or all (`full`), without image placeholders."""
-    return [
-        " ".join(t["text"] for t in turns if text == "full" or t["role"] == "user").replace(
-            "<image>", " "
-        )
+    """One text a row: its user turns (`text` user) or all turns (full), without placeholders.
+
+    rows: the index's column `turns`.
+    """
+    joined = (
+        " ".join(turn["text"] for turn in turns if text == "full" or turn["role"] == "user")
         for turns in rows
-    ]
+    )
+    return [words.replace("<image>", " ") for words in joined]
+
+
+def _log_ratio(fitted: Path) -> np.ndarray:
+    from safetensors.numpy import load_file
+
+    return load_file(fitted / FILE)["log_ratio"].astype(np.float64)

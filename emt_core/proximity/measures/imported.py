@@ -1,4 +1,4 @@
-"""imported: a score column that somebody else made, joined by sample id once; or a number that the samples carry.
+"""imported: scores that somebody else made, from a file or from the samples' own `meta`.
 
 values.parquet    score float32, row i = index row i (NaN where the file says nothing of a sample)
 """
@@ -25,7 +25,10 @@ BLOCK_ROWS = 65_536
 
 
 def fit(config: ImportedMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """Read the column. Raises EmtError where file or column are not there, or no id is one of the index."""
+    """Read the column.
+
+    Raises EmtError where file or column are missing, or where no id is one of the index.
+    """
     from pyarrow import parquet
 
     values = np.full(inputs.index.rows, np.nan, np.float32)
@@ -39,7 +42,8 @@ def fit(config: ImportedMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
         raise EmtError(
             "no sample has an imported score",
             where=config.path or f"meta.{config.meta}",
-            remedy="ids are `source:row`, row counted in the source's own order; scores are finite numbers",
+            remedy="ids are `source:row`, row counted in the source's own order; "
+            "scores are finite numbers",
         )
     if config.lower_is_nearer:
         values = -values
@@ -96,15 +100,18 @@ def _from_file(values: np.ndarray, config: ImportedMeasure, inputs: Inputs) -> i
 
 
 def _split_ids(ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """(source names as objects, int64 rows in the source) of `source:row`; None and -1 where an id has another form."""
-    found = [text.rpartition(":") if text else ("", "", "") for text in ids.to_pylist()]
-    good = [row.isdecimal() and len(row) <= 18 for _, _, row in found]
-    names = np.array(
-        [source if fine else None for (source, _, _), fine in zip(found, good, strict=True)], object
-    )
-    return names, np.array(
-        [int(row) if fine else -1 for (_, _, row), fine in zip(found, good, strict=True)], np.int64
-    )
+    """(source names as objects, int64 rows in the source) of ids `source:row`.
+
+    None and -1 where an id has another form.
+    """
+    names = np.full(len(ids), None, object)
+    numbers = np.full(len(ids), -1, np.int64)
+    for place, text in enumerate(ids.to_pylist()):
+        source, _, row = (text or "").rpartition(":")
+        if row.isdecimal() and len(row) <= 18:  # fits int64
+            names[place] = source
+            numbers[place] = int(row)
+    return names, numbers
 
 
 def _numbers(column: pa.Array, config: ImportedMeasure) -> np.ndarray:
@@ -123,16 +130,16 @@ def _batches(path: Path, config: ImportedMeasure) -> Iterator[tuple[pa.Array, pa
     from pyarrow import parquet
 
     wanted = [config.id_column, config.column]
+    batches: Any
     try:
         if path.suffix == ".csv":
-            stream: Any = csv.open_csv(path)
-            names = stream.schema.names
+            batches = csv.open_csv(path)
+            names = batches.schema.names
         else:
             file = parquet.ParquetFile(path)
             names = file.schema_arrow.names
-            stream = (
-                file.iter_batches(BLOCK_ROWS, columns=wanted) if set(wanted) <= set(names) else ()
-            )
+            known = [name for name in wanted if name in names]
+            batches = file.iter_batches(BLOCK_ROWS, columns=known)
     except (OSError, pa.ArrowInvalid) as error:
         raise EmtError(
             f"the file with scores cannot be read: {error}",
@@ -146,7 +153,7 @@ def _batches(path: Path, config: ImportedMeasure) -> Iterator[tuple[pa.Array, pa
             remedy=f"its columns are {', '.join(names)}: set measure.column and measure.id_column",
         )
     try:
-        for batch in stream:
+        for batch in batches:
             yield batch.column(config.id_column), batch.column(config.column)
     except pa.ArrowInvalid as error:
         raise EmtError(f"the file with scores is broken: {error}", where=path) from error

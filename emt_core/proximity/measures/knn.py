@@ -1,9 +1,9 @@
-"""Distance to the k-th nearest robot frame (Sun et al. 2022, out-of-distribution detection with deep neighbours).
+"""Distance to the k-th nearest robot frame (deep nearest neighbors, Sun et al. 2022).
 
     score(x) = - |phi(x) - phi(y_(k))|      y_(k): the k-th nearest of the bank
 
-A density estimate without training: near several robot frames, not near to their mean. A robot frame that is in the
-bank has itself as first neighbour; held-out episodes are not in it.
+A density estimate without training: near to several robot frames, not to their mean. A robot frame
+that is in the bank is its own first neighbor; held-out episodes are not in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, ScoreOf
 from emt_core.proximity.measures.bank import BLOCK_ROWS, Bank, fit_bank
 from emt_core.proximity.stream import score_blocks
 from emt_core.recipe.proximity import KnnMeasure
@@ -27,7 +27,8 @@ def fit(config: KnnMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     found = fit_bank(config, inputs, out)
     if found["bank_rows"] < config.neighbors:
         raise EmtError(
-            f"{config.neighbors} neighbours are asked for and {found['bank_rows']} robot frames have a vector",
+            f"{config.neighbors} neighbours are asked for and {found['bank_rows']} robot frames "
+            "have a vector",
             where="measure.neighbors",
             remedy="ask for fewer, or add robot data",
         )
@@ -37,23 +38,24 @@ def fit(config: KnnMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
 def scores(
     config: KnnMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    bank = Bank.read(fitted, dim=inputs.features.dim, normalize=config.normalize)
-    return score_blocks(
-        inputs.features,
-        BLOCK_ROWS,
-        lambda x: -kth_distance(x, bank, config.neighbors),
-        start=start,
-    )
+    score = score_of(config, fitted, inputs.features.dim)
+    return score_blocks(inputs.features, BLOCK_ROWS, score, start=start)
+
+
+def score_of(config: KnnMeasure, fitted: Path, dim: int) -> ScoreOf:
+    bank = Bank.read(fitted, dim=dim, normalize=config.normalize)
+    return lambda x: -kth_distance(x, bank, config.neighbors)
 
 
 def kth_distance(x: np.ndarray, bank: Bank, k: int) -> np.ndarray:
-    """float32 [n]: L2 distance of float32 [n, dim] to the k-th nearest row of the bank (1: the nearest).
+    """float32 [n]: L2 distance of float32 [n, dim] to the k-th nearest row of the bank (from 1).
 
-    |y|^2 - 2 x.y ranks neighbours; |x|^2 is added to what is left. Memory: n x TILE_ROWS float32.
+    |y|^2 - 2 x.y ranks the neighbors; |x|^2 is added to the k-th alone. Memory: n x TILE_ROWS
+    float32.
     """
     import torch
 
-    rows = torch.from_numpy(bank.centerd(x))
+    rows = torch.from_numpy(bank.centered(x))
     best = torch.full((len(rows), k), float("inf"))
     for tile, lengths in zip(bank.tiles, bank.squared, strict=True):
         found = torch.addmm(torch.from_numpy(lengths), rows, torch.from_numpy(tile), alpha=-2)

@@ -1,8 +1,11 @@
-"""A small nonlinear estimator: one hidden layer with ReLU on the frozen feature, trained and stopped as the linear one.
+"""A small nonlinear estimator: one hidden ReLU layer on the frozen feature.
 
     logit(x) = v . relu(W ((x - mean) * scale) + b) + c
 
-network.safetensors    w float32 [hidden, dim], b [hidden], v [hidden], c [1] on the scaled feature; mean, scale [dim]
+It is trained and stopped as the linear one.
+
+network.safetensors    w float32 [hidden, dim], b [hidden], v [hidden], c [1] on the scaled feature;
+                       mean, scale [dim]
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, ScoreOf
 from emt_core.proximity.classifier import train_classifier
 from emt_core.proximity.heldout import write_heldout
 from emt_core.proximity.prepared import prepare, training_progress
@@ -27,7 +30,10 @@ BLOCK_ROWS = 1024
 
 
 def fit(config: MlpMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """Train it (float64, so that threads do not show) and measure it on episodes it never saw."""
+    """Train it and measure it on episodes it never saw.
+
+    In float64, so that the stored float32 weights do not depend on the number of threads.
+    """
     import torch
     from safetensors.numpy import save_file
 
@@ -40,14 +46,13 @@ def fit(config: MlpMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
         values = torch.randn(*shape, generator=generator, dtype=torch.float64) * (2 / fan_in) ** 0.5
         return values.requires_grad_(True)
 
-    w, b = (
-        drawn(config.hidden, dim, fan_in=dim),
-        torch.zeros(config.hidden, dtype=torch.float64, requires_grad=True),
-    )
-    v = torch.zeros(
-        config.hidden, dtype=torch.float64, requires_grad=True
-    )  # starts undecided, as the linear one
-    c = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    def zeros(count: int) -> torch.Tensor:
+        return torch.zeros(count, dtype=torch.float64, requires_grad=True)
+
+    w = drawn(config.hidden, dim, fan_in=dim)
+    b = zeros(config.hidden)
+    v = zeros(config.hidden)  # starts undecided, as the linear one
+    c = zeros(1)
     with training_progress(inputs.progress, config) as report:
         history, stopped = train_classifier(
             config,
@@ -72,18 +77,22 @@ def fit(config: MlpMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
 def scores(
     config: MlpMeasure, inputs: Inputs, fitted: Path, start: int
 ) -> Iterator[tuple[int, np.ndarray]]:
+    score = score_of(config, fitted, inputs.features.dim)
+    return score_blocks(inputs.features, BLOCK_ROWS, score, start=start)
+
+
+def score_of(config: MlpMeasure, fitted: Path, dim: int) -> ScoreOf:
     from safetensors.numpy import load_file
 
     stored = load_file(fitted / FILE)
-    if stored["w"].shape[1] != inputs.features.dim:
+    width = stored["w"].shape[1]
+    if width != dim:
         raise EmtError(
-            f"the network takes {stored['w'].shape[1]} dimensions, the features have {inputs.features.dim}",
+            f"the network takes {width} dimensions, the features have {dim}",
             where=fitted,
             remedy="give measure and score the same embed instance",
         )
-    return score_blocks(
-        inputs.features, BLOCK_ROWS, lambda x: network_logits(x, stored), start=start
-    )
+    return lambda x: network_logits(x, stored)
 
 
 def network_logits(x: np.ndarray, stored: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""random (method section 5): a uniform number a row. Ranking by it is a seeded draw: the baseline."""
+"""random (method section 5): a uniform number a row, so that ranking by it is a seeded draw."""
 
 from __future__ import annotations
 

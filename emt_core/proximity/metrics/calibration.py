@@ -1,4 +1,7 @@
-"""Do the probabilities mean what they say? Reliability bins, expected calibration error, Brier score; rows weighted."""
+"""Do the probabilities mean what they say? Reliability bins, calibration error and Brier score.
+
+The bins are our own: rows have weights, which scikit-learn's `calibration_curve` does not take.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import numpy as np
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """float64, without overflow at either end."""
-    return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64)))
+    from scipy.special import expit
+
+    return expit(np.asarray(logits, np.float64))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Equal-width bins of [0, 1] that hold any row; arrays [bins held]."""
+    """Equal-width bins of [0, 1] that hold any row; one entry a bin in every list."""
 
     lower: list[float]
     upper: list[float]
@@ -42,18 +47,22 @@ def reliability(
     *,
     bins: int = 15,
 ) -> Reliability:
-    """labels bool [n], probabilities in [0, 1]; 15 bins as in Guo et al. 2017. 1.0 falls into the last bin."""
-    labels, p = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
+    """labels bool [n], probabilities in [0, 1]; 15 bins as in Guo et al. 2017, 1.0 in the last."""
+    p = np.asarray(probabilities, np.float64)
     weights = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64)
-    place = np.minimum((p * bins).astype(np.int64), bins - 1)
-    mass = np.bincount(place, weights, bins)
+    bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
+    mass = np.bincount(bin_of, weights, bins)
     held = mass > 0
     edges = np.linspace(0, 1, bins + 1)
+
+    def mean(values: np.ndarray) -> list[float]:
+        return (np.bincount(bin_of, weights * values, bins)[held] / mass[held]).tolist()
+
     return Reliability(
         lower=edges[:-1][held].tolist(),
         upper=edges[1:][held].tolist(),
-        predicted=(np.bincount(place, weights * p, bins)[held] / mass[held]).tolist(),
-        observed=(np.bincount(place, weights * labels, bins)[held] / mass[held]).tolist(),
+        predicted=mean(p),
+        observed=mean(np.asarray(labels, np.float64)),
         weight=(mass[held] / mass.sum()).tolist(),
     )
 
@@ -62,5 +71,6 @@ def brier(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
     """Weighted mean of (p - y)^2: 0 perfect, 0.25 for a constant 1/2."""
-    error = np.square(np.asarray(probabilities, np.float64) - np.asarray(labels, np.float64))
-    return float(np.average(error, weights=weights))
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(labels, probabilities, sample_weight=weights, pos_label=True))

@@ -1,9 +1,10 @@
-"""Diversity of a set of features (method section 7; the uniformity of Wang & Isola 2020 turned into a number >= 1).
+"""Diversity of a set of features (method section 7), a number from 1 (all directions equal) up.
 
-    S(D) = 1 / E_{u, v ~ D}[exp(-t |u - v|^2)],   u, v L2-normalised,   t = 2
+    S(D) = 1 / E_{u, v ~ D}[exp(-t |u - v|^2)],   u, v of length 1,   t = 2
 
-1: all directions equal. The paper does not say whether u = v counts. We leave pairs of a row with itself out: then the
-value does not depend on how many rows were sampled, and two sets of different size compare.
+It is the uniformity of Wang & Isola (2020) turned round. The paper does not say whether u = v
+counts. We leave pairs of a row with itself out: then the value does not depend on how many rows
+were sampled, and sets of different size compare.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ def l2_normalize(features: np.ndarray) -> np.ndarray:
 
 
 def diversity(features: np.ndarray, *, t: float = 2.0) -> float:
-    """S(D) of float [n, dim] (any scale: rows are normalised here). NaN for fewer than two rows."""
+    """S(D) of float [n, dim], scaled to length 1 here. NaN for fewer than two rows."""
     if len(features) < 2:
         return float("nan")
     return mixture_diversity(similarity_means([features], t=t), np.ones(1))
 
 
 def similarity_means(groups: Sequence[np.ndarray], *, t: float = 2.0) -> np.ndarray:
-    """E[exp(-t |u - v|^2)] between all pairs of groups, self pairs left out: float64 [g, g] (NaN for one row)."""
+    """E[exp(-t |u - v|^2)] between all pairs of groups: float64 [g, g].
+
+    Pairs of a row with itself are left out; NaN for a group of one row.
+    """
     means = kernel_means([l2_normalize(group) for group in groups], t)
     return without_self_pairs(means, [len(group) for group in groups])
 

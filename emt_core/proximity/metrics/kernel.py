@@ -1,7 +1,7 @@
-"""Means of a Gaussian kernel between groups of features: the one expensive step behind MMD and diversity.
+"""Means of a Gaussian kernel between groups of features: the costly step of MMD and diversity.
 
-Every quantity of a mixture follows from the matrix of group means without touching features again: with
-K_ij = E[k(x, y)], x ~ P_i, y ~ P_j, the mixtures p and q of the groups have E[k] = p' K q.
+Every quantity of a mixture follows from the matrix of group means without touching features again:
+with K_ij = E[k(x, y)], x ~ P_i, y ~ P_j, the mixtures p and q of the groups have E[k] = p' K q.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ TILE = (
 
 
 def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
-    """V-statistic means of exp(-gamma |x - y|^2) between all pairs of groups, pairs of a row with itself included.
+    """float64 [g, g], symmetric: means of exp(-gamma |x - y|^2) between all pairs of groups.
 
-    groups: float [n_i, dim] each, n_i >= 1. Returns float64 [g, g], symmetric. Memory: the groups as float32, one tile.
+    groups: float [n_i, dim] each, n_i >= 1. V-statistic: pairs of a row with itself count. Memory:
+    the groups as float32, and one tile.
 
-    Distances do not change when everything is shifted, so the common mean is taken off first: |x|^2 + |y|^2 - 2 x.y
-    then loses nothing to cancellation in float32 (raw VLM states have a mean far longer than their spread).
+    The common mean is taken off first. It changes no distance, and |x|^2 + |y|^2 - 2 x.y then loses
+    nothing to cancellation in float32 (raw VLM states have a mean far longer than their deviation).
     """
     import torch
 
@@ -54,7 +55,10 @@ def kernel_means(groups: Sequence[np.ndarray], gamma: float) -> np.ndarray:
 
 
 def _exponent_factors(rows: torch.Tensor, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A, B with A @ B.T = -gamma |x - y|^2: the norms ride along as two more columns, so it is one GEMM."""
+    """A, B with A @ B.T = -gamma |x - y|^2.
+
+    The norms ride along as two more columns, so that it is one matrix product.
+    """
     import torch
 
     squared = rows.square().sum(dim=1, keepdim=True, dtype=torch.float64).float() * gamma
@@ -77,9 +81,9 @@ def _kernel_sum(a: torch.Tensor, b: torch.Tensor, buffer: torch.Tensor) -> float
 
 
 def without_self_pairs(means: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """U-statistic from V-statistic: pairs of a row with itself (each k = 1) leave the diagonal.
+    """U-statistic from V-statistic: takes pairs of a row with itself (each k = 1) off the diagonal.
 
-    A group of one row has no pair left: NaN.
+    NaN for a group of one row, which has no pair left.
     """
     n = np.asarray(sizes, np.float64)
     out = np.array(means, np.float64)
@@ -89,9 +93,10 @@ def without_self_pairs(means: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def median_distance(features: np.ndarray) -> float:
-    """Median Euclidean distance between two different rows of float [n, dim] (the median heuristic, Gretton 2012).
+    """Median distance between different rows of float [n, dim] (median heuristic, Gretton 2012).
 
-    Pairs at distance 0 (duplicates) are left out if the median were 0. Raises EmtError where all rows are equal.
+    Pairs at distance 0 (duplicates) are left out if the median were 0. Raises EmtError where all
+    rows are equal.
     """
     import torch
 

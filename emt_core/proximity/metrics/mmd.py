@@ -1,10 +1,11 @@
-"""Squared maximum mean discrepancy with a Gaussian kernel (method section 3; Gretton et al. 2012, equations 3 and 5).
+"""Squared maximum mean discrepancy with a Gaussian kernel (method section 3).
 
     k(x, y) = exp(-|x - y|^2 / 2 sigma^2)          sigma: median distance of the pooled samples
     MMD^2(P, Q) = E[k(x, x')] - 2 E[k(x, y)] + E[k(y, y')]
 
-biased (V-statistic, the paper's): E over all pairs, >= 0, and about (1/m + 1/n)(1 - E[k]) above the truth.
-unbiased (U-statistic): x differs from x'; around 0 where P = Q, and may be negative.
+Gretton et al. 2012, equations 3 and 5. Biased (V-statistic, the paper's): E over all pairs, >= 0,
+and about (1/m + 1/n)(1 - E[k]) above the truth. Unbiased (U-statistic): x differs from x'; around 0
+where P = Q, and may be negative.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 
 from emt_core.proximity.metrics.kernel import kernel_means, median_distance, without_self_pairs
 
-SIGMA_ROWS = 2048  # 2 M distances: the median's own error is far below what the choice of heuristic leaves open
+# 2 M distances: the median's own error is far below what the choice of heuristic leaves open
+SIGMA_ROWS = 2048
 
 
 def median_sigma(groups: Sequence[np.ndarray], seed: int = 0) -> float:
-    """Bandwidth by the median heuristic over a seeded subsample that takes the same number of rows from each group."""
+    """Bandwidth by the median heuristic, over a seeded subsample with equally many rows a group."""
     rng = np.random.default_rng(seed)
     share = max(SIGMA_ROWS // len(groups), 2)
     parts = [group[rng.permutation(len(group))[:share]] for group in groups]
@@ -57,7 +59,8 @@ def group_means(
 def mixture_mmd2(means: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     """Squared MMD between two mixtures of the groups. p, q: weights [g], each summing to 1.
 
-    |sum_i (p_i - q_i) mu_i|^2 in the kernel's space, so "all pool" and "all robot" need no sample of their own.
+    It is |sum_i (p_i - q_i) mu_i|^2 in the kernel's space, so "all pool" and "all robot" need no
+    sample of their own.
     """
     difference = np.asarray(p, np.float64) - np.asarray(q, np.float64)
     used = difference != 0
@@ -65,7 +68,7 @@ def mixture_mmd2(means: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
 
 
 def normalize(matrix: np.ndarray) -> np.ndarray:
-    """Divide by the largest entry of the whole matrix ("normalised globally"): colours compare across all pairs.
+    """Divide by the largest entry of the whole matrix, so that colors compare across all pairs.
 
     Unbiased values below 0 become 0.
     """

@@ -1,4 +1,4 @@
-"""How alike two rankings are: Spearman's correlation (ties share their mean rank) and the overlap of the best K."""
+"""How alike two rankings are: Spearman's correlation and the overlap of the best K."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import numpy as np
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """float64 [n]: rank of each value from 0, equal values share the mean of their places."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts + 1) / 2)[inverse]
+    """float64 [n]: rank of each value from 0; equal values share the mean of their ranks."""
+    from scipy.stats import rankdata
+
+    return rankdata(values) - 1
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of the mean ranks; NaN where one of them is constant or there are fewer than 2 rows."""
-    x, y = mean_ranks(np.asarray(a)), mean_ranks(np.asarray(b))
-    x, y = x - x.mean(), y - y.mean()
-    scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if len(x) > 1 and scale > 0 else float("nan")
+    """Spearman's rank correlation; NaN for a constant side or for fewer than 2 rows."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(mean_ranks(a), mean_ranks(b))[0, 1])
 
 
 def best(values: np.ndarray, k: int) -> np.ndarray:
-    """int64: the places of the k highest values, ties by place."""
-    return np.lexsort((np.arange(len(values)), -np.asarray(values, np.float64)))[:k]
+    """int64 [k]: the places of the k highest values, ties by place."""
+    return np.argsort(-np.asarray(values, np.float64), kind="stable")[:k]
 
 
 def share_of(top_share: float, rows: int) -> int:

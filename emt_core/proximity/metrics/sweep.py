@@ -1,11 +1,13 @@
-"""Diversity and distance to the robot data for every possible cut, from one sorted subsample of the pool.
+"""Diversity and distance to the robots for every possible cut, from one sorted pool subsample.
 
-With rows in falling order of score, "cut after n rows" is a prefix, and the kernel mean over a prefix is a prefix sum:
+With rows in falling order of score, "cut after n rows" is a prefix, and the kernel mean over a
+prefix is a prefix sum over all pairs of its rows but i = j:
 
-    D_n = 2 * sum_{i < n} sum_{j < i} k(x_i, x_j) / (n (n - 1))        all pairs of the first n rows but i = j
+    D_n = 2 * sum_{i < n} sum_{j < i} k(x_i, x_j) / (n (n - 1))
 
-so one kernel matrix answers for all n cuts. Pairs of a row with itself are left out on all sides (the unbiased
-estimators): otherwise short prefixes would look different from long ones for their length alone.
+So one kernel matrix answers for all n cuts. Pairs of a row with itself are left out on all sides
+(the unbiased estimators): otherwise short prefixes would look different from long ones for their
+length alone.
 """
 
 from __future__ import annotations
@@ -25,19 +27,18 @@ KERNEL_ROWS = 1024
 
 
 def prefix_means(rows: np.ndarray, gamma: float) -> np.ndarray:
-    """float64 [n]: entry i is the mean of exp(-gamma |x - y|^2) over pairs of different rows among the first i + 1.
+    """float64 [n]: entry i is the mean kernel over pairs of different rows among the first i + 1.
 
-    rows: float [n, dim]. NaN for the first entry (no pair). Memory: KERNEL_ROWS x n float32.
+    The kernel is exp(-gamma |x - y|^2). rows: float [n, dim]. NaN for the first entry (no pair).
+    Memory: KERNEL_ROWS x n float32.
     """
     import torch
 
-    x = _centerd(rows, rows)
-    norms = x.square().sum(dim=1)
+    x = _centered(rows, rows)
     before = np.empty(len(rows))
     for start in range(0, len(rows), KERNEL_ROWS):
         stop = min(start + KERNEL_ROWS, len(rows))
-        squared = norms[start:stop, None] + norms[None, :stop] - 2 * (x[start:stop] @ x[:stop].T)
-        kernel = torch.exp(-gamma * squared.clamp_(min=0)).tril(diagonal=start - 1)
+        kernel = _kernel(x[start:stop], x[:stop], gamma).tril(diagonal=start - 1)
         before[start:stop] = kernel.sum(dim=1, dtype=torch.float64).numpy()
     count = np.arange(1, len(rows) + 1, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -48,21 +49,26 @@ def cross_means(rows: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarra
     """float64 [n]: mean of exp(-gamma |x - y|^2) over all y in `others` for each x in `rows`."""
     import torch
 
-    x, y = _centerd(rows, others), _centerd(others, others)
-    found = np.empty(len(rows))
-    for start in range(0, len(rows), KERNEL_ROWS):
-        part = x[start : start + KERNEL_ROWS]
-        squared = (
-            part.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :] - 2 * (part @ y.T)
-        )
-        found[start : start + len(part)] = torch.exp(-gamma * squared.clamp_(min=0)).mean(
-            dim=1, dtype=torch.float64
-        )
-    return found
+    x = _centered(rows, others)
+    y = _centered(others, others)
+    means = [
+        _kernel(x[start : start + KERNEL_ROWS], y, gamma).mean(dim=1, dtype=torch.float64)
+        for start in range(0, len(x), KERNEL_ROWS)
+    ]
+    return torch.cat(means).numpy() if means else np.empty(0)
 
 
-def _centerd(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
-    """Distances do not change; |x|^2 + |y|^2 - 2 x.y then loses nothing to cancellation."""
+def _kernel(x: torch.Tensor, y: torch.Tensor, gamma: float) -> torch.Tensor:
+    """float32 [n, m]: exp(-gamma |x - y|^2) of all pairs."""
+    norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
+    return (norms - 2 * (x @ y.T)).clamp_(min=0).mul_(-gamma).exp_()
+
+
+def _centered(rows: np.ndarray, around: np.ndarray) -> torch.Tensor:
+    """Rows less the mean of `around`.
+
+    No distance changes, and |x|^2 + |y|^2 - 2 x.y then loses nothing to cancellation.
+    """
     import torch
 
     mean = np.mean(around, axis=0, dtype=np.float64).astype(np.float32)
@@ -75,9 +81,10 @@ def diversity_sweep(rows: np.ndarray, *, t: float = 2.0) -> np.ndarray:
 
 
 def mmd2_sweep(rows: np.ndarray, robots: Sequence[np.ndarray], sigma: float) -> np.ndarray:
-    """float64 [n]: unbiased squared MMD between the first i + 1 rows and the robot sets, each set of equal weight.
+    """float64 [n]: unbiased squared MMD between the first i + 1 rows and the robot sets.
 
-    Equal weights because the estimator's positives are a balanced mixture over the sets (method section 4).
+    The sets have equal weight, because the estimator's positives are a balanced mixture of them
+    (method section 4).
     """
     gamma = 1 / (2 * sigma**2)
     among = group_means(robots, sigma, unbiased=True).mean()

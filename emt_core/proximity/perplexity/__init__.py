@@ -1,1 +1,1 @@
-"""Perplexity of a sample under the VLM, before and after tuning it on robot data with actions as text."""
+"""Perplexities of a VLM that was briefly tuned on robot actions as text (method section 5)."""

@@ -1,7 +1,7 @@
-"""Robot actions written as text, as an assistant's answer to the instruction (RT-2, Brohan et al. 2023).
+"""Robot actions as text: an assistant's answer to the instruction (RT-2, Brohan et al. 2023).
 
-Every dimension is cut into equal bins between its 1 % and 99 % quantiles, set by set; the answer is the bin numbers,
-`127 0 255 12`. What lies outside the quantiles falls into the end bins.
+Every dimension is cut into equal bins between its 1 % and 99 % quantiles, set by set; the answer is
+the bin numbers, `127 0 255 12`. What lies outside the quantiles falls into the end bins.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from emt_core.data.index import Index, SourceRange
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.models.encoders.reuse import source_config
+from emt_core.models.images import source_config
 from emt_core.recipe.sources import LeRobotSource
 
 QUANTILES = (0.01, 0.99)
@@ -22,7 +22,7 @@ BIN_ROWS = 2000
 
 
 class Actions:
-    """Actions of robot frames by index row; an episode's table is read once and the last few are kept."""
+    """Actions of robot frames by index row; the tables of the last few episodes are kept."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -45,7 +45,7 @@ class Actions:
             raise EmtError(
                 f"robot source {source.name!r} is no LeRobot set, so its actions are not known",
                 where="measure",
-                remedy="perplexity needs actions: give the robot data in LeRobot format, or use another measure",
+                remedy="perplexity needs actions: give LeRobot data, or use another measure",
             )
         table = episode_table(
             LeRobotSource.model_validate(source_config(self.index, source)),

@@ -1,7 +1,8 @@
-"""Perplexity and delta perplexity of the same settings share one tuned VLM and one pass of it over the index.
+"""Perplexity and delta perplexity of the same settings share one tuned VLM and one pass of it.
 
-They stay two measures with keys of their own; whichever is made second takes over what the first left in the workspace.
-The twin's key is known without looking: it is that of the same facts with the other kind.
+They stay two measures with keys of their own; whichever is made second takes over what the first
+left in the workspace. The twin's key is known without looking: it is that of the same facts with
+the other kind.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ IDENTITY_REPLACES = ("model", "revision", "path")
 def twin_key(
     *, version: int, config: Mapping[str, Any], identity: Any, parents: Mapping[str, str]
 ) -> str | None:
-    """Key of the measure that differs in its kind alone; None where the kind has no twin. config: as in a manifest."""
+    """Key of the measure that differs in its kind alone; None where the kind has no twin.
+
+    config: as in a manifest.
+    """
     kind = TWINS.get(config["kind"])
     if kind is None:
         return None
@@ -32,7 +36,7 @@ def twin_key(
 
 
 def taken_over(twin: Artifact) -> dict[str, Any]:
-    """For the manifest: whose work was taken over, and the seconds that it took there (in none of the own seconds)."""
+    """For the manifest: whose work was taken over, and the seconds that it took there."""
     before = twin.metrics.get("shared") or {"seconds": 0.0}
     return {
         "shared": {

@@ -1,4 +1,4 @@
-"""Agreement between measures: do others rank the pool the same way, and on which samples do they differ most?"""
+"""Agreement between measures: do others rank the pool alike, and where do they differ most?"""
 
 from __future__ import annotations
 
@@ -34,21 +34,13 @@ def agreement(
         for places, higher in ((order[: -shown - 1 : -1], True), (order[:shown], False)):
             for place in places:
                 if (apart[place] > 0) == higher and apart[place] != 0:
-                    table["row"].append(int(rows[place]))
-                    table["measure"].append(name)
-                    table["percentile"].append(float(percentile[names[0]][place]))
-                    table["other_percentile"].append(float(percentile[name][place]))
-                    table["higher"].append(higher)
-    numbers = [
-        numbered(
-            f"Rank correlation with {name}",
-            rank[0][place],
-            "Near 1: both order the pool alike, so the choice of measure matters little; near 0 or below: they mean "
-            "different things by near, so look at the samples below before you trust either.",
-        )
-        for place, name in enumerate(names)
-        if place
-    ]
+                    mine = float(percentile[names[0]][place])
+                    other = float(percentile[name][place])
+                    row = (int(rows[place]), name, mine, other, higher)
+                    for column, value in zip(table.values(), row, strict=True):
+                        column.append(value)
+    pairs = zip(names[1:], rank[0][1:], strict=True)
+    numbers = [numbered("agreement", value, name=name) for name, value in pairs]
     section = {
         "title": "Agreement between measures",
         "question": "Do other measures find the same samples near?",

@@ -1,4 +1,4 @@
-"""Calibration and saturation: are the probabilities true, and do the scores still tell samples apart at the ends?"""
+"""Calibration and saturation: are probabilities true, and are scores still graded at the ends?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEAR_END = 1e-3
 
 
 def effective_share(logit: np.ndarray) -> float:
-    """Effective sample size over n of the importance weights w = exp(logit): (sum w)^2 / (n sum w^2) (Kong 1992).
+    """Effective sample size over n: (sum w)^2 / (n sum w^2), w = exp(logit) (Kong 1992).
 
     1: all rows weigh the same; 1/n: one row has all the weight. The prior odds cancel.
     """
@@ -30,7 +30,7 @@ def calibration(
     *,
     is_logit: bool,
 ) -> dict[str, Any]:
-    """Section. pool_logit: finite scores of the pool; curves, metrics: what the training left."""
+    """JSON. pool_logit: finite scores of the pool; curves, metrics: what the training left."""
     section: dict[str, Any] = {
         "title": "Calibration and saturation",
         "question": "Do the probabilities mean what they say, and are the scores still graded?",
@@ -38,38 +38,15 @@ def calibration(
     }
     if not is_logit:
         return section | {
-            "skipped": "This measure is no classifier: its score is no probability, only its order counts."
+            "skipped": "This measure is no classifier: its score is no probability, only its order "
+            "counts."
         }
     probability = sigmoid(pool_logit)
     saturated = float(((probability < NEAR_END) | (probability > 1 - NEAR_END)).mean())
     section["reliability"] = (curves or {}).get("calibration")
     section["numbers"] = [
-        numbered(
-            "Expected calibration error",
-            metrics.get("calibration_error"),
-            "How far said and observed shares lie apart on held-out episodes; below 0.05 is good, and above 0.15 read "
-            "the score as an order only (an early stop leaves it timid, which harms no ranking).",
-            good=0.05,
-            bad=0.15,
-        ),
-        numbered(
-            "Saturated scores",
-            saturated,
-            "Share of the pool within 0.001 of probability 0 or 1; near 0 is good, and above a tenth the order at the "
-            "ends is noise, so stop the training earlier.",
-            good=0.01,
-            bad=0.1,
-            form="share",
-        ),
-        numbered(
-            "Effective sample size",
-            effective_share(pool_logit),
-            "Share of the pool that would carry the weight if samples were drawn by the density ratio; above 20 % is "
-            "good, and below 5 % a draw (strategy gumbel, temperature 1) comes from a small corner of the pool, so "
-            "raise the temperature.",
-            good=0.2,
-            bad=0.05,
-            form="share",
-        ),
+        numbered("calibration_error", metrics.get("calibration_error")),
+        numbered("saturated", saturated),
+        numbered("effective_share", effective_share(pool_logit)),
     ]
     return section

@@ -1,4 +1,4 @@
-"""Planted truth: samples whose nearness in content is known beforehand, overall and among samples that look alike."""
+"""Planted truth: how well a score finds samples whose nearness in content is known beforehand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ UNKNOWN, FAR, NEAR = -1, 0, 1
 def planted_truth(
     index: Index, rows: np.ndarray, config: TrustConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(int8 [n] of NEAR, FAR, UNKNOWN, object [n] style or "") of these rows: by marked ids, else by their meta."""
-    truth, style = np.full(len(rows), UNKNOWN, np.int8), np.full(len(rows), "", object)
+    """(int8 [n] of NEAR, FAR, UNKNOWN; object [n] style or "") of these rows.
+
+    By `near_ids` where the configuration has any, else by the samples' meta.
+    """
+    truth = np.full(len(rows), UNKNOWN, np.int8)
+    style = np.full(len(rows), "", object)
     metas = index.table.take(rows, ["meta"]).column(0).to_pylist()
     for place, text in enumerate(metas):
-        facts = json.loads(text) if text else {}
-        if config.planted_meta in facts:
-            truth[place] = NEAR if facts[config.planted_meta] == config.planted_near else FAR
-        style[place] = str(facts.get(config.planted_style, ""))
+        meta = json.loads(text) if text else {}
+        if config.planted_meta in meta:
+            truth[place] = NEAR if meta[config.planted_meta] == config.planted_near else FAR
+        style[place] = str(meta.get(config.planted_style, ""))
     if config.near_ids:
         truth = np.isin(rows, index.rows_of(config.near_ids)).astype(np.int8)
     return truth, style
@@ -36,31 +40,26 @@ def planted_truth(
 def planted(
     scores: Mapping[str, np.ndarray], truth: np.ndarray, style: np.ndarray, *, top_share: float
 ) -> dict[str, Any]:
-    """Section: AUROC and precision of the best share for each score, overall and within each style.
+    """JSON: AUROC and precision of the best share for each score, overall and within each style.
 
-    scores: name -> float [n], the score in question first; rows whose truth is unknown are left out.
+    scores: name -> float [n], the score in question first; rows of unknown truth are left out.
     """
     section: dict[str, Any] = {
         "title": "Planted truth",
-        "question": "Where we know which samples are near in content, does the score find them, and not just their "
-        "looks?",
+        "question": "Where we know which samples are near in content, does the score find them, "
+        "and not just their looks?",
         "numbers": [],
     }
     known = truth != UNKNOWN
     near = truth[known] == NEAR
     if not near.any() or near.all():
         return section | {
-            "skipped": "No sample says which content is near: set planted_meta and planted_near, or near_ids, to "
-            "use it."
+            "skipped": "No sample says which content is near: set planted_meta and planted_near, "
+            "or near_ids, to use it."
         }
     style = style[known]
-    styles = sorted(
-        {
-            name
-            for name in style.tolist()
-            if name and 0 < near[style == name].sum() < (style == name).sum()
-        }
-    )
+    both_in = [name for name in np.unique(style) if 0 < near[style == name].mean() < 1]
+    styles = [str(name) for name in both_in if name]
     section |= {
         "base_rate": float(near.mean()),
         "rows": int(known.sum()),
@@ -75,53 +74,28 @@ def planted(
             "auroc_style": auroc(style == styles[-1], value) if len(styles) == 2 else None,
         }
     first = section["measures"][next(iter(scores))]
-    within = [found["auroc"] for found in first["within"].values()]
+    within = [in_style["auroc"] for in_style in first["within"].values()]
     chance = float(near.mean())
-    most = min(
-        1.0, near.sum() / share_of(top_share, len(near))
-    )  # where near samples are rare, 1 is out of reach
+    # where near samples are rare, 1 is out of reach
+    most = min(1.0, near.sum() / share_of(top_share, len(near)))
     section["numbers"] = [
         numbered(
-            "Precision of the best share",
+            "planted_precision",
             first["precision"],
-            f"Share of near content among the best {top_share:.0%}: chance gives {chance:.1%} and a perfect score "
-            f"{most:.1%}; half of the way is good, and near chance the features or the robot data do not show the "
-            "content you want, so try another encoder, pooling or measure.",
+            top_share=top_share,
+            chance=chance,
+            most=most,
             good=chance + 0.5 * (most - chance),
             bad=chance + 0.1 * (most - chance),
-            form="share",
         ),
-        numbered(
-            "AUROC, near against far content",
-            first["auroc"],
-            "1 is perfect and 0.5 chance; above 0.75 is good, and below 0.6 the score hardly orders by content: look "
-            "which measure of the table below does better, or try another encoder or pooling.",
-            good=0.75,
-            bad=0.6,
-        ),
+        numbered("planted_auroc", first["auroc"]),
     ]
     if within:
-        section["numbers"].append(
-            numbered(
-                "The same among samples that look alike",
-                min(within),
-                "The lowest AUROC within one style; well below the overall one means that the score partly reads "
-                "style, "
-                "so quotas by source, or features of text and image together, may help.",
-                good=0.7,
-                bad=0.55,
-            )
-        )
+        section["numbers"].append(numbered("planted_within", min(within)))
     if first["auroc_style"] is not None:
+        other, style_name = styles
         section["numbers"].append(
-            numbered(
-                f"AUROC of style ({styles[-1]} against {styles[0]})",
-                first["auroc_style"],
-                "0.5 would be blind to style; far above the AUROC of content, the score is first of all a detector of "
-                "style, so compare within a style or restyle the images.",
-                good=0.65,
-                bad=0.85,
-            )
+            numbered("planted_style", first["auroc_style"], style=style_name, other=other)
         )
     return section
 

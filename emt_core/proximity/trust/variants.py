@@ -1,13 +1,12 @@
-"""The same samples embedded again with something taken away: text, image, size, compression, colour.
+"""The same samples embedded again with something taken away: text, image, size, colors.
 
-variants/<name>.safetensors    vectors float32 [n, dim] of the rows that could be embedded, rows int64 [n]
+variants/<name>.safetensors    vectors float32 [n, dim] and rows int64 [n] of what could be embedded
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,11 @@ import numpy as np
 
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
-from emt_core.models.encoders.base import Encoder, ImageRefused, TextMode
-from emt_core.models.encoders.reuse import source_config
+from emt_core.models.encoders.base import Encoder
+from emt_core.models.images import source_config
+from emt_core.models.prepared import Refused
+from emt_core.models.vlm.chat import TextMode
+from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.recipe.trust import TrustConfig
@@ -28,15 +30,17 @@ if TYPE_CHECKING:
 Restyle = Callable[["Image.Image"], "Image.Image"]
 BATCH = 16
 SIDE_WITHOUT_OWN = 224
-"""Pixels that `one_size` scales to where the encoder has no size of its own: half of the 448 that VLMs often see."""
+"""Pixels that `one_size` scales to where the encoder has no size of its own: half of the 448 that
+VLMs often see."""
 
 
 def restylings(side: int, jpeg_quality: int) -> dict[str, Restyle]:
-    """What the style audit does to every image, pool and robot alike."""
+    """Name -> what the style audit does to every image, pool and robot alike."""
     from PIL import Image
 
     def one_size(image: Image.Image) -> Image.Image:
-        # down, so that all have the same little detail; up again, because that size and not this is what is looked at
+        # down, so that all have the same little detail; up again, because that size and not this is
+        # what is looked at
         small = image.resize((side, side), Image.Resampling.BICUBIC)
         return small.resize((2 * side, 2 * side), Image.Resampling.BICUBIC)
 
@@ -51,23 +55,8 @@ def restylings(side: int, jpeg_quality: int) -> dict[str, Restyle]:
     return {"one_size": one_size, "jpeg": compressed, "grey": gray}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variants:
-    vectors: dict[str, tuple[np.ndarray, np.ndarray]]
-    """Variant -> (int64 rows, rising; float32 [n, dim])."""
-
-    left_out: dict[str, str]
-    """Variant that these features do not have -> why, in a sentence."""
-
-    side: int
-    """Pixels that the variant `one_size` scales every image down to."""
-
-    own_side: int | None
-    """Pixels that the encoder scales every image to anyway; None where it keeps an image's own size."""
-
-
 def own_side(encoder: Encoder) -> int | None:
-    """Pixels on a side of the one size that the encoder's processor brings every image to; None: it has none."""
+    """Pixels on a side that the encoder's processor brings every image to; None: no single size."""
     images = getattr(getattr(encoder, "processor", None), "image_processor", None)
     if images is None:  # open_clip's settings, or no processor at all
         size = getattr(encoder, "preprocess", {}).get("size")
@@ -98,9 +87,9 @@ def _plans(
     elif silent:
         field = "robot_text" if silent[0] == "robots" else "pool_text"
         why["text"] = (
-            f"Text only is left out: {silent[0]} have no text in these features ({field}: none), so words cannot be "
-            "compared. Text that only one side has gives that side away by being there: set pool_text and robot_text "
-            "both to none, or neither."
+            f"Text only is left out: {silent[0]} have no text in these features ({field}: none), "
+            "so words cannot be compared. Text that only one side has gives that side away by "
+            "being there: set pool_text and robot_text both to none, or neither."
         )
     elif not encoder.takes_text_only:
         why["text"] = "Text only is left out: this encoder takes no sample without an image."
@@ -119,7 +108,10 @@ def embed_variants(
     runtime: Runtime,
     progress: Progress,
 ) -> Variants:
-    """rows: int64, rising. What an interrupted run has embedded is found, not embedded again."""
+    """The features of these rows (int64, rising) in each variant.
+
+    What an interrupted run has embedded is found in `out`, not embedded again.
+    """
     from safetensors.numpy import load_file, save_file
 
     encoder = build_encoder(embed, base, revision)
@@ -129,17 +121,14 @@ def embed_variants(
     plans: dict[str, tuple[bool, bool, Restyle | None]] = {
         name: (*seen, None) for name, seen in modalities.items()
     }
-    plans |= {
-        name: (True, True, restyle)
-        for name, restyle in restylings(side, config.jpeg_quality).items()
-    }
+    for name, restyle in restylings(side, config.jpeg_quality).items():
+        plans[name] = (True, True, restyle)
     out.mkdir(parents=True, exist_ok=True)
     left = [name for name in plans if not (out / f"{name}.safetensors").exists()]
     if left:
         encoder.load(runtime.device, embed.precision)
-    with progress.track(
-        "embedding variants", len(plans) * len(rows), done=(len(plans) - len(left)) * len(rows)
-    ) as bar:
+    done = (len(plans) - len(left)) * len(rows)
+    with progress.track("embedding variants", len(plans) * len(rows), done=done) as bar:
         for name in left:
             seen, words, restyle = plans[name]
             kept, vectors = _embed(encoder, index, rows, embed, seen, words, restyle, bar.advance)
@@ -147,7 +136,7 @@ def embed_variants(
             save_file({"rows": kept, "vectors": vectors}, aside)
             aside.replace(out / f"{name}.safetensors")
     stored = {name: load_file(out / f"{name}.safetensors") for name in plans}
-    vectors = {name: (found["rows"], found["vectors"]) for name, found in stored.items()}
+    vectors = {name: (arrays["rows"], arrays["vectors"]) for name, arrays in stored.items()}
     return Variants(vectors=vectors, left_out=left_out, side=side, own_side=own)
 
 
@@ -161,6 +150,7 @@ def _embed(
     restyle: Restyle | None,
     advance: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 rows that could be embedded, float32 [n, dim]) of one variant."""
     from emt_core.data.images.decode import ImageProblem, open_images
 
     kept: list[int] = []
@@ -170,24 +160,21 @@ def _embed(
         prepared: list[Any] = []
         for row, sample in zip(batch, index.samples(batch), strict=True):
             source = index.source_of(int(row))
-            mode: TextMode = (
-                (embed.pool_text if sample.role == "pool" else embed.robot_text)
-                if words
-                else "none"
-            )
+            mode: TextMode = "none"
+            if words:
+                mode = embed.pool_text if sample.role == "pool" else embed.robot_text
             images: list[Any] = []
             if seen:
                 bound = source_config(index, source)["max_pixels"]
                 images = open_images(sample.images[: embed.max_images], source.root, bound)
-            if any(isinstance(image, ImageProblem) for image in images) or (
-                not images and mode == "none"
-            ):
+            unreadable = any(isinstance(image, ImageProblem) for image in images)
+            if unreadable or (not images and mode == "none"):
                 continue
+            if restyle:
+                images = [restyle(image) for image in images]
             try:
-                prepared.append(
-                    encoder.prepare(sample, [restyle(i) if restyle else i for i in images], mode)
-                )
-            except ImageRefused:
+                prepared.append(encoder.prepare(sample, images, mode))
+            except Refused:
                 continue
             kept.append(int(row))
         if prepared:

@@ -1,7 +1,7 @@
-"""What a sample asks for: the eight categories (and `unsure`) that selection, quotas and pages speak of.
+"""What a sample asks for: the eight categories (and `unsure`) of selection, quotas and pages.
 
-The labels and their boundaries are those of `tests/worlds/categories/GUIDE.md`; `rules.py` names them from the
-conversation, `image.py` from the pixels through CLIP.
+The labels and their boundaries are those of `tests/worlds/categories/GUIDE.md`. `rules.py` names
+them from the conversation, `image.py` from the pixels, by CLIP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Side = Literal["embodied", "reading", "neither"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Category:
-    """A label: its display name, one line on what an answer is, and its side of the paper's contrast."""
+    """A label: display name, what an answer is in a line, its side of the paper's contrast."""
 
     name: str
     title: str
@@ -23,15 +23,16 @@ class Category:
     side: Side = "neither"
 
 
-# In display order. The contrast of sides is the paper's (section 5.2): high scorers ask for spatial grounding,
-# low scorers read text.
+# In display order. The contrast of sides is the paper's (section 5.2): high scorers ask for spatial
+# grounding, low scorers read text.
 CATEGORIES: Mapping[str, Category] = {
     c.name: c
     for c in (
         Category(
             name="spatial",
             title="Spatial reasoning",
-            explains="A relation between things or to the viewer: left of, behind, nearer, how far, facing where.",
+            explains="A relation between things or to the viewer: left of, behind, nearer, "
+            "how far, facing where.",
             side="embodied",
         ),
         Category(
@@ -56,17 +57,20 @@ CATEGORIES: Mapping[str, Category] = {
         Category(
             name="vqa",
             title="General VQA",
-            explains="Anything else seen in or reasoned from the image: objects, counts, colours, activities.",
+            explains="Anything else seen in or reasoned from the image: objects, counts, colors, "
+            "activities.",
         ),
         Category(
             name="robot",
             title="Robot",
-            explains="An embodied agent acting: gripper state, phase, next action, success. Robot frames are here too.",
+            explains="An embodied agent acting: gripper state, phase, next action, success. Robot "
+            "frames are here too.",
         ),
         Category(
             name="other",
             title="Other",
-            explains="Not a question about a picture: text-only chat, code, maths, creative writing.",
+            explains="Not a question about a picture: text-only chat, code, math, "
+            "creative writing.",
         ),
         Category(name="unsure", title="Unsure", explains="No rule has evidence for any category."),
     )
@@ -74,7 +78,10 @@ CATEGORIES: Mapping[str, Category] = {
 
 
 def side_of(category: str) -> Side:
-    """`embodied` (spatial, grounding), `reading` (text, chart) or `neither`; KeyError for an unknown category."""
+    """`embodied` (spatial, grounding), `reading` (text, chart) or `neither`.
+
+    KeyError for an unknown category.
+    """
     return CATEGORIES[category].side
 
 

@@ -1,6 +1,7 @@
 """Demands about an embodied agent acting: its state, its next action, its success.
 
-A robot in view changes nothing by itself: its colour is general VQA, the thing left of it is spatial.
+A robot in view changes nothing by itself: its colour is general VQA, the thing left of it is
+spatial.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Demands on data: charts, plots, data tables, infographics; by the noun, or by questions that only data answers."""
+"""Demands on data: charts, plots, tables; by the noun, or by questions only data answers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ NOUN = Rules(
     ),
 )
 
-# Questions that name no chart but that only data can answer. CLEVR's counts of things are none of these.
+# Questions that name no chart but that only data can answer. CLEVR's counts of things are none of
+# these.
 DATA = Rules(
     Rule(
         "chart_data",

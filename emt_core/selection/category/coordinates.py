@@ -1,9 +1,9 @@
 """Image coordinates in text: does a question give some, is an answer made of them.
 
-The public sets write them in many ways: `[0.21, 0.55, 0.27, 0.62]` (Visual Genome in LLaVA), `[(0.18, 0.57), ...]`
-(RoboPoint, RefSpatial), `<point x="52.3" y="44.8">` (PixMo),
-`{<41><72><58><94>}` (MiniGPT-v2), `<loc0412>` (PaliGemma),
-`(41,72),(58,94)` (Qwen-VL), `{"bbox_2d": [...]}` (Qwen2.5-VL).
+The public sets write them in many ways: `[0.21, 0.55, 0.27, 0.62]` (Visual Genome in LLaVA),
+`[(0.18, 0.57), ...]` (RoboPoint, RefSpatial), `<point x="52.3" y="44.8">` (PixMo),
+`{<41><72><58><94>}` (MiniGPT-v2), `<loc0412>` (PaliGemma), `(41,72),(58,94)` (Qwen-VL),
+`{"bbox_2d": [...]}` (Qwen2.5-VL).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _YEARS = re.compile(r"^\W{0,2}(?:(?:19|20)\d\d\W{0,3}){2,16}$")
 _WORD = re.compile(r"[a-z]{3,}")
 _MARKUP_WORDS = frozenset("point points box ref loc bbox label alt quad start end the and".split())
 
-# How many words may stand beside a coordinate in an answer that still *is* the coordinate ("The cup is at ...").
+# How many words may stand beside a coordinate in an answer that still *is* the coordinate ("The cup
+# is at ...").
 WORDS_PER_PLACE = 7
 ACTION_NUMBERS = 6  # an image box has four numbers; end-effector actions have six or seven
 
@@ -37,7 +38,10 @@ def places(text: str) -> int:
 
 
 def answers_in_coordinates(answer: str) -> bool:
-    """The answer is a place: coordinates with at most a few words beside each (RefSpatial's relations have none)."""
+    """The answer is a place: coordinates with at most a few words beside each.
+
+    RefSpatial's relations have none.
+    """
     found = places(answer)
     if not found:
         return False

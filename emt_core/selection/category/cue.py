@@ -1,15 +1,17 @@
-"""Cues: phrases that give a demand away, written so that a reader can check them and a question meets only a few.
+"""Cues: phrases that give a demand away, written so that a reader can check them and a question
+meets only a few.
 
 A phrase is a regular expression over whole words, with three short forms:
 
     "provide|give .. bounding box"    ` .. ` is a gap of at most 60 characters inside one sentence
-    "^is it safe"                     `^` the start of a clause (of the question, or after , ; : . ! ?)
+    "^is it safe"                     `^` the start of a clause (or after , ; : . ! ?)
     "what do you see$"                `$` the end of the question
 
-Phrases are looked up by the words they need: each is filed under the first four letters of the words one of its parts
-can start with, and a question is tried only on the phrases filed under its own words. That is what makes tens of
-thousands of conversations a second possible; a test holds that it never changes a verdict. No phrase has a gap
-without bound or a repetition inside a repetition, so matching stays linear in the text.
+Phrases are looked up by the words they need: each is filed under the first four letters of the
+words one of its parts can start with, and a question is tried only on the phrases filed under its
+own words. That is what makes tens of thousands of conversations a second possible; a test holds
+that it never changes a verdict. No phrase has a gap without bound or a repetition inside a
+repetition, so matching stays linear in the text.
 """
 
 from __future__ import annotations
@@ -25,15 +27,16 @@ from typing import Any, Protocol
 KEY_LETTERS = 4
 GAP = r"[^?!\n]{0,60}"
 CLAUSE = (
-    "(?:^|[.,;:!?] ?)(?:(?:and|so|then|now|but|please|also|just) |(?:can|could|would) you (?:please )?(?:tell me )?"
+    "(?:^|[.,;:!?] ?)(?:(?:and|so|then|now|but|please|also|just) "
+    "|(?:can|could|would) you (?:please )?(?:tell me )?"
     "|(?:tell|show) me (?:if |whether )?){0,2}"
 )
 END = r"[?.!: ]*$"
 # Words in so many questions that filing a phrase under them would save nothing.
 COMMON = frozenset(
-    "what whic who wher when how many much is are was the a an of in on at to for from with by or and do does did"
-    " can coul "
-    "will woul shou it this that ther you your me his her be has have not one".split()
+    "what whic who wher when how many much is are was the a an of in on at to for from with by or "
+    "and do does did can coul will woul shou it this that ther you your me his her be has have not "
+    "one".split()
 )
 
 
@@ -49,7 +52,10 @@ class Words(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """name: recorded in the artifact. asks: any of these phrases decides, unless one of `unless` stands there too."""
+    """name: recorded in the artifact.
+
+    asks: any of these phrases decides, unless one of `unless` stands there too.
+    """
 
     name: str
     category: str
@@ -125,7 +131,7 @@ def _rarity(keys: frozenset[str]) -> tuple[int, int]:
 
 
 def _needed(nodes: Any) -> frozenset[str]:
-    """Keys of which one must be in any text that matches these nodes; empty where they cannot be listed."""
+    """Keys, one of which is in any text that matches these nodes; empty: they cannot be listed."""
     found = []
     for word in _words_of(nodes):
         if len(word) == 1 and word[0][0] in (sre.BRANCH, sre.SUBPATTERN):
@@ -142,7 +148,10 @@ def _needed(nodes: Any) -> frozenset[str]:
 
 
 def _words_of(nodes: Any) -> Iterator[list[Any]]:
-    """Cut nodes where a word begins in any case: after a space, and after an optional group that ends in one."""
+    """Cut nodes where a word begins in any case.
+
+    That is after a space, and after an optional group that ends in one.
+    """
     word: list[Any] = []
     for node in nodes:
         if node[0] is sre.LITERAL and chr(node[1]) == " ":
@@ -170,7 +179,7 @@ def _ends_in_space(nodes: Any) -> bool:
 
 
 def _first_words(nodes: Any) -> frozenset[str]:
-    """Keys of every word that a match of the nodes can start with; empty where they cannot be listed."""
+    """Keys of every word that a match of the nodes can start with; empty: they cannot be listed."""
     try:
         keys = frozenset(text for text, _ in _extend({("", False)}, nodes))
     except _AnyWordError:
@@ -215,7 +224,7 @@ def _grow(opened: set[tuple[str, bool]], kind: Any, value: Any) -> set[tuple[str
 
 
 def _members(kind: Any, value: Any) -> str:
-    """The characters of one entry of a class, where they can be listed: literals, short ranges, digits."""
+    """The characters of one entry of a class (literal, short range, digits); empty: not listed."""
     if kind is sre.LITERAL:
         return chr(value)
     if kind is sre.RANGE and value[1] - value[0] < 10:

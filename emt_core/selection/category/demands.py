@@ -1,4 +1,4 @@
-"""Demands told by their wording alone: pointing and boxes, captions, and what is no question about a picture."""
+"""Demands told by their wording alone: pointing, boxes, captions, questions about no picture."""
 
 from __future__ import annotations
 

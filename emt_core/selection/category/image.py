@@ -1,11 +1,12 @@
-"""The category an image looks like, zero-shot: CLIP image features against prompts through CLIP's text tower.
+"""The category that an image looks like, zero-shot: CLIP image features against text prompts.
 
-Radford et al. 2021 (arXiv 2103.00020), section 3.1.4: prompts of one class are averaged after normalisation. Pixels
-cannot tell a spatial question from a caption request, so only four categories have a look: text, chart, robot, and an
-everyday photo, which counts as `vqa`. Too close to call is `unsure`.
+Radford et al. 2021 (arXiv 2103.00020), section 3.1.4: prompts of one class are averaged after
+scaling to length 1. Pixels cannot tell a spatial question from a caption request, so only four
+categories have a look: text, chart, robot, and an everyday photo, which counts as `vqa`. Too close
+to call is `unsure`.
 
-Not measured here: no trained CLIP weights are at hand where this is built, so MARGIN is an argued choice and only the
-mechanics are tested.
+Not measured here: no trained CLIP weights are at hand where this is built, so MARGIN is an argued
+choice and only the mechanics are tested.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
 IMAGE_CATEGORIES = tuple(PROMPTS)
 
 MARGIN = 0.01
-"""Least lead of the best category in cosine: CLIP's logit scale is 100, so 0.01 is odds of e to 1 in its own terms."""
+"""Least lead of the best category in cosine: CLIP's logit scale is 100, so 0.01 is odds of e to 1
+in its own terms."""
 
 
 class TextTower(Protocol):
@@ -79,10 +81,14 @@ class ZeroShot:
         )
 
     def label(self, vectors: np.ndarray) -> list[str]:
-        """A category or `unsure` for each row of float [n, dim]; rows that are zero or not finite are `unsure`."""
+        """A category or `unsure` for each row of float [n, dim].
+
+        Rows that are zero or not finite are `unsure`.
+        """
         if vectors.shape[1] != self.directions.shape[1]:
             raise EmtError(
-                f"features have {vectors.shape[1]} numbers, the CLIP text tower gives {self.directions.shape[1]}",
+                f"features have {vectors.shape[1]} numbers, "
+                f"the CLIP text tower gives {self.directions.shape[1]}",
                 remedy="category.image_labels needs an embed instance of encoder clip",
             )
         features = vectors.astype(np.float32)
@@ -97,18 +103,21 @@ class ZeroShot:
 
 
 def of_embed_artifact(embed: Artifact, *, device: str) -> ZeroShot:
-    """The zero-shot classifier for the features of an embed artifact: the text tower of the very model that made them.
+    """The zero-shot classifier for the features of an embed artifact.
 
-    Raises EmtError where the artifact's encoder is not clip, its weights are not there, or they have changed since.
+    It uses the text tower of the very model that made them. Raises EmtError where the artifact's
+    encoder is not clip, or its weights are missing or have changed.
     """
     from emt_core.models.encoders.clip import ClipEncoder, clip_identity
 
     config = embed.manifest["config"]
     if config.get("encoder") != "clip":
         raise EmtError(
-            f"image categories need CLIP features, this embed artifact was made by encoder {config.get('encoder')!r}",
+            "image categories need CLIP features, "
+            f"this embed artifact was made by encoder {config.get('encoder')!r}",
             where=embed.path,
-            remedy="give category an embed instance with encoder: clip as parent, or set image_labels: false",
+            remedy="give category an embed instance with encoder: clip as parent, "
+            "or set image_labels: false",
         )
     base = Path(embed.manifest["base"])
     if clip_identity(config["model"], base) != embed.manifest["identity"]:

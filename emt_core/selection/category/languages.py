@@ -1,7 +1,7 @@
-"""Demands in other languages than English: a few deciding words a category, for those that mixed sets hold most.
+"""Demands in other languages than English: a few deciding words a category, for the commonest.
 
-Coarser than the English rules, and asked only where those found nothing. Coordinates, choices and a missing image are
-judged the same in every language, before this.
+Coarser than the English rules, and asked only where those found nothing. Coordinates, choices and a
+missing image are judged before, alike in every language.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# In order of precedence. Latin-script words (de, fr, es, it, pt, nl) are whole words; zh, ja, ko, ru match anywhere.
+# In order of precedence. Latin-script words (de, fr, es, it, pt, nl) are whole words; zh, ja, ko,
+# ru match anywhere.
 _LATIN: Mapping[str, str] = {
     "other": (
         "gedicht|geschichte|märchen|witz|po[èeé]me?|po[eè]s[ií]a|poema|histoire|cuento|storia|barzelletta|chiste|chanson"
@@ -91,7 +92,7 @@ _FOREIGN_WORD = re.compile(
 
 
 def foreign(stem: str) -> bool:
-    """Probably not English: letters that English has not, or two words that other languages use all the time."""
+    """Probably not English: letters that English has not, or two words common elsewhere."""
     head = stem[:200]
     if not head.isascii() and any(char.isalpha() and char > "\x7f" for char in head):
         return True

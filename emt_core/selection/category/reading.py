@@ -45,7 +45,8 @@ NUMBERED = (
 )
 WH = "what|which|who|whom|whose|when|how much|how many"
 
-# What asks of a written thing something that is not reading it: colour, number of copies, place, its reader.
+# What asks of a written thing something that is not reading it: colour, number of copies, place,
+# its reader.
 _NOT_READING = (
     "^(?:what|which) (?:[a-z]+ )?colors?",
     "colors? (?:is|are|was)",

@@ -1,8 +1,9 @@
 """Does a question ask for a spatial relation, or does it only use one to pick its referent?
 
-"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car left of the
-truck?", "How many chairs are behind the table?" and "What is the man behind the counter holding?" do not (GUIDE.md).
-So the relation word is not enough: it must stand right after the verb, or be the predicate of a yes/no question.
+"What is left of the truck?" and "Is the car left of the truck?" ask for it; "What colour is the car
+left of the truck?", "How many chairs are behind the table?" and "What is the man behind the counter
+holding?" do not (GUIDE.md). So the relation word is not enough: it must stand right after the verb,
+or be the predicate of a yes/no question.
 """
 
 from __future__ import annotations
@@ -257,7 +258,8 @@ _ATTRIBUTE_TAIL = any_of(
 _HAS_SOMETHING = any_of(("(?:have|has) (?:a|an|any|the|two|some)",))
 # "... left of the orange?": one word after the article is the noun, whatever else it can be.
 _ONE_NOUN = re.compile(r"^(?: of| to)? (?:the|an?|his|her|its|my|your|this|that) [^\s?]+[?. ]*$")
-# "left" and "right" before a noun only say which one: "the left shoe", "the car on the left newer than ...".
+# "left" and "right" before a noun only say which one: "the left shoe", "the car on the left newer
+# than ...".
 _SIDE_ONLY = re.compile(r"(?:left|right)(?:[- ]?hand)?$")
 _NEXT_WORD = re.compile(r" ?[a-z']+")
 _AFTER_SIDE = frozenset(
@@ -310,7 +312,10 @@ def _compares(stem: str) -> bool:
 
 
 def _is_predicate(stem: str) -> bool:
-    """In "is the A <relation> the B ...?": nothing else is claimed of A, before or after the relation."""
+    """In "is the A <relation> the B ...?": nothing else is claimed of A.
+
+    Neither before nor after the relation.
+    """
     match = _RELATION.search(stem)
     if match is None:
         return False

@@ -1,7 +1,8 @@
 """The category of a conversation by rules one can read: each verdict names the rule that gave it.
 
-A user turn is judged by what it demands (GUIDE.md): rules are asked in a fixed order, the first that answers decides.
-A conversation is judged by the majority of its user turns, on a tie by the first one's category.
+A user turn is judged by what it demands (GUIDE.md): rules are asked in a fixed order, the first
+that answers decides. A conversation is judged by the majority of its user turns, on a tie by the
+first one's category.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Verdict:
 
 
 def classify(turns: Sequence[Turn], n_images: int) -> Verdict:
-    """The category of a whole conversation about `n_images` images. Never raises on text, whatever it holds."""
+    """The category of a whole conversation about `n_images` images. Never raises on any text."""
     if n_images == 0:
         return Verdict("other", "no_image")
     verdicts: list[Verdict] = []
@@ -54,7 +55,8 @@ def classify(turns: Sequence[Turn], n_images: int) -> Verdict:
     votes = Counter(v.category for v in verdicts)
     most = max(votes.values())
     tied = [name for name, count in votes.items() if count == most]
-    # Counter keeps first-seen order, so a tie goes to the first turn's category where it is among the tied.
+    # Counter keeps first-seen order, so a tie goes to the first turn's category where it is among
+    # the tied.
     return next(v for v in verdicts if v.category == tied[0])
 
 
@@ -82,7 +84,7 @@ def _small_talk(turn: Exchange) -> bool:
 
 
 class Context:
-    """What earlier turns of a conversation established, for turns that do not say it again ("And the smallest?")."""
+    """What earlier turns established, for turns that do not say it again ("And the smallest?")."""
 
     def __init__(self) -> None:
         self.previous: Verdict | None = None

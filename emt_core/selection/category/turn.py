@@ -1,4 +1,4 @@
-"""One question and its answer, made comparable: case, Unicode, stock instructions, choices and typing errors gone."""
+"""One question and its answer, made comparable: case, Unicode, stock phrases, choices, typos."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from emt_core.selection.category.cue import KEY_LETTERS
 
-# Questions stand at the head or the tail of a long prompt; answers show their form at once. The bound also keeps
-# every pattern's work bounded.
+# Questions stand at the head or the tail of a long prompt; answers show their form at once. The
+# bound also keeps every pattern's work bounded.
 HEAD_CHARS, TAIL_CHARS, ANSWER_CHARS = 1200, 600, 600
 
 _IMAGE_TAG = re.compile(
@@ -20,8 +20,8 @@ _QUOTES = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "`": "'", "–": "-", "—": "-", "\u00a0": " "}
 )
 
-# What sets append to thousands of questions says how to answer, not what is asked. Each is tried only where its word
-# stands: most questions have none of them.
+# What sets append to thousands of questions says how to answer, not what is asked. Each is tried
+# only where its word stands: most questions have none of them.
 _STOCK: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (word, re.compile(pattern))
     for word, pattern in (
@@ -122,9 +122,10 @@ def plain(text: str) -> str:
 class Exchange:
     """One user turn with its answer.
 
-    stem: what is asked, without stock phrases and choices. words: its word set; keys: what phrases are filed under.
-    choices: the options in order. answer: the answer; where it is a letter, the option it stands for.
-    wants_tuples: the stock demand for a list of tuples was there. ocr: OCR tokens were given along.
+    stem: what is asked, without stock phrases and choices. words: its word set; keys: what phrases
+    are filed under. choices: the options in order. answer: the answer; where it is a letter, the
+    option it stands for. wants_tuples: the stock demand for a list of tuples was there. ocr: OCR
+    tokens were given along.
     """
 
     stem: str

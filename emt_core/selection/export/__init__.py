@@ -1,7 +1,7 @@
 """A selection in a trainer's format: one file a format.
 
-An exporter is built for an empty folder, gets one row at a time and keeps memory bounded. It knows nothing of
-workspaces: `emt_core.selection.export.export` feeds it.
+An exporter is built for an empty folder, gets one row at a time and keeps memory bounded. It knows
+nothing of workspaces: `emt_core.selection.export.export` feeds it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ def exporter_class(name: str) -> type[Exporter]:
 
 
 def open_exporter(name: str, folder: Path, *, images: str, facts: dict[str, Any]) -> Exporter:
-    """The exporter of a format. Raises EmtError where the format cannot hold images in the way asked for."""
+    """The exporter of a format. Raises EmtError where it cannot hold images as asked for."""
     kind = exporter_class(name)
     if images not in kind.modes:
         raise EmtError(
             f"format {name!r} cannot hold images by {images!r}",
             where="export",
-            remedy=f"--images {' or '.join(kind.modes)}; to embed images use the formats hf, parquet or webdataset",
+            remedy=f"--images {' or '.join(kind.modes)}; "
+            "to embed images use the formats hf, parquet or webdataset",
         )
     return kind(folder, images=images, facts=facts)

@@ -1,4 +1,4 @@
-"""What all exporters share: the row they get, the pictures that go with it, and the columns of table formats."""
+"""What all exporters share: the rows and pictures they get, conversations, table columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One image of a row: `content` where the format holds images inside, else `path` relative to the export folder."""
+    """One image of a row: with `content` where it goes inside, else `path` in the export folder."""
 
     suffix: str
     path: str = ""
@@ -38,13 +38,14 @@ class Picture:
 
 class Exporter(ABC):
     modes: ClassVar[tuple[str, ...]]
-    """How images can be held: `copy` and `link` put files beside the data, `embed` puts bytes inside."""
+    """How images can be held: `copy` and `link` put files beside the data, `embed` bytes inside."""
     inside: bool
     """Pictures come with their content instead of a path."""
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
         """facts: `backbone` (name or folder, "" for none) and `name` of the selection."""
-        self.folder, self.facts = folder, facts
+        self.folder = folder
+        self.facts = facts
         self.inside = images == "embed"
 
     def problem(self, sample: Sample) -> str | None:
@@ -52,10 +53,8 @@ class Exporter(ABC):
         turns = [turn for turn in sample.turns if turn.role != "system"]
         if not turns or turns[-1].role != "assistant":
             return "no_answer"
-        if sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) not in (
-            0,
-            len(sample.images),
-        ):
+        placeholders = sum(turn.text.count(PLACEHOLDER) for turn in sample.turns)
+        if placeholders not in (0, len(sample.images)):
             return "image_count_mismatch"
         return None
 
@@ -68,14 +67,17 @@ class Exporter(ABC):
 
 
 def settled_turns(sample: Sample) -> list[Turn]:
-    """The turns with as many `<image>` as images: where there is none, they stand before the first user turn."""
+    """The turns with as many `<image>` as images.
+
+    Where there is none, they are put before the first user turn.
+    """
     turns = list(sample.turns)
     if sample.images and not any(PLACEHOLDER in turn.text for turn in turns):
         first = next(i for i, turn in enumerate(turns) if turn.role == "user")
-        text = "\n".join(
-            [PLACEHOLDER] * len(sample.images) + ([turns[first].text] if turns[first].text else [])
-        )
-        turns[first] = Turn(role="user", text=text)
+        lines = [PLACEHOLDER] * len(sample.images)
+        if turns[first].text:
+            lines.append(turns[first].text)
+        turns[first] = Turn(role="user", text="\n".join(lines))
     return turns
 
 
@@ -85,15 +87,16 @@ def conversation(sample: Sample) -> list[dict[str, str]]:
 
 
 def provenance_columns(row: Row) -> dict[str, Any]:
-    """Where a row comes from and why it is in: beside the conversation in every format that allows more keys."""
+    """Where a row comes from and why it is in; beside the conversation where a format has room."""
     sample = row.sample
-    facts = {
+    return {
         "id": sample.id,
         "own_id": sample.own_id,
         "source": sample.source,
         "category": row.category,
+        "rank": row.rank,
+        "logit": row.logit,
     }
-    return {**facts, "rank": row.rank, "logit": row.logit}
 
 
 TABLE_SCHEMA = pa.schema(
@@ -112,43 +115,70 @@ TABLE_SCHEMA = pa.schema(
 
 
 def table_record(row: Row, pictures: list[Picture]) -> dict[str, Any]:
-    """A row of TABLE_SCHEMA. An embedded image keeps a file name, so that its format stays known."""
+    """A row of TABLE_SCHEMA. An embedded image keeps a file name, which shows its format."""
     images = [
         {"bytes": picture.content, "path": picture.path or f"{place}{picture.suffix}"}
         for place, picture in enumerate(pictures)
     ]
-    meta = (
-        json.dumps(dict(row.sample.meta), ensure_ascii=False, sort_keys=True)
-        if row.sample.meta
-        else ""
-    )
+    meta = json.dumps(dict(row.sample.meta), ensure_ascii=False, sort_keys=True)
     return {
         **provenance_columns(row),
         "conversations": conversation(row.sample),
         "images": images,
-        "meta": meta,
+        "meta": meta if row.sample.meta else "",
     }
 
 
-class TableBuffer:
-    """Rows that wait for the next write: at most ROWS of them and BYTES of images."""
+class TableExporter(Exporter):
+    """Rows of TABLE_SCHEMA in shards, written ROWS rows or BYTES of images at a time."""
 
     ROWS, BYTES = 1000, 64 * 2**20
+    SHARD_BYTES = 512 * 2**20
+    """Images of a shard, at the most."""
 
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-        self.bytes = 0
+    schema = TABLE_SCHEMA
 
-    def add(self, row: Row, pictures: list[Picture]) -> bool:
-        """True when it is time to write."""
-        self.records.append(table_record(row, pictures))
-        self.bytes += sum(len(picture.content or b"") for picture in pictures)
-        return len(self.records) >= self.ROWS or self.bytes >= self.BYTES
+    def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
+        super().__init__(folder, images=images, facts=facts)
+        self.shards: list[Path] = []
+        self._writer: Any = None
+        self._records: list[dict[str, Any]] = []
+        self._waiting = 0
+        """Bytes of images in the buffer."""
+        self._in_shard = 0
 
-    def drain(self, schema: pa.Schema) -> pa.Table:
-        table = pa.Table.from_pylist(self.records, schema=schema)
-        self.records, self.bytes = [], 0
-        return table
+    @abstractmethod
+    def open_shard(self, number: int) -> tuple[Path, Any]:
+        """(path, pyarrow writer) of the next shard."""
+
+    def write(self, row: Row, pictures: list[Picture]) -> None:
+        self._records.append(table_record(row, pictures))
+        self._waiting += sum(len(picture.content or b"") for picture in pictures)
+        if len(self._records) >= self.ROWS or self._waiting >= self.BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._records:
+            if self._writer is None:
+                path, self._writer = self.open_shard(len(self.shards))
+                self.shards.append(path)
+                self._in_shard = 0
+            self._writer.write_table(pa.Table.from_pylist(self._records, schema=self.schema))
+            self._in_shard += self._waiting
+            self._waiting = 0
+            self._records = []
+            if self._in_shard >= self.SHARD_BYTES:
+                self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def close(self) -> list[str]:
+        self._flush()
+        self._close_shard()
+        return []
 
 
 class JsonArray:

@@ -1,10 +1,13 @@
 """Write a selection in a trainer's format, with a file beside it that says where it comes from.
 
-<out>/provenance.json      selection, recipe, config, everything it was made from, counts, versions, command, date
-<out>/left_out.jsonl       selected rows that could not be written, with their reason (only where there are any)
-<out>/...                  the format's own files (exporters/<format>.py)
+<out>/provenance.json      selection, recipe, config, everything it was made from, counts, versions,
+                           command, date
+<out>/left_out.jsonl       selected rows that could not be written, each with its reason; only where
+                           there are any
+<out>/...                  the format's own files (its module in this folder)
 
-Everything is written into a folder beside `out` and renamed at the end, so `out` is either complete or not there.
+Everything is written into a folder beside `out` and renamed at the end, so `out` is either complete
+or not there.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from emt_core.selection.export import open_exporter
 from emt_core.selection.export.base import Exporter, Row
 from emt_core.selection.export.pictures import Pictures
 from emt_core.selection.export.provenance import backbone_of, label_of, provenance_of
-from emt_core.workspace.artifact import Artifact, Workspace, read_json, write_json
+from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.progress import Progress, Tracker
 
 READ_ROWS = 1024
@@ -55,44 +59,45 @@ class ExportReport:
             lines.append(f"left out: {reasons} (see left_out.jsonl)")
         if self.images.get("copied_instead"):
             lines.append(
-                f"{self.images['copied_instead']:,} images have no file of their own: copied, not linked"
+                f"{self.images['copied_instead']:,} images have no file of their own: copied, not "
+                "linked"
             )
         return "\n".join(lines + self.notes)
 
 
 def find_selection(workspace: Workspace, name: str | None = None) -> Artifact:
-    """A finished selection by label (`select.top`, `top`), key or start of a key; the only one where `name` is None."""
-    there = workspace.artifacts("select")
+    """A finished selection by label (`select.top`, `top`), key or start of a key.
+
+    The only one where `name` is None. Raises EmtError where it names none or several.
+    """
+    selections = workspace.artifacts("select")
     labels: dict[str, set[str]] = {}
     for state in sorted((workspace.path / "state").glob("*.json")):
         for label, key in read_json(state).items():
             if workspace.find("select", key) is not None:
                 labels.setdefault(label, set()).add(key)
-    if not there:
+    if not selections:
         raise EmtError(
             "this workspace has no selection yet",
             where=workspace.path,
             remedy="emt run RECIPE, or emt select",
         )
     if name is None:
-        keys = {artifact.key for artifact in there}
+        keys = {artifact.key for artifact in selections}
     else:
-        keys = (
-            labels.get(name)
-            or labels.get(f"select.{name}")
-            or {a.key for a in there if a.key.startswith(name)}
-        )
+        by_key = {artifact.key for artifact in selections if artifact.key.startswith(name)}
+        keys = labels.get(name) or labels.get(f"select.{name}") or by_key
     if len(keys) == 1:
         found = workspace.find("select", keys.pop())
         assert found is not None
         return found
-    known = [
-        f"{a.key} ({', '.join(n for n, k in labels.items() if a.key in k) or 'no label'})"
-        for a in there
-    ]
-    problem = (
-        "there are several selections" if name is None else f"{name!r} names {len(keys)} selections"
-    )
+    known = []
+    for artifact in selections:
+        names = [label for label, of_label in labels.items() if artifact.key in of_label]
+        known.append(f"{artifact.key} ({', '.join(names) or 'no label'})")
+    problem = f"{name!r} names {len(keys)} selections"
+    if name is None:
+        problem = "there are several selections"
     raise EmtError(problem, where=workspace.path, remedy=f"name one of: {'; '.join(known)}")
 
 
@@ -107,11 +112,12 @@ def export_selection(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> ExportReport:
-    """Stream a selection into `out`, rows in index order (archives and videos are then read forwards once).
+    """Stream a selection into `out`, rows in index order: archives and videos are read once.
 
-    images: `copy`, `link` (symbolic links to plain files, copies of what lies inside an archive) or `embed`.
-    backbone: model of the training file; None: the recipe's. overwrite: replace an earlier export in `out`.
-    Raises EmtError where `out` is not empty, the format or backbone is unknown, or nothing could be written.
+    images: `copy`, `link` (symbolic links to plain files, copies of what lies inside an archive) or
+    `embed`. backbone: model of the training file; None: the recipe's. overwrite: replace an earlier
+    export in `out`. Raises EmtError where `out` is not empty, the format or backbone is unknown, or
+    nothing could be written.
     """
     out = Path(out).expanduser().absolute()
     _check_out(out, overwrite)
@@ -125,14 +131,12 @@ def export_selection(
         report = _write(
             workspace, selection, exporter, pictures, format=format, out=out, quiet=quiet
         )
-        counts = {
-            name: getattr(report, name)
-            for name in ("format", "written", "left_out", "sources", "categories")
-        }
-        asked = {"images": {"asked": images, **report.images}, "backbone": backbone}
-        write_json(
-            aside / "provenance.json", {**provenance_of(workspace, selection), **asked, **counts}
-        )
+        provenance = provenance_of(workspace, selection)
+        provenance["images"] = {"asked": images, **report.images}
+        provenance["backbone"] = backbone
+        for name in ("format", "written", "left_out", "sources", "categories"):
+            provenance[name] = getattr(report, name)
+        write_json(aside / "provenance.json", provenance)
         _put_in_place(aside, out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -189,9 +193,8 @@ def _write(
     quiet: bool,
 ) -> ExportReport:
     index = Index(workspace.parents(selection)["sources"])
-    selected = pq.read_table(
-        selection.data / "selected.parquet", columns=["row", "rank", "logit", "category"]
-    )
+    columns = ["row", "rank", "logit", "category"]
+    selected = pq.read_table(selection.data / "selected.parquet", columns=columns)
     left_out: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     categories: Counter[str] = Counter()
@@ -206,19 +209,15 @@ def _write(
                 try:
                     exporter.write(row, pictures.of(row))
                 except ImageProblem as problem:
-                    reason, detail = problem.reason, problem.detail
+                    reason = problem.reason
+                    detail = problem.detail
             if reason is None:
                 sources[row.sample.source] += 1
                 categories[row.category] += 1
             else:
                 left_out[reason] += 1
-                kept.write(
-                    json.dumps(
-                        {"id": row.sample.id, "reason": reason, "detail": detail},
-                        ensure_ascii=False,
-                    )
-                    + "\n"
-                )
+                line = {"id": row.sample.id, "reason": reason, "detail": detail}
+                kept.write(json.dumps(line, ensure_ascii=False) + "\n")
     if not left_out:
         rejects.unlink()
     if not sources:
@@ -239,21 +238,18 @@ def _write(
 
 def _rows(index: Index, selected: Any, pictures: Pictures, tracker: Tracker) -> Iterator[Row]:
     """Selected rows in index order, READ_ROWS samples in memory at a time."""
-    row, rank, logit = (selected.column(name).to_numpy() for name in ("row", "rank", "logit"))
+    row = selected.column("row").to_numpy()
+    rank = selected.column("rank").to_numpy()
+    logit = selected.column("logit").to_numpy()
     category = selected.column("category").combine_chunks()
     order = np.argsort(row)
-    streams = {
-        s["name"]: HFSource(**s)
-        for s in index.artifact.config.get("sources", [])
-        if s.get("streaming")
-    }
+    configs = index.artifact.config.get("sources", [])
+    streams = {c["name"]: HFSource(**c) for c in configs if c.get("streaming")}
     for source in index.sources:
-        mine = order[
-            np.searchsorted(row[order], source.start) : np.searchsorted(row[order], source.stop)
-        ]
+        first, last = np.searchsorted(row[order], [source.start, source.stop])
         pictures.begin(source, streams.get(source.name))
-        for start in range(0, len(mine), READ_ROWS):
-            block = mine[start : start + READ_ROWS]
+        for start in range(first, last, READ_ROWS):
+            block = order[start : min(start + READ_ROWS, last)]
             for place, sample in zip(block.tolist(), index.samples(row[block]), strict=True):
                 yield Row(
                     sample=sample,

@@ -1,10 +1,11 @@
 """A folder for `datasets.load_from_disk`, with the Image feature; images are inside.
 
-<out>/data-00000.arrow      Arrow stream, columns of TABLE_SCHEMA, at most SHARD_BYTES of images each
+<out>/data-00000.arrow      one shard: an Arrow stream, columns of TABLE_SCHEMA
 <out>/dataset_info.json     features
 <out>/state.json            shards in order
 
-Written shard by shard through pyarrow: `Dataset.from_generator(...).save_to_disk` writes everything twice.
+Written shard by shard by pyarrow: `Dataset.from_generator(...).save_to_disk` writes everything
+twice.
 """
 
 from __future__ import annotations
@@ -15,72 +16,50 @@ from typing import Any
 import pyarrow as pa
 
 from emt_core.errors import EmtError
-from emt_core.selection.export.base import Exporter, Picture, Row, TableBuffer
-from emt_core.workspace.artifact import write_json
-
-SHARD_BYTES = 512 * 2**20
+from emt_core.selection.export.base import TableExporter
+from emt_core.workspace.files import write_json
 
 
 def features() -> Any:
     from datasets import Features, Image, List, Value
 
-    texts = {name: Value("string") for name in ("id", "own_id", "source", "category")}
-    turn = {"from": Value("string"), "value": Value("string")}
-    numbers = {"rank": Value("int64"), "logit": Value("float32")}
+    text = Value("string")
     return Features(
         {
-            **texts,
-            **numbers,
-            "conversations": List(turn),
+            **dict.fromkeys(("id", "own_id", "source", "category"), text),
+            "rank": Value("int64"),
+            "logit": Value("float32"),
+            "conversations": List({"from": text, "value": text}),
             "images": List(Image()),
-            "meta": Value("string"),
+            "meta": text,
         }
     )
 
 
-class HFExporter(Exporter):
+class HFExporter(TableExporter):
     modes = ("embed", "copy")
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
         super().__init__(folder, images=images, facts=facts)
-        self.inside = True  # a copied image lies in the Arrow file: Image paths would not survive a moved folder
+        # a copied image lies in the Arrow file: Image paths would not survive a moved folder
+        self.inside = True
         self.features = features()
-        self.schema: pa.Schema = self.features.arrow_schema
-        self.buffer, self.names, self.in_shard = TableBuffer(), [], 0
-        self.writer: pa.RecordBatchStreamWriter | None = None
+        self.schema = self.features.arrow_schema
 
-    def write(self, row: Row, pictures: list[Picture]) -> None:
-        if self.buffer.add(row, pictures):
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self.buffer.records:
-            return
-        if self.writer is None:
-            self.names.append(f"data-{len(self.names):05d}.arrow")
-            self.writer, self.in_shard = (
-                pa.ipc.new_stream(self.folder / self.names[-1], self.schema),
-                0,
-            )
-        self.in_shard += self.buffer.bytes
-        self.writer.write_table(self.buffer.drain(self.schema))
-        if self.in_shard >= SHARD_BYTES:
-            self.writer.close()
-            self.writer = None
+    def open_shard(self, number: int) -> tuple[Path, Any]:
+        path = self.folder / f"data-{number:05d}.arrow"
+        return path, pa.ipc.new_stream(path, self.schema)
 
     def close(self) -> list[str]:
         from datasets import DatasetInfo, load_from_disk
 
-        self._flush()
-        if self.writer is not None:
-            self.writer.close()
-        DatasetInfo(
-            features=self.features, description="EmbodiedMidtrain selection"
-        ).write_to_directory(self.folder)
+        super().close()
+        info = DatasetInfo(features=self.features, description="EmbodiedMidtrain selection")
+        info.write_to_directory(self.folder)
         write_json(
             self.folder / "state.json",
             {
-                "_data_files": [{"filename": name} for name in self.names],
+                "_data_files": [{"filename": path.name} for path in self.shards],
                 "_fingerprint": self.facts.get("key", "emt"),
                 "_format_columns": None,
                 "_format_kwargs": {},

@@ -1,13 +1,14 @@
 """LLaMA-Factory: ShareGPT JSON, dataset_info.json and a training file for the backbone.
 
-<out>/dataset_info.json     {"embodied_midtrain": {"file_name", "formatting": "sharegpt", "columns": {...}}}
-<out>/embodied_midtrain.json  [{"conversations": [{"from", "value"}], "images": ["images/..."], "id", "logit", ...}]
-<out>/images/...            paths in the JSON join media_dir, which is <out>
-<out>/train.yaml            where the recipe or --backbone names a model
+<out>/dataset_info.json        {"embodied_midtrain": {"file_name", "formatting", "columns"}}
+<out>/embodied_midtrain.json   [{"conversations": [{"from", "value"}], "images": [path], "id", ...}]
+<out>/images/...               paths in the JSON join media_dir, which is <out>
+<out>/train.yaml               where the recipe or --backbone names a model
 
-Rules (its data/parser.py, converter.py and mm_plugin.py): once `columns` is there, omitted keys mean *none*, so
-`messages` is always written; a leading `system` turn is taken off; then human and gpt alternate and their number is
-even; the number of `<image>` in the turns equals len(images); a `<video>` or `<audio>` in them stops the training.
+Rules (its data/parser.py, converter.py and mm_plugin.py): once `columns` is there, omitted keys
+mean *none*, so `messages` is always written; a leading `system` turn is taken off; then human and
+gpt alternate and their number is even; the number of `<image>` in the turns equals len(images); a
+`<video>` or `<audio>` in them stops the training.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from emt_core.selection.export.base import (
     settled_turns,
 )
 from emt_core.selection.export.training_file import DATASET, training_yaml
-from emt_core.workspace.artifact import write_json
+from emt_core.workspace.files import write_json
 
 RESERVED = ("<video>", "<audio>")
 MOST_IMAGES = 3
@@ -41,16 +42,14 @@ class LlamaFactoryExporter(Exporter):
         super().__init__(folder, images=images, facts=facts)
         backbone = facts.get("backbone", "")
         # an unknown backbone ends the export here, before the first row is written
-        self.training = (
-            training_yaml(backbone, selection=facts.get("name", "")) if backbone else None
-        )
+        name = facts.get("name", "")
+        self.training = training_yaml(backbone, selection=name) if backbone else None
         self.rows = JsonArray(folder / f"{DATASET}.json")
         self.beyond_cutoff = 0
 
     def problem(self, sample: Sample) -> str | None:
-        found = super().problem(sample)
-        if found:
-            return found
+        if problem := super().problem(sample):
+            return problem
         turns = [turn for turn in settled_turns(sample) if turn.role != "system"]
         if any(word in turn.text for turn in turns for word in RESERVED):
             return "reserved_placeholder"
@@ -62,9 +61,8 @@ class LlamaFactoryExporter(Exporter):
     def write(self, row: Row, pictures: list[Picture]) -> None:
         images = [picture.path for picture in pictures]
         self.beyond_cutoff += len(images) > MOST_IMAGES
-        self.rows.write(
-            {**provenance_columns(row), "conversations": conversation(row.sample), "images": images}
-        )
+        turns = conversation(row.sample)
+        self.rows.write({**provenance_columns(row), "conversations": turns, "images": images})
 
     def close(self) -> list[str]:
         self.rows.close()
@@ -74,16 +72,16 @@ class LlamaFactoryExporter(Exporter):
         notes = []
         if self.beyond_cutoff:
             notes.append(
-                f"{self.beyond_cutoff:,} rows have more than {MOST_IMAGES} images: at 256 tokens each they exceed "
-                "cutoff_len 1024, and LLaMA-Factory stops where it cuts image tokens off: raise cutoff_len"
+                f"{self.beyond_cutoff:,} rows have more than {MOST_IMAGES} images: at 256 tokens "
+                "each they exceed cutoff_len 1024, and LLaMA-Factory stops where it cuts image "
+                "tokens off: raise cutoff_len"
             )
         if self.training is None:
-            return [
-                *notes,
-                "no backbone is named, so there is no train.yaml: --backbone NAME writes one",
-            ]
-        (self.folder / "train.yaml").write_text(self.training, encoding="utf-8")
-        return [*notes, "train: cd into the folder, then `llamafactory-cli train train.yaml`"]
+            notes.append("no backbone is named, so there is no train.yaml: --backbone writes one")
+        else:
+            (self.folder / "train.yaml").write_text(self.training, encoding="utf-8")
+            notes.append("train: cd into the folder, then `llamafactory-cli train train.yaml`")
+        return notes
 
 
 EXPORTER = LlamaFactoryExporter

@@ -1,9 +1,11 @@
 """LLaVA JSON: one array of {"id", "image", "conversations"}.
 
-<out>/llava.json      "image" is a path relative to <out> (a list where a row has several; absent without an image)
+<out>/llava.json      "image" is a path relative to <out>: a list where a row has several, absent
+                      without an image
 <out>/images/...
 
-LLaVA's trainer knows the speakers human and gpt only: a system turn is put in front of the first question.
+LLaVA's trainer knows the speakers human and gpt only: a system turn is put in front of the first
+question.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The images of exported rows: their original bytes, as files beside the data or handed on to go inside.
+"""The images of exported rows: their original bytes, beside the data or inside it.
 
-Bytes are never recompressed. What has no encoded form of its own (a video frame, an image of a stream) becomes PNG.
+Bytes are never recompressed. What has no encoded form of its own (a video frame, an image of a
+stream) becomes PNG.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ class Pictures:
     """One source at a time, rows in index order (a stream and a video are read forwards once)."""
 
     def __init__(self, folder: Path, *, inside: bool, link: bool) -> None:
-        self.folder, self.inside, self.link = folder, inside, link
+        self.folder = folder
+        self.inside = inside
+        self.link = link
         self.counts: Counter[str] = Counter()
-        """`files`, `links`, `copied_instead` (asked for a link, but the image has no file of its own), `png`."""
+        """`files`, `links`, `copied_instead` (asked for a link, but the image has no file of its
+        own), `png`."""
         self._stream: Iterator[tuple[int, list[Image.Image | ImageProblem]]] | None = None
 
     def begin(self, source: SourceRange, config: HFSource | None) -> None:
@@ -41,20 +45,20 @@ class Pictures:
     def of(self, row: Row) -> list[Picture]:
         """Raises ImageProblem where one of them cannot be had."""
         streamed = self._streamed(row) if self._stream is not None and row.sample.images else None
-        found = []
+        pictures = []
         for place, ref in enumerate(row.sample.images):
             if streamed is not None:
                 self.counts["png"] += 1
-                found.append(self._keep(row, place, ref, streamed[place], ".png"))
+                pictures.append(self._keep(row, place, streamed[place], ".png"))
             elif self.inside or ref.kind != "file":
                 content, suffix = image_bytes(ref, self.source.root)
                 self.counts["png"] += ref.kind == "video"
-                found.append(self._keep(row, place, ref, content, suffix))
+                pictures.append(self._keep(row, place, content, suffix))
             else:
-                found.append(self._file(ref))
-        return found
+                pictures.append(self._file(ref))
+        return pictures
 
-    def _keep(self, row: Row, place: int, ref: ImageRef, content: bytes, suffix: str) -> Picture:
+    def _keep(self, row: Row, place: int, content: bytes, suffix: str) -> Picture:
         if self.inside:
             return Picture(suffix=suffix, content=content)
         number = row.sample.row
@@ -68,9 +72,10 @@ class Pictures:
         return Picture(suffix=suffix, path=path.as_posix())
 
     def _file(self, ref: ImageRef) -> Picture:
-        """A plain image file keeps its path below its source's root; rows that share it share the copy."""
+        """A plain image file keeps its path below its source's root; rows share one copy of it."""
         path = Path("images") / self.source.name / relative_path(ref.path, self.source.root)
-        target, origin = self.folder / path, inside(self.source.root, ref.path)
+        target = self.folder / path
+        origin = inside(self.source.root, ref.path)
         if not target.is_symlink() and not target.exists():
             content, _ = image_bytes(ref, self.source.root)  # also the check that it is an image
             target.parent.mkdir(parents=True, exist_ok=True)

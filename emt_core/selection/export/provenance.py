@@ -17,7 +17,7 @@ KEPT = ("config", "identity", "parents", "seed", "version", "versions", "rows")
 
 
 def provenance_of(workspace: Workspace, selection: Artifact) -> dict[str, Any]:
-    """JSON: the selection, its recipe, config and metrics, its whole lineage, versions, command and date."""
+    """JSON: the selection, its recipe, config, metrics, lineage, versions, command and date."""
     lineage: dict[str, Any] = {}
     todo = [selection]
     while todo:

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's training file for mid-training, with the paper's hyperparameters (method section 8)."""
+"""LLaMA-Factory's training file, with the paper's hyperparameters (method section 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ TEMPLATES = {"internvl": "intern_vl", "qwen3_vl": "qwen3_vl_nothink"}
 
 
 def template_of(backbone: str) -> str:
-    """By the model_type of a folder, else by the name. Raises EmtError for a model that we know no template of."""
+    """LLaMA-Factory's template, by the model_type of a folder, else by the model's name.
+
+    Raises EmtError for a model that we know no template of.
+    """
     config = Path(backbone).expanduser() / "config.json"
     if config.is_file():
         kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
@@ -30,7 +33,8 @@ def template_of(backbone: str) -> str:
     raise EmtError(
         f"no LLaMA-Factory template is known for the backbone {kind!r}",
         where=backbone,
-        remedy="backbones: InternVL (HF format) and Qwen3-VL models; or export with --format llava, hf, parquet",
+        remedy="backbones: InternVL (HF format) and Qwen3-VL models; "
+        "or export with --format llava, hf, parquet",
     )
 
 
@@ -38,11 +42,12 @@ def training_yaml(backbone: str, *, selection: str = "") -> str:
     """The text of train.yaml. Every value is the paper's but those marked."""
     template = template_of(backbone)
     quoted = yaml.safe_dump(backbone, width=10_000).removesuffix("...\n").strip()
-    patches = "crop_to_patches: false          # ours: one 448 px tile (256 tokens) an image; tiles would exceed cutoff_len\n"
+    patches = "crop_to_patches: false          # ours: one 448 px tile (256 tokens) an image\n"
     return f"""\
-# Mid-training on the selection {selection or DATASET} (EmbodiedMidtrain, arXiv 2604.20012, section on mid-training).
+# Mid-training on the selection {selection or DATASET} (EmbodiedMidtrain, arXiv 2604.20012).
 # Run from this folder: llamafactory-cli train train.yaml
-# Global batch 256 = 32 per device x 2 accumulation x 4 devices: with another number of devices change the accumulation.
+# Global batch 256 = 32 per device x 2 accumulation x 4 devices: with another number of devices
+# change the accumulation.
 
 ### model
 model_name_or_path: {quoted}

@@ -1,6 +1,6 @@
 """WebDataset: plain tars, members of a key side by side, images inside.
 
-<out>/shard-000000.tar     000000042.0.jpg 000000042.1.jpg 000000042.json      key = row of the index
+<out>/shard-000000.tar     000000042.0.jpg 000000042.1.jpg 000000042.json; key = row of the index
 
 The JSON holds the conversation and where the row comes from. Deterministic: no times, no owners.
 """
@@ -30,7 +30,7 @@ class WebDatasetExporter(Exporter):
     def write(self, row: Row, pictures: list[Picture]) -> None:
         if self.tar is None:
             path = self.folder / f"shard-{self.shards:06d}.tar"
-            self.tar = tarfile.open(path, "w")  # noqa: SIM115  closed by _finish_shard
+            self.tar = tarfile.open(path, "w")  # noqa: SIM115  closed in write or close
             self.shards += 1
             self.rows = 0
             self.bytes = 0

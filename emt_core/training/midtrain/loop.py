@@ -1,20 +1,22 @@
-"""The training loop of mid-training, over accelerate: one device, several (torchrun, DDP) or sharded (FSDP) alike.
+"""The loop of mid-training, over accelerate: one device, several (DDP) or sharded (FSDP) alike.
 
-A step's loss is the mean over all supervised tokens of its global batch, whatever device or pass they fell to, so
-micro-batch and number of devices change nothing but rounding. A step is taken only if loss and gradient are finite.
+A step's loss is the mean over all supervised tokens of its global batch, whatever device or pass
+they fell to, so micro-batch and number of devices change nothing but rounding. A step is taken only
+if loss and gradient are finite.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import EmtError
-from emt_core.models.encoders.batches import is_out_of_memory
-from emt_core.training.midtrain.batches import Feed, MicroBatch, Plan
-from emt_core.training.midtrain.memory import peak_memory_mb, release_memory
+from emt_core.models.halving import half_of
+from emt_core.models.vlm.batch import move
+from emt_core.training.midtrain.memory import peak_memory_mb
+from emt_core.training.midtrain.micro_batch import MicroBatch, Plan
 from emt_core.training.optimizer import check_finite, finite
 from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
 
@@ -24,13 +26,18 @@ if TYPE_CHECKING:
 
     from emt_core.recipe.midtrain import MidtrainConfig
 
+Steps = Callable[[int, int, Plan], Generator[list[MicroBatch], None, None]]
+"""`Feed.steps`: (first step, step after the last one, plan) -> the micro-batches of each."""
+
 
 @dataclass(kw_only=True)
 class StepResult:
-    """What one step says of itself; sums are over all ranks. loss: None where no token of it was supervised."""
+    """What one step says of itself; sums are over all ranks."""
 
     step: int
     loss: float | None
+    """None where no token of the step was supervised."""
+
     grad_norm: float | None
     learning_rate: float
     samples: int
@@ -47,62 +54,40 @@ class Trainer:
     accelerator: Accelerator
     module: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    feed: Feed
+    steps: Steps
     config: MidtrainConfig
     plan: Plan
     say: Callable[[str], None] = print
 
     def run(self, after: int, *, before_failure: Callable[[int], None]) -> Iterator[StepResult]:
-        """Steps after+1..config.steps. before_failure(step): keeps the state, which is that of the last good step (0:
-        training has not begun).
+        """Steps after+1..config.steps.
 
-        Raises EmtError where loss or gradient are not finite (the step is not taken), or one sample does not fit.
+        before_failure(step): keeps the state, which is that of the last good step (0: training has
+        not begun). Raises EmtError where loss or gradient are not finite (the step is not taken),
+        or where one sample does not fit.
         """
         step = after + 1
         while step <= self.config.steps:
-            passes = self.feed.steps(step, self.config.steps + 1, self.plan)
+            passes = self.steps(step, self.config.steps + 1, self.plan)
             try:
                 for batches in passes:
                     yield self._step(step, batches, before_failure)
                     step += 1
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(error)
+                self._halve(error)  # the step that failed begins again
             finally:
-                passes.close()  # type: ignore[attr-defined]  # ends the workers
+                passes.close()  # ends the workers
 
     def _step(
         self, step: int, batches: list[MicroBatch], before_failure: Callable[[int], None]
     ) -> StepResult:
         import torch
 
-        rank, device = self.accelerator.process_index, self.accelerator.device
-        seed_step(self.config.seed, step, rank)
-        rejected = [reject for batch in batches for reject in batch.rejected]
-        counts = torch.tensor(
-            [
-                [
-                    sum(len(b.ids) for b in batches),
-                    sum(b.tokens for b in batches),
-                    sum(b.supervised for b in batches),
-                ]
-            ],
-            device=device,
-        )
-        samples, tokens, supervised = self._sum(counts)[0].tolist()
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros(1, device=device)
-        for place, batch in enumerate(batches):
-            inputs = {name: self._to_device(value) for name, value in batch.inputs.items()}
-            last = place == len(batches) - 1
-            with _sync(self.accelerator, self.module, last):
-                loss = self.module(inputs, batch.labels.to(device))
-                # DDP takes the mean of the ranks' gradients: the sum over ranks is the mean times their number
-                self.accelerator.backward(
-                    loss * (self.accelerator.num_processes / max(supervised, 1))
-                )
-            total += loss.detach()
+        device = self.accelerator.device
+        seed_step(self.config.seed, step, self.accelerator.process_index)
+        counts = [(len(b.ids), b.tokens, b.supervised) for b in batches]
+        samples, tokens, supervised = self._sum(torch.tensor(counts, device=device).sum(0)).tolist()
+        loss = self._accumulate(batches, max(supervised, 1))
         rate = cosine_rate(
             step,
             peak=self.config.learning_rate,
@@ -113,7 +98,7 @@ class Trainer:
         )
         mean = norm = None
         if supervised:
-            mean = self._sum(total).item() / supervised
+            mean = self._sum(loss).item() / supervised
             clipped: Any = self.accelerator.clip_grad_norm_(
                 self.module.parameters(), self.config.clip_norm
             )
@@ -133,8 +118,30 @@ class Trainer:
             tokens=tokens,
             supervised=supervised,
             memory_mb=peak_memory_mb(device),
-            rejected=self._gathered(rejected),
+            rejected=self._gathered([reject for batch in batches for reject in batch.rejected]),
         )
+
+    def _accumulate(self, batches: list[MicroBatch], supervised: int) -> torch.Tensor:
+        """Gradients of all passes. Returns this rank's summed loss [1].
+
+        supervised: tokens over all ranks.
+        """
+        import torch
+
+        accelerator = self.accelerator
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros(1, device=accelerator.device)
+        # DDP takes the mean of the ranks' gradients: their sum is the mean times the ranks
+        share = accelerator.num_processes / supervised
+        for batch in batches:
+            # gradients are exchanged between ranks once a step, in its last pass
+            last = batch is batches[-1]
+            with nullcontext() if last else accelerator.no_sync(self.module):
+                inputs = move(batch.inputs, accelerator.device)
+                loss = self.module(inputs, batch.labels.to(accelerator.device))
+                accelerator.backward(loss * share)
+            total += loss.detach()
+        return total
 
     def _sum(self, value: torch.Tensor) -> torch.Tensor:
         if self.accelerator.num_processes == 1:
@@ -149,33 +156,27 @@ class Trainer:
 
         return gather_object(entries)
 
-    def _to_device(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.accelerator.device, non_blocking=True)
-
     def _halve(self, error: BaseException) -> None:
-        """Smaller passes from here on: the step that failed begins again."""
-        if self.accelerator.num_processes > 1 or self.plan.micro == 1:
-            raise EmtError(
-                f"memory runs out with {self.plan.micro} samples a pass",
-                where=str(self.accelerator.device),
-                remedy="set runtime.batch lower"
-                if self.plan.micro > 1
-                else "use a device with more memory, a smaller cutoff, optimizer: adamw_8bit or gradient checkpointing",
-            ) from error
-        self.optimizer.zero_grad(set_to_none=True)
-        release_memory()
-        micro = self.plan.micro // 2
-        self.say(f"out of memory with {self.plan.micro} samples a pass; going on with {micro}")
-        self.plan = Plan(
-            batch=self.plan.batch, micro=micro, world=self.plan.world, rank=self.plan.rank
+        """Smaller passes from here on. Raises EmtError where they cannot be."""
+        micro = self.plan.micro
+        alone = self.accelerator.num_processes == 1
+        remedy = (
+            "set runtime.batch lower"
+            if micro > 1
+            else "use a device with more memory, a smaller cutoff, optimizer: adamw_8bit"
+            " or gradient checkpointing"
         )
-
-
-def _sync(accelerator: Accelerator, module: torch.nn.Module, last: bool) -> Any:
-    """Gradients are exchanged between ranks once a step, in its last pass."""
-    from contextlib import nullcontext
-
-    return nullcontext() if last else accelerator.no_sync(module)
+        half = half_of(
+            micro,
+            error,
+            say=self.say,
+            least=1 if alone else micro,  # the other ranks are waiting for this pass
+            what="training",
+            where=self.accelerator.device,
+            remedy=remedy,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.plan = replace(self.plan, micro=half)
 
 
 @dataclass

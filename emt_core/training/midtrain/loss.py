@@ -1,8 +1,9 @@
 """Cross-entropy of the supervised tokens, with logits at those positions only.
 
-A vocabulary of 152,000 makes logits the largest tensor of a step: 32 x 1,024 positions in float32 are 20 GB. Answers
-are a small part of a sequence, so the head sees only the hidden states that a label looks at, CHUNK of them at a time,
-and beyond one chunk logits are made again in the backward pass instead of being kept.
+A vocabulary of 152,000 makes logits the largest tensor of a step: 32 x 1,024 positions in float32
+are 20 GB. Answers are a small part of a sequence, so the head sees only the hidden states that a
+label looks at, CHUNK of them at a time, and beyond one chunk logits are made again in the backward
+pass instead of being kept.
 """
 
 from __future__ import annotations
@@ -14,27 +15,29 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from emt_core.training.midtrain.conversations import IGNORE
+from emt_core.models.vlm.load import decoder_of
+from emt_core.training.midtrain.micro_batch import IGNORE
 
 CHUNK = 2048
 
 
 class SupervisedLoss(nn.Module):
-    """The VLM with its loss: what DDP and FSDP wrap, so that gradients are reduced in its backward pass."""
+    """The VLM with its loss: what DDP and FSDP wrap."""
 
     def __init__(self, vlm: Any, *, chunk: int = CHUNK) -> None:
         super().__init__()
-        self.vlm, self.chunk = vlm, chunk
+        self.vlm = vlm
+        self.chunk = chunk
         self._no_split_modules = getattr(vlm, "_no_split_modules", None)
         """What FSDP's automatic wrapping by layer asks for."""
 
     def forward(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         """Sum (not mean) over the supervised tokens, float32 scalar. labels int64 [n, tokens]."""
-        decoder = getattr(self.vlm, "model", None) or self.vlm.base_model
-        hidden = decoder(**inputs, use_cache=False).last_hidden_state
+        hidden = decoder_of(self.vlm)(**inputs, use_cache=False).last_hidden_state
         targets = labels[:, 1:]
         chosen = targets != IGNORE
-        states, targets = hidden[:, :-1][chosen], targets[chosen]
+        targets = targets[chosen]
+        states = hidden[:, :-1][chosen]
         if len(targets) <= self.chunk:
             return self._sum(states, targets)
         parts = zip(states.split(self.chunk), targets.split(self.chunk), strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
-"""Of the optimiser's two moments, a trained parameter."""
+"""Of the optimizer's two moments, a trained parameter."""
 
 ROOM = 0.9
 """Share of a device that a plan may fill: allocators do not pack tightly, and lengths vary."""
@@ -37,7 +36,7 @@ class Expected:
     """Logits of that sample and what their loss is worked out with; counted."""
 
     logits_most: int = 0
-    """The same of as many tokens as are worked on at a time (loss.py): a larger pass has no more."""
+    """The same of as many tokens as loss.py works on at a time: a larger pass has no more."""
 
     @property
     def fixed(self) -> int:
@@ -47,17 +46,16 @@ class Expected:
         return self.fixed + micro * self.per_sample + min(micro * self.logits, self.logits_most)
 
     def largest_micro(self, available: int, batch: int) -> int:
-        """The largest power of two of samples a pass that fits (0: not even one), at most `batch`; `batch` itself
-        where that fits.
+        """Samples a pass that fit: `batch`, else the largest power of two below it, else 0.
 
         available: bytes, what training holds already included.
         """
         if self.total(batch) <= ROOM * available:
             return batch
-        micro = 0
-        while self.total(max(2 * micro, 1)) <= ROOM * available and max(2 * micro, 1) <= batch:
-            micro = max(2 * micro, 1)
-        return micro
+        micro = 1
+        while micro <= batch and self.total(micro) <= ROOM * available:
+            micro *= 2
+        return micro // 2
 
 
 def expected_memory(
@@ -67,7 +65,8 @@ def expected_memory(
     *,
     devices: int = 1,
 ) -> Expected:
-    """Weights and gradients in float32 (also with bfloat16 arithmetic), moments as the optimiser keeps them.
+    """Weights and gradients in float32 (whatever the arithmetic), moments as the optimizer has
+    them.
 
     devices: above 1, DDP keeps the gradients once more, in the buckets that it exchanges.
     """
@@ -104,30 +103,26 @@ def available_memory(device: torch.device) -> int:
 
 
 def held_memory(module: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int:
-    """Bytes of parameters, gradients and optimiser states that are there already: part of what is expected."""
+    """Bytes of the parameters, gradients and optimizer states that exist now."""
     import torch
 
-    found: list[Any] = [*module.parameters(), *(p.grad for p in module.parameters())]
+    held: list[Any] = list(module.parameters())
+    held += [parameter.grad for parameter in module.parameters()]
     if optimizer is not None:
-        found += [value for state in optimizer.state.values() for value in state.values()]
-    return _bytes(value for value in found if isinstance(value, torch.Tensor))
-
-
-def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
-    }
-    return sum(storages.values())
+        held += [value for state in optimizer.state.values() for value in state.values()]
+    storages = [value.untyped_storage() for value in held if isinstance(value, torch.Tensor)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 class PeakMemory:
-    """`with PeakMemory(device) as peak: ...`, then `peak.bytes`: the most that was in use meanwhile.
+    """`with PeakMemory(device) as peak: ...`, then `peak.bytes`: the most that was in use.
 
     Of the GPU's allocator; on a CPU of this process (resident), looked at every few milliseconds.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.bytes = device, 0
+        self.device = device
+        self.bytes = 0
         self._over = threading.Event()
 
     def __enter__(self) -> PeakMemory:
@@ -150,10 +145,8 @@ class PeakMemory:
             self._thread.join()
 
     def _look(self) -> None:
-        while True:
+        while not self._over.wait(LOOK_EVERY_S):
             self.bytes = max(self.bytes, resident_memory())
-            if self._over.wait(LOOK_EVERY_S):
-                break
         self.bytes = max(self.bytes, resident_memory())
 
 
@@ -162,14 +155,3 @@ def resident_memory() -> int:
     import psutil
 
     return psutil.Process().memory_info().rss
-
-
-def release_memory() -> None:
-    """After a failed pass: its tensors hang on the traceback and in the allocator's cache."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

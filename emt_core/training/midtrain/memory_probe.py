@@ -1,4 +1,4 @@
-"""What one sample of a pass takes, and what a whole step takes, measured on the model itself."""
+"""How much memory one sample of a pass takes, measured on the model itself."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from emt_core.models.encoders.batches import is_out_of_memory
-from emt_core.training.midtrain.conversations import ConversationPreparer, Refused, TrainingItem
-from emt_core.training.midtrain.memory import Expected, PeakMemory, expected_memory, release_memory
+from emt_core.data.sample import Sample, Turn
+from emt_core.models.halving import is_out_of_memory, release_memory
+from emt_core.models.prepared import Refused
+from emt_core.models.vlm.batch import move
+from emt_core.training.midtrain.conversations import ConversationPreparer
+from emt_core.training.midtrain.memory import Expected, expected_memory
+from emt_core.training.midtrain.micro_batch import TrainingItem, collate
 
 if TYPE_CHECKING:
     import torch
 
-    from emt_core.training.midtrain.session import Session
-
 LOGIT_BYTES = 16
-"""Of one logit while its loss is worked out, at the most: bfloat16, float32, log-softmax, and two gradients."""
+"""Most that one logit takes: in bfloat16, float32 and log-softmax, and two gradients."""
 
 PROBE_CHUNK = 64
-"""Tokens whose logits are there at a time while kept tensors are counted: logits are counted apart."""
+"""Tokens whose logits exist at a time while kept tensors are counted: they are counted apart."""
 
 SIDES = (1.0, 0.7, 0.5, 0.35)
-"""Of the largest image, sides that are tried: many smaller images can hold more than few large ones."""
-
-STEPS = 2
-"""Steps whose memory is measured: the optimiser's moments come into being at the end of the first."""
+"""Sides tried, as shares of the largest image's: many smaller images can take more than few."""
 
 
 def probe_memory(
@@ -39,15 +38,16 @@ def probe_memory(
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw",
     devices: int = 1,
 ) -> Expected:
-    """Counted: weights, gradients, moments, logits. Measured: what autograd keeps for a pass, and for one more sample.
+    """Memory that training is expected to take, per sample as large as `item` (`largest_item`).
 
-    item: as large as a sample can be (`largest_item`). Kept tensors are counted as autograd saves them (each storage
-    once), so the figure does not depend on what an allocator holds back; it leaves out workspace that lives within
-    one operation. Where not even two samples fit, everything is laid to the one that did.
+    Counted: weights, gradients, moments, logits. Measured: what autograd keeps for a pass, and for
+    one more sample. Kept tensors are counted as autograd saves them (each storage once), so the
+    figure does not depend on what an allocator holds back; it leaves out workspace that lives
+    within one operation. Where not even two samples fit, everything is put down to the one that
+    did.
     """
     import torch
 
-    from emt_core.training.midtrain.batches import collate
     from emt_core.training.midtrain.loss import CHUNK, SupervisedLoss
 
     counts = [p.numel() for p in vlm.parameters()]
@@ -66,10 +66,8 @@ def probe_memory(
 
         try:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast():
-                inputs = {name: value.to(device) for name, value in batch.inputs.items()}
-                loss = SupervisedLoss(vlm.train(), chunk=PROBE_CHUNK)(
-                    inputs, batch.labels.to(device)
-                )
+                module = SupervisedLoss(vlm.train(), chunk=PROBE_CHUNK)
+                loss = module(move(batch.inputs, device), batch.labels.to(device))
             del loss
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not sizes:
@@ -92,25 +90,32 @@ def probe_memory(
 def largest_item(
     preparer: ConversationPreparer, *, max_images: int, max_image_pixels: int
 ) -> TrainingItem:
-    """As much to keep as one sample can have: as many and as large images as the cutoff lets in, and an answer that
-    fills the rest of it; text alone where no image fits. Raises Refused where a question leaves no room for a word."""
-    found: list[TrainingItem] = []
+    """The sample that takes most memory within the settings.
+
+    It has as many and as large images as the cutoff lets in, and an answer that fills the rest;
+    text alone where no image fits. Raises Refused where a question leaves no room for a word.
+    """
+    candidates: list[TrainingItem] = []
     for share in SIDES:
         side = max(int(share * max_image_pixels**0.5), 32)
         one = _filled(preparer, 1, side)
         if one is None:
             continue
+        candidates.append(one)
         tokens = int(np.isin(one.tokens["input_ids"], preparer.image_ids).sum())
         many = max(min(max_images, preparer.cutoff // max(tokens, 1)), 1)
         # the question's own words take room as well, so the number that fits may be one lower
-        found += [
-            item for count in {many, many - 1} - {0, 1} if (item := _filled(preparer, count, side))
-        ] + [one]
-    if not found:
+        for count in {many, many - 1} - {0, 1}:
+            item = _filled(preparer, count, side)
+            if item is not None:
+                candidates.append(item)
+    if not candidates:
         return preparer.prepare(*_conversation(preparer, 0, 32))
-    return max(
-        found, key=lambda item: (sum(value.nbytes for value in item.vision.values()), item.length)
-    )
+    return max(candidates, key=lambda item: (_vision_bytes(item), item.length))
+
+
+def _vision_bytes(item: TrainingItem) -> int:
+    return sum(array.nbytes for array in item.vision.values())
 
 
 def _filled(preparer: ConversationPreparer, count: int, side: int) -> TrainingItem | None:
@@ -121,9 +126,8 @@ def _filled(preparer: ConversationPreparer, count: int, side: int) -> TrainingIt
 
 
 def _conversation(preparer: ConversationPreparer, count: int, side: int) -> tuple[Any, list[Any]]:
+    """A sample with `count` square images and an answer longer than the cutoff."""
     from PIL import Image
-
-    from emt_core.data.sample import Sample, Turn
 
     words = "red cup left of the green box " * (preparer.cutoff // 4)
     turns = (
@@ -132,24 +136,3 @@ def _conversation(preparer: ConversationPreparer, count: int, side: int) -> tupl
     )
     images = [Image.new("RGB", (side, side), (120, 120, 120))] * count
     return Sample(source="check", row=0, role="pool", turns=turns), images
-
-
-def measure_step(session: Session, item: TrainingItem, micro: int) -> int:
-    """Most bytes in use while steps of `micro` such samples are taken: forward, backward, clipping, optimiser.
-
-    The rate is 0, so weights stay, moments do not. Raises the device's own error where it does not fit.
-    """
-    from emt_core.training.midtrain.batches import collate
-
-    accelerator = session.accelerator
-    batch = collate([item] * micro, 0)
-    with PeakMemory(accelerator.device) as peak:
-        for _ in range(STEPS):
-            session.optimizer.zero_grad(set_to_none=True)
-            inputs = {name: value.to(accelerator.device) for name, value in batch.inputs.items()}
-            loss = session.module(inputs, batch.labels.to(accelerator.device))
-            accelerator.backward(loss / batch.supervised)
-            accelerator.clip_grad_norm_(session.module.parameters(), session.config.clip_norm)
-            session.optimizer.step()
-            del loss
-    return peak.bytes

@@ -1,83 +1,81 @@
-"""How many samples a pass takes: what the recipe says, what a resumed run began with, or what fits."""
+"""What a step of training is made of: items, micro-batches, and how a batch is cut into them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emt_core.training.midtrain.batches import Plan
-from emt_core.training.midtrain.conversations import Refused
-from emt_core.training.midtrain.memory import Expected, available_memory, held_memory
-from emt_core.training.midtrain.memory_probe import largest_item, probe_memory
+import numpy as np
+
+from emt_core.models.prepared import Prepared
+from emt_core.models.vlm import batch as vlm_batch
 
 if TYPE_CHECKING:
-    from emt_core.recipe.base import Runtime
-    from emt_core.training.midtrain.conversations import ConversationPreparer, TrainingItem
-    from emt_core.training.midtrain.session import Session
+    import torch
+
+IGNORE = -100
+"""Label of a token that is not learned."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingItem(Prepared):
+    """One sample with its labels."""
+
+    id: str
+    labels: np.ndarray
+    """int64 [length], IGNORE where not learned."""
+
+
+@dataclass(kw_only=True)
+class MicroBatch:
+    """Padded on the right."""
+
+    inputs: dict[str, torch.Tensor]
+    """Arguments of the decoder stack, `attention_mask` among them."""
+
+    labels: torch.Tensor
+    """int64 [n, tokens]."""
+
+    ids: list[str]
+    tokens: int
+    """Without padding."""
+
+    supervised: int
+    """Labels that are learned (the first token of a sequence cannot be)."""
+
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    """{"id", "reason", "detail"} of samples that were left out."""
+
+
+def collate(items: Sequence[TrainingItem], pad: int) -> MicroBatch:
+    """One padded batch. pad: id that fills `input_ids`; it is masked and unlabeled."""
+    import torch
+
+    labels = vlm_batch.pad_rows([item.labels for item in items], IGNORE)
+    return MicroBatch(
+        inputs=vlm_batch.collate(items, pad),
+        labels=torch.from_numpy(labels),
+        ids=[item.id for item in items],
+        tokens=sum(item.length for item in items),
+        supervised=int((labels[:, 1:] != IGNORE).sum()),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What the largest sample takes and what there is. available: bytes, those held already included."""
+class Plan:
+    """How a global batch is cut up. micro: most samples a pass; world, rank: of the processes."""
 
-    item: TrainingItem
-    expected: Expected
-    available: int
+    batch: int
+    micro: int
+    world: int = 1
+    rank: int = 0
 
-    def largest(self, bound: int) -> int:
-        """Samples a pass, at most `bound`; 1 where not even that is expected to fit: the device has the last word."""
-        return max(self.expected.largest_micro(self.available, bound), 1)
+    @property
+    def passes(self) -> int:
+        """Accumulated passes a step, the same on every rank."""
+        return -(-self.batch // (self.world * self.micro))
 
-
-def plan_of(
-    session: Session, preparer: ConversationPreparer, runtime: Runtime, *, fit: Fit | None = None
-) -> Plan:
-    """How a step is cut up on this rank; the same on all ranks. fit: where it is measured already.
-
-    `runtime.batch` where the recipe gives it. Else what a resumed run began with, because another micro-batch
-    rounds otherwise. Else the largest that is expected to fit, up to `runtime.batch`'s default.
-    """
-    accelerator = session.accelerator
-    world = accelerator.num_processes
-    bound = min(runtime.batch, -(-session.config.batch // world))
-    if is_given(runtime) or session.sharded:
-        micro = bound  # what FSDP leaves on each device is not counted here
-    elif session.found is not None and "micro" in session.found.facts:
-        micro = min(int(session.found.facts["micro"]), bound)
-    else:
-        try:
-            micro = (fit or fit_of(session, preparer)).largest(bound)
-        except Refused:  # a cutoff that no example of ours fits
-            micro = bound
-        if world > 1:
-            from accelerate.utils import gather_object
-
-            micro = min(gather_object([micro]))
-    return Plan(
-        batch=session.config.batch, micro=micro, world=world, rank=accelerator.process_index
-    )
-
-
-def is_given(runtime: Runtime) -> bool:
-    """Whether the recipe says how many samples a pass takes."""
-    return "batch" in runtime.model_fields_set
-
-
-def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:
-    """Measured on the session's model. Raises Refused where the cutoff has no room for a question and a word."""
-    accelerator, config = session.accelerator, session.config
-    device, world = accelerator.device, accelerator.num_processes
-    item = largest_item(
-        preparer, max_images=config.max_images, max_image_pixels=config.max_image_pixels
-    )
-    expected = probe_memory(
-        session.vlm, item, device, accelerator.autocast, optimizer=config.optimizer, devices=world
-    )
-    free = available_memory(device)
-    if device.type == "cpu":
-        free //= world  # the ranks share one memory
-    return Fit(
-        item=item,
-        expected=expected,
-        available=free + held_memory(session.module, session.optimizer),
-    )
+    def chunks(self, places: np.ndarray) -> list[np.ndarray]:
+        """This rank's share of a step's places in `passes` chunks, some of them maybe empty."""
+        return np.array_split(places, self.world * self.passes)[self.rank :: self.world]

@@ -1,14 +1,16 @@
 """Which samples a step trains on: a seeded permutation that is computed, never stored.
 
-Position p of the endless stream of samples belongs to epoch p // n; inside an epoch every sample comes once, in an
-order that seed and epoch fix. A Feistel network permutes [0, 2^bits); places beyond n walk on until they fall inside.
-So a run resumes at any step at once, and a selection of 10^8 samples takes no memory for its order.
+Position p of the endless stream of samples belongs to epoch p // n; inside an epoch every sample
+comes once, in an order that seed and epoch fix. A Feistel network permutes [0, 2^bits); places
+beyond n walk on until they fall inside. So a run resumes at any step at once, and a selection of
+10^8 samples takes no memory for its order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from emt_core.data.draws import GAMMA, mix64
 from emt_core.training.schedule import seed_of
 
 ROUNDS = 6
@@ -49,15 +51,7 @@ class ShuffledStream:
 
     def _feistel(self, places: np.ndarray, keys: list[np.uint64]) -> np.ndarray:
         left, right = places >> np.uint64(self._half), places & self._mask
-        for key in keys:
-            left, right = right, left ^ (_mix(right, key) & self._mask)
+        with np.errstate(over="ignore"):
+            for key in keys:
+                left, right = right, left ^ (mix64((right + key) * GAMMA) & self._mask)
         return (left << np.uint64(self._half)) | right
-
-
-def _mix(values: np.ndarray, key: np.uint64) -> np.ndarray:
-    """SplitMix64's finaliser: every bit of the result depends on every bit of value and key."""
-    with np.errstate(over="ignore"):
-        z = (values + key) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

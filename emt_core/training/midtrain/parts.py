@@ -1,4 +1,4 @@
-"""The three parts of a VLM (vision encoder, projector, language model), freezing, and low-rank training."""
+"""The parts of a VLM (vision encoder, projector, language model): freezing, low-rank training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def freeze(vlm: Any, parts: Sequence[Part]) -> None:
 
 
 def count_parameters(vlm: Any) -> dict[str, int]:
-    """{"all", "trained", "vision", "projector", "language"}: numbers of parameters, tied ones once."""
+    """Parameters by part, and of "all" and "trained"; tied ones are counted once."""
     counts = {"all": 0, "trained": 0, "vision": 0, "projector": 0, "language": 0}
     for part, parameter in parameters_of(vlm):
         counts["all"] += parameter.numel()
@@ -70,9 +70,9 @@ def count_parameters(vlm: Any) -> dict[str, int]:
 
 
 def add_low_rank(vlm: Any, rank: int) -> Any:
-    """The model with trainable low-rank additions to the language model's linear layers; merge with `merge_low_rank`.
+    """The model with trainable low-rank additions to the language model's linear layers.
 
-    Raises EmtError where peft is not installed.
+    `merge_low_rank` puts them into its weights. Raises EmtError where peft is not installed.
     """
     try:
         from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emt_core.errors import EmtError
-from emt_core.workspace.artifact import write_text
+from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
-
-if TYPE_CHECKING:
-    from emt_core.training.midtrain.loop import StepResult
 
 TEMPLATE_REASONS = ("template_refused", "template_not_understood")
 """Reasons that speak of the model as much as of the sample."""
@@ -22,7 +20,7 @@ JUDGED_FROM = 64
 
 
 class RejectLog:
-    """rejects.jsonl: {"id", "reason", "detail", "step"} a line, each sample once, however many epochs pass it."""
+    """rejects.jsonl: {"id", "reason", "detail", "step"} a line; each sample once."""
 
     def __init__(self, path: Path, *, after: int) -> None:
         self.path = path
@@ -44,36 +42,35 @@ def _line(entry: dict[str, Any]) -> str:
 
 def count_rejects(path: Path) -> dict[str, int]:
     """Reason -> samples."""
-    counts: dict[str, int] = {}
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                reason = json.loads(line)["reason"]
-                counts[reason] = counts.get(reason, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(entry["reason"] for entry in whole_lines(path)).items()))
 
 
 @dataclass
 class Usable:
-    """Whether it makes sense to go on: asked after every step, with figures that are the same on all ranks."""
+    """Whether it makes sense to go on: asked after every step, with figures over all ranks."""
 
     seen: int = 0
     trained: int = 0
     by_template: int = 0
 
-    def check(self, result: StepResult, path: Path) -> None:
-        """Raises EmtError where of JUDGED_FROM samples or more none could be trained on, or where the model's
-        template failed on most."""
-        self.trained += result.samples
-        self.seen += result.samples + len(result.rejected)
-        self.by_template += sum(entry["reason"] in TEMPLATE_REASONS for entry in result.rejected)
+    def check(self, samples: int, rejected: list[dict[str, str]], path: Path) -> None:
+        """Take in a step's samples and rejects; path: of rejects.jsonl.
+
+        Raises EmtError where of JUDGED_FROM samples or more none could be trained on, or where the
+        model's template failed on most.
+        """
+        self.trained += samples
+        self.seen += samples + len(rejected)
+        self.by_template += sum(entry["reason"] in TEMPLATE_REASONS for entry in rejected)
         if self.seen < JUDGED_FROM:
             return
         if 2 * self.by_template > self.seen:
             raise EmtError(
-                f"the model's chat template failed on {self.by_template:,} of the first {self.seen:,} samples",
+                f"the model's chat template failed on {self.by_template:,} of the first"
+                f" {self.seen:,} samples",
                 where=path,
-                remedy="use the model's instruct version; `emt check-model` shows what its template writes",
+                remedy="use the model's instruct version;"
+                " `emt check-model` shows what its template writes",
             )
         if not self.trained:
             raise EmtError(

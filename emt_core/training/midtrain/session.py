@@ -1,40 +1,39 @@
-"""One mid-training run on whatever devices there are: model, optimiser and data put together, resumed, saved.
+"""One mid-training run on whatever devices there are: model, optimizer and data put together.
 
-session = Session.open(...)     loads the model, finds the last whole checkpoint
+session = open_session(...)     loads the model, finds the last whole checkpoint
 session.train(...)              steps up to the last one; log, rejects and checkpoints as they come
 session.save_model(folder)      rank 0: `save_pretrained`, in the precision that the origin has
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from emt_core.errors import EmtError
-from emt_core.recipe.base import Runtime
-from emt_core.recipe.midtrain import MidtrainConfig
-
-if TYPE_CHECKING:
-    from emt_core.training.midtrain.conversations import ConversationPreparer
-
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.models.vlm.load import without_bars
+from emt_core.errors import EmtError
+from emt_core.models.identity import locate_model
+from emt_core.models.vlm.load import load_processor, load_vlm, stored_dtype, without_bars
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.checkpoints import (
     Checkpoint,
     Checkpoints,
+    gather_state,
     read_training_state,
+    spread_state,
+    write_state,
     write_training_state,
 )
-from emt_core.training.midtrain.batches import Feed, Plan
-from emt_core.training.midtrain.loop import Cadence, StepResult, Trainer
+from emt_core.training.devices import is_sharded, open_accelerator
+from emt_core.training.midtrain.conversations import ConversationPreparer
+from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
+from emt_core.training.midtrain.micro_batch import Plan
 from emt_core.training.midtrain.parts import add_low_rank, count_parameters, freeze, merge_low_rank
 from emt_core.training.midtrain.rejects import RejectLog, Usable
-from emt_core.training.midtrain.sharded import gather_state, read_gathered, write_gathered
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.steps_log import StepsLog
 
@@ -42,52 +41,12 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from emt_core.models.encoders.base import Precision
-    from emt_core.recipe.midtrain import MidtrainConfig
-
 SUMS = ("samples", "tokens", "supervised")
 """What is added up over all steps, interrupted runs included."""
 
 CHECKPOINT_SECONDS = 600.0
-"""Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: more often would be felt."""
-
-
-def open_accelerator(device: str, precision: Precision) -> Accelerator:
-    """accelerate for this process: alone, or one of several that torchrun started. device: as in Runtime."""
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    from emt_core.models.encoders.base import choose_device, choose_dtype
-
-    chosen = choose_device(device)
-    if chosen.type == "cuda" and chosen.index is not None:
-        import torch
-
-        torch.cuda.set_device(chosen)
-    mixed = "bf16" if str(choose_dtype(precision, chosen)).endswith("bfloat16") else "no"
-    # a pass of text alone leaves the vision encoder without gradient
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])
-
-
-def dtype_of_origin(model: str, revision: str | None = None) -> torch.dtype | None:
-    """The precision that a model's weights are stored in, as its config says."""
-    from transformers import AutoConfig
-
-    local = Path(model).is_dir()
-    config = AutoConfig.from_pretrained(
-        model, revision=None if local else revision, trust_remote_code=False, local_files_only=local
-    )
-    return getattr(config, "dtype", None)
-
-
-def close_accelerator() -> None:
-    """accelerate keeps one state a process: the next run in it may want another precision."""
-    import torch
-    from accelerate.state import AcceleratorState
-
-    if not torch.distributed.is_initialized():
-        AcceleratorState._reset_state(reset_partial_state=True)
+"""Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: writing one more
+often would be felt."""
 
 
 @dataclass(kw_only=True)
@@ -103,7 +62,9 @@ class Session:
     module: torch.nn.Module
     optimizer: torch.optim.Optimizer
     checkpoints: Checkpoints
-    found: Checkpoint | None
+    resumed: Checkpoint | None
+    """What training goes on from; None at the start."""
+
     origin_dtype: torch.dtype
     parameters: dict[str, int]
 
@@ -118,10 +79,11 @@ class Session:
         recompute: bool = False,
         origin_dtype: torch.dtype | None = None,
     ) -> Session:
-        """vlm: in float32, as `load_vlm` gives it. recompute: gradient checkpointing (less memory, a third more time).
-        origin_dtype: precision that the result is saved in (None: float32).
+        """vlm: in float32, as `load_vlm` gives it.
 
-        Goes on from the last whole checkpoint below `out`. Raises EmtError where that is of another model.
+        recompute: gradient checkpointing (less memory, a third more time). origin_dtype: precision
+        that the result is saved in (None: float32). Goes on from the last whole checkpoint below
+        `out`. Raises EmtError where that is of another model.
         """
         import torch
 
@@ -131,15 +93,14 @@ class Session:
             vlm = adapted.get_base_model()
         freeze(vlm, config.freeze)
         if recompute:
-            vlm.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            options = {"use_reentrant": False}
+            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         vlm.train()
         parameters = count_parameters(vlm)
         module = SupervisedLoss(vlm).to(accelerator.device)
         optimizer = build_optimizer(module, weight_decay=config.weight_decay, kind=config.optimizer)
         checkpoints = Checkpoints(out / "checkpoints")
-        found = checkpoints.latest()
+        resumed = checkpoints.latest()
         prepared = accelerator.prepare(module, optimizer)
         session = cls(
             config=config,
@@ -149,52 +110,57 @@ class Session:
             module=prepared[0],
             optimizer=prepared[1],
             checkpoints=checkpoints,
-            found=found,
+            resumed=resumed,
             origin_dtype=origin_dtype or torch.float32,
             parameters=parameters,
         )
-        if found is not None:
-            session._read(found)
+        if resumed is not None:
+            session._read(resumed)
         accelerator.wait_for_everyone()  # nobody writes before everybody has read
         return session
 
     @property
     def after(self) -> int:
         """The step that training goes on from; 0 at the start."""
-        return self.found.step if self.found else 0
+        return self.resumed.step if self.resumed else 0
 
     def train(
         self,
-        feed: Feed,
+        steps: Steps,
         plan: Plan,
         out: Path,
         *,
         on_step: Callable[[StepResult], None] = lambda _: None,
         say: Callable[[str], None] = print,
     ) -> Trainer:
-        """Up to config.steps. Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints. Returns the trainer."""
+        """Up to config.steps; steps: `Feed.steps`. Returns the trainer.
+
+        Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints.
+        """
         first = self.accelerator.is_main_process
         log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
         rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
-        facts = {name: self.found.facts[name] if self.found else 0 for name in SUMS}
-        cadence, saved = Cadence(CHECKPOINT_SECONDS), self.after
+        sums = {name: self.resumed.facts[name] if self.resumed else 0 for name in SUMS}
+        cadence = Cadence(CHECKPOINT_SECONDS)
+        saved = self.after
 
         def save(step: int) -> None:
             nonlocal saved
-            self._save(step, {**facts, "micro": trainer.plan.micro})
+            self._save(step, {**sums, "micro": trainer.plan.micro})
             saved = step
 
         def keep_last_good(step: int) -> None:
             # the step that failed was not taken: the weights are those of `step`
             if step != saved:
                 save(step)
-                self.accelerator.wait_for_everyone()  # torchrun ends all ranks when the first one fails
+                # torchrun ends all ranks when the first one fails
+                self.accelerator.wait_for_everyone()
 
         trainer = Trainer(
             accelerator=self.accelerator,
             module=self.module,
             optimizer=self.optimizer,
-            feed=feed,
+            steps=steps,
             config=self.config,
             plan=plan,
             say=say,
@@ -202,28 +168,24 @@ class Session:
         usable = Usable()
         for result in trainer.run(self.after, before_failure=keep_last_good):
             for name in SUMS:
-                facts[name] += getattr(result, name)
+                sums[name] += getattr(result, name)
             if log is not None and rejects is not None:
                 rejects.write(result.step, result.rejected)
-                log.write(
-                    result.step,
-                    {
-                        "loss": result.loss,
-                        "learning_rate": result.learning_rate,
-                        "grad_norm": result.grad_norm,
-                        "samples": facts["samples"],
-                        "tokens": facts["tokens"],
-                        "supervised": facts["supervised"],
-                        "memory_mb": round(result.memory_mb, 1),
-                    },
-                )
+                values = {
+                    "loss": result.loss,
+                    "learning_rate": result.learning_rate,
+                    "grad_norm": result.grad_norm,
+                    **sums,
+                    "memory_mb": round(result.memory_mb, 1),
+                }
+                log.write(result.step, values)
             if self._agree(cadence.due()) and result.step < self.config.steps:
                 save(result.step)
-            usable.check(result, out / "rejects.jsonl")
+            usable.check(result.samples, result.rejected, out / "rejects.jsonl")
             on_step(result)
         if self.after < self.config.steps:
             save(self.config.steps)
-        if not facts["supervised"]:
+        if not sums["supervised"]:
             raise EmtError(
                 "not one sample of the selection can be trained on",
                 where=out / "rejects.jsonl",
@@ -232,7 +194,7 @@ class Session:
         return trainer
 
     def save_model(self, folder: Path, processor: Any) -> None:
-        """Weights, config, processor and template: what `from_pretrained` takes. All ranks call it."""
+        """Write what `from_pretrained` takes, processor included. All ranks call it."""
         state = None
         if self.sharded:
             state, _ = gather_state(self.module, self.optimizer)
@@ -256,7 +218,7 @@ class Session:
     @property
     def sharded(self) -> bool:
         """Whether FSDP has spread the weights over the ranks."""
-        return str(self.accelerator.distributed_type).endswith("FSDP")
+        return is_sharded(self.accelerator)
 
     def _agree(self, due: bool) -> bool:
         """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
@@ -267,38 +229,37 @@ class Session:
         return bool(broadcast_object_list([due])[0])
 
     def _save(self, step: int, facts: dict[str, Any]) -> None:
+        """A checkpoint, written by rank 0; all ranks call it."""
         if self.sharded:
             model, moments = gather_state(self.module, self.optimizer)
-            if self.accelerator.is_main_process:
-                self.checkpoints.save(
-                    step, lambda folder: write_gathered(folder, model, moments), facts
-                )
-        elif self.accelerator.is_main_process:
-            bare = self.accelerator.unwrap_model(self.module)
-            self.checkpoints.save(
-                step, lambda folder: write_training_state(folder, bare, self.optimizer), facts
-            )
 
-    def _read(self, found: Checkpoint) -> None:
-        if self.sharded:
-            read_gathered(found.path, self.module, self.optimizer)
+            def write(folder: Path) -> None:
+                groups = moments["param_groups"]
+                write_state(folder, model, moments["state"], param_groups=groups)
         else:
-            read_training_state(
-                found.path, self.accelerator.unwrap_model(self.module), self.optimizer
-            )
+            bare = self.accelerator.unwrap_model(self.module)
+
+            def write(folder: Path) -> None:
+                write_training_state(folder, bare, self.optimizer)
+
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(step, write, facts)
+
+    def _read(self, checkpoint: Checkpoint) -> None:
+        if self.sharded:
+            spread_state(checkpoint.path, self.module, self.optimizer)
+        else:
+            bare = self.accelerator.unwrap_model(self.module)
+            read_training_state(checkpoint.path, bare, self.optimizer)
 
 
 def open_session(
     config: MidtrainConfig, runtime: Runtime, base: Path, revision: str | None, out: Path
 ) -> tuple[Session, ConversationPreparer]:
-    """Model, optimiser and devices as this recipe wants them, gone on from what `out` holds. Raises EmtError.
+    """Model, optimizer and devices as this recipe wants them, resumed from what `out` holds.
 
-    Ends with `close_accelerator()`, whether it succeeded or not.
+    Raises EmtError. The caller ends with `close_accelerator()`, whether this succeeded or not.
     """
-    from emt_core.models.identity import locate_model
-    from emt_core.models.vlm.load import load_processor, load_vlm
-    from emt_core.training.midtrain.conversations import ConversationPreparer
-
     model = str(locate_model(config.model, base))
     processor = load_processor(model, revision)
     preparer = ConversationPreparer(
@@ -320,6 +281,6 @@ def open_session(
         accelerator,
         out,
         recompute=runtime.gradient_checkpointing,
-        origin_dtype=dtype_of_origin(model, revision),
+        origin_dtype=stored_dtype(model, revision),
     )
     return session, preparer

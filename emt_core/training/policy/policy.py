@@ -21,18 +21,18 @@ import numpy as np
 from emt_core.data.robot.actions import ActionMap
 from emt_core.data.robot.frames import square_frames
 from emt_core.errors import EmtError
-from emt_core.models.encoders.base import Precision, choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_device, choose_dtype
 from emt_core.models.vlm.load import load_processor, load_vlm, text_width, without_bars
 from emt_core.recipe.finetune import AugmentConfig, HeadConfig
 from emt_core.training.policy.inputs import PromptBuilder
-from emt_core.workspace.artifact import read_json, write_json
+from emt_core.workspace.files import read_json, write_json
 
 if TYPE_CHECKING:
     import torch
 
     from emt_core.training.policy.vla import VLA
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,8 @@ class PolicySpec:
     """Share of its area that is kept, round the centre."""
     system: str
     prompt: str
-    max_text_tokens: int
+    cutoff: int
+    """Longest prompt in tokens, image included."""
     head: HeadConfig
     step: int
     """Optimiser steps of the fine-tuning."""
@@ -228,7 +229,7 @@ def prompt_builder(processor: Any, spec: PolicySpec) -> PromptBuilder:
         system=spec.system,
         prompt=spec.prompt,
         image_size=spec.image_size,
-        max_text_tokens=spec.max_text_tokens,
+        cutoff=spec.cutoff,
     )
 
 

@@ -108,7 +108,7 @@ def _yaml(value: Any) -> str:
 
 
 def _read(setting: Setting, given: Any) -> Any:
-    if setting.kind == "yaml":
+    if setting.kind in ("yaml", "list"):
         try:
             return yaml.safe_load(given)
         except yaml.YAMLError as error:

@@ -13,7 +13,14 @@ from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.tables.source_look import ROWS, Look, look
 from emt_core.explore.tables.source_suggestions import suggestions
-from emt_core.recipe.form import Field, build_source, fields_of, format_help, formats, plain
+from emt_core.recipe.form import (
+    Setting,
+    build_source,
+    format_help,
+    formats,
+    source_entry,
+    source_settings,
+)
 from emt_core.recipe.recipe import Recipe
 from emt_core.recipe.sources import SourceConfig
 from emt_core.run.edits import put_source
@@ -66,7 +73,7 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
     )
     st.caption(format_help(format_))
     held = before.model_dump() if before and before.format == format_ else {}
-    fields = {field.name: field for field in fields_of(format_)}
+    fields = {field.name: field for field in source_settings(format_)}
     values: dict[str, Any] = {}
 
     def ask(name: str, options: list[str] | None = None) -> None:
@@ -95,12 +102,12 @@ def _form(base: Path, before: SourceConfig | None) -> tuple[str, dict[str, Any]]
     return format_, values
 
 
-def _widget(field: Field, key: str, value: Any, options: list[str]) -> Any:
+def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
     label = field.label + ("" if field.required else " (optional)" if field.default is None else "")
     if field.kind == "choice":
         first = value or field.options[0]
         return choice(label, field.options, key=key, default=first, in_url=False, help=field.help)
-    if field.kind == "number":
+    if field.kind == "whole":
         return st.number_input(label, min_value=1, value=value, step=1, key=key, help=field.help)
     if field.kind == "flag":
         return st.toggle(label, value=bool(value), key=key, help=field.help)
@@ -189,7 +196,7 @@ def _sentence(what: str) -> str:
 
 
 def _name(source: SourceConfig) -> str:
-    return canonical_json(plain(source))
+    return canonical_json(source_entry(source))
 
 
 def _looked(source: SourceConfig | None) -> Look | EmtError | None:

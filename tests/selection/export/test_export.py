@@ -128,9 +128,8 @@ def test_nothing_is_left_of_an_export_that_fails(workspace, selection, tmp_path,
 
 
 def test_memory_is_bounded_by_the_buffer(workspace, selection, tmp_path, monkeypatch):
-    monkeypatch.setattr(base.TableBuffer, "BYTES", 4000)
-    monkeypatch.setattr("emt_core.selection.export.parquet.SHARD_BYTES", 8000)
-    monkeypatch.setattr("emt_core.selection.export.hf.SHARD_BYTES", 8000)
+    monkeypatch.setattr(base.TableExporter, "BYTES", 4000)
+    monkeypatch.setattr(base.TableExporter, "SHARD_BYTES", 8000)
     for name, pattern in (("parquet", "data/part-*.parquet"), ("hf", "data-*.arrow")):
         report = export(workspace, selection, tmp_path / name, format=name, images="embed")
         assert len(list((tmp_path / name).glob(pattern))) > 3

@@ -1,11 +1,17 @@
-"""The public suites, each read as it is distributed. What could be checked without the files is in docs/training.md.
+"""Readers of question files: five public suites as they are distributed, and our own layout.
 
-pope         JSON lines: question_id, image (file name), text, label (yes | no); category: the file's name
-blink        parquet: idx, sub_task, prompt, choices (list), answer `(A)`, image_1 .. image_4 (struct bytes, path)
+pope         JSON lines: question_id, image (file name), text, label (yes | no);
+             category: the file's name
+blink        parquet: idx, sub_task, prompt, choices (list), answer `(A)`,
+             image_1 .. image_4 (struct bytes, path)
 visulogic    JSON lines: id, tag, question (choices in it), label (letter), image_path
-3dsrbench    TSV (VLMEvalKit's): index, question, A .. D, answer (letter), category, image (base64, or the index of the
-             row that has it)
+3dsrbench    TSV (VLMEvalKit's): index, question, A .. D, answer (letter), category,
+             image (base64, or the index of the row that has it)
 spatialeval  parquet: id (`spatialmap.vqa.12`), text (choices in it), oracle_option (letter), image
+own          parquet: id, question, answer, judge; by choice category, image (struct bytes, path),
+             and what the judge needs (`_own`); assets/demo/questions.parquet is one
+
+docs/training.md says what could be checked without the public files.
 """
 
 from __future__ import annotations
@@ -15,54 +21,53 @@ import binascii
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.questions.question import Picture, Question
-from emt_core.recipe.midtrain import QuestionFile
+from emt_core.evaluation.questions.question import Judge, Picture, Question
+from emt_core.recipe.retain import QuestionFile
 
 ONE_WORD = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 LETTERS = "ABCDEFGH"
 LONGEST_INDEX = 64
-"""VLMEvalKit's own bound: a shorter image cell is no image but the index of the row that has it, to save space."""
+"""VLMEvalKit's own bound, in characters: a shorter image cell is the index of the row that has it."""
 
 
 def read_suite(suite: QuestionFile, base: Path) -> list[Question]:
-    """Its questions, in the file's order. Raises EmtError for a missing file, or a row that is not as it should be."""
+    """The suite's questions, in the file's order.
+
+    Raises EmtError for a missing or empty file and for a row that lacks what its format promises.
+    """
     path = base / Path(suite.path).expanduser()
     if not path.exists():
         raise EmtError(
             "there is no such file of questions", where=path, remedy="check `path` of the suite"
         )
     images = base / Path(suite.images).expanduser() if suite.images else path.parent
-    found: list[Question] = []
     try:
-        found += islice(READERS[suite.format](path, images), suite.limit)
+        questions = list(islice(READERS[suite.format](path, images), suite.limit))
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise EmtError(
             f"a row is not what {suite.format} promises ({type(error).__name__}: {error})",
             where=path,
             remedy="docs/training.md shows the layout of each format",
         ) from error
-    if not found:
+    if not questions:
         raise EmtError("the file holds no question", where=path)
-    return found
+    return questions
 
 
 def _pope(path: Path, images: Path) -> Iterator[Question]:
     for row in _json_lines(path):
-        label = str(row["label"]).strip().lower()
-        if label not in ("yes", "no"):
-            raise ValueError(f"label {label!r} is neither yes nor no")
         yield Question(
             id=str(row["question_id"]),
             category=path.stem,
             text=str(row["text"]) + ONE_WORD,
-            answer=label,
+            answer=_yes_or_no(row["label"]),
             judge="yes_no",
             pictures=(Picture(root=images, name=str(row["image"])),),
         )
@@ -136,18 +141,60 @@ def _spatialeval(path: Path, images: Path) -> Iterator[Question]:
         )
 
 
-def images_beside(suite: QuestionFile, base: Path) -> dict[str, int]:
-    """Name -> bytes of the images that lie outside the suite's file (-1: missing), for telling when they changed.
+def _own(path: Path, images: Path) -> Iterator[Question]:
+    for row in _parquet_rows(path):
+        yield own_question(row, images)
 
-    Formats that name images are read for their names; of others the whole folder `images` counts, where there is one.
+
+def own_question(row: Mapping[str, Any], images: Path) -> Question:
+    """The question of one row in our own layout.
+
+    judge yes_no: `answer` is yes or no. choice: `answer` is a letter, `options` lists the texts of
+    A, B, ... (left out where the question has them in it). exact: `answer` is the right answer.
+    names: `names` and `vocabulary` as in Question. point: `point` is [x, y], beside `tolerance`.
+    Raises KeyError, TypeError or ValueError where something is missing or of another kind.
     """
-    if suite.format in ("pope", "visulogic"):
+    judge = str(row["judge"])
+    if judge not in get_args(Judge):
+        raise ValueError(f"judge {judge!r} is none of {', '.join(get_args(Judge))}")
+    further: dict[str, Any] = {}
+    answer = str(row["answer"]).strip()
+    if judge == "yes_no":
+        answer = _yes_or_no(answer)
+    elif judge == "choice":
+        answer = _letter(answer)
+        further["options"] = dict(zip(LETTERS, row.get("options") or (), strict=False))
+    elif judge == "names":
+        further["names"] = frozenset(row["names"])
+        further["vocabulary"] = tuple(row["vocabulary"])
+        unknown = further["names"] - {entry.split("|")[0] for entry in further["vocabulary"]}
+        if unknown:
+            raise ValueError(f"{sorted(unknown)} are not in the vocabulary")
+    elif judge == "point":
+        x, y = row["point"]
+        further["point"] = (float(x), float(y))
+        further["tolerance"] = float(row["tolerance"])
+    picture = row.get("image")
+    return Question(
+        id=str(row["id"]),
+        category=str(row.get("category") or "all"),
+        text=str(row["question"]),
+        answer=answer,
+        judge=cast(Judge, judge),
+        pictures=(_cell(picture, images),) if picture is not None else (),
+        **further,
+    )
+
+
+def images_beside(suite: QuestionFile, base: Path) -> dict[str, int]:
+    """Name -> bytes of the images outside the suite's file (-1: missing), to tell when they change.
+
+    Formats that name images are read for their names; of others the whole folder `images` counts,
+    where there is one.
+    """
+    if suite.format in ("pope", "visulogic", "own"):
         pictures = {p.name: p for question in read_suite(suite, base) for p in question.pictures}
-        return {
-            name: _size(picture.root / name)
-            for name, picture in sorted(pictures.items())
-            if picture.root
-        }
+        return {name: _size(p.root / name) for name, p in sorted(pictures.items()) if p.root}
     folder = base / Path(suite.images).expanduser()
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if suite.images else []
     return {file.relative_to(folder).as_posix(): _size(file) for file in files}
@@ -166,7 +213,15 @@ READERS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {
     "visulogic": _visulogic,
     "3dsrbench": _3dsrbench,
     "spatialeval": _spatialeval,
+    "own": _own,
 }
+
+
+def _yes_or_no(label: Any) -> str:
+    label = str(label).strip().lower()
+    if label not in ("yes", "no"):
+        raise ValueError(f"label {label!r} is neither yes nor no")
+    return label
 
 
 def _letter(answer: Any) -> str:
@@ -177,7 +232,7 @@ def _letter(answer: Any) -> str:
 
 
 def _cell(value: Any, images: Path) -> Picture:
-    """datasets' Image feature: bytes, or a path where the bytes are elsewhere."""
+    """The image of a cell of datasets' Image feature: its bytes, or the path of a file."""
     if value.get("bytes"):
         return Picture(content=value["bytes"])
     return Picture(root=images, name=str(value["path"]))

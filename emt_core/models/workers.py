@@ -1,0 +1,64 @@
+"""Decoding in worker processes, results in order: what embedding and training share."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+from emt_core.errors import EmtError
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def in_order(
+    work: Callable[[Key], Value],
+    keys: Iterable[Key],
+    workers: int,
+    *,
+    ahead: int = 2,
+    preload: Sequence[str] = (),
+) -> Iterator[Value]:
+    """`work(key)` for each key, in the order of the keys; workers: processes, 0 for this one.
+
+    work: pickled once for each process. ahead: keys that a process has in hand at the most.
+    preload: modules that `work` needs, imported once for all processes. Tensors come back through
+    shared memory. Closing the iterator ends the processes, and so does the death of this one.
+    Raises EmtError where a process dies.
+    """
+    if not workers:
+        yield from map(work, keys)
+        return
+    from torch.utils.data import DataLoader
+
+    # Lance and OpenMP threads do not survive a plain fork
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch.utils.data", *preload])
+    loader = DataLoader(
+        _Keys(),  # pyright: ignore[reportArgumentType]
+        sampler=keys,
+        batch_size=None,
+        collate_fn=cast(Any, work),
+        num_workers=workers,
+        multiprocessing_context=context,
+        prefetch_factor=ahead,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise EmtError(
+            "a decoding process ended by itself, most likely for want of memory",
+            remedy="run the same command again with fewer runtime.workers or a smaller"
+            " runtime.batch (in a container also more shared memory, `--shm-size`);"
+            " finished work is kept",
+        ) from error
+
+
+class _Keys:
+    """The DataLoader's dataset: the worker gets the key itself, and `work` makes the value."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return key

@@ -1,0 +1,144 @@
+"""Details of estimators and MMD that a good AUROC hides: what stops training, which rows count."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from safetensors.numpy import load_file
+from synthetic import Made, make_workspace, pool, robot, run_stage
+
+from emt_core.data.features import feature_table
+from emt_core.proximity.metrics import mmd
+from emt_core.proximity.split import TEST, VALIDATION, split_rows
+from emt_core.recipe.gap import GapConfig
+from emt_core.recipe.proximity import EstimatorConfig, measure_config
+from emt_core.workspace.artifact import Artifact
+from emt_core.workspace.table import Table
+
+SHARES = {"validation_share": 0.2, "test_share": 0.2}
+STEPS = 100
+
+# ---- what stops training
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Robot and pool are one distribution of many dimensions: rows can be learned by heart only."""
+    sources = [pool("web", 120), robot("arm", 96), robot("hand", 48)]
+    return make_workspace(tmp_path_factory.mktemp("alike"), sources, dim=192, seed=0)
+
+
+def trained(made: Made, kind: str) -> Artifact:
+    training = {"learning_rate": 0.02, "steps": STEPS, "stop_accuracy": 0.9}
+    if kind == "linear":
+        return run_stage(made, "estimator", EstimatorConfig(**training, **SHARES))
+    return run_stage(made, "measure", measure_config(kind="mlp", hidden=16, **training, **SHARES))
+
+
+def logits_of(fitted: Artifact, x: np.ndarray) -> np.ndarray:
+    if (fitted.data / "weights.safetensors").exists():
+        line = load_file(fitted.data / "weights.safetensors")
+        return x @ line["weight"] + line["bias"][0]
+    net = load_file(fitted.data / "network.safetensors")
+    hidden = np.maximum((x - net["mean"]) * net["scale"] @ net["w"].T + net["b"], 0)
+    return hidden @ net["v"] + net["c"][0]
+
+
+@pytest.fixture(scope="module", params=["linear", "mlp"])
+def by_heart(alike: Made, request: pytest.FixtureRequest) -> Artifact:
+    return trained(alike, request.param)
+
+
+def test_what_is_only_learned_by_heart_does_not_stop_training(by_heart: Artifact):
+    steps = parquet.read_table(by_heart.data / "steps.parquet").to_pydict()
+    assert steps["train_accuracy"][-1] > 0.95
+    assert by_heart.metrics["stopped"] == "steps" and len(steps["step"]) == STEPS
+    assert np.nanmax(steps["val_accuracy"]) < 0.8
+
+
+def test_the_accuracy_that_stops_training_is_that_of_the_validation_rows(
+    alike: Made, by_heart: Artifact
+):
+    """By hand from the saved weights: the pool has half of the weight, each robot set a quarter."""
+    part = split_rows(alike.index, alike.features.ok(), validation=0.2, test=0.2, seed=0)
+    x = alike.features.take(range(alike.features.rows)).astype(np.float64)
+    says_robot = logits_of(by_heart, x) > 0
+    of_source = {}
+    for source in alike.index.sources:
+        rows = source.start + np.flatnonzero(part[source.start : source.stop] == VALIDATION)
+        of_source[source.name] = np.mean(says_robot[rows] == (source.role == "robot"))
+    expected = of_source["web"] / 2 + (of_source["arm"] + of_source["hand"]) / 4
+    accuracy = (
+        parquet.read_table(by_heart.data / "steps.parquet").column("val_accuracy")[-1].as_py()
+    )
+    assert accuracy == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_no_number_of_the_test_rows_reaches_a_weight(tmp_path: Path, kind: str):
+    """Neither by batches nor by scaling nor by the stop: with other test rows the same weights."""
+    sources = [pool("web", 200), robot("arm", 96, mean=3.0), robot("hand", 48, mean=3.0)]
+    made = make_workspace(tmp_path, sources, dim=8)
+    before = trained(made, kind)
+    part = split_rows(made.index, made.features.ok(), validation=0.2, test=0.2, seed=0)
+    x = made.features.take(range(made.features.rows)).astype(np.float32)
+    x[part == TEST] = 7 - 3 * x[part == TEST]
+    weights = load_file(next(before.data.glob("*.safetensors")))
+    figures = before.metrics
+    replace_features(made, x)
+    shutil.rmtree(before.path)
+    after = trained(made, kind)
+    for name, value in load_file(next(after.data.glob("*.safetensors"))).items():
+        np.testing.assert_array_equal(value, weights[name])
+    assert after.metrics["steps"] == figures["steps"]
+    assert after.metrics["auroc"] < figures["auroc"] - 0.1  # and the test does look at them
+
+
+def replace_features(made: Made, x: np.ndarray) -> None:
+    table = Table(made.artifacts["embed"].data / "features.lance")
+    shutil.rmtree(table.path)
+    table.append(feature_table(x.astype(np.float16), [""] * len(x)))
+
+
+# ---- sigma
+
+
+def distances(rows: np.ndarray) -> np.ndarray:
+    apart = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
+    return apart[np.triu_indices(len(rows), 1)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_sigma_is_the_median_over_all_groups_whichever_comes_first(order: tuple[int, ...]):
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(mean, spread, (40, 5)) for mean, spread in ((0, 1), (9, 0.1), (-30, 4))]
+    expected = np.median(distances(np.concatenate(groups)))
+    assert mmd.median_sigma([groups[place] for place in order]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_sigma_takes_as_many_rows_of_every_group_however_large(monkeypatch: pytest.MonkeyPatch):
+    """Nine tenths of the rows lie close together; dealt out evenly, most pairs are far apart."""
+    monkeypatch.setattr(mmd, "SIGMA_ROWS", 90)
+    rng = np.random.default_rng(0)
+    large, left, right = (
+        rng.normal(mean, 0.1, (rows, 4)) for mean, rows in ((0, 2000), (-50, 40), (50, 40))
+    )
+    assert mmd.median_sigma([large, left, right]) > 50
+
+
+def test_sigma_of_the_gap_is_that_of_pool_and_robots_together(tmp_path: Path):
+    means = {"web": 0.0, "near": 40.0, "arm": 80.0}
+    sources = [
+        (pool if name != "arm" else robot)(name, 60, mean=mean) for name, mean in means.items()
+    ]
+    made = make_workspace(tmp_path, sources, dim=6)
+    config = GapConfig(projection="tsne", projection_fit=60, neighbors=5)
+    gap = json.loads((run_stage(made, "gap", config).data / "gap.json").read_text())
+    x = made.features.take(range(180)).astype(np.float64)
+    assert gap["sigma"] == pytest.approx(np.median(distances(x)), rel=1e-3)
+    assert np.median(distances(x[:60])) < 5 < 35 < gap["sigma"]
