@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from emt_core.explore.report.blocks import first_story
+from emt_core.explore.report.report import first_story
 from emt_core.explore.report.story import DEFAULT, Story, load_story, story_names
 from pages.parts.empty import needs
 from pages.parts.plain import escape

@@ -25,7 +25,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the story for others: one HTML file that opens offline. The workspace is only read."""
-    from emt_core.explore.report.write import write_report
+    from emt_core.explore.report.report import write_report
 
     space = Workspace.open(workspace, read_only=True)
     done = write_report(space, recipe=recipe, story=story, out=out)

@@ -17,8 +17,16 @@ from synthetic import Made, make_workspace, pool, robot, run_stage
 from emt_core.cli.__main__ import main
 from emt_core.errors import EmtError
 from emt_core.explore.reading import open_reading
-from emt_core.explore.report.blocks import KINDS, first_story, render_story
 from emt_core.explore.report.html import figure_json
+from emt_core.explore.report.report import (
+    KINDS,
+    LARGEST_BYTES,
+    first_story,
+    render_story,
+    report_html,
+    save_report,
+    write_report,
+)
 from emt_core.explore.report.story import (
     Story,
     StoryBlock,
@@ -27,7 +35,6 @@ from emt_core.explore.report.story import (
     save_story,
     story_names,
 )
-from emt_core.explore.report.write import LARGEST_BYTES, report_html, save_report, write_report
 from emt_core.recipe.category import CategoryConfig
 from emt_core.recipe.gap import GapConfig
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig

@@ -8,7 +8,7 @@ from page_runner import button, metrics, words
 from playwright.sync_api import Page, expect
 
 from emt_core.explore.reading import open_reading
-from emt_core.explore.report.blocks import KINDS, first_story
+from emt_core.explore.report.report import KINDS, first_story
 from emt_core.explore.report.story import load_story, save_story
 from emt_core.workspace.artifact import VIEW_ONLY, Workspace
 

@@ -18,9 +18,8 @@ from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FlagBook
 from emt_core.explore.curation.views import ViewBook
 from emt_core.explore.reading import open_reading
-from emt_core.explore.report.blocks import first_story
+from emt_core.explore.report.report import first_story, save_report
 from emt_core.explore.report.story import Story, delete_story, save_story
-from emt_core.explore.report.write import save_report
 from emt_core.run import jobs
 from emt_core.run.edits import add_selection, add_stage, change_settings, remove_source
 from emt_core.run.recipes import add_recipe

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from emt_core.errors import EmtError
-from emt_core.explore.report.blocks import KINDS, first_story
+from emt_core.explore.report.report import KINDS, first_story
 from emt_core.explore.report.story import (
     CAPTION_CHARS,
     HEADING_CHARS,

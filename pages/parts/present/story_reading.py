@@ -9,7 +9,6 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore.reading import Reading, open_reading
-from emt_core.explore.report.blocks import KINDS, Kind, render_story
 from emt_core.explore.report.content import (
     Content,
     Figure,
@@ -19,8 +18,8 @@ from emt_core.explore.report.content import (
     RenderedBlock,
     Table,
 )
+from emt_core.explore.report.report import KINDS, Kind, render_story, report_html, save_report
 from emt_core.explore.report.story import Story
-from emt_core.explore.report.write import report_html, save_report
 from emt_core.workspace.words import and_list
 from pages.parts.cards import webp_uri
 from pages.parts.empty import run_up_to
