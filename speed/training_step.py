@@ -79,7 +79,7 @@ def measure(steps: int, batch: int, workers: int, folder: Path, sources: Any) ->
     accelerator = open_accelerator("cpu", "float32")
     out = folder / f"run-{workers}"
     out.mkdir()
-    session = Session.open(load_vlm(tiny), config, accelerator, out)
+    session = Session(load_vlm(tiny), config, accelerator, out)
     times: dict[str, list[float]] = {"bare": [], "whole": []}
     last = [time.perf_counter()]
 

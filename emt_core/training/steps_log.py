@@ -32,7 +32,8 @@ class StepsLog:
     """
 
     def __init__(self, path: Path, *, after: int = 0) -> None:
-        self.path, self.step = path, after
+        self.path = path
+        self.step = after
         kept = [record for record in iterate_steps(path) if record["step"] <= after]
         write_text(path, "".join(_line(record) for record in kept))
         self.last: dict[str, Any] = kept[-1] if kept else {}
@@ -51,7 +52,8 @@ class StepsLog:
         record = {"step": step, **values, "seconds": self.seconds}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(record))  # one write a line: a reader sees it whole or not at all
-        self.step, self.last = step, record
+        self.step = step
+        self.last = record
         return record
 
 

@@ -209,7 +209,7 @@ def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: P
     config = MidtrainConfig(model=str(folder), lora_rank=2, batch=1)
     accelerator = open_accelerator("cpu", "float32")
     try:
-        session = Session.open(load_vlm(folder), config, accelerator, tmp_path)
+        session = Session(load_vlm(folder), config, accelerator, tmp_path)
         torch.manual_seed(0)
         trained = [p for p in session.module.parameters() if p.requires_grad]
         for parameter in trained:

@@ -64,8 +64,8 @@ class Actions:
 def bin_edges(actions: Actions, source: SourceRange, rows: np.ndarray, bins: int) -> np.ndarray:
     """float64 [dims, bins - 1]: inner edges. rows: index rows of the set's training part."""
     step = max(1, len(rows) // BIN_ROWS)
-    found = np.array([actions.of(sample) for sample in actions.index.samples(rows[::step])])
-    low, high = np.quantile(found, QUANTILES, axis=0)
+    values = np.array([actions.of(sample) for sample in actions.index.samples(rows[::step])])
+    low, high = np.quantile(values, QUANTILES, axis=0)
     return np.linspace(low, np.where(high > low, high, low + 1), bins + 1, axis=1)[:, 1:-1]
 
 

@@ -22,7 +22,8 @@ class ShuffledStream:
     def __init__(self, n: int, seed: int) -> None:
         if n < 1:
             raise ValueError("there is no sample to shuffle")
-        self.n, self.seed = n, seed
+        self.n = n
+        self.seed = seed
         self._half = max((max(n - 1, 1).bit_length() + 1) // 2, 1)
         self._mask = np.uint64((1 << self._half) - 1)
 
@@ -50,7 +51,8 @@ class ShuffledStream:
         return out.astype(np.int64)
 
     def _feistel(self, places: np.ndarray, keys: list[np.uint64]) -> np.ndarray:
-        left, right = places >> np.uint64(self._half), places & self._mask
+        left = places >> np.uint64(self._half)
+        right = places & self._mask
         with np.errstate(over="ignore"):
             for key in keys:
                 left, right = right, left ^ (mix64((right + key) * GAMMA) & self._mask)

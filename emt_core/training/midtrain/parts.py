@@ -29,13 +29,9 @@ PARTS: dict[str, dict[Part, tuple[str, ...]]] = {
 
 def part_of(model_type: str, name: str) -> Part | None:
     """Which part a parameter belongs to; None where the model type is not known."""
-    best: Part | None = None
-    longest = 0
-    for part, starts in PARTS.get(model_type, {}).items():
-        for start in starts:
-            if name.startswith(start) and len(start) > longest:
-                best, longest = part, len(start)
-    return best
+    parts = PARTS.get(model_type, {})
+    owners = {s: part for part, starts in parts.items() for s in starts if name.startswith(s)}
+    return owners[max(owners, key=len)] if owners else None
 
 
 def parameters_of(vlm: Any) -> Iterator[tuple[Part | None, torch.nn.Parameter]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,28 +48,11 @@ CHECKPOINT_SECONDS = 600.0
 often would be felt."""
 
 
-@dataclass(kw_only=True)
 class Session:
-    config: MidtrainConfig
-    accelerator: Accelerator
-    vlm: Any
-    """The bare model; with low-rank training, the one that the additions sit in."""
+    """A model in training, with its optimizer, on this process's device."""
 
-    adapted: Any
-    """With low-rank training peft's wrapper, else None."""
-
-    module: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    checkpoints: Checkpoints
-    resumed: Checkpoint | None
-    """What training goes on from; None at the start."""
-
-    origin_dtype: torch.dtype
-    parameters: dict[str, int]
-
-    @classmethod
-    def open(
-        cls,
+    def __init__(
+        self,
         vlm: Any,
         config: MidtrainConfig,
         accelerator: Accelerator,
@@ -78,7 +60,7 @@ class Session:
         *,
         recompute: bool = False,
         origin_dtype: torch.dtype | None = None,
-    ) -> Session:
+    ) -> None:
         """vlm: in float32, as `load_vlm` gives it.
 
         recompute: gradient checkpointing (less memory, a third more time). origin_dtype: precision
@@ -87,37 +69,26 @@ class Session:
         """
         import torch
 
-        adapted = None
-        if config.lora_rank:
-            adapted = add_low_rank(vlm, config.lora_rank)
-            vlm = adapted.get_base_model()
-        freeze(vlm, config.freeze)
+        self.config = config
+        self.accelerator = accelerator
+        self.origin_dtype = origin_dtype or torch.float32
+        # with low-rank training `adapted` is peft's wrapper, and `vlm` what it wraps
+        self.adapted = add_low_rank(vlm, config.lora_rank) if config.lora_rank else None
+        self.vlm = self.adapted.get_base_model() if self.adapted is not None else vlm
+        freeze(self.vlm, config.freeze)
         if recompute:
             options = {"use_reentrant": False}
-            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-        vlm.train()
-        parameters = count_parameters(vlm)
-        module = SupervisedLoss(vlm).to(accelerator.device)
+            self.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        self.vlm.train()
+        self.parameters = count_parameters(self.vlm)
+        module = SupervisedLoss(self.vlm).to(accelerator.device)
         optimizer = build_optimizer(module, weight_decay=config.weight_decay, kind=config.optimizer)
-        checkpoints = Checkpoints(out / "checkpoints")
-        resumed = checkpoints.latest()
-        prepared = accelerator.prepare(module, optimizer)
-        session = cls(
-            config=config,
-            accelerator=accelerator,
-            vlm=vlm,
-            adapted=adapted,
-            module=prepared[0],
-            optimizer=prepared[1],
-            checkpoints=checkpoints,
-            resumed=resumed,
-            origin_dtype=origin_dtype or torch.float32,
-            parameters=parameters,
-        )
-        if resumed is not None:
-            session._read(resumed)
+        self.module, self.optimizer = accelerator.prepare(module, optimizer)
+        self.checkpoints = Checkpoints(out / "checkpoints")
+        self.resumed = self.checkpoints.latest()
+        if self.resumed is not None:
+            self._read(self.resumed)
         accelerator.wait_for_everyone()  # nobody writes before everybody has read
-        return session
 
     @property
     def after(self) -> int:
@@ -275,7 +246,7 @@ def open_session(
             f"a batch of {config.batch} on {world} devices",
             remedy="a larger batch, or fewer devices",
         )
-    session = Session.open(
+    session = Session(
         load_vlm(model, revision),
         config,
         accelerator,

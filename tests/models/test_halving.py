@@ -1,0 +1,75 @@
+"""Smaller batches where memory runs out, and work in other processes that comes back in order."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+
+from emt_core.errors import EmtError
+from emt_core.models.encoders.preparing import pack, unpack
+from emt_core.models.halving import Halving, half_of
+from emt_core.models.prepared import Prepared
+from emt_core.models.workers import in_order
+
+
+def test_a_failed_pass_is_halved_for_good_until_one_sample_is_too_much():
+    tried: list[int] = []
+
+    def work(items):
+        tried.append(len(items))
+        if len(items) > most:
+            raise RuntimeError("CUDA out of memory")
+        return np.array(items)
+
+    most = 3
+    said: list[str] = []
+    halving = Halving(work, said.append, 8, what="it", remedy="less")
+    assert np.concatenate(halving.parts(range(10))).tolist() == list(range(10))
+    assert tried == [8, 4, 2, 2, 2, 2, 2] and halving.halvings == len(said) == 2
+    most = 0
+    with pytest.raises(EmtError, match="it runs out of memory with a single sample"):
+        halving.parts(range(4))
+
+
+def test_other_errors_and_passes_that_others_wait_for_are_not_halved():
+    with pytest.raises(RuntimeError, match="shape"):
+        half_of(4, RuntimeError("shape mismatch"), say=print)
+    with pytest.raises(EmtError, match="4 samples a pass"):
+        half_of(4, MemoryError(), say=print, least=4)
+
+
+def test_arrays_cross_as_one_block_and_come_back_the_same():
+    items = [
+        Prepared(
+            length=n,
+            tokens={"input_ids": np.arange(n)},
+            vision={"pixels": np.full((1, n, 3), n, np.float32)} if n % 2 else {},
+        )
+        for n in (1, 3, 4)
+    ]
+    for value in (items, [], "nothing"):
+        back = unpack(*pack(value))
+        assert len(back) == len(value)
+    for item, other in zip(items, unpack(*pack(items)), strict=True):
+        assert other.length == item.length and other.vision.keys() == item.vision.keys()
+        np.testing.assert_array_equal(other.tokens["input_ids"], item.tokens["input_ids"])
+        for name, array in item.vision.items():
+            np.testing.assert_array_equal(other.vision[name], array)
+
+
+def square(base: int, number: int) -> tuple[int, int]:
+    if number == 99:
+        os._exit(1)
+    return base + number * number, os.getpid()
+
+
+def test_work_comes_back_in_order_and_a_dead_worker_is_named():
+    done = list(in_order(partial(square, 1), range(20), 2))
+    assert [value for value, _ in done] == [1 + n * n for n in range(20)]
+    processes = {process for _, process in done}
+    assert len(processes) == 2 and os.getpid() not in processes
+    with pytest.raises(EmtError, match="a decoding process ended by itself"):
+        list(in_order(partial(square, 1), [1, 2, 99, 3], 1))
