@@ -1,1 +1,1 @@
-"""Pool and robot data as they lie on disk: rows, images, episodes and the readers of every format."""
+"""Pool and robot data as they lie on disk: rows, images, episodes, readers of every format."""

@@ -1,9 +1,9 @@
 """What identifies a source's content, in bounded work: part of the key of `sources`.
 
-Index files (the JSON, the tables of a robot set) by content hash, so that a touched or copied file is the same file;
-large data files (tars, parquet, videos) by relative path, size and mtime; image files beside a JSON by the same for
-the first REFERENCED_IMAGES that it names. A GB JSON is hashed once: the hash is kept in the user's cache by path, size
-and mtime.
+Index files (the JSON, the tables of a robot set) by content hash, so that a touched or copied file
+is the same file; large data files (tars, parquet, videos) by relative path, size and mtime; image
+files beside a JSON by the same for the first REFERENCED_IMAGES that it names. A GB JSON is hashed
+once: the hash is kept in the user's cache by path, size and mtime.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class FileSet:
-    """A source's files: `index` are hashed by content, `bulk` told by size and mtime. Names are relative to `base`."""
+    """A source's files: `index` hashed by content, `bulk` told by size and mtime; below `base`."""
 
     base: Path
     index: tuple[Path, ...] = ()
@@ -35,7 +35,7 @@ class FileSet:
 
 
 def fingerprint_files(files: FileSet, loose: Iterable[Path] = ()) -> dict[str, Any]:
-    """{index, bulk, loose: digests; files, bytes: totals}. Raises EmtError where an index or bulk file is missing."""
+    """{index, bulk, loose: digests; files, bytes: totals}. Raises EmtError for a missing file."""
     index, bulk, beside = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     total = count = 0
     for path in files.index:

@@ -1,8 +1,8 @@
-"""The sources index: one row a sample, sources one after another; every later artifact has the same row order.
+"""The sources index: a row a sample, sources one after another; later artifacts keep the order.
 
 <sources artifact>/data/index.lance      rows as in SCHEMA
-<sources artifact>/data/rejects.jsonl    {"id", "source", "row", "own_id", "reason", "detail"} a line
-<sources artifact>/data/sources.json     [{"name", "role", "format", "start", "stop", "seen", "kept", "rejects", ...}]
+<sources artifact>/data/rejects.jsonl    a line each: {"id", "source", "row", "reason", ...}
+<sources artifact>/data/sources.json     [{"name", "role", "format", "start", "stop", "seen", ...}]
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class SourceRange:
     start: int
     stop: int
     facts: dict[str, Any]
-    """Everything `sources.json` says of it: format, root, seen, kept, rejects, text_only, digest, ..."""
+    """Everything `sources.json` says of it: format, root, seen, kept, rejects, digest, ..."""
 
     @property
     def rows(self) -> int:
@@ -163,7 +163,7 @@ class Index:
                 at += 1
 
     def row_of(self, sample_id: str) -> int:
-        """The index row of an id. Ids grow with the row inside each source, so this is a binary search."""
+        """The index row of an id, by binary search: ids grow with the row inside each source."""
         name, _, number = sample_id.rpartition(":")
         source = next((s for s in self.sources if s.name == name), None)
         if source is None or not number.isdecimal():
@@ -182,10 +182,10 @@ class Index:
         )
 
     def rows_of(self, entries: Sequence[str]) -> np.ndarray:
-        """int64: rising index rows of many ids, each `source:row` or `source:3,7,10-19` (id_ranges.py).
+        """int64: rising index rows of many ids, each `source:row` or `source:3,7,10-19`.
 
-        A range takes the rows that are there; an id on its own has to be there. One read of a narrow column a source.
-        Raises EmtError that names the first id without a sample.
+        A range takes the rows that are there; an id on its own has to be there. One read of a
+        narrow column a source. Raises EmtError that names the first id without a sample.
         """
         own: dict[str, tuple[int, np.ndarray]] = {}
         found = [np.empty(0, np.int64)]

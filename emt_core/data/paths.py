@@ -1,7 +1,7 @@
 """Paths that come out of data: kept inside their source's folder.
 
-Only the text of a path is judged, and links on disk are followed: a link was made by whoever owns the disk (image
-folders are commonly linked in from elsewhere), a path in a downloaded file was not.
+Only the text of a path is judged, and links on disk are followed: a link was made by whoever owns
+the disk (image folders are commonly linked in from elsewhere), a path in a downloaded file was not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A look at all sources before any model is loaded: counts, rejects with examples, sizes, a few thumbnails.
+"""A look at all sources before any model is loaded: counts, rejects, sizes, a few thumbnails.
 
-Reads what the `sources` stage would read, with the same readers and checks, and writes nothing but the contact sheets
-that are asked for.
+Reads what the `sources` stage would read, with the same readers and checks, and writes nothing but
+the contact sheets that are asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHEET_PX = 160
 
 @dataclass(kw_only=True)
 class SourceReport:
-    """What one source holds. Sizes are (width, height) in pixels; text is counted in characters over all turns."""
+    """What one source holds. Sizes: (width, height) in pixels; text: characters over all turns."""
 
     name: str
     role: str
@@ -64,9 +64,10 @@ class SourceReport:
 def preflight(
     config: SourcesConfig, base: Path, *, thumbnails: Path | None = None, limit: int | None = None
 ) -> list[SourceReport]:
-    """One report per source, in order. A source that cannot be read has its error in its report; the others are read.
+    """One report per source, in order. A source that cannot be read has its error in its report.
 
-    thumbnails: folder for one contact sheet a source (`NAME.webp`). limit: look at the first rows only.
+    thumbnails: folder for one contact sheet a source (`NAME.webp`). limit: look at the first rows
+    only.
     """
     return [_look(source, base, thumbnails, limit) for source in config.sources]
 
@@ -162,13 +163,14 @@ def _contact_sheet(refs: list[ImageRef], root: Path, source: SourceConfig, folde
 
 
 def check(reports: Sequence[SourceReport], base: Path) -> None:
-    """Raises EmtError where the sources stage would refuse one: it cannot be read (on), or no row survives."""
+    """Raises EmtError where the sources stage would: an unreadable source, or no row left."""
     bad = [r.name for r in reports if r.error or (r.complete and not r.kept)]
     if bad:
         raise EmtError(
             f"{len(bad)} of {len(reports)} sources cannot be used as they are: {', '.join(bad)}",
             where=f"the list above; paths start from the recipe's base, {base}",
-            remedy="mend `base` or the `path`s in the recipe, or try with --set sources.NAME.path=...",
+            remedy="mend `base` or the `path`s in the recipe, or try with --set "
+            "sources.NAME.path=...",
         )
 
 

@@ -1,4 +1,4 @@
-"""A sample: one whole conversation about 0..n images (pool), or one frame of a robot episode with its instruction."""
+"""A sample: a whole conversation about images (pool), or a robot frame with its instruction."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from emt_core.recipe.base import Role
 Speaker = Literal["system", "user", "assistant"]
 RefKind = Literal["file", "tar", "parquet", "arrow", "video", "stream"]
 
-# Every row that does not become a sample is counted under one of these names and kept in the rejects file.
+# Every row that does not become a sample is counted under one of these names and kept in the
+# rejects file.
 REJECT_REASONS: Mapping[str, str] = {
-    "unreadable_row": "the row is not what the format promises (not an object, no conversation, wrong column type)",
+    "unreadable_row": "the row is not what the format promises (no conversation, a wrong type)",
     "unknown_role": "a turn's speaker is none of human/user, gpt/assistant, system",
     "bad_turn_order": "user and assistant do not alternate, or the first turn is not the user's",
-    "no_answer": "the conversation ends without an answer of the assistant: there is nothing to train on (pool)",
+    "no_answer": "the conversation ends without an answer to train on (pool)",
     "empty_text": "no turn carries any text (pool), or the episode has no instruction (robot)",
     "image_count_mismatch": "the number of <image> placeholders differs from the number of images",
     "missing_image": "an image file, archive member or video does not exist",
     "undecodable_image": "an image or video frame cannot be decoded",
     "pixel_bomb": "an image has more pixels than the stated bound and is never decoded",
     "bad_path": "an image path leaves its source's folder",
-    "image_refused": "the encoder's processor cannot take the image (an aspect ratio it has no grid for, say)",
+    "image_refused": "the encoder's processor cannot take the image (its aspect ratio, say)",
     "non_finite_feature": "the encoder produced NaN or infinity for the sample",
 }
 
@@ -32,12 +33,12 @@ REJECT_REASONS: Mapping[str, str] = {
 class ImageRef:
     """Where an image lies; images stay there and are never copied.
 
-    kind    path (relative to the source's root)     member          index            time
+    kind    path (relative to the source's root)      member          index            time
     file    the image file                            -               -                -
     tar     the archive                               member name     byte offset      -
     parquet the parquet file                          column          row in file      -
     arrow   the arrow shard of a saved HF dataset     column          row in shard     -
-    video   the video file                            camera          frame in file    seconds in file
+    video   the video file                            camera          frame in file    seconds
     stream  the dataset's name (no random access)     column          row of stream    -
 
     `position` is the place inside a list-valued column (several images in one cell), else 0.
@@ -63,11 +64,11 @@ class Turn:
 class Sample:
     """One row of the index.
 
-    id: `source:row`, row counted from 0 in the source's own order, rejected rows included, so ids never shift.
-    own_id: the id the file gives, kept as it is; it may repeat (LLaVA's do).
-    turns: the conversation; a robot frame has one user turn, its instruction.
-    episode, frame: robot only, else -1.
-    meta: whatever else the row carried that is small and plain (the demo's style and content factors, for one).
+    id: `source:row`, row counted from 0 in the source's own order, rejected rows included, so ids
+    never shift. own_id: the id the file gives, kept as it is; it may repeat (LLaVA's do). turns:
+    the conversation; a robot frame has one user turn, its instruction. episode, frame: robot only,
+    else -1. meta: whatever else the row carried that is small and plain (the demo's style and
+    content factors, for one).
     """
 
     source: str
@@ -91,7 +92,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """A row left out, with its reason (a key of REJECT_REASONS) and a detail that helps to mend it."""
+    """A row left out: its reason (a key of REJECT_REASONS) and a detail that helps to mend it."""
 
     source: str
     row: int

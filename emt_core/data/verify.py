@@ -1,9 +1,10 @@
-"""Every byte of the inputs hashed: what the bounded fingerprint in the key of `sources` does not promise.
+"""Hashes every byte of the inputs, which the bounded fingerprint in the key of `sources` does not.
 
-<workspace>/verified/<key of sources>.jsonl          {"source", "file", "bytes", "sha256"} a line; the last {"files": n}
-<workspace>/verified/<key of sources>.changed.jsonl  {"source", "file", "was", "is"} a line, from the last comparison
+<workspace>/verified/KEY.jsonl          {"source", "file", "bytes", "sha256"} a line; last {"files"}
+<workspace>/verified/KEY.changed.jsonl  {"source", "file", "was", "is"} a line, of the last pass
 
-The first pass keeps the hashes; interrupted, it goes on behind the last line. Every later pass compares.
+KEY is that of `sources`. The first pass keeps the hashes; interrupted, it goes on behind the last
+line. Every later pass compares.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from emt_core.workspace.progress import Progress
 
 CHUNK_BYTES = 4 * 2**20
 REMEMBERED = 100_000
-"""Image files remembered as hashed already; one that comes again after so many others is hashed again."""
+"""Image files remembered as hashed; one that comes again after so many is hashed again."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """recorded: this pass kept the first hashes. changed: {"source", "file", "was", "is"}; "" where a file is gone."""
+    """recorded: this pass kept the first hashes. changed: {"source", "file", "was", "is"}; "" where
+    a file is gone."""
 
     files: int
     bytes: int
@@ -43,10 +45,11 @@ class Verdict:
 
 
 def verify(workspace: Workspace, sources: Artifact, progress: Progress) -> Verdict:
-    """Hash every file that a `sources` artifact was read from. Streams; holds the list of changes only.
+    """Hash every file that a `sources` artifact was read from. Streams; holds the list of changes
+    only.
 
-    Raises EmtError in a workspace opened for viewing, where a source is not at its place any more, and while another
-    process is at it.
+    Raises EmtError in a workspace opened for viewing, where a source is not at its place any more,
+    and while another process is at it.
     """
     record = workspace.path / "verified" / f"{sources.key}.jsonl"
     try:
@@ -110,7 +113,7 @@ def _compare(record: Path, known: _Known, progress: Progress) -> Verdict:
 
 
 def _files(sources: Artifact) -> Iterator[tuple[str, Path]]:
-    """(source name, file), each file once: what the readers read, then the image files that rows name."""
+    """(source name, file), each once: what the readers read, then the images that rows name."""
     config = SourcesConfig.model_validate(sources.config)
     index = Index(sources)
     for source, rows in zip(config.sources, index.sources, strict=True):
@@ -151,7 +154,8 @@ def _hash(path: Path) -> tuple[int, str]:
 
 @dataclass
 class _Known:
-    """What a record holds: whole lines, their bytes of input, where the last of them ends in the file."""
+    """What a record holds: whole lines, their bytes of input, where the last one ends in the
+    file."""
 
     files: int = 0
     bytes: int = 0

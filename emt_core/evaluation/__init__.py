@@ -1,1 +1,1 @@
-"""Closed-loop benchmarks: base.py and one file a benchmark; seeds.py says which layouts are whose."""
+"""Benchmarks in a closed loop, recording, questions with known answers, comparison of runs."""

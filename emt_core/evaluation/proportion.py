@@ -1,4 +1,4 @@
-"""Shares of successes: an interval for one, and tests of two that were measured on the same cases."""
+"""Shares of successes: an interval for one, tests of two on the same cases."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class Paired:
 
 
 def paired(a: Sequence[float], b: Sequence[float], *, seed: int = 0, draws: int = 10_000) -> Paired:
-    """Compare outcomes of the same cases, case by case (float [n] each; 0 or 1, or a share of goals reached).
+    """Compare outcomes case by case (float [n] each; 0 or 1, or a share of goals reached).
 
-    The test asks whether a and b differ on such cases; it knows nothing of what another training run would do.
+    The test asks whether a and b differ on such cases; it knows nothing of what another training
+    run would do.
     """
     first, second = np.asarray(a, float), np.asarray(b, float)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
@@ -85,7 +86,8 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _bootstrap(away: np.ndarray, rng: np.random.Generator, draws: int) -> tuple[float, float]:
-    """Percentiles of the mean under resampling. Outcomes take few values, so counts of values are drawn, not cases."""
+    """Percentiles of the mean under resampling. Outcomes take few values, so counts of values are
+    drawn, not cases."""
     values, counts = np.unique(away, return_counts=True)
     drawn = rng.multinomial(len(away), counts / len(away), size=draws)
     low, high = np.quantile(drawn @ values / len(away), (0.025, 0.975))

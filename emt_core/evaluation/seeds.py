@@ -1,7 +1,8 @@
-"""Which layout seeds belong to training and which to evaluation. A simulator draws object and goal places from one.
+"""Which layout seeds belong to training and which to evaluation.
 
-Demonstrations are recorded from TRAIN_SEEDS alone, episodes are evaluated on EVAL_SEEDS alone, so no evaluated layout
-has been seen in training. Plain Python: the recorder, the evaluator and their tests all import it.
+Demonstrations are recorded from TRAIN_SEEDS alone, episodes are evaluated on EVAL_SEEDS alone, so
+no evaluated layout has been seen in training. Plain Python: the recorder, the evaluator and their
+tests all import it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def _check(seed: int, allowed: range, use: str) -> int:
     if seed not in allowed:
         raise EmtError(
             f"layout seed {seed} is not one of {use}",
-            remedy=f"{use} uses {allowed.start} to {allowed.stop - 1}: training and evaluation never share a layout",
+            remedy=f"{use} uses {allowed.start} to {allowed.stop - 1}: training and evaluation "
+            "never share a layout",
         )
     return seed

@@ -1,4 +1,4 @@
-"""Looks at the image headers of many samples, in worker processes where that pays; order is kept, memory bounded."""
+"""Checks the image headers of many samples, in worker processes where that pays; keeps order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from emt_core.errors import EmtError
 
 BATCH_ROWS = 512
 INLINE_ROWS = 8_192
-"""Rows checked in this process before workers are started: two seconds of work, where starting them costs one."""
+"""Rows checked before workers are started: two seconds of work; starting them costs one."""
 
 Problem = tuple[str, str] | None
 
 
 class ImageChecker:
-    """A with-block that owns the worker processes. workers=0: everything in this process, same result."""
+    """A with-block that owns the worker processes. workers=0: all in this process, same result."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -43,7 +43,7 @@ class ImageChecker:
     def checked(
         self, rows: Iterable[Sample | Reject], root: Path, max_pixels: int
     ) -> Iterator[list[Sample | Reject]]:
-        """The rows in order, in lists of at most BATCH_ROWS; a sample with a bad image has become a Reject."""
+        """The rows in order, in lists of at most BATCH_ROWS; a bad image makes a Reject."""
         waiting: deque[tuple[list[Sample | Reject], Future[list[Problem]]]] = deque()
         stream = iter(rows)
         try:
@@ -69,7 +69,8 @@ class ImageChecker:
         self, batch: Sequence[Sample | Reject], root: Path, max_pixels: int
     ) -> Future[list[Problem]]:
         if self._pool is None:
-            # spawn: this process has threads (Lance, the meter), and a forked child would inherit their locks
+            # spawn: this process has threads (Lance, the meter), and a forked child would inherit
+            # their locks
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=live_and_die_with_parent
@@ -78,7 +79,7 @@ class ImageChecker:
 
 
 def live_and_die_with_parent() -> None:
-    """Worker set-up: Ctrl-C is the parent's business, and a parent killed by -9 leaves no orphan behind."""
+    """Set up a worker: Ctrl-C is left to the parent, and it dies when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

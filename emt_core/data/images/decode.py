@@ -1,8 +1,9 @@
-"""From an ImageRef to a bounded RGB image, or a named problem. Images come from outside: nothing about them is trusted.
+"""From an ImageRef to a bounded RGB image, or a named problem. Nothing about images is trusted.
 
-Bounds: it is a regular file inside its source's root (readers/paths.py says how links are treated); its format is one
-of FORMATS; its size is read from the header and held against `max_pixels` before anything is decoded. Pillow's own
-bound (about 179 million pixels) stays in force for every thread, so a `max_pixels` above it does not lift it.
+Bounds: it is a regular file inside its source's root (readers/paths.py says how links are treated);
+its format is one of FORMATS; its size is read from the header and held against `max_pixels` before
+anything is decoded. Pillow's own bound (about 179 million pixels) stays in force for every thread,
+so a `max_pixels` above it does not lift it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,17 @@ __all__ = [
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
-# Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on purpose.
+# Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
+# purpose.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0) -> Image.Image:
-    """Decoded RGB image of a reference: upright (EXIF), transparency on white, first frame of an animation.
+    """Decoded RGB image: upright (EXIF), transparency on white, first frame of an animation.
 
-    root: folder that the reference's path is relative to (SourceRange.root). at_least: for a preview, a JPEG may be
-    decoded at a fraction of its size with no side below this (0: whole). Raises ImageProblem.
+    root: folder that the reference's path is relative to (SourceRange.root). at_least: for a
+    preview, a JPEG may be decoded at a fraction of its size with no side below this (0: whole).
+    Raises ImageProblem.
     """
     with _named(ref):
         if ref.kind == "video":
@@ -59,7 +62,8 @@ def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0)
 def open_images(
     refs: Sequence[ImageRef], root: Path, max_pixels: int
 ) -> list[Image.Image | ImageProblem]:
-    """One result per reference, in the given order; files, archives and videos are each gone through once, in order."""
+    """One result per reference, in the given order; files, archives and videos are each gone
+    through once, in order."""
     found: list[Image.Image | ImageProblem] = [ImageProblem("missing_image", "not read")] * len(
         refs
     )

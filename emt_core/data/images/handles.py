@@ -1,7 +1,8 @@
 """Open files that images are read through: bounded, per thread, noticed when they change on disk.
 
-Per thread, because neither a video decoder nor a file position may be shared; dropped after a fork for the same reason.
-The key holds size and mtime, so a file that was replaced while an app runs is opened anew.
+Per thread, because neither a video decoder nor a file position may be shared; dropped after a fork
+for the same reason. The key holds size and mtime, so a file that was replaced while an app runs is
+opened anew.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ _kept = _Kept()
 
 
 def handle(kind: Callable[[Path], H], path: Path) -> H:
-    """The open handle of `path`, opened where need be. Raises ImageProblem (`missing_image`: there is no such file)."""
+    """The open handle of `path`, opened where need be. Raises ImageProblem (`missing_image`)."""
     facts = file_facts(path)
     if _kept.pid != os.getpid():
         _kept.__init__()
@@ -77,7 +78,7 @@ def handle(kind: Callable[[Path], H], path: Path) -> H:
 
 
 def file_facts(path: Path) -> os.stat_result:
-    """stat of a regular file; a pipe or device is never opened (it could block for ever). Raises ImageProblem."""
+    """stat of a regular file. Raises ImageProblem for a pipe or device: opening it could block."""
     try:
         facts = path.stat()
     except OSError as error:
@@ -88,7 +89,7 @@ def file_facts(path: Path) -> os.stat_result:
 
 
 def missing(error: OSError) -> ImageProblem:
-    """A missing or forbidden file is a reject; any other failure (a dying disk) is not the row's fault."""
+    """The problem of a missing or forbidden file; other failures (a dying disk) are raised."""
     if error.errno not in GONE:
         raise error
     return ImageProblem("missing_image", error.strerror or "cannot be opened")
@@ -146,7 +147,7 @@ class _Span(io.RawIOBase):
 
 
 class ParquetHandle:
-    """Cells of a parquet file; keeps one column of one row group, so neighbouring rows cost one read."""
+    """Cells of a parquet file; keeps one column of one row group for the rows that follow."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -201,7 +202,7 @@ class ArrowHandle:
 
 
 def open_arrow(path: Path) -> Any:
-    """A memory-mapped pa.Table: nothing is read before it is used. Raises ImageProblem (`undecodable_image`)."""
+    """A memory-mapped pa.Table, read as it is used. Raises ImageProblem (`undecodable_image`)."""
     import pyarrow as pa
 
     try:

@@ -1,9 +1,11 @@
-"""Thumbnails, made on demand through a sample's image reference and kept in a bounded cache of the workspace.
+"""Thumbnails, made on demand from image references and kept in a bounded cache of the workspace.
 
-<workspace>/cache/thumbs/<2 hex>/<hash>.webp     safe to delete at any time (viewing only: in a temporary folder)
+<workspace>/cache/thumbs/<2 hex>/<hash>.webp     safe to delete at any time; in a workspace opened
+                                                 for viewing, a temporary folder instead
 
-A name holds the source file's size and mtime, so a changed image gets a new thumbnail and the old one ages out. Several
-processes share the folder: files are written aside and renamed, and one that another process evicts is made again.
+A name holds the source file's size and mtime, so a changed image gets a new thumbnail and the old
+one ages out. Several processes share the folder: files are written aside and renamed, and one that
+another process evicts is made again.
 """
 
 from __future__ import annotations
@@ -45,10 +47,10 @@ def thumbnail(
     embed: Artifact | None = None,
     row: int | None = None,
 ) -> bytes:
-    """WebP of at most `size` pixels a side; a neutral placeholder, never an error, where the image cannot be had.
+    """WebP of at most `size` pixels a side; a neutral placeholder where the image cannot be had.
 
-    For a stream (no random access) give the embed artifact and the index row: its `thumbs.lance` was filled as the
-    stream went by.
+    For a stream (no random access) give the embed artifact and the index row: its `thumbs.lance`
+    was filled as the stream went by.
     """
     if ref.kind == "stream":
         kept = stored_thumbnail(embed, row) if embed is not None and row is not None else None
@@ -133,7 +135,7 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def evict(folder: Path, limit: int = CACHE_BYTES) -> int:
-    """Delete the least recently used thumbnails until the folder holds KEPT_SHARE of the limit; returns how many."""
+    """Delete the least recently used ones down to KEPT_SHARE of the limit; returns how many."""
     found = []
     for path in folder.glob("*/*"):
         try:

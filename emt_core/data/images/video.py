@@ -1,4 +1,4 @@
-"""Frames of a video by time, through PyAV: on where the next frame is near, a seek to the keyframe where it is not."""
+"""Frames of a video by time, through PyAV: reads on to a near frame, seeks to a far one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Video:
         except (FFmpegError, OSError, ValueError) as error:
             raise ImageProblem(
                 "undecodable_image",
-                f"cannot be opened as a video: {error.strerror if isinstance(error, OSError) else error}",
+                "cannot be opened as a video: "
+                f"{error.strerror if isinstance(error, OSError) else error}",
             ) from error
         if not self.container.streams.video:
             self.container.close()
@@ -66,7 +67,7 @@ class Video:
             )
 
     def image_at(self, time: float, max_pixels: int) -> Image.Image:
-        """The RGB frame that shows at `time` (seconds; half a frame of tolerance). Raises ImageProblem."""
+        """The RGB frame shown at `time` (s; half a frame of tolerance). Raises ImageProblem."""
         from av.error import FFmpegError
 
         self.check(time, max_pixels)
@@ -99,7 +100,7 @@ class Video:
         return last
 
     def _keyframe_between(self, start: float, stop: float) -> bool:
-        """Whether a seek to `stop` skips frames that reading on from `start` would decode in vain."""
+        """Whether a seek to `stop` skips frames that reading on from `start` would decode."""
         entries = self.stream.index_entries
         at = (
             entries.search_timestamp(int(stop / self.time_base), backward=True)

@@ -1,10 +1,10 @@
 """Readers: one file a format. Each has
 
-read(source, data) -> Iterator[Sample | Reject]   in the file's row order, streaming; decodes no image
+read(source, data) -> Iterator[Sample | Reject]   in the file's row order; decodes no image
 files(source, data) -> FileSet                    what its fingerprint is made of
 image_root(source, data) -> Path                  folder that image references are relative to
 count(source, data) -> int | None                 rows, where a header says so
-loose_images(source, data) -> bool                images are files beside the table: the fingerprint looks at them too
+loose_images(source, data) -> bool                images are files beside the table, fingerprinted
 LIMIT_COUNTS = "episodes"                         optional: the reader itself applies `limit`
 
 `data` is the place that the source's `path` names (`locate`).
@@ -36,7 +36,7 @@ def reader_of(source: SourceConfig) -> ModuleType:
 def locate(source: SourceConfig, base: Path) -> Path:
     """The file or folder that the source's path names. Raises EmtError where there is none.
 
-    A reader may answer for names that are no path (brace patterns, hub names) with its own `locate`.
+    A reader may answer for other names (brace patterns, hub names) with its own `locate`.
     """
     module = reader_of(source)
     if hasattr(module, "locate"):
@@ -52,7 +52,7 @@ def locate(source: SourceConfig, base: Path) -> Path:
 
 
 def read(source: SourceConfig, data: Path) -> Iterator[Sample | Reject]:
-    """All rows in order, `limit` honoured. A robot row of a format without episodes is an episode of its own."""
+    """All rows in order, up to `limit`. A robot row of a format without episodes is an episode."""
     module = reader_of(source)
     rows = module.read(source, data)
     if source.limit is not None and not hasattr(module, "LIMIT_COUNTS"):

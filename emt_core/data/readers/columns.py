@@ -1,4 +1,4 @@
-"""Rows of a table (parquet, HF datasets) -> samples, by the column names that the source gives (ColumnsMixin)."""
+"""Rows of a table (parquet, HF datasets) to samples, by the source's column names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
             raise EmtError(
                 f"source {source.name!r} says no column with text",
                 where=where,
-                remedy=f"give conversations, question (+ answer) or text; columns: {', '.join(present)}",
+                remedy="give conversations, question (+ answer) or text; columns: "
+                f"{', '.join(present)}",
             )
         named.append(found)
     columns = list(dict.fromkeys(name for name in named if name))
@@ -67,7 +68,7 @@ def read_batch(
     place: tuple[RefKind, str, int],
     root: Path,
 ) -> Iterator[Sample | Reject]:
-    """Rows of one batch. row: source row of its first; place: (kind, file, row in the file) of embedded images."""
+    """Rows of one batch. row: source row of its first; place: (kind, file, row) of images."""
     cells = image_cells(images, place[1]) if images is not None else [()] * texts.num_rows
     kind, path, at = place
     for number, record in enumerate(texts.to_pylist()):
@@ -145,9 +146,10 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
-    """The images of each row of an image column; bytes are never touched, only whether they are there.
+    """The images of each row of an image column; of bytes only whether they are there is read.
 
-    Column types: struct {bytes, path}, struct {path} (bytes left out by projection), binary, string, or lists of these.
+    Column types: struct {bytes, path}, struct {path} (bytes left out by projection), binary,
+    string, or lists of these.
     """
     if _is_list(column.type):
         flat = _flat_cells(column.flatten(), where)

@@ -1,8 +1,8 @@
-"""From a file's rows to turns: speakers, order and `<image>` placeholders, by the same rules for every format.
+"""From a file's rows to turns: speakers, order, `<image>` placeholders; one rule for all formats.
 
-Rules (docs/formats.md): an optional system turn, then user and assistant in turn; a pool conversation ends with an
-answer; as many placeholders as images. Where a format's convention writes none although the row has images, they are
-put in front of the first user turn.
+Rules (docs/formats.md): an optional system turn, then user and assistant in turn; a pool
+conversation ends with an answer; as many placeholders as images. Where a format's convention writes
+none although the row has images, they are put in front of the first user turn.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def parse_turns(
     content_tags: Sequence[str] = ("value", "content"),
     speakers: Mapping[str, Speaker] = SPEAKERS,
 ) -> tuple[Turn, ...]:
-    """A list of turns (or a JSON text of one) -> Turns. The first of the tags that a turn has is used.
+    """A list of turns (or JSON text of one) to Turns. The first tag that a turn has is used.
 
     Raises RowProblem: `unreadable_row` (not a list of objects with text), `unknown_role`.
     """
@@ -76,7 +76,7 @@ def parse_turns(
 
 
 def _text_of(content: Any, number: int) -> str:
-    """Plain text, or the parts of the messages format: [{"type": "image"}, {"type": "text", "text": ...}]."""
+    """Text of a turn: plain, or parts ([{"type": "image"}, {"type": "text", "text": ...}])."""
     if isinstance(content, str):
         return encodable(content)
     if not isinstance(content, list | tuple):
@@ -116,9 +116,10 @@ def settle_turns(
 ) -> tuple[Turn, ...]:
     """Check a conversation and settle its placeholders.
 
-    missing: what to do with a row that has images but no placeholder at all: `lead` puts them in front of the first
-    user turn, `reject` leaves the row out, `none` holds no row to placeholders (a robot's frame and instruction).
-    Raises RowProblem: bad_turn_order, no_answer, empty_text, image_count_mismatch.
+    missing: what to do with a row that has images but no placeholder at all: `lead` puts them in
+    front of the first user turn, `reject` leaves the row out, `none` holds no row to placeholders
+    (a robot's frame and instruction). Raises RowProblem: bad_turn_order, no_answer, empty_text,
+    image_count_mismatch.
     """
     spoken = turns[1:] if turns and turns[0].role == "system" else turns
     if not spoken:
@@ -203,7 +204,7 @@ def plain_id(value: Any) -> str:
 
 
 def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is small and plain: text up to MAX_META_CHARS, finite numbers, booleans; one level of objects is flattened.
+    """Small plain values: text up to MAX_META_CHARS, finite numbers, booleans; objects flattened.
 
     {"a": 1, "meta": {"b": 2}, "c": {"d": 3}} -> {"a": 1, "b": 2, "c.d": 3}
     """

@@ -1,8 +1,8 @@
-"""HF datasets: a folder written by `save_to_disk` (a set or a dict of splits), or a hub name; whole or as a stream.
+"""HF datasets: a folder of `save_to_disk` (a set or splits) or a hub name; whole or as a stream.
 
-Saved folders and downloaded sets are read from their memory-mapped arrow shards, so an image is found by shard and row.
-
-    folder/dataset_dict.json + folder/<split>/...     or    folder/{state.json, dataset_info.json, data-*.arrow}
+Saved folders and downloaded sets are read from their memory-mapped arrow shards, so an image is
+found by shard and row. A folder holds dataset_dict.json and <split>/..., or the files of a set:
+state.json, dataset_info.json, data-*.arrow.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
 
 
 def shards(source: HFSource, data: Path) -> list[Path]:
-    """The arrow files, in row order. Raises EmtError where the folder is not a saved set or a shard is missing."""
+    """The arrow files, in row order. Raises EmtError for no saved set or a missing shard."""
     if on_hub(data):
         return _hub_shards(source.path, source.subset, _plain_split(source), source.revision)
     folder = _split_folder(source, data)
@@ -146,10 +146,11 @@ def _hub_shards(name: str, subset: str | None, split: str, revision: str | None)
 
     try:
         loaded: Any = datasets.load_dataset(name, subset, split=split, revision=revision)
-    except Exception as error:  # the hub client raises dozens of types: unreachable, gated, misspelt, unknown split
+    except Exception as error:  # unreachable, gated, misspelt: dozens of types
         raise EmtError(
             f"the hub set {name!r} cannot be had: {type(error).__name__}: {str(error)[:300]}",
-            remedy="check name, subset, split and network; a set on this machine is given by its folder",
+            remedy="check name, subset, split and network; a set on this machine is given by its "
+            "folder",
         ) from error
     return [Path(entry["filename"]) for entry in loaded.cache_files]
 

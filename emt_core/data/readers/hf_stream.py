@@ -1,7 +1,8 @@
 """HF datasets as a stream, from the hub or from a local folder of .parquet or .arrow files.
 
-A stream has no random access: its images are looked at (header only) as they go by, and `stream_cells` goes through
-them once more, in the same order, when they are embedded. Only images whose bytes are in the rows are had.
+A stream has no random access: its images are looked at (header only) as they go by, and
+`stream_cells` goes through them once more, in the same order, when they are embedded. Only images
+whose bytes are in the rows are had.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def _rows(source: HFSource, data: Path) -> Iterator[dict[str, Any]]:
 
 
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files in name order) of a local folder; a folder named after the split is preferred."""
+    """(builder name, files by name) of a local folder, or of its folder named as the split."""
     folder = data / source.split if (data / source.split).is_dir() else data
     for builder in ("parquet", "arrow"):
         found = sorted(folder.rglob(f"*.{builder}"))
@@ -130,7 +131,7 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
 
 
 def hub_commit(source: HFSource) -> str:
-    """The commit that a hub name stands for now; no network where the revision is one. Raises EmtError."""
+    """The commit of a hub name; no network where the revision is one. Raises EmtError."""
     if source.revision and re.fullmatch(r"[0-9a-f]{40}", source.revision):
         return source.revision
     from huggingface_hub import HfApi
@@ -139,7 +140,8 @@ def hub_commit(source: HFSource) -> str:
         return str(HfApi().dataset_info(source.path, revision=source.revision).sha)
     except Exception as error:  # see _rows
         raise EmtError(
-            f"the hub cannot be asked for {source.path!r}: {type(error).__name__}: {str(error)[:200]}",
+            f"the hub cannot be asked for {source.path!r}: {type(error).__name__}: "
+            f"{str(error)[:200]}",
             remedy="check the name and the network, or pin `revision` to a commit (40 hex digits)",
         ) from error
 
@@ -147,7 +149,7 @@ def hub_commit(source: HFSource) -> str:
 def iter_stream_images(
     source: HFSource, root: Path
 ) -> Iterator[tuple[int, list[Image.Image | ImageProblem]]]:
-    """(row, images of the row) of a stream source, in row order, rejected rows included: match them by `Sample.row`."""
+    """(row, its images) of a stream in row order, rejected rows included: match by `Sample.row`."""
 
     for row, cells in stream_cells(source, root):
         images: list[Image.Image | ImageProblem] = []

@@ -21,10 +21,11 @@ class BrokenLine:
 
 
 def stream_rows(path: Path) -> Iterator[Any]:
-    """The file's rows in order; a row is any JSON value (a BrokenLine for a bad line of JSON lines).
+    """The file's rows in order, any JSON value each (a BrokenLine for a bad line of JSON lines).
 
-    Raises EmtError where the file is missing, empty, not UTF-8, or its array breaks off or is malformed: what comes
-    after that place in an array cannot be found again, so the row and the byte are named.
+    Raises EmtError where the file is missing, empty, not UTF-8, or its array breaks off or is
+    malformed: what comes after that place in an array cannot be found again, so the row and the
+    byte are named.
     """
     try:
         file = path.open("rb")

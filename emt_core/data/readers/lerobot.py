@@ -1,8 +1,8 @@
-"""LeRobot data sets (v3.0, v2.1): one robot sample a frame, `frames_per_episode` evenly spaced over each episode.
+"""LeRobot sets (v3.0, v2.1): a sample a frame, `frames_per_episode` evenly spaced ones an episode.
 
-The instruction comes from the task table through the frame's `task_index`, so an episode may change its task. Frames
-are referred to by their time in the video, or by their row where the images lie in the data files. Nothing is decoded
-here.
+The instruction comes from the task table through the frame's `task_index`, so an episode may change
+its task. Frames are referred to by their time in the video, or by their row where the images lie in
+the data files. Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def count(source: LeRobotSource, data: Path) -> int | None:
 
 
 def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
-    """Samples in order of episode and frame. Raises EmtError (no such camera, a table missing or broken)."""
+    """Samples by episode and frame. Raises EmtError: no such camera, a missing or broken table."""
     meta = load_meta(data)
     row = 0
     for episode in _limited(source, meta):
@@ -132,7 +132,7 @@ def _ref(
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeFacts:
-    """An episode's frames in its data file. timestamp: float64 [length], seconds; task_index: int64 [length]."""
+    """An episode's rows in its data file. timestamp: float64 [length], s; task_index: int64."""
 
     first_row: int
     timestamp: np.ndarray
@@ -152,7 +152,7 @@ def _facts(root: Path, meta: LeRobotMeta, episode: Episode) -> EpisodeFacts:
 
 
 def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
-    """(first row in the data file, number of rows) of an episode. Raises EmtError where they are not as promised."""
+    """(first row in the data file, rows). Raises EmtError where metadata say otherwise."""
     if not path.is_file():
         raise EmtError(f"the data file of episode {episode.index} is missing", where=path)
     rows = np.flatnonzero(
@@ -160,7 +160,8 @@ def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
     )
     if len(rows) != episode.length or (len(rows) and rows[-1] - rows[0] + 1 != len(rows)):
         raise EmtError(
-            f"episode {episode.index} has {len(rows)} rows in its data file and {episode.length} in the episodes table",
+            f"episode {episode.index} has {len(rows)} rows in its data file and "
+            f"{episode.length} in the episodes table",
             where=path,
             remedy="the download may be incomplete",
         )
@@ -204,14 +205,14 @@ def _by_index(meta: LeRobotMeta, camera: str) -> dict[int, Episode]:
 
 
 def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[ImageRef]:
-    """References to all frames of an episode, in order: for playback (images.open_images decodes the video once)."""
+    """References to all frames of an episode, in order (open_images decodes the video once)."""
     meta, found = find_episode(source, root, episode)
     facts = _facts(root, meta, found)
     return [_ref(source.camera, meta, found, facts, frame) for frame in range(found.length)]
 
 
 def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:
-    """Everything of an episode but its images: states, actions, timestamp, frame_index, ...; one row a frame."""
+    """All columns of an episode but its images (states, actions, timestamp, ...), a row a frame."""
     from pyarrow import parquet
 
     meta, found = find_episode(source, root, episode)

@@ -35,7 +35,7 @@ DEFAULT_PATHS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """Where one episode lies. Paths are relative to the folder; start is its first frame's time in the video (s)."""
+    """Where one episode lies, below the folder. start: its first frame's time in the video, s."""
 
     index: int
     length: int
@@ -128,7 +128,7 @@ class LeRobotMeta:
         return found
 
     def episodes(self, camera: str | None) -> Iterator[Episode]:
-        """All episodes in order of their index in the tables. camera None: no video is asked for."""
+        """All episodes in the tables' order. camera None: no video is asked for."""
         video = camera is not None and self.storage(camera) == "video"
         paths = self.info.get("data_path") or DEFAULT_PATHS[self.major][0]
         videos = self.info.get("video_path") or DEFAULT_PATHS[self.major][1]

@@ -1,10 +1,12 @@
 """LLaVA JSON: one array of any size (streamed), or JSON lines.
 
     {"id": "000000033471", "image": "coco/train2017/000000033471.jpg",
-     "conversations": [{"from": "human", "value": "<image>\\nWhat ..."}, {"from": "gpt", "value": "..."}]}
+     "conversations": [{"from": "human", "value": "<image>\\nWhat ..."},
+                       {"from": "gpt", "value": "..."}]}
 
-`image` may be absent (text only), a path, or a list of paths; `images` is read as well. Paths are relative to
-`image_root`. Ids repeat in real files and are only kept. A row with images and no `<image>` gets them in front.
+`image` may be absent (text only), a path, or a list of paths; `images` is read as well. Paths are
+relative to `image_root`. Ids repeat in real files and are only kept. A row with images and no
+`<image>` gets them in front.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def _sample(source: LlavaSource, root: Path, row: int, record: Any) -> Sample:
 
 
 def file_refs(paths: Any, root: Path, folder: str = "") -> tuple[ImageRef, ...]:
-    """Image files named in a row: None, a path, a list of paths. Raises RowProblem (`bad_path`, `unreadable_row`)."""
+    """Image files of None, a path or several. Raises RowProblem: bad_path, unreadable_row."""
     if paths is None or paths == "":
         return ()
     listed = [paths] if isinstance(paths, str) else paths

@@ -1,4 +1,4 @@
-"""Parquet: a file or a folder of them (in name order). Image bytes stay unread: of {bytes, path} only path is read."""
+"""Parquet: a file, or a folder of them by name. Of images {bytes, path} only paths are read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
 
 
 def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
-    """The stored columns under an image column to read: its paths alone where it has some, else all of it."""
+    """Stored columns of an image column to read: its paths where it has some, else all of it."""
     under = [file.schema.column(i).path for i in range(len(file.schema))]
     under = [path for path in under if path.startswith(column + ".")]
     return [path for path in under if path.endswith(".path")] or [column]

@@ -2,10 +2,12 @@
 
     {"mine": {"file_name": "mine.json", "formatting": "sharegpt",
               "columns": {"messages": "conversations", "images": "images", "system": "system"},
-              "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}}}
+              "tags": {"role_tag": "from", "content_tag": "value",
+                       "user_tag": "human", "assistant_tag": "gpt"}}}
 
-As in LLaMA-Factory: an entry without `columns` has `conversations` alone; once `columns` is there, what it omits is
-*none*; relative image paths join `media_dir`; the number of `<image>` must equal the number of images.
+As in LLaMA-Factory: an entry without `columns` has `conversations` alone; once `columns` is there,
+what it omits is *none*; relative image paths join `media_dir`; the number of `<image>` must equal
+the number of images.
 `file_name` may be a JSON array, JSON lines, or a folder of them.
 """
 

@@ -1,11 +1,12 @@
-"""WebDataset: plain tar archives of `key.jpg`, `key.txt`, `key.json`, members of a key side by side.
+"""WebDataset: tar archives of `key.jpg`, `key.txt`, `key.json`, members of a key side by side.
 
     000017.jpg  000017.json      one image and {"conversations": [...], ...}
     000018.0.png 000018.1.png 000018.json   several images, in the order of their names
     000019.webp 000019.txt       an image and its caption
 
-`path` is a tar, a folder of tars (in name order), or a brace pattern such as `shards/{0000..0127}.tar`. An image is
-found again by its byte offset, so it is read with one seek. Compressed archives have no such offsets and are refused.
+`path` is a tar, a folder of tars (in name order), or a brace pattern such as
+`shards/{0000..0127}.tar`. An image is found again by its byte offset, so it is read with one seek.
+Compressed archives have no such offsets and are refused.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def shards(data: Path) -> list[Path]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a-{08..10}.tar` -> a-08.tar, a-09.tar, a-10.tar; `{a,b}` lists alternatives. Raises EmtError past MAX_SHARDS."""
+    """`a-{08..10}.tar` to a-08.tar .. a-10.tar; `{a,b}`: either. Raises EmtError for too many."""
     done, todo = [], [pattern]
     while todo:
         item = todo.pop(0)
@@ -125,7 +126,7 @@ def read(source: WebDatasetSource, data: Path) -> Iterator[Sample | Reject]:
 
 @dataclass
 class Group:
-    """Members of one key. images: (suffix part of the name, member name, byte offset of the data)."""
+    """Members of one key. images: (suffix of the name, member name, byte offset of the data)."""
 
     key: str
     images: list[tuple[str, str, int]] = field(default_factory=list)
@@ -152,7 +153,8 @@ def _groups(path: Path) -> Iterator[Group]:
                         yield group
                     group = Group(key)
                 _add(group, tar, member, suffix.lower())
-            # tarfile takes a cut in a header for the end; only the zero block that every writer leaves is one
+            # tarfile takes a cut in a header for the end; only the zero block that every writer
+            # leaves is one
             if os.pread(tar.fileobj.fileno(), 1, tar.offset) != b"\0":  # type: ignore[union-attr]
                 raise tarfile.ReadError("its end marker is missing")
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -162,7 +164,8 @@ def _groups(path: Path) -> Iterator[Group]:
         raise EmtError(
             f"the archive cannot be read{after}: {error}",
             where=path,
-            remedy="it may be cut off (fetch it again) or compressed (unpack it: .tar, not .tar.gz)",
+            remedy="it may be cut off (fetch it again) or compressed (unpack it: .tar, not "
+            ".tar.gz)",
         ) from error
     if group is not None:
         yield group

@@ -1,1 +1,1 @@
-"""Robot demonstrations as training data: LeRobot episodes, the action map, its statistics, the frame cache."""
+"""Robot demonstrations as training data: LeRobot episodes, action map, statistics, frame cache."""

@@ -1,12 +1,12 @@
-"""The action map: recorded action -> targets of the heads, and back. Statistics and inverse are saved with the policy.
+"""The action map: recorded action to targets of the heads, and back. Saved with the policy.
 
     arm      scaled to [-1, 1] between `low` and `high` of each dimension, beyond them clipped
     gripper  binary: class 1 above the threshold; back: the mean of that class's recorded values
              continuous: scaled like the arm
     unused   never predicted; back: the data set's mean
 
-kind `delta`: the arm is measured from a reference (a state) at the chunk's first frame, every step of the chunk from
-the same one, so errors do not add up along the chunk.
+kind `delta`: the arm is measured from a reference (a state) at the chunk's first frame, every step
+of the chunk from the same one, so errors do not add up along the chunk.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from emt_core.errors import EmtError
 from emt_core.recipe.finetune import ActionConfig, Dimension
 
 Block = tuple[np.ndarray, np.ndarray | None]
-"""(actions float32 [n, A], reference float32 [n, R] of the frame where each action's chunk begins, or None)"""
+"""(actions float32 [n, A], reference float32 [n, R] at the first frame of each chunk, or None)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionMap:
-    """Plain numbers, so that policy.json can hold it. D arm dimensions, G gripper dimensions, A in the data set."""
+    """Plain numbers for policy.json. D arm dimensions, G gripper dimensions, A in the data set."""
 
     names: tuple[str, ...]
     """The data set's dimensions, in its order: the order of an executed action."""
@@ -38,7 +38,7 @@ class ActionMap:
     """delta: place in the reference vector for each arm dimension."""
     reference_column: str
     reference_names: tuple[str, ...] = ()
-    """delta: the R dimensions of that column. () in policies that were saved before they were kept."""
+    """delta: the R dimensions of that column; () in policies of older versions."""
     arm_low: tuple[float, ...]
     arm_high: tuple[float, ...]
     binary: bool
@@ -52,9 +52,11 @@ class ActionMap:
     def targets(
         self, actions: np.ndarray, reference: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(arm float32 [..., chunk, D] in [-1, 1], gripper float32 [..., chunk, G]: 0 or 1, or in [-1, 1]).
+        """(arm float32 [..., chunk, D] in [-1, 1], gripper float32 [..., chunk, G]: 0 or 1, or in
+        [-1, 1]).
 
-        actions: [..., chunk, A] in the data set's unit; reference: [..., R] at the chunk's first frame (kind delta).
+        actions: [..., chunk, A] in the data set's unit; reference: [..., R] at the chunk's first
+        frame (kind delta).
         """
         arm = actions[..., list(self.arm)].astype(np.float64)
         if self.delta:
@@ -71,8 +73,8 @@ class ActionMap:
     ) -> np.ndarray:
         """The inverse: float32 [..., chunk, A] in the data set's unit.
 
-        arm: [..., chunk, D] in [-1, 1]; gripper: [..., chunk, G] probabilities of class 1, or values in [-1, 1].
-        Raises EmtError where kind delta is given no reference.
+        arm: [..., chunk, D] in [-1, 1]; gripper: [..., chunk, G] probabilities of class 1, or
+        values in [-1, 1]. Raises EmtError where kind delta is given no reference.
         """
         found = np.broadcast_to(np.asarray(self.mean), (*arm.shape[:-1], len(self.names))).copy()
         values = _unscale(arm.astype(np.float64), self.arm_low, self.arm_high)
@@ -92,8 +94,10 @@ class ActionMap:
     def _reference(self, reference: np.ndarray | None) -> np.ndarray:
         if reference is None:
             raise EmtError(
-                f"the policy's actions are relative to {self.reference_column!r}, and no reference was given",
-                remedy="pass reference=, the robot's present state in the data set's order, to act()",
+                f"the policy's actions are relative to {self.reference_column!r}, and no reference "
+                "was given",
+                remedy="pass reference=, the robot's present state in the data set's order, to "
+                "act()",
             )
         return np.asarray(reference, np.float64)[..., None, :][..., list(self.reference)]
 
@@ -108,7 +112,8 @@ class ActionMap:
         fits = found.ndim == 2 and len(found) == count and found.shape[1] >= wide
         if not fits or (self.reference_names and found.shape[1] != wide):
             raise EmtError(
-                f"`reference` has shape {found.shape}, wanted is ({count}, {wide}): {self.reference_column} of each",
+                f"`reference` has shape {found.shape}, wanted is ({count}, {wide}): "
+                f"{self.reference_column} of each",
                 remedy=f"its dimensions: {', '.join(self.reference_names)}"
                 if self.reference_names
                 else "",
@@ -157,7 +162,8 @@ def fit_action_map(
 ) -> ActionMap:
     """Resolve names and measure the scale over all blocks, which are gone through several times.
 
-    Raises EmtError for a dimension that the data set does not have, that is named twice, or that no list names.
+    Raises EmtError for a dimension that the data set does not have, that is named twice, or that no
+    list names.
     """
     gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
     unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
@@ -266,7 +272,7 @@ def _ends(config: ActionConfig, values: Blocks) -> tuple[np.ndarray, np.ndarray]
 def _class_means(
     blocks: Callable[[], Iterable[Block]], gripper: list[int], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean recorded value of class 0 and of class 1. A class that never occurs has the other's value."""
+    """Mean recorded value of class 0 and of class 1; one that never occurs has the other's."""
     sums, counts = np.zeros((2, len(gripper))), np.zeros((2, len(gripper)))
     for actions, _ in blocks():
         values = actions[:, gripper].astype(np.float64)

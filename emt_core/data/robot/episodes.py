@@ -1,7 +1,7 @@
-"""Actions, references and instructions of a LeRobot set, an episode at a time; each data file is read once, in order.
+"""Actions, references and instructions of a LeRobot set, episode by episode, each file read once.
 
-Nothing is decoded here. Dimensions have names: those of meta/info.json, qualified (`action/x`) where two columns share
-one, else their numbers.
+Nothing is decoded here. Dimensions have names: those of meta/info.json, qualified (`action/x`)
+where two columns share one, else their numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from emt_core.errors import EmtError
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeActions:
-    """One episode of T frames. problem: (reason, detail) where it cannot be trained on, else None."""
+    """One episode of T frames. problem: (reason, detail) where it cannot be trained on."""
 
     episode: Episode
     actions: np.ndarray
@@ -37,7 +37,7 @@ class EpisodeActions:
 
 
 def dimension_names(meta: LeRobotMeta, columns: Sequence[str]) -> tuple[str, ...]:
-    """Names of the dimensions of `columns` side by side. Raises EmtError for a column that is no vector of numbers."""
+    """Names of the dimensions of `columns` side by side. Raises EmtError for no number vector."""
     found: list[tuple[str, str]] = []
     for column in columns:
         feature = meta.info["features"].get(column)
@@ -83,7 +83,7 @@ def read_episodes(
     reference: str | None = None,
     limit: int | None = None,
 ) -> Iterator[EpisodeActions]:
-    """Episodes in the order of the episodes table. Raises EmtError where files are not what the metadata promise."""
+    """Episodes in the table's order. Raises EmtError where files and metadata disagree."""
     meta = load_meta(root)
     width = len(dimension_names(meta, columns))
     episodes = (
@@ -109,7 +109,8 @@ def read_episodes(
             rows = np.flatnonzero(owner == episode.index)
             if len(rows) != episode.length:
                 raise EmtError(
-                    f"episode {episode.index} has {len(rows)} rows in its data file and {episode.length} in the "
+                    f"episode {episode.index} has {len(rows)} rows in its data file and "
+                    f"{episode.length} in the "
                     "episodes table",
                     where=root / path,
                     remedy="the download may be incomplete",

@@ -1,11 +1,12 @@
-"""Frames at training size on the local disk: video is decoded once, in order; training reads frames in any order.
+"""Frames at training size on the local disk: decoded once, in order; read in any order.
 
-The stated exception to "images are never copied": a random frame of a video costs a seek and up to a second of
-decoding, a training step wants hundreds. All caches together are bounded (EMT_FRAME_CACHE_GB, default 64). What a run
-needs is announced before anything is filled. Safe to delete at any time: a run that needs a cache fills it again.
+The one exception to "images are never copied": a random frame of a video costs a seek and up to
+a second of decoding, a training step wants hundreds. All caches together are bounded
+(EMT_FRAME_CACHE_GB, default 64). What a run needs is announced before anything is filled. Safe to
+delete at any time: a run that needs a cache fills it again.
 
-<workspace>/cache/frames/<key>/frames.u8      uint8 [frames, size, size, 3], C order, episodes one after the other
-                              /filled.jsonl   one line an episode done: a killed run goes on behind it
+<workspace>/cache/frames/<key>/frames.u8      uint8 [frames, size, size, 3], episode after episode
+                              /filled.jsonl   a line an episode done: a killed run goes on there
                               /cache.json     written last: a cache that has it is complete
 key = hash of the set's fingerprint, camera, episodes and size.
 """
@@ -78,13 +79,15 @@ class CacheNeed:
 def frame_caches(
     caches: Path, needs: Sequence[CacheNeed], *, workers: int, progress: Progress
 ) -> list[FrameCache]:
-    """The caches of all sets of a run, filled where they are not there yet (a second process waits for the first).
+    """The caches of all sets of a run, filled where need be (a second process waits for the first).
 
-    Raises EmtError where they do not fit together in the bound or on the disk, before anything is decoded.
+    Raises EmtError where they do not fit together in the bound or on the disk, before anything is
+    decoded.
     """
     caches.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        # all at once and in one order: no other run drops a cache that this one still fills, and none waits in a circle
+        # all at once and in one order: no other run drops a cache that this one still fills, and
+        # none waits in a circle
         for key in sorted({need.key for need in needs}):
             held.enter_context(FileLock(_lock_file(caches, key)))
         if not all(_is_complete(caches / need.key) for need in needs):
@@ -131,7 +134,7 @@ def _first_rows(episodes: Sequence[Episode]) -> dict[int, int]:
 
 
 def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> None:
-    """Announce what all sets need together; drop the least recently used other caches until it fits; take the room.
+    """Announce what all sets need; drop least recently used caches until it fits; take the room.
 
     Under the lock `room.lock`: two runs cannot count on the same room.
     """
@@ -140,12 +143,14 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
     names = ", ".join(repr(need.source.name) for need in needs)
     need = sum(one.bytes for one in own.values())
     progress.say(
-        f"frame cache of {names}: {need / 1e9:,.2f} GB in {caches} (bound {limit / 1e9:g} GB, safe to delete)"
+        f"frame cache of {names}: {need / 1e9:,.2f} GB in {caches} (bound {limit / 1e9:g} GB, safe "
+        "to delete)"
     )
     smaller = "set a smaller image_size or a limit of episodes"
     if need > limit:
         raise EmtError(
-            f"the frame cache of {names} needs {need / 1e9:,.1f} GB, its bound is {limit / 1e9:g} GB",
+            f"the frame cache of {names} needs {need / 1e9:,.1f} GB, its bound is {limit / 1e9:g} "
+            "GB",
             where=caches,
             remedy=f"raise {LIMIT_VARIABLE}, or {smaller}",
         )
@@ -159,7 +164,8 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
             break
         if _drop(caches, other):
             progress.say(
-                f"frame cache: dropped {other.name} ({sizes.pop(other) / 1e9:,.2f} GB), not used the longest"
+                f"frame cache: dropped {other.name} ({sizes.pop(other) / 1e9:,.2f} GB), not used "
+                "the longest"
             )
     if sum(sizes.values()) + need > limit:
         raise EmtError(
@@ -171,7 +177,8 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
     free = shutil.disk_usage(caches).free
     if lacking > free:
         raise EmtError(
-            f"the frame cache of {names} needs {lacking / 1e9:,.1f} GB more, the disk has {free / 1e9:,.1f} GB free",
+            f"the frame cache of {names} needs {lacking / 1e9:,.1f} GB more, the disk has "
+            f"{free / 1e9:,.1f} GB free",
             where=caches,
             remedy=f"free some space, or {smaller}",
         )
@@ -180,7 +187,7 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], progress: Progress) -> 
 
 
 def _drop(caches: Path, folder: Path) -> bool:
-    """Delete a cache, but not one that another process is at. A run that has it mapped keeps its pages."""
+    """Delete a cache unless another process fills it. A run that has it mapped keeps its pages."""
     try:
         with FileLock(_lock_file(caches, folder.name), timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,7 +197,7 @@ def _drop(caches: Path, folder: Path) -> bool:
 
 
 def _reserve(folder: Path, size: int) -> None:
-    """A mapped file that runs into a full disk kills the process; reserved room and plain writes say so instead."""
+    """Reserve the file's room: a mapped file that runs into a full disk would kill the process."""
     folder.mkdir(exist_ok=True)
     file = os.open(folder / "frames.u8", os.O_RDWR | os.O_CREAT, 0o644)
     try:

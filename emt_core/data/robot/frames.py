@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def square_frame(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 [size, size, 3], squeezed to a square as VLM4VLA does (nothing of the view is cut off)."""
+    """uint8 [size, size, 3], squeezed to a square as VLM4VLA does: nothing is cut off."""
     from PIL import Image as Pillow
 
     if image.size != (size, size):
@@ -20,7 +20,7 @@ def square_frame(image: Image.Image, size: int) -> np.ndarray:
 
 
 def square_frames(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [n, size, size, 3] of uint8 [n, H, W, 3]; the same array where it has that size already."""
+    """uint8 [n, size, size, 3] of uint8 [n, H, W, 3]; the same array if it has that size."""
     from PIL import Image as Pillow
 
     if images.shape[1:3] == (size, size):

@@ -1,4 +1,4 @@
-"""Per-episode statistics of a LeRobot data set and their aggregate (the fields that policies normalise with)."""
+"""Per-episode statistics of a LeRobot set and their aggregate, which policies normalize with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stats = dict[str, np.ndarray]
 
 
 def vector_stats(values: np.ndarray) -> Stats:
-    """Statistics over the rows of (T, D): min, max, mean, std and five quantiles of shape (D,), count of shape (1,)."""
+    """Statistics over the rows of (T, D): min, max, mean, std, five quantiles (D,); count (1,)."""
     stats = {name: getattr(values, name)(axis=0) for name in ("min", "max", "mean", "std")}
     stats |= {name: np.quantile(values, q, axis=0) for name, q in _QUANTILES.items()}
     return {name: np.asarray(value, np.float64) for name, value in stats.items()} | {
@@ -21,9 +21,10 @@ def vector_stats(values: np.ndarray) -> Stats:
 
 
 class FrameStats:
-    """Channel statistics over frames as they pass: shape (3, 1, 1), pixel values scaled to [0, 1] as LeRobot does.
+    """Channel statistics over frames as they pass: shape (3, 1, 1), pixels scaled to [0, 1].
 
-    A histogram a channel gives exact values for 8-bit pixels, quantiles included, without keeping a frame.
+    A histogram a channel gives exact values for 8-bit pixels, quantiles included, without keeping a
+    frame.
     """
 
     def __init__(self) -> None:
@@ -59,8 +60,8 @@ class FrameStats:
 def aggregate_stats(episodes: Sequence[dict[str, Stats]]) -> dict[str, Stats]:
     """Statistics of the whole set from those of its episodes.
 
-    Mean and standard deviation are exact (parallel variance); a quantile is the count-weighted mean of the episodes'
-    quantiles, which is LeRobot's approximation.
+    Mean and standard deviation are exact (parallel variance); a quantile is the count-weighted mean
+    of the episodes' quantiles, which is LeRobot's approximation.
     """
     return {feature: _aggregate([stats[feature] for stats in episodes]) for feature in episodes[0]}
 

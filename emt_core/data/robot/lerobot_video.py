@@ -11,12 +11,13 @@ from emt_core.errors import EmtError
 
 
 class VideoFile:
-    """Encodes frames as they come. One encoder thread, so that the same frames give the same bytes."""
+    """Encodes frames as they come, in one thread: the same frames give the same bytes."""
 
     def __init__(
         self, path: Path, *, fps: int, size: tuple[int, int], crf: int, keyframe_interval: int = 20
     ) -> None:
-        """size: (height, width), both even (4:2:0 chroma). keyframe_interval: frames; bounds what a seek decodes."""
+        """size: (height, width), both even (4:2:0). keyframe_interval: frames; bounds a seek's
+        work."""
         import av
 
         height, width = size
@@ -29,7 +30,8 @@ class VideoFile:
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=fps)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        # No B-frames: decoding order is display order, and no edit list shifts the first timestamp away from zero.
+        # No B-frames: decoding order is display order, and no edit list shifts the first timestamp
+        # away from zero.
         self._stream.options = {
             "crf": str(crf),
             "preset": "veryslow",
@@ -56,7 +58,8 @@ class VideoFile:
         self.frames += 1
 
     def megabytes(self) -> float:
-        """Encoded so far, in MiB; the frames that the encoder still looks ahead over (at most 60) are not in it."""
+        """Encoded so far, in MiB, without the frames (at most 60) that the encoder looks ahead
+        over."""
         return self._bytes / 2**20
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes a LeRobot data set, v3.0 or v2.1, from whole episodes; neither lerobot nor datasets is needed.
+"""Writes a LeRobot data set, v3.0 or v2.1, from whole episodes, without lerobot or datasets.
 
 v3.0 (many episodes a file)                           v2.1 (one file an episode)
     meta/info.json                                        meta/info.json
@@ -8,9 +8,10 @@ v3.0 (many episodes a file)                           v2.1 (one file an episode)
     data/chunk-000/file-000.parquet                       data/chunk-000/episode_000000.parquet
     videos/CAMERA/chunk-000/file-000.mp4                  videos/chunk-000/CAMERA/episode_000000.mp4
 
-Images are H.264 video (`storage="video"`) or encoded bytes in the data files (`storage="image"`). Frames go to the
-encoder as they come and rows to Parquet episode by episode, so memory does not grow with the data set except by one
-small metadata row an episode. Everything is built in `.NAME.partial` beside the target and renamed by `close`.
+Images are H.264 video (`storage="video"`) or encoded bytes in the data files (`storage="image"`).
+Frames go to the encoder as they come and rows to Parquet episode by episode, so memory does not
+grow with the data set except by one small metadata row an episode. Everything is built in
+`.NAME.partial` beside the target and renamed by `close`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ _V21_PATHS = {
 class LeRobotWriter:
     """Streams episodes into a new LeRobot folder.
 
-    >>> with LeRobotWriter(root, fps=40, cameras={"observation.images.front": (112, 112)}, state_names=(...)) as w:
-    ...     w.add_episode(task="open the drawer", images={"observation.images.front": frames}, state=s, action=a)
+    >>> with LeRobotWriter(root, fps=40, cameras={CAMERA: (112, 112)}, state_names=(...)) as w:
+    ...     w.add_episode(task="open the drawer", images={CAMERA: frames}, state=s, action=a)
 
-    Leaving the block by an exception removes the partial folder; the target never holds half a data set.
+    An exception inside the block removes the partial folder: the target is whole or not there.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class LeRobotWriter:
         data_file_mb: float = 100.0,
         video_file_mb: float = 200.0,
     ) -> None:
-        """cameras: feature name -> (height, width), both even for video. crf: x264 quality, lower is better.
-        data_file_mb, video_file_mb: v3.0 begins a new file after an episode that takes the open one past this size.
+        """cameras: feature name -> (height, width), both even for video. crf: x264 quality, lower
+        is better. data_file_mb, video_file_mb: v3.0 begins a new file after an episode that takes
+        the open one past this size.
 
         Raises EmtError where the target exists.
         """
@@ -117,9 +119,10 @@ class LeRobotWriter:
     ) -> int:
         """Append one episode and return its index.
 
-        images: per camera T arrays (height, width, 3) uint8, consumed once. state (T, S), action (T, A): float.
-        extra: further columns of the episode's metadata row (seed, simulator task, ...), the same keys every time.
-        Raises EmtError where lengths or shapes disagree; the data set is then spoilt and must not be closed.
+        images: per camera T arrays (height, width, 3) uint8, consumed once. state (T, S), action
+        (T, A): float. extra: further columns of the episode's metadata row (seed, simulator task,
+        ...), the same keys every time. Raises EmtError where lengths or shapes disagree; the data
+        set is then spoilt and must not be closed.
         """
         state, action = np.asarray(state, np.float32), np.asarray(action, np.float32)
         length = len(state)
@@ -164,7 +167,7 @@ class LeRobotWriter:
         return episode
 
     def close(self) -> None:
-        """Write the metadata and move the folder to its place. Raises EmtError where no episode was added."""
+        """Write the metadata and move the folder to its place. Raises EmtError for no episode."""
         if not self._episodes:
             self.abort()
             raise EmtError("A robot set needs at least one episode", where=self.root)
@@ -191,7 +194,7 @@ class LeRobotWriter:
         else:
             self.abort()
 
-    # -- images ------------------------------------------------------------------------------------------------
+    # -- images -----------------------------------------------------------------------------------
 
     def _encode_video(
         self, camera: str, frames: Iterable[np.ndarray], episode: int, length: int
@@ -257,7 +260,7 @@ class LeRobotWriter:
         if found != expected:
             raise EmtError(f"The episode has {found} frames but {expected} states", where=camera)
 
-    # -- rows --------------------------------------------------------------------------------------------------
+    # -- rows -------------------------------------------------------------------------------------
 
     def _write_rows(self, columns: Mapping[str, Any], episode: int) -> dict[str, int]:
         import pyarrow as pa
@@ -318,7 +321,7 @@ class LeRobotWriter:
             self._data_file.close()
             self._data_file = None
 
-    # -- metadata ----------------------------------------------------------------------------------------------
+    # -- metadata ---------------------------------------------------------------------------------
 
     def _info(self) -> dict[str, Any]:
         scalar = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64"}

@@ -1,4 +1,4 @@
-"""All frames that a fine-tuning trains on: actions in memory (4 bytes a number), pixels in the frame cache."""
+"""All frames of a fine-tuning: actions in memory (4 bytes a number), pixels in the frame cache."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OpenedSet:
 
 
 def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
-    """Read every episode's actions. Raises EmtError where not one episode is usable or a column is missing."""
+    """Read every episode's actions. Raises EmtError for no usable episode or a missing column."""
     meta = load_meta(root)
     meta.storage(data.camera)  # raises EmtError for a camera that is not there
     names = dimension_names(meta, action.columns)
@@ -71,7 +71,7 @@ def _check_usable(
 
 
 def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> ActionMap:
-    """One action map for all sets. Raises EmtError where their actions differ or a dimension is not there."""
+    """One action map for all sets. Raises EmtError for different actions or a missing dimension."""
     first = sets[0]
     for other in sets[1:]:
         if (other.names, other.reference_names) != (first.names, first.reference_names):
@@ -91,7 +91,7 @@ def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> Acti
 
 
 def _chunk_blocks(episode: EpisodeActions, chunk: int) -> Iterator[Block]:
-    """Every (action, reference) pair that a chunk can hold: as many blocks as the chunk has steps."""
+    """Every (action, reference) pair that a chunk can hold: a block for each of its steps."""
     for ahead in range(min(chunk, len(episode.actions))):
         reference = episode.reference
         yield (
@@ -139,7 +139,8 @@ class TrainingFrames:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(actions float32 [n, chunk, A], valid bool [n, chunk], reference [n, R] or None).
 
-        Steps behind an episode's end repeat its last action and are not valid: nothing is learned from them.
+        Steps behind an episode's end repeat its last action and are not valid: nothing is learned
+        from them.
         """
         ahead = rows[:, None] + np.arange(chunk)
         valid = ahead < self.stop[rows][:, None]

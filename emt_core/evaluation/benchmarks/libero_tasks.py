@@ -1,4 +1,4 @@
-"""Names of LIBERO's tasks in the suites' own order: a recipe is checked before any simulator is started."""
+"""Names of LIBERO's tasks in the suites' order, to check a recipe before a simulator starts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Meta-World, the embedded benchmark: 50 tasks, layouts drawn from EVAL_SEEDS, seen as demonstrations were recorded.
+"""Meta-World, the embedded benchmark: 50 tasks, layouts drawn from EVAL_SEEDS, seen as
+demonstrations were recorded.
 
-The demonstrations' camera, image size, action repeat, words and visible goals are taken over from the artifact that the
-policy was trained on, so that training and evaluation see the same; the recipe can say otherwise.
+The demonstrations' camera, image size, action repeat, words and visible goals are taken over from
+the artifact that the policy was trained on, so that training and evaluation see the same; the
+recipe can say otherwise.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ from emt_core.recipe.evaluate import MetaWorldConfig
 
 CONTROL_HZ = 80
 INSTALL = (
-    "pip install metaworld==3.1.1 packaging (extra `sim`) into the interpreter that `evaluate.python` names; "
+    "pip install metaworld==3.1.1 packaging (extra `sim`) into the interpreter that "
+    "`evaluate.python` names; "
     "off-screen GL: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
 )
 
 
 def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Benchmark:
-    """demos: how the policy's demonstrations were recorded (DemosConfig's fields; others are passed over).
+    """demos: how the policy's demonstrations were recorded (DemosConfig's fields; others are passed
+    over).
 
-    Raises EmtError for a task without instruction and for more actions than a Meta-World episode holds.
+    Raises EmtError for a task without instruction and for more actions than a Meta-World episode
+    holds.
     """
     facts = {
         name: value for name, value in (demos or {}).items() if name in DemosConfig.model_fields

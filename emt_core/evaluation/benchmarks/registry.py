@@ -21,7 +21,8 @@ from emt_core.recipe.evaluate import (
 def resolve(
     config: BenchmarkConfig, *, base: Path, demos: Mapping[str, Any] | None = None
 ) -> Benchmark:
-    """A recipe's benchmark, checked. base: relative paths start here; demos: configuration of the demonstrations.
+    """A recipe's benchmark, checked. base: relative paths start here; demos: configuration of the
+    demonstrations.
 
     Raises EmtError for unknown tasks and missing data.
     """

@@ -1,4 +1,4 @@
-"""SimplerEnv's WidowX tasks: Bridge in simulation, visual matching, 24 prepackaged layouts a task (Li et al. 2024)."""
+"""SimplerEnv's WidowX tasks: visual matching, 24 prepackaged layouts a task (Li et al. 2024)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ ENVIRONMENTS = {
 """Task -> SimplerEnv's name and steps an episode (VLM4VLA's evaluation: 60, eggplant 120)."""
 
 INSTALL = (
-    "SimplerEnv needs Vulkan and an environment of its own: python3.10 -m venv simpler; simpler/bin/pip install "
-    "'numpy<2' transforms3d; git clone --recurse-submodules the repository simpler-env/SimplerEnv; pip install -e both "
+    "SimplerEnv needs Vulkan and an environment of its own: python3.10 -m venv simpler; "
+    "simpler/bin/pip install "
+    "'numpy<2' transforms3d; git clone --recurse-submodules the repository simpler-env/SimplerEnv; "
+    "pip install -e both "
     "SimplerEnv/ManiSkill2_real2sim and SimplerEnv; then `evaluate.python: .../simpler/bin/python`"
 )
 

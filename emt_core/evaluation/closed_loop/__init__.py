@@ -1,1 +1,1 @@
-"""Rollouts of a policy: episodes, simulator workers, results by checkpoint, serving a policy over a socket."""
+"""Rollouts of a policy: episodes, simulator workers, results by checkpoint, serving a policy."""

@@ -1,6 +1,6 @@
-"""Finished episodes on disk: a line each as they end (so a kill costs only what was being played), a table at the end.
+"""Finished episodes on disk: a line as each ends, so a kill costs what was being played; a table.
 
-episodes.jsonl     appended and flushed to disk an episode; the last line may be cut short by a kill and is then dropped
+episodes.jsonl     flushed to disk line by line; a last line that a kill cut short is dropped
 episodes.parquet   the same rows, sorted by checkpoint, task and episode
 videos/            CHECKPOINT-TASK-EPISODE.mp4, written before the row that names it
 """
@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""`checkpoint`: step, or -1 for a policy folder of no finetune artifact. `failure`: "" or one of base.FAILURES."""
+"""`checkpoint`: step, -1 for a folder outside of artifacts. `failure`: "" or one of FAILURES."""
 
 SIDE_LIMIT = 320
 """Videos are thinned to about this many pixels a side."""
@@ -93,7 +93,7 @@ class EpisodeLog:
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     def finish(self) -> pa.Table:
-        """Write episodes.parquet. The lines are needed until the artifact is committed, no longer."""
+        """Write episodes.parquet. The lines are needed until the artifact is committed."""
         table = self.table()
         aside = self.folder / "episodes.parquet.partial"
         pq.write_table(table, aside)
@@ -102,7 +102,8 @@ class EpisodeLog:
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """frames: uint8 [H, W, 3], all of one size. Small enough for a page: thinned, H.264, even sides."""
+    """Write H.264, thinned for a page, with even sides. frames: uint8 [H, W, 3], all of one
+    size."""
     from emt_core.data.robot.lerobot_video import VideoFile
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Starts simulator workers and keeps one socket to each: how a process is born, watched and ended."""
+"""Starts, watches and ends simulator workers, with one socket to each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Launch:
     """Command of the interpreter; "": ours."""
 
     folder: Path
-    """Short, private folder for sockets and logs (a Unix socket's path has at most 107 characters)."""
+    """A short, private folder for sockets and logs (a socket's path has at most 107 characters)."""
 
     graphics: str
     """MUJOCO_GL of the worker."""
@@ -62,13 +62,13 @@ class Launch:
 
 
 def graphics_backends() -> tuple[str, ...]:
-    """Off-screen GL to try, in order: the environment's MUJOCO_GL if it is set, EGL, then OSMesa (same pixels)."""
+    """Off-screen GL to try in order: MUJOCO_GL if it is set, EGL, then OSMesa (same pixels)."""
     asked = os.environ.get("MUJOCO_GL", "egl")
     return ("egl", "osmesa") if asked == "egl" else (asked,)
 
 
 class Worker:
-    """One process. `state`: starting -> opening -> idle -> busy (its turn) | waiting (for actions)."""
+    """One process. state: starting, opening, idle, busy (its turn) or waiting (for actions)."""
 
     def __init__(self, launch: Launch, number: int) -> None:
         self.launch, self.number, self.lives = launch, number, 0
@@ -129,7 +129,7 @@ class Worker:
         self._become(state)
 
     def overdue(self, timeout_s: float) -> bool:
-        """Longer than this without the reply it owes. Coming up takes what it takes: imports, on a busy machine."""
+        """Whether its reply is overdue. Coming up (imports, on a busy machine) has more time."""
         limits = {
             "starting": max(timeout_s, START_S),
             "opening": max(timeout_s, START_S),

@@ -1,4 +1,4 @@
-"""Actions of kind delta are measured from the robot's state: which numbers of a simulator's state a policy wants."""
+"""Which numbers of a simulator's state a policy's actions of kind delta are measured from."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ class Reference:
     wide: int
     """S."""
     places: tuple[int | None, ...]
-    """For each of the R dimensions its place in the state; None: the policy does not use it, and is given 0."""
+    """For each of the R dimensions its place in the state; None: not used by the policy, given
+    0."""
 
     def of(self, states: Sequence[np.ndarray | None]) -> np.ndarray:
-        """float32 [n, R]. Raises EmtError where a simulator tells another state than its benchmark promises."""
+        """float32 [n, R]. Raises EmtError for another state than the benchmark promises."""
         for state in states:
             if state is None or state.shape != (self.wide,):
                 raise EmtError(
-                    f"the simulator of {self.title} tells a state of shape {None if state is None else state.shape}, "
+                    f"the simulator of {self.title} tells a state of shape "
+                    f"{None if state is None else state.shape}, "
                     f"not ({self.wide},)",
                     where="evaluate.benchmark",
                 )
@@ -45,7 +47,7 @@ class Reference:
 
 
 def delta_map(policy: Any) -> ActionMap | None:
-    """The action map of a policy whose actions are measured from a state; None where they are measured from nothing."""
+    """The action map of a policy whose actions are measured from a state, else None."""
     action_map = getattr(getattr(policy, "spec", None), "action_map", None)
     return action_map if action_map is not None and action_map.delta else None
 
@@ -53,7 +55,8 @@ def delta_map(policy: Any) -> ActionMap | None:
 def reference_for(policy: Any, benchmark: Benchmark) -> Reference | None:
     """None where the policy's actions are measured from nothing.
 
-    Raises EmtError, before any simulator is started, where they are measured from what the benchmark does not tell.
+    Raises EmtError, before any simulator is started, where they are measured from what the
+    benchmark does not tell.
     """
     action_map = delta_map(policy)
     if action_map is None:
@@ -63,10 +66,12 @@ def reference_for(policy: Any, benchmark: Benchmark) -> Reference | None:
     lacking = [name for name in used if benchmark.state.count(name) != 1]
     if action_map.reference_column != STATE_COLUMN or lacking:
         raise EmtError(
-            f"the policy's actions are measured from {action_map.reference_column!r} ({', '.join(used)}), which "
+            f"the policy's actions are measured from {action_map.reference_column!r} "
+            f"({', '.join(used)}), which "
             f"{benchmark.title} does not tell",
             where="evaluate.benchmark",
-            remedy=f"it tells {STATE_COLUMN}: {', '.join(benchmark.state) or 'nothing'}; fine-tune with action.kind "
+            remedy=f"it tells {STATE_COLUMN}: {', '.join(benchmark.state) or 'nothing'}; fine-tune "
+            "with action.kind "
             "`recorded`, or on a set that names its state so",
         )
     places = tuple(benchmark.state.index(name) if name in used else None for name in names)

@@ -1,4 +1,4 @@
-"""From episodes to figures: success by checkpoint and task with intervals, and the checkpoint that is reported."""
+"""Success by checkpoint and task with intervals, and the checkpoint that is reported."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ Row = Mapping[str, Any]
 
 RULES = {
     "last": "the last checkpoint that was evaluated, whatever the others did",
-    "best": "the checkpoint with the highest mean success on these same episodes, which flatters it",
+    "best": "the checkpoint with the highest mean success on these same episodes, which flatters "
+    "it",
 }
 
 
 def summarize(episodes: Sequence[Row], *, benchmark: str, rule: str) -> dict[str, Any]:
-    """results.json (docs/architecture.md). episodes: at least one row, fields of episodes.SCHEMA, sorted by it."""
+    """results.json (docs/architecture.md). episodes: rows of episodes.SCHEMA, sorted, at least
+    one."""
     steps = sorted({row["checkpoint"] for row in episodes})
     checkpoints = [
         _checkpoint(step, [row for row in episodes if row["checkpoint"] == step]) for step in steps
@@ -58,7 +60,7 @@ def _task(name: str, episodes: Sequence[Row]) -> dict[str, Any]:
 
 
 def _share(episodes: Sequence[Row]) -> dict[str, Any]:
-    """Every episode counts, those that crashed included. The interval of several tasks pools their episodes."""
+    """Share of successes; crashed episodes count. The interval of several tasks pools episodes."""
     trials, successes = len(episodes), sum(bool(row["success"]) for row in episodes)
     low, high = wilson(successes, trials)
     return {

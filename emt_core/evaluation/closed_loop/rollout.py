@@ -1,8 +1,9 @@
 """The closed loop: many simulators, one policy. Observations that wait are answered in one batch.
 
-A simulator that has its actions works on its own while the policy sees to others, so on an accelerator the simulators
-are the bottleneck. An episode's outcome does not depend on how many play beside it (a policy must not either). A crash,
-a hang or an error of one simulator costs its episode and a restart; everything else goes on.
+A simulator that has its actions works on its own while the policy sees to others, so on an
+accelerator the simulators are the bottleneck. An episode's outcome does not depend on how many play
+beside it (a policy must not either). A crash, a hang or an error of one simulator costs its episode
+and a restart; everything else goes on.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Policy(Protocol):
     """What the loop needs: policies/policy.py has it, and so has any fake."""
 
     def act(self, images: np.ndarray, instructions: Sequence[str]) -> np.ndarray:
-        """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the simulator takes them.
+        """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the
+        simulator takes them.
 
-        One whose `spec.action_map.delta` holds is given `reference=` as well, float32 [n, R] (reference.py).
+        One whose `spec.action_map.delta` holds is given `reference=` as well, float32 [n, R]
+        (reference.py).
         """
         ...
 
@@ -101,9 +104,9 @@ class Simulators:
     ) -> None:
         """Play all episodes; `on_end` is called once for each, in the order in which they end.
 
-        policy None: the simulator's privileged controller acts (a rehearsal of the benchmark, never a result).
-        Raises EmtError where the simulator cannot be had, or the policy's actions or the state that they are measured
-        from do not fit it.
+        policy None: the simulator's privileged controller acts (a rehearsal of the benchmark, never
+        a result). Raises EmtError where the simulator cannot be had, or the policy's actions or the
+        state that they are measured from do not fit it.
         """
         _Round(self, deque(episodes), policy, on_end, execute, wants_frames).run()
 
@@ -147,9 +150,11 @@ class Simulators:
         self._fruitless += 1
         if self._fruitless > MOST_RESTARTS + len(self.workers):
             raise EmtError(
-                f"the simulator of {self.benchmark.title} does not come up again ({worker.last_words()})",
+                f"the simulator of {self.benchmark.title} does not come up again "
+                f"({worker.last_words()})",
                 where=worker.launch.command[0],
-                remedy=f"finished episodes are kept; try `emt check-benchmark`. {self.benchmark.install}",
+                remedy="finished episodes are kept; try `emt check-benchmark`. "
+                f"{self.benchmark.install}",
             )
         worker.launch = self._launch()
         worker.start()
@@ -225,8 +230,8 @@ class _Round:
             worker.turn("busy")
 
     def _died_idle(self, worker: Worker, episode: Episode) -> None:
-        """It died while it had nothing to do: not this episode's doing, which gets another start. Twice in a row it
-        counts, or a simulator that never stays up would be started for ever."""
+        """It died while it had nothing to do: not this episode's doing, which gets another start.
+        Twice in a row it counts, or a simulator that never stays up would be started for ever."""
         if worker.number in self.died_idle:
             self._lost(worker, "crashed")
             return
@@ -300,14 +305,16 @@ class _Round:
         wanted = self.simulators.facts["action_dim"]
         if actions.ndim != 3 or len(actions) != count or actions.shape[2] != wanted:
             raise EmtError(
-                f"the policy's actions have shape {actions.shape}, {self.simulators.benchmark.title} takes "
+                f"the policy's actions have shape {actions.shape}, "
+                f"{self.simulators.benchmark.title} takes "
                 f"({count}, chunk, {wanted})",
                 where="policy",
                 remedy="evaluate a policy that was trained on this robot's actions",
             )
         if self.execute is not None and self.execute > actions.shape[1]:
             raise EmtError(
-                f"`execute: {self.execute}` is more than the policy's chunk of {actions.shape[1]} actions",
+                f"`execute: {self.execute}` is more than the policy's chunk of {actions.shape[1]} "
+                "actions",
                 where="evaluate.execute",
             )
         return actions[:, : self.execute]

@@ -1,12 +1,12 @@
-"""`emt serve`: a policy behind a socket, for a real robot or an evaluator of another house.
+"""`emt serve`: a policy behind a socket, for a real robot or another project's evaluator.
 
-The messages are those between the evaluator and its simulators (simulators/wire.py has the framing):
+Messages are those between evaluator and simulators (simulators/wire.py has the framing):
 
-    client  hello                                                  server  policy {chunk, action_dim, names, step,
-                                                                           reference {column, names} or null}
-    client  observation {instruction} + images [1, H, W, 3]        server  actions + actions [1, chunk, A]
-            (or {instructions: [...]} + images [n, H, W, 3];
-            policies with a `reference` also want that: [n, R])    server  error {message}: the connection stays open
+    client  hello
+    server  policy {chunk, action_dim, names, step, reference {column, names} or null}
+    client  observation {instruction} + images [1, H, W, 3]
+            or {instructions: [...]} + images [n, H, W, 3]; with `reference` [n, R] where it has one
+    server  actions + actions [n, chunk, A], or error {message}: the connection stays open
     client  close
 
 Nobody is asked who they are: it listens on this machine alone unless told otherwise.
@@ -32,13 +32,13 @@ MOST_WORDS = 2000
 
 
 class PolicyServer(socketserver.ThreadingTCPServer):
-    """One policy, one call at a time, several clients. `server_address` tells the port where 0 was asked for."""
+    """One policy, one call at a time, several clients. `server_address` has the chosen port."""
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, policy: Any, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        """policy: with act(images, instructions), and chunk, action_dim and spec where it has them."""
+        """policy: has act(images, instructions), perhaps chunk, action_dim and spec."""
         self.policy, self.turn = policy, threading.Lock()
         self.places = threading.BoundedSemaphore(MOST_CLIENTS)
         try:

@@ -1,1 +1,1 @@
-"""Evaluated runs beside each other: an experiment's arms and seeds, paired tests, and the paper's figures."""
+"""Evaluated runs beside each other: arms and seeds, paired tests, and the paper's figures."""

@@ -1,8 +1,9 @@
-"""Arms against each other: means with intervals, success over checkpoints, and paired tests on the same layouts.
+"""Arms against each other: means with intervals, success over checkpoints, paired tests.
 
-Two sources of chance are kept apart. The interval of an arm and the paired test are over episodes: they say what these
-trained policies would do on further layouts. What another training run would do shows in the spread over seeds alone:
-with three or more seeds as a t interval of the differences seed by seed (seeds share data order and layouts).
+Two sources of chance are kept apart. The interval of an arm and the paired test are over episodes:
+they say what these trained policies would do on further layouts. What another training run would do
+shows in the spread over seeds alone: with three or more seeds as a t interval of the differences
+seed by seed (seeds share data order and layouts).
 """
 
 from __future__ import annotations
@@ -51,14 +52,16 @@ class Arm:
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Comparable runs (runs.py) as arms, in first-seen order.
 
-    Raises EmtError where an arm has two runs of one seed: they would pass for two seeds, or one hide the other.
+    Raises EmtError where an arm has two runs of one seed: they would pass for two seeds, or one
+    hide the other.
     """
     seen: dict[tuple[str, str], str] = {}
     for run in runs:
         twin = seen.setdefault((run.arm, run.seed), run.label)
         if twin != run.label:
             raise EmtError(
-                f"arm {run.arm!r} has two evaluations with seed {run.seed or 'none'!r}: {twin} and {run.label}",
+                f"arm {run.arm!r} has two evaluations with seed {run.seed or 'none'!r}: {twin} and "
+                f"{run.label}",
                 where="comparison of arms",
                 remedy="compare the instances of `evaluate` one at a time",
             )
@@ -101,7 +104,8 @@ class Difference:
     reference: str
     paired: Paired
     p_adjusted: float
-    """Holm, over the arms that were compared. Of these trained policies, not of the way they were made."""
+    """Holm, over the arms that were compared. Of these trained policies, not of the way they were
+    made."""
 
     seeds: tuple[tuple[str, float], ...]
     """(seed, difference of mean success) of the seeds that both have."""
@@ -111,7 +115,8 @@ class Difference:
 
     @property
     def shown_by(self) -> Literal["seeds", "runs", "nothing"]:
-        """The most that carries the difference: the interval over seeds leaves out 0; these runs differ; neither."""
+        """The most that carries the difference: the interval over seeds leaves out 0; these runs
+        differ; neither."""
         if self.seed_interval is not None and (
             self.seed_interval[0] > 0 or self.seed_interval[1] < 0
         ):
@@ -124,7 +129,8 @@ def reference_of(names: Sequence[str]) -> str:
 
 
 def differences(arms: Sequence[Arm], reference: str) -> list[Difference]:
-    """Every other arm against the reference: same seed, task and layout. An arm with no common episode is left out."""
+    """Every other arm against the reference: same seed, task and layout. An arm with no common
+    episode is left out."""
     outcomes = {arm.name: _outcomes(arm) for arm in arms}
     base = outcomes[reference]
     found: list[tuple[str, Paired]] = []
@@ -170,7 +176,7 @@ def _outcomes(arm: Arm) -> dict[tuple[str, str, int], float]:
 
 
 def by_task(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """A row an arm and task, at the chosen checkpoints: arm, task, n, successes, rate, low, high, failures."""
+    """A row an arm and task at the chosen checkpoints, with rate, interval and failures."""
     rows = []
     for arm in arms:
         pooled: dict[str, list[dict[str, Any]]] = {}
@@ -182,7 +188,7 @@ def by_task(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def dynamics(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """A row an arm and checkpoint (paper, Fig. 3): arm, checkpoint, runs, n, successes, rate, low, high."""
+    """A row an arm and checkpoint (paper, Fig. 3), with runs, rate and interval."""
     rows = []
     for arm in arms:
         pooled: dict[int, list[dict[str, Any]]] = {}

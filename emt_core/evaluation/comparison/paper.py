@@ -1,4 +1,4 @@
-"""What the paper reports, to lay beside our own: always labelled as the paper's, never mixed into our figures."""
+"""What the paper reports, to lay beside our figures, always labeled as the paper's."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ PAPERS_OWN, QUOTED = "the paper", "VLM4VLA, quoted by the paper"
 
 @cache
 def paper_results() -> dict[str, Any]:
-    """assets/paper_results.json: `main` (Table 1), `simpler_scenes`, `ablation` (Table 2), `dynamics` (Fig. 3, in
-    words: the paper prints no numbers there), `retention` (Table 7). Success in percent, CALVIN in goals of five."""
+    """assets/paper_results.json: `main` (Table 1), `simpler_scenes`, `ablation` (Table 2),
+    `dynamics` (Fig. 3, in words: the paper prints no numbers there), `retention` (Table 7). Success
+    in percent, CALVIN in goals of five."""
     return read_json(FILE)
 
 
 def figures_for(benchmark: str) -> list[dict[str, Any]]:
-    """Rows of the paper on one benchmark: model, value, unit, table, reported_by. [] where it has none."""
+    """The paper's rows on one benchmark: model value unit table reported_by; [] for none."""
     column = BENCHMARKS.get(benchmark)
     if column is None:
         return []

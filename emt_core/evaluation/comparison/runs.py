@@ -17,7 +17,7 @@ ALL = "all runs"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One evaluated policy. `evaluate.libero@learned/0` is arm `learned`, seed `0`, instance `libero`."""
+    """One evaluated policy: `evaluate.libero@learned/0` is arm learned, seed 0, instance libero."""
 
     label: str
     instance: str
@@ -51,10 +51,11 @@ class Run:
 
 
 def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
-    """Every finished evaluation, in the order of the labels. done: label -> artifact (explore/lineage.py).
+    """Every finished evaluation, in the order of the labels. done: label -> artifact
+    (explore/lineage.py).
 
-    In a recipe without arms, several evaluations of one benchmark are told apart by their instance's name: that is then
-    the arm.
+    In a recipe without arms, several evaluations of one benchmark are told apart by their
+    instance's name: that is then the arm.
     """
     found = [
         _run(label, artifact) for label, artifact in done.items() if artifact.stage == "evaluate"
@@ -65,9 +66,11 @@ def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
 
 
 def comparable(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Name -> the runs that may be compared: those of one benchmark and, in an experiment with arms, of one instance.
+    """Name -> the runs that may be compared: those of one benchmark and, in an experiment with
+    arms, of one instance.
 
-    The name is the benchmark's; where an experiment evaluates it more than once, the instance stands behind it.
+    The name is the benchmark's; where an experiment evaluates it more than once, the instance
+    stands behind it.
     """
     instances: dict[str, dict[str, list[Run]]] = {}
     arms = any("@" in run.label for run in runs)  # without arms the instances are the arms

@@ -7,8 +7,8 @@ point    the first `(x, y)` in it lies near enough
 choice   the first of these that it gives; a letter that is no option's is passed over:
 
 1. `\\boxed{B}`
-2. a letter that is stated: `answer is B`, `option: B`; in lower case only as the last word (`answer: b`)
-3. a letter, in any case, that is the whole answer, or opens it with `.`, `:`, `)` or the like behind: `b`, `B. cup`
+2. a letter that is stated: `answer is B`, `option: B`; in lower case as the last word only
+3. a letter that is the whole answer, or opens it before `.`, `:`, `)` or the like: `b`, `B. cup`
 4. one letter in brackets, wherever it stands: `it is (B)`
 5. the text of exactly one option, as whole words
 6. an upper-case letter that opens the answer, but for A: `B because it is near`

@@ -34,7 +34,7 @@ ONE_WORD = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 LETTERS = "ABCDEFGH"
 LONGEST_INDEX = 64
-"""VLMEvalKit's own bound, in characters: a shorter image cell is the index of the row that has it."""
+"""VLMEvalKit's bound, in characters: a shorter image cell is the index of the row that has it."""
 
 
 def read_suite(suite: QuestionFile, base: Path) -> list[Question]:

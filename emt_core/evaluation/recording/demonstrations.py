@@ -1,6 +1,7 @@
 """Records the demo's robot sets: Meta-World's scripted experts into LeRobot folders.
 
-    python -m emt_core.evaluation.recording.demonstrations --out assets/demo/robots [--sets arm_reach_push] [--episodes-per-task 2]
+    python -m emt_core.evaluation.recording.demonstrations --out assets/demo/robots \\
+        [--sets arm_reach_push] [--episodes-per-task 2]
 
 Build time only (extra `sim`, off-screen GL); what it writes is shipped.
 """
@@ -71,8 +72,8 @@ def make_env(task: RobotTask, robot_set: RobotSet, seed: int):
         for site in range(env.model.nsite):
             if "goal" in env.model.site(site).name.lower():
                 env.model.site_rgba[site, 3] = 0.0
-    # Some tasks set joints (an open window, a drawer) after their last forward pass: without this one the first frame
-    # would show the state before.
+    # Some tasks set joints (an open window, a drawer) after their last forward pass: without this
+    # one the first frame would show the state before.
     mujoco.mj_forward(env.model, env.data)
     return env, observation, camera_id
 
@@ -88,7 +89,7 @@ def record_episode(
     max_actions: int = MAX_ACTIONS,
     frames_after_success: int = FRAMES_AFTER_SUCCESS,
 ) -> Episode:
-    """Run the task's scripted expert once. `seed` decides the layout and the noise; size: image side, pixels.
+    """Run the task's scripted expert once. seed: of layout and noise; size: image side, pixels.
 
     Raises EmtError for a seed outside DEMONSTRATION_SEEDS: those are for evaluation.
     """
@@ -127,7 +128,7 @@ def record_episode(
 
 
 def record_set(robot_set: RobotSet, root: Path, *, crf: int = 26) -> dict[str, int]:
-    """Record every task of the set in turn (tasks interleaved) and write it. Returns counts, failed tries included."""
+    """Record the set, tasks interleaved, and write it. Returns counts, failed tries included."""
     counts = {"episodes": 0, "frames": 0, "failed": 0}
     seed = robot_set.first_seed
     with LeRobotWriter(

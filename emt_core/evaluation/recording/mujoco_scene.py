@@ -1,7 +1,8 @@
 """Cameras, pixels and exact ground truth of a MuJoCo scene.
 
-Shadows, reflections and multisampling are off: software rendering is ten times faster without them, and multisampled
-segmentation has mixed ids along edges. Whoever renders for evaluation must use the same settings.
+Shadows, reflections and multisampling are off: software rendering is ten times faster without them,
+and multisampled segmentation has mixed ids along edges. Whoever renders for evaluation must use the
+same settings.
 
 Set MUJOCO_GL (`egl` or `osmesa`) before the first import of mujoco; `use_headless_gl` does it.
 """
@@ -27,7 +28,7 @@ Vec3 = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPose:
-    """A pinhole camera that looks at a point, upright (world z is up), so neither image nor points need a flip."""
+    """A pinhole camera that looks at a point, upright (world z is up): nothing needs a flip."""
 
     position: Vec3
     """Metres, world frame."""
@@ -38,12 +39,12 @@ class CameraPose:
 
 
 def use_headless_gl() -> None:
-    """Choose an off-screen GL backend before mujoco is imported; EGL unless the environment says otherwise."""
+    """Choose off-screen GL before mujoco is imported: EGL, unless the environment names another."""
     os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def point_camera(model: mujoco.MjModel, camera: int | str, pose: CameraPose) -> int:
-    """Move a fixed camera of the model to `pose`. Returns its id. Call `mj_forward` (or step) before rendering."""
+    """Move a fixed camera to `pose`. Returns its id. Call `mj_forward` before rendering."""
     import mujoco
 
     camera_id = (
@@ -70,8 +71,9 @@ def point_camera(model: mujoco.MjModel, camera: int | str, pose: CameraPose) -> 
 
 
 def project(points: Any, data: mujoco.MjData, model: mujoco.MjModel, camera_id: int) -> np.ndarray:
-    """World points (N, 3) in metres -> (N, 3) float64: x and y as fractions of a square image (origin top left; a
-    point outside the image lies outside [0, 1]) and the depth along the view axis in metres."""
+    """World points (N, 3) in metres -> (N, 3) float64: x and y as fractions of a square image
+    (origin top left; a point outside the image lies outside [0, 1]) and the depth along the view
+    axis in metres."""
     local = (np.atleast_2d(points) - data.cam_xpos[camera_id]) @ data.cam_xmat[camera_id].reshape(
         3, 3
     )
@@ -116,7 +118,7 @@ class SceneRenderer:
         return self._renderer.render().copy()
 
     def geoms(self, data: mujoco.MjData, camera_id: int) -> np.ndarray:
-        """(size, size) int32: the id of the geom each pixel shows, -1 where it shows none (sky, sites)."""
+        """(size, size) int32: the geom that each pixel shows, -1 for none (sky, sites)."""
         self._renderer.enable_segmentation_rendering()
         try:
             self._renderer.update_scene(data, camera_id)

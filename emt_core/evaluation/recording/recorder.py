@@ -1,4 +1,4 @@
-"""Records experts' episodes one by one, in processes, so that a killed recording loses the episodes in flight only.
+"""Records experts' episodes in processes; a killed recording loses only those in flight.
 
 tries.jsonl              a line a try: task, seed, success, steps
 episodes/TASK-SEED.npz   frames, state and action of a success, until the data set is written
@@ -28,7 +28,7 @@ from emt_core.workspace.lines import whole_lines
 
 
 def robot_set_of(config: DemosConfig) -> RobotSet:
-    """The configuration's tasks with their words. Raises EmtError for a task that has no instruction."""
+    """The configuration's tasks with their words. Raises EmtError for one without instruction."""
     known = {task.env: task for robot_set in ROBOT_SETS for task in robot_set.tasks}
     tasks = []
     for name in config.tasks:
@@ -71,11 +71,11 @@ class Recorder:
         self.tries = _read_tries(folder / "tries.jsonl")
 
     def run(self, advance: Callable[[int], None]) -> list[Try]:
-        """All tries, failed ones included, in each task's order of seeds. `advance(1)` after each success.
+        """All tries, failed ones included, by task and seed. `advance(1)` after each success.
 
-        Layout seeds are drawn from TRAIN_SEEDS by the configuration's seed, for each task anew; the first successes in
-        that order are kept, so the outcome does not depend on which process was quicker. Raises EmtError where a task
-        fails too often.
+        Layout seeds are drawn from TRAIN_SEEDS by the configuration's seed, for each task anew; the
+        first successes in that order are kept, so the outcome does not depend on which process was
+        quicker. Raises EmtError where a task fails too often.
         """
         while jobs := [
             job for number in range(len(self.robot_set.tasks)) for job in self._missing(number)
@@ -109,7 +109,8 @@ class Recorder:
         untried = [seed for seed in self._seeds(number) if (task.env, seed) not in self.tries]
         if lacking > 0 and len(untried) < lacking:
             raise EmtError(
-                f"the expert of {task.env!r} fails too often: {len(self.kept(number))} successes in "
+                f"the expert of {task.env!r} fails too often: {len(self.kept(number))} successes "
+                "in "
                 f"{len(self._of(number))} tries",
                 where="demos",
                 remedy="raise max_actions or tries_per_episode, or lower noise",
@@ -131,8 +132,9 @@ class Recorder:
 
 @contextmanager
 def _results(arguments: list[tuple[Any, ...]], workers: int) -> Iterator[Iterator[Try]]:
-    """Outcomes as they come. Always in processes of their own, 0 workers being one a core: a process that has rendered
-    crashed later, when it trained (off-screen GL and torch in one process)."""
+    """Outcomes as they come. Always in processes of their own, 0 workers being one a core: a
+    process that has rendered crashed later, when it trained (off-screen GL and torch in one
+    process)."""
     # spawned: a GL context does not survive a fork
     pool = ProcessPoolExecutor(
         workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")

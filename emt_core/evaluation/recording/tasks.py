@@ -1,6 +1,7 @@
-"""The demo's three robot sets: tasks, instructions, cameras and seeds. Recording and evaluation both read this file.
+"""The demo's three robot sets: tasks, instructions, cameras and seeds, also for evaluation.
 
-Meta-World has no instructions; these are ours, several phrasings a task, so that a robot set is not one sentence.
+Meta-World has no instructions; these are ours, several phrasings a task, so that a robot set is not
+one sentence.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 from emt_core.evaluation.recording.mujoco_scene import CameraPose
 from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS
 
-#: Layouts (object and goal positions) of demonstrations come from these seeds. Evaluation must use seeds from
+#: Layouts (object and goal positions) of demonstrations come from these seeds. Evaluation must use
+#: seeds from
 #: EVALUATION_SEED_START on, so that no evaluated layout has been seen in training.
 DEMONSTRATION_SEEDS = TRAIN_SEEDS
 EVALUATION_SEED_START = EVAL_SEEDS.start
 
-#: One recorded action is held for this many control steps of 12.5 ms: 40 actions a second instead of 80 halves the
+#: One recorded action is held for this many control steps of 12.5 ms: 40 actions a second instead
+#: of 80 halves the
 #: frames of an episode; the scripted experts succeed as often (docs/demo_data.md).
 ACTION_REPEAT = 2
 FPS = 40
@@ -23,7 +26,8 @@ FPS = 40
 #: The robot's state, first in each observation: hand position in metres, gripper opening in [0, 1].
 STATE_NAMES = ("hand_x", "hand_y", "hand_z", "gripper_opening")
 
-#: Standard deviation of the Gaussian noise on executed actions. The *noise-free* expert action is what is recorded, so
+#: Standard deviation of the Gaussian noise on executed actions. The *noise-free* expert action is
+#: what is recorded, so
 #: a policy sees how to recover (DART, Laskey et al. 2017).
 ACTION_NOISE = 0.1
 
@@ -54,7 +58,7 @@ class RobotSet:
     tasks: tuple[RobotTask, ...]
     episodes_per_task: int
     first_seed: int
-    """Episode e of the set uses seed first_seed + e; seeds of failed attempts are skipped and never reused."""
+    """Episode e uses seed first_seed + e; seeds of failed attempts are skipped, never reused."""
 
 
 ROBOT_SETS: tuple[RobotSet, ...] = (

@@ -1,4 +1,5 @@
-"""The simulator's side: files that run under an interpreter of their own, with the simulator and without our package.
+"""The simulator's side: files for an interpreter that has the simulator and not our package.
 
-They import the standard library, NumPy, their simulator and each other, in Python 3.8 syntax (a test holds them to it).
+They import the standard library, NumPy, their simulator and each other, in Python 3.8 syntax (a
+test holds them to it).
 """

@@ -1,4 +1,4 @@
-"""CALVIN's chains of five instructions on scene D, in a worker; needs a checkout of CALVIN and its ABC-D data set.
+"""CALVIN's chains of five instructions on scene D, in a worker; needs CALVIN and its data set.
 
 Only the data set's validation folder is read: the scene's configuration lies there.
 """
@@ -24,7 +24,8 @@ class Simulator:
 
     episode: `seed`: the chain's number.
 
-    Which chains there are depends on how many are asked for, so that number is a setting and not an episode's.
+    Which chains there are depends on how many are asked for, so that number is a setting and not an
+    episode's.
     """
 
     action_dim = 7
@@ -62,7 +63,7 @@ class Simulator:
         return np.asarray(self.observation["rgb_obs"]["rgb_static"])[..., :3].astype(np.uint8)
 
     def state(self):
-        """[6]: the tool's position in metres, roll, pitch and yaw: the first entries of CALVIN's robot_obs."""
+        """[6]: the tool's position in meters, roll, pitch, yaw, as CALVIN's robot_obs has them."""
         return self.observation["robot_obs"][:6]
 
     def next_goal(self):

@@ -1,7 +1,7 @@
-"""A position controller that sees where objects are: does LIBERO itself work here? Never a policy, never a result."""
+"""A position controller that sees where objects are, to tell whether LIBERO works here."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against.
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
+# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ OPEN, CLOSED = -1.0, 1.0
 
 
 def pick_and_place(of_interest, observe):
-    """Yield 7-dim actions that bring every object of interest but the last above the last, one after the other.
+    """Yield 7-dim actions that bring every object of interest above the last one, in turn.
 
-    of_interest: names as LIBERO gives them, the receptacle last; observe() gives the newest observation.
+    of_interest: names as LIBERO gives them, the receptacle last; observe() gives the newest
+    observation.
     """
     *objects, receptacle = of_interest
     for name in objects:

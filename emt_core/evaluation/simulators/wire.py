@@ -1,12 +1,13 @@
-"""Messages between a policy and whatever acts on its word: a simulator's worker, a robot, a foreign evaluator.
+"""Messages between a policy and what it moves: a simulator's worker, a robot, another evaluator.
 
-    b"EMT1" | header length, uint32 big-endian | header, JSON | the arrays' bytes, one after the other
+    b"EMT1" | header length, uint32 big-endian | header, JSON | the arrays' bytes in order
 
     {"kind": "observation", "fields": {"instruction": "open the drawer"},
      "arrays": [{"name": "images", "dtype": "uint8", "shape": [1, 112, 112, 3]}]}
 
-Arrays are C-ordered and little-endian. Nothing is ever unpickled, and every size is checked against a bound before any
-of it is read. Standard library and NumPy, Python 3.8 syntax: the file is also run outside the package.
+Arrays are C-ordered and little-endian. Nothing is ever unpickled, and every size is checked against
+a bound before any of it is read. Standard library and NumPy, Python 3.8 syntax: the file is also
+run outside the package.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class WireError(Exception):
 
 
 def send(connection, kind, fields=None, arrays=None):
-    """Send one message. `fields`: JSON; `arrays`: name -> array with one of DTYPES. Blocks until all is written."""
+    """Send one message; blocks until all is written. fields: JSON; arrays: of DTYPES."""
     listed, parts = [], []
     for name, value in (arrays or {}).items():
         value = np.ascontiguousarray(value)
@@ -46,8 +47,8 @@ def send(connection, kind, fields=None, arrays=None):
 def receive(connection, max_bytes=MAX_BYTES):
     """Read one message: (kind, fields, {name: array}).
 
-    max_bytes: bound on all arrays together. Raises EOFError where the other side has closed, WireError for what is no
-    message, and whatever the connection raises on a timeout.
+    max_bytes: bound on all arrays together. Raises EOFError where the other side has closed,
+    WireError for what is no message, and whatever the connection raises on a timeout.
     """
     start = _read(connection, len(MAGIC) + 4)
     if start[: len(MAGIC)] != MAGIC:

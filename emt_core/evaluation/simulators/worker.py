@@ -1,17 +1,21 @@
-"""One simulator in a process and an interpreter of its own. Started as a file, never imported by the package:
+"""One simulator in a process and interpreter of its own: a script, never imported by the package.
 
     PYTHON emt_core/evaluation/simulators/worker.py SOCKET
 
 It connects to the Unix socket SOCKET and speaks messages of simulators/wire.py:
 
-    host    open {simulator, settings}               worker  ready {versions, action_dim} | failed {reason, message}
-    host    begin {episode's facts}                  worker  observation {instruction, step} + images [1, H, W, 3]
-    host    actions + actions [k, A]                 worker  observation ... | end {success, steps, completed}
-    host    abandon (in place of actions)            worker  (waits for the next begin)
+    host    open {simulator, settings}
+    worker  ready {versions, action_dim} | failed {reason, message}
+    host    begin {episode's facts}
+    worker  observation {instruction, step} + images [1, H, W, 3]
+    host    actions + actions [k, A]
+    worker  observation ... | end {success, steps, completed}
+    host    abandon (in place of actions): the worker waits for the next begin
 
-Beside the images goes `state` [S] where the simulator tells the robot's; Benchmark.state names its dimensions. A frame
-is asked for only where a policy will see it: once a chunk. Whatever goes wrong inside the simulator is sent as `error
-{message}`, and the host starts a new worker. Standard library, NumPy and the simulator; Python 3.8 syntax.
+Beside the images goes `state` [S] where the simulator tells the robot's; Benchmark.state names its
+dimensions. A frame is asked for only where a policy will see it: once a chunk. Whatever goes wrong
+inside the simulator is sent as `error {message}`, and the host starts a new worker. Standard
+library, NumPy and the simulator; Python 3.8 syntax.
 """
 
 from __future__ import annotations
@@ -109,8 +113,9 @@ def refuse(connection, reason, error):
 def run_episode(connection, simulator, episode):
     """One episode, up to its `end` (or `error`, or the host's `abandon`).
 
-    episode: `max_steps` a goal; `success_at`: `any` ends the episode at the first success, `end` judges its last step;
-    `privileged`: the simulator's own controller acts instead of the host; the rest is the simulator's.
+    episode: `max_steps` a goal; `success_at`: `any` ends the episode at the first success, `end`
+    judges its last step; `privileged`: the simulator's own controller acts instead of the host; the
+    rest is the simulator's.
     """
     try:
         instruction = simulator.begin(episode)
@@ -137,7 +142,7 @@ def run_episode(connection, simulator, episode):
 
 
 def privileged(simulator, episode):
-    """The simulator's own controller; one that has none holds still, which at least shows that it plays."""
+    """The simulator's own controller; where it has none, zeros, which show that it plays."""
     count, still = Count(simulator, episode, ""), np.zeros(simulator.action_dim)
     while not count.over:
         count.execute([simulator.expert() if hasattr(simulator, "expert") else still])

@@ -1,8 +1,8 @@
 """Random changes of training frames, whole batches at a time, on the model's device.
 
-Each frame has its own draws; they are made for a whole step at once from its seed, so neither a resumed run nor one
-that passes the batch in other parts sees other pictures. What `crop` cuts away at random in training is cut away round
-the centre when the policy acts.
+Each frame has its own draws; they are made for a whole step at once from its seed, so neither a
+resumed run nor one that passes the batch in other parts sees other pictures. What `crop` cuts away
+at random in training is cut away round the centre when the policy acts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def augment(frames: torch.Tensor, config: AugmentConfig, draws: torch.Tensor) ->
 
 
 def center_crop(frames: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
-    """uint8 [n, 3, s, s] -> the same shape: the part of the view that training showed on average."""
+    """uint8 [n, 3, s, s], the same shape: the part that training showed on average."""
     if config.crop == 1:
         return frames
     middle = torch.zeros(len(frames), 2, device=frames.device)
@@ -54,7 +54,7 @@ def center_crop(frames: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
 
 
 def _view(pixels: torch.Tensor, center: torch.Tensor, side: float) -> torch.Tensor:
-    """The square of relative side `side` round `centre` ([n, 2] in [-1, 1] coordinates), scaled to the whole."""
+    """The square of relative side `side` round `center` [n, 2] in [-1, 1], scaled up."""
     n = len(pixels)
     theta = torch.zeros(n, 2, 3, device=pixels.device)
     theta[:, 0, 0] = theta[:, 1, 1] = side

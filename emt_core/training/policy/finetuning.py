@@ -1,6 +1,6 @@
-"""The training loop of a VLA: full fine-tuning on frames of the cache, resumable to the same weights.
+"""The training loop of a VLA: full fine-tuning on cached frames, resumable to the same weights.
 
-    steps.jsonl                 a line a step (training/steps_log.py), with loss_arm and loss_gripper
+    steps.jsonl                 a line a step (training/steps_log.py), with both losses
     checkpoints/step-N/         the newest two states, while it trains (training/checkpoints.py)
     policies/step-N/            a policy for each kept step (policy.py)
 
@@ -153,7 +153,7 @@ class Finetuner:
         return log.last if log else {}
 
     def _resume(self) -> int:
-        """Step of the checkpoint that training goes on from; policies of later steps are removed."""
+        """Step that training goes on from; policies of later steps are removed."""
         checkpoint = self.checkpoints.latest()
         step = checkpoint.step if checkpoint else 0
         if checkpoint:
@@ -193,7 +193,7 @@ class Finetuner:
         return f"{name} episode {episode} frame {at - first}"
 
     def _batches(self, first: int) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) to the last step; the next one is read while the present one is computed."""
+        """(step, batch) to the last step; the next is read while this one is computed."""
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, first)
             for step in range(first, self.config.steps + 1):

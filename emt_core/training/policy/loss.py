@@ -1,4 +1,4 @@
-"""Huber (delta 1) on the arm plus a small weight of cross-entropy on the gripper (method section 9, VLM4VLA)."""
+"""Huber (delta 1) on the arm plus weighted cross-entropy on the gripper (method section 9)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from emt_core.training.policy.vla import HeadOutput
 
 @dataclass(frozen=True, kw_only=True)
 class ActionTargets:
-    """arm: float32 [n, chunk, D]; gripper: float32 [n, chunk, G]; valid: bool [n, chunk], False behind an episode's
-    end."""
+    """arm: float32 [n, chunk, D]; gripper: float32 [n, chunk, G]; valid: bool [n, chunk], False
+    behind an episode's end."""
 
     arm: torch.Tensor
     gripper: torch.Tensor
@@ -40,7 +40,8 @@ def action_loss(
 ) -> ActionLoss:
     """Losses summed over valid steps, averaged over dimensions, divided by `steps`.
 
-    steps: valid steps of the whole batch, so that the parts of an accumulated batch add up to its mean.
+    steps: valid steps of the whole batch, so that the parts of an accumulated batch add up to its
+    mean.
     """
     valid = targets.valid.float()
     arm = functional.huber_loss(output.arm, targets.arm, reduction="none").mean(dim=-1)

@@ -1,9 +1,10 @@
-"""The VLA's network: a VLM, one learnable query at the end of the sequence, an action head on its last hidden state.
+"""The VLA: a VLM, a learnable query at the sequence's end, an action head on its hidden state.
 
-The query gets into the sequence by a hook on the embedding layer that replaces the embedding of the last place. The
-VLM is called with token ids as always, so what each class derives from them stays its own business: where image
-features go (InternVL), position ids of rows and columns and DeepStack's features (Qwen3-VL). Feeding embeddings, as
-VLM4VLA does, means doing all of that again by hand, once for each class.
+The query gets into the sequence by a hook on the embedding layer that replaces the embedding of the
+last place. The VLM is called with token ids as always, so what each class derives from them stays
+its own business: where image features go (InternVL), position ids of rows and columns and
+DeepStack's features (Qwen3-VL). Feeding embeddings, as VLM4VLA does, means doing all of that again
+by hand, once for each class.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Branch(nn.Sequential):
 
 
 class ActionHead(nn.Module):
-    """Trunk H -> H/2 -> ReLU -> latent, then an arm branch and, where G > 0, a gripper branch of the same shape."""
+    """Trunk H to H/2, ReLU, latent; an arm branch and, where G > 0, a gripper branch like it."""
 
     def __init__(
         self,
