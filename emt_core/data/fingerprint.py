@@ -36,7 +36,9 @@ class FileSet:
 
 def fingerprint_files(files: FileSet, loose: Iterable[Path] = ()) -> dict[str, Any]:
     """{index, bulk, loose: digests; files, bytes: totals}. Raises EmtError for a missing file."""
-    index, bulk, beside = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+    index = hashlib.sha256()
+    bulk = hashlib.sha256()
+    beside = hashlib.sha256()
     total = count = 0
     for path in files.index:
         total += _stat(path).st_size

@@ -168,7 +168,9 @@ class Index:
         source = next((s for s in self.sources if s.name == name), None)
         if source is None or not number.isdecimal():
             raise EmtError(f"there is no sample {sample_id!r}", remedy="an id is `source:row`")
-        low, high, wanted = source.start, source.stop, int(number)
+        low = source.start
+        high = source.stop
+        wanted = int(number)
         while low < high:
             middle = (low + high) // 2
             found = self.table.take([middle], ["row"]).column(0)[0].as_py()
@@ -201,10 +203,8 @@ class Index:
                 column = self.table.column("row", start=source.start, stop=source.stop)
                 own[asked.source] = (source.start, column.astype(np.int64))
             start, rows = own[asked.source]
-            low, high = (
-                np.searchsorted(rows, asked.first),
-                np.searchsorted(rows, asked.last, side="right"),
-            )
+            low = np.searchsorted(rows, asked.first)
+            high = np.searchsorted(rows, asked.last, side="right")
             missing = (low == high) & (asked.first == asked.last)
             if missing.any():
                 gone = f"{asked.source}:{asked.first[missing][0]}"

@@ -74,14 +74,16 @@ def _verify(record: Path, sources: Artifact, progress: Progress) -> Verdict:
     ):
         file.seek(known.end)
         file.truncate()  # a line that a kill cut short
-        count, total = known.files, known.bytes
+        count = known.files
+        total = known.bytes
         for source, path in islice(_files(sources), known.files, None):
             size, digest = _hash(path)
             file.write(
                 json.dumps({"source": source, "file": str(path), "bytes": size, "sha256": digest})
                 + "\n"
             )
-            count, total = count + 1, total + size
+            count += 1
+            total += size
             t.advance()
         file.write(json.dumps({"files": count}) + "\n")
     return Verdict(count, total, True, [], record)
@@ -141,7 +143,8 @@ def _images(index: Index, rows: SourceRange) -> Iterator[Path]:
 
 def _hash(path: Path) -> tuple[int, str]:
     """Size and SHA-256; (0, "") where the file is gone."""
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    size = 0
     try:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -175,9 +178,7 @@ def _known(record: Path) -> _Known:
             if "files" in line:
                 found.complete = True
                 break
-            found.files, found.bytes, found.end = (
-                found.files + 1,
-                found.bytes + line["bytes"],
-                found.end + len(text),
-            )
+            found.files += 1
+            found.bytes += line["bytes"]
+            found.end += len(text)
     return found

@@ -44,11 +44,13 @@ def paired(a: Sequence[float], b: Sequence[float], *, seed: int = 0, draws: int 
     The test asks whether a and b differ on such cases; it knows nothing of what another training
     run would do.
     """
-    first, second = np.asarray(a, float), np.asarray(b, float)
+    first = np.asarray(a, float)
+    second = np.asarray(b, float)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ValueError("two outcomes for each of at least one case are needed")
     away = first - second
-    better, worse = int((away > 0).sum()), int((away < 0).sum())
+    better = int((away > 0).sum())
+    worse = int((away < 0).sum())
     binary = bool(np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all())
     rng = np.random.default_rng(seed)
     low, high = _bootstrap(away, rng, draws)
@@ -78,7 +80,8 @@ def mcnemar(better: int, worse: int) -> float:
 def holm(values: Sequence[float]) -> list[float]:
     """p values adjusted for how many were looked at (Holm 1979), in the order given."""
     order = sorted(range(len(values)), key=values.__getitem__)
-    adjusted, floor = [0.0] * len(values), 0.0
+    adjusted = [0.0] * len(values)
+    floor = 0.0
     for rank, place in enumerate(order):
         floor = max(floor, min(1.0, values[place] * (len(values) - rank)))
         adjusted[place] = floor

@@ -39,7 +39,8 @@ class ImageProblem(Exception):
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
 
 
 class Handle(Protocol):
@@ -123,7 +124,10 @@ class _Span(io.RawIOBase):
     """A stretch of a file as a file, read by position: the descriptor has no state to share."""
 
     def __init__(self, file: io.FileIO, start: int, size: int) -> None:
-        self.file, self.start, self.size, self.at = file, start, size, 0
+        self.file = file
+        self.start = start
+        self.size = size
+        self.at = 0
 
     def readable(self) -> bool:
         return True
@@ -175,7 +179,8 @@ class ParquetHandle:
             table = self.file.read_row_group(group, columns=[column], use_threads=False)
             if column not in table.column_names:
                 raise ImageProblem("missing_image", f"there is no column {column!r}")
-            self.column, self.held = table.column(column), (group, column)
+            self.column = table.column(column)
+            self.held = (group, column)
         return self.column[row - self.starts[group]].as_py()
 
     def close(self) -> None:

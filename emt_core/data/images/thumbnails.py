@@ -87,7 +87,9 @@ def placeholder(size: int = 160) -> bytes:
     """A grey square with a slashed frame: no image to show."""
     image = Image.new("RGB", (size, size), (236, 237, 240))
     draw = ImageDraw.Draw(image)
-    low, high, line = round(size * 0.34), round(size * 0.66), max(size // 60, 1)
+    low = round(size * 0.34)
+    high = round(size * 0.66)
+    line = max(size // 60, 1)
     draw.rectangle((low, low, high, high), outline=(176, 180, 188), width=line)
     draw.line((low, high, high, low), fill=(176, 180, 188), width=line)
     encoded = io.BytesIO()
@@ -143,12 +145,14 @@ def evict(folder: Path, limit: int = CACHE_BYTES) -> int:
             found.append((facts.st_mtime, facts.st_size, path))
         except OSError:
             continue
-    total, dropped = sum(size for _, size, _ in found), 0
+    total = sum(size for _, size, _ in found)
+    dropped = 0
     if total <= limit:
         return 0
     for _, size, path in sorted(found):
         if total <= limit * KEPT_SHARE:
             break
         path.unlink(missing_ok=True)
-        total, dropped = total - size, dropped + 1
+        total -= size
+        dropped += 1
     return dropped

@@ -84,7 +84,8 @@ def fingerprint(source: SourceConfig, data: Path) -> dict[str, Any]:
 
 
 def _first_images(source: SourceConfig, data: Path) -> Iterator[Path]:
-    root, found = image_root(source, data), 0
+    root = image_root(source, data)
+    found = 0
     for row in islice(read(source, data), REFERENCED_IMAGES):
         for ref in row.images if isinstance(row, Sample) else ():
             if ref.kind == "file" and found < REFERENCED_IMAGES:

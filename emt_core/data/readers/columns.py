@@ -154,7 +154,8 @@ def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
     if _is_list(column.type):
         flat = _flat_cells(column.flatten(), where)
         lengths = [length or 0 for length in pc.list_value_length(column).to_pylist()]
-        rows, at = [], 0
+        rows = []
+        at = 0
         for length in lengths:
             part = flat[at : at + length]
             rows.append([(position, path) for position, (there, path) in enumerate(part) if there])

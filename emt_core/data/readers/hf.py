@@ -80,17 +80,20 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
     if source.streaming:
         yield from hf_stream.read(source, data)
         return
-    root, row = image_root(source, data), 0
+    root = image_root(source, data)
+    row = 0
     for path in shards(source, data):
         table = _table(path)
         texts = wanted_columns(source, table.column_names, path)
-        name, at = os.path.relpath(path, root).replace(os.sep, "/"), 0
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        at = 0
         for batch in table.to_batches(max_chunksize=1024):
             images = batch.column(source.images) if source.images else None
             yield from read_batch(
                 source, batch.select(texts), images, row=row, place=("arrow", name, at), root=root
             )
-            row, at = row + batch.num_rows, at + batch.num_rows
+            row += batch.num_rows
+            at += batch.num_rows
 
 
 def shards(source: HFSource, data: Path) -> list[Path]:

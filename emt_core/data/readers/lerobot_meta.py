@@ -114,7 +114,8 @@ class LeRobotMeta:
                 where=path,
                 remedy="task, task_index",
             )
-        indices, texts = table.column("task_index").to_pylist(), table.column(names[0]).to_pylist()
+        indices = table.column("task_index").to_pylist()
+        texts = table.column(names[0]).to_pylist()
         return {int(index): str(text) for index, text in zip(indices, texts, strict=True)}
 
     def episode_files(self) -> list[Path]:

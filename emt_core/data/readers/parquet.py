@@ -43,13 +43,15 @@ def count(source: ParquetSource, data: Path) -> int | None:
 
 
 def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
-    root, row = image_root(source, data), 0
+    root = image_root(source, data)
+    row = 0
     for path in shards(data):
         file = _open(path)
         texts = wanted_columns(source, file.schema_arrow.names, path)
         leaves = _image_leaves(file, source.images) if source.images else []
         heavy = bool(source.images) and not any(leaf.endswith(".path") for leaf in leaves)
-        name, at = str(path.relative_to(data)) if data.is_dir() else path.name, 0
+        name = str(path.relative_to(data)) if data.is_dir() else path.name
+        at = 0
         try:
             size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
             for batch in file.iter_batches(size, columns=[*texts, *leaves], use_threads=False):
@@ -62,7 +64,8 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
                     place=("parquet", name, at),
                     root=root,
                 )
-                row, at = row + batch.num_rows, at + batch.num_rows
+                row += batch.num_rows
+                at += batch.num_rows
         except (pa.ArrowInvalid, OSError) as error:
             raise EmtError(
                 f"a parquet file breaks off after row {at}: {error}", where=path

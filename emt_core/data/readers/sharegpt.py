@@ -145,7 +145,8 @@ def count(source: ShareGPTSource, data: Path) -> int | None:
 
 
 def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
-    entry, root = load_entry(source, data), image_root(source, data)
+    entry = load_entry(source, data)
+    root = image_root(source, data)
     row = 0
     for path in entry.rows:
         for record in stream_rows(path):

@@ -72,7 +72,8 @@ def shards(data: Path) -> list[Path]:
 
 def expand_braces(pattern: str) -> list[str]:
     """`a-{08..10}.tar` to a-08.tar .. a-10.tar; `{a,b}`: either. Raises EmtError for too many."""
-    done, todo = [], [pattern]
+    done = []
+    todo = [pattern]
     while todo:
         item = todo.pop(0)
         match = BRACES.search(item)
@@ -81,7 +82,8 @@ def expand_braces(pattern: str) -> list[str]:
             continue
         span = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
         if span:
-            first, last = int(span[1]), int(span[2])
+            first = int(span[1])
+            last = int(span[2])
             if last - first >= MAX_SHARDS:
                 raise EmtError(
                     f"the pattern names more than {MAX_SHARDS:,} archives", where=pattern
@@ -113,7 +115,8 @@ def count(source: WebDatasetSource, data: Path) -> int | None:
 
 
 def read(source: WebDatasetSource, data: Path) -> Iterator[Sample | Reject]:
-    root, row = image_root(source, data), 0
+    root = image_root(source, data)
+    row = 0
     for path in shards(data):
         name = path.absolute().relative_to(root).as_posix()
         for group in _groups(path):

@@ -82,7 +82,8 @@ class ActionMap:
             values = values + self._reference(reference)
         found[..., list(self.arm)] = values
         if self.gripper:
-            low, high = np.asarray(self.gripper_low), np.asarray(self.gripper_high)
+            low = np.asarray(self.gripper_low)
+            high = np.asarray(self.gripper_high)
             grip = gripper.astype(np.float64)
             found[..., list(self.gripper)] = (
                 np.where(grip > 0.5, high, low)
@@ -142,13 +143,15 @@ class ActionMap:
 
 def _scale(values: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
     """[low, high] -> [-1, 1], clipped; a dimension that never moves is 0."""
-    lowest, span = np.asarray(low, np.float64), np.subtract(high, low)
+    lowest = np.asarray(low, np.float64)
+    span = np.subtract(high, low)
     scaled = 2 * (values - lowest) / np.where(span > 0, span, 1.0) - 1
     return np.where(span > 0, np.clip(scaled, -1, 1), 0.0)
 
 
 def _unscale(values: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
-    lowest, span = np.asarray(low, np.float64), np.subtract(high, low)
+    lowest = np.asarray(low, np.float64)
+    span = np.subtract(high, low)
     return lowest + (np.clip(values, -1, 1) + 1) / 2 * span
 
 
@@ -273,7 +276,8 @@ def _class_means(
     blocks: Callable[[], Iterable[Block]], gripper: list[int], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean recorded value of class 0 and of class 1; one that never occurs has the other's."""
-    sums, counts = np.zeros((2, len(gripper))), np.zeros((2, len(gripper)))
+    sums = np.zeros((2, len(gripper)))
+    counts = np.zeros((2, len(gripper)))
     for actions, _ in blocks():
         values = actions[:, gripper].astype(np.float64)
         above = values > threshold
@@ -281,10 +285,8 @@ def _class_means(
             sums[class_] += np.where(mask, values, 0).sum(axis=0)
             counts[class_] += mask.sum(axis=0)
     means = sums / np.maximum(counts, 1)
-    low, high = (
-        np.where(counts[0] > 0, means[0], means[1]),
-        np.where(counts[1] > 0, means[1], means[0]),
-    )
+    low = np.where(counts[0] > 0, means[0], means[1])
+    high = np.where(counts[1] > 0, means[1], means[0])
     return low, high
 
 

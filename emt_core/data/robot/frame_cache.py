@@ -250,7 +250,8 @@ class _Log:
     """Lines of filled.jsonl from several threads."""
 
     def __init__(self, file: IO[str]) -> None:
-        self.file, self.lock = file, Lock()
+        self.file = file
+        self.lock = Lock()
 
     def add(self, line: dict[str, Any]) -> None:
         with self.lock:

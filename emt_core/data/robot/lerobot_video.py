@@ -29,7 +29,9 @@ class VideoFile:
         self._tick = Fraction(1, fps)
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=fps)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.width = width
+        self._stream.height = height
+        self._stream.pix_fmt = "yuv420p"
         # No B-frames: decoding order is display order, and no edit list shifts the first timestamp
         # away from zero.
         self._stream.options = {

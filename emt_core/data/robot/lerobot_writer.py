@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emt_core.data.robot.lerobot_stats import FrameStats, aggregate_stats, vector_stats
+from emt_core.data.robot.lerobot_stats import FrameStats, vector_stats
+from emt_core.data.robot.lerobot_tables import (
+    write_indented,
+    write_tables_v21,
+    write_tables_v30,
+)
 from emt_core.data.robot.lerobot_video import VideoFile
 from emt_core.errors import EmtError
 
@@ -85,15 +89,14 @@ class LeRobotWriter:
             raise EmtError(
                 f"LeRobot version {version!r} cannot be written", remedy="use v3.0 or v2.1"
             )
-        self.version, self.storage, self.fps, self.robot_type, self.crf = (
-            version,
-            storage,
-            fps,
-            robot_type,
-            crf,
-        )
+        self.version = version
+        self.storage = storage
+        self.fps = fps
+        self.robot_type = robot_type
+        self.crf = crf
         self.cameras = {name: (int(h), int(w)) for name, (h, w) in cameras.items()}
-        self.state_names, self.action_names = tuple(state_names), tuple(action_names)
+        self.state_names = tuple(state_names)
+        self.action_names = tuple(action_names)
         self._limits = {"data": data_file_mb, "video": video_file_mb}
         self._paths = _V30_PATHS if version == "v3.0" else _V21_PATHS
         self._partial = self.root.with_name(f".{self.root.name}.partial")
@@ -124,7 +127,8 @@ class LeRobotWriter:
         ...), the same keys every time. Raises EmtError where lengths or shapes disagree; the data
         set is then spoilt and must not be closed.
         """
-        state, action = np.asarray(state, np.float32), np.asarray(action, np.float32)
+        state = np.asarray(state, np.float32)
+        action = np.asarray(action, np.float32)
         length = len(state)
         if length == 0 or state.shape != (length, len(self.state_names)):
             raise EmtError(
@@ -172,16 +176,17 @@ class LeRobotWriter:
             self.abort()
             raise EmtError("A robot set needs at least one episode", where=self.root)
         self._close_files()
-        (self._partial / "meta").mkdir()
-        (self._write_meta_v30 if self.version == "v3.0" else self._write_meta_v21)()
-        self._write_json("meta/info.json", self._info())
+        meta = self._partial / "meta"
+        meta.mkdir()
+        write_tables = write_tables_v30 if self.version == "v3.0" else write_tables_v21
+        write_tables(meta, self._tasks, self._episodes, self._stats)
+        write_indented(meta / "info.json", self._info())
         self._partial.rename(self.root)
 
     def abort(self) -> None:
         """Drop everything written so far."""
-        with contextlib.suppress(
-            Exception
-        ):  # what an encoder says while it is thrown away hides the real error
+        # what an encoder says while it is thrown away would hide the real error
+        with contextlib.suppress(Exception):
             self._close_files()
         shutil.rmtree(self._partial, ignore_errors=True)
 
@@ -211,7 +216,8 @@ class LeRobotWriter:
             video = self._videos[camera] = VideoFile(
                 path, fps=self.fps, size=self.cameras[camera], crf=self.crf
             )
-        first, stats = video.frames, FrameStats()
+        first = video.frames
+        stats = FrameStats()
         for number, frame in enumerate(frames):
             self._check_frame(camera, frame)
             stats.add(frame)
@@ -234,18 +240,15 @@ class LeRobotWriter:
     ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, np.ndarray]]:
         from PIL import Image
 
-        encoded, stats = [], FrameStats()
+        encoded = []
+        stats = FrameStats()
         for number, frame in enumerate(frames):
             self._check_frame(camera, frame)
             stats.add(frame)
             buffer = io.BytesIO()
             Image.fromarray(frame).save(buffer, "JPEG", quality=90)
-            encoded.append(
-                {
-                    "bytes": buffer.getvalue(),
-                    "path": f"episode-{episode:06d}-frame-{number:06d}.jpg",
-                }
-            )
+            name = f"episode-{episode:06d}-frame-{number:06d}.jpg"
+            encoded.append({"bytes": buffer.getvalue(), "path": name})
         self._check_length(camera, len(encoded), length)
         return encoded, {}, stats.result()
 
@@ -376,52 +379,6 @@ class LeRobotWriter:
             info |= {"total_videos": videos, "total_chunks": math.ceil(episodes / _CHUNK_FILES)}
         return info
 
-    def _write_meta_v30(self) -> None:
-        import pandas as pd
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        index = pd.Index(list(self._tasks), name="task")
-        pd.DataFrame({"task_index": list(self._tasks.values())}, index=index).to_parquet(
-            self._partial / "meta/tasks.parquet"
-        )
-        rows = []
-        for row, stats in zip(self._episodes, self._stats, strict=True):
-            flat = {
-                f"stats/{f}/{s}": value.tolist()
-                for f, group in stats.items()
-                for s, value in group.items()
-            }
-            rows.append(
-                row | flat | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-            )
-        path = self._partial / "meta/episodes/chunk-000/file-000.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
-        self._write_json("meta/stats.json", _lists(aggregate_stats(self._stats)))
-
-    def _write_meta_v21(self) -> None:
-        tasks = [{"task_index": index, "task": task} for task, index in self._tasks.items()]
-        self._write_lines("meta/tasks.jsonl", tasks)
-        dropped = ("dataset_from_index", "dataset_to_index")
-        self._write_lines(
-            "meta/episodes.jsonl",
-            [{k: v for k, v in row.items() if k not in dropped} for row in self._episodes],
-        )
-        self._write_lines(
-            "meta/episodes_stats.jsonl",
-            [
-                {"episode_index": index, "stats": _lists(stats)}
-                for index, stats in enumerate(self._stats)
-            ],
-        )
-
-    def _write_json(self, name: str, value: Any) -> None:
-        (self._partial / name).write_text(json.dumps(value, indent=2) + "\n")
-
-    def _write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        (self._partial / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
 
 def _array(values: Any, kind: Any) -> Any:
     import pyarrow as pa
@@ -431,10 +388,3 @@ def _array(values: Any, kind: Any) -> Any:
             pa.array(values.ravel(), kind.value_type), values.shape[1]
         )
     return pa.array(values, kind)
-
-
-def _lists(stats: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list]]:
-    return {
-        feature: {name: value.tolist() for name, value in group.items()}
-        for feature, group in stats.items()
-    }

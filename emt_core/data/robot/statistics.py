@@ -12,7 +12,10 @@ Blocks = Callable[[], Iterable[np.ndarray]]
 
 def ranges(blocks: Blocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(lowest, highest, mean), float64 [d] each, in one pass. Raises ValueError for no rows."""
-    low, high, total, count = np.inf, -np.inf, 0.0, 0
+    low = np.inf
+    high = -np.inf
+    total = 0.0
+    count = 0
     for block in blocks():
         if len(block):
             block = block.astype(np.float64)

@@ -38,7 +38,8 @@ def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
     names = dimension_names(meta, action.columns)
     reference = action.reference_column if action.kind == "delta" else None
     reference_names = dimension_names(meta, [reference]) if reference else ()
-    good, rejects = [], []
+    good = []
+    rejects = []
     for episode in read_episodes(
         root, data.camera, action.columns, reference=reference, limit=data.limit
     ):
@@ -207,18 +208,23 @@ class FrameOrder:
     """
 
     def __init__(self, frames: int, batch: int, seed: int) -> None:
-        self.frames, self.batch, self.seed = frames, batch, seed
+        self.frames = frames
+        self.batch = batch
+        self.seed = seed
         self._epoch = -1
         self._order = np.empty(0, np.int64)
 
     def rows(self, step: int) -> np.ndarray:
         """int64 [batch] of step 0, 1, ..."""
-        found, at, left = [], step * self.batch, self.batch
+        found = []
+        at = step * self.batch
+        left = self.batch
         while left:
             epoch, offset = divmod(at, self.frames)
             part = self._of(epoch)[offset : offset + left]
             found.append(part)
-            at, left = at + len(part), left - len(part)
+            at += len(part)
+            left -= len(part)
         return np.concatenate(found)
 
     def _of(self, epoch: int) -> np.ndarray:

@@ -49,7 +49,8 @@ class EpisodeLog:
     """Rows of one evaluation under construction."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "episodes.jsonl"
+        self.folder = folder
+        self.path = folder / "episodes.jsonl"
         self.rows: list[dict[str, Any]] = whole_lines(self.path)
 
     def done(self, checkpoint: int) -> set[tuple[str, int]]:

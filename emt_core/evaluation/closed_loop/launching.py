@@ -71,8 +71,11 @@ class Worker:
     """One process. state: starting, opening, idle, busy (its turn) or waiting (for actions)."""
 
     def __init__(self, launch: Launch, number: int) -> None:
-        self.launch, self.number, self.lives = launch, number, 0
-        self.state, self.since = "ended", 0.0
+        self.launch = launch
+        self.number = number
+        self.lives = 0
+        self.state = "ended"
+        self.since = 0.0
         self.last_task = ""
         self.log = launch.folder / f"{number}.log"
 
@@ -106,7 +109,8 @@ class Worker:
 
     def accept(self, timeout_s: float) -> None:
         """The worker has connected: tell it which simulator to open."""
-        listener, self.socket = self.socket, self.socket.accept()[0]
+        listener = self.socket
+        self.socket = self.socket.accept()[0]
         listener.close()
         self.socket.settimeout(timeout_s)
         self.send(
@@ -171,4 +175,5 @@ class Worker:
         self._become("ended")
 
     def _become(self, state: str) -> None:
-        self.state, self.since = state, time.monotonic()
+        self.state = state
+        self.since = time.monotonic()

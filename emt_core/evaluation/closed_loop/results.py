@@ -61,7 +61,8 @@ def _task(name: str, episodes: Sequence[Row]) -> dict[str, Any]:
 
 def _share(episodes: Sequence[Row]) -> dict[str, Any]:
     """Share of successes; crashed episodes count. The interval of several tasks pools episodes."""
-    trials, successes = len(episodes), sum(bool(row["success"]) for row in episodes)
+    trials = len(episodes)
+    successes = sum(bool(row["success"]) for row in episodes)
     low, high = wilson(successes, trials)
     return {
         "n": trials,

@@ -73,7 +73,9 @@ class Simulators:
     def __init__(
         self, benchmark: Benchmark, *, environments: int, python: str = "", simulator: str = ""
     ) -> None:
-        self.benchmark, self.environments, self.python = benchmark, environments, python
+        self.benchmark = benchmark
+        self.environments = environments
+        self.python = python
         self.simulator = simulator or (
             "libero" if benchmark.name.startswith("libero") else benchmark.name
         )
@@ -118,7 +120,8 @@ class Simulators:
     def opened(self, worker: Worker, kind: str, facts: dict[str, Any]) -> None:
         """The answer to `open`."""
         if kind == "ready":
-            self.facts, self._fruitless = facts, 0
+            self.facts = facts
+            self._fruitless = 0
             worker.turn("idle")
             return
         if (
@@ -131,10 +134,8 @@ class Simulators:
             self.restart(worker)
             return
         if facts.get("reason") == "graphics":
-            what, remedy = (
-                "there is no off-screen GL for the simulator",
-                "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6",
-            )
+            what = "there is no off-screen GL for the simulator"
+            remedy = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
         else:
             missing = facts.get("reason") == "missing"
             what = f"the simulator of {self.benchmark.title} " + (
@@ -181,8 +182,12 @@ class _Round:
         execute: int | None,
         wants_frames: Callable[[Episode], bool],
     ) -> None:
-        self.simulators, self.left, self.policy = simulators, left, policy
-        self.on_end, self.execute, self.wants_frames = on_end, execute, wants_frames
+        self.simulators = simulators
+        self.left = left
+        self.policy = policy
+        self.on_end = on_end
+        self.execute = execute
+        self.wants_frames = wants_frames
         self.timeout_s = simulators.benchmark.timeout_s
         self.reference = reference_for(policy, simulators.benchmark)
         self.playing: dict[int, tuple[Played, float]] = {}
@@ -263,7 +268,8 @@ class _Round:
             self._ended(worker, played)
         else:
             played = self._finish(worker)
-            played.failure, played.detail = "error", str(fields.get("message", kind))
+            played.failure = "error"
+            played.detail = str(fields.get("message", kind))
             self.on_end(played)
             self.simulators.restart(worker)  # who knows what state the simulator is in
 
@@ -271,7 +277,8 @@ class _Round:
         self, worker: Worker, fields: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> None:
         played, _ = self.playing[worker.number]
-        played.steps, image = fields["step"], arrays["images"][0]
+        played.steps = fields["step"]
+        image = arrays["images"][0]
         # a chain's instruction changes under way; the row keeps the first
         played.instruction = played.instruction or fields["instruction"]
         if self.wants_frames(played.episode):
@@ -282,7 +289,8 @@ class _Round:
     def _act(self) -> None:
         """One batch of actions for everyone who waits."""
         assert self.policy is not None
-        batch, self.waiting = self.waiting, []
+        batch = self.waiting
+        self.waiting = []
         workers, images, words, states = zip(*batch, strict=True)
         more = {"reference": self.reference.of(states)} if self.reference else {}
         actions = self.policy.act(np.stack(images), list(words), **more)
@@ -324,13 +332,15 @@ class _Round:
         if worker.number in self.playing:
             worker.end()
             played = self._finish(worker)
-            played.failure, played.detail = failure, worker.last_words()
+            played.failure = failure
+            played.detail = worker.last_words()
             self.on_end(played)
         self.simulators.restart(worker)
 
     def _finish(self, worker: Worker, *, success: bool = False, steps: int | None = None) -> Played:
         played, begun = self.playing.pop(worker.number)
-        played.success, played.seconds = success, time.monotonic() - begun
+        played.success = success
+        played.seconds = time.monotonic() - begun
         played.steps = played.steps if steps is None else steps
         return played
 

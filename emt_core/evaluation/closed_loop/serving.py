@@ -39,7 +39,8 @@ class PolicyServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, policy: Any, *, host: str = "127.0.0.1", port: int = 0) -> None:
         """policy: has act(images, instructions), perhaps chunk, action_dim and spec."""
-        self.policy, self.turn = policy, threading.Lock()
+        self.policy = policy
+        self.turn = threading.Lock()
         self.places = threading.BoundedSemaphore(MOST_CLIENTS)
         try:
             super().__init__((host, port), _Client)
@@ -51,7 +52,8 @@ class PolicyServer(socketserver.ThreadingTCPServer):
             ) from error
 
     def facts(self) -> dict[str, Any]:
-        spec, measured = getattr(self.policy, "spec", None), delta_map(self.policy)
+        spec = getattr(self.policy, "spec", None)
+        measured = delta_map(self.policy)
         reference = (
             {"column": measured.reference_column, "names": list(measured.reference_names)}
             if measured

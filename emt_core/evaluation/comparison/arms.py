@@ -204,7 +204,8 @@ def dynamics(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def _pool(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Several seeds' shares as one: mean of the rates, Wilson interval of all their episodes."""
-    trials, successes = sum(p["n"] for p in parts), sum(p["successes"] for p in parts)
+    trials = sum(p["n"] for p in parts)
+    successes = sum(p["successes"] for p in parts)
     low, high = wilson(successes, trials)
     failures: dict[str, int] = {}
     for part in parts:

@@ -13,7 +13,8 @@ SOURCE = "EmbodiedMidtrain, arXiv 2604.20012"
 BENCHMARKS = {"calvin_abcd": "calvin", "simpler_bridge": "simpler", "libero_10": "libero"}
 """Our benchmark -> its name in the paper's tables. On others the paper has no figure."""
 
-PAPERS_OWN, QUOTED = "the paper", "VLM4VLA, quoted by the paper"
+PAPERS_OWN = "the paper"
+QUOTED = "VLM4VLA, quoted by the paper"
 
 
 @cache
@@ -29,7 +30,8 @@ def figures_for(benchmark: str) -> list[dict[str, Any]]:
     column = BENCHMARKS.get(benchmark)
     if column is None:
         return []
-    results, unit = paper_results(), "goals of 5" if column == "calvin" else "%"
+    results = paper_results()
+    unit = "goals of 5" if column == "calvin" else "%"
     rows = [
         {
             "model": row["model"],

@@ -101,8 +101,12 @@ def record_episode(
             f"Seed {seed} is reserved for evaluation", remedy=f"use one of {DEMONSTRATION_SEEDS}"
         )
     env, observation, camera_id = make_env(task, robot_set, seed)
-    expert, rng = ENV_POLICY_MAP[task.env](), np.random.default_rng(seed)
-    frames, states, actions, left = [], [], [], frames_after_success
+    expert = ENV_POLICY_MAP[task.env]()
+    rng = np.random.default_rng(seed)
+    frames = []
+    states = []
+    actions = []
+    left = frames_after_success
     success = False
     with SceneRenderer(env.model, size=size) as renderer:
         for _ in range(max_actions):

@@ -62,11 +62,9 @@ def point_camera(model: mujoco.MjModel, camera: int | str, pose: CameraPose) -> 
     right /= np.linalg.norm(right)
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-    model.cam_pos[camera_id], model.cam_quat[camera_id], model.cam_fovy[camera_id] = (
-        pose.position,
-        quat,
-        pose.fovy,
-    )
+    model.cam_pos[camera_id] = pose.position
+    model.cam_quat[camera_id] = quat
+    model.cam_fovy[camera_id] = pose.fovy
     return camera_id
 
 

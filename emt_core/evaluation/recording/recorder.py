@@ -66,7 +66,10 @@ class Recorder:
     def __init__(
         self, folder: Path, config: DemosConfig, robot_set: RobotSet, workers: int
     ) -> None:
-        self.folder, self.config, self.robot_set, self.workers = folder, config, robot_set, workers
+        self.folder = folder
+        self.config = config
+        self.robot_set = robot_set
+        self.workers = workers
         (folder / "episodes").mkdir(parents=True, exist_ok=True)
         self.tries = _read_tries(folder / "tries.jsonl")
 

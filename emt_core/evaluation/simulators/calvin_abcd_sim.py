@@ -48,7 +48,8 @@ class Simulator:
         state, goals = self.chains[episode["seed"]]
         robot, scene = get_env_state_for_initial_condition(state)
         self.env.reset(robot_obs=robot, scene_obs=scene)
-        self.observation, self.goals = self.env.get_obs(), list(goals)
+        self.observation = self.env.get_obs()
+        self.goals = list(goals)
         return self._start_goal()
 
     def step(self, action):

@@ -8,9 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 METERS_PER_ACTION = 0.05  # what the OSC controller moves for an action of 1
-HOVER, LIFT, PATIENCE, NEAR = 0.12, 0.30, 60, 0.012
+HOVER = 0.12
+LIFT = 0.30
+PATIENCE = 60
+NEAR = 0.012
 GRASP_BELOW = 0.01  # fingers reach a little under an object's centre
-OPEN, CLOSED = -1.0, 1.0
+OPEN = -1.0
+CLOSED = 1.0
 
 
 def pick_and_place(of_interest, observe):

@@ -38,7 +38,9 @@ class Simulator:
 
     def __init__(self, settings):
         mujoco.GLContext(16, 16).free()
-        self.settings, self.env, self.task = settings, None, ""
+        self.settings = settings
+        self.env = None
+        self.task = ""
         with contextlib.redirect_stdout(None):
             self.suite = benchmark.get_benchmark_dict()[settings["suite"]]()
 
@@ -99,7 +101,8 @@ class Simulator:
         """Close the environment: two at a time render garbage without an error."""
         if self.env is not None:
             self.env.close()
-        self.env, self.task = None, ""
+        self.env = None
+        self.task = ""
         gc.collect()
 
     def _make(self, number):

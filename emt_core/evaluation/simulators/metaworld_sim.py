@@ -97,16 +97,15 @@ class Simulator:
         right /= np.linalg.norm(right)
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-        model.cam_pos[camera], model.cam_quat[camera], model.cam_fovy[camera] = (
-            pose["position"],
-            quat,
-            pose["fovy"],
-        )
+        model.cam_pos[camera] = pose["position"]
+        model.cam_quat[camera] = quat
+        model.cam_fovy[camera] = pose["fovy"]
         return camera
 
     def _make_renderer(self):
         """Switch shadows, reflections and multisampling off, as recording does."""
-        model, size = self.env.model, self.settings["size"]
+        model = self.env.model
+        size = self.settings["size"]
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, size)

@@ -32,8 +32,11 @@ class Simulator:
         return {"rehearsal": "1"}
 
     def begin(self, episode):
-        self.task, self.rng = episode["task"], np.random.RandomState(episode["seed"])
-        self.trouble_after, self.steps, self.goals = episode.get("trouble_after", 3), 0, 0
+        self.task = episode["task"]
+        self.rng = np.random.RandomState(episode["seed"])
+        self.trouble_after = episode.get("trouble_after", 3)
+        self.steps = 0
+        self.goals = 0
         self.place = self.rng.uniform(0.1, 0.9, 2)
         return self._new_goal()
 

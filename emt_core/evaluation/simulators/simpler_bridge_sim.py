@@ -21,7 +21,8 @@ class Simulator:
 
     def __init__(self, settings):
         self.settings = settings
-        self.env, self.task = None, ""
+        self.env = None
+        self.task = ""
 
     def versions(self):
         import sapien
@@ -36,7 +37,8 @@ class Simulator:
             self.close()
             # prepackaged: the scene, robot pose, overlay, 5 Hz control and 500 Hz simulation of
             # visual matching
-            self.env, self.task = simpler_env.make(episode["task"]), episode["task"]
+            self.env = simpler_env.make(episode["task"])
+            self.task = episode["task"]
         self.observation, _ = self.env.reset(
             options={"obj_init_options": {"episode_id": episode["seed"]}}
         )

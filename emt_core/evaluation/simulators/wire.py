@@ -31,7 +31,8 @@ class WireError(Exception):
 
 def send(connection, kind, fields=None, arrays=None):
     """Send one message; blocks until all is written. fields: JSON; arrays: of DTYPES."""
-    listed, parts = [], []
+    listed = []
+    parts = []
     for name, value in (arrays or {}).items():
         value = np.ascontiguousarray(value)
         if value.dtype.name not in DTYPES:
@@ -57,7 +58,8 @@ def receive(connection, max_bytes=MAX_BYTES):
     if length > MAX_HEADER:
         raise WireError(f"a header of {length:,} bytes is too long")
     kind, fields, listed = _header(_read(connection, length))
-    arrays, left = {}, max_bytes
+    arrays = {}
+    left = max_bytes
     for entry in listed:
         name, dtype, shape = _described(entry)
         size = dtype.itemsize
@@ -73,7 +75,9 @@ def receive(connection, max_bytes=MAX_BYTES):
 def _header(data):
     try:
         header = json.loads(data.decode())
-        kind, fields, listed = header["kind"], header["fields"], header["arrays"]
+        kind = header["kind"]
+        fields = header["fields"]
+        listed = header["arrays"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError(f"the header cannot be read ({type(error).__name__})") from error
     if not isinstance(kind, str) or not isinstance(fields, dict) or not isinstance(listed, list):
@@ -102,7 +106,8 @@ def _described(entry):
 def _read(connection, size):
     """Exactly `size` bytes."""
     data = bytearray(size)
-    view, got = memoryview(data), 0
+    view = memoryview(data)
+    got = 0
     while got < size:
         count = connection.recv_into(view[got:])
         if not count:

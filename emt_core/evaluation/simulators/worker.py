@@ -143,7 +143,8 @@ def run_episode(connection, simulator, episode):
 
 def privileged(simulator, episode):
     """The simulator's own controller; where it has none, zeros, which show that it plays."""
-    count, still = Count(simulator, episode, ""), np.zeros(simulator.action_dim)
+    count = Count(simulator, episode, "")
+    still = np.zeros(simulator.action_dim)
     while not count.over:
         count.execute([simulator.expert() if hasattr(simulator, "expert") else still])
     return count.summary()
@@ -153,8 +154,10 @@ class Count:
     """Steps, goals reached, and when it is over."""
 
     def __init__(self, simulator, episode, instruction):
-        self.simulator, self.instruction = simulator, instruction
-        self.most, self.at_end = episode["max_steps"], episode.get("success_at") == "end"
+        self.simulator = simulator
+        self.instruction = instruction
+        self.most = episode["max_steps"]
+        self.at_end = episode.get("success_at") == "end"
         self.steps = self.goal_steps = self.completed = 0
         self.over = self.success = False
 
@@ -168,7 +171,8 @@ class Count:
                 self._next_goal()
                 return
             if self.goal_steps >= self.most:
-                self.over, self.success = True, bool(solved)
+                self.over = True
+                self.success = bool(solved)
                 self.completed += int(self.success)
                 return
 

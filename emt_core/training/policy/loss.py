@@ -53,9 +53,7 @@ def action_loss(
             output.gripper, targets.gripper, reduction="none"
         )
     else:
-        each, gripper_weight = (
-            functional.huber_loss(output.gripper, targets.gripper, reduction="none"),
-            1.0,
-        )
+        each = functional.huber_loss(output.gripper, targets.gripper, reduction="none")
+        gripper_weight = 1.0
     gripper = (each.mean(dim=-1) * valid).sum() / steps
     return ActionLoss(total=arm + gripper_weight * gripper, arm=arm, gripper=gripper)

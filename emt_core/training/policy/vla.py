@@ -55,7 +55,10 @@ class ActionHead(nn.Module):
     ) -> None:
         """width: the language model's H. binary: the gripper branch gives logits."""
         super().__init__()
-        self.arm_dims, self.gripper_dims, self.chunk, self.binary = arm, gripper, chunk, binary
+        self.arm_dims = arm
+        self.gripper_dims = gripper
+        self.chunk = chunk
+        self.binary = binary
         half = max(width // 2, 1)
         self.trunk = nn.Sequential(nn.Linear(width, half), nn.ReLU(), nn.Linear(half, latent))
         self.arm = Branch(latent, widths, arm * chunk)
@@ -78,7 +81,8 @@ class ActionHead(nn.Module):
 class VLA(nn.Module):
     def __init__(self, vlm: Any, head: ActionHead) -> None:
         super().__init__()
-        self.vlm, self.head = vlm, head
+        self.vlm = vlm
+        self.head = head
         self.query = nn.Parameter(torch.zeros(text_width(vlm)))
         for parameter in _unreached(vlm):
             parameter.requires_grad_(
