@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from emt_core.explore.tables.columns import rank_order
 
 from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.scores import violins
+from emt_core.explore.reading import rank_order
 from emt_core.explore.tables.map import Region, bounds_of, rows_in
 from emt_core.explore.tables.scores import bin_edges, distribution
 
