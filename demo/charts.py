@@ -70,13 +70,16 @@ def _bars(
     if not by_color and rng.random() < 0.5:
         hues = [pick(rng, _HUES)] * n
     face = font(random_font(rng), 14)
-    floor, roof, left = 92, 18, 8
+    floor = 92
+    roof = 18
+    left = 8
     step = (IMAGE_SIZE - left - 4) / n
     for level in range(0, 10, 3):
         y = floor - level / 9 * (floor - roof)
         draw.line((left, y, IMAGE_SIZE - 4, y), fill=(215, 215, 215))
     for i, (value, hue) in enumerate(zip(values, hues, strict=True)):
-        x0, x1 = left + i * step + 2, left + (i + 1) * step - 2
+        x0 = left + i * step + 2
+        x1 = left + (i + 1) * step - 2
         y = floor - value / 9 * (floor - roof)
         draw.rectangle((x0, y, x1, floor), fill=shade(rng, hue))
         marks.append((hue, (x0 + x1) / 2 / IMAGE_SIZE, (y + floor) / 2 / IMAGE_SIZE))
@@ -97,7 +100,8 @@ def _line(
     n = int(rng.integers(3, 6))
     values = _distinct_values(rng, n)
     face = font(random_font(rng), 14)
-    floor, roof = 90, 22
+    floor = 90
+    roof = 22
     xs = np.linspace(14, IMAGE_SIZE - 14, n)
     ys = [floor - v / 9 * (floor - roof) for v in values]
     draw.line((6, floor + 2, IMAGE_SIZE - 4, floor + 2), fill=_AXIS)
@@ -159,7 +163,8 @@ def _table(
         text = number(rng, split, digits=2)
         if text not in values:
             values.append(text)
-    face_name, step = random_font(rng), 104 // rows
+    face_name = random_font(rng)
+    step = 104 // rows
     head = shade(rng, pick(rng, _HUES), 4)
     tint = tuple((3 * 255 + c) // 4 for c in head)
     for i, (name, value) in enumerate(zip(names, values, strict=True)):

@@ -67,11 +67,10 @@ def _sign(
     draw = ImageDraw.Draw(image)
     text = word(rng, split)
     surface = pick(rng, ("sign", "board", "label", "sticker", "box", "banner"))
-    width, height = int(rng.integers(76, 109)), int(rng.integers(30, 56))
-    left, top = (
-        int(rng.integers(1, IMAGE_SIZE - width)),
-        int(rng.integers(1, IMAGE_SIZE - height - 2)),
-    )
+    width = int(rng.integers(76, 109))
+    height = int(rng.integers(30, 56))
+    left = int(rng.integers(1, IMAGE_SIZE - width))
+    top = int(rng.integers(1, IMAGE_SIZE - height - 2))
     paper = shade(rng, pick(rng, list(COLORS)))
     ink = _ink_on(rng, paper)
     if surface == "sign":
@@ -103,7 +102,8 @@ def _label(
 ) -> Answered:
     draw = ImageDraw.Draw(image)
     surface = pick(rng, ("label", "jar", "bottle", "can", "package"))
-    name, amount = word(rng, split, high=5), number(rng, split, digits=int(rng.integers(2, 4)))
+    name = word(rng, split, high=5)
+    amount = number(rng, split, digits=int(rng.integers(2, 4)))
     body = shade(rng, pick(rng, ("brown", "green", "blue", "red", "orange", "grey")))
     draw.rounded_rectangle((12, 6, 99, 110), radius=12, fill=body)
     paper = shade(rng, pick(rng, _PAPER))
@@ -141,10 +141,12 @@ def _cover(
     rng: np.random.Generator, image: Image.Image, split: Split, marks: list[Mark]
 ) -> Answered:
     draw = ImageDraw.Draw(image)
-    title, author = word(rng, split), word(rng, split)
+    title = word(rng, split)
+    author = word(rng, split)
     paper = shade(rng, pick(rng, list(COLORS)))
     ink = _ink_on(rng, paper)
-    left, right = int(rng.integers(2, 14)), int(rng.integers(98, 110))
+    left = int(rng.integers(2, 14))
+    right = int(rng.integers(98, 110))
     draw.rectangle((left, 2, right, 109), fill=paper)
     draw.rectangle((left, 2, left + 4, 109), fill=tuple(c // 2 for c in paper))
     face = fitted_text(draw, title, font_name=random_font(rng), width=right - left - 12, largest=30)
@@ -175,7 +177,8 @@ def _lines(
     paper = shade(rng, pick(rng, _PAPER))
     ink = _ink_on(rng, paper)
     draw.rectangle((6, 3, 106, 109), fill=paper)
-    face_name, step = random_font(rng), 104 // rows
+    face_name = random_font(rng)
+    step = 104 // rows
     for i, text in enumerate(words):
         face = fitted_text(draw, text, font_name=face_name, width=92, largest=min(28, step - 8))
         _centered(draw, text, face, (6, 4 + i * step, 106, 4 + (i + 1) * step), ink, marks)
@@ -194,7 +197,8 @@ def _ticket(
 ) -> Answered:
     draw = ImageDraw.Draw(image)
     surface = pick(rng, ("ticket", "receipt", "tag", "coupon"))
-    shop, amount = word(rng, split, high=5), number(rng, split, digits=int(rng.integers(2, 4)))
+    shop = word(rng, split, high=5)
+    amount = number(rng, split, digits=int(rng.integers(2, 4)))
     paper = shade(rng, "white")
     draw.rectangle((14, 2, 98, 110), fill=paper)
     ink = _ink_on(rng, paper)

@@ -134,7 +134,8 @@ def place(
     """
     centers: list[tuple[int, int]] = []
     for size in sizes:
-        low, high = size // 2 + margin, IMAGE_SIZE - (size + 1) // 2 - margin
+        low = size // 2 + margin
+        high = IMAGE_SIZE - (size + 1) // 2 - margin
         for _ in range(tries):
             x, y = (int(v) for v in rng.integers(low, high, size=2))
             if all(

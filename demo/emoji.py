@@ -164,7 +164,8 @@ def _paste(
         (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
         Image.Resampling.BOX,
     )
-    left, top = center[0] - picture.width // 2, center[1] - picture.height // 2
+    left = center[0] - picture.width // 2
+    top = center[1] - picture.height // 2
     image.paste(picture, (left, top), picture)
     rows, cols = np.nonzero(np.asarray(picture.getchannel("A")) > 200)
     if len(rows) == 0:

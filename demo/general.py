@@ -61,7 +61,8 @@ def general_samples(
     questions of the same content become one conversation (`DemoSample.turns`).
     """
     for n in range(images):
-        family, index = families[n % len(families)], n // len(families)
+        family = families[n % len(families)]
+        index = n // len(families)
         found = draw(family, seed, index, split)
         rng = np.random.default_rng([_SPLIT_NUMBER[split], seed, _FAMILY_NUMBER[family], index, 1])
         order = [found[i] for i in rng.permutation(len(found))]

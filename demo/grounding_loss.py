@@ -75,7 +75,8 @@ class GroundingLoss(nn.Module):
     def place_loss(self, visual: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the row plus that of the column, mean over all visual tokens."""
         side = torch.arange(_SIDE)
-        row, column = side.repeat_interleave(_SIDE), side.repeat(_SIDE)
+        row = side.repeat_interleave(_SIDE)
+        column = side.repeat(_SIDE)
         logits = self.place(visual).float().reshape(-1, 2, _SIDE)
         total = sum(
             nn.functional.cross_entropy(logits[:, i], wanted.repeat(len(visual)))

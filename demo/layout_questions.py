@@ -83,9 +83,11 @@ def _yes_no(rng: np.random.Generator, objects: list[Placed]):
         return None
     a, b = pair
     if rng.random() < 0.5:
-        gap, intents = b.x - a.x, ("is_left", "is_right")
+        gap = b.x - a.x
+        intents = ("is_left", "is_right")
     else:
-        gap, intents = b.y - a.y, ("is_above", "is_below")
+        gap = b.y - a.y
+        intents = ("is_above", "is_below")
     if abs(gap) < CLEAR:
         return None
     which = int(rng.integers(2))
@@ -98,8 +100,10 @@ def _direction(rng: np.random.Generator, objects: list[Placed]):
     if pair is None:
         return None
     a, b = pair
-    dx, dy = a.x - b.x, a.y - b.y
-    long, short = max(abs(dx), abs(dy)), min(abs(dx), abs(dy))
+    dx = a.x - b.x
+    dy = a.y - b.y
+    long = max(abs(dx), abs(dy))
+    short = min(abs(dx), abs(dy))
     if long < CLEAR or long < 1.5 * short:
         return None
     answer = (

@@ -39,9 +39,11 @@ def letter(
     covered = np.zeros((size, size))
     for dx, dy in ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)):
         u, v, w = np.einsum("ij,jhw->ihw", matrix, np.stack([xs + dx, ys + dy, np.ones_like(xs)]))
-        u, v = u / w * _TEXTURE[0], v / w * _TEXTURE[1]
+        u = u / w * _TEXTURE[0]
+        v = v / w * _TEXTURE[1]
         inside = (u >= 0) & (u < _TEXTURE[0]) & (v >= 0) & (v < _TEXTURE[1])
-        column, row = np.where(inside, u, 0).astype(int), np.where(inside, v, 0).astype(int)
+        column = np.where(inside, u, 0).astype(int)
+        row = np.where(inside, v, 0).astype(int)
         supersampled += np.where(inside, mask[row, column], 0.0) / 4
         covered += inside / 4
     inked = supersampled > 0.05
@@ -74,7 +76,8 @@ def _texture(rng: np.random.Generator, text: str) -> tuple[np.ndarray, float]:
 def _homography(target: np.ndarray) -> np.ndarray:
     """(3, 3) matrix from image pixels to the unit square, for the quadrilateral `target` (4, 2)."""
     unit = ((0, 0), (1, 0), (1, 1), (0, 1))
-    rows, values = [], []
+    rows = []
+    values = []
     for (x, y), (u, v) in zip(target, unit, strict=True):
         rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
         values += [u, v]

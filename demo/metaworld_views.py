@@ -180,7 +180,9 @@ def metaworld_views(
     make: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env}-goal-observable"]
     env = make(seed=int(rng.integers(10_000)))
     observation, _ = env.reset()
-    model, data, expert = env.model, env.data, ENV_POLICY_MAP[task.env]()
+    model = env.model
+    data = env.data
+    expert = ENV_POLICY_MAP[task.env]()
     for site in range(model.nsite):
         model.site_rgba[site, 3] = 0.0
     names = _subtrees(model, [n.body for n in task.things])
@@ -217,7 +219,8 @@ def _subtrees(model, bodies: list[str]) -> list[frozenset[int]]:
 
 
 def _camera(rng: np.random.Generator) -> CameraPose:
-    a, e = np.radians(rng.uniform(-150, -30)), np.radians(rng.uniform(26, 55))
+    a = np.radians(rng.uniform(-150, -30))
+    e = np.radians(rng.uniform(26, 55))
     # Straight from behind, the robot's own pedestal hides the table.
     if abs(np.degrees(a) + 90) < 32:
         a = np.radians(-90 + np.sign(np.degrees(a) + 90 + 1e-9) * 40)
@@ -241,7 +244,10 @@ def _view(
     model, data, camera_id, renderer: SceneRenderer, task: _Task, geoms, observation
 ) -> View | None:
     ids = renderer.geoms(data, camera_id)
-    things, masks, depths, positions = [], [], [], []
+    things = []
+    masks = []
+    depths = []
+    positions = []
     for named, own in zip(task.things, geoms, strict=True):
         mask = np.isin(ids, list(own))
         if mask.sum() < MIN_PIXELS:

@@ -54,12 +54,10 @@ class Packer:
             return tokenizer(text, add_special_tokens=False).input_ids
 
         self._ids = ids
-        self._prefix, self._answer, self._turn, self._end = (
-            ids(PREFIX),
-            ids(ANSWER),
-            ids(TURN),
-            ids(END),
-        )
+        self._prefix = ids(PREFIX)
+        self._answer = ids(ANSWER)
+        self._turn = ids(TURN)
+        self._end = ids(END)
         self._pad = tokenizer.pad_token_id
         self.image_start = self._prefix.index(cast("int", tokenizer.context_image_token_id))
         """Place of the first visual token, the same in every sequence."""
@@ -88,7 +86,8 @@ class Packer:
             np.eye(longest, dtype=bool), (len(batch), longest, longest)
         ).copy()
         for row, (segments, chain) in enumerate(zip(batch, chained, strict=True)):
-            ids[row, :p], positions[row, :p] = self._prefix, np.arange(p)
+            ids[row, :p] = self._prefix
+            positions[row, :p] = np.arange(p)
             allowed[row, :p, :p] = causal[:p, :p]
             at = p
             for i, (segment, answer_at) in enumerate(segments):

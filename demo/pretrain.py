@@ -84,7 +84,8 @@ def visual_tokens(model, images: np.ndarray) -> torch.Tensor:
 
 def answer_losses(model, batch: Batch, image_start: int) -> Answered:
     """One pass over the batch."""
-    inner, packed = model.model, batch.packed
+    inner = model.model
+    packed = batch.packed
     visual = visual_tokens(model, batch.images)
     text = inner.get_input_embeddings()(torch.from_numpy(packed.input_ids))
     # Every sequence has the same prefix, so the visual tokens' place is known.
@@ -110,7 +111,8 @@ def answer_losses(model, batch: Batch, image_start: int) -> Answered:
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[where])
     attention = None
     if seen:
-        rows, columns = where // hidden.shape[1], where % hidden.shape[1]
+        rows = where // hidden.shape[1]
+        columns = where % hidden.shape[1]
         attention = out.attentions[GUIDED_LAYER][
             rows, :, columns, image_start : image_start + visual.shape[1]
         ]
@@ -135,7 +137,9 @@ def save_model(model, tok, out: Path) -> None:
 def make_optimizers(both: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and the
     auxiliary head."""
-    hidden, rest, plain = [], [], []
+    hidden = []
+    rest = []
+    plain = []
     for name, p in both.named_parameters():
         if p.ndim == 2 and "embed" not in name and not name.startswith("aid"):
             hidden.append(p)
@@ -179,19 +183,22 @@ def train(rank: int, settings: Settings) -> None:
     ]
     everything = list(both.parameters())
     optimizers = make_optimizers(both, settings)
-    step, elapsed, visit, joint_steps, state = 0, 0.0, 0, 0, work / "state.pt"
+    step = 0
+    elapsed = 0.0
+    visit = 0
+    joint_steps = 0
+    state = work / "state.pt"
     if state.exists():
         kept = torch.load(state, weights_only=True)
         both.load_state_dict(kept["model"])
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        step, elapsed, visit, joint_steps = (
-            kept["step"],
-            kept["elapsed"],
-            kept["visit"] + 1,
-            kept["joint_steps"],
-        )
-    budget, saved_at = 60.0 * settings.minutes, elapsed
+        step = kept["step"]
+        elapsed = kept["elapsed"]
+        visit = kept["visit"] + 1
+        joint_steps = kept["joint_steps"]
+    budget = 60.0 * settings.minutes
+    saved_at = elapsed
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     log = (work / "log.jsonl").open("a") if rank == 0 else None
     tick = time.perf_counter()
@@ -214,15 +221,15 @@ def train(rank: int, settings: Settings) -> None:
                 weights = answered.weights * torch.tensor(
                     [LOSS_WEIGHT.get(k, 1.0) for k in batch.kinds]
                 )
-                grounding, looking = (
-                    aid(answered.visual, batch.cells),
-                    gaze_loss(answered.attention, batch),
-                )
+                grounding = aid(answered.visual, batch.cells)
+                looking = gaze_loss(answered.attention, batch)
                 loss = (losses * weights).sum() / weights.sum() + settings.grounding * grounding
                 loss = loss + settings.gaze * looking
             else:
                 visual = visual_tokens(model, batch.images)
-                losses, grounding, looking = None, aid(visual, batch.cells), None
+                losses = None
+                grounding = aid(visual, batch.cells)
+                looking = None
                 loss = settings.grounding * grounding
         loss.backward()
         gradients = [
@@ -245,7 +252,8 @@ def train(rank: int, settings: Settings) -> None:
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        step, joint_steps = step + 1, joint_steps + joint
+        step = step + 1
+        joint_steps = joint_steps + joint
         if rank == 0:
             assert log is not None
             _account(sums, losses, batch.kinds, grounding=grounding, gaze=looking)

@@ -31,7 +31,7 @@ CONDITIONS = ("image", "text_only", "shuffled")
 
 
 def correct(sample: DemoSample, text: str) -> bool:
-    """Whether `text` answers the sample: judged as `retain` judges the shipped file of questions."""
+    """Whether `text` answers the sample, as `retain` judges the shipped questions."""
     return is_right(own_question(question_row(sample), Path()), text)
 
 
@@ -56,7 +56,8 @@ class Answerer:
         answers: list[str] = []
         for at in range(0, len(samples), batch):
             rows = range(at, min(at + batch, len(samples)))
-            messages, images = [], []
+            messages = []
+            images = []
             for i in rows:
                 content = [{"type": "text", "text": samples[i].question}]
                 if condition != "text_only":

@@ -50,7 +50,9 @@ def _stamp(shape: str, size: int, turn: float) -> Image.Image:
     """The shape's coverage, "L", size x size pixels."""
     big = size * _OVERSAMPLE
     mask = Image.new("L", (big, big), 0)
-    pen, mid, radius = ImageDraw.Draw(mask), big / 2, big / 2 - 1
+    pen = ImageDraw.Draw(mask)
+    mid = big / 2
+    radius = big / 2 - 1
 
     def fill(points: list[tuple[float, float]]) -> None:
         pen.polygon([(mid + x, mid + y) for x, y in points], fill=255)
@@ -101,7 +103,8 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
     placed: list[Placed] = []
     for (hue, shape), (x, y), size in zip(drawn, centers, sizes, strict=True):
         mask = _stamp(shape, size, float(rng.uniform(-0.5, 0.5)))
-        left, top = x - size // 2, y - size // 2
+        left = x - size // 2
+        top = y - size // 2
         here = cast("tuple[int, int, int]", image.getpixel((x, y)))  # the image is RGB
         tone = shade(rng, hue)
         if (
@@ -141,7 +144,8 @@ def draw_scene(rng: np.random.Generator, key: str, split: str = "train") -> list
         for q, a, m in relations(rng, once, 3):
             add("spatial", q, a, m)
     shapes = [s for _, s in drawn]
-    by_shape, by_hue = pick(rng, shapes), pick(rng, [h for h, _ in drawn])
+    by_shape = pick(rng, shapes)
+    by_hue = pick(rng, [h for h, _ in drawn])
     add(
         "count",
         ask(rng, "count_one", things=plural(by_shape)),

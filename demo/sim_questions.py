@@ -185,7 +185,8 @@ def _robot(rng: np.random.Generator, view: View) -> list[Found]:
     free = [p for p in view.placed() if p.name != view.touching]
     if free:
         target = pick(rng, free)
-        dx, dy = target.x - view.gripper[0], target.y - view.gripper[1]
+        dx = target.x - view.gripper[0]
+        dy = target.y - view.gripper[1]
         if max(abs(dx), abs(dy)) > CLEAR and max(abs(dx), abs(dy)) > 1.6 * min(abs(dx), abs(dy)):
             answer = (
                 ("left" if dx < 0 else "right")
@@ -234,7 +235,8 @@ def _affordance(rng: np.random.Generator, view: View) -> list[Found]:
         # Any of the roomy places, not only the roomiest: that one would often be the same corner.
         ys, xs = np.nonzero(room >= max(7.0, 0.75 * room.max()))
         k = int(rng.integers(len(xs)))
-        x, y = (xs[k] + 0.5) / size, (ys[k] + 0.5) / size
+        x = (xs[k] + 0.5) / size
+        y = (ys[k] + 0.5) / size
         found.append(
             (_ask(rng, "vacant"), point(x, y), {"x": float(x), "y": float(y), "form": "vacant"})
         )
@@ -251,7 +253,8 @@ def _affordance(rng: np.random.Generator, view: View) -> list[Found]:
         near = np.where(side, room, 0.0)
         if near.max() >= 5:
             row, column = np.unravel_index(int(near.argmax()), near.shape)
-            x, y = (column + 0.5) / size, (row + 0.5) / size
+            x = (column + 0.5) / size
+            y = (row + 0.5) / size
             words = "left of" if left else "right of"
             meta = {
                 "x": float(x),

@@ -131,7 +131,8 @@ def pose_robot(
         data.joint(name).qpos[0] = np.clip(opening, 0.0, robot.finger_range)
     site = model.site(robot.site).id
     columns = [model.jnt_dofadr[model.joint(name).id] for name in robot.joints]
-    linear, angular = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+    linear = np.zeros((3, model.nv))
+    angular = np.zeros((3, model.nv))
     down = np.array([0.0, 0.0, -1.0])
     for _ in range(80):
         mujoco.mj_kinematics(model, data)

@@ -84,7 +84,8 @@ def _objects(rng: np.random.Generator, plate: Plate | None) -> list[Placed]:
         taken = {o.color for o in found if o.kind is kind}
         color = pick(rng, [c for c in _COLORS if c not in taken])
         for _ in range(50):
-            x, y = rng.uniform(0.36, 0.70), rng.uniform(-0.21, 0.21)
+            x = rng.uniform(0.36, 0.70)
+            y = rng.uniform(-0.21, 0.21)
             gap = [
                 np.hypot(x - o.x, y - o.y) - (o.kind.radius * o.scale + kind.radius * scale)
                 for o in found
@@ -113,7 +114,8 @@ def _objects(rng: np.random.Generator, plate: Plate | None) -> list[Placed]:
 
 
 def _plate(rng: np.random.Generator, azimuth: float) -> Plate:
-    surface, text = pick(rng, _SURFACES), word(rng, "train", low=3, high=5)
+    surface = pick(rng, _SURFACES)
+    text = word(rng, "train", low=3, high=5)
     color = pick(rng, ("white", "yellow", "white", "orange", "blue", "black", "green"))
     ink = (20, 20, 24) if color in ("white", "yellow", "orange") else (245, 245, 240)
     # The face looks at the camera; right is what the camera sees as right.
@@ -126,9 +128,11 @@ def _plate(rng: np.random.Generator, azimuth: float) -> Plate:
         + right * rng.uniform(-0.07, 0.07)
     )
     if surface == "card":
-        center, up = spot + np.array([0, 0, 0.006]) + front * 0.06, -front
+        center = spot + np.array([0, 0, 0.006]) + front * 0.06
+        up = -front
     else:
-        center, up = spot + np.array([0, 0, half[1] + 0.03]), np.array([0.0, 0.0, 1.0])
+        center = spot + np.array([0, 0, half[1] + 0.03])
+        up = np.array([0.0, 0.0, 1.0])
     return Plate(
         surface=surface,
         text=text,
@@ -178,7 +182,8 @@ def _render(
                 lettered = letter(rng, pixels, ids == plate_id, corners, plate.text, plate.ink)
                 if lettered is None:
                     continue
-                pixels, sign = lettered, Sign(surface=plate.surface, text=plate.text)
+                pixels = lettered
+                sign = Sign(surface=plate.surface, text=plate.text)
             size = IMAGE_SIZE
             small = (
                 pixels.reshape(size, _SUPERSAMPLE, size, _SUPERSAMPLE, 3)
@@ -198,10 +203,8 @@ def _render(
 
 
 def _camera(rng: np.random.Generator, azimuth: float, near: bool) -> CameraPose:
-    a, e = (
-        np.radians(azimuth + rng.uniform(-8, 8)),
-        np.radians(rng.uniform(32, 50) if near else rng.uniform(28, 62)),
-    )
+    a = np.radians(azimuth + rng.uniform(-8, 8))
+    e = np.radians(rng.uniform(32, 50) if near else rng.uniform(28, 62))
     distance = rng.uniform(0.70, 0.86) if near else rng.uniform(0.62, 0.9)
     target = np.array([0.52, 0.0, 0.04]) + rng.uniform(-0.04, 0.04, 3)
     back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
@@ -223,7 +226,9 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
         if able
         else pick(rng, ("free", "free", "above"))
     )
-    opening, held, touched = full * (0.95 if rng.random() < 0.6 else 0.05), None, None
+    opening = full * (0.95 if rng.random() < 0.6 else 0.05)
+    held = None
+    touched = None
     if mode == "free":
         target = np.array(
             [rng.uniform(0.38, 0.66), rng.uniform(-0.18, 0.18), rng.uniform(0.17, 0.28)]
@@ -234,7 +239,8 @@ def _pose(rng: np.random.Generator, robot: SimRobot, model, data, objects: list[
     else:
         n = pick(rng, able)
         o = objects[n]
-        opening, touched = grips[n], o.name
+        opening = grips[n]
+        touched = o.name
         height = max(0.025, (o.kind.height - 0.35) * o.scale)
         target = np.array([o.x, o.y, height])
         if mode == "hold":
@@ -260,7 +266,11 @@ def _view(
 ) -> View | None:
     """Everything but the pixels, or None where an object is hidden or cut off."""
     low = ids[_SUPERSAMPLE // 2 :: _SUPERSAMPLE, _SUPERSAMPLE // 2 :: _SUPERSAMPLE]
-    things, masks, grasps, depths, positions = [], [], [], [], []
+    things = []
+    masks = []
+    grasps = []
+    depths = []
+    positions = []
     for n, o in enumerate(objects):
         names = {g: model.geom(g).name for g in range(model.ngeom)}
         geoms = frozenset(g for g, name in names.items() if name.startswith(f"object{n}_"))
@@ -278,7 +288,8 @@ def _view(
         grasps.append(grip_mask)
         positions.append(center)
         depths.append(float(project(center, data, model, camera_id)[0, 2]))
-    gripper, position = None, None
+    gripper = None
+    position = None
     if robot:
         position = data.site_xpos[state["site"]].copy()
         x, y, _ = project(position, data, model, camera_id)[0]

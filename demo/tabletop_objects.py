@@ -208,7 +208,8 @@ def _pointed(
 
 
 def _torus() -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    big, small = 24, 10
+    big = 24
+    small = 10
     u, v = np.meshgrid(
         np.arange(big) * 2 * np.pi / big, np.arange(small) * 2 * np.pi / small, indexing="ij"
     )
@@ -219,8 +220,10 @@ def _torus() -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     faces = []
     for i in range(big):
         for j in range(small):
-            a, b = i * small + j, ((i + 1) % big) * small + j
-            c, d = ((i + 1) % big) * small + (j + 1) % small, i * small + (j + 1) % small
+            a = i * small + j
+            b = ((i + 1) % big) * small + j
+            c = ((i + 1) % big) * small + (j + 1) % small
+            d = i * small + (j + 1) % small
             faces += [(a, b, c), (a, c, d)]
     return vertices, faces
 

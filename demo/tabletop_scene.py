@@ -37,7 +37,8 @@ class Plate:
 
     def corners(self) -> np.ndarray:
         """(4, 3): top left, top right, bottom right, bottom left as seen from the front."""
-        r, u = self.right * self.half[0], self.up * self.half[1]
+        r = self.right * self.half[0]
+        u = self.up * self.half[1]
         return np.stack(
             [self.center - r + u, self.center + r + u, self.center + r - u, self.center - r - u]
         )
@@ -48,7 +49,8 @@ def _rgba(rgb: tuple[int, int, int]) -> str:
 
 
 def _object_xml(rng: np.random.Generator, number: int, o: Placed) -> tuple[str, str]:
-    meshes, geoms = [], []
+    meshes = []
+    geoms = []
     own = shade(rng, o.color, 8)
     for index, part in enumerate(o.kind.parts):
         color = shade(rng, part.color, 4) if part.color else own
@@ -119,7 +121,8 @@ def scene_xml(
                 '<geom type="cylinder" size="0.008 0.016" '
                 f'pos="{foot[0]:.4f} {foot[1]:.4f} {foot[2]:.4f}" rgba=".5 .5 .5 1"/>'
             )
-    meshes, bodies = "".join(m for m, _ in parts), "".join(b for _, b in parts)
+    meshes = "".join(m for m, _ in parts)
+    bodies = "".join(b for _, b in parts)
     compiler = robot.compiler if robot else '<compiler angle="radian"/>'
     xml = f"""<mujoco>{robot.head if robot else ""}{compiler}
 <visual><headlight ambient="{ambient} {ambient} {ambient}" diffuse=".25 .25 .25" specular="0 0 0"/>

@@ -1,4 +1,4 @@
-"""The one error a user sees: what went wrong, where, and what to do about it."""
+"""The error that a user sees (what went wrong, where, what to do), and the end by Ctrl-C."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate
 
-is the spine; the table below is the DAG. A recipe may hold several named instances of a stage
-(`estimator.learned`, `estimator.short`); `plan.py` joins them into a graph of keyed artifacts and
-`runner.py` runs what is missing.
+is the main line; the table below has every edge. A recipe may hold several named instances of a
+stage (`estimator.learned`, `estimator.short`); `plan.py` joins them into a graph of keyed artifacts
+and `runner.py` runs what is missing.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage: the same word in emt_core/stages/, on the command line, in the app and on disk.
-
-    needs: parents it always has. may_use: parents that its config can ask for. one_of: exactly one
-    of these feeds it: the one that the recipe's `parents` names, else the one with the same name,
-    else the first that the recipe has. seeded: its config has a `seed`, so an experiment's seeds
-    can vary it.
-    """
+    """One stage: the same word in emt_core/stages/, on the command line, in the app and on disk."""
 
     name: str
     does: str
     needs: tuple[str, ...] = ()
+    """Parents that it always has."""
+
     may_use: tuple[str, ...] = ()
+    """Parents that its config can ask for."""
+
     one_of: tuple[str, ...] = ()
+    """Exactly one of these feeds it: the one that the recipe's `parents` names, else the one with
+    the same name, else the first that the recipe has."""
+
     seeded: bool = False
+    """Its config has a `seed`, so an experiment's seeds can vary it."""
 
     @property
     def sentence(self) -> str:
-        """What it does, with a capital and a stop."""
-        return (
-            self.does[0].upper() + self.does[1:] + ("" if self.does.endswith(("?", "...")) else ".")
-        )
+        """What it does, with a capital letter and a full stop."""
+        end = "" if self.does.endswith(("?", "...")) else "."
+        return self.does[0].upper() + self.does[1:] + end
 
 
 FLOW: tuple[Stage, ...] = (

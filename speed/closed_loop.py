@@ -45,7 +45,8 @@ def alone(begins: list[dict], settings: dict, ready, start, out) -> None:
     sys.path.insert(0, str(SIMULATORS))
     import metaworld_sim
 
-    simulator, action = metaworld_sim.Simulator(settings), np.zeros(4, np.float32)
+    simulator = metaworld_sim.Simulator(settings)
+    action = np.zeros(4, np.float32)
     ready.release()
     start.wait()
     before = time.process_time()
@@ -61,7 +62,9 @@ def alone(begins: list[dict], settings: dict, ready, start, out) -> None:
 def measure_alone(episodes: list[Episode], settings: dict, processes: int) -> tuple[float, float]:
     """(wall, CPU) seconds for all episodes, dealt out to processes."""
     context = multiprocessing.get_context("spawn")
-    ready, start, out = context.Semaphore(0), context.Event(), context.Queue()
+    ready = context.Semaphore(0)
+    start = context.Event()
+    out = context.Queue()
     parts = [[dict(e.begin) for e in episodes[n::processes]] for n in range(processes)]
     running = [
         context.Process(target=alone, args=(part, settings, ready, start, out)) for part in parts
@@ -83,7 +86,8 @@ def measure_loop(episodes: list[Episode], benchmark, environments: int) -> tuple
     played: list[Played] = []
     with Simulators(benchmark, environments=environments) as simulators:
         simulators.play(episodes[:environments], Still(), on_end=lambda played: None)
-        before, begun = cpu_of_family(), time.perf_counter()
+        before = cpu_of_family()
+        begun = time.perf_counter()
         simulators.play(episodes, Still(), on_end=played.append)
         spent = time.perf_counter() - begun, cpu_of_family() - before
     assert len(played) == len(episodes) and all(p.failure == "step_cap" for p in played)

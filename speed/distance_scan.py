@@ -38,12 +38,11 @@ def matrix_rate(dim: int, seconds: float = 4.0) -> float:
 
     def stream(_: int) -> int:
         torch.set_num_threads(1)
-        a, b, out = (
-            torch.randn(BLOCK_ROWS, dim),
-            torch.randn(dim, TILE_ROWS),
-            torch.empty(BLOCK_ROWS, TILE_ROWS),
-        )
-        stop, done = time.perf_counter() + seconds, 0
+        a = torch.randn(BLOCK_ROWS, dim)
+        b = torch.randn(dim, TILE_ROWS)
+        out = torch.empty(BLOCK_ROWS, TILE_ROWS)
+        stop = time.perf_counter() + seconds
+        done = 0
         while time.perf_counter() < stop:
             torch.mm(a, b, out=out)
             done += 1

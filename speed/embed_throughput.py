@@ -141,7 +141,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "WORKERS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        folder, workers = Path(options.measure[0]), options.measure[1]
+        folder = Path(options.measure[0])
+        workers = options.measure[1]
         return (
             cpu_cost(folder, options.model)
             if workers == "cpu"

@@ -16,17 +16,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from emt_core.explore.tables.columns import rank_order
 
 from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.scores import violins
+from emt_core.explore.reading import rank_order
 from emt_core.explore.tables.map import Region, bounds_of, rows_in
 from emt_core.explore.tables.scores import bin_edges, distribution
 
 
 def best(call: Callable[[], Any], repeats: int = 5) -> tuple[float, Any]:
     """(seconds of the quickest call, its result)."""
-    spent, found = [], None
+    spent = []
+    found = None
     for _ in range(repeats):
         begun = time.perf_counter()
         found = call()
@@ -44,7 +45,8 @@ def main() -> None:
     center = rng.normal(0, 4, (12, 2)).astype(np.float32)
     code = rng.integers(0, 12, n).astype(np.int16)
     xy = center[code] + rng.normal(0, 1, (n, 2)).astype(np.float32)
-    x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
+    x = np.ascontiguousarray(xy[:, 0])
+    y = np.ascontiguousarray(xy[:, 1])
     logit = (x / 2 + rng.normal(0, 1, n)).astype(np.float32)
     robot = code == 11
     names = tuple(f"source_{i}" for i in range(12))

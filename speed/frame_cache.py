@@ -34,11 +34,13 @@ CAMERA = "observation.images.front"
 
 class Clock:
     def __enter__(self) -> Clock:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
+        self.wall = time.perf_counter()
+        self.cpu = time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        self.wall = time.perf_counter() - self.wall
+        self.cpu = time.process_time() - self.cpu
 
 
 def rate(name: str, frames: int, clock: Clock) -> None:
@@ -119,7 +121,8 @@ def loop_against_bare(
         fixed = trainer._read(1)
         parts = [slice(at, at + 8) for at in range(0, batch, 8)]
         inputs = [trainer.prompts.batch(fixed.frames[part], fixed.texts[part]) for part in parts]
-        whole, bare = [], []
+        whole = []
+        bare = []
         for step in range(1, steps + 1):
             with Clock() as clock:  # read, map actions, tokens, processor, loss, clip, AdamW
                 trainer._step(step, trainer._read(step), 1e-4)
@@ -136,7 +139,8 @@ def loop_against_bare(
                     )
                     loss.total.backward()
             bare.append(clock.cpu)
-    step, passes = statistics.median(whole[2:]), statistics.median(bare[2:])
+    step = statistics.median(whole[2:])
+    passes = statistics.median(bare[2:])
     print(
         f"\nA step of batch {batch}: {step:.2f} CPU s, bare passes {passes:.2f} CPU s: "
         f"{step / passes - 1:+.1%}"

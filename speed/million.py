@@ -61,7 +61,9 @@ def originals(source: SourceRange, row: np.ndarray, count: int) -> np.ndarray:
 
 def write_sources(out: Path, index: Index, counts: list[int]) -> dict[str, Any]:
     """Writes the index; returns the manifest's metrics."""
-    table, at, facts = Table(out / "index.lance"), 0, []
+    table = Table(out / "index.lance")
+    at = 0
+    facts = []
     for source, count in zip(index.sources, counts, strict=True):
         held = index.table.take(np.arange(source.start, source.stop))
         for start in range(0, count, BLOCK_ROWS):
@@ -161,7 +163,8 @@ def main() -> None:
     raw = yaml.safe_load((demo.path / "recipes" / "demo.yaml").read_text(encoding="utf-8"))
     raw |= {"name": "million", "gap": {"projection_fit": FITTED_ROWS}}
     recipe.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-    plan, workspace = make_plan(load_recipe(recipe)), Workspace.open(asked.out, create=True)
+    plan = make_plan(load_recipe(recipe))
+    workspace = Workspace.open(asked.out, create=True)
     for stage in ("sources", "embed"):
         instance = plan.get(stage)
         if workspace.find(stage, instance.key) is not None:

@@ -38,10 +38,12 @@ def main() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}"
     )
     for _ in range(args.repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         sigma = median_sigma(groups)
         matrix = mmd2_matrix(groups, sigma)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall = time.perf_counter() - wall
+        cpu = time.process_time() - cpu
         print(
             f"wall {wall:.2f} s   cpu {cpu:.2f} s   load {os.getloadavg()[0]:.1f}   largest "
             f"{matrix.max():.4f}"

@@ -150,7 +150,8 @@ def draw_box(browser: Browser, address: str, repeats: int) -> list[float]:
             quiet(page)
             box = page.locator(".js-plotly-plot").first.locator(".nsewdrag").first.bounding_box()
             assert box is not None
-            x, y = box["x"] + box["width"] * (0.3 + 0.05 * turn), box["y"] + box["height"] * 0.3
+            x = box["x"] + box["width"] * (0.3 + 0.05 * turn)
+            y = box["y"] + box["height"] * 0.3
             page.mouse.move(x, y)
             page.mouse.down()
             page.mouse.move(x + 60, y + 40, steps=4)
@@ -269,7 +270,8 @@ def main() -> None:
             with server(workspace) as address:
                 cold[title] = visit(browser, f"{address}/{path}")
                 print(f"{title} cold: {cold[title]}", flush=True)
-        rows, interactions = [], {}
+        rows = []
+        interactions = {}
         with server(workspace) as address:
             for title, path in wanted.items():
                 visit(browser, f"{address}/{path}")

@@ -28,11 +28,9 @@ warnings.filterwarnings("ignore")
 
 
 def curved_clusters(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    wide, mix, out = (
-        rng.normal(size=(60, 64)) * 1.2,
-        rng.normal(size=(8, 64)),
-        rng.normal(size=(64, dim)) / 8,
-    )
+    wide = rng.normal(size=(60, 64)) * 1.2
+    mix = rng.normal(size=(8, 64))
+    out = rng.normal(size=(64, dim)) / 8
     sheet = rng.normal(size=(rows, 8)) * 0.6
     hidden = np.tanh(sheet @ mix + wide[rng.integers(60, size=rows)])
     return (hidden @ out + 0.15 * rng.normal(size=(rows, dim))).astype(np.float32)
@@ -59,7 +57,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     x = curved_clusters(args.fit + args.new, args.dim, np.random.default_rng(0))
-    fit, new = x[: args.fit], x[args.fit :]
+    fit = x[: args.fit]
+    new = x[args.fit :]
     half = min(args.new, args.fit)
     both = np.concatenate([fit[:half], new[:half]])
 

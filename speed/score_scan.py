@@ -58,7 +58,9 @@ class PeakMemory:
     """Highest resident set seen, sampled every 20 ms."""
 
     def __enter__(self) -> PeakMemory:
-        self.process, self.peak, self.stop = psutil.Process(), 0, threading.Event()
+        self.process = psutil.Process()
+        self.peak = 0
+        self.stop = threading.Event()
         self.idle = self.process.memory_info().rss
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
@@ -78,7 +80,8 @@ class PeakMemory:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -109,14 +112,13 @@ def main() -> None:
         torch.mv(torch.ones(2, 2), torch.ones(2))
         print(f"{features.rows:,} x {features.dim} float16 = {size:.2f} GB, {os.cpu_count()} cores")
         print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-        ratios, cpu_ratios = [], []
+        ratios = []
+        cpu_ratios = []
         with PeakMemory() as memory:  # idle: everything imported, nothing read yet
             raw_scan(features)  # page cache warm, Lance's own threads started
             for _ in range(args.repeats):
-                (raw, raw_cpu), (scored, scored_cpu) = (
-                    timed(lambda: raw_scan(features)),
-                    timed(score),
-                )
+                (raw, raw_cpu) = timed(lambda: raw_scan(features))
+                (scored, scored_cpu) = timed(score)
                 ratios.append(scored / raw)
                 cpu_ratios.append(scored_cpu / raw_cpu)
                 print(
@@ -148,7 +150,8 @@ def main() -> None:
 
 def iter_first(features: Features, weight: np.ndarray, rows: int):
     """The first rows' logits."""
-    parts, seen = [], 0
+    parts = []
+    seen = 0
     for _, part in stream_logits(features, weight, 0.1):
         parts.append(part)
         seen += len(part)

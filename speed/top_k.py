@@ -39,9 +39,11 @@ def candidates(rows: int, sources: int = 12, categories: int = 9) -> Candidates:
 
 
 def measure(name: str, work, repeats: int, unit: float = 1.0, mark: str = "s") -> None:
-    wall, cpu = [], []
+    wall = []
+    cpu = []
     for _ in range(repeats):
-        a, b = time.perf_counter(), time.process_time()
+        a = time.perf_counter()
+        b = time.process_time()
         work()
         wall.append((time.perf_counter() - a) * unit)
         cpu.append((time.process_time() - b) * unit)

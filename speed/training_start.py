@@ -42,7 +42,8 @@ def main() -> None:
     )
     preparer = ConversationPreparer(load_processor(str(ROOT / "assets" / "tiny_vlm")), cutoff=1024)
     process = psutil.Process()
-    idle, began = process.memory_info().rss, time.perf_counter()
+    idle = process.memory_info().rss
+    began = time.perf_counter()
     index = Index(sources)
     rows = np.flatnonzero(index.is_pool() & (index.table.column("n_images") > 0))
     selection = Selection(sources, rows, preparer, max_images=4)

@@ -147,8 +147,8 @@ class FinetuneConfig(StageConfig):
     """User message after the image (VLM4VLA); {instruction} is the frame's."""
 
     cutoff: int = Field(default=1024, ge=16)
-    """Longest prompt in tokens, image included. A longer instruction is cut at the end; image tokens
-    never are. An image of a VLM takes 49 (Qwen3-VL at 224 px) to 258 (InternVL) of them."""
+    """Longest prompt in tokens, image included. A longer instruction is cut at the end, image
+    tokens never are. An image of a VLM takes 49 (Qwen3-VL at 224 px) to 258 (InternVL) of them."""
 
     image_size: int = Field(default=224, ge=16, le=1024)
     """Frames become a square of this size (VLM4VLA), then the backbone's own size."""

@@ -67,6 +67,7 @@ class RetainConfig(StageConfig):
     def _something_is_asked(self) -> RetainConfig:
         if not self.files:
             raise ValueError(
-                f"no question is asked: name files of questions, such as the demo's, {DEMO_QUESTIONS}"
+                "no question is asked: name files of questions, such as the demo's, "
+                f"{DEMO_QUESTIONS}"
             )
         return self

@@ -57,10 +57,10 @@ def _edit(
 ) -> None:
     """Lock the copy, read it, apply `change`, check the result with every arm, write it.
 
-    adds: label of an instance that a later run of the original recipe keeps. plans: also refuse a
-    change after which the recipe can no longer be planned, though it could before. Planning needs
-    the files of all sources, and a source may be saved before its files are there, so edits of
-    sources do without.
+    adds: label of an instance that a later run of the original recipe keeps.
+    plans: also refuse a change after which the recipe can no longer be planned, though it could
+    before. Planning needs the files of all sources, and a source may be saved before its files
+    are there, so edits of sources do without.
     """
     workspace.check_writable()
     path = workspace.recipe_file(recipe)

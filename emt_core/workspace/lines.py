@@ -16,7 +16,8 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    found, good = [], 0
+    found = []
+    good = 0
     with path.open("rb") as file:
         for line in file:
             try:
