@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from pyarrow import parquet
 from safetensors.numpy import load_file
 from synthetic import Made, make_workspace, pool, robot, run_stage
@@ -16,7 +17,7 @@ from emt_core.data.features import feature_table
 from emt_core.proximity.metrics import mmd
 from emt_core.proximity.split import TEST, VALIDATION, split_rows
 from emt_core.recipe.gap import GapConfig
-from emt_core.recipe.proximity import EstimatorConfig, measure_config
+from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Table
 
@@ -33,8 +34,8 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_workspace(tmp_path_factory.mktemp("alike"), sources, dim=192, seed=0)
 
 
-def trained(made: Made, kind: str) -> Artifact:
-    training = {"learning_rate": 0.02, "steps": STEPS, "stop_accuracy": 0.9}
+def trained(made: Made, kind: str, *, seed: int = 0) -> Artifact:
+    training = {"learning_rate": 0.02, "steps": STEPS, "stop_accuracy": 0.9, "seed": seed}
     if kind == "linear":
         return run_stage(made, "estimator", EstimatorConfig(**training, **SHARES))
     return run_stage(made, "measure", measure_config(kind="mlp", hidden=16, **training, **SHARES))
@@ -99,6 +100,21 @@ def test_no_number_of_the_test_rows_reaches_a_weight(tmp_path: Path, kind: str):
     assert after.metrics["auroc"] < figures["auroc"] - 0.1  # and the test does look at them
 
 
+def test_a_score_is_judged_on_the_test_rows(alike: Made):
+    """What is learned by heart ranks the training rows perfectly and the test rows by chance."""
+    parents = {name: alike.artifacts[name] for name in ("sources", "embed")}
+    parents["measure"] = trained(alike, "mlp", seed=1)
+    score = run_stage(alike, "score", ScoreConfig(sweep_sample=20), parents=parents)
+    part = split_rows(alike.index, alike.features.ok(), validation=0.2, test=0.2, seed=1)
+    rows = np.flatnonzero(part == TEST)
+    stratum = alike.index.codes()[rows]
+    weights = 0.25 / np.bincount(stratum)[stratum] * np.where(stratum == 0, 2, 1)
+    logits = Table(score.data / "scores.lance").column("logit")[rows]
+    expected = sklearn.metrics.roc_auc_score(stratum > 0, logits, sample_weight=weights)
+    assert score.metrics["heldout"]["auroc"] == pytest.approx(expected)
+    assert expected < 0.8
+
+
 def replace_features(made: Made, x: np.ndarray) -> None:
     table = Table(made.artifacts["embed"].data / "features.lance")
     shutil.rmtree(table.path)
@@ -142,3 +158,17 @@ def test_sigma_of_the_gap_is_that_of_pool_and_robots_together(tmp_path: Path):
     x = made.features.take(range(180)).astype(np.float64)
     assert gap["sigma"] == pytest.approx(np.median(distances(x)), rel=1e-3)
     assert np.median(distances(x[:60])) < 5 < 35 < gap["sigma"]
+
+
+def test_sigma_of_the_sweep_is_that_of_pool_and_robots_together(tmp_path: Path):
+    """Most pairs lie between the sets, so that the pool's own distances would be far too small."""
+    means = {"web": 0.0, "arm": 60.0, "hand": 120.0}
+    sources = [
+        (pool if name == "web" else robot)(name, 60, mean=mean) for name, mean in means.items()
+    ]
+    made = make_workspace(tmp_path, sources, dim=6)
+    run_stage(made, "estimator", EstimatorConfig(steps=5))
+    score = run_stage(made, "score", ScoreConfig(sweep_sample=120))
+    x = made.features.take(range(180)).astype(np.float64)
+    assert score.metrics["sweep"]["sigma"] == pytest.approx(np.median(distances(x)), rel=1e-3)
+    assert np.median(distances(x[:60])) < 5 < 50 < score.metrics["sweep"]["sigma"]
