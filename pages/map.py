@@ -68,7 +68,7 @@ def _explore(view: View) -> None:
 
 
 def _controls(view: View) -> tuple[str, View, np.ndarray]:
-    """What to colour by, the view with the chosen map, and the rows to circle."""
+    """(what to color by, the view with the chosen map, rows to circle)."""
     usable = usable_colors(view)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         color = choice(

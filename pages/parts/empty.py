@@ -36,10 +36,13 @@ def run_up_to(view: View, stage: str) -> None:
     """A command and a button that run the recipe up to a stage; nothing for viewers."""
     if view.workspace.read_only:
         return
-    command = f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}"
-    st.code(command, language="bash")
+    st.code(command_up_to(view, stage), language="bash")
     key = f"run-up-to-{stage}"
     action(f"Run up to {stage}", start, view, stage, icon="play_arrow", type="primary", key=key)
+
+
+def command_up_to(view: View, stage: str) -> str:
+    return f"emt run {view.recipe_file} --workspace {view.workspace.path} --until {stage}"
 
 
 def first_steps(view: View) -> None:

@@ -147,7 +147,7 @@ def test_gap_shows_the_matrix_in_words_and_numbers(open_page, complete):
     assert not app.exception
     facts = read_json(finished(Workspace.open(complete), "small")["gap"].data / "gap.json")
     found = metrics(app)
-    assert found["Across"] == f"{facts['groups']['across']:.3f}"
+    assert found["MMD² between sources (mean)"] == f"{facts['groups']['across']:.3f}"
     table = app.dataframe[0].value
     assert sorted(table.columns) == ["arm", "hand", "web"]
     assert table.loc["arm", "arm"] == 0

@@ -74,7 +74,7 @@ def test_a_bad_name_is_refused_with_a_message(open_page, complete_copy, name):
 
 def test_the_file_is_saved_into_the_workspace(open_page, complete_copy):
     app = open_page("present", complete_copy)
-    button(app, "Save into the workspace").click().run()
+    button(app, "Save to the workspace").click().run()
     assert (
         "Content-Security-Policy"
         in (complete_copy / "stories" / "small" / "story.html").read_text()

@@ -86,7 +86,7 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
         r"\*\*learned\*\* is \d+\.\d points above \*\*none\*\* in these runs, more than chance",
         words(app),
     )
-    assert "What another training run would give needs 3 seeds" in words(app)
+    assert "At least 3 seeds are needed to compare the arms" in words(app)
     assert "Success over fine-tuning" in words(app)
     assert PAPER in words(app)
     widest = max(arms_of(runs), key=lambda arm: arm.high - arm.low)
@@ -119,7 +119,7 @@ def test_a_short_training_is_said_beside_the_papers(open_page, tmp_path: Path):
         f"12 episodes: the 95 % interval is {100 * (mean['high'] - mean['low']):.0f} points wide."
         in words(app)
     )
-    assert "The policy is that of step 100 of 150; it had seen 3,200 frames." in words(app)
+    assert "Policy of step 100 of 150, trained on 3,200 frames." in words(app)
     assert "The paper fine-tunes for 16,000 steps, 4,096,000 frames" in words(app)
 
 
@@ -172,7 +172,7 @@ def test_a_missing_video_is_said_not_raised(open_page, arms: Workspace, tmp_path
         shutil.rmtree(path)
     app = open_page("results", space)
     assert not app.exception
-    assert "The video file is gone." in words(app)
+    assert "The video file is missing." in words(app)
 
 
 def test_a_benchmark_of_the_paper_stands_beside_its_figures(open_page, tmp_path: Path):

@@ -170,13 +170,13 @@ def test_a_run_at_work_is_shown_with_its_time_left(open_page, space: Workspace):
     app = open_page("train", space.path)
     assert not app.exception
     found = metrics(app)
-    assert found["Step of 100"] == "20" and found["Time left"] == "0:40"
+    assert found["Step"] == "20 / 100" and found["Time left"] == "0:40"
     write_json(
         folder / "progress.json",
         {"label": "midtrain.long", "unit": "steps", "total": 100, "at": 1.0},
     )
     app = open_page("train", space.path)
-    assert "goes on from its last checkpoint" in words(app)
+    assert "continues from the last checkpoint" in words(app)
 
 
 @pytest.mark.parametrize(

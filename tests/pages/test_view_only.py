@@ -147,7 +147,7 @@ def test_the_same_forgery_works_where_writing_is_allowed(
     tab: Page, server: Server, pressed: dict[str, dict[str, str]]
 ):
     """Else the attack above would prove nothing."""
-    ids = [found for found, label in pressed["present"].items() if label.startswith("Save into")]
+    ids = [found for found, label in pressed["present"].items() if label.startswith("Save to")]
     assert len(ids) == 1
     file = server.workspace / "stories" / "small" / "story.html"
     opened(tab, f"{server.address}/present")

@@ -116,9 +116,7 @@ def proximity_map(
                 customdata=group.rows,
                 text=list(group.text),
                 hovertemplate="%{text}<extra></extra>",
-                unselected={
-                    "marker": {"opacity": 0.25, "color": LEFT_OUT}
-                },  # what is not drawn round stays, grey
+                unselected={"marker": {"opacity": 0.25, "color": LEFT_OUT}},
             )
         )
     if outline is not None:

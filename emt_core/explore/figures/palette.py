@@ -15,7 +15,7 @@ SELECTED = "#7C5CD6"
 LEFT_OUT = "#A3ABB8"
 INK = "#000037"
 """Text in figures: Streamlit's name for its darkest gray, which its frontend replaces by the
-theme's own. The default for axes is too faint on white (3.7:1). The report leaves it to its theme."""
+theme's own. The default for axes is too faint on white (3.7:1). The report drops it."""
 
 MARK = "#DB3A75"
 """Marked places in a figure: the cut, the stop."""

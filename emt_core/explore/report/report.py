@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="map",
             heading="The map",
-            shows="Pool and robot data in two dimensions, the selection in colour.",
+            shows="Pool and robot data in two dimensions, the selection in color.",
             build=gap_blocks.projection,
             needs=("sources", "gap"),
         ),

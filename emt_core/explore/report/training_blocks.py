@@ -55,7 +55,7 @@ def training(reading: Reading) -> Content:
     names = {"midtrain": "mid-training run", "finetune": "fine-tuning run"}
     finished = and_list([numbers.counted(n, names[stage]) for stage, n in count.items() if n])
     sentences = [
-        f"{finished} finished. Compare starting points by closed-loop success, not by training loss."
+        f"{finished} finished. Compare starting points by closed-loop success, not by loss."
     ]
     if len(runs) > len(shown):
         sentences.append(f"The first {MOST_RUNS} are drawn.")

@@ -77,8 +77,8 @@ OF_KIND = {
         name="fall in perplexity",
         help=(
             "Perplexity of the answer under the VLM minus that under the VLM tuned on robot "
-            "data. Higher is nearer; above 0, tuning on robot data made the answer less surprising. There "
-            "may be extreme outliers."
+            "data. Higher is nearer; above 0, tuning on robot data made the answer less "
+            "surprising. There may be extreme outliers."
         ),
         compared=False,
     ),
@@ -93,8 +93,8 @@ OF_KIND = {
     "clip": ScoreScale(
         name="CLIP cosine",
         help=(
-            "Cosine between image and conversation in CLIP's space. Higher: they match better. This "
-            "measures quality, not nearness to robot data."
+            "Cosine between image and conversation in CLIP's space. Higher: they match better. "
+            "This measures quality, not nearness to robot data."
         ),
         compared=False,
     ),
@@ -105,8 +105,8 @@ OF_KIND = {
     "imported": ScoreScale(
         name="imported",
         help=(
-            "A number from your own file or from the samples' meta (negated if the recipe says that "
-            "lower is nearer). Higher counts as nearer to robot data."
+            "A number from your own file or from the samples' meta (negated if the recipe says "
+            "that lower is nearer). Higher counts as nearer to robot data."
         ),
     ),
 }

@@ -143,7 +143,7 @@ def another_map(view: View) -> None:
             2,
             200,
             int(view.chain.gap.config.get("neighbors", 15)),
-            key="new-map-neighbours",
+            key="new-map-neighbors",
         )
         pressed = action(
             "Run",

@@ -22,7 +22,7 @@ from emt_core.explore.report.report import KINDS, Kind, render_story, report_htm
 from emt_core.explore.report.story import Story
 from emt_core.workspace.words import and_list
 from pages.parts.cards import webp_uri
-from pages.parts.empty import run_up_to
+from pages.parts.empty import command_up_to
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
 from pages.parts.widgets import action, chart
@@ -105,7 +105,7 @@ def _block(view: View, block: RenderedBlock) -> None:
                     f"**{escape(block.heading)}**: run {escape(and_list(block.missing))} first."
                 )
                 st.caption("The HTML file leaves this block out until then.")
-                run_up_to(view, block.missing[0])
+                st.code(command_up_to(view, block.missing[0]), language="bash")
         return
     st.header(escape(block.heading), anchor=False)
     paragraphs(block.caption)
