@@ -1,4 +1,4 @@
-"""Greedy answers of a VLM, in batches; an answer does not depend on its batch (left padding, masked)."""
+"""Greedy answers of a VLM, in batches; an answer does not depend on its batch."""
 
 from __future__ import annotations
 

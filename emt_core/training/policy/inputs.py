@@ -30,7 +30,8 @@ class PolicyInputs:
     """A batch of n."""
 
     model: dict[str, torch.Tensor]
-    """Arguments of the decoder stack, `input_ids` and `attention_mask` int64 [n, tokens] among them."""
+    """Arguments of the decoder stack, `input_ids` and `attention_mask` int64 [n, tokens] among
+    them."""
 
     query_at: torch.Tensor
     """int64 [n]: the query's place."""

@@ -1,10 +1,10 @@
 """A policy on disk, and acting with it.
 
-step-1000/                a VLM folder: config.json, model.safetensors, processor, tokenizer, template
+step-1000/                   a VLM folder: config, model.safetensors, processor, tokenizer, template
          /head.safetensors   `query` [H] and the head's weights
-         /policy.json        PolicySpec: prompt, image size, chunk, head widths, action map with its statistics
+         /policy.json        PolicySpec: prompt, image size, chunk, head widths, action map
 
-Everything that acting needs is in the folder: it can be moved, sent and served (`emt serve`). No pickle.
+Everything that acting needs is in the folder: it can be moved, sent and served (`emt serve`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class PolicySpec:
     step: int
     """Optimiser steps of the fine-tuning."""
     recording: dict[str, Any] = field(default_factory=dict)
-    """What an evaluator has to do as the recording did (camera, action repeat, ...), where the data say so."""
+    """What an evaluator has to do as the recording did (camera, action repeat, ...), where the data
+    say so."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -90,20 +91,19 @@ class Policy:
     def __init__(
         self, vla: VLA, processor: Any, spec: PolicySpec, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.vla, self.processor, self.spec, self.device, self.dtype = (
-            vla,
-            processor,
-            spec,
-            device,
-            dtype,
-        )
+        self.vla = vla
+        self.processor = processor
+        self.spec = spec
+        self.device = device
+        self.dtype = dtype
         self.prompts = prompt_builder(processor, spec)
 
     @classmethod
     def load(
         cls, folder: str | Path, *, device: str = "auto", precision: Precision = "auto"
     ) -> Policy:
-        """device: `auto`, `cpu`, `cuda`, `cuda:1`. Raises EmtError where the folder is not a whole policy."""
+        """device: `auto`, `cpu`, `cuda`, `cuda:1`. Raises EmtError where the folder is not a whole
+        policy."""
         folder = Path(folder)
         spec = PolicySpec.read(folder / "policy.json")
         from safetensors.torch import load_file  # brings torch: a mistaken folder is told before
@@ -135,8 +135,9 @@ class Policy:
     ) -> np.ndarray:
         """float32 [n, chunk, A] in the data set's units and order.
 
-        images: uint8 [n, H, W, 3] of any size, upright as recorded. reference: float [n, R], the robot's present
-        state, only for action kind delta. Raises EmtError where shapes do not fit or an instruction is empty.
+        images: uint8 [n, H, W, 3] of any size, upright as recorded. reference: float [n, R], the
+        robot's present state, only for action kind delta. Raises EmtError where shapes do not fit
+        or an instruction is empty.
         """
         import torch
 
@@ -166,12 +167,12 @@ class Policy:
 
 
 POLICIES_BELOW = ("policies", "data/policies", "*/data/policies", "finetune/*/data/policies")
-"""Where a folder that was named too high up may hold policies. Never all that is below: planning asks too, and a recipe
-may have named the folder that holds the data sets."""
+"""Where a folder that was named too high up may hold policies. Never all that is below: planning
+asks too, and a recipe may have named the folder that holds the data sets."""
 
 
 def check_policy_folder(folder: Path) -> None:
-    """Raises EmtError where it holds no policy.json, naming the policies that lie below. Loads no torch."""
+    """Raises EmtError where it holds no policy.json, naming the policies below. Loads no torch."""
     if (folder / "policy.json").is_file():
         return
     below = sorted(path for place in POLICIES_BELOW for path in folder.glob(f"{place}/step-*"))
@@ -182,12 +183,12 @@ def check_policy_folder(folder: Path) -> None:
         where=folder.absolute(),
         remedy=f"name one of {', '.join(map(str, below[-5:]))}"
         if below
-        else "name the folder policies/step-N in the data of a finetune artifact: WORKSPACE/finetune/KEY/data",
+        else "name a finetune artifact's policy: WORKSPACE/finetune/KEY/data/policies/step-N",
     )
 
 
 def save_policy(folder: Path, vla: VLA, processor: Any, spec: PolicySpec) -> None:
-    """Written aside and renamed: a folder that exists is complete. An existing one stays as it is."""
+    """Write aside and rename: a folder that exists is complete, and stays as it is."""
     from safetensors.torch import save_file
 
     if folder.exists():
