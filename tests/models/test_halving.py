@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from emt_core.errors import EmtError
-from emt_core.models.encoders.preparing import pack, unpack
 from emt_core.models.halving import Halving, half_of
-from emt_core.models.prepared import Prepared
 from emt_core.models.workers import in_order
 
 
@@ -39,25 +37,6 @@ def test_other_errors_and_passes_that_others_wait_for_are_not_halved():
         half_of(4, RuntimeError("shape mismatch"), say=print)
     with pytest.raises(EmtError, match="4 samples a pass"):
         half_of(4, MemoryError(), say=print, least=4)
-
-
-def test_arrays_cross_as_one_block_and_come_back_the_same():
-    items = [
-        Prepared(
-            length=n,
-            tokens={"input_ids": np.arange(n)},
-            vision={"pixels": np.full((1, n, 3), n, np.float32)} if n % 2 else {},
-        )
-        for n in (1, 3, 4)
-    ]
-    for value in (items, [], "nothing"):
-        back = unpack(*pack(value))
-        assert len(back) == len(value)
-    for item, other in zip(items, unpack(*pack(items)), strict=True):
-        assert other.length == item.length and other.vision.keys() == item.vision.keys()
-        np.testing.assert_array_equal(other.tokens["input_ids"], item.tokens["input_ids"])
-        for name, array in item.vision.items():
-            np.testing.assert_array_equal(other.vision[name], array)
 
 
 def square(base: int, number: int) -> tuple[int, int]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from emt_core.data.sample import Sample
 from emt_core.models.encoders.base import Encoder
@@ -20,7 +17,6 @@ from emt_core.models.vlm.chat import TextMode
 from emt_core.models.workers import in_order
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
     from emt_core.data.images.decode import ImageProblem
@@ -85,33 +81,13 @@ def prepared_batches(
 
     work = partial(_prepare_chunk, encoder)
     ready: list[Ready] = []
-    for packed in in_order(work, chunks(), workers, ahead=4, preload=encoder.preload):
-        ready += unpack(*packed)
+    for chunk in in_order(work, chunks(), workers, ahead=4, preload=encoder.preload):
+        ready += chunk
         if len(ready) == sizes[0]:
             sizes.popleft()
             yield ready
             ready = []
 
 
-def _prepare_chunk(encoder: Encoder, jobs: Sequence[Job]) -> tuple[bytes, list[int], torch.Tensor]:
-    return pack([prepare_job(encoder, job) for job in jobs])
-
-
-def pack(value: Any) -> tuple[bytes, list[int], torch.Tensor]:
-    """(pickle without its arrays, bytes of each array, all arrays one behind the other).
-
-    One tensor, not one for each array: it crosses to the main process in shared memory, and each
-    tensor there takes an open file.
-    """
-    import torch
-
-    buffers: list[pickle.PickleBuffer] = []
-    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
-    whole = np.concatenate([*arrays, np.empty(0, np.uint8)])
-    return head, [len(array) for array in arrays], torch.from_numpy(whole)
-
-
-def unpack(head: bytes, sizes: Sequence[int], whole: torch.Tensor) -> Any:
-    """What was packed; its arrays lie in `whole`."""
-    return pickle.loads(head, buffers=np.split(whole.numpy(), np.cumsum(sizes, dtype=int)))
+def _prepare_chunk(encoder: Encoder, jobs: Sequence[Job]) -> list[Ready]:
+    return [prepare_job(encoder, job) for job in jobs]
