@@ -11,16 +11,16 @@ from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there
 from emt_core.workspace.words import and_list
+from emt_core.workspace.words import and_list
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
 MEANING: dict[State, str] = {
-    "missing": "not made yet",
-    "running": "a process is building it now",
-    "interrupted": "begun and stopped; the next run goes on from its last commit",
-    "failed": "the last run ended in an error",
-    "stale": "made before, but the recipe, its inputs or a parent changed since; "
-    "the old artifact is still there",
+    "missing": "not run yet",
+    "running": "running",
+    "interrupted": "stopped; the next run continues from the last commit",
+    "failed": "the last run failed",
+    "stale": "out of date: the recipe, an input or a parent changed; the old result is kept",
     "done": "complete and up to date",
 }
 
@@ -142,7 +142,7 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="mend",
             label=first.label,
-            sentence=f"{first.label} ended in an error: {error} Mend the cause and run it again.",
+            sentence=f"{first.label} failed: {error} Fix the cause and run it again.",
             button="Run again",
         )
     if by_state["running"]:
@@ -167,8 +167,8 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="resume",
             label=first.label,
-            sentence=f"{first.label} was stopped{place}; running it again goes on from there.",
-            button="Go on",
+            sentence=f"{first.label} was stopped{place}; resuming continues from there.",
+            button="Resume",
         )
     if by_state["stale"]:
         first = by_state["stale"][0]
@@ -183,20 +183,19 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
     if by_state["missing"]:
         first = by_state["missing"][0]
         nothing_yet = len(by_state["missing"]) == len(states)
-        begin = "Nothing has run yet: start with" if nothing_yet else "Next comes"
+        begin = "Nothing has run yet. First" if nothing_yet else "Next"
+        does = STAGES[first.stage].does.partition(":")[0]
         return NextStep(
             kind="run",
             label=first.label,
-            sentence=f"{begin} {first.label}: {_first_line(STAGES[first.stage].does)}",
+            sentence=f"{begin}: {first.label} ({does}).",
             button="Run all stages" if nothing_yet else "Run what is missing",
         )
     evaluated = next((status.label for status in states if status.stage == "evaluate"), "")
-    advice = (
-        "See how the policies did, or put the story together for others."
-        if evaluated
-        else "Tune the selection by eye, or browse what was selected."
+    advice = "see the results or present them" if evaluated else "tune the selection or browse it"
+    return NextStep(
+        kind="look", label=evaluated, sentence=f"All stages are up to date. Next: {advice}."
     )
-    return NextStep(kind="look", label=evaluated, sentence=f"Everything is up to date. {advice}")
 
 
 def _first_line(message: str) -> str:
