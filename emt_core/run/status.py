@@ -11,7 +11,6 @@ from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there
 from emt_core.workspace.words import and_list
-from emt_core.workspace.words import and_list
 
 State = Literal["missing", "running", "interrupted", "failed", "stale", "done"]
 
@@ -147,6 +146,7 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         )
     if by_state["running"]:
         running = [status.label for status in by_state["running"]]
+        verb = "is" if len(running) == 1 else "are"
         return NextStep(
             kind="wait",
             label=running[0],
@@ -157,7 +157,7 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         return NextStep(
             kind="wait",
             label=waiting[0],
-            sentence=f"{and_list(waiting[:4])} will be made by a job that runs now.",
+            sentence=f"{and_list(waiting[:4])} will run next, in a job that is running.",
         )
     if by_state["interrupted"]:
         first = by_state["interrupted"][0]

@@ -164,8 +164,6 @@ STUBBORN = """
 import signal, subprocess, sys, time
 from emt_core.workspace.files import write_json
 from emt_core.workspace import job_record
-from emt_core.workspace.files import write_json
-from emt_core import job_record
 from pathlib import Path
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 sleeper = "import time; time.sleep(600)"

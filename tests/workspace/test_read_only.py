@@ -197,7 +197,7 @@ ASKS = {"check_writable", "lock"}
 ELSEWHERE = {
     "workspace.artifact.Workspace.open": "makes the mark of a new workspace, and not for viewers",
     "selection.export": "writes into the folder that the user names",
-    "explore.report.write.write_report": "writes the file that the user names",
+    "explore.report.report.write_report": "writes the file that the user names",
     "data.images.thumbnails.thumbnail": "through Workspace.cache, which lies elsewhere for viewers",
     "explore.tables.episodes": "through Workspace.cache",
     "cli": "verbs of the command line open the workspace themselves",
