@@ -146,7 +146,6 @@ def next_step(states: Sequence[InstanceStatus], coming: Collection[str] = ()) ->
         )
     if by_state["running"]:
         running = [status.label for status in by_state["running"]]
-        verb = "is" if len(running) == 1 else "are"
         return NextStep(
             kind="wait",
             label=running[0],
