@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from emt_core.errors import EmtError
+from emt_core.workspace.process import live_and_die_with_parent
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -43,6 +44,7 @@ def in_order(
         num_workers=workers,
         multiprocessing_context=context,
         prefetch_factor=ahead,
+        worker_init_fn=_start_worker,
     )
     try:
         yield from loader
@@ -62,3 +64,9 @@ class _Keys:
 
     def __getitem__(self, key: Any) -> Any:
         return key
+
+
+def _start_worker(_number: int) -> None:
+    # The DataLoader's own watch looks at the parent process, which is the fork server: the server
+    # lives as long as its workers do, so both would outlive a main process that was killed.
+    live_and_die_with_parent()

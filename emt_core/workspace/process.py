@@ -1,10 +1,14 @@
-"""Recognize a process later: its pid alone may then belong to another program."""
+"""Processes: recognize one later (its pid alone may belong to another program then), end with one."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
+import threading
 from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +89,11 @@ def rank() -> int:
 def world_size() -> int:
     """Processes of this launch; 1 outside torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def live_and_die_with_parent() -> None:
+    """Set up a worker: Ctrl-C is left to the parent, and it dies when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from emt_core.data.images.decode import check_image
 from emt_core.data.sample import ImageRef, Reject, Sample
 from emt_core.errors import EmtError
+from emt_core.workspace.process import live_and_die_with_parent
 
 BATCH_ROWS = 512
 INLINE_ROWS = 8_192
@@ -76,14 +73,6 @@ class ImageChecker:
                 self.workers, mp_context=context, initializer=live_and_die_with_parent
             )
         return self._pool.submit(check_batch, _refs(batch), root, max_pixels)
-
-
-def live_and_die_with_parent() -> None:
-    """Set up a worker: Ctrl-C is left to the parent, and it dies when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def check_batch(refs: Sequence[tuple[ImageRef, ...]], root: Path, max_pixels: int) -> list[Problem]:

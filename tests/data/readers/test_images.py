@@ -269,7 +269,7 @@ def test_workers_die_with_a_killed_parent():
     """kill -9 of the stage must not leave worker processes behind."""
     code = (
         "from concurrent.futures import ProcessPoolExecutor; import multiprocessing, os, time\n"
-        "from emt_core.data.images.check import live_and_die_with_parent\n"
+        "from emt_core.workspace.process import live_and_die_with_parent\n"
         "if __name__ == '__main__':\n"
         "    spawn = multiprocessing.get_context('spawn')\n"
         "    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=live_and_die_with_parent)\n"
