@@ -32,7 +32,7 @@ IDENTITY_REPLACES = ("model", "revision", "files")
 
 
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
-    """The origin's files, what each suite's files hold, names and sizes of the images beside them."""
+    """The origin's files, what each suite's files hold, the images beside them by name and size."""
     from emt_core.data.fingerprint import content_hash
     from emt_core.evaluation.questions.suites import images_beside
     from emt_core.models.identity import model_identity
