@@ -1,15 +1,19 @@
-"""retain: what the VLM keeps. The mid-trained model beside its origin, the same questions, greedy (Table 7).
+"""retain: what the VLM keeps. The mid-trained model beside its origin, same questions (Table 7).
 
-answers.parquet     suite category question answer origin_answer midtrained_answer origin_correct midtrained_correct
-results.json        {suite: {"all" | category: {"n", "origin": {"rate", "low", "high"}, "midtrained": {...}}}}
-origin.jsonl, midtrained.jsonl      {"suite", "id", "answer"} a line, while building only: a kill costs one batch
+answers.parquet    suite category question answer origin_answer midtrained_answer origin_correct
+                   midtrained_correct
+results.json       {suite: {"all" | category: {"n", "origin": {"rate", "low", "high"},
+                   "midtrained": {...}}}}
+
+While building only, origin.jsonl and midtrained.jsonl hold {"suite", "id", "answer"} a line: a kill
+costs one batch. Answers are greedy.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.retention import (
@@ -23,15 +27,12 @@ from emt_core.recipe.retain import RetainConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import canonical_json
 
-if TYPE_CHECKING:
-    pass
-
 VERSION = 2
 IDENTITY_REPLACES = ("model", "revision", "files")
 
 
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
-    """The origin's files, what each suite's files hold, and names and sizes of the images beside them."""
+    """The origin's files, what each suite's files hold, the images beside them by name and size."""
     from emt_core.data.fingerprint import content_hash
     from emt_core.evaluation.questions.suites import images_beside
     from emt_core.models.identity import model_identity
