@@ -132,7 +132,7 @@ def test_a_lasso_over_the_raster_is_kept_excluded_and_restored(page: Page, serve
     page.get_by_role("button", name="Save view").click()
     page.get_by_role("textbox", name="Name").fill(VIEW)
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved. Restore it from Views")).to_be_visible()
+    expect(page.get_by_text("Saved. Restore it under Views")).to_be_visible()
     page.keyboard.press("Escape")
     settled(page)
     page.get_by_role("button", name=re.compile(r"^Exclude \d")).click()

@@ -72,7 +72,7 @@ def test_a_source_is_added_looked_at_saved_and_read(page: Page, server: Server):
     expect(page.get_by_text("in the recipe, not read yet")).to_be_visible()
     settled(page)
     page.get_by_role("button", name="Run sources").click()
-    expect(page.get_by_text("The sources were read anew.")).to_be_visible()
+    expect(page.get_by_text("The sources were read again.")).to_be_visible()
     settled(page)
     expect(page.get_by_text("in the recipe, not read yet")).to_have_count(0)
     expect(page.get_by_text("Changed since the sources were read")).to_have_count(0)

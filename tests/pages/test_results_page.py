@@ -91,7 +91,7 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert PAPER in words(app)
     widest = max(arms_of(runs), key=lambda arm: arm.high - arm.low)
     assert (
-        f"48 episodes an arm: the 95 % interval is {100 * (widest.high - widest.low):.0f} points wide."
+        f"48 episodes per arm: the 95 % interval is {100 * (widest.high - widest.low):.0f} points wide."
         in words(app)
     )
     assert "it had seen" not in words(app), "no fine-tuning of this workspace made these policies"

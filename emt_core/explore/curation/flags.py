@@ -8,8 +8,8 @@
     differences (uint32); a million rows take about a megabyte.
 
 Rows are index rows of the artifact named by the key, so a row is the same sample for good. An
-append holds the lock, first cuts off what a killed writer left, and is on disk when it returns; readers
-skip an incomplete last line. The current flags are found by replaying the journal.
+append holds the lock, first cuts off what a killed writer left, and is on disk when it returns;
+readers skip an incomplete last line. The current flags are found by replaying the journal.
 """
 
 from __future__ import annotations
