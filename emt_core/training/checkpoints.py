@@ -209,7 +209,8 @@ def spread_state(folder: Path, module: torch.nn.Module, optimizer: torch.optim.O
     """Read a checkpoint of gathered state; each rank keeps its share."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
-    weights, state, noted = read_state(folder)
+    tensors, state, noted = read_state(folder)
+    weights: Any = tensors
     moments: Any = {"state": state, "param_groups": noted["param_groups"]}
     set_state_dict(
         module,

@@ -197,7 +197,8 @@ def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: P
     """Saved after a large change of the additions: what loads is a plain VLM that says the same."""
     pytest.importorskip("peft", reason="low-rank training needs peft: pip install peft")
     from emt_core.recipe.midtrain import MidtrainConfig
-    from emt_core.training.midtrain.session import Session, close_accelerator, open_accelerator
+    from emt_core.training.devices import close_accelerator, open_accelerator
+    from emt_core.training.midtrain.session import Session
 
     folder = world / "tiny"
     ids = torch.arange(20)[None]

@@ -30,7 +30,9 @@ PARTS: dict[str, dict[Part, tuple[str, ...]]] = {
 def part_of(model_type: str, name: str) -> Part | None:
     """Which part a parameter belongs to; None where the model type is not known."""
     parts = PARTS.get(model_type, {})
-    owners = {s: part for part, starts in parts.items() for s in starts if name.startswith(s)}
+    owners: dict[str, Part] = {
+        start: part for part, starts in parts.items() for start in starts if name.startswith(start)
+    }
     return owners[max(owners, key=len)] if owners else None
 
 
