@@ -18,9 +18,12 @@ from small_world import write_pool
 from tiny_models import save_internvl
 
 from emt_core.models.vlm.load import load_processor, load_vlm
+from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
+from emt_core.training.devices import close_accelerator, open_accelerator
+from emt_core.training.midtrain.session import Session
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 
@@ -196,10 +199,6 @@ def test_the_result_has_the_precision_of_its_origin(world: Path, dtype: torch.dt
 def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: Path):
     """Saved after a large change of the additions: what loads is a plain VLM that says the same."""
     pytest.importorskip("peft", reason="low-rank training needs peft: pip install peft")
-    from emt_core.recipe.midtrain import MidtrainConfig
-    from emt_core.training.devices import close_accelerator, open_accelerator
-    from emt_core.training.midtrain.session import Session
-
     folder = world / "tiny"
     ids = torch.arange(20)[None]
 
