@@ -32,9 +32,11 @@ class PolicyClient:
         self.facts = self._ask("hello", "policy")[0]
 
     def act(self, image, instruction, state=None):
-        """image: uint8 [H, W, 3], upright, as recorded. Returns float32 [chunk, A] in the training data's units.
+        """image: uint8 [H, W, 3], upright, as recorded. Returns float32 [chunk, A] in the training
+        data's units.
 
-        state: the robot's, where `facts["reference"]` names its dimensions: the actions are measured from it.
+        state: the robot's, where `facts["reference"]` names its dimensions: the actions are
+        measured from it.
         """
         arrays = {"images": image[None]}
         if state is not None:

@@ -1,25 +1,35 @@
-"""One browser for all tests; minutes per group (a folder, or a file directly under tests/) at the end of a run."""
+"""One browser for all tests; minutes per group (a folder, or a file directly under tests/) at the
+end of a run."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-# two processes share two cores: without it, each would start a thread per core for every small product
+# two processes share two cores: without it, each would start a thread per core for every small
+# product
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-# the tests start dozens of processes that import the same libraries: where the environment forbids bytecode beside the
+# the tests start dozens of processes that import the same libraries: where the environment forbids
+# bytecode beside the
 # sources, each would compile them anew, half of the CPU time of a short run
 if sys.dont_write_bytecode:
     sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
     sys.dont_write_bytecode = False
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Off-screen GL (Mesa's LLVM) loaded before triton's LLVM crashes the process when torch imports
+# triton.
+# The product renders in processes of its own (evaluation/recording/recorder.py); tests render here.
+with suppress(ImportError):
+    import triton  # noqa: F401
 
 SPENT: dict[str, float] = defaultdict(float)
 COUNT: dict[str, int] = defaultdict(int)

@@ -45,7 +45,8 @@ ROOMS = (
     "flow",
     "errors",
 )
-"""The rooms of emt_core, top first: each imports only what stands below it (docs/architecture.md)."""
+"""The rooms of emt_core, top first: each imports only what stands below it
+(docs/architecture.md)."""
 
 MOST_FLOORS = 9
 

@@ -1,9 +1,11 @@
-"""Take the screenshots of this folder from a running app: every page, 1280 and 1920 px wide, light and dark.
+"""Take the screenshots of this folder from a running app: every page, 1280 and 1920 px wide, light
+and dark.
 
 emt app --workspace W --no-browser --port 8501     in one terminal
 python docs/screenshots/take.py http://127.0.0.1:8501 [--pages map,select] [--out FOLDER]
 
-The pages are those of the app's router. A page is taken when nothing runs and nothing has changed for a while; an error
+The pages are those of the app's router. A page is taken when nothing runs and nothing has changed
+for a while; an error
 on it ends the run, so that no such picture is ever committed.
 """
 
@@ -58,7 +60,8 @@ def settled(page: Page) -> None:
 
 
 def save(picture: bytes, path: Path) -> None:
-    """As it is where that is small enough, else with a palette of 256 colours (which flattens the palest greys)."""
+    """As it is where that is small enough, else with a palette of 256 colours (which flattens the
+    palest greys)."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:

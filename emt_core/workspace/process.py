@@ -1,4 +1,5 @@
-"""Processes: recognize one later (its pid alone may belong to another program then), end with one."""
+"""Processes: recognize one later (its pid alone may belong to another program then), end with
+one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command line as a newcomer meets it: typing mistakes end in one message and exit code 2, help says what is so."""
+"""The command line as a newcomer meets it: typing mistakes end in one message and exit code 2, help
+says what is so."""
 
 from __future__ import annotations
 

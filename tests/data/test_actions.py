@@ -1,4 +1,5 @@
-"""The action map: dataset action -> head target -> dataset action, for one arm, two arms, and a plain 3-D hand."""
+"""The action map: dataset action -> head target -> dataset action, for one arm, two arms, and a
+plain 3-D hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The frame cache: the videos' frames at training size, filled once, bounded; and the frames that training reads."""
+"""The frame cache: the videos' frames at training size, filled once, bounded; and the frames that
+training reads."""
 
 from __future__ import annotations
 

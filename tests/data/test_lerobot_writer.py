@@ -1,4 +1,5 @@
-"""LeRobotWriter: layouts on disk, exact rows, videos frame by frame, statistics, and no half-written folder."""
+"""LeRobotWriter: layouts on disk, exact rows, videos frame by frame, statistics, and no
+half-written folder."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ FPS = 20
 
 
 def episode(length: int, seed: int):
-    """Frames of one grey level each (so that a decoded frame tells which one it is), state and action."""
+    """Frames of one grey level each (so that a decoded frame tells which one it is), state and
+    action."""
     rng = np.random.default_rng(seed)
     levels = (np.arange(length) * 9 + seed * 40) % 200 + 20
     frames = [np.full((32, 48, 3), level, np.uint8) for level in levels]

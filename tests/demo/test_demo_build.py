@@ -1,4 +1,5 @@
-"""The demo's data: composition, formats, the shipped counts, and (with off-screen GL) the simulator's ground truth."""
+"""The demo's data: composition, formats, the shipped counts, and (with off-screen GL) the
+simulator's ground truth."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ needs_gl = pytest.mark.skipif("not gl_works()", reason="no off-screen GL (libegl
 
 
 def stand_in(family: str, index: int) -> list[DemoSample]:
-    """Instant samples of every kind a simulator family yields: the composer is under test, not the renderer."""
+    """Instant samples of every kind a simulator family yields: the composer is under test, not the
+    renderer."""
     if family not in ("tabletop", "metaworld"):
         return general.draw(family, POOL_SEED, index)
     rng = np.random.default_rng([index, len(family)])
@@ -288,7 +290,8 @@ def test_tabletop_answers_lie_on_what_they_name():
                 target = sample.meta.get("target")
                 if target and target != "gripper":
                     x, y = eval_point(sample.answer)
-                    # Two decimals are about a pixel: the rounded point is on the object or next to it.
+                    # Two decimals are about a pixel: the rounded point is on the object or next to
+                    # it.
                     near = masks[target][max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
                     assert near.any(), (sample.question, sample.answer)
                 if sample.meta.get("form") in ("vacant", "vacant_side"):

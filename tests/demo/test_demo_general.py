@@ -1,4 +1,5 @@
-"""The general pool's generators: same bytes for the same seed, true answers, and a wall between the splits."""
+"""The general pool's generators: same bytes for the same seed, true answers, and a wall between the
+splits."""
 
 from __future__ import annotations
 

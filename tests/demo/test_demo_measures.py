@@ -1,4 +1,5 @@
-"""The demo's ablation, thinned: every measure and every strategy, from sources to table, with the shipped VLM."""
+"""The demo's ablation, thinned: every measure and every strategy, from sources to table, with the
+shipped VLM."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ STRATEGIES = {
 
 
 def thinned(folder: Path) -> dict:
-    """recipes/demo_measures.yaml with few rows of each source, and with what it cannot ship: CLIP, a file of scores."""
+    """recipes/demo_measures.yaml with few rows of each source, and with what it cannot ship: CLIP,
+    a file of scores."""
     raw = yaml.safe_load((SHIPPED / "demo_measures.yaml").read_text(encoding="utf-8"))
     raw["base"] = str(SHIPPED.parent / "assets")
     raw["runtime"] = {"workers": 0, "batch": 8}

@@ -1,4 +1,5 @@
-"""The shipped file of held-out questions is what its builder draws, and is judged as the probe judges."""
+"""The shipped file of held-out questions is what its builder draws, and is judged as the probe
+judges."""
 
 from __future__ import annotations
 

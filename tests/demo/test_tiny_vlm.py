@@ -1,4 +1,5 @@
-"""The shipped tiny VLM is a plain InternVL that any loader takes; its pre-training packs questions without a leak."""
+"""The shipped tiny VLM is a plain InternVL that any loader takes; its pre-training packs questions
+without a leak."""
 
 from __future__ import annotations
 
@@ -115,7 +116,8 @@ def test_text_to_read_and_coordinates_are_spelled(tok) -> None:
 
 
 def test_packing_equals_separate_sequences(tok) -> None:
-    """Loss by loss: three packed questions against the processor's own single sequences through the whole model."""
+    """Loss by loss: three packed questions against the processor's own single sequences through the
+    whole model."""
     from demo.packing import Batch
     from demo.pretrain import answer_losses
 
@@ -239,7 +241,8 @@ def test_gaze_loss_is_the_attention_paid_by_the_head_in_charge() -> None:
 
 @drawn
 def test_training_goes_on_where_a_killed_run_stopped(tmp_path: Path) -> None:
-    """Two real processes, a few steps of each phase; the second call resumes the first one's state."""
+    """Two real processes, a few steps of each phase; the second call resumes the first one's
+    state."""
     from demo import pretrain, pretrain_data
 
     small = pretrain_data.SHARD_IMAGES

@@ -1,4 +1,5 @@
-"""Arms and seeds beside each other, against hand-made evaluations; the paper's figures as the paper's."""
+"""Arms and seeds beside each other, against hand-made evaluations; the paper's figures as the
+paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Meta-World in a virtual environment of its own, without torch and our package: what `evaluate.python` is for."""
+"""Meta-World in a virtual environment of its own, without torch and our package: what
+`evaluate.python` is for."""
 
 from __future__ import annotations
 

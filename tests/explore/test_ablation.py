@@ -1,4 +1,5 @@
-"""The ablation table: planted precision against a plain count, costs and success as the artifacts have them."""
+"""The ablation table: planted precision against a plain count, costs and success as the artifacts
+have them."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def test_planted_precision_is_the_share_among_rows_whose_truth_is_known():
 
 
 def test_planted_precision_of_a_draw_is_read_of_rows_that_the_draw_knows_nothing_of(monkeypatch):
-    """A row is the likelier near the higher its logit: the best of a gumbel selection would flatter it."""
+    """A row is the likelier near the higher its logit: the best of a gumbel selection would flatter
+    it."""
     monkeypatch.setattr(module, "TRUTH_ROWS", 2000)
     rng, rows = np.random.default_rng(1), np.arange(24_000)
     logit = rng.normal(0, 2, len(rows)).astype(np.float32)
@@ -55,7 +57,8 @@ def test_planted_precision_of_a_draw_is_read_of_rows_that_the_draw_knows_nothing
 
 @pytest.fixture
 def made(tmp_path):
-    """Two random selections; policies of the first were evaluated on CALVIN twice and on LIBERO once."""
+    """Two random selections; policies of the first were evaluated on CALVIN twice and on LIBERO
+    once."""
     made = make_workspace(tmp_path / "ws", [pool("web", 300), robot("arm", 60, mean=3.0)], dim=8)
     names = ["caption"] * made.index.rows
     put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": names})})

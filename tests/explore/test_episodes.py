@@ -1,4 +1,5 @@
-"""Whole episodes for the player: every layout of a LeRobot folder, bounds, names of dimensions, the figure."""
+"""Whole episodes for the player: every layout of a LeRobot folder, bounds, names of dimensions, the
+figure."""
 
 from __future__ import annotations
 

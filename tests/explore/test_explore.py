@@ -1,4 +1,5 @@
-"""What the app looks at: columns, chains of artifacts, neighbours, text search, cuts, saved selections."""
+"""What the app looks at: columns, chains of artifacts, neighbours, text search, cuts, saved
+selections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What people add to a pool: flags and notes, named views, comparisons, budgets, nearness, files of a region."""
+"""What people add to a pool: flags and notes, named views, comparisons, budgets, nearness, files of
+a region."""
 
 from __future__ import annotations
 

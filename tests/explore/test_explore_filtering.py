@@ -101,7 +101,8 @@ def test_orders_hold_every_row_once(facts: Columns):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A random CLIP and features that it could have made: it proves the mechanics, not that words find pictures."""
+    """A random CLIP and features that it could have made: it proves the mechanics, not that words
+    find pictures."""
     import open_clip
     import torch
     from safetensors.torch import save_file

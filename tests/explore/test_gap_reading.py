@@ -1,4 +1,5 @@
-"""What the Gap and Estimator pages say: order, ranking, sentences, neighbours against slow references, figures."""
+"""What the Gap and Estimator pages say: order, ranking, sentences, neighbours against slow
+references, figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The story and its HTML file: blocks from real artifacts, hostile text, a policy that lets nothing out."""
+"""The story and its HTML file: blocks from real artifacts, hostile text, a policy that lets nothing
+out."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Sources to select, run for real on synthetic features; a hostile conversation in every third sample."""
+    """Sources to select, run for real on synthetic features; a hostile conversation in every third
+    sample."""
     found = make_workspace(
         tmp_path_factory.mktemp("report") / "w",
         [

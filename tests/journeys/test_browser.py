@@ -1,4 +1,5 @@
-"""The main journeys in a real browser: every page clean, sliders, saving, browsing, lassoing, hostile text."""
+"""The main journeys in a real browser: every page clean, sliders, saving, browsing, lassoing,
+hostile text."""
 
 from __future__ import annotations
 

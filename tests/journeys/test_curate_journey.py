@@ -1,4 +1,5 @@
-"""A day's work in a real browser: tune, save, browse, flag, leave out, lasso, keep a view, export, read it again."""
+"""A day's work in a real browser: tune, save, browse, flag, leave out, lasso, keep a view, export,
+read it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""In a real browser: an episode plays, a source is added and read, the gap and the estimator are looked at."""
+"""In a real browser: an episode plays, a source is added and read, the gap and the estimator are
+looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""In a real browser: an experiment's results are read, a link names the reference, a rollout is looked at."""
+"""In a real browser: an experiment's results are read, a link names the reference, a rollout is
+looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""kill -9 of real processes in the middle of embed, then resume: the store equals an uninterrupted run, bit by bit."""
+"""kill -9 of real processes in the middle of embed, then resume: the store equals an uninterrupted
+run, bit by bit."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from emt_core.data.features import Features
 from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Artifact, Workspace
 
-# 91 CPU seconds together, most of them imports of two dozen processes: a busy machine stretches them many times over
+# 91 CPU seconds together, most of them imports of two dozen processes: a busy machine stretches
+# them many times over
 pytestmark = pytest.mark.timeout(900)
 
 SCRIPT = ROOT / "tests" / "worlds" / "embed_process.py"
@@ -78,7 +80,8 @@ def assert_equal_bit_by_bit(one: Artifact, other: Artifact) -> None:
 
 
 def kill_at(process: subprocess.Popen[str], workspace: Path, target: int, pause: float) -> bool:
-    """kill -9 once `target` commits are on disk and `pause` has passed. False where the process was done before."""
+    """kill -9 once `target` commits are on disk and `pause` has passed. False where the process was
+    done before."""
     assert process.stdout is not None
     process.stdout.readline()  # planned
     while commits(workspace) < target and process.poll() is None:
@@ -97,7 +100,8 @@ def kill_at(process: subprocess.Popen[str], workspace: Path, target: int, pause:
 def killed_and_resumed(
     workspace: Path, root: Path, *, kills: int, step: int, seed: int, first: int = 0, **order: Any
 ) -> list[int]:
-    """Kill so many runs, each a few commits further on, then let one finish. Returns the commits seen at each kill."""
+    """Kill so many runs, each a few commits further on, then let one finish. Returns the commits
+    seen at each kill."""
     rng = random.Random(seed)
     seen, target = [], first
     for _ in range(kills):

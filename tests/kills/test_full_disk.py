@@ -1,4 +1,5 @@
-"""A disk that fills up while a stage runs: one clear message, nothing lost, the same command goes on afterwards."""
+"""A disk that fills up while a stage runs: one clear message, nothing lost, the same command goes
+on afterwards."""
 
 from __future__ import annotations
 

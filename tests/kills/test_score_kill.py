@@ -1,4 +1,5 @@
-"""kill -9 at ten random moments of `score`, then resume: the same bytes as a run that nobody disturbed."""
+"""kill -9 at ten random moments of `score`, then resume: the same bytes as a run that nobody
+disturbed."""
 
 from __future__ import annotations
 

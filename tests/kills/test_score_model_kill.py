@@ -1,4 +1,5 @@
-"""kill -9 of a tuning and of the VLM's pass over the index: resumed, the same bits. And what twins share."""
+"""kill -9 of a tuning and of the VLM's pass over the index: resumed, the same bits. And what twins
+share."""
 
 from __future__ import annotations
 
@@ -55,10 +56,12 @@ def plan_of(base: Path, kinds: tuple[str, ...]) -> Plan:
 
 
 def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> None:
-    """What the killed process does: the real stages, with commits and checkpoints after so many seconds. How many rows
+    """What the killed process does: the real stages, with commits and checkpoints after so many
+    seconds. How many rows
     went through the VLM is noted in `<workspace>.passed`, a line a batch.
 
-    On one thread: bits depend on how many share a sum, and tests that ran before in this process may have changed that.
+    On one thread: bits depend on how many share a sum, and tests that ran before in this process
+    may have changed that.
     """
     import torch
 

@@ -1,4 +1,5 @@
-"""Map, Select and Browse as tools: flags, notes, filters, marks, views, comparisons, exclusion by recipe."""
+"""Map, Select and Browse as tools: flags, notes, filters, marks, views, comparisons, exclusion by
+recipe."""
 
 from __future__ import annotations
 
@@ -275,7 +276,8 @@ def test_viewers_see_flags_and_get_no_controls(
 def test_a_viewers_callback_is_refused_with_words(
     open_page: OpenPage, complete_copy: Path, book: FlagBook
 ):
-    """A control drawn before the workspace was shut still reaches the function that writes; that one refuses."""
+    """A control drawn before the workspace was shut still reaches the function that writes; that
+    one refuses."""
     app: AppTest = open_page("browse", complete_copy, sample="web:2")
     object.__setattr__(app.session_state["_view"].workspace, "read_only", True)
     button(app, "Keep").click().run()

@@ -1,4 +1,5 @@
-"""Jobs: every state with what can be done about it, many of them, and a journey in a real browser."""
+"""Jobs: every state with what can be done about it, many of them, and a journey in a real
+browser."""
 
 from __future__ import annotations
 

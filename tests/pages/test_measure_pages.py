@@ -1,4 +1,5 @@
-"""Pages over scores that are no logits: each says what its numbers are, and one score far out spoils nothing."""
+"""Pages over scores that are no logits: each says what its numbers are, and one score far out
+spoils nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ HELDOUT = {"auroc": 0.875, "average_precision": 0.75, "rows": {"pool": 8, "robot
 
 
 def with_score(folder: Path, kind: str) -> np.ndarray:
-    """Add a finished score of a measure of this kind under the name of the kind; its values. The first is e^80."""
+    """Add a finished score of a measure of this kind under the name of the kind; its values. The
+    first is e^80."""
     space = Workspace.open(folder)
     path = space.path / "state" / "small.json"
     state = json.loads(path.read_text())

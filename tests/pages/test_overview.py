@@ -1,4 +1,5 @@
-"""The Overview over an empty, a half-done, a complete and a broken workspace; links; recipes; viewers."""
+"""The Overview over an empty, a half-done, a complete and a broken workspace; links; recipes;
+viewers."""
 
 from __future__ import annotations
 

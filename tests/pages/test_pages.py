@@ -1,4 +1,5 @@
-"""Every page over an empty, a half-done and a complete workspace, run by Streamlit's own test runner."""
+"""Every page over an empty, a half-done and a complete workspace, run by Streamlit's own test
+runner."""
 
 from __future__ import annotations
 

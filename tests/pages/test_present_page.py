@@ -1,4 +1,5 @@
-"""The Present page: read, edited, saved, taken away; over empty, half-done and complete workspaces."""
+"""The Present page: read, edited, saved, taken away; over empty, half-done and complete
+workspaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Trust and Ablation over an empty, a half-done and a complete workspace, and over one with a trust report."""
+"""Trust and Ablation over an empty, a half-done and a complete workspace, and over one with a trust
+report."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def test_without_a_report_the_page_shows_the_line_to_add(open_page, complete):
 
 @pytest.fixture
 def with_report(complete_copy):
-    """The complete workspace with a report made of the stage's own sections, one of them of hostile names."""
+    """The complete workspace with a report made of the stage's own sections, one of them of hostile
+    names."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,4 +1,5 @@
-"""A viewer attacks: the real `emt app --view-only` over a complete workspace; nothing that is asked changes a file."""
+"""A viewer attacks: the real `emt app --view-only` over a complete workspace; nothing that is asked
+changes a file."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ def opened(page: Page, address: str) -> None:
 
 
 def forge(page: Page, name: str, ids: list[str]) -> None:
-    """Say to the server that all these buttons were pressed, whether or not they were ever drawn."""
+    """Say to the server that all these buttons were pressed, whether or not they were ever
+    drawn."""
     message = BackMsg()
     state = message.rerun_script
     state.page_name = name
@@ -106,7 +108,8 @@ def all_pages(open_page, workspace: Path) -> Iterator[tuple[str, AppTest]]:
 
 @pytest.fixture(scope="module")
 def pressed(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Page -> id -> label of every button that an editor is shown, those of the story's editor included."""
+    """Page -> id -> label of every button that an editor is shown, those of the story's editor
+    included."""
     workspace = shutil.copytree(complete, tmp_path_factory.mktemp("edited") / "ws")
     found: dict[str, dict[str, str]] = {}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,5 @@
-"""Every proximity measure against its definition written as a plain loop, and through the stages as a run would."""
+"""Every proximity measure against its definition written as a plain loop, and through the stages as
+a run would."""
 
 from __future__ import annotations
 
@@ -166,7 +167,8 @@ def test_mlp_learns_what_a_line_cannot(tmp_path):
 
 
 def test_training_steps_of_mlp_and_line_are_backpropagation_and_adamw_by_hand():
-    """Three steps in plain loops over rows and units: from the second on AdamW looks at a gradient's size."""
+    """Three steps in plain loops over rows and units: from the second on AdamW looks at a
+    gradient's size."""
     import torch
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,5 @@
-"""Every metric against a slow plain reference, and against what its formula has to give in closed form."""
+"""Every metric against a slow plain reference, and against what its formula has to give in closed
+form."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def test_mmd_grows_with_the_shift(rng):
 
 
 def test_a_mixture_is_the_weighted_sample(rng):
-    """Groups of equal size mixed by halves are the concatenated sample, for the V-statistic exactly."""
+    """Groups of equal size mixed by halves are the concatenated sample, for the V-statistic
+    exactly."""
     a, b, c = (rng.normal(m, 1, (20, 4)) for m in (0, 1, 3))
     means = mmd.group_means([a, b, c], 2.0)
     mixed = mmd.mixture_mmd2(means, np.array([0.5, 0.5, 0]), np.array([0, 0, 1.0]))

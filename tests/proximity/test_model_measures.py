@@ -1,4 +1,5 @@
-"""Perplexity, delta perplexity and the CLIP score: against one sample at a time, and resumed like uninterrupted."""
+"""Perplexity, delta perplexity and the CLIP score: against one sample at a time, and resumed like
+uninterrupted."""
 
 from __future__ import annotations
 
@@ -247,7 +248,8 @@ def test_where_memory_runs_out_batches_are_halved_and_scores_agree_to_rounding(
 
 
 def test_rows_of_a_stream_are_scored_as_with_random_access(fitted, clip, tmp_path):
-    """The same rows as a table and as a stream; one image cut short, one row without words of the assistant."""
+    """The same rows as a table and as a stream; one image cut short, one row without words of the
+    assistant."""
     rng = np.random.default_rng(0)
     cells = []
     for _ in range(20):

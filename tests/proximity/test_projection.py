@@ -1,4 +1,5 @@
-"""The map's parts: exact neighbours, principal components, the sample it is fitted on, the three methods."""
+"""The map's parts: exact neighbours, principal components, the sample it is fitted on, the three
+methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every kind of bad input the user can hand us ends in one clear message: exit code 2, no traceback, nothing lost."""
+"""Every kind of bad input the user can hand us ends in one clear message: exit code 2, no
+traceback, nothing lost."""
 
 from __future__ import annotations
 

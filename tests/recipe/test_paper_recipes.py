@@ -1,4 +1,5 @@
-"""The paper's recipes and the one for data of one's own: they load, and plan over stand-ins for the data they name."""
+"""The paper's recipes and the one for data of one's own: they load, and plan over stand-ins for the
+data they name."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ BENCHMARKS = ("calvin", "bridge", "libero")
 
 
 def stand_ins(recipe: Recipe, base: Path) -> Path:
-    """An input of its format for everything that a recipe names: planning reads fingerprints, not samples."""
+    """An input of its format for everything that a recipe names: planning reads fingerprints, not
+    samples."""
     write_robot(base / "robot", episodes=1, seed=0, frames=2)
     for name in ("features", "backbone"):
         (base / name).mkdir()
@@ -53,7 +55,8 @@ def stand_ins(recipe: Recipe, base: Path) -> Path:
 
 
 def planned(path: str | Path, base: Path) -> Plan:
-    """The plan of a recipe over the stand-ins; of its own settings only where the inputs lie and the camera differ."""
+    """The plan of a recipe over the stand-ins; of its own settings only where the inputs lie and
+    the camera differ."""
     recipe = load_recipe(path)
     stand_ins(recipe, base)
     there = [f"base={base}", "embed.model=features", "backbone=backbone"]
@@ -128,7 +131,8 @@ def test_each_benchmark_has_the_settings_of_the_method(plan: Plan):
 
 
 def test_one_benchmarks_settings_are_changed_alone():
-    """The three share their common settings by a YAML anchor: a shared mapping would change for all at once."""
+    """The three share their common settings by a YAML anchor: a shared mapping would change for all
+    at once."""
     changes = ["finetune.calvin.steps=4000", "finetune.calvin.keep=[]", "midtrain.random.steps=7"]
     changed = load_recipe(PAPER[0], changes)
     steps = {i.label: i.config.steps for i in changed.instances if i.stage == "midtrain"}  # type: ignore[attr-defined]

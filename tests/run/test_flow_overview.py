@@ -1,4 +1,5 @@
-"""What the Overview is made of: folds, boxes, arrows, the next step, recipes edited in the workspace, kept plans."""
+"""What the Overview is made of: folds, boxes, arrows, the next step, recipes edited in the
+workspace, kept plans."""
 
 from __future__ import annotations
 
@@ -326,7 +327,8 @@ def test_headlines_are_of_the_metrics_that_stages_write():
 
 
 def test_the_words_in_the_boxes_can_be_read():
-    """WCAG's contrast, 4.5:1 for small text, on a box's ground over the page's: Streamlit's inks are by theme."""
+    """WCAG's contrast, 4.5:1 for small text, on a box's ground over the page's: Streamlit's inks
+    are by theme."""
     from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 
     assert (

@@ -1,4 +1,5 @@
-"""Jobs as real processes: watched through files, cancelled, killed, lost, found again; two at once; from a terminal."""
+"""Jobs as real processes: watched through files, cancelled, killed, lost, found again; two at once;
+from a terminal."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def test_a_failing_job_says_why(world, workspace):
 
 
 def test_twins_are_refused_others_wait_and_cancel_is_graceful(world, workspace):
-    """One busy job sees it all: a twin, two twins at the same moment, a different command that wants the same."""
+    """One busy job sees it all: a twin, two twins at the same moment, a different command that
+    wants the same."""
     recipe = world / "recipe.yaml"
     results: list[Job | EmtError] = []
 

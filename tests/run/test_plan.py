@@ -1,4 +1,5 @@
-"""Named instances, parents, experiments: who shares what. Plans only: nothing is run here (see test_runner.py)."""
+"""Named instances, parents, experiments: who shares what. Plans only: nothing is run here (see
+test_runner.py)."""
 
 from __future__ import annotations
 

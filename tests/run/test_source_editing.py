@@ -1,4 +1,5 @@
-"""Sources edited from a page: fields come from the models, edits are atomic, a look is bounded, rejects are paged."""
+"""Sources edited from a page: fields come from the models, edits are atomic, a look is bounded,
+rejects are paged."""
 
 from __future__ import annotations
 

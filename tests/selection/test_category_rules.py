@@ -1,4 +1,5 @@
-"""The category rules: accuracy on the tune half, paraphrases, boundaries of GUIDE.md, look-up, bounded time."""
+"""The category rules: accuracy on the tune half, paraphrases, boundaries of GUIDE.md, look-up,
+bounded time."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def test_tune_half_does_not_regress():
 
 
 def test_paraphrases_do_not_regress():
-    """Our own questions, written before the rules were tried on them: a regression test by now, no measure."""
+    """Our own questions, written before the rules were tried on them: a regression test by now, no
+    measure."""
     rows = paraphrases()
     wrong = [
         row
@@ -195,7 +197,8 @@ ADVERSARIAL = (
 
 
 def test_long_hostile_text_takes_bounded_time():
-    """Text is cut to 2,400 characters and no pattern backtracks without bound: 0.25 s is 15 times the worst seen."""
+    """Text is cut to 2,400 characters and no pattern backtracks without bound: 0.25 s is 15 times
+    the worst seen."""
     rng = random.Random(0)
     words = [word for row in paraphrases() for word in row["question"].split()]
     texts = [piece * (100_000 // len(piece)) for piece in ADVERSARIAL]

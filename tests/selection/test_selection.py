@@ -58,7 +58,8 @@ def make(n: int, seed: int, *, levels: int = 6, duplicates: bool = False) -> Can
 
 
 def plain_noise(seed: int, row: int) -> float:
-    """Gumbel noise of a row in Python's own integers: the second stream of splitmix64 (Steele, Lea and Flood 2014)."""
+    """Gumbel noise of a row in Python's own integers: the second stream of splitmix64 (Steele, Lea
+    and Flood 2014)."""
     gamma, mask = 0x9E3779B97F4A7C15, 2**64 - 1
 
     def mix(x: int) -> int:
@@ -327,7 +328,8 @@ def test_random_draw_is_seeded_nested_and_uniform():
 @pytest.mark.parametrize(("one", "other"), combinations(Purpose, 2))
 @pytest.mark.parametrize("seed", [0, 7])
 def test_draws_for_two_purposes_are_independent_with_one_seed(one, other, seed):
-    """Of 20,000 rows the two lowest quarters share a sixteenth, as two draws by chance do (hypergeometric)."""
+    """Of 20,000 rows the two lowest quarters share a sixteenth, as two draws by chance do
+    (hypergeometric)."""
     rows = np.arange(20_000)
     first, second = (
         ordered_rows(random_keys(seed, rows, purpose), 5000) for purpose in (one, other)

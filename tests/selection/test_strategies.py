@@ -1,4 +1,5 @@
-"""Draws by weight, cells and near-duplicates: against their definitions, and through the select stage."""
+"""Draws by weight, cells and near-duplicates: against their definitions, and through the select
+stage."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def selected(made, **config):
 
 
 def test_gumbel_draws_without_replacement_by_weight():
-    """Frequencies of ordered pairs over many seeds against the sequential draw that the weights define."""
+    """Frequencies of ordered pairs over many seeds against the sequential draw that the weights
+    define."""
     logit, seeds = np.array([0.0, 1.0, 2.0], np.float32), 2000
     counts = dict.fromkeys(permutations(range(3), 2), 0)
     for seed in range(seeds):
@@ -121,7 +123,8 @@ def spread_pool(tmp_path_factory):
 def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of(
     spread_pool, strategy
 ):
-    """The report's figures with the draw's own seed lie among those with other seeds, which the draw cannot know."""
+    """The report's figures with the draw's own seed lie among those with other seeds, which the
+    draw cannot know."""
     candidates, features = spread_pool
     config = SelectConfig(strategy=strategy, k=6000, seed=0)
     decision = decide(candidates, config)
@@ -153,7 +156,8 @@ def test_the_rows_that_trust_looks_at_are_not_the_lowest_of_the_measure_random(m
 
 
 def lloyd(x: np.ndarray, centers: list[np.ndarray]) -> list[np.ndarray]:
-    """Spherical k-means as it is written (Dhillon and Modha 2001), a row and a cell at a time, until nothing moves."""
+    """Spherical k-means as it is written (Dhillon and Modha 2001), a row and a cell at a time,
+    until nothing moves."""
     for _ in range(100):
         members: list[list[np.ndarray]] = [[] for _ in centers]
         served = []
@@ -230,7 +234,8 @@ def store(folder: Path, x: np.ndarray, commit_rows: int) -> Features:
 
 
 def test_a_cell_too_large_is_compared_in_parts_that_k_means_makes(tmp_path, monkeypatch):
-    """200 directions with 30 near copies of each, all in one cell: the parts find what the whole cell has."""
+    """200 directions with 30 near copies of each, all in one cell: the parts find what the whole
+    cell has."""
     rng = np.random.default_rng(1)
     base = np.repeat(rng.standard_normal((200, 16)), 30, axis=0)
     x = rng.permutation(base + rng.normal(0, 0.02, base.shape))

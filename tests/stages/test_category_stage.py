@@ -1,4 +1,5 @@
-"""The category stage on real artifacts: one row an index row, resumed without a difference, CLIP labels beside."""
+"""The category stage on real artifacts: one row an index row, resumed without a difference, CLIP
+labels beside."""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ def clip_embed(made, folder, vectors, status):
 
 
 def test_image_labels_name_the_prompts_own_category(made, clip_folder):
-    """Features that are the text directions themselves must get their own labels; between two of them is unsure."""
+    """Features that are the text directions themselves must get their own labels; between two of
+    them is unsure."""
     from emt_core.models.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(str(clip_folder), clip_folder)
@@ -148,7 +150,8 @@ def test_image_labels_name_the_prompts_own_category(made, clip_folder):
     found = Table(artifact.data / "category.lance").column("image_category")
     wanted = np.array([*IMAGE_CATEGORIES, "unsure"], object)[pick]
     wanted[7] = ""
-    # Random towers put their text directions close together, so ties within the margin are legal, wrong labels are not.
+    # Random towers put their text directions close together, so ties within the margin are legal,
+    # wrong labels are not.
     assert ((found == wanted) | (found == "unsure")).all()
     assert zero_shot.label(np.zeros((1, 24), np.float16)) == ["unsure"]
     metrics = artifact.manifest["metrics"]["image"]

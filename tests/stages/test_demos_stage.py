@@ -1,4 +1,5 @@
-"""The demos stage: resumable recording, failures counted and not kept, a data set that our reader reads."""
+"""The demos stage: resumable recording, failures counted and not kept, a data set that our reader
+reads."""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ def test_an_interrupted_recording_goes_on_and_gives_the_same_data(
     name = "lerobot/videos/observation.images.front/chunk-000/file-000.mp4"
     shown, expected = decoded(resumed.data / name), decoded(whole.data / name)
     assert shown.shape == expected.shape
-    # not the bytes: swscale takes another path for memory that is aligned otherwise, which rounds by a grey level
+    # not the bytes: swscale takes another path for memory that is aligned otherwise, which rounds
+    # by a grey level
     assert np.abs(shown.astype(int) - expected).max() <= 2
 
 

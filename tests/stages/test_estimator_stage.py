@@ -1,4 +1,5 @@
-"""The estimator stage on hand-made features: what it learns, what it holds out, how it ends on bad input."""
+"""The estimator stage on hand-made features: what it learns, what it holds out, how it ends on bad
+input."""
 
 from __future__ import annotations
 

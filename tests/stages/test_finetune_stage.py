@@ -1,4 +1,5 @@
-"""The finetune stage on a tiny random InternVL and small LeRobot sets: data, cache, curves, kill -9, bad input."""
+"""The finetune stage on a tiny random InternVL and small LeRobot sets: data, cache, curves, kill
+-9, bad input."""
 
 from __future__ import annotations
 
@@ -133,7 +134,8 @@ def test_what_a_run_leaves_behind(whole: Artifact, world: Path):
 
 
 def test_it_learns_a_movement_that_an_instruction_decides(world: Path, tmp_path: Path):
-    """Two instructions, two opposite movements, the same pictures: after 60 steps the policy tells them apart."""
+    """Two instructions, two opposite movements, the same pictures: after 60 steps the policy tells
+    them apart."""
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     rng = np.random.default_rng(0)
@@ -181,7 +183,8 @@ def test_the_parts_of_a_batch_change_nothing_but_rounding(
 
 
 def train_until_killed(raw: dict[str, Any], workspace: str, at: int) -> None:
-    """What the killed process does: checkpoints at every step; it dies when the line of step `at` is written, its
+    """What the killed process does: checkpoints at every step; it dies when the line of step `at`
+    is written, its
     checkpoint not yet."""
     finetuning.CHECKPOINT_SECONDS = 0.0
     write = finetuning.StepsLog.write
@@ -225,7 +228,8 @@ def test_a_killed_run_ends_with_the_same_weights(whole: Artifact, world: Path, t
 def test_a_loss_that_is_not_a_number_stops_at_its_step(
     whole: Artifact, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Long before the first checkpoint is due: the state before the bad step is kept all the same."""
+    """Long before the first checkpoint is due: the state before the bad step is kept all the
+    same."""
     real, calls = finetuning.action_loss, []
 
     def breaks(*arguments, **options):

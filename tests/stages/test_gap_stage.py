@@ -1,4 +1,5 @@
-"""The gap stage on hand-made features: its figures, its map of every row, its resume, its bad input."""
+"""The gap stage on hand-made features: its figures, its map of every row, its resume, its bad
+input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""midtrain as a stage on a small selection and a tiny VLM: what it leaves, faults, kill and resume."""
+"""midtrain as a stage on a small selection and a tiny VLM: what it leaves, faults, kill and
+resume."""
 
 from __future__ import annotations
 
@@ -283,7 +284,8 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
     monkeypatch.setattr(Trainer, "_step", breaks)
     with pytest.raises(EmtError, match="on purpose"):
         started(21)
-    monkeypatch.undo()  # there is room again, but what was begun goes on as it was: another pass rounds otherwise
+    # there is room again, but what was begun goes on as it was: another pass rounds otherwise
+    monkeypatch.undo()
     assert started(21).metrics["micro_batch"] == 2 and sizes == [1]
 
 

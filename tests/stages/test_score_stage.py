@@ -1,4 +1,5 @@
-"""The score stage: exact against float64, independent of commits and files, and the embed artifact stays as it is."""
+"""The score stage: exact against float64, independent of commits and files, and the embed artifact
+stays as it is."""
 
 from __future__ import annotations
 

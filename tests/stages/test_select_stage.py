@@ -1,4 +1,5 @@
-"""The select stage: contract of its files, its report, and how it ends when nothing can be selected."""
+"""The select stage: contract of its files, its report, and how it ends when nothing can be
+selected."""
 
 from __future__ import annotations
 

@@ -132,7 +132,8 @@ def test_workers_and_commit_size_change_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 8])
 def test_interrupted_anywhere_it_ends_the_same(tmp_path, monkeypatch, stop_at):
-    """A failure before and after each kind of write; the next run goes on from what was committed."""
+    """A failure before and after each kind of write; the next run goes on from what was
+    committed."""
     write_pool(tmp_path, 300)
     lerobot_folder(tmp_path / "set")
     two = ({**WEB, "name": "first"}, WEB, ARM)
@@ -184,7 +185,8 @@ def test_a_disk_that_is_full_at_the_commit_costs_no_row_and_doubles_none(tmp_pat
 
 
 def test_kill_9_and_resume(tmp_path):
-    """A real process, killed with -9 while it reads; the second run's index equals an uninterrupted one's."""
+    """A real process, killed with -9 while it reads; the second run's index equals an uninterrupted
+    one's."""
     write_pool(tmp_path, 6_000)
     recipe = write_recipe(tmp_path, WEB, commit_rows=500)
     start = "from emt_core.cli.__main__ import entry; entry()"

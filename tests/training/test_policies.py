@@ -90,7 +90,8 @@ def images() -> np.ndarray:
 
 
 def test_the_query_is_a_token_with_its_own_embedding(policy: Policy, images: np.ndarray):
-    """The slow way round: a real token of the vocabulary is given the query's embedding and put in its place."""
+    """The slow way round: a real token of the vocabulary is given the query's embedding and put in
+    its place."""
     frames = torch.from_numpy(images[:, :56, :56]).permute(0, 3, 1, 2)
     inputs = policy.prompts.batch(frames, TEXTS)
     with torch.inference_mode():
@@ -186,7 +187,8 @@ def test_gradients_reach_every_part_but_the_language_head(vlm: Path):
         for name, p in vla.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.any())
     }
-    # image features take the place of these embeddings; vision towers have parameters their own forward never uses
+    # image features take the place of these embeddings; vision towers have parameters their own
+    # forward never uses
     assert not [
         name
         for name in without

@@ -1,4 +1,5 @@
-"""A log that a kill cut short goes on without losing a line, and a text's own line ends cut nothing."""
+"""A log that a kill cut short goes on without losing a line, and a text's own line ends cut
+nothing."""
 
 from __future__ import annotations
 

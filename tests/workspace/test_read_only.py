@@ -1,4 +1,5 @@
-"""A workspace opened for viewing: every function that writes refuses, and none can be added that does not ask."""
+"""A workspace opened for viewing: every function that writes refuses, and none can be added that
+does not ask."""
 
 from __future__ import annotations
 
@@ -164,7 +165,8 @@ print(refused, len(acts))
 
 
 def test_the_interpreter_refuses_what_no_function_asked_for(held: Path, tmp_path: Path):
-    """In a server for viewers, Python itself changes nothing below the workspace, whatever the code does."""
+    """In a server for viewers, Python itself changes nothing below the workspace, whatever the code
+    does."""
     import os
 
     before = snapshot(held)

@@ -1,4 +1,5 @@
-"""A Lance table of many appends ends as one of few files: the same rows, in the same order, whatever was cut off."""
+"""A Lance table of many appends ends as one of few files: the same rows, in the same order,
+whatever was cut off."""
 
 from __future__ import annotations
 

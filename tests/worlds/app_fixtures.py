@@ -36,7 +36,8 @@ MAIN = sys.modules["__main__"]
 
 @pytest.fixture(autouse=True)
 def this_process_stays_itself() -> Iterator[None]:
-    """A page run in the test process takes the place of `__main__`, and worker processes of later tests would run it; a
+    """A page run in the test process takes the place of `__main__`, and worker processes of later
+    tests would run it; a
     workspace opened for viewing is guarded until the process ends."""
     yield
     sys.modules["__main__"] = MAIN
@@ -45,7 +46,8 @@ def this_process_stays_itself() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which everything from sources to select has run. Tests that write take a copy."""
+    """A workspace in which everything from sources to select has run. Tests that write take a
+    copy."""
     base = tmp_path_factory.mktemp("app")
     world = hostile_world(base / "world")
     emt("run", world / "recipe.yaml", "--workspace", base / "ws")
@@ -86,7 +88,8 @@ def server(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def window(browser) -> Iterator[BrowserContext]:
-    """One window for all tests: what the app is made of is loaded once. A test has a tab and a session of its own."""
+    """One window for all tests: what the app is made of is loaded once. A test has a tab and a
+    session of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
     yield context
@@ -95,6 +98,7 @@ def window(browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(window, server: Server):
-    """A page that fails the test when it leaves an error on the console or asks for anything outside this machine."""
+    """A page that fails the test when it leaves an error on the console or asks for anything
+    outside this machine."""
     with clean_tab(window, server.log) as found:
         yield found

@@ -1,4 +1,5 @@
-"""A small world with hostile text in it, and the app served over a workspace: what the tests of the app share."""
+"""A small world with hostile text in it, and the app served over a workspace: what the tests of the
+app share."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def running(
     cwd: Path = ROOT,
     environment: Mapping[str, str] = os.environ,
 ) -> Iterator[Server]:
-    """The server that the command starts, once it answers at the port; afterwards it and its children are gone.
+    """The server that the command starts, once it answers at the port; afterwards it and its
+    children are gone.
 
     Fails with the end of the log where it ends early or does not answer for PATIENCE_MS.
     """

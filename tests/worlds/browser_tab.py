@@ -1,4 +1,5 @@
-"""A browser tab that fails the test where a page left an error or a broken picture, or asked for anything outside; and
+"""A browser tab that fails the test where a page left an error or a broken picture, or asked for
+anything outside; and
 what every journey does with it."""
 
 from __future__ import annotations
@@ -76,9 +77,12 @@ def metric(page: Page, label: str) -> Locator:
 def _is_problem(message) -> bool:
     """Errors on the console, but for two kinds.
 
-    Streamlit looks for its server under the page's path before it tries the root: two 404s a deep link. And a slider
-    that redraws a gallery has the server drop pictures that the browser may still be asking for; the browser reports
-    it once as a 404 and Streamlit once more in words. What a page shows in the end is judged by BROKEN_PICTURES.
+    Streamlit looks for its server under the page's path before it tries the root: two 404s a deep
+    link. And a slider
+    that redraws a gallery has the server drop pictures that the browser may still be asking for;
+    the browser reports
+    it once as a 404 and Streamlit once more in words. What a page shows in the end is judged by
+    BROKEN_PICTURES.
     """
     text = f"{message.text} {message.location.get('url', '')}"
     return message.type == "error" and "_stcore" not in text and "/media/" not in text

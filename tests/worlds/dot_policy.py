@@ -1,4 +1,5 @@
-"""A fake policy for the rehearsal simulator: it sees two coloured squares and steers one to the other; and the map of
+"""A fake policy for the rehearsal simulator: it sees two coloured squares and steers one to the
+other; and the map of
 actions that are measured from the state."""
 
 from __future__ import annotations

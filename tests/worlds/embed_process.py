@@ -1,6 +1,7 @@
 """What a user's process does, as a process: plan, run, resume. `python embed_process.py '<json>'`.
 
-{"workspace", "root", "rows", "embed": {...}, "runtime": {...}}; prints one line when the artifact is there.
+{"workspace", "root", "rows", "embed": {...}, "runtime": {...}}; prints one line when the artifact
+is there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Runs the evaluate stage with a fake policy in a process of its own, to be killed: RECIPE WORKSPACE."""
+"""Runs the evaluate stage with a fake policy in a process of its own, to be killed: RECIPE
+WORKSPACE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An experiment's evaluate artifacts, made by hand to the contract (docs/architecture.md), with videos that play."""
+"""An experiment's evaluate artifacts, made by hand to the contract (docs/architecture.md), with
+videos that play."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def experiment(
 def recorded(
     workspace: Workspace, state: dict[str, str], name: str = "r", body: str = "sources: []\n"
 ) -> None:
-    """What a run of the recipe `name` leaves beside the artifacts: their keys by label, and the recipe (body: all but
+    """What a run of the recipe `name` leaves beside the artifacts: their keys by label, and the
+    recipe (body: all but
     its name)."""
     write_json(workspace.path / "state" / f"{name}.json", state)
     path = workspace.path / "recipes" / f"{name}.yaml"

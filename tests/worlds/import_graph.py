@@ -1,4 +1,5 @@
-"""The project's import graph: which module imports which, how high each stands, where imports run in circles."""
+"""The project's import graph: which module imports which, how high each stands, where imports run
+in circles."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def module_name(path: Path) -> str:
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Full names that a file imports, wherever the import stands; `a.b` and `a.b.c` of `from a.b import c`."""
+    """Full names that a file imports, wherever the import stands; `a.b` and `a.b.c` of `from a.b
+    import c`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     names: set[str] = set()
@@ -42,7 +44,8 @@ def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
 
 
 def import_graph(files: Iterable[Path]) -> dict[str, set[str]]:
-    """Module -> modules among `files` that it imports: at any depth, inside functions and for type checking as well.
+    """Module -> modules among `files` that it imports: at any depth, inside functions and for type
+    checking as well.
 
     `from a.b import c` is an import of `a.b.c` where that is a module, else of `a.b`.
     """
@@ -72,7 +75,8 @@ def _names_of(path: Path, package: str, modules: Mapping[str, Path]) -> list[str
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """Groups of modules that import each other, directly or through others (Tarjan's strongly connected components)."""
+    """Groups of modules that import each other, directly or through others (Tarjan's strongly
+    connected components)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -100,7 +104,8 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def floors(graph: Graph) -> dict[str, int]:
-    """Module -> its floor: 1 where it imports nothing of the project, else one above the highest that it imports.
+    """Module -> its floor: 1 where it imports nothing of the project, else one above the highest
+    that it imports.
 
     The graph must have no circles.
     """

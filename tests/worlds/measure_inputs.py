@@ -1,4 +1,5 @@
-"""What the stages `measure`, `score` and `trust` give a measure, for tests that call the measure itself."""
+"""What the stages `measure`, `score` and `trust` give a measure, for tests that call the measure
+itself."""
 
 from __future__ import annotations
 

@@ -18,12 +18,14 @@ OpenPage = Callable[..., AppTest]
 
 
 def page_runner(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
-    """open_page(name, workspace, **query) -> the page after its first run, as a link into the app opens it."""
+    """open_page(name, workspace, **query) -> the page after its first run, as a link into the app
+    opens it."""
     monkeypatch.setattr(sys, "argv", ["app.py"])
     looks_for_pages = PagesManager.__init__
 
     def as_a_warm_server(self, *args, **kwargs):
-        # a server forgets about the pages/ folder once st.navigation was called; the test runner remembers it again
+        # a server forgets about the pages/ folder once st.navigation was called; the test runner
+        # remembers it again
         looks_for_pages(self, *args, **kwargs)
         PagesManager.uses_pages_directory = False
 

@@ -1,9 +1,13 @@
-"""A small world of real files: a LLaVA pool with images on disk and two LeRobot v3.0 sets with mp4 video.
+"""A small world of real files: a LLaVA pool with images on disk and two LeRobot v3.0 sets with mp4
+video.
 
-    world = small_world(tmp_path)          # world / "recipe.yaml" runs from sources to select with the fake encoder
+    world = small_world(tmp_path)          # world / "recipe.yaml" runs from sources to select with
+    the fake encoder
 
-Pool images near to the robots' (reddish, pointing questions) and far from them (bluish, reading questions) alternate,
-so that an estimator has something to find. Includes a text-only row, a 3-image row, a 20-turn row and repeated ids.
+Pool images near to the robots' (reddish, pointing questions) and far from them (bluish, reading
+questions) alternate,
+so that an estimator has something to find. Includes a text-only row, a 3-image row, a 20-turn row
+and repeated ids.
 """
 
 from __future__ import annotations

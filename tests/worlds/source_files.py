@@ -73,7 +73,8 @@ def lerobot_folder(
     length: int = 12,
     **options: Any,
 ) -> Path:
-    """A set whose frames tell episode and frame by their colour: red = 20 + 60 * episode, green = 10 * frame."""
+    """A set whose frames tell episode and frame by their colour: red = 20 + 60 * episode, green =
+    10 * frame."""
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     camera = "observation.images.front"

@@ -1,6 +1,8 @@
-"""Complete sources and embed artifacts made by hand: a later stage is tested without readers, images or a model.
+"""Complete sources and embed artifacts made by hand: a later stage is tested without readers,
+images or a model.
 
-    made = make_workspace(tmp_path, [pool("web", 500), pool("near", 300, mean=2.0), robot("arm", 160, mean=3.0)])
+    made = make_workspace(tmp_path, [pool("web", 500), pool("near", 300, mean=2.0), robot("arm",
+    160, mean=3.0)])
     gap = run_stage(made, "gap", GapConfig(seed=1))
 
 Columns are built as arrays, not row by row: a million rows of 256 numbers take seconds.
@@ -45,9 +47,11 @@ ROBOT_TEXTS = (("open the drawer", ""), ("press the button", ""))
 class SyntheticSource:
     """A source of `rows` Gaussian features.
 
-    mean: a vector, or a number m: the mean lies m away from the origin along (1, ..., 1). spread: the deviation.
+    mean: a vector, or a number m: the mean lies m away from the origin along (1, ..., 1). spread:
+    the deviation.
     texts: (user, assistant) pairs the rows cycle through; robots have no second part.
-    no_vector: share of rows with status `missing_image`. text_only: share without an image (status `text_only`).
+    no_vector: share of rows with status `missing_image`. text_only: share without an image (status
+    `text_only`).
     images: write a small PNG for each row and refer to it.
     """
 
@@ -94,7 +98,8 @@ def make_workspace(
     dim: int = 16,
     seed: int = 0,
 ) -> Made:
-    """A workspace with one sources and one embed artifact. A source may be (name, role, rows[, mean[, spread]])."""
+    """A workspace with one sources and one embed artifact. A source may be (name, role, rows[,
+    mean[, spread]])."""
     plain = [_source(entry) for entry in sources]
     made = Made(Workspace.open(folder, create=True))
     made.artifacts["sources"] = _commit(
@@ -113,7 +118,8 @@ def run_stage(
     parents: Mapping[str, Artifact] | None = None,
     runtime: Runtime | None = None,
 ) -> Artifact:
-    """Run a real stage on the workspace and commit its artifact as the runner does (a killed run's rest is resumed)."""
+    """Run a real stage on the workspace and commit its artifact as the runner does (a killed run's
+    rest is resumed)."""
     chosen = dict(parents) if parents is not None else _parents_of(made, stage, config)
     key = stage_key(stage, config, chosen)
     context = stage_context(made, stage, config, parents=chosen, runtime=runtime)
@@ -168,7 +174,8 @@ def put_artifact(
     name: str = "hand",
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Commit a hand-made artifact of any stage: {`category.lance`: table, `steps.parquet`: table, ...}."""
+    """Commit a hand-made artifact of any stage: {`category.lance`: table, `steps.parquet`: table,
+    ...}."""
     from pyarrow import parquet
 
     key = make_key(stage=stage, version=0, config={"hand": name}, identity=None, parents={})
@@ -265,7 +272,8 @@ def _blocks(rows: int) -> Iterator[np.ndarray]:
 
 
 def _status(source: SyntheticSource, seed: int, place: int) -> np.ndarray:
-    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw it from the same seed."""
+    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw it from the
+    same seed."""
     status = np.full(source.rows, "", object)
     if source.no_vector or source.text_only:
         draw = np.random.default_rng([seed, place, 1]).random(source.rows)

@@ -1,4 +1,5 @@
-"""A finished `sources` artifact written by hand, so that embed needs no reader; and a plan that starts from it."""
+"""A finished `sources` artifact written by hand, so that embed needs no reader; and a plan that
+starts from it."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def make_samples(
     seed: int = 0,
     files_of_rows: int = 10**9,
 ) -> list[Sample]:
-    """Mixed rows: every 7th without an image, every 5th with three, the rest with one; text of 1 to 30 words.
+    """Mixed rows: every 7th without an image, every 5th with three, the rest with one; text of 1 to
+    30 words.
 
     files_of_rows: later rows use the image files of the first so many again.
     """

@@ -1,4 +1,5 @@
-"""Tiny random VLMs of both supported classes, saved as real folders: config, processor, tokenizer, safetensors."""
+"""Tiny random VLMs of both supported classes, saved as real folders: config, processor, tokenizer,
+safetensors."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def save_internvl(folder: Path, seed: int = 0, *, pixels: int = 56) -> Path:
     )
     side, visual_tokens = {"height": pixels, "width": pixels}, (pixels // 14) ** 2
     processor = InternVLProcessor(
-        # the real one tiles by default; so does this one, or the test would not see whether we turn it off
+        # the real one tiles by default; so does this one, or the test would not see whether we turn
+        # it off
         image_processor=GotOcr2ImageProcessor(
             size=side, crop_to_patches=True, min_patches=1, max_patches=12
         ),
@@ -107,7 +109,8 @@ def save_internvl(folder: Path, seed: int = 0, *, pixels: int = 56) -> Path:
 
 
 def save_qwen3_vl(folder: Path, seed: int = 0) -> Path:
-    """Patches of 8, merged 2 x 2, between 256 and 4,096 pixels an image: 1 to 16 visual tokens; 48 wide; DeepStack."""
+    """Patches of 8, merged 2 x 2, between 256 and 4,096 pixels an image: 1 to 16 visual tokens; 48
+    wide; DeepStack."""
     import torch
     from transformers import (
         Qwen2VLImageProcessor,

@@ -1,7 +1,7 @@
 """A position controller that sees where objects are, to tell whether LIBERO works here."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
-# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

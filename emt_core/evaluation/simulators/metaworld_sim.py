@@ -1,7 +1,7 @@
 """Meta-World in a worker; renders as demonstrations are recorded (a test compares pixels)."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
-# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportCallIssue=false
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SimplerEnv's WidowX tasks (visual matching) in a worker; needs SAPIEN and Vulkan."""
 
-# The simulator lies in another interpreter: there is nothing here to check types against. pyright:
-# reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# The simulator lies in another interpreter: there is nothing here to check types against.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def training(
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
     thin = _thinned(steps)
-    measured = _thinned(steps[steps["val_loss"].notna()])
+    measured = _thinned(steps.loc[steps["val_loss"].notna()])
     for column, (train, held) in enumerate(
         (("loss", "val_loss"), ("train_accuracy", "val_accuracy")), start=1
     ):
@@ -83,7 +83,7 @@ def learning(runs: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> go.
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
     for label, steps in runs.items():
-        measured = steps[steps["val_loss"].notna()]
+        measured = steps.loc[steps["val_loss"].notna()]
         if measured.empty:
             continue
         thin = pd.concat([_thinned(measured), measured.iloc[[-1]]]).drop_duplicates("step")

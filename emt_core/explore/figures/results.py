@@ -161,7 +161,7 @@ def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Fi
             name=name,
             customdata=[row["from"] for row in mine],
         )
-        trace.marker.line = {"color": SELECTED if filled else LEFT_OUT, "width": 1}
+        trace.update(marker_line={"color": SELECTED if filled else LEFT_OUT, "width": 1})
         figure.add_trace(trace)
     title = "mean success, %" if unit == "%" else "goals completed of 5"
     plain(figure, height=_height(len(rows), 1), x=title)

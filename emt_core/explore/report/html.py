@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -133,7 +134,8 @@ def _item(item: Item, figures: list[str]) -> str:
         name = f"f{len(figures)}"
         data = figure_json(item.figure)
         figures.append(f'<script type="application/json" id="{name}">{data}</script>')
-        height = int(item.figure.layout.height or FIGURE_HEIGHT)
+        layout: Any = item.figure.layout
+        height = int(layout.height or FIGURE_HEIGHT)
         return (
             f"<h3>{_text(item.title)}</h3>"
             f'<div class="figure" role="img" aria-label="{_text(item.title)}" data-figure="{name}" '

@@ -42,7 +42,8 @@ def conversations(draw):
 @settings(deadline=None)
 @given(raw=conversations(), images=st.integers(0, 4))
 def test_placeholders_match_images_and_the_record_round_trips(raw, images):
-    """Whatever the text, a settled sample has one placeholder an image and comes back from the index unchanged."""
+    """Whatever the text, a settled sample has one placeholder an image and comes back from the
+    index unchanged."""
     import pyarrow as pa
 
     refs = [ImageRef(kind="file", path=f"{n}.png", position=n) for n in range(images)]

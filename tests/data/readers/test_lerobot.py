@@ -193,7 +193,8 @@ def test_frames_are_spread_from_first_to_last(length, wanted):
 
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
 def test_any_order_of_frames_with_long_gops_and_b_frames(tmp_path, codec):
-    """LeRobot's own videos: AV1 or H.264 with B-frames, keyframes seconds apart, times out of order."""
+    """LeRobot's own videos: AV1 or H.264 with B-frames, keyframes seconds apart, times out of
+    order."""
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)

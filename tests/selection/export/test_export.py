@@ -1,4 +1,5 @@
-"""What holds for every format: where it writes, what it refuses, links, provenance, nothing half-done left."""
+"""What holds for every format: where it writes, what it refuses, links, provenance, nothing
+half-done left."""
 
 from __future__ import annotations
 

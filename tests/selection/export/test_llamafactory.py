@@ -1,4 +1,5 @@
-"""Each rule of LLaMA-Factory's ShareGPT format (its parser.py, converter.py, mm_plugin.py) on a real export."""
+"""Each rule of LLaMA-Factory's ShareGPT format (its parser.py, converter.py, mm_plugin.py) on a
+real export."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def train(out):
 
 def test_the_entry_names_every_column_it_uses(entry):
     assert entry["formatting"] == "sharegpt"
-    # with `columns` there, omitted keys mean none: messages has to be written although it has a default
+    # with `columns` there, omitted keys mean none: messages has to be written although it has a
+    # default
     assert entry["columns"] == {"messages": "conversations", "images": "images"}
     assert "tags" not in entry  # omitted as a whole: all defaults hold
 

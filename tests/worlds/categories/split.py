@@ -1,11 +1,16 @@
-"""Validate `labelled.jsonl` and give each row its `split`: half `tune`, half `held`, stratified by (category, hard).
+"""Validate `labelled.jsonl` and give each row its `split`: half `tune`, half `held`, stratified by
+(category, hard).
 
     python tests/worlds/categories/split.py            # validate, write the split, print counts
-    python tests/worlds/categories/split.py --check    # validate and compare only; exit 1 if the file would change
+    python tests/worlds/categories/split.py --check    # validate and compare only; exit 1 if the
+    file would change
 
-The split is a pure function of the rows (seed fixed, order of the file irrelevant), so a second run changes nothing.
-Near-duplicates (nearly the same words, of all turns or of the user's alone, once case, digits, punctuation and stock
-instructions are gone) are kept on one side: a rule tuned on a row must not meet its twin among the held ones. Prompts
+The split is a pure function of the rows (seed fixed, order of the file irrelevant), so a second run
+changes nothing.
+Near-duplicates (nearly the same words, of all turns or of the user's alone, once case, digits,
+punctuation and stock
+instructions are gone) are kept on one side: a rule tuned on a row must not meet its twin among the
+held ones. Prompts
 that are nothing but stock ("<image>" alone) have no words of their own; there the answers decide.
 """
 
@@ -102,7 +107,8 @@ def overlap(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def twins(rows: list[dict]) -> list[tuple[dict, dict]]:
-    """Pairs of rows whose words overlap by at least NEAR_DUPLICATE, in all turns or in the user's."""
+    """Pairs of rows whose words overlap by at least NEAR_DUPLICATE, in all turns or in the
+    user's."""
     bags = [(words(row), words(row, speakers=("human",))) for row in rows]
     return [
         (rows[i], rows[j])
@@ -112,7 +118,8 @@ def twins(rows: list[dict]) -> list[tuple[dict, dict]]:
 
 
 def assign(rows: list[dict]) -> None:
-    """Write `split` into each row: shuffle within (category, hard) by SEED, deal in turn, twins follow the lower id."""
+    """Write `split` into each row: shuffle within (category, hard) by SEED, deal in turn, twins
+    follow the lower id."""
     rng = random.Random(SEED)
     strata: dict[tuple[str, bool], list[dict]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: r["id"]):
@@ -130,7 +137,8 @@ def assign(rows: list[dict]) -> None:
 
 
 def report(rows: list[dict]) -> str:
-    """Counts by label, split and hard; the label pairs that hard rows cover; conversation lengths."""
+    """Counts by label, split and hard; the label pairs that hard rows cover; conversation
+    lengths."""
     count = Counter((r["category"], r["split"], r["hard"]) for r in rows)
     lines = [
         f"{'label':<10} {'tune':>5} {'hard':>5} {'held':>5} {'hard':>5} {'all':>5} {'share':>6}"
