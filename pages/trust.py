@@ -30,6 +30,7 @@ VERDICT = {
     "unknown": ":gray[:material/info:] for you to judge",
 }
 ORDER = ("planted", "modality", "style", "stability", "calibration", "agreement")
+"""Sections in the order of the page; any other follows them."""
 
 
 def main() -> None:
@@ -75,9 +76,10 @@ def main() -> None:
             )
             st.code(f"trust.{_name(view.score)}: {{}}", language="yaml")
     _overview(report["sections"])
-    for name in ORDER:
-        if name in report["sections"]:
-            _section(view, artifact, name, report["sections"][name])
+    sections = report["sections"]
+    for name in (*ORDER, *(other for other in sections if other not in ORDER)):
+        if name in sections:
+            _section(view, artifact, name, sections[name])
 
 
 def _name(label: str) -> str:

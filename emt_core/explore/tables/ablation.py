@@ -184,7 +184,7 @@ def _name(select: Artifact, made: list[Artifact], kind: str) -> str:
     config = made[1].config if made else {}
     words = {"per_token": "per n-gram", "normalize": "cosine"}
     more = [word for name, word in words.items() if config.get(name)]
-    return MEASURES[kind] + (f" ({', '.join(more)})" if more else "")
+    return MEASURES.get(kind, kind) + (f" ({', '.join(more)})" if more else "")
 
 
 def _means(

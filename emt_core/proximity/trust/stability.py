@@ -55,6 +55,9 @@ WHY_NOT = {
 }
 """Kinds that cannot be fitted again here -> why, for the page."""
 
+UNKNOWN = "How to fit a measure of kind {kind} again is not known here."
+"""The reason where WHY_NOT has none."""
+
 NOT_IN_STEPS = (
     "This measure is not trained in steps and learns from no negatives: other stops and "
     "out-of-fold scores do not exist for it."
@@ -98,8 +101,9 @@ def stability(
         "notes": [],
     }
     table: Table = {"kind": [], "name": [], "spearman": [], "overlap": []}
-    if measure.kind in WHY_NOT:
-        return section | {"skipped": WHY_NOT[measure.kind]}, table, None
+    if measure.kind not in (*ON_FEATURES, "dsir"):
+        why = WHY_NOT.get(measure.kind, UNKNOWN.format(kind=measure.kind))
+        return section | {"skipped": why}, table, None
     x = inputs.features.take(rows).astype(np.float32)
     plan, notes = repetitions(measure, inputs, config)
     section["notes"] = notes

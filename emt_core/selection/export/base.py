@@ -37,6 +37,9 @@ class Picture:
 
 
 class Exporter(ABC):
+    title: ClassVar[str]
+    """The format's name for readers."""
+
     modes: ClassVar[tuple[str, ...]]
     """How images can be held: `copy` and `link` put files beside the data, `embed` bytes inside."""
     inside: bool

@@ -37,6 +37,7 @@ def features() -> Any:
 
 
 class HFExporter(TableExporter):
+    title = "Hugging Face datasets"
     modes = ("embed", "copy")
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ MOST_IMAGES = 3
 
 
 class LlamaFactoryExporter(Exporter):
+    title = "LLaMA-Factory"
     modes = ("copy", "link")
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from emt_core.selection.export.base import (
 
 
 class LlavaExporter(Exporter):
+    title = "LLaVA"
     modes = ("copy", "link")
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:

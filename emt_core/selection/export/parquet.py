@@ -16,6 +16,7 @@ from emt_core.selection.export.base import TableExporter
 
 
 class ParquetExporter(TableExporter):
+    title = "Parquet"
     modes = ("embed", "copy", "link")
 
     def open_shard(self, number: int) -> tuple[Path, Any]:

@@ -19,6 +19,7 @@ SHARD_ROWS, SHARD_BYTES = 10_000, 2**30
 
 
 class WebDatasetExporter(Exporter):
+    title = "WebDataset"
     modes = ("embed", "copy")
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:

@@ -17,13 +17,6 @@ from pages.parts.plain import show_problem
 from pages.parts.sidebar import short_label
 from pages.parts.view import View
 
-NAMES = {
-    "llamafactory": "LLaMA-Factory",
-    "llava": "LLaVA",
-    "hf": "Hugging Face datasets",
-    "parquet": "Parquet",
-    "webdataset": "WebDataset",
-}
 MODES = {
     "copy": "copied next to the data",
     "link": "linked (symbolic links)",
@@ -43,7 +36,7 @@ def export(view: View) -> None:
         label = columns[0].selectbox(
             "Selection", labels, newest, format_func=short_label, key="export_selection"
         )
-        kind = columns[1].selectbox("Format", FORMATS, format_func=NAMES.get, key="export_format")
+        kind = columns[1].selectbox("Format", FORMATS, format_func=_title, key="export_format")
         modes = exporter_class(kind).modes
         images = columns[2].selectbox(
             "Images", modes, format_func=MODES.get, key=f"export_images_{kind}"
@@ -85,9 +78,13 @@ def _launch(view: View, label: str, kind: str, images: str, folder: str, over: b
         command = ["export", *chain.from_iterable(options.items())]
         if over:
             command.append("--overwrite")
-        title = f"Export {short_label(label)} as {NAMES[kind]}"
+        title = f"Export {short_label(label)} as {_title(kind)}"
         watch(jobs.launch_command(view.workspace, command, title=title))
     except EmtError as error:
         show_problem(error)
         return
     st.rerun()  # the job is shown at the top of the page, outside of the fragment
+
+
+def _title(format_: str) -> str:
+    return exporter_class(format_).title

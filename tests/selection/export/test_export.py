@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from emt_core.errors import EmtError
-from emt_core.selection.export import base
+from emt_core.selection.export import FORMATS, base, exporter_class
 from emt_core.selection.export.export import export_selection, find_selection
 from emt_core.selection.export.parquet import ParquetExporter
 
@@ -159,3 +159,8 @@ def test_selections_are_found_by_label_and_key(workspace, selection, tmp_path):
 
     with pytest.raises(EmtError, match=r"several selections[\s\S]*0123456789abcdef \(no label\)"):
         find_selection(Workspace.open(twin))
+
+
+def test_every_format_has_a_name_for_readers():
+    titles = [exporter_class(name).title for name in FORMATS]
+    assert all(titles) and len(set(titles)) == len(titles)
