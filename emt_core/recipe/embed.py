@@ -36,7 +36,7 @@ class EmbedConfig(StageConfig):
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the
     default is LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
 
-    cutoff: int = Field(default=1024, ge=16)
+    cutoff: int = Field(default=2048, ge=16)
     """Longest sequence in tokens, images included. Text beyond it is cut at the end; image tokens
     never are, so a sample whose images fill it is embedded without its text."""
 

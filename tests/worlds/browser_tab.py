@@ -1,6 +1,7 @@
-"""A browser tab that fails the test where a page left an error or a broken picture, or asked for
-anything outside; and
-what every journey does with it."""
+"""A browser tab for journeys through the app.
+
+It fails the test where a page left an error or a broken picture, or asked for anything outside.
+"""
 
 from __future__ import annotations
 
