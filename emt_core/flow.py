@@ -1,6 +1,6 @@
 """The whole product in one screen: the stages, in order, and who feeds whom.
 
-    sources -> embed -> gap -> estimator -> score -> select -> midtrain -> finetune -> evaluate
+    sources -> embed -> estimator -> score -> select -> midtrain -> finetune -> evaluate
 
 is the main line; the table below has every edge. A recipe may hold several named instances of a
 stage (`estimator.learned`, `estimator.short`); `plan.py` joins them into a graph of keyed artifacts

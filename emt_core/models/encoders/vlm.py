@@ -35,7 +35,7 @@ class VlmEncoder:
         *,
         revision: str | None = None,
         pooling: Literal["mean", "last"] = "mean",
-        cutoff: int = 1024,
+        cutoff: int = 2048,
         max_image_pixels: int = 768 * 768,
         padding_side: Literal["right", "left"] = "right",
     ) -> None:
