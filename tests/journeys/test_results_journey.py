@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_results_are_read_compared_and_watched(page: Page, server: Server):
     visit(page, f"{server.address}/results?reference=random", "Results")
     expect(
-        page.get_by_text(re.compile(r"^12 episodes an arm: the 95 % interval is \d+ points wide"))
+        page.get_by_text(re.compile(r"^12 episodes per arm: the 95 % interval is \d+ points wide"))
     ).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(
         3
