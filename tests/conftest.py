@@ -33,19 +33,6 @@ with suppress(ImportError):
 
 SPENT: dict[str, float] = defaultdict(float)
 COUNT: dict[str, int] = defaultdict(int)
-TOOK_PRIORITY: list[str] = []
-"""Tests after which the process had a real-time priority."""
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Give back a real-time priority that a library took for this process (seen: SCHED_FIFO 99).
-
-    Servers and browsers that later tests start would inherit it and starve everything else.
-    """
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        TOOK_PRIORITY.append(item.nodeid)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -56,8 +43,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for test in TOOK_PRIORITY:
-        terminalreporter.write_line(f"took a real-time priority: {test}")
     terminalreporter.section("minutes per group")
     for group, seconds in sorted(SPENT.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{seconds / 60:6.2f} min  {COUNT[group]:4d} tests  {group}")

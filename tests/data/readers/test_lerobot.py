@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from source_files import lerobot_folder, robot_frame
+from source_files import lerobot_folder, ordinary_priority, robot_frame
 
 from emt_core.data.images.decode import ImageProblem, check_image, open_image, open_images
 from emt_core.data.images.video import Video
@@ -196,9 +196,11 @@ def test_any_order_of_frames_with_long_gops_and_b_frames(tmp_path, codec):
     """LeRobot's own videos: AV1 or H.264 with B-frames, keyframes seconds apart, times out of
     order."""
     path = tmp_path / "v.mp4"
-    with av.open(str(path), "w") as container:
+    with ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.width = 64
+        stream.height = 64
+        stream.pix_fmt = "yuv420p"
         stream.options = (
             {"g": "24", "crf": "20", "bf": "3"} if codec == "libx264" else {"g": "24", "crf": "20"}
         )
