@@ -44,7 +44,6 @@ NOUNS = {"select": "selection", "gap": "map"}
 """What people call an instance of a stage."""
 
 SELECTION_PARENTS = ("sources", "embed", "category", "score")
-MAP_PARENTS = ("sources", "embed")
 
 
 def _edit(

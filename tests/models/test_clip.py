@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from samples import conversation, picture
-from tiny_models import CLIP_CONFIG
+from tiny_models import save_clip
 
 from emt_core.errors import EmtError
 from emt_core.models.encoders.clip import ClipEncoder, clip_identity, parse_clip_name
@@ -18,22 +16,12 @@ from emt_core.models.encoders.clip import ClipEncoder, clip_identity, parse_clip
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    import open_clip
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("clip") / "tiny"
-    folder.mkdir()
-    torch.manual_seed(0)
-    model = open_clip.model.CLIP(**CLIP_CONFIG)
-    preprocess = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "interpolation": "bicubic"}
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": preprocess})
+    return save_clip(
+        tmp_path_factory.mktemp("clip") / "tiny",
+        mean=[0.4, 0.5, 0.6],
+        std=[0.2, 0.3, 0.25],
+        interpolation="bicubic",
     )
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()},
-        folder / "open_clip_model.safetensors",
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

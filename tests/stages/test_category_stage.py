@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage, stage_context
+from tiny_models import save_clip
 
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
@@ -17,12 +18,6 @@ from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
 from emt_core.stages import category as stage
 from emt_core.workspace.table import Table
-
-CLIP_CONFIG = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
 
 
 @pytest.fixture
@@ -88,22 +83,7 @@ def put_same_sources(made):
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
     """A random CLIP: it proves the mechanics, never that the labels are right."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("clip") / "tiny"
-    folder.mkdir()
-    torch.manual_seed(0)
-    model = open_clip.model.CLIP(**CLIP_CONFIG)
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": {}})
-    )
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()},
-        folder / "open_clip_model.safetensors",
-    )
-    return folder
+    return save_clip(tmp_path_factory.mktemp("clip") / "tiny")
 
 
 def clip_embed(made, folder, vectors, status):

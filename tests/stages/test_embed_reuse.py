@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from embed_runs import pool_and_arm, run, table
+from embed_runs import run, table
 from tiny_index import make_samples, write_sources
 
 from emt_core.models.encoders.fake import FakeEncoder
 from emt_core.models.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "ws", create=True)
-
-
-@pytest.fixture
-def roots(tmp_path: Path):
-    return pool_and_arm(tmp_path)
 
 
 def test_a_stopped_run_resumes_at_its_last_commit(workspace, roots, tmp_path, monkeypatch):

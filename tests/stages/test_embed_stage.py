@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from embed_runs import RUNTIME, pool_and_arm, run, table
+from embed_runs import RUNTIME, run, table
 from PIL import Image
 from tiny_index import make_samples, write_sources
 from tiny_models import save_internvl
@@ -25,16 +24,6 @@ from emt_core.run.runner import run_plan
 from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "ws", create=True)
-
-
-@pytest.fixture
-def roots(tmp_path: Path):
-    return pool_and_arm(tmp_path)
 
 
 def test_one_row_for_each_index_row_in_its_order(workspace, roots, tmp_path):

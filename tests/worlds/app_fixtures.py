@@ -19,6 +19,20 @@ from emt_core.workspace import view_guard
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
+__all__ = [
+    "complete",
+    "complete_copy",
+    "empty",
+    "half_done",
+    "open_page",
+    "page",
+    "server",
+    "this_process_stays_itself",
+    "users_own_folder",
+    "window",
+]
+"""What the conftest files of tests/pages and tests/journeys take over."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def users_own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

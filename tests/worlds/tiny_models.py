@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -188,8 +189,11 @@ def _save(model, processor, folder: Path) -> Path:
     return folder
 
 
-def save_clip(folder: Path) -> Path:
-    """A tiny CLIP model with random weights, as open_clip reads it from a folder."""
+def save_clip(folder: Path, **preprocess: Any) -> Path:
+    """A tiny CLIP model with random weights, as open_clip reads it from a folder.
+
+    preprocess: as in open_clip's `preprocess_cfg`.
+    """
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -198,7 +202,7 @@ def save_clip(folder: Path) -> Path:
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**CLIP_CONFIG)
     (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": {}})
+        json.dumps({"model_cfg": CLIP_CONFIG, "preprocess_cfg": preprocess})
     )
     save_file(
         {k: v.contiguous() for k, v in model.state_dict().items()},
