@@ -28,6 +28,7 @@ HEAVY = {
     "datasets",
     "streamlit",
 }
+FOR_VERBS = {"numpy", "pyarrow", "pydantic"}
 
 ROOMS = (
     "cli",
@@ -158,6 +159,18 @@ def test_import_help_and_planning_load_nothing_heavy(tmp_path: Path):
         "sys.argv = ['emt', '--help']\n"
         "code = emt_core.cli.__main__.main(['--help'])\n"
         f"print('HEAVY', sorted(set(sys.modules) & {HEAVY!r}), code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
+
+
+def test_the_command_starts_without_what_only_a_verb_needs(tmp_path: Path):
+    script = (
+        "import sys, emt_core.cli.__main__\n"
+        "code = emt_core.cli.__main__.main(['--help'])\n"
+        f"print('HEAVY', sorted(set(sys.modules) & {HEAVY | FOR_VERBS!r}), code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path

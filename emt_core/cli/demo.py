@@ -14,9 +14,8 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Group
 from rich.table import Table
@@ -24,11 +23,15 @@ from rich.table import Table
 from emt_core.cli.app import open_app
 from emt_core.cli.options import out
 from emt_core.cli.run import run_recipe
-from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json
 from emt_core.workspace.lineage import finished
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emt_core.data.index import Index
 
 STYLES = ("plain", "sim")
 CONTENTS = ("general", "embodied")
@@ -57,6 +60,9 @@ def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict
 
     Raises EmtError where the demo has not been run.
     """
+    import numpy as np
+
+    from emt_core.data.index import Index
     from emt_core.proximity.metrics.ranking import auroc
     from emt_core.workspace.table import Table as Store
 
@@ -117,6 +123,8 @@ def _current(workspace: Workspace, selection: str) -> tuple[Artifact, Artifact, 
 
 def _styles_and_contents(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """Style and content of each index row; "" for robot rows and rows without them."""
+    import numpy as np
+
     pairs = []
     for batch in index.table.scan(["role", "meta"]):
         for row in batch.to_pylist():

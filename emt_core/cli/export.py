@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from emt_core.cli.options import WorkspaceOpt, out
+from emt_core.cli.options import ThereOpt, out
 from emt_core.workspace.artifact import Workspace
 
 
 def export(
-    workspace: WorkspaceOpt,
+    workspace: ThereOpt,
     to: Annotated[
         Path,
         typer.Option("--out", "-o", help="Folder to write: new or empty (but see --overwrite)."),

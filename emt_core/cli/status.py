@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from emt_core.cli.options import WorkspaceOpt, out
+from emt_core.cli.options import ThereOpt, out
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Workspace
 
@@ -24,7 +24,7 @@ COLORS = {
 
 
 def status(
-    workspace: WorkspaceOpt,
+    workspace: ThereOpt,
     recipe: Annotated[
         Path | None, typer.Argument(help="Recipe; default: all that ran in this workspace.")
     ] = None,
