@@ -11,13 +11,13 @@ costs one batch. Answers are greedy.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.retention import (
     SIDES,
+    Answers,
     keep_answers,
     load_suites,
     read_answers,
@@ -25,7 +25,10 @@ from emt_core.evaluation.questions.retention import (
 )
 from emt_core.recipe.retain import RetainConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.artifact import digest_of
+
+if TYPE_CHECKING:
+    from emt_core.evaluation.questions.question import Question
 
 VERSION = 2
 IDENTITY_REPLACES = ("model", "revision", "files")
@@ -53,22 +56,18 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
                 where=path,
                 remedy=f"check retain.files.{name}.path",
             )
-        root = (
-            path if path.is_dir() else path.parent
-        )  # BLINK's sub-tasks are folders with files of one name
+        # BLINK's sub-tasks are folders with files of one name
+        root = path if path.is_dir() else path.parent
         suites[name] = {
             "format": suite.format,
             "limit": suite.limit,
             "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
-            "images": hashlib.sha256(
-                canonical_json(images_beside(suite, base)).encode()
-            ).hexdigest()[:32],
+            "images": digest_of(images_beside(suite, base), 32),
         }
     return {**model_identity(config.model, config.revision, base), "suites": suites}
 
 
 def run(context: Context) -> Outcome:
-    from emt_core.evaluation.questions.answering import Answerer
     from emt_core.models.identity import locate_model
 
     config = context.config
@@ -77,37 +76,12 @@ def run(context: Context) -> Outcome:
     _check_origin(context, midtrain.manifest["identity"])
     suites = load_suites(config, context.base)
     total = sum(len(questions) for questions in suites.values())
-    models = {
-        "origin": (
-            str(locate_model(config.model, context.base)),
-            context.identity.get("revision") or config.revision,
-        ),
-        "midtrained": (str(midtrain.data / "model"), None),
+    origin = str(locate_model(config.model, context.base))
+    revision = context.identity.get("revision") or config.revision
+    answers = {
+        "origin": _ask(context, "origin", origin, revision, suites),
+        "midtrained": _ask(context, "midtrained", str(midtrain.data / "model"), None, suites),
     }
-    answers: dict[str, dict[tuple[str, str], str]] = {}
-    for side, (model, revision) in models.items():
-        path = context.out / f"{side}.jsonl"
-        answers[side] = done = read_answers(path)
-        with context.progress.track(
-            f"asking the {side}", total, done=len(done), unit="questions"
-        ) as tracker:
-            if len(done) < total:
-                answerer = Answerer(
-                    model,
-                    revision=revision,
-                    device=context.runtime.device,
-                    precision=config.precision,
-                    max_new_tokens=config.max_new_tokens,
-                    max_image_pixels=config.max_image_pixels,
-                )
-            for suite, questions in suites.items():
-                left = [question for question in questions if (suite, question.id) not in done]
-                for at in range(0, len(left), context.runtime.batch):
-                    batch = left[at : at + context.runtime.batch]
-                    found = answerer.answers(batch)  # pyright: ignore[reportPossiblyUnboundVariable]
-                    keep_answers(path, suite, batch, found)
-                    done.update({(suite, q.id): text for q, text in zip(batch, found, strict=True)})
-                    tracker.advance(len(batch))
     results = write_results(context.out, suites, answers)
     rates = {
         suite: {side: facts["all"][side]["rate"] for side in SIDES} | {"n": facts["all"]["n"]}
@@ -116,6 +90,47 @@ def run(context: Context) -> Outcome:
     return Outcome(
         rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES)
     )
+
+
+def _ask(
+    context: Context,
+    side: str,
+    model: str,
+    revision: str | None,
+    suites: dict[str, list[Question]],
+) -> Answers:
+    """The model's answers to all questions; those that an interrupted run kept are not asked again.
+
+    The model is gone from memory when this returns: the next side loads another one.
+    """
+    from emt_core.evaluation.questions.answering import Answerer
+
+    config = context.config
+    assert isinstance(config, RetainConfig)
+    path = context.out / f"{side}.jsonl"
+    done = read_answers(path)
+    total = sum(len(questions) for questions in suites.values())
+    if len(done) == total:
+        return done
+    progress = context.progress.track(f"asking the {side}", total, done=len(done), unit="questions")
+    with progress as tracker:
+        answerer = Answerer(
+            model,
+            revision=revision,
+            device=context.runtime.device,
+            precision=config.precision,
+            max_new_tokens=config.max_new_tokens,
+            max_image_pixels=config.max_image_pixels,
+        )
+        for suite, questions in suites.items():
+            left = [question for question in questions if (suite, question.id) not in done]
+            for at in range(0, len(left), context.runtime.batch):
+                batch = left[at : at + context.runtime.batch]
+                texts = answerer.answers(batch)
+                keep_answers(path, suite, batch, texts)
+                done.update({(suite, q.id): text for q, text in zip(batch, texts, strict=True)})
+                tracker.advance(len(batch))
+    return done
 
 
 def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:
