@@ -70,20 +70,27 @@ def _edit(
         checked = build_recipe(raw, where=path)
         for arm, settings in checked.arms.items():  # an arm may set a field that is gone now
             build_recipe(apply_overrides(raw, settings), where=f"{path}, arm {arm!r}")
-        problem = _planning_problem(raw, path) if plans else None
-        if problem is not None and _planning_problem(before, path) is None:
+        problem = _planning_problem(checked) if plans else None
+        if problem is not None and _planned(before, path):
             raise problem
         if adds is not None:
             note_saved(workspace, recipe, adds)
         write_text(path, dump_recipe(raw))
 
 
-def _planning_problem(raw: Raw, path: Path) -> EmtError | None:
+def _planning_problem(recipe: Recipe) -> EmtError | None:
     try:
-        make_plan(build_recipe(raw, where=path))
+        make_plan(recipe)
     except EmtError as error:
         return error
     return None
+
+
+def _planned(raw: Raw, path: Path) -> bool:
+    try:
+        return _planning_problem(build_recipe(raw, where=path)) is None
+    except EmtError:
+        return False
 
 
 def _check_new(raw: Mapping[str, Any], stage: str, name: str) -> None:

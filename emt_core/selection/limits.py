@@ -116,7 +116,7 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
             if len(members) >= most and len(members):
                 groups.append((which, most, members))
 
-    def fills_at(which: int, room: int, members: np.ndarray) -> int | None:
+    def fills_at(room: int, members: np.ndarray) -> int | None:
         """Place of the row that fills the group, as things stand; -1 where it has no room."""
         if room == 0:
             return -1
@@ -124,17 +124,20 @@ def apply(limits: list[Limit], codes: dict[str, np.ndarray]) -> np.ndarray:
         return int(taken[room - 1]) if len(taken) >= room else None
 
     # closing a group takes members away from others: they fill later than thought, never earlier
-    places = enumerate(groups)
-    waiting = [(at, place) for place, group in places if (at := fills_at(*group)) is not None]
+    waiting = [
+        (at, place)
+        for place, (_, room, members) in enumerate(groups)
+        if (at := fills_at(room, members)) is not None
+    ]
     heapq.heapify(waiting)
     while waiting:
         at, place = heapq.heappop(waiting)
-        now = fills_at(*groups[place])
+        which, room, members = groups[place]
+        now = fills_at(room, members)
         if now != at:
             if now is not None:
                 heapq.heappush(waiting, (now, place))
             continue
-        which, _, members = groups[place]
         after = members[np.searchsorted(members, at, side="right") :]
         # the limit asked first names the reason, even if a later one has refused the row already
         after = after[(verdict[after] == 0) | (verdict[after] > which + 1)]

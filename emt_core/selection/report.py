@@ -29,7 +29,7 @@ def selection_report(
     decision: Decision, candidates: Candidates, features: Features, config: SelectConfig
 ) -> dict[str, Any]:
     """JSON (see the fields below)."""
-    before = eligible_rows(decision, candidates)
+    before = eligible_rows(decision)
     after = decision.rows
     pool = np.flatnonzero(np.asarray(candidates.pool)[candidates.source])
     groups = {"pool": pool, "eligible": before, "selected": after}
@@ -59,7 +59,7 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
     return float(candidates.logit[rows[-1]])
 
 
-def eligible_rows(decision: Decision, candidates: Candidates) -> np.ndarray:
+def eligible_rows(decision: Decision) -> np.ndarray:
     """int64, ascending: selected rows, and those that only a cut, cap, quota or draw kept out."""
     kept_out_by = "below_cut not_drawn source_cap category_cap quota cluster_cap near_duplicate"
     settled = {"", *kept_out_by.split()}

@@ -103,7 +103,7 @@ def run(context: Context) -> Outcome:
             f"not one of {index.rows:,} rows has a vector ({', '.join(reasons)})",
             where=index.artifact.path,
             remedy="check the images' place and the encoder; "
-            "`emt sources --dry-run` shows what is rejected",
+            "`emt sources RECIPE` shows what is rejected",
         )
     return Outcome(rows=index.rows, metrics=metrics)
 

@@ -11,7 +11,6 @@ one policy together.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from emt_core.errors import EmtError
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
@@ -196,4 +195,4 @@ def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size:
         "size": size,
         "version": FRAMES_VERSION,
     }
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]
+    return digest_of(facts, 16)

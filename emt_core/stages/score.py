@@ -155,7 +155,6 @@ def _arithmetic(context: Context, measure: Artifact) -> dict[str, str]:
     """The precision of a measure that runs a model; empty for all others."""
     if measure.config["kind"] not in RUNS_MODEL:
         return {}
-    from emt_core.models.device import choose_device, choose_dtype
+    from emt_core.models.device import choose_device, choose_dtype, dtype_name
 
-    dtype = choose_dtype("auto", choose_device(context.runtime.device))
-    return {"dtype": str(dtype).removeprefix("torch.")}
+    return {"dtype": dtype_name(choose_dtype("auto", choose_device(context.runtime.device)))}

@@ -11,7 +11,6 @@ index is dropped and found again.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from emt_core.data.readers import count, fingerprint, image_root, locate, read
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.stage import Context, Outcome
-from emt_core.workspace.artifact import canonical_json
+from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import write_json
 
 VERSION = 1
@@ -91,7 +90,7 @@ def _read_source(
         "text_only": tally.text_only,
         "multi_image": tally.multi_image,
         "bytes": files["bytes"],
-        "digest": hashlib.sha256(canonical_json(files).encode()).hexdigest()[:32],
+        "digest": digest_of(files, 32),
     }
 
 

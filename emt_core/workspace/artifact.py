@@ -55,6 +55,11 @@ def canonical_json(value: Any) -> str:
     )
 
 
+def digest_of(value: Any, length: int) -> str:
+    """The first `length` hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
 def make_key(
     *,
     stage: str,
@@ -71,7 +76,7 @@ def make_key(
         "identity": identity,
         "parents": dict(parents),
     }
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:KEY_LENGTH]
+    return digest_of(content, KEY_LENGTH)
 
 
 @dataclass(frozen=True)
