@@ -22,7 +22,9 @@ class EmtError(Exception):
     """
 
     def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
-        self.what, self.where, self.remedy = what.rstrip("."), str(where), remedy
+        self.what = what.rstrip(".")
+        self.where = str(where)
+        self.remedy = remedy
         super().__init__(self.message())
 
     def message(self) -> str:

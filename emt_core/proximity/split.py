@@ -17,7 +17,10 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
 
-TRAIN, VALIDATION, TEST, NO_VECTOR = 0, 1, 2, 255
+TRAIN = 0
+VALIDATION = 1
+TEST = 2
+NO_VECTOR = 255
 PARTS = 3
 
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from emt_core.errors import EmtError
 
-ROBOT, TEXT_ONLY, NO_SCORE, EXCLUDED = "robot", "text_only", "no_score", "excluded"
+ROBOT = "robot"
+TEXT_ONLY = "text_only"
+NO_SCORE = "no_score"
+EXCLUDED = "excluded"
 
 
 @dataclass(frozen=True, kw_only=True)

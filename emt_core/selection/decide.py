@@ -19,7 +19,9 @@ from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates
 from emt_core.selection.limits import QUOTA, Limit, fill, limits_of, what_is_left
 
-BELOW_CUT, NOT_DRAWN, NEAR_DUPLICATE = "below_cut", "not_drawn", "near_duplicate"
+BELOW_CUT = "below_cut"
+NOT_DRAWN = "not_drawn"
+NEAR_DUPLICATE = "near_duplicate"
 
 
 @dataclass(frozen=True, kw_only=True)

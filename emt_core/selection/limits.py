@@ -18,7 +18,10 @@ import numpy as np
 from emt_core.recipe.selection import SelectConfig
 from emt_core.selection.candidates import Candidates, named_codes
 
-QUOTA, SOURCE_CAP, CATEGORY_CAP, CLUSTER_CAP = "quota", "source_cap", "category_cap", "cluster_cap"
+QUOTA = "quota"
+SOURCE_CAP = "source_cap"
+CATEGORY_CAP = "category_cap"
+CLUSTER_CAP = "cluster_cap"
 FEW_GROUPS = 16
 """With at most this many groups, one scan for each beats one sort of all rows."""
 

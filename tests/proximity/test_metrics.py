@@ -68,7 +68,9 @@ def test_unbiased_mmd_is_zero_on_average_for_one_distribution_and_biased_is_not(
 
 def test_mmd_of_two_gaussians_has_its_closed_form(rng):
     """E[k] of N(a, I) and N(b, I) is (s^2 / (s^2 + 2))^(d/2) exp(-|a - b|^2 / 2(s^2 + 2))."""
-    sigma, dim, shift = 2.0, 3, 1.5
+    sigma = 2.0
+    dim = 3
+    shift = 1.5
     x, y = rng.normal(size=(4000, dim)), rng.normal(size=(4000, dim)) + shift / np.sqrt(dim)
     scale = (sigma**2 / (sigma**2 + 2)) ** (dim / 2)
     wanted = 2 * scale * (1 - np.exp(-(shift**2) / (2 * (sigma**2 + 2))))

@@ -132,11 +132,9 @@ def test_stability_against_trainings_written_plainly(workspace):
     _, data = report_of(workspace, "learned")
     inputs, score = inputs_of(workspace, data)
     logit = Table(score.data / "scores.lance").column("logit")
-    index, features, config = (
-        inputs.index,
-        inputs.features,
-        EstimatorConfig(steps=60, eval_every=5),
-    )
+    index = inputs.index
+    features = inputs.features
+    config = EstimatorConfig(steps=60, eval_every=5)
     ok, pool = features.ok(), index.is_pool()
     rows = np.flatnonzero(ok & pool & np.isfinite(logit))
     table = pq.read_table(data / "stability.parquet").to_pandas().set_index(["kind", "name"])

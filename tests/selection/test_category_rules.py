@@ -105,11 +105,9 @@ def test_without_an_image_everything_is_other():
 
 
 def test_majority_of_user_turns_then_the_first():
-    left, color, sign = (
-        ("What is left of the cup?", "a plate"),
-        ("What color is it?", "red"),
-        ("Read the sign.", "GO"),
-    )
+    left = ("What is left of the cup?", "a plate")
+    color = ("What color is it?", "red")
+    sign = ("Read the sign.", "GO")
     assert classify(conversation(*left, *color, *sign), 1).category == "spatial"
     assert classify(conversation(*left, *color, *color), 1).category == "vqa"
     assert (

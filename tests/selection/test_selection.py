@@ -26,11 +26,9 @@ from emt_core.recipe.selection import SelectConfig
 from emt_core.selection import Candidates, Preview, decide
 from emt_core.selection.limits import largest_remainder, members_of
 
-SOURCES, CATEGORIES, STATUSES = (
-    ("web", "docs", "point", "arm"),
-    ("spatial", "text", "other"),
-    ("", "missing_image"),
-)
+SOURCES = ("web", "docs", "point", "arm")
+CATEGORIES = ("spatial", "text", "other")
+STATUSES = ("", "missing_image")
 CELLS = 5
 
 

@@ -239,11 +239,9 @@ def test_a_cell_too_large_is_compared_in_parts_that_k_means_makes(tmp_path, monk
     rng = np.random.default_rng(1)
     base = np.repeat(rng.standard_normal((200, 16)), 30, axis=0)
     x = rng.permutation(base + rng.normal(0, 0.02, base.shape))
-    features, order, cell = (
-        store(tmp_path / "f", x, 6000),
-        rng.permutation(6000),
-        np.zeros(6000, np.int32),
-    )
+    features = store(tmp_path / "f", x, 6000)
+    order = rng.permutation(6000)
+    cell = np.zeros(6000, np.int32)
     whole, unsplit = near_duplicates(features, order, cell, cosine=0.99, seed=0, cell_rows=6000)
     assert 5500 < whole.sum() < 5900 and not unsplit
 

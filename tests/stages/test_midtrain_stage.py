@@ -264,7 +264,9 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
         return run_plan(plan, ws, until="midtrain", quiet=True)["midtrain"]
 
     assert started(20).metrics["micro_batch"] == 6
-    fit_of, step, sizes = fit.fit_of, Trainer._step, []
+    fit_of = fit.fit_of
+    step = Trainer._step
+    sizes = []
 
     def tight(*arguments: Any) -> Any:
         fit = fit_of(*arguments)

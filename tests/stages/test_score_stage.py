@@ -133,7 +133,9 @@ def test_a_value_depends_on_its_row_alone(tmp_path):
 
 def test_features_that_are_not_finite_score_nan(tmp_path):
     x = np.zeros((600, 8), np.float16)
-    x[5], x[300], x[599] = np.nan, np.inf, -np.inf
+    x[5] = np.nan
+    x[300] = np.inf
+    x[599] = -np.inf
     table = Table(tmp_path / "features.lance")
     table.append(feature_table(x, [""] * 600))
     found = np.concatenate(

@@ -103,7 +103,9 @@ def lerobot_folder(
 
 def robot_frame(episode: int, frame: int) -> np.ndarray:
     image = np.zeros((32, 48, 3), np.uint8)
-    image[..., 0], image[..., 1], image[..., 2] = 20 + 60 * episode, 10 * frame, 128
+    image[..., 0] = 20 + 60 * episode
+    image[..., 1] = 10 * frame
+    image[..., 2] = 128
     return image
 
 

@@ -92,7 +92,9 @@ class FlagBook:
         """The current flags. Raises EmtError where a line cannot be read."""
         lines = self._lines()
         undone = {line["undo"] for line in lines if "undo" in line}
-        codes, notes, entries = np.zeros(self.sources.rows, np.int8), {}, []
+        codes = np.zeros(self.sources.rows, np.int8)
+        notes = {}
+        entries = []
         for line in lines:
             if "undo" in line:
                 continue

@@ -134,7 +134,10 @@ def _words(box: Box) -> str:
 def _frame(box: Box, at: Point, *, chosen: bool) -> dict:
     (x, y), color = at, STATE_COLOR[box.state]
     faint = box.state == "absent"
-    left, right, low, high = x - WIDTH / 2, x + WIDTH / 2, y - HEIGHT / 2, y + HEIGHT / 2
+    left = x - WIDTH / 2
+    right = x + WIDTH / 2
+    low = y - HEIGHT / 2
+    high = y + HEIGHT / 2
     dash = "dot" if faint else "dash" if box.state == "missing" else "solid"
     return {
         "type": "rect",

@@ -69,7 +69,9 @@ def category_colors(names: Sequence[str]) -> dict[str, str]:
 
 def source_colors(names: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
     """Source -> color, by its place among the sources of its role."""
-    found, pool, robot = {}, 0, 0
+    found = {}
+    pool = 0
+    robot = 0
     for name, role in zip(names, roles, strict=True):
         if role == "robot":
             found[name] = ROBOT_CYCLE[robot % len(ROBOT_CYCLE)]

@@ -17,7 +17,9 @@ from emt_core.workspace.files import read_json, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DEFAULT = "story"
-HEADING_CHARS, CAPTION_CHARS, BLOCKS = 200, 4000, 100
+HEADING_CHARS = 200
+CAPTION_CHARS = 4000
+BLOCKS = 100
 
 
 class StoryBlock(Frozen):

@@ -132,7 +132,9 @@ def _suites(results: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Map
 def results(reading: Reading) -> Content:
     """Closed-loop success of every evaluated run, at its chosen checkpoint."""
     artifacts = reading.of_stage("evaluate")
-    rows, figure, rules = [], go.Figure(), {}
+    rows = []
+    figure = go.Figure()
+    rules = {}
     for place, (label, artifact) in enumerate(artifacts.items()):
         found = read_json(artifact.data / "results.json")
         rules[str(found.get("rule_text", ""))] = None

@@ -53,7 +53,10 @@ def find_text(
     wanted = text.strip()
     if not wanted:
         return before
-    started, scanned, count, found = time.monotonic(), before.scanned, 0, [before.rows]
+    started = time.monotonic()
+    scanned = before.scanned
+    count = 0
+    found = [before.rows]
     first = 0  # of the source among the searched rows
     for source in ranges:
         at = source.start + max(scanned - first, 0)
@@ -61,7 +64,9 @@ def find_text(
         for batch in index.table.scan(["turns"], start=at, stop=source.stop, batch_rows=BATCH_ROWS):
             rows = _rows_with(batch.column(0), wanted)
             found.append(at + rows)
-            at, scanned, count = at + batch.num_rows, scanned + batch.num_rows, count + len(rows)
+            at += batch.num_rows
+            scanned += batch.num_rows
+            count += len(rows)
             if count >= max_matches or time.monotonic() - started > max_seconds:
                 return Matches(np.concatenate(found), scanned, total)
     return Matches(np.concatenate(found), scanned, total)

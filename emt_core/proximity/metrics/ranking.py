@@ -76,7 +76,9 @@ def precision_recall_curve(
         labels, scores, sample_weight=weights
     )
     # scikit-learn's recall falls, and ends in a recall of 0 that belongs to no threshold
-    precision, recall, threshold = precision[-2::-1], recall[-2::-1], threshold[::-1]
+    precision = precision[-2::-1]
+    recall = recall[-2::-1]
+    threshold = threshold[::-1]
     kept = _evenly_apart(recall, points)
     return {
         "recall": recall[kept].tolist(),

@@ -14,7 +14,9 @@ from emt_core.proximity.metrics.ranking import auroc
 from emt_core.proximity.trust.number import numbered
 from emt_core.recipe.trust import TrustConfig
 
-UNKNOWN, FAR, NEAR = -1, 0, 1
+UNKNOWN = -1
+FAR = 0
+NEAR = 1
 
 
 def planted_truth(

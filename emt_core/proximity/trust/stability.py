@@ -33,7 +33,10 @@ from emt_core.recipe.proximity import EstimatorConfig, MlpMeasure
 from emt_core.recipe.trust import TrustConfig
 
 Table = dict[str, list[Any]]
-SEED, STEPS, FEWER_SETS, OUT_OF_FOLD = "seed", "steps", "without robot set", "out of fold"
+SEED = "seed"
+STEPS = "steps"
+FEWER_SETS = "without robot set"
+OUT_OF_FOLD = "out of fold"
 """Kinds of repetition, as the table and the pages name them."""
 
 BLOCK_ROWS = 4096

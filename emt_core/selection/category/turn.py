@@ -10,7 +10,9 @@ from emt_core.selection.category.cue import KEY_LETTERS
 
 # Questions stand at the head or the tail of a long prompt; answers show their form at once. The
 # bound also keeps every pattern's work bounded.
-HEAD_CHARS, TAIL_CHARS, ANSWER_CHARS = 1200, 600, 600
+HEAD_CHARS = 1200
+TAIL_CHARS = 600
+ANSWER_CHARS = 600
 
 _IMAGE_TAG = re.compile(
     r"<(?:image|video|img)(?:[ _-]?\d{1,3})?>|<\|image(?:_pad|_\d)?\|>|<image_placeholder>"

@@ -29,7 +29,10 @@ FILE = Path(__file__).with_name("labelled.jsonl")
 SEED = 20260420
 LABELS = ("spatial", "grounding", "text", "chart", "caption", "vqa", "robot", "other")
 FIELDS = ("id", "style_of", "conversations", "category", "hard", "note", "split")
-MIN_ROWS, MIN_HARD, MAX_SHARE, MAX_TURNS = 480, 100, 0.22, 20
+MIN_ROWS = 480
+MIN_HARD = 100
+MAX_SHARE = 0.22
+MAX_TURNS = 20
 MIN_PER_LABEL = dict.fromkeys(LABELS, 45) | {"other": 35}
 NEAR_DUPLICATE = 0.7  # Jaccard overlap of word sets
 
