@@ -17,6 +17,7 @@ from emt_core.models.prepared import Prepared
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm, text_width
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ class VlmEncoder:
         revision: str | None = None,
         pooling: Literal["mean", "last"] = "mean",
         cutoff: int = 2048,
-        max_image_pixels: int = 768 * 768,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
         padding_side: Literal["right", "left"] = "right",
     ) -> None:
         """Loads the processor only. padding_side changes no vector."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from emt_core.data.sample import Sample, Speaker
 from emt_core.models.prepared import Prepared, Refused
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,7 +113,7 @@ class Chat:
         *,
         cutoff: int = sys.maxsize,
         max_tiles: int = 1,
-        max_image_pixels: int = sys.maxsize,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         """cutoff: longest sequence in tokens, images included.
 

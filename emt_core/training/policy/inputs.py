@@ -7,6 +7,7 @@ processor as one batch, on the model's device.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ class PromptBuilder:
     ) -> None:
         """prompt: user text after the image, holding {instruction}. image_size: side of the frames,
         pixels. cutoff: longest prompt in tokens, image included and the query left out."""
-        self.chat = Chat(processor, cutoff=cutoff)
+        # frames have the training size already: no bound beside it
+        self.chat = Chat(processor, cutoff=cutoff, max_image_pixels=sys.maxsize)
         self.system = system
         self.prompt = prompt
         self.image_size = image_size
