@@ -42,6 +42,8 @@ def test_other_errors_and_passes_that_others_wait_for_are_not_halved():
 def square(base: int, number: int) -> tuple[int, int]:
     if number == 99:
         os._exit(1)
+    if number == 98:
+        raise EmtError("98 is too much", where="here", remedy="take less.")
     return base + number * number, os.getpid()
 
 
@@ -52,3 +54,12 @@ def test_work_comes_back_in_order_and_a_dead_worker_is_named():
     assert len(processes) == 2 and os.getpid() not in processes
     with pytest.raises(EmtError, match="a decoding process ended by itself"):
         list(in_order(partial(square, 1), [1, 2, 99, 3], 1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_ours_arrives_as_it_was_raised(workers: int):
+    with pytest.raises(EmtError) as raised:
+        list(in_order(partial(square, 1), [1, 98, 3], workers))
+    error = raised.value
+    assert (error.what, error.where, error.remedy) == ("98 is too much", "here", "take less.")
+    assert str(error) == "98 is too much.\n  where:  here\n  remedy: take less."
