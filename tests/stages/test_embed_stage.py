@@ -18,6 +18,7 @@ from emt_core.errors import EmtError
 from emt_core.models.encoders import embedding
 from emt_core.models.encoders.batches import BATCHES_PER_WINDOW, windows
 from emt_core.models.encoders.fake import FakeEncoder
+from emt_core.models.encoders.vlm import VlmEncoder
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
@@ -204,6 +205,17 @@ def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
         ).path
         == artifact.path
     )
+
+
+def test_a_template_that_fails_stops_the_stage_at_once(workspace, roots, tmp_path, monkeypatch):
+    model = save_internvl(tmp_path / "model")
+    template = "{{ raise_exception('only one turn is known here') }}"
+    (model / "chat_template.jinja").write_text(template)
+    encoded = []
+    monkeypatch.setattr(VlmEncoder, "encode", lambda _self, items: encoded.append(items))
+    with pytest.raises(EmtError, match=r"chat template fails .*only one turn is known here"):
+        run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
+    assert not encoded
 
 
 @pytest.mark.slow
