@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Any, TypeVar, cast
 
 from emt_core.errors import EmtError
@@ -12,6 +13,16 @@ from emt_core.workspace.process import live_and_die_with_parent
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+def start_server(preload: Sequence[str] = ()) -> None:
+    """Let the fork server begin to import what workers need, and come back at once.
+
+    preload: as for `in_order`, which starts the server itself where nobody did. To be called before
+    something slow, such as loading a model, so that the imports take place meanwhile.
+    """
+    multiprocessing.set_forkserver_preload(["torch.utils.data", *preload])
+    forkserver.ensure_running()
 
 
 def in_order(
@@ -36,7 +47,7 @@ def in_order(
 
     # Lance and OpenMP threads do not survive a plain fork
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.utils.data", *preload])
+    start_server(preload)
     loader = DataLoader(
         _Keys(),  # pyright: ignore[reportArgumentType]
         sampler=keys,

@@ -98,6 +98,38 @@ def test_workers_and_batch_size_change_no_value(workspace, roots, tmp_path, monk
         np.testing.assert_array_equal(a, b)
 
 
+def test_workers_are_for_groups_that_are_worth_them_and_import_while_the_model_loads(
+    workspace, roots, tmp_path, monkeypatch
+):
+    """The pool and the arm are parted by rows that are copied: each is a group of its own."""
+    middle = tmp_path / "middle"
+    copied = {"middle": (middle, make_samples("middle", 9, middle, seed=3))}
+    run(workspace, write_sources(workspace, copied), tmp_path)
+    happened: list[object] = []
+    prepare, load = embedding.prepared_batches, FakeEncoder.load
+
+    def prepared_here(encoder, batches, workers):
+        happened.append(workers)
+        return prepare(encoder, batches, 0)
+
+    def loaded(self, device, precision):
+        happened.append("load")
+        load(self, device, precision)
+
+    monkeypatch.setattr(stage, "INLINE_ROWS", 41)
+    monkeypatch.setattr(stage, "start_server", lambda _preload: happened.append("server"))
+    monkeypatch.setattr(embedding, "prepared_batches", prepared_here)
+    monkeypatch.setattr(FakeEncoder, "load", loaded)
+    sources = write_sources(workspace, {"pool": roots["pool"], **copied, "arm": roots["arm"]})
+    artifact = run(workspace, sources, tmp_path, RUNTIME | {"workers": 2})
+    assert happened == ["server", "load", 2, 0]
+    assert artifact.metrics["workers"] == 2 and artifact.metrics["reused"] == 9
+    happened.clear()
+    monkeypatch.setattr(stage, "INLINE_ROWS", 140)
+    artifact = run(workspace, sources, tmp_path, RUNTIME | {"workers": 2}, max_images=2)
+    assert happened == ["load", 0] and artifact.metrics["workers"] == 0
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")]
 )
