@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -27,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Free what a failed pass left: its tensors hang on the traceback and in the cache."""
+    """Free what a failed pass left in circles of references and in the device's cache."""
     import gc
     import sys
 
@@ -50,7 +51,8 @@ def half_of(
     """How many samples to try after `error` ended a pass of `tried` samples.
 
     Raises `error` itself where memory was not the reason, and EmtError where `tried` is no more
-    than `least`: there is nothing left to halve.
+    than `least`: there is nothing left to halve. Else the local variables of the pass are let
+    go, so that its memory is free for the next one.
     """
     if not is_out_of_memory(error):
         raise error
@@ -59,6 +61,7 @@ def half_of(
         raise EmtError(
             f"{what} runs out of memory with {count}", where=where, remedy=remedy
         ) from error
+    traceback.clear_frames(error.__traceback__)
     release_memory()
     half = tried // 2
     say(f"out of memory with {tried} samples at once; going on with {half}")

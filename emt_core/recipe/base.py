@@ -14,6 +14,9 @@ from pydantic import (
 
 Role = Literal["pool", "robot"]
 
+MAX_IMAGE_PIXELS = 768 * 768
+"""Larger images are scaled down for a VLM that keeps an image's own size (Qwen)."""
+
 
 class Frozen(BaseModel):
     """Base of all configuration: immutable, and a misspelt field is an error."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emt_core.recipe.base import StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
 
 
 class EmbedConfig(StageConfig):
@@ -32,7 +32,7 @@ class EmbedConfig(StageConfig):
     max_images: int = Field(default=4, ge=1)
     """Most images of a sample that are embedded; others are counted as `images_beyond_bound`."""
 
-    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    max_image_pixels: int = Field(default=MAX_IMAGE_PIXELS, ge=1024)
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen; the
     default is LLaMA-Factory's). InternVL's and CLIP's have one fixed size."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
 
 Part = Literal["vision", "projector", "language"]
 
@@ -59,7 +59,7 @@ class MidtrainConfig(StageConfig):
     max_tiles: int = Field(default=1, ge=1)
     """Tiles an image is cut into at the most by processors that tile (InternVL)."""
 
-    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    max_image_pixels: int = Field(default=MAX_IMAGE_PIXELS, ge=1024)
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
 
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, Frozen, StageConfig
 from emt_core.recipe.shipped import ROOT
 
 
@@ -44,7 +44,7 @@ class RetainConfig(StageConfig):
     max_new_tokens: int = Field(default=32, ge=1)
     """Longest answer; greedy."""
 
-    max_image_pixels: int = Field(default=768 * 768, ge=1024)
+    max_image_pixels: int = Field(default=MAX_IMAGE_PIXELS, ge=1024)
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

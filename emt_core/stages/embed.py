@@ -26,9 +26,10 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.models.device import choose_device, choose_dtype, dtype_name
 from emt_core.models.encoders import build_encoder
-from emt_core.models.encoders.embedding import Embedding
+from emt_core.models.encoders.embedding import Embedding, rows_left
 from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
 from emt_core.models.encoders.reuse import Earlier, find_earlier
+from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.progress import Tracker
@@ -43,9 +44,9 @@ COMMIT_SECONDS = 30.0
 """
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
-"""Fewer rows are prepared in the main process. Workers import torch and transformers, about ten CPU
-seconds, which they have to win back; beside a model on the CPU, which wants the same cores, they
-win little (docs/encoders.md).
+"""A group of fewer rows is prepared in the main process. Workers import torch and transformers,
+about ten CPU seconds, which they have to win back; beside a model on the CPU, which wants the same
+cores, they win little (docs/encoders.md).
 """
 
 
@@ -75,18 +76,22 @@ def run(context: Context) -> Outcome:
         for source in index.sources
     }
     left = [source for source in index.sources if source.stop > writer.rows]
-    own = [source for source in left if earlier[source.name] is None]
+    # rows are written in order: neighbors that are embedded here share their batches
+    groups = [
+        (artifact, list(group))
+        for artifact, group in groupby(left, key=lambda source: earlier[source.name])
+    ]
+    own = [group for artifact, group in groups if artifact is None]
     reused = Counter[str]()
     metrics: dict[str, Any] = {"dtype": dtype}
     with ExitStack() as stack:
         progress = context.progress.track("embedding", index.rows, done=writer.rows)
         tracker = stack.enter_context(progress)
         embedding = _start(context, config, index, writer, own, stack) if own else None
-        # rows are written in order: neighbors that are embedded here share their batches
-        for artifact, group in groupby(left, key=lambda source: earlier[source.name]):
+        for artifact, group in groups:
             if artifact is None:
                 assert embedding is not None
-                embedding.embed(list(group), tracker.advance)
+                embedding.embed(group, tracker.advance)
             else:
                 for source in group:
                     reused[source.name] += _copy(artifact, source, writer, tracker)
@@ -113,19 +118,24 @@ def _start(
     config: EmbedConfig,
     index: Index,
     writer: FeatureWriter,
-    own: list[SourceRange],
+    own: list[list[SourceRange]],
     stack: ExitStack,
 ) -> Embedding:
-    """The encoder loaded, with as many workers as the rows are worth."""
+    """The encoder loaded. own: the groups of sources to embed; workers start anew for each.
+
+    What workers need is imported while the model loads, where a group is worth any.
+    """
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
-    rows = sum(source.stop - max(source.start, writer.rows) for source in own)
     on_cpu = config.encoder != "fake" and choose_device(context.runtime.device).type == "cpu"
-    workers = context.runtime.workers if rows >= (INLINE_ROWS_CPU if on_cpu else INLINE_ROWS) else 0
+    inline_rows = INLINE_ROWS_CPU if on_cpu else INLINE_ROWS
+    if context.runtime.workers and any(rows_left(group, writer) >= inline_rows for group in own):
+        start_server(encoder.preload)
     encoder.load(context.runtime.device, config.precision)
     stack.enter_context(_model_threads(context.runtime.workers))
     return Embedding(
         encoder,
-        workers,
+        context.runtime.workers,
+        inline_rows=inline_rows,
         config=config,
         runtime=context.runtime,
         index=index,

@@ -4,6 +4,7 @@ uninterrupted."""
 from __future__ import annotations
 
 import io
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,16 @@ from measure_inputs import measure_inputs
 from PIL import Image
 from pyarrow import parquet
 from small_world import picture, small_world, write_robot
-from tiny_models import CLIP_CONFIG, save_clip, save_internvl
+from tiny_models import CLIP_CONFIG, save_clip, save_internvl, save_qwen3_vl
 
 from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
 from emt_core.models.vlm.load import load_processor
 from emt_core.proximity.base import Inputs, measure_of
+from emt_core.proximity.perplexity import perplexity
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.perplexity.perplexity import delta, load_for_loss
+from emt_core.proximity.perplexity.tuning import RobotFrames
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import MeasureConfig, measure_config
 from emt_core.recipe.recipe import build_recipe, load_recipe
@@ -107,6 +110,34 @@ def test_perplexities_are_those_of_each_sample_alone(inputs, fitted):
             math.exp(nats[1]) - math.exp(nats[0]), rel=1e-3, abs=1e-3 * math.exp(nats[1])
         )
     assert np.isfinite(found).all() and len(found) == inputs.index.rows
+
+
+def test_large_images_are_scaled_down_where_the_vlm_keeps_their_size(
+    inputs, fitted, tmp_path, monkeypatch
+):
+    """Without a bound an image of 1,600 x 800 would take 5,000 tokens of 256 pixels."""
+    folder = save_qwen3_vl(tmp_path / "tuned")
+    (tmp_path / "actions.json").write_bytes((fitted / "actions.json").read_bytes())
+    file = folder / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["image_processor"]["size"]["longest_edge"] = 4096 * 4096
+    file.write_text(json.dumps(settings))
+    config = measure_config(kind="perplexity", **CONFIG_OF | {"cutoff": 8192})
+    processor = load_processor(folder)
+    sample = inputs.index.samples([0])[0]
+    images = [Image.new("RGB", (1600, 800))]
+    items = [RobotFrames(config, inputs, processor).preparer.prepare(sample, images)]
+
+    def windows(_inputs, prepare, _score, **_settings):
+        items.append(prepare(inputs.index.sources[0], sample, images))
+        return iter(())
+
+    monkeypatch.setattr(perplexity, "score_windows", windows)
+    assert list(perplexity.scores(config, inputs, tmp_path, 0)) == []
+    assert len(items) == 2
+    for item in items:
+        tokens = (item.tokens["input_ids"] == processor.image_token_id).sum()
+        assert 0.9 * 768 * 768 < 256 * tokens <= 768 * 768
 
 
 def test_tuning_makes_robot_actions_likelier(inputs, fitted):

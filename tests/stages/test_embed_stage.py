@@ -18,6 +18,7 @@ from emt_core.errors import EmtError
 from emt_core.models.encoders import embedding
 from emt_core.models.encoders.batches import BATCHES_PER_WINDOW, windows
 from emt_core.models.encoders.fake import FakeEncoder
+from emt_core.models.encoders.vlm import VlmEncoder
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
@@ -95,6 +96,38 @@ def test_workers_and_batch_size_change_no_value(workspace, roots, tmp_path, monk
     assert first.key == second.key and second.metrics["workers"] == 2
     for a, b in zip(table(first), table(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_workers_are_for_groups_that_are_worth_them_and_import_while_the_model_loads(
+    workspace, roots, tmp_path, monkeypatch
+):
+    """The pool and the arm are parted by rows that are copied: each is a group of its own."""
+    middle = tmp_path / "middle"
+    copied = {"middle": (middle, make_samples("middle", 9, middle, seed=3))}
+    run(workspace, write_sources(workspace, copied), tmp_path)
+    happened: list[object] = []
+    prepare, load = embedding.prepared_batches, FakeEncoder.load
+
+    def prepared_here(encoder, batches, workers):
+        happened.append(workers)
+        return prepare(encoder, batches, 0)
+
+    def loaded(self, device, precision):
+        happened.append("load")
+        load(self, device, precision)
+
+    monkeypatch.setattr(stage, "INLINE_ROWS", 41)
+    monkeypatch.setattr(stage, "start_server", lambda _preload: happened.append("server"))
+    monkeypatch.setattr(embedding, "prepared_batches", prepared_here)
+    monkeypatch.setattr(FakeEncoder, "load", loaded)
+    sources = write_sources(workspace, {"pool": roots["pool"], **copied, "arm": roots["arm"]})
+    artifact = run(workspace, sources, tmp_path, RUNTIME | {"workers": 2})
+    assert happened == ["server", "load", 2, 0]
+    assert artifact.metrics["workers"] == 2 and artifact.metrics["reused"] == 9
+    happened.clear()
+    monkeypatch.setattr(stage, "INLINE_ROWS", 140)
+    artifact = run(workspace, sources, tmp_path, RUNTIME | {"workers": 2}, max_images=2)
+    assert happened == ["load", 0] and artifact.metrics["workers"] == 0
 
 
 @pytest.mark.parametrize(
@@ -204,6 +237,17 @@ def test_a_real_vlm_through_the_stage(workspace, roots, tmp_path):
         ).path
         == artifact.path
     )
+
+
+def test_a_template_that_fails_stops_the_stage_at_once(workspace, roots, tmp_path, monkeypatch):
+    model = save_internvl(tmp_path / "model")
+    template = "{{ raise_exception('only one turn is known here') }}"
+    (model / "chat_template.jinja").write_text(template)
+    encoded = []
+    monkeypatch.setattr(VlmEncoder, "encode", lambda _self, items: encoded.append(items))
+    with pytest.raises(EmtError, match=r"chat template fails .*only one turn is known here"):
+        run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
+    assert not encoded
 
 
 @pytest.mark.slow

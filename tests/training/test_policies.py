@@ -172,6 +172,16 @@ def test_a_long_instruction_is_cut_at_its_end_and_one_without_room_is_an_error(p
         prompt_builder(policy.processor, replace(policy.spec, cutoff=bare - 1)).tokens("go")
 
 
+def test_cached_prompts_hold_no_picture(policy: Policy, images: np.ndarray):
+    """Up to 100,000 instructions are kept: a blank picture in each would fill the memory."""
+    prompts = prompt_builder(policy.processor, policy.spec)
+    frames = torch.from_numpy(images[:, :56, :56]).permute(0, 3, 1, 2)
+    inputs = prompts.batch(frames, TEXTS)
+    assert "pixel_values" in inputs.model
+    assert len(prompts._prompts) == 3
+    assert not any(prompt.vision for prompt in prompts._prompts.values())
+
+
 def test_gradients_reach_every_part_but_the_language_head(vlm: Path):
     spec = spec_of(action_map(6, 2))
     vla = build_vla(load_vlm(vlm), spec, seed=0)

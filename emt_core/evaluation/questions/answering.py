@@ -9,6 +9,7 @@ from emt_core.models.device import Precision, choose_device, choose_dtype
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import IMAGE, Chat, Message
 from emt_core.models.vlm.load import load_processor, load_vlm
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from emt_core.evaluation.questions.question import Question
@@ -23,7 +24,7 @@ class Answerer:
         device: str = "auto",
         precision: Precision = "auto",
         max_new_tokens: int = 32,
-        max_image_pixels: int = 768 * 768,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         """model: folder or hub name. Raises EmtError where it cannot be loaded."""
         self.device = choose_device(device)

@@ -34,15 +34,18 @@ class Embedding:
         encoder: Encoder,
         workers: int,
         *,
+        inline_rows: int,
         config: EmbedConfig,
         runtime: Runtime,
         index: Index,
         writer: FeatureWriter,
         say: Callable[[str], None],
     ) -> None:
-        """workers: processes that decode and prepare; 0: this one does."""
+        """workers: processes that decode and prepare; 0: this one does, and so it does where a
+        call of `embed` has fewer than `inline_rows` rows."""
         self.encoder = encoder
         self.workers = workers
+        self.inline_rows = inline_rows
         self.config = config
         self.index = index
         self.writer = writer
@@ -54,6 +57,7 @@ class Embedding:
             what="the encoder",
             remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
         )
+        self.most_workers = 0
         self.rows = 0
         self.vectors = 0
         self.non_finite = 0
@@ -65,7 +69,9 @@ class Embedding:
         began = time.monotonic()
         owners: deque[_Filling] = deque()
         batches = self._batches(sources, owners)
-        for ready in prepared_batches(self.encoder, batches, self.workers):
+        workers = self.workers if rows_left(sources, self.writer) >= self.inline_rows else 0
+        self.most_workers = max(self.most_workers, workers)
+        for ready in prepared_batches(self.encoder, batches, workers):
             filling = owners.popleft()
             self._encode(ready, filling)
             if filling.missing == 0:
@@ -150,8 +156,13 @@ class Embedding:
             "model_share": round(self.model_seconds / self.seconds, 3) if self.seconds else None,
             "batch_halvings": self.halving.halvings,
             "batch_size": self.halving.limit,
-            "workers": self.workers,
+            "workers": self.most_workers,
         }
+
+
+def rows_left(sources: Sequence[SourceRange], writer: FeatureWriter) -> int:
+    """How many rows of these sources the writer lacks."""
+    return sum(source.stop - max(source.start, writer.rows) for source in sources)
 
 
 class _Filling:

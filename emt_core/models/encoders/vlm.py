@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
-from emt_core.models.prepared import Prepared
+from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm, text_width
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +38,7 @@ class VlmEncoder:
         revision: str | None = None,
         pooling: Literal["mean", "last"] = "mean",
         cutoff: int = 2048,
-        max_image_pixels: int = 768 * 768,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
         padding_side: Literal["right", "left"] = "right",
     ) -> None:
         """Loads the processor only. padding_side changes no vector."""
@@ -52,12 +54,27 @@ class VlmEncoder:
     # ---- CPU half
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
-        """input_ids (and friends) [tokens], pixel values and grids of this sample alone."""
+        """input_ids (and friends) [tokens], pixel values and grids of this sample alone.
+
+        Raises Refused for images that the processor cannot take. EmtError for a template or a text
+        that fails: that speaks of the model, and the other rows would most likely fare no better.
+        """
         # `last` reads the place where the answer would begin; without the prompt it would read the
         # line end behind the turn, whose only job is to announce the next turn
         prompt = self.pooling == "last"
         messages = self.chat.messages(sample, len(images), text)
-        return self.chat.prepare_messages(messages, images, prompt=prompt)
+        try:
+            return self.chat.prepare_messages(messages, images, prompt=prompt)
+        except Refused as refused:
+            if refused.reason == "image_refused":
+                raise
+            part = "chat template" if refused.reason == "template_refused" else "processor"
+            raise EmtError(
+                f"the model's {part} fails on a sample ({refused.detail})",
+                where=sample.id,
+                remedy="use the model's instruct version;"
+                " `emt check-model` shows what its template writes",
+            ) from refused
 
     # ---- model half
 

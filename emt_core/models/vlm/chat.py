@@ -18,6 +18,7 @@ import numpy as np
 
 from emt_core.data.sample import Sample, Speaker
 from emt_core.models.prepared import Prepared, Refused
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,7 +113,7 @@ class Chat:
         *,
         cutoff: int = sys.maxsize,
         max_tiles: int = 1,
-        max_image_pixels: int = sys.maxsize,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         """cutoff: longest sequence in tokens, images included.
 
@@ -128,6 +129,7 @@ class Chat:
         self.control = sorted(self._named(CONTROL_TOKENS) | set(CHAT_MARKS))
         image_ids = self.tokenizer.convert_tokens_to_ids(sorted(self._named(IMAGE_TOKENS)))
         self.image_ids = np.array(sorted(image_ids), np.int64)
+        self._closings: dict[bool, int] = {}
 
     def _named(self, attributes: Sequence[str]) -> set[str]:
         holders = (self.processor, self.tokenizer)
@@ -195,14 +197,15 @@ class Chat:
         vision = {n: v for n, v in arrays.items() if n not in tokens}
         return Prepared(length=length, tokens=tokens, vision=vision)
 
-    def within_cutoff(self, ids: np.ndarray, closing: int = 0) -> np.ndarray:
+    def within_cutoff(self, of_images: np.ndarray, closing: int = 0) -> np.ndarray:
         """bool [tokens], True for what stays: text beyond the cutoff is cut at its end.
 
-        Image tokens are never cut (half an image has no meaning, and the model refuses it), nor are
-        the last `closing` tokens. Where these fill the cutoff alone, no other token stays.
+        of_images: bool [tokens]. Image tokens are never cut (half an image has no meaning, and the
+        model refuses it), nor are the last `closing` tokens. Where these fill the cutoff alone, no
+        other token stays.
         """
-        fixed = np.isin(ids, self.image_ids)
-        fixed[len(ids) - closing :] = True
+        fixed = of_images.copy()
+        fixed[len(fixed) - closing :] = True
         return fixed | (np.cumsum(~fixed) <= self.cutoff - fixed.sum())
 
     def prepare_messages(
@@ -215,15 +218,19 @@ class Chat:
         item = self.tokenize(self.render(messages, prompt=prompt), images)
         if item.length <= self.cutoff:
             return item
-        kept = self.within_cutoff(item.tokens["input_ids"], self._closing(prompt))
+        of_images = np.isin(item.tokens["input_ids"], self.image_ids)
+        kept = self.within_cutoff(of_images, self._closing(prompt))
         tokens = {name: array[kept] for name, array in item.tokens.items()}
         return Prepared(length=int(kept.sum()), tokens=tokens, vision=item.vision)
 
     def _closing(self, prompt: bool) -> int:
         """How many tokens the template writes behind the last word of a conversation."""
-        word = "\N{SNOWMAN}"
-        _, _, behind = self.render([Message("user", (word,))], prompt=prompt).rpartition(word)
-        return len(self.tokenizer(behind, add_special_tokens=False)["input_ids"])
+        if prompt not in self._closings:
+            word = "\N{SNOWMAN}"
+            _, _, behind = self.render([Message("user", (word,))], prompt=prompt).rpartition(word)
+            ids = self.tokenizer(behind, add_special_tokens=False)["input_ids"]
+            self._closings[prompt] = len(ids)
+        return self._closings[prompt]
 
 
 def image_options(images: Any, max_tiles: int, max_pixels: int) -> dict[str, Any]:

@@ -48,11 +48,12 @@ class ConversationPreparer(Chat):
         text = self.render(messages)
         whole = self.tokenize(text, images)
         ids = whole.tokens["input_ids"].astype(np.int64)
-        of_images = int(np.isin(ids, self.image_ids).sum())
-        labels = self._labels(messages, text, ids)
-        if of_images >= self.cutoff:
-            raise Refused("images_exceed_cutoff", f"{of_images} image tokens, cutoff {self.cutoff}")
-        kept = self.within_cutoff(ids)
+        of_images = np.isin(ids, self.image_ids)
+        labels = self._labels(messages, text, ids, ~of_images)
+        count = int(of_images.sum())
+        if count >= self.cutoff:
+            raise Refused("images_exceed_cutoff", f"{count} image tokens, cutoff {self.cutoff}")
+        kept = self.within_cutoff(of_images)
         labels = labels[kept]
         # nothing stands before the first token from which it could be predicted
         if not (labels[1:] != IGNORE).any():
@@ -85,8 +86,11 @@ class ConversationPreparer(Chat):
             spans.append((len(before), len(end)))
         return spans
 
-    def _labels(self, messages: Sequence[Message], text: str, ids: np.ndarray) -> np.ndarray:
-        """int64 [tokens]. ids: what the processor made of the text and the images.
+    def _labels(
+        self, messages: Sequence[Message], text: str, ids: np.ndarray, words: np.ndarray
+    ) -> np.ndarray:
+        """int64 [tokens]. ids: what the processor made of the text and the images; words: bool
+        [tokens], False for those of images.
 
         The text is tokenized once more, for each token's place in the characters. Both sequences
         are the same apart from images, which the processor has written as many tokens.
@@ -99,7 +103,6 @@ class ConversationPreparer(Chat):
         learned = np.zeros(len(plain), bool)
         for start, end in self.answer_spans(messages, text):
             learned |= (starts >= start) & (ends <= end) & (ends > starts)
-        words = ~np.isin(ids, self.image_ids)
         plain_words = ~np.isin(plain, self.image_ids)
         if not np.array_equal(ids[words], plain[plain_words]):
             raise EmtError(

@@ -73,6 +73,7 @@ def dry_run(
         try:
             peak = measure_step(session, fit.item, plan.micro)
         except (MemoryError, RuntimeError) as error:
+            session.optimizer.zero_grad(set_to_none=True)  # before half_of gives the memory back
             half = half_of(
                 plan.micro,
                 error,
@@ -84,7 +85,6 @@ def dry_run(
                 " runtime.gradient_checkpointing",
             )
             plan = replace(plan, micro=half)
-            session.optimizer.zero_grad(set_to_none=True)
     return DryRun(
         device=str(accelerator.device),
         precision=accelerator.mixed_precision.replace("no", "float32"),

@@ -166,6 +166,7 @@ class Trainer:
             else "use a device with more memory, a smaller cutoff, optimizer: adamw_8bit"
             " or gradient checkpointing"
         )
+        self.optimizer.zero_grad(set_to_none=True)  # before half_of gives the memory back
         half = half_of(
             micro,
             error,
@@ -175,7 +176,6 @@ class Trainer:
             where=self.accelerator.device,
             remedy=remedy,
         )
-        self.optimizer.zero_grad(set_to_none=True)
         self.plan = replace(self.plan, micro=half)
 
 

@@ -7,6 +7,7 @@ processor as one batch, on the model's device.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,14 +44,18 @@ class PromptBuilder:
     ) -> None:
         """prompt: user text after the image, holding {instruction}. image_size: side of the frames,
         pixels. cutoff: longest prompt in tokens, image included and the query left out."""
-        self.chat = Chat(processor, cutoff=cutoff)
+        # frames have the training size already: no bound beside it
+        self.chat = Chat(processor, cutoff=cutoff, max_image_pixels=sys.maxsize)
         self.system = system
         self.prompt = prompt
         self.image_size = image_size
         self._prompts: dict[str, Prepared] = {}
+        # names of what the processor as a whole passes on to the model about pictures
+        self._vision: tuple[str, ...] = ()
 
     def tokens(self, instruction: str) -> Prepared:
-        """The prompt of an instruction; the last place of its token arrays is the query's."""
+        """The prompt of an instruction, without pictures; the last place of its token arrays is the
+        query's."""
         if instruction not in self._prompts:
             if len(self._prompts) > MOST_KEPT:
                 self._prompts.clear()
@@ -65,14 +70,15 @@ class PromptBuilder:
         item = self.chat.prepare_messages(self._messages(instruction), blank, prompt=True)
         if instruction and item.length >= self.chat.cutoff:
             self._check_room()
-        # The query's own id is never looked up (query.py); the end token stands for it because no
-        # model takes that for an image. Its token type is text.
+        self._vision = tuple(item.vision)
+        # The query's own id is never looked up (vla.py, _query_at); the end token stands for it
+        # because no model takes that for an image. Its token type is text.
         last = {"input_ids": self.chat.tokenizer.eos_token_id}
         tokens = {
             name: np.append(array, last.get(name, 0)).astype(np.int64)
             for name, array in item.tokens.items()
         }
-        return Prepared(length=item.length + 1, tokens=tokens, vision=item.vision)
+        return Prepared(length=item.length + 1, tokens=tokens)
 
     def _messages(self, instruction: str) -> list[Message]:
         text = self.prompt.replace("{instruction}", self.chat.plain(instruction))
@@ -99,12 +105,10 @@ class PromptBuilder:
                 remedy="give one for each",
             )
         rows = [self.tokens(instruction) for instruction in instructions]
-        texts = [Prepared(length=row.length, tokens=row.tokens) for row in rows]
-        model = move(collate(texts, self.chat.pad), frames.device)
+        model = move(collate(rows, self.chat.pad), frames.device)
         pictures = self.chat.processor.image_processor(
             images=list(frames), return_tensors="pt", **self.chat.image_options
         )
-        # only what the processor as a whole passes on to the model about pictures
-        model |= {name: pictures[name].to(frames.device) for name in rows[0].vision}
+        model |= {name: pictures[name].to(frames.device) for name in self._vision}
         places = torch.tensor([row.length - 1 for row in rows], device=frames.device)
         return PolicyInputs(model=model, query_at=places)
