@@ -6,9 +6,36 @@ else as soon as there is a newer selection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+OLD_NAMES = {"colour": "color"}
+"""A parameter's name in links and saved views of older versions -> its name now."""
+
+
+def renewed(query: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The parameters of a link or saved view, in the words of this version."""
+    names = {name: OLD_NAMES.get(name, name) for name in query}
+    return {now: query[name] for name, now in names.items() if name == now or now not in query}
+
+
+def renew_address() -> None:
+    """Before any widget is drawn: rewrite an address of an older version, and run anew."""
+    before = {name: st.query_params.get_all(name) for name in st.query_params}
+    after = renewed(before)
+    if after == before:
+        return
+    try:
+        for name in before.keys() - after.keys():
+            del st.query_params[name]
+        for name, values in after.items():
+            if values != before.get(name):
+                st.query_params[name] = values
+    except StreamlitAPIException:
+        return  # the browser went back to it: a drawn widget holds the parameter and ignores it
+    st.rerun()  # widgets read the address that the run began with
 
 
 def set_parameter(name: str, value: str | None) -> None:
