@@ -14,11 +14,25 @@ from streamlit.errors import StreamlitAPIException
 OLD_NAMES = {"colour": "color"}
 """A parameter's name in links and saved views of older versions -> its name now."""
 
+OLD_LABELS = {
+    "set": {"Left out": "Rejected"},
+    "reason": {
+        "robot data, not a candidate": "robot data",
+        "the measure gives it no score": "no score",
+    },
+}
+"""Parameter -> an option's label in links of older versions -> its label now."""
+
 
 def renewed(query: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The parameters of a link or saved view, in the words of this version."""
-    names = {name: OLD_NAMES.get(name, name) for name in query}
-    return {now: query[name] for name, now in names.items() if name == now or now not in query}
+    """A link's parameters, each with its values, in the words of this version."""
+    found = {}
+    for name, values in query.items():
+        now = OLD_NAMES.get(name, name)
+        if now == name or now not in query:
+            labels = OLD_LABELS.get(now, {})
+            found[now] = [labels.get(value, value) for value in values]
+    return found
 
 
 def renew_address() -> None:

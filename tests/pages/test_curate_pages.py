@@ -19,7 +19,9 @@ from emt_core.explore.tables import search
 from emt_core.run.recipes import notes
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.lineage import finished
+from pages.parts import glossary
 from pages.parts.browse import filters as browse_filters
+from pages.parts.links import OLD_LABELS, renewed
 
 WIDE = "-9999,-9999;9999,9999"
 
@@ -186,6 +188,18 @@ def test_a_link_of_an_older_version_keeps_its_color(open_page: OpenPage, complet
     assert app.text_input(key="find").value == "web:3"
     both = open_page("map", complete, colour="Score", color="Flag")
     assert both.button_group(key="color").value == "flag"
+
+
+def test_a_link_of_an_older_version_keeps_its_set_and_reasons(open_page: OpenPage, complete: Path):
+    old = ["below the cut", "robot data, not a candidate", "the measure gives it no score"]
+    app = open_page("browse", complete, set="Left out", reason=old[:2])
+    assert not app.exception
+    assert app.button_group(key="set").value == "left"
+    assert app.multiselect(key="reason").value == ["below_cut", "robot"]
+    labels = {"set": set(browse_filters.SHOW.values()), "reason": set(glossary.REASONS.values())}
+    assert renewed({"reason": old}) == {"reason": ["below the cut", "robot data", "no score"]}
+    for name, renamed in OLD_LABELS.items():
+        assert set(renamed.values()) <= labels[name] and not set(renamed) & labels[name]
 
 
 def test_a_view_that_an_older_version_saved_keeps_its_color(
