@@ -12,6 +12,7 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from emt_core.errors import EmtError  # noqa: E402
+from pages.parts.links import renew_address  # noqa: E402
 from pages.parts.plain import show_problem  # noqa: E402
 from pages.parts.router import navigation  # noqa: E402
 from pages.parts.sidebar import choose_view  # noqa: E402
@@ -27,6 +28,7 @@ st.logo(
 with st.sidebar:
     top = st.container(gap="small")
 page = navigation()
+renew_address()
 try:
     choose_view(asked_workspace(), top)
     page.run()

@@ -18,7 +18,7 @@ from emt_core.evaluation.comparison.runs import Run, comparable, runs_of
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts import glossary
-from pages.parts.empty import first_steps, run_up_to
+from pages.parts.empty import first_steps, planned, run_up_to
 from pages.parts.plain import escape, show_kept_problem
 from pages.parts.results.how_sure import how_sure
 from pages.parts.results.paper import paper_section
@@ -278,7 +278,7 @@ def _empty(view: View) -> None:
             "For this, a policy has to be fine-tuned (**finetune**) and run in a simulator "
             "(**evaluate**)."
         )
-        if _planned(view):
+        if planned(view, "evaluate"):
             run_up_to(view, "evaluate")
         elif not view.workspace.read_only:
             st.markdown("This recipe has no `evaluate` yet. After a `finetune` stage, add:")
@@ -286,14 +286,6 @@ def _empty(view: View) -> None:
             st.markdown("To test the simulator with its built-in controller:")
             st.code("emt check-benchmark metaworld", language="bash")
         show_kept_problem()
-
-
-def _planned(view: View) -> bool:
-    from emt_core.recipe.recipe import load_recipe
-
-    return view.recipe_file is not None and any(
-        i.stage == "evaluate" for i in load_recipe(view.recipe_file).instances
-    )
 
 
 main()

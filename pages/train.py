@@ -25,7 +25,7 @@ from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.recipe import load_recipe
 from emt_core.workspace.progress import duration
 from pages.parts import glossary
-from pages.parts.empty import first_steps, run_up_to
+from pages.parts.empty import first_steps, planned, run_up_to
 from pages.parts.plain import escape, show_kept_problem
 from pages.parts.runs import page_header
 from pages.parts.train.retained import retained_section
@@ -76,25 +76,14 @@ def _empty(view: View) -> None:
             "live and afterwards, and what the VLM retains. Training is part of a recipe:"
         )
         st.code(HOW, language="yaml")
-        planned = _planned(view)
-        for stage in planned:
+        stages = [stage for stage in KIND if planned(view, stage)]
+        for stage in stages:
             run_up_to(view, stage)
-        if not planned:
+        if not stages:
             st.markdown("This recipe has no `midtrain` and no `finetune` yet.")
             st.markdown("Check whether your model can be trained:")
             st.code("emt check-model NAME", language="bash")
         show_kept_problem()
-
-
-def _planned(view: View) -> list[str]:
-    import yaml
-
-    if view.recipe_file is None or not view.recipe_file.exists():
-        return []
-    entries = yaml.safe_load(view.recipe_file.read_text(encoding="utf-8")) or {}
-    return [
-        stage for stage in KIND if any(str(entry).partition(".")[0] == stage for entry in entries)
-    ]
 
 
 def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:

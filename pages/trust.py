@@ -16,8 +16,8 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
 from pages.parts import cached
 from pages.parts.cards import gallery
-from pages.parts.empty import needs, run_up_to
-from pages.parts.plain import escape
+from pages.parts.empty import command_up_to, needs, planned, run_up_to
+from pages.parts.plain import escape, show_kept_problem
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
@@ -99,7 +99,11 @@ def _empty(view: View) -> None:
             "trust: {}                     # or: trust.learned: {compare: [knn, distance]}",
             language="yaml",
         )
-        run_up_to(view, "trust")
+        if planned(view, "trust"):
+            run_up_to(view, "trust")
+        elif not view.workspace.read_only:
+            st.code(command_up_to(view, "trust"), language="bash")
+        show_kept_problem()
 
 
 def _overview(sections: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from emt_core.flow import STAGES
+from emt_core.recipe.recipe import load_recipe
 from emt_core.run.recipes import add_recipe
 from pages.parts.plain import attempt, escape, show_kept_problem
 from pages.parts.recipes import product_recipes, show_recipe
@@ -30,6 +31,17 @@ def needs(view: View, *stages: str, shows: str) -> None:
         run_up_to(view, last)
         show_kept_problem()
     st.stop()
+
+
+def planned(view: View, stage: str) -> bool:
+    """Whether the recipe, or one that it extends, has an entry of this stage.
+
+    Raises EmtError where the recipe is not valid.
+    """
+    file = view.recipe_file
+    if file is None or not file.exists():
+        return False
+    return any(instance.stage == stage for instance in load_recipe(file).instances)
 
 
 def run_up_to(view: View, stage: str) -> None:

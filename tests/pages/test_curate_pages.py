@@ -14,12 +14,14 @@ from page_runner import OpenPage, button, metrics, words
 from streamlit.testing.v1 import AppTest
 
 from emt_core.explore.curation.flags import FlagBook
-from emt_core.explore.curation.views import ViewBook
+from emt_core.explore.curation.views import SavedView, ViewBook
 from emt_core.explore.tables import search
 from emt_core.run.recipes import notes
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.lineage import finished
+from pages.parts import glossary
 from pages.parts.browse import filters as browse_filters
+from pages.parts.links import OLD_LABELS, renewed
 
 WIDE = "-9999,-9999;9999,9999"
 
@@ -176,6 +178,42 @@ def test_every_color_draws_as_cells(open_page: OpenPage, complete: Path):
     for color in ("role", "source", "category", "score", "selected", "flag"):
         app.button_group(key="color").set_value(color).run()
         assert not app.exception
+
+
+def test_a_link_of_an_older_version_keeps_its_color(open_page: OpenPage, complete: Path):
+    app = open_page("map", complete, colour="Score", find="web:3")
+    assert not app.exception
+    assert app.button_group(key="color").value == "score"
+    assert app.query_params["color"] == "Score" and "colour" not in app.query_params
+    assert app.text_input(key="find").value == "web:3"
+    both = open_page("map", complete, colour="Score", color="Flag")
+    assert both.button_group(key="color").value == "flag"
+
+
+def test_a_link_of_an_older_version_keeps_its_set_and_reasons(open_page: OpenPage, complete: Path):
+    old = ["below the cut", "robot data, not a candidate", "the measure gives it no score"]
+    app = open_page("browse", complete, set="Left out", reason=old[:2])
+    assert not app.exception
+    assert app.button_group(key="set").value == "left"
+    assert app.multiselect(key="reason").value == ["below_cut", "robot"]
+    labels = {"set": set(browse_filters.SHOW.values()), "reason": set(glossary.REASONS.values())}
+    assert renewed({"reason": old}) == {"reason": ["below the cut", "robot data", "no score"]}
+    for name, renamed in OLD_LABELS.items():
+        assert set(renamed.values()) <= labels[name] and not set(renamed) & labels[name]
+
+
+def test_a_view_that_an_older_version_saved_keeps_its_color(
+    open_page: OpenPage, complete_copy: Path
+):
+    space, sources = _of(complete_copy)
+    gap = finished(space, "small")["gap"].key
+    query = {"region": WIDE, "colour": "score"}
+    ViewBook(space, sources).save(SavedView(name="old", page="map", query=query, gap=gap))
+    app = open_page("map", complete_copy)
+    assert app.button_group(key="color").value == "category"
+    button(app, "old").click().run()
+    assert not app.exception
+    assert app.button_group(key="color").value == "score"
 
 
 def test_a_region_is_kept_excluded_and_undone(

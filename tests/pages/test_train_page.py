@@ -120,6 +120,10 @@ def test_nothing_trained_says_what_it_takes(open_page, empty, tmp_path: Path):
     assert "Nothing has been trained yet" in words(app)
     assert "--until midtrain" in words(app)
     assert "Run up to midtrain" in [button.label for button in app.button]
+    (space.path / "recipes" / "below.yaml").write_text("finetune.b: {}\n")
+    (space.path / "recipes" / "r.yaml").write_text("name: r\nextends: below.yaml\n")
+    labels = [button.label for button in open_page("train", space.path).button]
+    assert "Run up to finetune" in labels and "Run up to midtrain" not in labels
 
 
 def test_finished_runs_are_compared(open_page, space: Workspace):

@@ -38,6 +38,18 @@ def test_without_a_report_the_page_shows_the_line_to_add(open_page, complete):
     )
 
 
+def test_a_button_runs_the_stage_only_where_the_recipe_has_it(open_page, complete_copy):
+    def labels() -> list[str]:
+        app = open_page("trust", complete_copy)
+        assert not app.exception and "--until trust" in words(app)
+        return [button.label for button in app.button]
+
+    assert "Run up to trust" not in labels()
+    recipe = Workspace.open(complete_copy).recipe_file("small")
+    recipe.write_text(recipe.read_text() + "trust.learned: {}\n")
+    assert "Run up to trust" in labels()
+
+
 @pytest.fixture
 def with_report(complete_copy):
     """The complete workspace with a report made of the stage's own sections, one of them of hostile

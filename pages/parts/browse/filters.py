@@ -69,8 +69,6 @@ def controls(view: View) -> dict:
     needs = {"selected": ("select",), "left": ("select",), "near": ("select", "score")}
     usable = [name for name in SHOW if chain.has(*needs.get(name, ()))]
     found: dict = {}
-    if st.query_params.get("set") == "Left out":  # links made before this set was renamed
-        st.query_params["set"] = SHOW["left"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         found["show"] = choice("Show", usable, format_func=SHOW.__getitem__, key="set")
         found["text"] = st.text_input(

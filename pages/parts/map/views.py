@@ -110,8 +110,9 @@ def _restore(view: View, saved: SavedView) -> None:
         st.query_params["zoom"] = saved.query["zoom"]
     else:
         st.query_params.pop("zoom", None)
-    if saved.query.get("color") in usable_colors(view):
-        st.session_state["color"] = saved.query["color"]
+    color = saved.query.get("color") or saved.query.get("colour")  # its name in older versions
+    if color in usable_colors(view):
+        st.session_state["color"] = color
 
 
 def _drop(view: View, saved: SavedView) -> None:
