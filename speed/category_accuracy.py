@@ -2,8 +2,8 @@
 
     python -m speed.category_accuracy --split held            # or tune
     python -m speed.category_accuracy --split fresh --file tests/worlds/categories/fresh.jsonl
-    python -m speed.category_accuracy --split held --apart    # without near-copies of training texts
-    python -m speed.category_accuracy --calibration           # how far a probability can be trusted
+    python -m speed.category_accuracy --split held --apart    # no near-copies of training texts
+    python -m speed.category_accuracy --calibration           # right answers by probability
 
 prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion
 matrix, in Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are
@@ -176,7 +176,9 @@ def calibration() -> str:
     lines = ["| probability | rows | right |", "|---|---:|---:|"]
     for low, high in itertools.pairwise(BINS):
         right = [good for probability, good in pairs if low <= probability < high]
-        lines.append(f"| {low:.1f} to {min(high, 1):.1f} | {len(right)} | {_share(sum(right), len(right))} |")
+        lines.append(
+            f"| {low:.1f} to {min(high, 1):.1f} | {len(right)} | {_share(sum(right), len(right))} |"
+        )
     return "\n".join(lines)
 
 

@@ -19,9 +19,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from emt_core.selection.category.rules import classify
+
 from emt_core.data.sample import Turn
 from emt_core.recipe.category import CategoryConfig
-from emt_core.selection.category.rules import classify
 from emt_core.workspace.table import Table
 
 ROOT = Path(__file__).parents[1]

@@ -18,9 +18,10 @@ from emt_core.selection.category.turn import Exchange
 
 SHIPPED = Path(__file__).with_name("weights.npz")
 UNSURE_BELOW = 0.4
-"""Below this probability an exchange is `unsure` (docs/categories.md: how it was chosen)."""
+"""Below this probability, and without a known word, an exchange is `unsure` (docs/categories.md: how it was chosen)."""
 EVIDENCE = 3
 """Keys named as evidence."""
+NO_WORDS = ("q:^", "q:$", "q:?", "q:!")
 KEYS_REMEMBERED = 200_000
 
 
@@ -86,10 +87,15 @@ class Classifier:
         lengths = np.sqrt(np.maximum(sums[:, -1:], 1e-9))
         probability = softmax(sums[:, :-1] / lengths + self.bias)
         best = probability.argmax(axis=1)
+        # without one known word the length of the answer would decide
+        of_words = np.array([key[0] == "q" and key not in NO_WORDS for some in named for key in some])
+        known = np.add.reduceat(of_words & (self._sums[rows, -1] > 0), bounds[:-1])
+        bare = [len(exchange.question) == 2 for exchange in exchanges]
+        sure = (probability.max(axis=1) >= UNSURE_BELOW) & ((known > 0) | bare)
         spoken = self._sums[rows, np.repeat(best, np.diff(bounds))]
         return [
             Judgment(
-                self.categories[best[i]] if probability[i, best[i]] >= UNSURE_BELOW else "unsure",
+                self.categories[best[i]] if sure[i] else "unsure",
                 float(probability[i, best[i]]),
                 _evidence(some, spoken[bounds[i] : bounds[i + 1]]),
             )

@@ -38,7 +38,9 @@ _LETTER_ANSWER = re.compile(r"^\W?([a-h])(?:\W|$)")
 _IS = re.compile(r"\b(what|where|who|which|how)'?s\b")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[?!]|<\w+>")
 _PERSON = re.compile(r"\[person\d\]")
-_BRACKETED = re.compile(r"[\[({<]{1,3}[-\d., <>()\[\]:;\"a-z_]*\d[-\d., <>()\[\]]*[\])}>]{1,3}")
+_BRACKETED = re.compile(
+    r"[\[({<]{1,3}\s?-?\d[-\d., ()\[\]{}<>]*[\])}>]|<points?\b[^>]{0,400}>", re.ASCII
+)
 _PLACES = tuple(f" <place> <{kind}> " for kind in ("none", "one", "point", "triple", "box", "list"))
 """What brackets stand for, by the numbers in them; the last: five and more."""
 _NUMBER = re.compile(r"[$€£]?\d[\d.,:]*%?")
