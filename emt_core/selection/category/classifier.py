@@ -18,7 +18,8 @@ from emt_core.selection.category.turn import Exchange
 
 SHIPPED = Path(__file__).with_name("weights.npz")
 UNSURE_BELOW = 0.4
-"""Below this probability, and without a known word, an exchange is `unsure` (docs/categories.md: how it was chosen)."""
+"""Below this probability, and without a known word, an exchange is `unsure`; docs/categories.md
+says how it was chosen."""
 EVIDENCE = 3
 """Keys named as evidence."""
 NO_WORDS = ("q:^", "q:$", "q:?", "q:!")
@@ -88,7 +89,9 @@ class Classifier:
         probability = softmax(sums[:, :-1] / lengths + self.bias)
         best = probability.argmax(axis=1)
         # without one known word the length of the answer would decide
-        of_words = np.array([key[0] == "q" and key not in NO_WORDS for some in named for key in some])
+        of_words = np.array(
+            [key[0] == "q" and key not in NO_WORDS for some in named for key in some]
+        )
         known = np.add.reduceat(of_words & (self._sums[rows, -1] > 0), bounds[:-1])
         bare = [len(exchange.question) == 2 for exchange in exchanges]
         sure = (probability.max(axis=1) >= UNSURE_BELOW) & ((known > 0) | bare)
@@ -107,7 +110,7 @@ class Classifier:
         self._sums = np.empty((4096, len(self.categories) + 1), np.float32)
 
     def _row(self, key: str) -> int:
-        """The key's row of _sums: idf times weights, and squares of idf, summed over its n-grams."""
+        """The key's row of _sums: over its n-grams, idf times weights, and squares of idf."""
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = len(self._rows)

@@ -31,8 +31,10 @@ SAMPLES = 60
 DRAWN_WEIGHT = 0.4
 LABELED_WEIGHT = 3.0
 """Of a row labelled by hand; a drawn text has 1."""
-EXAMPLE_WEIGHT = 20.0
+EXAMPLE_WEIGHT = 60.0
 """Of an example in a recipe: a category of its own has few of them."""
+NEAR_EXAMPLE = 0.4
+"""A shipped text of another category is left out where its cosine to an example is above this."""
 REFERENT_SHARE = 0.2
 """How often `{thing*}` gets a phrase that picks the referent."""
 INVERSE_PENALTY = 30.0
@@ -143,8 +145,13 @@ def fit(texts: Sequence[Text]) -> Classifier:
     matrix = csr_matrix((counts * idf[places], places, bounds), shape=shape)
     lengths = np.sqrt(csr_matrix((counts, places, bounds), shape=shape) @ idf**2)
     matrix.data /= np.repeat(np.maximum(lengths, 1e-9), np.diff(bounds))
+    weights = np.array([text.weight for text in texts])
+    names = np.array([text.category for text in texts])
+    for place in np.flatnonzero(weights == EXAMPLE_WEIGHT):
+        near = (matrix @ matrix[place].T).toarray().ravel() > NEAR_EXAMPLE
+        weights[near & (names != names[place]) & (weights < EXAMPLE_WEIGHT)] = 0
     model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-    model.fit(matrix, [text.category for text in texts], [text.weight for text in texts])
+    model.fit(matrix, names, weights)
     return Classifier(
         tuple(model.classes_.tolist()),
         vocabulary,

@@ -19,7 +19,8 @@ _QUOTES = str.maketrans("‘’“”`–—\u00a0", "''\"\"'-- ")
 # What public sets append to thousands of questions says how to answer, not what is asked.
 _STOCK = re.compile(
     r"(?:please )?answer (?:the question |directly |briefly )?(?:using|with|in) (?:only )?"
-    r"(?:a |one |just )?(?:single word|few words|word|short phrase|one word)(?: or (?:short )?phrase)?\.?"
+    r"(?:a |one |just )?(?:single word|few words|word|short phrase|one word)"
+    r"(?: or (?:short )?phrase)?\.?"
     r"|(?:please )?(?:answer|respond|reply) (?:with|by)(?: only| giving)? the (?:correct )?"
     r"(?:option'?s? )?letters?(?: from the given choices?)?(?: directly)?\.?"
     r"|(?:please )?(?:answer|respond|reply) (?:with )?(?:yes or no|true or false)\.?"
