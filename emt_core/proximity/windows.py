@@ -12,7 +12,7 @@ from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
 from emt_core.models.encoders.batches import expected_length, windows
 from emt_core.models.halving import Halving
-from emt_core.models.images import StreamedImages, decoded_images, source_config
+from emt_core.models.images import StreamedImages, decoded_images
 from emt_core.models.prepared import Refused
 from emt_core.proximity.base import Inputs
 
@@ -49,7 +49,6 @@ def score_windows(
         first = max(start, source.start)
         if first >= source.stop:
             continue
-        max_pixels = source_config(inputs.index, source)["max_pixels"]
         samples = (sample for _, sample in inputs.index.iterate(first, source.stop))
         streamed = StreamedImages(inputs.index, source)
         for window in windows(source, first, size):
@@ -64,7 +63,7 @@ def score_windows(
                     sample = rows[place]
                     try:
                         images = decoded_images(
-                            sample, source.root, max_pixels, max_images, seen[place]
+                            sample, source.root, source.max_pixels, max_images, seen[place]
                         )
                         items[place] = prepare(source, sample, images)
                     except Refused as problem:

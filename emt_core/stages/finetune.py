@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.readers import fingerprint, locate
-from emt_core.errors import EmtError
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
@@ -39,25 +38,16 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
     Raises EmtError where a set is missing or no VLM is named.
     """
+    from emt_core.models.identity import model_identity, need_model
+
     found: dict[str, Any] = {}
     for data in config.data:
         source = _source(data)
         found[data.name] = fingerprint(source, locate(source, base))
     if config.start == "backbone":
-        found["model"] = _model_identity(config, base)
+        need_model(config.model, "finetune")
+        found["model"] = model_identity(config.model, config.revision, base)
     return found
-
-
-def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    from emt_core.models.identity import model_identity
-
-    if not config.model:
-        raise EmtError(
-            "no VLM is named to start from",
-            where="finetune.model",
-            remedy="set the recipe's `backbone`, or `model`",
-        )
-    return model_identity(config.model, config.revision, base)
 
 
 def run(context: Context) -> Outcome:

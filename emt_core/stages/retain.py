@@ -38,14 +38,9 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
     """The origin's files, what each suite's files hold, the images beside them by name and size."""
     from emt_core.data.fingerprint import content_hash
     from emt_core.evaluation.questions.suites import images_beside
-    from emt_core.models.identity import model_identity
+    from emt_core.models.identity import model_identity, need_model
 
-    if not config.model:
-        raise EmtError(
-            "retain has no model",
-            where="retain.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
-        )
+    need_model(config.model, "retain")
     suites = {}
     for name, suite in config.files.items():
         path = base / Path(suite.path).expanduser()

@@ -380,7 +380,7 @@ def test_bad_configurations_say_so(world: Path, tmp_path: Path):
     ):
         with pytest.raises(EmtError, match=message):
             run(recipe_of(world, **changes), tmp_path / "w")
-    with pytest.raises(EmtError, match="no VLM is named"):
+    with pytest.raises(EmtError, match="finetune has no model"):
         run({**recipe_of(world), "backbone": ""}, tmp_path / "w")
 
 

@@ -33,7 +33,7 @@ POLL_S = 0.5
 
 
 class Policy(Protocol):
-    """What the loop needs: policies/policy.py has it, and so has any fake."""
+    """What the loop needs: training/policy/policy.py has one, tests have fakes."""
 
     def act(self, images: np.ndarray, instructions: Sequence[str]) -> np.ndarray:
         """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the

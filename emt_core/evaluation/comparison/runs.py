@@ -52,7 +52,7 @@ class Run:
 
 def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
     """Every finished evaluation, in the order of the labels. done: label -> artifact
-    (explore/lineage.py).
+    (workspace/lineage.py).
 
     In a recipe without arms, several evaluations of one benchmark are told apart by their
     instance's name: that is then the arm.

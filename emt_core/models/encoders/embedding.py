@@ -18,7 +18,7 @@ from emt_core.models.encoders.batches import Window, expected_length, windows
 from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnail
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
-from emt_core.models.images import StreamedImages, source_config
+from emt_core.models.images import StreamedImages
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 
@@ -106,7 +106,7 @@ class Embedding:
             row=row,
             sample=sample,
             root=source.root,
-            max_pixels=source_config(self.index, source)["max_pixels"],
+            max_pixels=source.max_pixels,
             max_images=self.config.max_images,
             text=self.config.pool_text if sample.role == "pool" else self.config.robot_text,
             images=streamed.of(sample),

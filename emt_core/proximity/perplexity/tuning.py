@@ -20,7 +20,7 @@ import numpy as np
 
 from emt_core.errors import EmtError
 from emt_core.models.device import choose_device
-from emt_core.models.images import decoded_images, source_config
+from emt_core.models.images import decoded_images
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import load_processor, load_vlm
@@ -135,9 +135,10 @@ class RobotFrames:
         for place, sample in zip(which, self.index.samples(rows), strict=True):
             source = self.sources[place]
             action = spoken(self.actions.of(sample), self.edges[sample.source])
-            max_pixels = source_config(self.index, source)["max_pixels"]
             with suppress(Refused):
-                images = decoded_images(sample, source.root, max_pixels, self.config.max_images)
+                images = decoded_images(
+                    sample, source.root, source.max_pixels, self.config.max_images
+                )
                 items.append(self.preparer.prepare(with_answer(sample, action), images))
         return collate(items, self.preparer.pad) if items else None
 

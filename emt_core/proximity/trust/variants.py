@@ -15,7 +15,6 @@ import numpy as np
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.base import Encoder
-from emt_core.models.images import source_config
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.chat import TextMode
 from emt_core.proximity.trust.audit_sections import Variants
@@ -165,8 +164,8 @@ def _embed(
                 mode = embed.pool_text if sample.role == "pool" else embed.robot_text
             images: list[Any] = []
             if seen:
-                bound = source_config(index, source)["max_pixels"]
-                images = open_images(sample.images[: embed.max_images], source.root, bound)
+                shown = sample.images[: embed.max_images]
+                images = open_images(shown, source.root, source.max_pixels)
             unreadable = any(isinstance(image, ImageProblem) for image in images)
             if unreadable or (not images and mode == "none"):
                 continue

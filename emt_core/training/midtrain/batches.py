@@ -30,8 +30,6 @@ from emt_core.workspace.artifact import Artifact
 CHARACTERS_AN_IMAGE = 1024
 """An image counts as this many characters when samples are sorted by length (256 tokens of 4)."""
 
-DEFAULT_MAX_PIXELS = 50_000_000
-
 
 class Selection:
     """The chosen rows of an index, as training items. A worker process opens the index itself."""
@@ -89,8 +87,7 @@ class Selection:
         if len(sample.images) > self.max_images:
             raise Refused("too_many_images", f"{len(sample.images)} images")
         source = self.index.source_of(row)
-        max_pixels = source.facts.get("max_pixels", DEFAULT_MAX_PIXELS)
-        return decoded_images(sample, source.root, max_pixels, self.max_images)
+        return decoded_images(sample, source.root, source.max_pixels, self.max_images)
 
     def micro_batch(self, places: Sequence[int]) -> MicroBatch:
         """The samples at these places as one batch, with the ids of those that were left out."""
