@@ -38,7 +38,7 @@ def short_task(name: str) -> str:
 def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success of each task with its 95 % interval; one dot per arm, best task on top.
 
-    rows: arm, task, n, successes, rate, low, high (comparison/arms.py by_task).
+    rows: arm, task, n, successes, rate, low, high (evaluation/comparison/arms.py by_task).
     """
     tasks = _best_first(rows)
     figure = go.Figure()
@@ -72,7 +72,7 @@ def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
 def dynamics(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success over fine-tuning checkpoints with a 95 % band, a line per arm (paper, Fig. 3).
 
-    rows: arm, checkpoint, runs, n, rate, low, high (comparison/arms.py dynamics).
+    rows: arm, checkpoint, runs, n, rate, low, high (evaluation/comparison/arms.py dynamics).
     """
     figure = go.Figure()
     for arm, color in colors.items():
