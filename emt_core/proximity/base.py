@@ -29,6 +29,7 @@ import numpy as np
 
 from emt_core.data.features import Features
 from emt_core.data.index import Index
+from emt_core.models.device import Precision
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
 from emt_core.run.stage import Context
@@ -58,6 +59,9 @@ class Inputs:
 
     twin: Artifact | None = None
     """What the measure's twin left in this stage (perplexity/twin.py): work already done."""
+
+    precision: Precision = "auto"
+    """Of a measure that runs a model; the stage `score` has settled it."""
 
     no_score: Callable[[int, str], None] = lambda row, reason: None
     """Called with the index row and the reason where a model has no score for a row."""

@@ -20,6 +20,7 @@ from typing import Any
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import Benchmark, episodes_of
+from emt_core.models.device import Precision
 from emt_core.recipe.evaluate import EvaluateConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact
@@ -47,12 +48,14 @@ def run(context: Context) -> Outcome:
     from emt_core.evaluation.closed_loop.episodes import EpisodeLog
     from emt_core.evaluation.closed_loop.results import summarize
     from emt_core.evaluation.closed_loop.rollout import Simulators
+    from emt_core.models.device import settled_arithmetic
 
     config = context.config
     assert isinstance(config, EvaluateConfig)
     checkpoints = _checkpoints(config, context)
     benchmark = resolve_for(config, context.base, next(iter(checkpoints.values())))
     episodes = episodes_of(benchmark, config.episodes, config.seed)
+    settled = settled_arithmetic(context.out, "auto", context.runtime.device)
     log = EpisodeLog(context.out)
     total = len(episodes) * len(checkpoints)
     with (
@@ -64,7 +67,7 @@ def run(context: Context) -> Outcome:
             left = [episode for episode in episodes if (episode.task, episode.number) not in done]
             if not left:
                 continue
-            policy = load_policy(folder, context.runtime.device)
+            policy = load_policy(folder, context.runtime.device, settled.dtype)
             shown = config.execute or getattr(policy, "chunk", 1)
 
             def ended(played: Any, step: int = step, shown: int = shown) -> None:
@@ -97,11 +100,11 @@ def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
     return resolve(config.benchmark, base=base, demos=recording or None)
 
 
-def load_policy(folder: Path, device: str) -> Any:
+def load_policy(folder: Path, device: str, precision: Precision) -> Any:
     """Anything with act(images, instructions); the tests put a fake here."""
     from emt_core.training.policy.policy import Policy
 
-    return Policy.load(folder, device=device)
+    return Policy.load(folder, device=device, precision=precision)
 
 
 def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:

@@ -54,6 +54,7 @@ def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
     from emt_core.data.robot.frame_cache import frame_caches
     from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
+    from emt_core.models.device import settled_arithmetic
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
@@ -91,7 +92,8 @@ def run(context: Context) -> Outcome:
         recording=recording,
     )
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
-    accelerator = open_accelerator(context.runtime.device, config.precision)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
+    accelerator = open_accelerator(context.runtime.device, settled.dtype)
     try:
         trainer = Finetuner(
             config,

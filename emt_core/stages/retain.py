@@ -99,9 +99,11 @@ def _ask(
     The model is gone from memory when this returns: the next side loads another one.
     """
     from emt_core.evaluation.questions.answering import Answerer
+    from emt_core.models.device import settled_arithmetic
 
     config = context.config
     assert isinstance(config, RetainConfig)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
     path = context.out / f"{side}.jsonl"
     done = read_answers(path)
     total = sum(len(questions) for questions in suites.values())
@@ -113,7 +115,7 @@ def _ask(
             model,
             revision=revision,
             device=context.runtime.device,
-            precision=config.precision,
+            precision=settled.dtype,
             max_new_tokens=config.max_new_tokens,
             max_image_pixels=config.max_image_pixels,
         )

@@ -4,6 +4,7 @@ scores.lance     logit float32, row i = index row i; NaN without a score. Higher
                  odds of robot against pool where the measure is a classifier, else the measure's
                  own number (proximity/base.py). Of a measure also `reason` string: why there is no
                  score, empty where there is one
+arithmetic.json  of a measure that runs a model: dtype, device (models/device.py)
 sweep.parquet    row logit diversity mmd2_to_robot: a seeded subsample of the pool in falling order;
                  the last two of everything down to that row (proximity/metrics/sweep.py)
 
@@ -59,6 +60,11 @@ def run(context: Context) -> Outcome:
         )
     table = Table(context.out / "scores.lance")
     measure = context.parents.get("measure")
+    if measure and measure.config["kind"] in RUNS_MODEL:
+        from emt_core.models.device import settled_arithmetic
+
+        settled = settled_arithmetic(context.out, "auto", context.runtime.device)
+        inputs = replace(inputs, precision=settled.dtype)
     twin = _twin(context, measure) if measure else None
     _score_rows(context, table, replace(inputs, twin=twin))
     logit = table.column("logit")
@@ -66,7 +72,6 @@ def run(context: Context) -> Outcome:
     if measure:
         metrics = measure_metrics(metrics, measure, logit, index, features)
         metrics |= {"missing_by_reason": missing_reasons(table)}
-        metrics |= _arithmetic(context, measure)
         metrics |= taken_over(twin) if twin else {}
     if not metrics["pool"]["scored"]:
         raise EmtError(
@@ -145,16 +150,9 @@ def _twin(context: Context, measure: Artifact) -> Artifact | None:
     keys["measure"] = str(twin_key(**{name: measure.manifest[name] for name in names}))
     config = context.config.model_dump(mode="json")
     key = make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys)
+    from emt_core.models.device import arithmetic_of
+
     found = context.workspace.find("score", key)
-    if found is None or found.metrics.get("dtype") != _arithmetic(context, measure)["dtype"]:
+    if found is None or arithmetic_of(found.data) != arithmetic_of(context.out):
         return None
     return found
-
-
-def _arithmetic(context: Context, measure: Artifact) -> dict[str, str]:
-    """The precision of a measure that runs a model; empty for all others."""
-    if measure.config["kind"] not in RUNS_MODEL:
-        return {}
-    from emt_core.models.device import choose_device, choose_dtype, dtype_name
-
-    return {"dtype": dtype_name(choose_dtype("auto", choose_device(context.runtime.device)))}

@@ -207,7 +207,7 @@ def test_nonsense_in_a_link_is_ignored(open_page, arms: Workspace, query):
 
 
 def test_a_real_evaluation_is_shown(open_page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy())
+    monkeypatch.setattr(evaluate, "load_policy", lambda folder, *_: DotPolicy())
     write_json(tmp_path / "p" / "policy.json", {})
     recipe = tmp_path / "real.yaml"
     recipe.write_text(

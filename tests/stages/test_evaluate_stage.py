@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from dot_policy import DotPolicy
 from places import ROOT
+from precision import auto_is
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import FAILURES
@@ -47,7 +49,7 @@ def finetuned(folder: Path, steps=(10, 20, 100)) -> Artifact:
 def fake_policies(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     loaded: list[Path] = []
 
-    def load(folder: Path, device: str) -> DotPolicy:
+    def load(folder: Path, device: str, precision: str) -> DotPolicy:
         loaded.append(folder)
         return DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100)
 
@@ -83,7 +85,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     patch.setattr(
         evaluate,
         "load_policy",
-        lambda folder, device: DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100),
+        lambda folder, *_: DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100),
     )
     try:
         return run_stage(base, finetuned(base / "f"), checkpoints="all", videos=2)
@@ -238,7 +240,14 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     with log.open("ab") as file:
         file.write(b'{"task": "reach", "episode": 99, "suc')  # a line cut short
 
-    monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy(gain=0.1))
+    auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
+    asked = []
+
+    def load(folder: Path, device: str, precision: str) -> DotPolicy:
+        asked.append(precision)
+        return DotPolicy(gain=0.1)
+
+    monkeypatch.setattr(evaluate, "load_policy", load)
     done = run_plan(make_plan(load_recipe(recipe)), Workspace.open(space), quiet=True)["evaluate"]
     rows = pq.read_table(done.data / "episodes.parquet").to_pylist()
     assert [(r["task"], r["episode"]) for r in rows] == [
@@ -249,6 +258,7 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     assert not (done.data / "episodes.jsonl").exists()
     assert done.metrics["episodes"] == 24
     assert done.metrics["checkpoint"] == evaluate.NO_STEP
+    assert asked == ["float32"]
 
 
 def test_workers_end_with_a_killed_evaluation(tmp_path: Path):

@@ -300,6 +300,7 @@ def _write_index(
                 "role": source.role,
                 "format": "lerobot" if source.role == "robot" else "llava",
                 "root": str(root),
+                "max_pixels": 50_000_000,
                 "start": at,
                 "stop": at + source.rows,
                 "seen": source.rows,
