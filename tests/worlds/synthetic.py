@@ -272,8 +272,7 @@ def _blocks(rows: int) -> Iterator[np.ndarray]:
 
 
 def _status(source: SyntheticSource, seed: int, place: int) -> np.ndarray:
-    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw it from the
-    same seed."""
+    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw alike."""
     status = np.full(source.rows, "", object)
     if source.no_vector or source.text_only:
         draw = np.random.default_rng([seed, place, 1]).random(source.rows)
