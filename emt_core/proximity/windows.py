@@ -13,7 +13,7 @@ from emt_core.data.sample import Sample
 from emt_core.models.encoders.batches import expected_length, windows
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages, decoded_images
-from emt_core.models.prepared import Refused
+from emt_core.models.prepared import Refused, RefusedShare
 from emt_core.proximity.base import Inputs
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def score_windows(
     halving = Halving(
         score, inputs.progress.say, size, what="the measure", remedy="lower measure.max_images"
     )
+    refusals = RefusedShare()
     for source in inputs.index.sources:
         first = max(start, source.start)
         if first >= source.stop:
@@ -66,8 +67,12 @@ def score_windows(
                             sample, source.root, source.max_pixels, max_images, seen[place]
                         )
                         items[place] = prepare(source, sample, images)
-                    except Refused as problem:
+                        problem = None
+                    except Refused as refused:
+                        problem = refused
                         inputs.no_score(window.start + place, problem.reason)
+                    if sample.images:
+                        refusals.count(source.name, problem)
                 if items:
                     scores[list(items)] = np.concatenate(halving.parts(list(items.values())))
             yield window.start, scores

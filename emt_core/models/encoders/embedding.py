@@ -19,6 +19,7 @@ from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnai
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages
+from emt_core.models.prepared import Refused, RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 
@@ -57,6 +58,7 @@ class Embedding:
             what="the encoder",
             remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
         )
+        self.refusals = RefusedShare()
         self.most_workers = 0
         self.rows = 0
         self.vectors = 0
@@ -119,6 +121,9 @@ class Embedding:
         good: list[int] = []
         items = []
         for item in ready:
+            refused = Refused(item.status, item.detail) if item.prepared is None else None
+            if item.status == "image_refused" or (item.prepared and item.prepared.vision):
+                self.refusals.count(filling.window.source.name, refused)
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
             else:

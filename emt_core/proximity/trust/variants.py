@@ -15,7 +15,7 @@ import numpy as np
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.base import Encoder
-from emt_core.models.prepared import Refused
+from emt_core.models.prepared import Refused, RefusedShare
 from emt_core.models.vlm.chat import TextMode
 from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.recipe.base import Runtime
@@ -154,6 +154,7 @@ def _embed(
 
     kept: list[int] = []
     parts: list[np.ndarray] = []
+    refusals = RefusedShare()
     for at in range(0, len(rows), BATCH):
         batch = rows[at : at + BATCH]
         prepared: list[Any] = []
@@ -171,11 +172,14 @@ def _embed(
                 continue
             if restyle:
                 images = [restyle(image) for image in images]
+            refused = None
             try:
                 prepared.append(encoder.prepare(sample, images, mode))
-            except Refused:
-                continue
-            kept.append(int(row))
+                kept.append(int(row))
+            except Refused as problem:
+                refused = problem
+            if images:
+                refusals.count(source.name, refused)
         if prepared:
             parts.append(encoder.encode(prepared).astype(np.float32))
         advance(len(batch))

@@ -19,7 +19,7 @@ from emt_core.data.index import Index
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.models.images import decoded_images
-from emt_core.models.prepared import Refused
+from emt_core.models.prepared import ProcessorFails, Refused
 from emt_core.models.vlm.chat import PRELOAD
 from emt_core.models.workers import in_order
 from emt_core.training.midtrain.conversations import ConversationPreparer
@@ -80,6 +80,8 @@ class Selection:
                 yield self.preparer.prepare(sample, self._images(row, sample))
             except Refused as refused:
                 yield sample.id, refused
+            except ProcessorFails:
+                raise
             except EmtError as error:  # one odd sample is no reason to stop; many are (rejects.py)
                 yield sample.id, Refused("template_not_understood", error.what)
 
