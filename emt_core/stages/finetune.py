@@ -25,8 +25,8 @@ from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
-VERSION = 2
-FRAMES_VERSION = 1
+VERSION = 3
+FRAMES_VERSION = 2
 """Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
 
 IDENTITY_REPLACES = ("model", "revision")
@@ -65,6 +65,12 @@ def run(context: Context) -> Outcome:
     data, recording = _data(context, config)
     sets = [open_set(entry, root, config.action) for entry, root in data]
     action_map = fit_map(sets, config.action, config.chunk)
+    if action_map.still:
+        context.progress.say(
+            f"action {'dimensions' if action_map.still[1:] else 'dimension'}"
+            f" {', '.join(action_map.still)}: one value in all data (scale {config.action.scale},"
+            f" gripper_threshold {config.action.gripper_threshold}), so nothing is learned of it"
+        )
     caches = frame_caches(
         context.workspace.path / "cache" / "frames",
         [_cache_need(opened, config.image_size) for opened in sets],
@@ -127,6 +133,7 @@ def run(context: Context) -> Outcome:
                 "arm": len(action_map.arm),
                 "gripper": len(action_map.gripper),
                 "chunk": config.chunk,
+                "still": list(action_map.still),
             },
             "policies": list(config.kept_steps),
             "device": str(trainer.device),

@@ -134,6 +134,7 @@ LAYOUTS = (
     "the benchmark. Policies evaluated with the same seed get the same layouts."
 )
 FAULTS = "Episodes with a simulator crash, hang or error, or an action that is not finite."
+STILL = "Action dimensions with one value in all data, of which nothing is learned: {names}."
 DYNAMICS = (
     "Success at intermediate checkpoints of fine-tuning. In the paper the mid-trained start leads "
     "from the first one, while training losses look the same. Band: 95 % interval. "

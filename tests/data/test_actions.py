@@ -4,6 +4,7 @@ plain 3-D hand."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_no_gripper_a_still_dimension_and_unused_ones():
     np.testing.assert_allclose(
         back[:, [5, 6]], np.tile(actions[:, [5, 6]].mean(axis=0), (600, 1)), rtol=1e-5
     )
+
+
+def test_dimensions_with_one_value_are_named_and_execute_it():
+    actions = recorded(SINGLE)
+    actions[:, 3] = 0.9
+    actions[:, 6] = 0.2
+    actions[:3, 4] += 50  # one frame in two hundred
+    actions[3:, 4] = 1.0
+
+    def still(rows: np.ndarray = actions, **settings: Any) -> tuple[str, ...]:
+        config = ActionConfig(**{"gripper": ("grip",), **settings})
+        map_ = fitted(config, SINGLE, rows)
+        for name in map_.still:
+            place = SINGLE.index(name)
+            back = map_.actions(*map_.targets(rows))[3:, place]
+            np.testing.assert_allclose(back, rows[3:, place], rtol=1e-6)
+        return map_.still
+
+    assert still(scale="q01_q99") == ("roll", "pitch", "grip")
+    assert still(scale="min_max") == ("roll", "grip")
+    assert still(scale="clip", clip=0.5) == ("roll", "grip")  # 0.9 is beyond the clip
+    assert still(scale="min_max", gripper_kind="continuous") == ("roll", "grip")
+    assert still(scale="min_max", gripper_threshold=0.1) == ("roll", "grip")
+    assert still(recorded(SINGLE), scale="q01_q99") == ()
 
 
 def test_a_binary_gripper_executes_the_mean_of_its_class():
