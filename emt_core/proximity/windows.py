@@ -13,7 +13,8 @@ from emt_core.data.sample import Sample
 from emt_core.models.encoders.batches import expected_length, windows
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages, decoded_images
-from emt_core.models.prepared import Refused, RefusedShare
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.proximity.base import Inputs
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from emt_core.evaluation.questions.answering import Answerer
 from emt_core.evaluation.questions.question import Picture, Question
 from emt_core.models.encoders.clip import ClipEncoder
 from emt_core.models.encoders.vlm import VlmEncoder
-from emt_core.models.prepared import ProcessorFails, Refused, RefusedShare, plain_picture
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import ProcessorFails, RefusedShare, plain_picture
 from emt_core.models.vlm.load import load_processor
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan

@@ -92,22 +92,6 @@ def weights(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors") | load_file(folder / "head.safetensors")
 
 
-def test_action_dimensions_that_never_move_are_said(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """A threshold that the gripper never reaches: one class. Said before a frame is decoded."""
-
-    def enough(*_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("emt_core.data.robot.frame_cache.frame_caches", enough)
-    raw = recipe_of(world, action={"gripper": ["grip"], "gripper_threshold": 5.0})
-    with pytest.raises(KeyboardInterrupt):
-        run_plan(make_plan(build_recipe(raw)), Workspace.open(tmp_path / "w", create=True))
-    said = " ".join("".join(capsys.readouterr()).split())
-    assert "action dimension grip: one value in all data" in said
-
-
 def test_what_a_run_leaves_behind(whole: Artifact, world: Path):
     assert (
         whole.rows == 70

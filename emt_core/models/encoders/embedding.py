@@ -19,7 +19,8 @@ from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnai
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages
-from emt_core.models.prepared import Refused, RefusedShare
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 

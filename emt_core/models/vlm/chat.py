@@ -18,14 +18,8 @@ import numpy as np
 
 from emt_core.data.sample import Sample, Speaker
 from emt_core.errors import EmtError
-from emt_core.models.prepared import (
-    Prepared,
-    ProcessorFails,
-    Refused,
-    in_words,
-    plain_picture,
-    takes,
-)
+from emt_core.models.prepared import Prepared, Refused
+from emt_core.models.refusals import ProcessorFails, in_words, plain_picture, takes
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:

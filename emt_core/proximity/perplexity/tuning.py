@@ -20,7 +20,8 @@ import numpy as np
 from emt_core.errors import EmtError
 from emt_core.models.device import choose_device
 from emt_core.models.images import decoded_images
-from emt_core.models.prepared import Refused, RefusedShare
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.proximity.base import Inputs

@@ -15,7 +15,8 @@ import numpy as np
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.base import Encoder
-from emt_core.models.prepared import Refused, RefusedShare
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.models.vlm.chat import TextMode
 from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.recipe.base import Runtime

@@ -19,7 +19,8 @@ from emt_core.data.index import Index
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.models.images import decoded_images
-from emt_core.models.prepared import ProcessorFails, Refused
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import ProcessorFails
 from emt_core.models.vlm.chat import PRELOAD
 from emt_core.models.workers import in_order
 from emt_core.training.midtrain.conversations import ConversationPreparer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import EmtError
-from emt_core.models.prepared import JUDGED_FROM
+from emt_core.models.refusals import JUDGED_FROM
 from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 
