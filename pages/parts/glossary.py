@@ -122,7 +122,7 @@ SIDE_SELECTED = "Share of these pool samples that is selected."
 
 SUCCESS = (
     "Share of solved episodes, averaged over tasks (and then over seeds), at the reported "
-    "checkpoint. Episodes with simulator faults count as not solved. (§ Evaluation)"
+    "checkpoint. Episodes with simulator faults count neither way. (§ Evaluation)"
 )
 WILSON = (
     "95 % score interval (Wilson 1927) of the share of solved episodes: the expected success of "
@@ -133,7 +133,10 @@ LAYOUTS = (
     "Layouts (places of objects and goals) come from seeds that demonstrations never use, or from "
     "the benchmark. Policies evaluated with the same seed get the same layouts."
 )
-FAULTS = "Episodes with a simulator crash, hang or error, or an action that is not finite."
+FAULTS = (
+    "Episodes that a simulator's crash, hang or error ended, also when they were tried once more. "
+    "They are in no success rate; a task of which all episodes end so has none."
+)
 STILL = "Action dimensions with one value in all data, of which nothing is learned: {names}."
 DYNAMICS = (
     "Success at intermediate checkpoints of fine-tuning. In the paper the mid-trained start leads "
