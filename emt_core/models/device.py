@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json_if_there, write_json
-from emt_core.workspace.process import rank
+from emt_core.workspace.process import rank, world_size
 
 if TYPE_CHECKING:
     import torch
@@ -30,12 +30,13 @@ class Arithmetic:
 def settled_arithmetic(out: Path, precision: Precision, device: str) -> Arithmetic:
     """The arithmetic of an artifact: settled by the run that begins it, kept by those that go on.
 
-    out: its data folder, which keeps a note of it (arithmetic.json). Raises EmtError where it was
-    begun on another kind of device; another precision of `auto` is none, it stays as it was begun.
+    out: its data folder, which keeps a note of it (arithmetic.json). `precision` counts for the run
+    that begins. Raises EmtError for one that goes on on another kind of device.
     """
     here = choose_device(device)
     noted = arithmetic_of(out)
-    if noted and any(path.name != NOTE for path in out.iterdir()):
+    # a note that lies there alone binds nobody; but a rank cannot tell, rank 0 has begun to write
+    if noted and (world_size() > 1 or any(path.name != NOTE for path in out.iterdir())):
         if noted.device != here.type:
             raise EmtError(
                 f"this was begun in {noted.dtype} on {noted.device} and cannot go on on {here.type}"

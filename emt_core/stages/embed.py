@@ -71,11 +71,19 @@ def run(context: Context) -> Outcome:
     writer = FeatureWriter(
         context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS
     )
-    arithmetic = _arithmetic(context, config)
-    earlier = {
-        source.name: _find_earlier(context, config, index, source, arithmetic)
-        for source in index.sources
+    fake = config.encoder == "fake"
+    arithmetic = settled_arithmetic(
+        context.out,
+        "float32" if fake else config.precision,
+        "cpu" if fake else context.runtime.device,
+    )
+    facts = {
+        "version": VERSION,
+        "identity": context.identity,
+        "config": config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES)),
+        "arithmetic": arithmetic,
     }
+    earlier = {s.name: find_earlier(context.workspace, index, s, facts) for s in index.sources}
     left = [source for source in index.sources if source.stop > writer.rows]
     # rows are written in order: neighbors that are embedded here share their batches
     groups = [
@@ -162,24 +170,6 @@ def _model_threads(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _arithmetic(context: Context, config: EmbedConfig) -> Arithmetic:
-    if config.encoder == "fake":
-        return settled_arithmetic(context.out, "float32", "cpu")
-    return settled_arithmetic(context.out, config.precision, context.runtime.device)
-
-
-def _find_earlier(
-    context: Context,
-    config: EmbedConfig,
-    index: Index,
-    source: SourceRange,
-    arithmetic: Arithmetic,
-) -> Earlier | None:
-    settings = config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES))
-    facts = {"version": VERSION, "identity": context.identity, "config": settings}
-    return find_earlier(context.workspace, index, source, facts | {"arithmetic": arithmetic})
 
 
 def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: Tracker) -> int:
