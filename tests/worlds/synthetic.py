@@ -52,7 +52,8 @@ class SyntheticSource:
     texts: (user, assistant) pairs the rows cycle through; robots have no second part.
     no_vector: share of rows with status `missing_image`. text_only: share without an image (status
     `text_only`).
-    images: write a small PNG for each row and refer to it.
+    images: write a small PNG for each row and refer to it. rows_per_picture: so many rows in turn
+    refer to one picture.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SyntheticSource:
     no_vector: float = 0.0
     text_only: float = 0.0
     images: bool = False
+    rows_per_picture: int = 1
 
 
 def pool(name: str, rows: int, **changes: Any) -> SyntheticSource:
@@ -336,7 +338,7 @@ def _index_block(source: SyntheticSource, rows: np.ndarray, text_only: np.ndarra
         fields=list(TURN_TYPE),
     )
     n_images = (~text_only).astype(np.int32)
-    shown = rows[~text_only]
+    shown = rows[~text_only] // source.rows_per_picture
     zeros = np.zeros(len(shown))
     images = pa.StructArray.from_arrays(
         [
