@@ -132,8 +132,8 @@ class Stop:
 
     reason  accuracy  the accuracy asked for is reached, and unless config.stop is `accuracy` (the
                       paper's plain reading) the ranking has settled as well
-            loss      the ranking has settled and the held-out loss rises: that accuracy is out of
-                      reach
+            loss      held-out loss is higher than at half as many steps and that accuracy is not
+                      reached: the classes overlap
 
     Settled: at least min_steps, and held-out pool rows stand in nearly the order that they had at
     half as many steps. Accuracy alone ends the training of separable features at the first look,
@@ -165,11 +165,12 @@ class Stop:
         loss_before, pool_before = self.looks[half]
         agreement = spearman(pool, pool_before)
         settled = agreement >= config.min_agreement or len(pool) < LEAST_RANKED
-        if step < config.min_steps or not settled:
-            return Look(loss, accuracy, agreement), ""
-        if accuracy >= config.stop_accuracy:
-            return Look(loss, accuracy, agreement), "accuracy"
-        return Look(loss, accuracy, agreement), "loss" if loss > loss_before else ""
+        reason = ""
+        if step >= config.min_steps and accuracy >= config.stop_accuracy and settled:
+            reason = "accuracy"
+        elif step >= config.min_steps and accuracy < config.stop_accuracy and loss > loss_before:
+            reason = "loss"
+        return Look(loss, accuracy, agreement), reason
 
 
 def scaling(

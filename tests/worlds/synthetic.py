@@ -1,8 +1,7 @@
 """Complete sources and embed artifacts made by hand: a later stage is tested without readers,
 images or a model.
 
-    made = make_workspace(tmp_path, [pool("web", 500), pool("near", 300, mean=2.0), robot("arm",
-    160, mean=3.0)])
+    made = make_workspace(tmp_path, [pool("web", 500), robot("arm", 160, mean=3.0)])
     gap = run_stage(made, "gap", GapConfig(seed=1))
 
 Columns are built as arrays, not row by row: a million rows of 256 numbers take seconds.
@@ -52,8 +51,7 @@ class SyntheticSource:
     texts: (user, assistant) pairs the rows cycle through; robots have no second part.
     no_vector: share of rows with status `missing_image`. text_only: share without an image (status
     `text_only`).
-    images: write a small PNG for each row and refer to it. rows_per_picture: so many rows in turn
-    refer to one picture.
+    images: write a PNG for each row and refer to it. rows_per_picture: rows that refer to one.
     """
 
     name: str
