@@ -203,8 +203,8 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     if by == "role":
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
     if by == "selected":
-        return distribution(values, np.where(_view.reasons.codes == 0, 0, -1), ("selected",), edges)
-    mask = _view.reasons.codes == 0 if part else None
+        return distribution(values, np.where(_view.selected, 0, -1), ("selected",), edges)
+    mask = _view.selected if part else None
     if by == "source":
         return distribution(values, _view.codes, _view.source_names, edges, mask)
     mask = _view.is_pool if mask is None else mask

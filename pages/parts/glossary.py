@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+SETS = {
+    "selected": "Selected",
+    "left": "Rejected",
+    "near": "Near the cut",
+    "pool": "Whole pool",
+    "robot": "Robot data",
+}
+"""Sets of samples on Browse; the address has the label."""
+
 SCALE = (
     "Logits spread the extremes out; probabilities σ(logit) are easier to read but crowd near 0 "
     "and 1. Both give the same ranking."

@@ -11,12 +11,11 @@ from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
 from emt_core.explore.tables.gap import cluster_order, matrix_table
-from emt_core.explore.tables.map import bounds_of
+from emt_core.explore.tables.map import PROJECTIONS, bounds_of
 from emt_core.workspace.files import read_json
 from emt_core.workspace.words import and_list
 
 MAP_HEIGHT = 560
-PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"}
 
 
 def data(reading: Reading) -> Content:

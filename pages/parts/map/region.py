@@ -39,7 +39,7 @@ def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
         median = float(np.median(scored)) if len(scored) else None
         left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
-        share = float((view.reasons.codes[in_pool] == 0).mean())
+        share = float(view.selected[in_pool].mean())
         right.metric("Selected", numbers.share(share), help="Share of these pool samples.")
     if not len(in_pool):
         st.caption("No pool samples here.")
@@ -102,7 +102,7 @@ def _tools(view: View, rows: np.ndarray, region: Region) -> None:
     save_view(view, region, len(rows))
     _download(view, rows)
     query = {
-        "set": "pool",
+        "set": glossary.SETS["pool"],
         "region": region.text(),
         "on": view.chain.gap.key,
         "recipe": view.recipe,

@@ -64,9 +64,9 @@ def save(view: View, cut: Cut, made: Composition, excluded: np.ndarray) -> None:
         except EmtError as error:
             show_problem(error)
             return
-        start(view, label, title=f"Selection {name.strip()}")
+        start(view, label, place="new selection", title=f"Selection {name.strip()}")
         st.rerun()
-    show_kept_problem()
+    show_kept_problem("new selection")
 
 
 def saved(view: View) -> None:
