@@ -62,6 +62,13 @@ class Candidates:
     def pool_sources(self) -> list[str]:
         return [name for name, pool in zip(self.sources, self.pool, strict=True) if pool]
 
+    @property
+    def has_vector(self) -> np.ndarray:
+        """bool [n]."""
+        if self.status is None:
+            return np.ones(self.rows, bool)
+        return self.status == self.statuses.index("")
+
     def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
 

@@ -117,9 +117,7 @@ def test_a_recipe_that_is_gone_is_a_message(open_page, half_done):
     assert not app.exception and "the recipe of this job is gone" in words(app).lower()
 
 
-def test_an_error_stands_at_its_own_button_and_outlives_the_poll(
-    open_page, half_done, monkeypatch
-):
+def test_an_error_stands_at_its_own_button_and_outlives_the_poll(open_page, half_done, monkeypatch):
     """The job cards are drawn again every second: they neither show nor drop a page's error."""
 
     refused = True
