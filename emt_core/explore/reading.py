@@ -19,6 +19,7 @@ from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.explore.figures.palette import CATEGORY, category_colors, source_colors
 from emt_core.explore.tables.score_scale import ScoreScale, score_scale
+from emt_core.selection.candidates import could_be_selected
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.lineage import (
@@ -135,6 +136,11 @@ class Reading:
     def selected(self) -> np.ndarray:
         """bool [rows]."""
         return self.reasons.codes == 0
+
+    @property
+    def eligible(self) -> np.ndarray:
+        """bool [rows]: what the selection's shares are shares of."""
+        return could_be_selected(self.reasons.codes, self.reasons.names)
 
     @cached_property
     def index(self) -> Index:

@@ -13,7 +13,7 @@ import numpy as np
 
 from emt_core.proximity.reference import Reference
 from emt_core.recipe.selection import SelectConfig
-from emt_core.selection.candidates import Candidates
+from emt_core.selection.candidates import Candidates, could_be_selected
 from emt_core.selection.category import CATEGORIES, side_of
 from emt_core.selection.decide import Decision
 
@@ -24,7 +24,7 @@ def selection_report(
     decision: Decision, candidates: Candidates, reference: Reference, config: SelectConfig
 ) -> dict[str, Any]:
     """JSON (see the fields below)."""
-    before = eligible_rows(decision)
+    before = np.flatnonzero(could_be_selected(decision.code, decision.reasons))
     after = decision.rows
     pool = np.flatnonzero(np.asarray(candidates.pool)[candidates.source])
     groups = {"pool": pool, "eligible": before, "selected": after}
@@ -51,14 +51,6 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
     if candidates.logit is None or config.strategy != "top" or config.random_share:
         return None
     return float(candidates.logit[rows[-1]])
-
-
-def eligible_rows(decision: Decision) -> np.ndarray:
-    """int64, ascending: selected rows, and those that only a cut, cap, quota or draw kept out."""
-    kept_out_by = "below_cut not_drawn source_cap category_cap quota cluster_cap near_duplicate"
-    settled = {"", *kept_out_by.split()}
-    could = np.array([reason in settled for reason in decision.reasons])
-    return np.flatnonzero(could[decision.code])
 
 
 def composition_of(rows: np.ndarray, candidates: Candidates) -> dict[str, dict[str, int]]:

@@ -39,8 +39,9 @@ def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
         median = float(np.median(scored)) if len(scored) else None
         left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
-        share = float(view.selected[in_pool].mean())
-        right.metric("Selected", numbers.share(share), help="Share of these pool samples.")
+        eligible = np.count_nonzero(view.eligible[in_pool])
+        share = np.count_nonzero(view.selected[in_pool]) / eligible if eligible else None
+        right.metric("Selected", numbers.share(share), help=glossary.SHARE_SELECTED)
     if not len(in_pool):
         st.caption("No pool samples here.")
     return in_pool
