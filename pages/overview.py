@@ -43,7 +43,7 @@ def main() -> None:
     st.session_state.pop("_states", None)
     st.fragment(_flow, run_every=LIVE_S if active else None)(view)
     live_jobs(view, "overview")
-    show_kept_problem()
+    show_kept_problem("next step")
     try:
         states = states_of(view)
     except EmtError:
@@ -101,7 +101,7 @@ def _flow(view: View) -> None:
     write_to_url("stage", st.session_state["stage"])
     _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
     below = st.session_state.get("_states")
-    news = st.session_state.pop("_clicked", False) or st.session_state.pop("_look", False)
+    news = st.session_state.pop("_clicked", False) or st.session_state.pop("_launched", False)
     if news or (below and below != [state.state for state in states]):
         st.rerun()  # the detail below stands outside of this fragment
 
@@ -117,7 +117,7 @@ def _next(view: View, step: NextStep) -> None:
                 None,
                 icon="play_arrow",
                 type="primary",
-                kwargs={"title": f"{view.recipe}: all stages"},
+                kwargs={"title": f"{view.recipe}: all stages", "place": "next step"},
                 key="run-next",
             )
         if step.kind == "look":

@@ -21,7 +21,7 @@ from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts import glossary
 from pages.parts.empty import first_steps, planned, run_up_to
-from pages.parts.plain import escape, show_kept_problem
+from pages.parts.plain import escape
 from pages.parts.results.how_sure import how_sure
 from pages.parts.results.paper import paper_section
 from pages.parts.results.rollouts import rollouts
@@ -286,7 +286,6 @@ def _empty(view: View) -> None:
             st.code(HOW, language="yaml")
             st.markdown("To test the simulator with its built-in controller:")
             st.code("emt check-benchmark metaworld", language="bash")
-        show_kept_problem()
 
 
 main()

@@ -198,7 +198,7 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     """The scores' distribution by group.
 
     artifacts: the folders that it depends on. by: `role`, `selected`, `source`, `category` or
-    `sides`; the last three with ` selected` appended for the selection alone.
+    `sides`; the last three with ` selected` or ` eligible` appended for these samples alone.
     """
     values = to_scale(_view.logits, scale)
     edges, _ = _edges(str(_view.chain.score.path), scale, _view=_view)
@@ -206,8 +206,8 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     if by == "role":
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
     if by == "selected":
-        return distribution(values, np.where(_view.reasons.codes == 0, 0, -1), ("selected",), edges)
-    mask = _view.reasons.codes == 0 if part else None
+        return distribution(values, np.where(_view.selected, 0, -1), ("selected",), edges)
+    mask = {"selected": _view.selected, "eligible": _view.eligible}[part] if part else None
     if by == "source":
         return distribution(values, _view.codes, _view.source_names, edges, mask)
     mask = _view.is_pool if mask is None else mask
@@ -227,10 +227,11 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
         chart(scores.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut))
-    chosen = None
+    chosen = eligible = None
     if look.after:
-        chosen = _binned(
-            f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view
+        chosen, eligible = (
+            _binned(f"{artifacts}|{view.chain.select.path}", part, look.scale, _view=view)
+            for part in ("sides selected", "sides eligible")
         )
     with facts_at:
         st.metric(
@@ -245,11 +246,11 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                 for side, counts in zip(("spatial", "text"), data.counts, strict=True):
                     above = float(counts[data.centers >= cut].sum() / counts.sum())
                     st.metric(f"Above cut, {side}", numbers.share(above))
-            if chosen is not None:
-                shares = chosen.totals / data.totals
+            if chosen is not None and eligible is not None:
+                shares = chosen.totals / np.maximum(eligible.totals, 1)
                 for side, share in zip(("spatial", "text"), shares, strict=True):
                     value = numbers.share(float(share))
-                    st.metric(f"Selected, {side}", value, help=glossary.SIDE_SELECTED)
+                    st.metric(f"Selected, {side}", value, help=glossary.SHARE_SELECTED)
     if chosen is not None and chosen.totals.any():
         with figure_at:
             st.caption("After selection")

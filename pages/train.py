@@ -26,7 +26,7 @@ from emt_core.recipe.recipe import load_recipe
 from emt_core.workspace.progress import duration
 from pages.parts import glossary
 from pages.parts.empty import first_steps, planned, run_up_to
-from pages.parts.plain import escape, show_kept_problem
+from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.train.retained import retained_section
 from pages.parts.view import View, current
@@ -83,7 +83,6 @@ def _empty(view: View) -> None:
             st.markdown("This recipe has no `midtrain` and no `finetune` yet.")
             st.markdown("Check whether your model can be trained:")
             st.code("emt check-model NAME", language="bash")
-        show_kept_problem()
 
 
 def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emt_core.proximity.metrics.rank_agreement import spearman
+from emt_core.proximity.metrics.rank_agreement import overlap_at, share_of
 from emt_core.proximity.metrics.ranking import balanced_weights
 from emt_core.recipe.proximity import EstimatorConfig, MlpMeasure
 
@@ -24,8 +24,11 @@ TINY_DEVIATION = 1e-3
 give its noise a huge weight."""
 
 
-LEAST_RANKED = 3
-"""Fewer held-out pool rows have no ranking that could settle."""
+LEAST_RANKED = 20
+"""Of fewer pool rows, a best fifth that agrees or not is chance."""
+
+AGREEMENT_SHARE = 0.2
+"""Best share of the pool on which two halves of the seeds are compared."""
 
 Training = EstimatorConfig | MlpMeasure
 """The settings of the training loop."""
@@ -60,7 +63,7 @@ class History:
     val_loss: list[float] = field(default_factory=list)
     val_accuracy: list[float] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
-    """Rank correlation of the validation part's pool rows with half as many steps."""
+    """How much of the best fifth of the validation part's pool two halves of the members share."""
 
 
 def train_classifier(
@@ -104,7 +107,7 @@ def train_classifier(
         reason = ""
         if step % config.eval_every == 0 or step == config.steps:
             with torch.no_grad():
-                val_logits = logits_of(val_x).mean(dim=0).numpy()
+                val_logits = logits_of(val_x).numpy()
             look, reason = stop.look(step, val_logits)
         history.step.append(step)
         history.loss.append(losses.mean().item())
@@ -135,42 +138,55 @@ class Stop:
             loss      held-out loss is higher than at half as many steps and that accuracy is not
                       reached: the classes overlap
 
-    Settled: at least min_steps, and held-out pool rows stand in nearly the order that they had at
-    half as many steps. Accuracy alone ends the training of separable features at the first look,
-    where the weights are hardly more than the signs of the first gradients; held-out loss goes on
-    falling long after the ranking is at its best (docs/measures.md has the figures).
+    Settled: at least min_steps, and two halves of the members put nearly the same pool rows into
+    the best fifth. Accuracy alone ends the training of separable features at the first look, where
+    the weights are hardly more than the signs of the first gradients. Neither held-out loss nor the
+    agreement with earlier looks tells when to stop: on separable features the loss falls and the
+    ranking drifts on for thousands of steps, past its best (docs/measures.md has the figures).
     """
 
     def __init__(self, config: Training, validation: Examples) -> None:
         self.config = config
         self.robot = validation.robot
         self.weights = validation.weights
-        self.looks: dict[int, tuple[float, np.ndarray]] = {}
-        """Step -> (held-out loss, float32 logits of the pool rows)."""
+        self.losses: dict[int, float] = {}
+        """Step -> held-out loss."""
 
     def look(self, step: int, logits: np.ndarray) -> tuple[Look, str]:
-        """(figures, reason to stop or ""). logits: float64 [validation rows]."""
+        """(figures, reason to stop or ""). logits: float64 [members, validation rows]."""
         config = self.config
+        score = logits.mean(axis=0)
         sign = np.where(self.robot, 1.0, -1.0)
-        loss = float(np.logaddexp(0, -sign * logits) @ self.weights)
-        accuracy = float(((logits > 0) == self.robot) @ self.weights)
+        loss = float(np.logaddexp(0, -sign * score) @ self.weights)
+        accuracy = float(((score > 0) == self.robot) @ self.weights)
+        agreement = halves_agree(logits[:, ~self.robot])
+        found = Look(loss, accuracy, agreement)
+        reached = accuracy >= config.stop_accuracy
         if config.stop == "accuracy":
-            reached = accuracy >= config.stop_accuracy
-            return Look(loss, accuracy), "accuracy" if reached else ""
-        pool = logits[~self.robot].astype(np.float32)
-        self.looks[step] = (loss, pool)
-        half = step // 2 // config.eval_every * config.eval_every
-        if half not in self.looks:
-            return Look(loss, accuracy), ""
-        loss_before, pool_before = self.looks[half]
-        agreement = spearman(pool, pool_before)
-        settled = agreement >= config.min_agreement or len(pool) < LEAST_RANKED
-        reason = ""
-        if step >= config.min_steps and accuracy >= config.stop_accuracy and settled:
-            reason = "accuracy"
-        elif step >= config.min_steps and accuracy < config.stop_accuracy and loss > loss_before:
-            reason = "loss"
-        return Look(loss, accuracy, agreement), reason
+            return found, "accuracy" if reached else ""
+        self.losses[step] = loss
+        if step < config.min_steps:
+            return found, ""
+        if reached:
+            # a single network has no halves that could disagree
+            disagree = isinstance(config, EstimatorConfig) and agreement < config.min_agreement
+            return found, "" if disagree else "accuracy"
+        before = self.losses.get(step // 2 // config.eval_every * config.eval_every, np.inf)
+        return found, "loss" if loss > before else ""
+
+
+def halves_agree(logits: np.ndarray) -> float:
+    """How much of the best fifth of some rows two halves of the members have in common.
+
+    logits: float [members, rows]. NaN for one member, or for fewer than LEAST_RANKED rows. Means
+    over all members agree with others of their kind better than these halves do.
+    """
+    half = len(logits) // 2
+    if not half or logits.shape[1] < LEAST_RANKED:
+        return float("nan")
+    one = logits[:half].mean(axis=0)
+    other = logits[half:].mean(axis=0)
+    return overlap_at(one, other, share_of(AGREEMENT_SHARE, len(one)))
 
 
 def scaling(

@@ -90,17 +90,13 @@ class MlpMeasure(SplitMeasure):
     """Half robot, half pool, as for the estimator."""
 
     stop: Literal["settled", "accuracy"] = "settled"
-    """`accuracy`, the paper's plain reading: once stop_accuracy is reached. `settled`: not before
-    min_steps either, nor while the ranking still changes."""
+    """`accuracy`: once stop_accuracy is reached. `settled`: not before min_steps either."""
 
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
-    """Validation accuracy, classes balanced, at which training may stop (paper: 0.90)."""
+    """Validation accuracy, classes balanced, at which training may stop."""
 
-    min_steps: int = Field(default=100, ge=1)
-    """settled: train at least this long (the paper stopped after 75 to 100 steps)."""
-
-    min_agreement: float = Field(default=0.99, gt=0, le=1)
-    """settled: rank correlation of held-out pool samples with their order at half as many steps."""
+    min_steps: int = Field(default=75, ge=1)
+    """settled: train at least this long."""
 
     steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""
@@ -259,16 +255,16 @@ class EstimatorConfig(StageConfig):
 
     stop: Literal["settled", "accuracy"] = "settled"
     """`accuracy`, the paper's plain reading: once stop_accuracy is reached. `settled`: not before
-    min_steps either, nor while the ranking still changes."""
+    min_steps either, nor while the seeds still disagree on the ranking."""
 
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
     """Validation accuracy, classes balanced, at which training may stop (paper: 0.90)."""
 
-    min_steps: int = Field(default=100, ge=1)
+    min_steps: int = Field(default=75, ge=1)
     """settled: train at least this long (the paper stopped after 75 to 100 steps)."""
 
-    min_agreement: float = Field(default=0.99, gt=0, le=1)
-    """settled: rank correlation of held-out pool samples with their order at half as many steps."""
+    min_agreement: float = Field(default=0.9, gt=0, le=1)
+    """settled: how much of the best fifth of the held-out pool two halves of the seeds share."""
 
     steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""

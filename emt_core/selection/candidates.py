@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,6 +65,13 @@ class Candidates:
     def pool_sources(self) -> list[str]:
         return [name for name, pool in zip(self.sources, self.pool, strict=True) if pool]
 
+    @property
+    def has_vector(self) -> np.ndarray:
+        """bool [n]."""
+        if self.status is None:
+            return np.ones(self.rows, bool)
+        return self.status == self.statuses.index("")
+
     def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
 
@@ -89,6 +96,15 @@ class Candidates:
         for reason, mask in reversed(masks.items()):  # what is written last is the first that holds
             np.putmask(code, mask, np.int8(reasons.index(reason)))
         return code, reasons
+
+
+def could_be_selected(code: np.ndarray, reasons: Sequence[str] | np.ndarray) -> np.ndarray:
+    """bool [rows]: selected rows, and those that only a cut, cap, quota or draw kept out.
+
+    code: int [rows], a place in `reasons`. These rows are what every share is a share of.
+    """
+    kept_out_by = "below_cut not_drawn source_cap category_cap quota cluster_cap near_duplicate"
+    return np.isin(reasons, ["", *kept_out_by.split()])[code]
 
 
 def named_codes(

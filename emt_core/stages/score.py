@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
+from emt_core.proximity.reference import Reference
 from emt_core.proximity.scores import (
     RUNS_MODEL,
     measure_metrics,
@@ -40,7 +41,7 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
 
-VERSION = 3
+VERSION = 4
 SCHEMA = pa.schema({"logit": pa.float32(), "spread": pa.float32()})
 MEASURE_SCHEMA = pa.schema({"logit": pa.float32(), "reason": pa.string()})
 
@@ -81,7 +82,8 @@ def run(context: Context) -> Outcome:
         raise EmtError(
             "no pool row has a score", where="score", remedy="look at the status counts of embed"
         )
-    sweep, metrics["sweep"] = sweep_table(logit, index, features, config)
+    reference = Reference(index=index, features=features, ok=features.ok())
+    sweep, metrics["sweep"] = sweep_table(logit, reference, config)
     pq.write_table(sweep, context.out / "sweep.parquet")
     return Outcome(rows=len(logit), metrics=metrics)
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
+from emt_core.proximity.reference import Reference
 from emt_core.recipe.selection import SelectConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.selection import Candidates, Decision, decide
@@ -36,7 +37,7 @@ from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 
-VERSION = 2
+VERSION = 3
 WRITE_ROWS = 1_000_000
 SELECTION_SCHEMA = pa.schema({"reason": pa.string(), "rank": pa.int64()})
 SELECTED_SCHEMA = pa.schema(
@@ -82,7 +83,8 @@ def run(context: Context) -> Outcome:
         )
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
-    report = selection_report(decision, candidates, features, config) | split
+    reference = Reference(index=index, features=features, ok=candidates.has_vector)
+    report = selection_report(decision, candidates, reference, config) | split
     write_json(context.out / "report.json", report)
     return Outcome(rows=candidates.rows, metrics=summary(report))
 
@@ -204,5 +206,5 @@ def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
     """What a page lists of a selection without opening its report."""
-    names = "asked eligible selected cut_logit reasons shortfall diversity mmd2_to_robot"
+    names = "asked eligible selected cut_logit reasons shortfall diversity mmd2_to_robot errors"
     return {name: report[name] for name in [*names.split(), "embodied_share"]}

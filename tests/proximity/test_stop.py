@@ -10,7 +10,7 @@ from pyarrow import parquet
 from safetensors.numpy import load_file
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
-from emt_core.proximity.classifier import Examples, Stop
+from emt_core.proximity.classifier import Examples, Stop, halves_agree
 from emt_core.proximity.metrics.rank_agreement import spearman
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
 from emt_core.workspace.table import Table
@@ -33,13 +33,12 @@ def test_separable_features_do_not_stop_at_the_first_look(separable: Made):
     plain = run_stage(separable, "estimator", EstimatorConfig(stop="accuracy", seeds=1))
     settled = run_stage(separable, "estimator", EstimatorConfig())
     assert plain.metrics["steps"] == 5 and plain.metrics["stopped"] == "accuracy"
-    assert settled.metrics["steps"] >= 100 and settled.metrics["stopped"] == "accuracy"
+    assert settled.metrics["steps"] >= 75 and settled.metrics["stopped"] == "accuracy"
     assert settled.metrics["first_look_accuracy"] >= 0.9
     steps = steps_of(settled)
-    agreement = steps["agreement"]
-    assert agreement[-1] >= 0.99
-    early = (steps["step"] >= 100) & (steps["step"] < settled.metrics["steps"])
-    assert not (agreement[early] >= 0.99).any()
+    assert steps["agreement"][-1] >= 0.9
+    early = (steps["step"] >= 75) & (steps["step"] < settled.metrics["steps"])
+    assert not (steps["agreement"][early] >= 0.9).any()
 
 
 def validation(n: int = 400) -> Examples:
@@ -50,10 +49,10 @@ def validation(n: int = 400) -> Examples:
 
 
 def looks(config: EstimatorConfig, logits_at) -> tuple[int, str]:
-    """The step and reason where looks at these logits stop."""
+    """The step and reason where looks at these logits [members, rows] stop."""
     stop = Stop(config, validation())
     for step in range(config.eval_every, config.steps + 1, config.eval_every):
-        _, reason = stop.look(step, logits_at(step))
+        _, reason = stop.look(step, np.atleast_2d(logits_at(step)))
         if reason:
             return step, reason
     return config.steps, "steps"
@@ -63,25 +62,38 @@ SIDE = np.where(np.arange(400) < 200, 1.0, -1.0)
 ORDER = np.random.default_rng(0).permutation(400) / 1000
 
 
-def test_a_ranking_that_still_changes_is_no_end():
-    """The order is another one at each look until step 240, then it stays: half of 480 is there."""
+def members(apart: float) -> np.ndarray:
+    """Four members that all tell the classes apart, each with so much noise of its own."""
+    noise = np.random.default_rng(1).normal(size=(4, 400))
+    return 5 * SIDE + ORDER + apart * noise
+
+
+def test_seeds_that_disagree_are_no_end():
+    """Every member is sure, but the best fifth is each one's own until step 240."""
     config = EstimatorConfig(steps=1000, eval_every=20)
+    assert looks(config, lambda step: members(1.0 if step < 240 else 0.001)) == (240, "accuracy")
+    assert looks(config, lambda step: members(1.0)) == (1000, "steps")
+    assert halves_agree(members(1.0)[:, 200:]) < 0.7 < 0.95 < halves_agree(members(0.001)[:, 200:])
 
-    def logits_at(step):
-        return 5 * SIDE + np.random.default_rng(min(step, 240)).permutation(ORDER)
 
-    assert looks(config, logits_at) == (480, "accuracy")
+def test_halves_agree_as_far_as_they_share_the_best_fifth():
+    rows = np.arange(100.0)
+    moved = np.roll(rows, 5)  # of the 20 best, 5 are others
+    assert halves_agree(np.stack([rows, moved])) == 0.75
+    assert halves_agree(np.stack([rows, rows, moved, moved])) == 0.75
+    assert np.isnan(halves_agree(rows[None])) and np.isnan(halves_agree(np.zeros((2, 19))))
 
 
 def test_min_steps_hold_whatever_the_agreement():
     for least in (40, 100, 300):
         config = EstimatorConfig(min_steps=least, eval_every=20)
-        assert looks(config, lambda step: 5 * SIDE + ORDER) == (least, "accuracy")
+        assert looks(config, lambda step: members(0.0)) == (least, "accuracy")
+        assert looks(config, lambda step: 5 * SIDE + ORDER) == (least, "accuracy")  # one seed
 
 
 def test_the_paper_s_plain_reading_asks_for_the_accuracy_alone():
     config = EstimatorConfig(stop="accuracy", eval_every=20)
-    assert looks(config, lambda step: 5 * SIDE + ORDER) == (20, "accuracy")
+    assert looks(config, lambda step: members(1.0)) == (20, "accuracy")
     short = EstimatorConfig(stop="accuracy", eval_every=20, steps=200)
     assert looks(short, lambda step: ORDER) == (200, "steps")
 
@@ -95,10 +107,11 @@ def test_where_the_accuracy_is_out_of_reach_a_rising_held_out_loss_ends_it():
         return wrong * step / 200 + ORDER / 10
 
     losses = {
-        s: Stop(config, validation()).look(s, logits_at(s))[0].loss for s in range(20, 2001, 20)
+        s: Stop(config, validation()).look(s, logits_at(s)[None])[0].loss
+        for s in range(20, 2001, 20)
     }
     step, reason = looks(config, logits_at)
-    assert reason == "loss" and 100 <= step < 2000
+    assert reason == "loss" and 75 <= step < 2000
     half = step // 2 // 20 * 20
     assert losses[step] > losses[half]
     assert min(losses, key=losses.__getitem__) < step

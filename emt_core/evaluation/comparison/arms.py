@@ -87,9 +87,11 @@ def _arm(name: str, runs: Sequence[Run]) -> Arm:
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean of a few values, which are taken as normal."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = (
+        float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    )
     mean = float(np.mean(values))
     return mean - half, mean + half
 

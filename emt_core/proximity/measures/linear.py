@@ -25,17 +25,14 @@ import numpy as np
 
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs, ScoreOf
-from emt_core.proximity.classifier import Examples, History, train_classifier
+from emt_core.proximity.classifier import Examples, History, halves_agree, train_classifier
 from emt_core.proximity.heldout import write_heldout
-from emt_core.proximity.metrics.rank_agreement import overlap_at, share_of
 from emt_core.proximity.prepared import prepare, training_progress
 from emt_core.proximity.stream import stream_logits
 from emt_core.recipe.proximity import EstimatorConfig
 
 LOGIT = True
 FILE = "weights.safetensors"
-AGREEMENT_SHARE = 0.2
-"""Best share of the held-out pool on which two halves of the seeds are compared."""
 
 
 def fit(config: EstimatorConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -60,12 +57,13 @@ def fit(config: EstimatorConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
     )
     test = data.test()
     logits = estimator.logits(test.x)
+    agreement = halves_agree((test.x[~test.robot] @ estimator.members.T + estimator.member_bias).T)
     metrics = write_heldout(out, logits, test, estimator.history, estimator.stopped, inputs.index)
     return {
         **metrics,
         **data.facts(),
         "seeds": config.seeds,
-        "seed_agreement": estimator.seed_agreement(test.x[~test.robot]),
+        "seed_agreement": None if np.isnan(agreement) else agreement,
     }
 
 
@@ -101,19 +99,6 @@ class LinearEstimator:
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 [n] of float [n, dim]."""
         return linear_logits(x, self.weight, float(self.bias[0]))
-
-    def seed_agreement(self, x: np.ndarray) -> float | None:
-        """How much of the best fifth of these rows two halves of the members have in common.
-
-        x: float [n, dim]. None for a single member. A score averaged over all of them agrees with
-        another such score somewhat better than its halves do.
-        """
-        half = len(self.members) // 2
-        if not half:
-            return None
-        halves = (self.members[:half].mean(axis=0), self.members[half:].mean(axis=0))
-        one, other = (linear_logits(x, weight, 0.0) for weight in halves)
-        return overlap_at(one, other, share_of(AGREEMENT_SHARE, len(x)))
 
 
 def train(
