@@ -176,7 +176,7 @@ def test_every_place_that_prints_a_quantity_prints_one_number(
     put("emt demo", near=_cells(printed, "MMD² to robot data")[1])
     put("emt demo", pool_spread=_cells(printed, "diversity S(D)")[0])
     put("emt demo", spread=_cells(printed, "diversity S(D)")[1])
-    put("emt demo", embodied=_cells(printed, "embodied (by category)")[1].replace("%", " %"))
+    put("emt demo", embodied=_cells(printed, "embodied (by category)")[1])
 
     present = open_page("present", ran)
     shown = metrics(present)
