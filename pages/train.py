@@ -229,6 +229,10 @@ def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
         time,
         width=150,
     )
+    still = run.artifact.metrics.get("action", {}).get("still") if run.artifact else None
+    if still:
+        names = escape(", ".join(still))
+        st.caption(f":orange[:material/warning: {glossary.STILL.format(names=names)}]")
     if run.building and not at_work(run):
         words = "Interrupted. Resuming continues from the last checkpoint."
         st.caption(f":orange[:material/pause_circle:] {words}")

@@ -38,12 +38,9 @@ HUB_TIMEOUT_S = 5.0
 def locate_model(model: str, base: Path) -> Path | str:
     """The folder (relative ones start from `base`), or the hub name as it is.
 
-    Raises EmtError for a missing folder.
+    Raises EmtError for a missing folder and for "", which only `embed` lets come here.
     """
-    if not model:
-        raise EmtError(
-            "no model is named", where="embed.model", remedy="give a folder or a hub name"
-        )
+    need_model(model, "embed")
     folder = base / Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()
@@ -54,6 +51,16 @@ def locate_model(model: str, base: Path) -> Path | str:
             remedy="give a folder or a hub name (`org/name`)",
         )
     return model
+
+
+def need_model(model: str, stage: str) -> None:
+    """Raises EmtError where the stage names no model."""
+    if not model:
+        raise EmtError(
+            f"{stage} has no model",
+            where=f"{stage}.model",
+            remedy="give the recipe a `backbone`, a folder or hub name",
+        )
 
 
 def model_identity(model: str, revision: str | None, base: Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.readers import fingerprint, locate
-from emt_core.errors import EmtError
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.stage import Context, Outcome
@@ -26,8 +25,8 @@ from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
-VERSION = 2
-FRAMES_VERSION = 1
+VERSION = 3
+FRAMES_VERSION = 2
 """Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
 
 IDENTITY_REPLACES = ("model", "revision")
@@ -39,31 +38,23 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
     Raises EmtError where a set is missing or no VLM is named.
     """
+    from emt_core.models.identity import model_identity, need_model
+
     found: dict[str, Any] = {}
     for data in config.data:
         source = _source(data)
         found[data.name] = fingerprint(source, locate(source, base))
     if config.start == "backbone":
-        found["model"] = _model_identity(config, base)
+        need_model(config.model, "finetune")
+        found["model"] = model_identity(config.model, config.revision, base)
     return found
-
-
-def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    from emt_core.models.identity import model_identity
-
-    if not config.model:
-        raise EmtError(
-            "no VLM is named to start from",
-            where="finetune.model",
-            remedy="set the recipe's `backbone`, or `model`",
-        )
-    return model_identity(config.model, config.revision, base)
 
 
 def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
     from emt_core.data.robot.frame_cache import frame_caches
     from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
+    from emt_core.models.device import settled_arithmetic
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
@@ -74,6 +65,12 @@ def run(context: Context) -> Outcome:
     data, recording = _data(context, config)
     sets = [open_set(entry, root, config.action) for entry, root in data]
     action_map = fit_map(sets, config.action, config.chunk)
+    if action_map.still:
+        context.progress.say(
+            f"action {'dimensions' if action_map.still[1:] else 'dimension'}"
+            f" {', '.join(action_map.still)}: one value in all data (scale {config.action.scale},"
+            f" gripper_threshold {config.action.gripper_threshold}), so nothing is learned of it"
+        )
     caches = frame_caches(
         context.workspace.path / "cache" / "frames",
         [_cache_need(opened, config.image_size) for opened in sets],
@@ -101,7 +98,8 @@ def run(context: Context) -> Outcome:
         recording=recording,
     )
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
-    accelerator = open_accelerator(context.runtime.device, config.precision)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
+    accelerator = open_accelerator(context.runtime.device, settled.dtype)
     try:
         trainer = Finetuner(
             config,
@@ -135,6 +133,7 @@ def run(context: Context) -> Outcome:
                 "arm": len(action_map.arm),
                 "gripper": len(action_map.gripper),
                 "chunk": config.chunk,
+                "still": list(action_map.still),
             },
             "policies": list(config.kept_steps),
             "device": str(trainer.device),

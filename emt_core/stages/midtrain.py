@@ -32,14 +32,9 @@ ten CPU seconds.
 
 def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
     """What the model is, whatever it is called."""
-    from emt_core.models.identity import model_identity
+    from emt_core.models.identity import model_identity, need_model
 
-    if not config.model:
-        raise EmtError(
-            "midtrain has no model",
-            where="midtrain.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
-        )
+    need_model(config.model, "midtrain")
     return model_identity(config.model, config.revision, base)
 
 

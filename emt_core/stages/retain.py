@@ -38,14 +38,9 @@ def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
     """The origin's files, what each suite's files hold, the images beside them by name and size."""
     from emt_core.data.fingerprint import content_hash
     from emt_core.evaluation.questions.suites import images_beside
-    from emt_core.models.identity import model_identity
+    from emt_core.models.identity import model_identity, need_model
 
-    if not config.model:
-        raise EmtError(
-            "retain has no model",
-            where="retain.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
-        )
+    need_model(config.model, "retain")
     suites = {}
     for name, suite in config.files.items():
         path = base / Path(suite.path).expanduser()
@@ -104,9 +99,11 @@ def _ask(
     The model is gone from memory when this returns: the next side loads another one.
     """
     from emt_core.evaluation.questions.answering import Answerer
+    from emt_core.models.device import settled_arithmetic
 
     config = context.config
     assert isinstance(config, RetainConfig)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
     path = context.out / f"{side}.jsonl"
     done = read_answers(path)
     total = sum(len(questions) for questions in suites.values())
@@ -118,7 +115,7 @@ def _ask(
             model,
             revision=revision,
             device=context.runtime.device,
-            precision=config.precision,
+            precision=settled.dtype,
             max_new_tokens=config.max_new_tokens,
             max_image_pixels=config.max_image_pixels,
         )

@@ -29,7 +29,12 @@ ECE = (
 )
 STOP = (
     "Training stops once validation accuracy reaches the target (90 % in the paper, after 75-100 "
-    "steps): early stopping keeps scores graded instead of saturated. (§ Proximity estimator)"
+    "steps) and the ranking no longer changes: early stopping keeps scores graded instead of "
+    "saturated. (§ Proximity estimator)"
+)
+SPREAD = (
+    "Standard deviation of the score over the estimator's seeds, trained on different batches: how "
+    "much of a score is chance."
 )
 THRESHOLD = (
     "Keep samples with at least this score. The ends of the slider include everything further out."
@@ -141,7 +146,7 @@ SHARE_SELECTED = (
 
 SUCCESS = (
     "Share of solved episodes, averaged over tasks (and then over seeds), at the reported "
-    "checkpoint. Episodes with simulator faults count as not solved. (§ Evaluation)"
+    "checkpoint. Episodes with simulator faults count neither way. (§ Evaluation)"
 )
 WILSON = (
     "95 % score interval (Wilson 1927) of the share of solved episodes: the expected success of "
@@ -152,7 +157,11 @@ LAYOUTS = (
     "Layouts (places of objects and goals) come from seeds that demonstrations never use, or from "
     "the benchmark. Policies evaluated with the same seed get the same layouts."
 )
-FAULTS = "Episodes with a simulator crash, hang or error, or an action that is not finite."
+FAULTS = (
+    "Episodes that a simulator's crash, hang or error ended, also when they were tried once more. "
+    "They are in no success rate; a task of which all episodes end so has none."
+)
+STILL = "Action dimensions with one value in all data, of which nothing is learned: {names}."
 DYNAMICS = (
     "Success at intermediate checkpoints of fine-tuning. In the paper the mid-trained start leads "
     "from the first one, while training losses look the same. Band: 95 % interval. "

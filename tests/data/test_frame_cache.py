@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from frame_caches import Said, cache_of
+from PIL import Image
 from small_world import write_robot
 
 from emt_core.data.readers.lerobot import episode_frames
@@ -50,6 +51,18 @@ def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_pat
     shutil.rmtree(cache.folder)
     _, made = cache_of(world, tmp_path, Said(), workers=1)  # deleted: filled again, the same
     np.testing.assert_array_equal(made.frames, cache.frames)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 300)])
+def test_frames_are_resized_by_bicubic_interpolation(size: tuple[int, int]):
+    """As torchvision's Resize does it, which VLM4VLA uses with this interpolation."""
+    from torchvision.transforms import InterpolationMode, Resize
+
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(pixels)
+    wanted = Resize((224, 224), interpolation=InterpolationMode.BICUBIC)(image)
+    np.testing.assert_array_equal(square_frame(image, 224), np.asarray(wanted))
+    np.testing.assert_array_equal(square_frames(pixels[None], 224)[0], np.asarray(wanted))
 
 
 def test_a_killed_filling_goes_on(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,6 @@
 """From an ImageRef to a bounded RGB image, or a named problem. Nothing about images is trusted.
 
-Bounds: it is a regular file inside its source's root (readers/paths.py says how links are treated);
+Bounds: it is a regular file inside its source's root (data/paths.py says how links are treated);
 its format is one of FORMATS; its size is read from the header and held against `max_pixels` before
 anything is decoded. Pillow's own bound (about 179 million pixels) stays in force for every thread,
 so a `max_pixels` above it does not lift it.

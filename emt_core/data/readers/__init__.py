@@ -77,7 +77,7 @@ def count(source: SourceConfig, data: Path) -> int | None:
 
 
 def fingerprint(source: SourceConfig, data: Path) -> dict[str, Any]:
-    """What identifies the source's content, in bounded work (readers/fingerprint.py)."""
+    """What identifies the source's content, in bounded work (data/fingerprint.py)."""
     module = reader_of(source)
     loose = _first_images(source, data) if module.loose_images(source, data) else ()
     return fingerprint_files(module.files(source, data), loose)

@@ -49,6 +49,19 @@ class ActionMap:
     mean: tuple[float, ...]
     """Of all A recorded dimensions."""
 
+    @property
+    def still(self) -> tuple[str, ...]:
+        """Names of the predicted dimensions that have one value over the scale, or one class:
+        nothing is learned of them, and that value is what is executed."""
+        places = (*self.arm, *self.gripper)
+        low = (*self.arm_low, *self.gripper_low)
+        high = (*self.arm_high, *self.gripper_high)
+        return tuple(
+            self.names[place]
+            for place, least, most in zip(places, low, high, strict=True)
+            if least == most
+        )
+
     def targets(
         self, actions: np.ndarray, reference: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -262,13 +275,14 @@ def _check_partition(
 
 
 def _ends(config: ActionConfig, values: Blocks) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of the scale, float64 [d] each."""
+    """(low, high) of the scale, float64 [d] each; equal for a dimension that never moves."""
     if config.scale == "q01_q99":
         low, high = percentiles(values, (0.01, 0.99))
         return low, high
     low, high, _ = ranges(values)
     if config.scale == "clip":
-        return np.full_like(low, -config.clip), np.full_like(high, config.clip)
+        moves = low < high
+        return np.where(moves, -config.clip, low), np.where(moves, config.clip, high)
     return low, high
 
 
