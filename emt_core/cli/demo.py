@@ -147,12 +147,14 @@ def _styles_and_contents(index: Index) -> tuple[np.ndarray, np.ndarray]:
 
 def render_findings(found: Mapping[str, Any]) -> Group:
     """The figures as tables for a terminal."""
+    from emt_core.explore import numbers
     from emt_core.explore.tables.measured import of_selection
 
     summary = _table("the demo's selection", "", "pool", "selected")
     summary.add_row("samples", f"{found['pool']:,}", f"{found['selected']:,}")
     for name, label in SHARES.items():
-        summary.add_row(label, f"{found[name]['before']:.1%}", f"{found[name]['after']:.1%}")
+        shares = (numbers.share(found[name][when]) for when in ("before", "after"))
+        summary.add_row(label, *shares)
     before, after = (of_selection(found, when) for when in ("before", "after"))
     for name, label in (("diversity", "diversity S(D)"), ("mmd2_to_robot", "MMD² to robot data")):
         summary.add_row(label, before[name].text, after[name].text)
@@ -165,7 +167,7 @@ def render_findings(found: Mapping[str, Any]) -> Group:
             cell["content"],
             f"{cell['samples']:,}",
             _number(cell["mean_logit"]),
-            f"{share:.1%}" if share is not None else "",
+            numbers.share(share),
         )
     ranking = _table("what the score tells apart (AUROC)", "question", "AUROC")
     ranking.add_row("robot against pool, held-out episodes", _number(found["estimator"]["auroc"]))

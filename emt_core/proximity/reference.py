@@ -54,9 +54,10 @@ class Reference:
     ok: np.ndarray = field(repr=False)
     """bool [rows]: rows with a vector."""
 
-    def draw(self, rows: np.ndarray, most: int = SAMPLE_ROWS) -> Drawn:
-        """rows: int64, ascending. All of them where they are no more than `most`."""
-        drawn = np.sort(ordered_rows(random_keys(0, rows, Purpose.REPORT), most))
+    def draw(self, rows: np.ndarray, most: int | None = None) -> Drawn:
+        """A sample of at most `most` rows, by default SAMPLE_ROWS. rows: int64, ascending."""
+        keys = random_keys(0, rows, Purpose.REPORT)
+        drawn = np.sort(ordered_rows(keys, SAMPLE_ROWS if most is None else most))
         return Drawn(take_finite(self.features, drawn), len(rows))
 
     @cached_property

@@ -154,6 +154,6 @@ def diversity_bars(
     height = 80 + 30 * max(len(names), 2)
     plain(figure, height=height, x="diversity S(D); 1 = all alike", legend=bool(given))
     top = max([*values, *given.values(), 1.2])
-    figure.update_xaxes(range=[1, top + 0.4 * (top - 1)])
+    figure.update_xaxes(range=[1, top + 0.55 * (top - 1)])
     figure.update_yaxes(showgrid=False)
     return figure

@@ -86,14 +86,19 @@ def diversities(facts: Mapping[str, Any], of: str) -> dict[str, Measured]:
 
 
 def how_measured(facts: Mapping[str, Any]) -> str:
-    """How much of each source the matrix was measured on, and how exactly."""
+    """On how many samples the figures were measured, and how exactly those between sources are."""
     largest = float(np.max((facts.get("errors") or {}).get("mmd2") or 0))
-    most = numbers.whole(max(facts["sampled"].values(), default=0))
-    width = f"kernel width σ = {numbers.decimal(facts['sigma'], 2)}"
-    if not largest:
-        return f"Measured on all samples, without error; {width}."
-    error = f"{largest:.{numbers.digits_of(largest)}f}"
-    return f"From up to {most} samples per source, standard error at most {error}; {width}."
+    each = "all its samples"
+    if largest:
+        most = numbers.whole(max(facts["sampled"].values(), default=0))
+        error = f"{largest:.{numbers.digits_of(largest)}f}"
+        each = f"up to {most} samples (standard error at most {error})"
+    wholes = facts.get("measured_on") or {}
+    together = and_list([f"{numbers.whole(rows)} of the {name}" for name, rows in wholes.items()])
+    return (
+        f"Each source is measured on {each}, pool and robot data as wholes on {together} samples; "
+        f"kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
+    )
 
 
 def reading(facts: Mapping[str, Any]) -> str:

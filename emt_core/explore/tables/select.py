@@ -65,13 +65,12 @@ def at_threshold(sweep: pa.Table, threshold: float) -> dict[str, Measured]:
 
 def is_cut(select: Artifact, cut: Cut, total: int, excluded: int) -> bool:
     """Whether this cut of `total` rows, with so many rows excluded, is what was selected."""
-    config = SelectConfig.model_validate(select.config)
-    same_caps = (config.caps.source, config.caps.category) == (cut.caps_source, cut.caps_category)
+    made = select.config
     return (
-        config.plain_top
-        and not config.quotas.source
-        and not config.quotas.category
-        and same_caps
+        made["strategy"] == "top"
+        and not any(made[limit] for limit in ("random_share", "clusters", "include_text_only"))
+        and not any(made["quotas"].values())
+        and made["caps"] == {"source": cut.caps_source, "category": cut.caps_category}
         and total == select.metrics["selected"]
         and excluded == select.metrics["reasons"].get("excluded", 0)
     )

@@ -92,7 +92,7 @@ def saved(view: View) -> None:
             "lowest score": st.column_config.NumberColumn(
                 format="%.2f", help=glossary.LOWEST_SCORE
             ),
-            "embodied": st.column_config.NumberColumn(format="percent", help=glossary.EMBODIED),
+            "embodied": st.column_config.TextColumn(help=glossary.EMBODIED),
             "finished": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },
     )
@@ -125,7 +125,7 @@ def _facts(label: str, manifest: dict, note: str) -> dict:
         "selected": metrics["selected"],
         "excluded": metrics["reasons"].get("excluded", 0),
         "lowest score": metrics["cut_logit"],
-        "embodied": metrics["embodied_share"]["after"],
+        "embodied": numbers.share(metrics["embodied_share"]["after"]),
         "diversity": found["diversity"].text,
         "MMD² to robot": found["mmd2_to_robot"].text,
         "finished": pd.Timestamp(manifest["finished"], unit="s"),
