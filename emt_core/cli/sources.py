@@ -28,8 +28,12 @@ def sources(
 ) -> None:
     """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few
     thumbnails."""
+    from rich.text import Text
+
     from emt_core.data.preflight import check, preflight, render
     from emt_core.recipe.recipe import load_recipe
+    from emt_core.run.checks import forecast
+    from emt_core.run.plan import make_plan
 
     loaded = load_recipe(recipe, set_ or ())
     reports = []
@@ -39,5 +43,8 @@ def sources(
             out.print(render(found))
             reports += found
     check(reports, loaded.base)
+    later = make_plan(loaded, whole=False).instances
+    for problem in forecast([i for i in later if i.stage != "sources"], loaded, None).problems:
+        out.print(Text(f"a later stage will stop: {problem.message()}", style="yellow"))
     if workspace is not None:
         run_recipe(recipe, workspace, set_, until="sources")

@@ -8,14 +8,21 @@ sources come or go.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
+from emt_core.data.readers import locate
+from emt_core.data.readers.lerobot import episodes_of
+from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.errors import EmtError
 from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
+from emt_core.recipe.sources import LeRobotSource, SourcesConfig
 
 TRAIN = 0
 VALIDATION = 1
@@ -66,7 +73,7 @@ def split_rows(
     Raises EmtError without pool or robot data, with fewer than 3 pool rows, or with fewer than 3
     episodes in a robot set.
     """
-    _check_roles(index)
+    _check_roles([(source.name, source.role) for source in index.sources])
     part = np.full(index.rows, NO_VECTOR, np.uint8)
     hashes, rows = [], []
     for source in index.of_role("pool"):
@@ -110,16 +117,38 @@ def seeded_hash(numbers: np.ndarray, salt: str) -> np.ndarray:
         return mix64(np.asarray(numbers).astype(np.uint64) * GAMMA + offset)
 
 
-def _check_roles(index: Index) -> None:
-    for role in ("pool", "robot"):
-        if not index.of_role(role):
-            names = ", ".join(source.name for source in index.sources)
+def check_sources(config: SourcesConfig, base: Path) -> None:
+    """Raises EmtError where settings and metadata show that no split can be made."""
+    _check_roles([(source.name, source.role) for source in config.sources])
+    for source in config.sources:
+        if source.role == "robot" and isinstance(source, LeRobotSource):
+            root = locate(source, base)
+            first = list(islice(episodes_of(source, load_meta(root)), PARTS))
+            _check_episodes(source.name, len(first), "", root)
+
+
+def _check_roles(sources: Sequence[tuple[str, str]]) -> None:
+    """sources: (name, role) of each. Raises EmtError where pool or robot data are missing."""
+    for wanted in ("pool", "robot"):
+        if wanted not in {role for _, role in sources}:
+            names = ", ".join(name for name, _ in sources)
             raise EmtError(
-                f"no source has role {role!r}: the estimator tells robot data from the pool "
+                f"no source has role {wanted!r}: the estimator tells robot data from the pool "
                 "and needs both",
                 where=f"sources: {names}",
-                remedy=f"add a source with `role: {role}` to the recipe",
+                remedy=f"add a source with `role: {wanted}` to the recipe",
             )
+
+
+def _check_episodes(name: str, count: int, which: str, where: object) -> None:
+    if count < PARTS:
+        raise EmtError(
+            f"robot set {name!r} has {count} episode{'s' * (count != 1)}{which}; it takes at least "
+            f"{PARTS}, because training, stopping and testing share none",
+            where=where,
+            remedy="add episodes, join it with another set of the same robot, "
+            "or leave it out of the recipe",
+        )
 
 
 def _episodes(
@@ -129,13 +158,7 @@ def _episodes(
     local = np.flatnonzero(ok[source.start : source.stop])
     episode = index.table.column("episode", start=source.start, stop=source.stop)[local]
     episodes, of_row = np.unique(episode, return_inverse=True)
-    if len(episodes) < PARTS:
-        count = f"{len(episodes)} episode{'s' * (len(episodes) != 1)}"
-        raise EmtError(
-            f"robot set {source.name!r} has {count} with a vector; it takes at least {PARTS}, "
-            "because training, stopping and testing share none",
-            where=source.facts.get("root", source.name),
-            remedy="add episodes, join it with another set of the same robot, "
-            "or leave it out of the recipe",
-        )
+    _check_episodes(
+        source.name, len(episodes), " with a vector", source.facts.get("root", source.name)
+    )
     return local + source.start, episodes, of_row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import (
@@ -11,6 +13,8 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     model_serializer,
 )
+
+from emt_core.errors import EmtError
 
 Role = Literal["pool", "robot"]
 
@@ -69,8 +73,26 @@ class Runtime(Frozen):
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""
 
+    frame_cache: str = "cache/frames"
+    """Folder of the frames that fine-tuning reads, relative to the workspace. `$NAME` stands for a
+    variable of the environment: `$TMPDIR/frames` is a fast disk of the node's own."""
+
+    frame_cache_gb: float = Field(default=64.0, gt=0)
+    """Bound on all frame caches together. Those not used the longest are dropped for a new one."""
+
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
+
+    def frame_folder(self, workspace: Path) -> Path:
+        """Raises EmtError where a variable of `frame_cache` is not set."""
+        place = os.path.expandvars(self.frame_cache)
+        if "$" in place:
+            raise EmtError(
+                f"the folder of the frame cache has a variable that is not set: {self.frame_cache}",
+                where="runtime.frame_cache",
+                remedy="set it, or name a folder",
+            )
+        return workspace / Path(place).expanduser()
 
 
 Vec3 = tuple[float, float, float]

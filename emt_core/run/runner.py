@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from filelock import Timeout
@@ -19,6 +19,7 @@ from filelock import Timeout
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import dump_recipe, load_recipe
+from emt_core.run.checks import check_before_run
 from emt_core.run.meter import Meter, versions
 from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.run.recipes import with_saved
@@ -47,8 +48,12 @@ def run_plan(
 
     until: a stage or an instance's label; nothing that it does not need is run.
     start: a stage; everything before it has to be there already (EmtError if not).
+
+    Raises EmtError before the first stage with all that can be known to go wrong (run/checks.py).
     """
-    wanted = _wanted(plan, until)
+    wanted = wanted_of(plan, until)
+    if not rank():
+        check_before_run(missing_of(wanted, workspace), plan.recipe, workspace)
     remember(plan, workspace)
     if (job := current_job()) is not None:
         job.planned(wanted)
@@ -71,7 +76,7 @@ def _index(stage: str) -> int:
     return [s.name for s in FLOW].index(stage)
 
 
-def _wanted(plan: Plan, until: str | None) -> list[Instance]:
+def wanted_of(plan: Plan, until: str | None) -> list[Instance]:
     """Instances to run: all, or those of a stage (or one label) with everything that feeds them."""
     if until is None:
         return list(plan.instances)
@@ -84,6 +89,11 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
         needed.add((instance.stage, instance.key))
         waiting.extend(instance.parents.values())
     return [i for i in plan.instances if (i.stage, i.key) in needed]
+
+
+def missing_of(instances: Sequence[Instance], workspace: Workspace) -> list[Instance]:
+    """Those without a finished artifact."""
+    return [i for i in instances if i.problem or workspace.find(i.stage, i.key) is None]
 
 
 def remember(plan: Plan, workspace: Workspace) -> None:

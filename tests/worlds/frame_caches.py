@@ -13,13 +13,22 @@ CAMERA = "observation.images.front"
 
 
 def cache_of(
-    world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2
+    world: Path,
+    caches: Path,
+    progress: Any,
+    *,
+    size: int = 32,
+    key: str = "k",
+    workers: int = 2,
+    bound_gb: float = 1.0,
 ):
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
     episodes = list(meta.episodes(CAMERA))
     need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
-    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
+    return source, frame_caches(
+        caches, [need], bound_gb=bound_gb, workers=workers, progress=progress
+    )[0]
 
 
 class Said:

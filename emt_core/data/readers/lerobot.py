@@ -38,7 +38,7 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     meta = load_meta(data)
     tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
-    for episode in _limited(source, meta):
+    for episode in episodes_of(source, meta):
         bulk[episode.data] = None
         if (
             episode.video and (data / episode.video).is_file()
@@ -54,7 +54,7 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
 def count(source: LeRobotSource, data: Path) -> int | None:
     return sum(
         min(source.frames_per_episode, episode.length)
-        for episode in _limited(source, load_meta(data))
+        for episode in episodes_of(source, load_meta(data))
     )
 
 
@@ -62,7 +62,7 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
     """Samples by episode and frame. Raises EmtError: no such camera, a missing or broken table."""
     meta = load_meta(data)
     row = 0
-    for episode in _limited(source, meta):
+    for episode in episodes_of(source, meta):
         frames = evenly_spaced(episode.length, source.frames_per_episode)
         facts = _facts(data, meta, episode)
         for frame in frames:
@@ -73,7 +73,8 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
             row += 1
 
 
-def _limited(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+def episodes_of(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+    """The episodes that the source reads, in the tables' order."""
     for number, episode in enumerate(meta.episodes(source.camera)):
         if source.limit is not None and number >= source.limit:
             return
