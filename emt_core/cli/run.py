@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emt_core.cli.options import RESULTS, RecipeArg, SetOpt
+from emt_core.errors import raise_together
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.process import rank
 
 if TYPE_CHECKING:
     from emt_core.run.stage import DiskNeed
@@ -58,16 +60,23 @@ def run_recipe(
     until: str | None = None,
     start: str | None = None,
 ) -> dict[str, Any]:
-    """Plan a recipe and run it as a job of the workspace; returns the artifacts by label."""
+    """Plan a recipe and run it as a job of the workspace; returns the artifacts by label.
+
+    Raises EmtError before the first stage with everything that is known to stop a later one.
+    """
     from emt_core.recipe.recipe import load_recipe
+    from emt_core.run.checks import forecast
     from emt_core.run.job_folder import asked_for, enlisted
     from emt_core.run.plan import make_plan
-    from emt_core.run.runner import run_plan
+    from emt_core.run.runner import missing_of, run_plan, wanted_of
 
     loaded = load_recipe(recipe, set_ or ())
     assert loaded.file is not None
     plan = make_plan(loaded, whole=False)
     space = Workspace.open(workspace, create=True)
+    if not rank():
+        missing = missing_of(wanted_of(plan, until), space)
+        raise_together(forecast(missing, loaded, space).problems)
     asked = asked_for(space, loaded.file, until=until, start=start, overrides=set_ or ())
     with enlisted(space, asked):
         return run_plan(plan, space, until=until, start=start)
@@ -80,7 +89,6 @@ def show_plan(
 
     Raises EmtError with everything that stands in its way.
     """
-    from emt_core.errors import raise_together
     from emt_core.recipe.recipe import load_recipe
     from emt_core.run.checks import forecast
     from emt_core.run.plan import make_plan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import (
@@ -13,8 +11,6 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     model_serializer,
 )
-
-from emt_core.errors import EmtError
 
 Role = Literal["pool", "robot"]
 
@@ -82,17 +78,6 @@ class Runtime(Frozen):
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
-
-    def frame_folder(self, workspace: Path) -> Path:
-        """Raises EmtError where a variable of `frame_cache` is not set."""
-        place = os.path.expandvars(self.frame_cache)
-        if "$" in place:
-            raise EmtError(
-                f"the folder of the frame cache has a variable that is not set: {self.frame_cache}",
-                where="runtime.frame_cache",
-                remedy="set it, or name a folder",
-            )
-        return workspace / Path(place).expanduser()
 
 
 Vec3 = tuple[float, float, float]

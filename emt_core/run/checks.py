@@ -13,7 +13,7 @@ from typing import Any
 from emt_core.errors import EmtError, raise_together
 from emt_core.recipe.recipe import Recipe
 from emt_core.run.plan import Instance, stage_module
-from emt_core.run.stage import DiskNeed
+from emt_core.run.stage import DiskNeed, frame_folder
 from emt_core.workspace.artifact import Workspace
 
 
@@ -25,11 +25,6 @@ class Forecast:
     """By the instance's label; only those that say it."""
 
     problems: list[EmtError]
-
-
-def check_before_run(instances: Sequence[Instance], recipe: Recipe, workspace: Workspace) -> None:
-    """Raises EmtError with everything that would stop these instances later."""
-    raise_together(forecast(instances, recipe, workspace).problems)
 
 
 def forecast(
@@ -99,7 +94,7 @@ def _check_room(
     workspace: Workspace,
 ) -> None:
     """Results add up; of what is gone when a stage is done, the largest counts."""
-    caches = recipe.runtime.frame_folder(workspace.path)
+    caches = frame_folder(recipe.runtime, workspace.path)
     results = 0.0
     scratch = 0.0
     for one in instances:

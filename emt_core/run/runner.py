@@ -19,7 +19,6 @@ from filelock import Timeout
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import dump_recipe, load_recipe
-from emt_core.run.checks import check_before_run
 from emt_core.run.meter import Meter, versions
 from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.run.recipes import with_saved
@@ -48,12 +47,8 @@ def run_plan(
 
     until: a stage or an instance's label; nothing that it does not need is run.
     start: a stage; everything before it has to be there already (EmtError if not).
-
-    Raises EmtError before the first stage with all that can be known to go wrong (run/checks.py).
     """
     wanted = wanted_of(plan, until)
-    if not rank():
-        check_before_run(missing_of(wanted, workspace), plan.recipe, workspace)
     remember(plan, workspace)
     if (job := current_job()) is not None:
         job.planned(wanted)

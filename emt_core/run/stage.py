@@ -12,14 +12,28 @@ and imports torch, lance and the like only inside functions. No stage imports an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime, StageConfig
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.progress import Progress
+
+
+def frame_folder(runtime: Runtime, workspace: Path) -> Path:
+    """Where the frame cache lies. Raises EmtError where a variable of its setting is not set."""
+    place = os.path.expandvars(runtime.frame_cache)
+    if "$" in place:
+        raise EmtError(
+            f"the folder of the frame cache has a variable that is not set: {runtime.frame_cache}",
+            where="runtime.frame_cache",
+            remedy="set it, or name a folder",
+        )
+    return workspace / Path(place).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)

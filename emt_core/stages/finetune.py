@@ -24,7 +24,7 @@ from emt_core.errors import EmtError, all_of
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.run.plan import Instance
-from emt_core.run.stage import Context, DiskNeed, Outcome
+from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
@@ -132,7 +132,7 @@ def run(context: Context) -> Outcome:
     sets = [open_set(entry, root, config.action) for entry, root in data]
     action_map = fit_map(sets, config.action, config.chunk)
     caches = frame_caches(
-        context.runtime.frame_folder(context.workspace.path),
+        frame_folder(context.runtime, context.workspace.path),
         [_opened_need(opened, config.image_size) for opened in sets],
         bound_gb=context.runtime.frame_cache_gb,
         workers=context.runtime.workers,

@@ -7,7 +7,11 @@ from typing import Any
 
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
+from emt_core.recipe.recipe import Recipe
 from emt_core.recipe.sources import LeRobotSource
+from emt_core.run.checks import forecast
+from emt_core.run.plan import make_plan
+from emt_core.run.stage import DiskNeed
 
 CAMERA = "observation.images.front"
 
@@ -29,6 +33,11 @@ def cache_of(
     return source, frame_caches(
         caches, [need], bound_gb=bound_gb, workers=workers, progress=progress
     )[0]
+
+
+def needs_of(recipe: Recipe) -> list[DiskNeed]:
+    """What its fine-tuning says it takes on disk."""
+    return forecast(make_plan(recipe).instances, recipe, None).needs["finetune"]
 
 
 class Said:
