@@ -45,7 +45,8 @@ class EmtErrors(EmtError):
     """Several problems that can be known at once, told at once; equal ones once."""
 
     def __init__(self, problems: Iterable[EmtError]) -> None:
-        self.problems = tuple({problem.message(): problem for problem in problems}.values())
+        unlike = {problem.message(): problem for problem in problems}
+        self.problems: tuple[EmtError, ...] = tuple(unlike.values())
         super().__init__(f"{len(self.problems)} problems")
 
     def message(self) -> str:

@@ -95,9 +95,8 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     assert isinstance(config, FinetuneConfig)
     frames = [_frames_need(data, config, base) for data in config.data]
     policies = len(config.kept_steps)
-    start = instance.ancestor("midtrain")
-    model = (start.config if config.start == "midtrain" and start else config).model
-    weights = weights_of(model, config.revision if model == config.model else None, base)
+    start: Any = instance.parents["midtrain"].config if config.start == "midtrain" else config
+    weights = weights_of(start.model, start.revision, base)
     size = weights.parameters if weights else None
     count = f"{policies} polic{'y' if policies == 1 else 'ies'}"
     return [
