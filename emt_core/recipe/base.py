@@ -23,16 +23,6 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-class StageConfig(Frozen):
-    def uses(self) -> tuple[str, ...]:
-        """Optional parents (Stage.may_use) that this configuration asks for."""
-        return ()
-
-    def further(self) -> tuple[str, ...]:
-        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
-        return ()
-
     ADDED: ClassVar[frozenset[str]] = frozenset()
     """Fields that the model did not have from its beginning. At its default such a field is neither
     written nor hashed, so that a recipe that does not name it keeps the keys it had before."""
@@ -46,6 +36,16 @@ class StageConfig(Frozen):
     def _without_unhashed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unhashed = self.unhashed_fields()
         return {name: value for name, value in serialize(self).items() if name not in unhashed}
+
+
+class StageConfig(Frozen):
+    def uses(self) -> tuple[str, ...]:
+        """Optional parents (Stage.may_use) that this configuration asks for."""
+        return ()
+
+    def further(self) -> tuple[str, ...]:
+        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
+        return ()
 
 
 class Runtime(Frozen):
