@@ -134,7 +134,8 @@ class WebDatasetSource(SourceBase):
 
 class ParquetSource(ColumnsMixin, SourceBase):
     format: Literal["parquet"]
-    """A parquet file, or a folder of them (read in name order)."""
+    """A parquet file, a folder of them, or a pattern such as `data/train-*.parquet`, read in the
+    order of names."""
 
 
 class LeRobotSource(SourceBase):
@@ -148,8 +149,29 @@ class LeRobotSource(SourceBase):
     """Frames taken from each episode, evenly spaced from first to last."""
 
 
+class VcrSource(SourceBase):
+    format: Literal["vcr"]
+    """VCR as published: `train.jsonl` or `val.jsonl`, beside the folder `vcr1images`. The answer is
+    the right one of the four choices."""
+
+    image_root: str = "vcr1images"
+    """Folder of images and their metadata, relative to the file's folder."""
+
+    boxes: bool = True
+    """Say below the question where the objects are that it and its answer name."""
+
+    rationale: bool = False
+    """Ask in a second turn why, and answer with the right rationale."""
+
+
 SourceConfig = Annotated[
-    LlavaSource | ShareGPTSource | HFSource | WebDatasetSource | ParquetSource | LeRobotSource,
+    LlavaSource
+    | ShareGPTSource
+    | HFSource
+    | WebDatasetSource
+    | ParquetSource
+    | VcrSource
+    | LeRobotSource,
     Field(discriminator="format"),
 ]
 
