@@ -102,6 +102,12 @@ def show_plan(
     print(f"{loaded.name}: {len(missing)} of {len(wanted)} to make (a dry run: nothing is written)")
     for one in missing:
         print(f"  {one.label:<32}{_takes(found.needs.get(one.label, []))}".rstrip())
+    if found.needs:
+        print(
+            f"together {found.results:,.2f} GB that are kept, {found.scratch:,.2f} GB more while "
+            f"training, {found.frames:,.2f} GB of frames (bound {loaded.runtime.frame_cache_gb:g} "
+            "GB)"
+        )
     raise_together(found.problems)
     print("nothing stands in the way, as far as can be told before it runs")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emt_core.errors import EmtError, raise_together
 from emt_core.recipe.recipe import Recipe
@@ -26,43 +24,58 @@ class Forecast:
 
     problems: list[EmtError]
 
+    @property
+    def frames(self) -> float:
+        """GB of all frame caches, each once."""
+        every = {n.key: n for found in self.needs.values() for n in found if n.kind == "frames"}
+        return gigabytes(list(every.values()), "frames")
+
+    @property
+    def results(self) -> float:
+        """GB that stay."""
+        return sum(gigabytes(found, "result") for found in self.needs.values())
+
+    @property
+    def scratch(self) -> float:
+        """GB of the stage that needs the most while it runs."""
+        return max((gigabytes(found, "scratch") for found in self.needs.values()), default=0)
+
 
 def forecast(
     instances: Sequence[Instance], recipe: Recipe, workspace: Workspace | None
 ) -> Forecast:
     """workspace None: there is none yet; the disks' room is not looked at."""
     problems: list[EmtError] = []
-
-    def tried(call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except EmtError as error:
-            problems.append(error)
-            return None
-
-    needs = {}
+    mistakes: dict[tuple[str, str, str], list[str]] = {}
+    needs: dict[str, list[DiskNeed]] = {}
     for one in instances:
         module = stage_module(one.stage)
         if one.problem:
             problems.append(one.problem)
             continue
-        sound = not hasattr(module, "check") or tried(partial(_check, module, one, recipe.base))
-        if sound and hasattr(module, "disk"):
-            needs[one.label] = tried(partial(module.disk, one, recipe.base)) or []
-    tried(partial(_check_bound, needs, recipe))
-    if workspace is not None:
-        tried(partial(_check_room, instances, needs, recipe, workspace))
-    return Forecast(needs, problems)
-
-
-def _check(module: Any, instance: Instance, base: Path) -> bool:
-    """Raises EmtError that names the instance."""
+        try:
+            if hasattr(module, "check"):
+                module.check(one, recipe.base)
+            if hasattr(module, "disk"):
+                needs[one.label] = module.disk(one, recipe.base)
+        except EmtError as error:
+            mistakes.setdefault((error.what, error.where, error.remedy), []).append(one.label)
+    problems += [_named(mistake, labels) for mistake, labels in mistakes.items()]
+    found = Forecast(needs, problems)
     try:
-        module.check(instance, base)
+        _check_bound(needs, recipe)
+        if workspace is not None:
+            _check_room(instances, found, recipe, workspace)
     except EmtError as error:
-        where = f"{instance.label}, {error.where}" if error.where else instance.label
-        raise EmtError(error.what, where=where, remedy=error.remedy) from error
-    return True
+        problems.append(error)
+    return found
+
+
+def _named(mistake: tuple[str, str, str], labels: Sequence[str]) -> EmtError:
+    """One problem of several arms is told once, with the first one's label."""
+    what, where, remedy = mistake
+    more = f" and {len(labels) - 1} more" if labels[1:] else ""
+    return EmtError(what, where=", ".join(filter(None, (labels[0] + more, where))), remedy=remedy)
 
 
 def gigabytes(needs: Sequence[DiskNeed], kind: str) -> float:
@@ -88,42 +101,31 @@ def _check_bound(needs: dict[str, list[DiskNeed]], recipe: Recipe) -> None:
 
 
 def _check_room(
-    instances: Sequence[Instance],
-    needs: dict[str, list[DiskNeed]],
-    recipe: Recipe,
-    workspace: Workspace,
+    instances: Sequence[Instance], found: Forecast, recipe: Recipe, workspace: Workspace
 ) -> None:
-    """Results add up; of what is gone when a stage is done, the largest counts."""
+    """What interrupted runs have written already is not asked for again."""
     caches = frame_folder(recipe.runtime, workspace.path)
-    results = 0.0
-    scratch = 0.0
-    for one in instances:
-        found = needs.get(one.label, [])
-        there = _size(workspace.building(one.stage, one.key)) / 1e9
-        results += max(gigabytes(found, "result") - there, 0)
-        scratch = max(scratch, gigabytes(found, "scratch") - there)
-    frames = {need.key: need for found in needs.values() for need in found if need.kind == "frames"}
-    total = gigabytes(list(frames.values()), "frames")
-    filled = _size(caches) / 1e9
-    more = max(min(total, recipe.runtime.frame_cache_gb) - filled, 0)
-    places = {
-        "results": (workspace.path, results + scratch),
-        "frames": (caches, more),
-    }
-    disks = {name: _disk(path) for name, (path, _) in places.items()}
-    if disks["results"] == disks["frames"]:
-        places = {"results and frames": (workspace.path, results + scratch + more)}
+    started = sum(_size(workspace.building(one.stage, one.key)) for one in instances) / 1e9
+    kept = max(found.results + found.scratch - started, 0)
+    frames = max(min(found.frames, recipe.runtime.frame_cache_gb) - _size(caches) / 1e9, 0)
+    places = {"results": (workspace.path, kept), "frames": (caches, frames)}
+    if _disk(workspace.path) == _disk(caches):
+        places = {"results and frames": (workspace.path, kept + frames)}
+    problems = []
     for name, (path, wanted) in places.items():
         free = shutil.disk_usage(_existing(path)).free / 1e9
         if wanted > free:
-            raise EmtError(
-                f"the {name} of this run take about {wanted:,.1f} GB more ({results:,.1f} GB are "
-                f"kept, {scratch:,.1f} GB are needed while training, {more:,.1f} GB are frames), "
-                f"the disk has {free:,.1f} GB free",
-                where=path,
-                remedy="free some space, run it up to a stage with --until, keep fewer policies "
-                "(finetune.keep), or name another disk in runtime.frame_cache",
+            problems.append(
+                EmtError(
+                    f"the {name} of this run take about {wanted:,.1f} GB more "
+                    f"({found.results:,.1f} GB are kept, {found.scratch:,.1f} GB are needed while "
+                    f"training, {frames:,.1f} GB are frames), the disk has {free:,.1f} GB free",
+                    where=path,
+                    remedy="free some space, run it up to a stage with --until, keep fewer "
+                    "policies (finetune.keep), or name another disk in runtime.frame_cache",
+                )
             )
+    raise_together(problems)
 
 
 def _disk(path: Path) -> int:

@@ -188,7 +188,9 @@ def chosen(question: Any, choices: Any, answer: Any) -> tuple[Any, Any]:
         letter = answer.strip().upper()
         place = ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else letter
         place = int(place) if isinstance(place, str) and place.isdecimal() else place
-    if not isinstance(place, int) or not 0 <= place < len(texts):
+    if isinstance(place, float) and place.is_integer():  # of a column with gaps
+        place = int(place)
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(texts):
         raise RowProblem(
             "unreadable_row", f"the answer {_shown(answer)} names none of {len(texts)} choices"
         )
