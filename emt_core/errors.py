@@ -63,7 +63,8 @@ def raise_together(problems: Iterable[EmtError]) -> None:
     ]
     together = EmtErrors(found)
     if together.problems:
-        raise together if len(together.problems) > 1 else together.problems[0]
+        first, *more = together.problems
+        raise together if more else first
 
 
 def all_of(calls: Iterable[Callable[[], T]]) -> list[T]:
