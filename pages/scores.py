@@ -130,6 +130,9 @@ def _summary(view: View) -> None:
         error = numbers.decimal(held_out.get("calibration_error"))
         shown.append(("Calibration", error, glossary.ECE))
         shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
+    if spread := view.need("score").metrics.get("spread"):
+        median = numbers.logit(spread["median"])
+        shown.append(("Spread over seeds", median, f"{glossary.SPREAD} The median of the pool."))
     metrics(*shown)
 
 

@@ -20,6 +20,8 @@ REJECT_REASONS: Mapping[str, str] = {
     "no_answer": "the conversation ends without an answer to train on (pool)",
     "empty_text": "no turn carries any text (pool), or the episode has no instruction (robot)",
     "image_count_mismatch": "the number of <image> placeholders differs from the number of images",
+    "missing_file": "a data file of the robot set does not exist",
+    "wrong_rate": "the video's frame rate is not that of the timestamps",
     "missing_image": "an image file, archive member or video does not exist",
     "undecodable_image": "an image or video frame cannot be decoded",
     "pixel_bomb": "an image has more pixels than the stated bound and is never decoded",

@@ -52,6 +52,11 @@ def logits(score: Artifact) -> np.ndarray:
     return Table(score.data / "scores.lance").column("logit").astype(np.float32, copy=False)
 
 
+def spread_of(score: Artifact, row: int) -> float:
+    """Standard deviation of one row's score over the estimator's seeds; NaN without a score."""
+    return float(Table(score.data / "scores.lance").take([row], ["spread"]).column(0)[0].as_py())
+
+
 def rank_order(logit: np.ndarray, candidates: np.ndarray | bool = True) -> np.ndarray:
     """int64: rows of finite logit among `candidates`, best first, ties by row (as `select` ranks).
 

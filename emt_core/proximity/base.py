@@ -7,7 +7,8 @@ A measure is a module with these names (the protocol `Measure`); `measure_of(kin
                                        returns figures for the manifest
     scores(config, inputs, fitted, start) -> Iterator[(first row, float32 scores)]
                                        rows [start, end) of the index, in order;
-                                       NaN where a row has no score
+                                       NaN where a row has no score. [n], or [n, 2] where
+                                       the measure knows each score's spread over seeds
 
 Every score is float32, and higher means nearer to the robot data. A row's score depends on the row
 and on what was fitted, never on how rows are cut into batches or commits: to the last bit for

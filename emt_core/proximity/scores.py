@@ -81,6 +81,18 @@ def distribution(logit: np.ndarray) -> dict[str, Any]:
     }
 
 
+def spread_metrics(spread: np.ndarray) -> dict[str, float] | None:
+    """Median and 95 % quantile of the scores' spread over seeds; None with one seed.
+
+    spread: float32 [pool rows], NaN where there is none.
+    """
+    known = spread[np.isfinite(spread)]
+    if not len(known):
+        return None
+    median, high = np.quantile(known, [0.5, 0.95])
+    return {"median": float(median), "p95": float(high)}
+
+
 def measure_metrics(
     metrics: dict[str, Any], measure: Artifact, logit: np.ndarray, index: Index, features: Features
 ) -> dict[str, Any]:

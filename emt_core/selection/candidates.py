@@ -29,6 +29,9 @@ class Candidates:
     categories: tuple[str, ...]
     logit: np.ndarray | None = None
     """float32 [n], NaN without a score; None where nothing is ranked by score."""
+    spread: np.ndarray | None = None
+    """float32 [n]: standard deviation of each score over the estimator's seeds, NaN without a
+    score; None where it is not asked for."""
     status: np.ndarray | None = None
     """Integer [n]: place in `statuses`; None: every row has a vector."""
     statuses: tuple[str, ...] = ("",)
@@ -46,7 +49,7 @@ class Candidates:
         n = len(self.source)
         lengths = {
             name: len(value)
-            for name in ("category", "logit", "status", "text_only")
+            for name in ("category", "logit", "spread", "status", "text_only")
             if (value := getattr(self, name)) is not None and len(value) != n
         }
         if lengths:

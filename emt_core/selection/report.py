@@ -53,8 +53,10 @@ def selection_report(
 
 
 def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) -> float | None:
-    """The lowest selected score; None where rows come in by chance and there is no cut."""
-    if candidates.logit is None or config.strategy != "top" or config.random_share:
+    """The lowest selected score; None where the score alone decides nothing: no cut there."""
+    if candidates.logit is None or config.strategy != "top":
+        return None
+    if config.random_share or config.spread_penalty:
         return None
     return float(candidates.logit[rows[-1]])
 

@@ -27,7 +27,7 @@ from emt_core.run.stage import Context, Outcome
 
 __all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
 
-VERSION = 2
+VERSION = 3
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 scores.lance     logit float32, row i = index row i; NaN without a score. Higher is nearer: the log
                  odds of robot against pool where the measure is a classifier, else the measure's
-                 own number (proximity/base.py). Of a measure also `reason` string: why there is no
-                 score, empty where there is one
+                 own number (proximity/base.py). Of an estimator also `spread` float32: the standard
+                 deviation of its seeds' logits, NaN with one seed. Of a measure also `reason`
+                 string: why there is no score, empty where there is one
 sweep.parquet    row logit diversity mmd2_to_robot: a seeded subsample of the pool in falling order;
                  the last two of everything down to that row (proximity/metrics/sweep.py)
 
@@ -30,6 +31,7 @@ from emt_core.proximity.scores import (
     measure_metrics,
     missing_reasons,
     score_metrics,
+    spread_metrics,
     sweep_table,
 )
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
@@ -37,8 +39,8 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
 
-VERSION = 2
-SCHEMA = pa.schema({"logit": pa.float32()})
+VERSION = 3
+SCHEMA = pa.schema({"logit": pa.float32(), "spread": pa.float32()})
 MEASURE_SCHEMA = pa.schema({"logit": pa.float32(), "reason": pa.string()})
 
 COMMIT_SECONDS = 30.0
@@ -63,7 +65,9 @@ def run(context: Context) -> Outcome:
     _score_rows(context, table, replace(inputs, twin=twin))
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
-    if measure:
+    if not measure:
+        metrics["spread"] = spread_metrics(table.column("spread")[index.is_pool()])
+    else:
         metrics = measure_metrics(metrics, measure, logit, index, features)
         metrics |= {"missing_by_reason": missing_reasons(table)}
         metrics |= _arithmetic(context, measure)
@@ -92,10 +96,12 @@ def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
                 return
             logit = np.concatenate(waiting)
             waiting.clear()
-            columns: dict[str, Any] = {"logit": logit}
-            if of_measure:
+            columns: dict[str, Any] = {"logit": logit[:, 0]}
+            if not of_measure:
+                columns["spread"] = logit[:, 1]
+            else:
                 reason = np.full(len(logit), "", object)
-                for place in np.flatnonzero(np.isnan(logit)).tolist():
+                for place in np.flatnonzero(np.isnan(logit[:, 0])).tolist():
                     reason[place] = missing.get(at + place, "no_score")
                 columns["reason"] = reason
                 missing.clear()
@@ -115,7 +121,9 @@ def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
 def _parts(
     context: Context, inputs: Inputs, start: int, missing: dict[int, str]
 ) -> Iterator[np.ndarray]:
-    """float32 scores from row `start` on, in order; NaN also where a row has no vector.
+    """float32 [n, 2] scores and spreads from row `start` on, in order.
+
+    Scores are NaN also where a row has no vector, spreads where a measure knows none.
 
     A row without a vector is no candidate whatever measures it. missing: gets index row -> reason
     for rows that a measure has no score for.
@@ -130,6 +138,8 @@ def _parts(
             ok = inputs.features.ok(start=at, stop=at + len(scores))
             missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
             scores = np.where(ok, scores, np.float32(np.nan))
+        if scores.ndim == 1:
+            scores = np.stack([scores, np.full_like(scores, np.nan)], axis=1)
         yield scores
 
 

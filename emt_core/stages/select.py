@@ -86,6 +86,7 @@ def run(context: Context) -> Outcome:
         parents["category"],
         parents["score"] if config.uses() else None,
         exclude=config.exclude,
+        spread=config.spread_penalty > 0,
     )
     candidates, split = with_cells(candidates, features, config, context.progress)
     decision = decide(candidates, config)

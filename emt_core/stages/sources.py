@@ -24,7 +24,7 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import write_json
 
-VERSION = 1
+VERSION = 2
 
 
 def identity(config: SourcesConfig, base: Path) -> list[dict[str, Any]]:

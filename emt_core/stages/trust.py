@@ -42,7 +42,7 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
-VERSION = 2
+VERSION = 3
 
 LEAST_OF_A_SET = 16
 """Robot frames of each set that the audits embed at the least."""

@@ -20,7 +20,12 @@ ECE = (
 )
 STOP = (
     "Training stops once validation accuracy reaches the target (90 % in the paper, after 75-100 "
-    "steps): early stopping keeps scores graded instead of saturated. (§ Proximity estimator)"
+    "steps) and the ranking no longer changes: early stopping keeps scores graded instead of "
+    "saturated. (§ Proximity estimator)"
+)
+SPREAD = (
+    "Standard deviation of the score over the estimator's seeds, trained on different batches: how "
+    "much of a score is chance."
 )
 THRESHOLD = (
     "Keep samples with at least this score. The ends of the slider include everything further out."

@@ -228,6 +228,22 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
             ["warn", "look"],
             "better than chance",
         ),
+        (
+            {"auroc": 0.95, "first_look_accuracy": 0.97, "stopped": "accuracy"},
+            ["good", "warn"],
+            "Separable at the first look (97.0% after 5 steps)",
+        ),
+        (
+            {"auroc": 0.8, "stopped": "loss", "steps": 60, "val_accuracy": 0.7},
+            ["look", "look"],
+            "ended after 60 steps without reaching the target accuracy of 90%",
+        ),
+        (
+            {"auroc": 0.8, "stopped": "steps", "steps": 60, "val_accuracy": 0.95},
+            ["look", "look"],
+            "before the ranking settled",
+        ),
+        ({"seed_agreement": 0.8, "seeds": 8}, ["look"], "halves of the 8 seeds share 80%"),
         ({}, [], ""),
     ],
 )

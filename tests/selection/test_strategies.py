@@ -17,6 +17,7 @@ from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.data.draws import Purpose, gumbel_scores, ordered_rows, random_keys
 from emt_core.data.features import Features, feature_table
+from emt_core.errors import EmtError
 from emt_core.proximity.measures.random import scores as random_scores
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.recipe.selection import Clusters, SelectConfig
@@ -331,3 +332,30 @@ def test_selections_that_keep_near_duplicates_keep_their_keys():
 def test_settings_that_contradict_each_other(config, message):
     with pytest.raises(ValidationError, match=message):
         SelectConfig(**config)
+
+
+def test_a_penalty_on_the_spread_ranks_by_mean_minus_spread(made):
+    table = Table(made.artifacts["score"].data / "scores.lance")
+    logit, spread = table.column("logit"), table.column("spread")
+    order, _, report = selected(made, k=200, spread_penalty=5.0)
+    lowered = np.where(made.index.is_pool(), logit - 5 * spread, np.nan)
+    assert order.tolist() == np.argsort(-lowered, kind="stable")[:200].tolist()
+    plain, _, _ = selected(made, k=200)
+    assert order.tolist() != plain.tolist()
+    assert report["cut_logit"] is None  # no score divides selected from rejected rows
+    with pytest.raises(ValidationError, match="rank by score"):
+        SelectConfig(strategy="random", k=5, spread_penalty=1.0)
+
+
+def test_a_score_of_one_seed_has_no_spread_to_subtract(made):
+    parents = {name: made.artifacts[name] for name in ("sources", "embed", "category")}
+    one = run_stage(made, "estimator", EstimatorConfig(seeds=1, steps=5))
+    score_parents = {"sources": parents["sources"], "embed": parents["embed"], "estimator": one}
+    score = run_stage(made, "score", ScoreConfig(sweep_sample=50), parents=score_parents)
+    with pytest.raises(EmtError, match="no spread over seeds"):
+        run_stage(
+            made,
+            "select",
+            SelectConfig(k=5, spread_penalty=1.0),
+            parents=parents | {"score": score},
+        )

@@ -11,6 +11,7 @@ from emt_core.explore.figures.scores import histogram, violins
 from emt_core.explore.figures.select import before_after
 from emt_core.explore.reading import SIDE_COLORS, SIDES, Reading, rank_order
 from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Picture, Table
+from emt_core.explore.tables.estimator import trivial_fit
 from emt_core.explore.tables.map import spread_sample
 from emt_core.explore.tables.score_scale import ScoreScale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
@@ -37,6 +38,8 @@ def scores(reading: Reading) -> Content:
     estimator = reading.chain.estimator
     if estimator is not None:
         sentences.append(_estimator_words(estimator))
+        if trivial := trivial_fit(estimator.metrics, estimator.config):
+            sentences.append(trivial)
     elif reading.chain.measure is not None:
         sentences += _measure_words(reading.need("score"), scale)
     in_pool = by_source.pick(

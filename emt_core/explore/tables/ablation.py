@@ -155,6 +155,8 @@ def strategy_words(config: Mapping[str, Any]) -> str:
         words.append(f"T = {config.get('temperature', 1.0):g}")
     if config.get("random_share"):
         words.append(f"{config['random_share']:.0%} random")
+    if config.get("spread_penalty"):
+        words.append(f"minus {config['spread_penalty']:g} x spread")
     if clusters := config.get("clusters"):
         if clusters["most"] is not None:
             words.append(f"{clusters['cells']} cells, cap {clusters['most']:g}x")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from emt_core.data.sample import ImageRef, Sample
 from emt_core.explore import numbers
+from emt_core.explore.reading import spread_of
 from pages.parts import flagging, glossary
 from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
@@ -58,6 +59,9 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
         if view.chain.has("score"):
             value = float(view.logits[row])
             st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
+            if view.need("score").metrics.get("spread"):
+                spread = numbers.logit(spread_of(view.need("score"), row))
+                st.metric("Spread over seeds", spread, help=glossary.SPREAD, width="content")
             if np.isfinite(value):
                 share = np.count_nonzero(view.logits >= value) / max(len(view.order), 1)
                 st.metric(
