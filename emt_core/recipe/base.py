@@ -73,8 +73,9 @@ class Runtime(Frozen):
     """Folder of the frames that fine-tuning reads, relative to the workspace. `$NAME` stands for a
     variable of the environment: `$TMPDIR/frames` is a fast disk of the node's own."""
 
-    frame_cache_gb: float = Field(default=64.0, gt=0)
-    """Bound on all frame caches together. Those not used the longest are dropped for a new one."""
+    frame_cache_gb: float = Field(default=100.0, gt=0)
+    """Bound on all frame caches together (the paper's three robot sets take 60 to 86 GB). Those not
+    used the longest are dropped for a new one."""
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""

@@ -2,8 +2,8 @@
 
 The one exception to "images are never copied": a random frame of a video costs a seek and up to
 a second of decoding, a training step wants hundreds. As JPEG (quality 95, colors at full
-resolution) a frame takes 7 to 12 % of its raw size and differs by less than one level of 255 on
-average; 2,600 are decoded a CPU second (speed/results/frame_cache.md). All caches together are
+resolution) a frame of 224 pixels takes 12 to 17 % of its raw size and differs by about one level of
+255 on average; 1,800 are decoded a CPU second (speed/results/frame_cache.md). All caches together are
 bounded (`runtime.frame_cache_gb`); what a run needs is estimated from a few frames and said before
 anything is filled. Safe to delete at any time: a run that needs a cache fills it again.
 
@@ -49,10 +49,10 @@ from emt_core.workspace.progress import Progress
 FRAMES = "frames.jpeg"
 FILLED = "filled.jsonl"
 QUALITY = 95
-SAMPLE = 8
+SAMPLE = 16
 """Frames that a set's size is estimated from."""
 
-MARGIN = 1.2
+MARGIN = 1.1
 """Of the estimate: frames of one set differ."""
 
 
@@ -272,12 +272,11 @@ def _length(path: Path) -> int:
 
 def _room(folder: Path) -> int:
     """Bytes of a cache; of one that is being filled at least what it was given."""
-    room = (
-        0
-        if _is_complete(folder)
-        else (read_json_if_there(folder / "room.json") or {}).get("bytes", 0)
-    )
-    return max(room, _length(folder / FRAMES))
+    there = sum(file.stat().st_size for file in folder.iterdir())
+    if _is_complete(folder):
+        return there
+    given = read_json_if_there(folder / "room.json") or {}
+    return max(there, given.get("bytes", 0))
 
 
 def _fill(folder: Path, need: CacheNeed, workers: int, progress: Progress) -> None:
