@@ -103,9 +103,8 @@ def forms(root: Path, camera: str, size: int) -> None:
     raw = size * size * 3
     paper = ", ".join(f"{name}, GB" for name in PAPER)
     print(f"{root.name}: {len(refs):,} frames, {images[0].size} to {size}\n")
-    print(
-        f"| kept as | bytes a frame | mean error, of 255 | encoded/CPU s | decoded/CPU s | {paper} |"
-    )
+    head = ("kept as", "bytes a frame", "mean error, of 255", "encoded/CPU s", "decoded/CPU s")
+    print(f"| {' | '.join(head)} | {paper} |")
     print("|---|---|---|---|---|---|")
     print(f"| nothing: decoded on the fly, any order | 0 | 0 | | {200 / clock.cpu:,.0f} | 0 |")
     print(f"| raw | {raw:,} | 0 | | | {in_gigabytes(raw)} |")

@@ -2,10 +2,10 @@
 
 The one exception to "images are never copied": a random frame of a video costs a seek and up to
 a second of decoding, a training step wants hundreds. As JPEG (quality 95, colors at full
-resolution) a frame of 224 pixels takes 12 to 17 % of its raw size and differs by about one level of
-255 on average; 1,800 are decoded a CPU second (speed/results/frame_cache.md). All caches together are
-bounded (`runtime.frame_cache_gb`); what a run needs is estimated from a few frames and said before
-anything is filled. Safe to delete at any time: a run that needs a cache fills it again.
+resolution) a frame of 224 pixels takes 12 to 17 % of its raw size and differs by about one level
+of 255 on average; 1,800 are decoded a CPU second (speed/results/frame_cache.md). All caches
+together are bounded (`runtime.frame_cache_gb`); what a run needs is estimated from a few frames and
+said before anything is filled. Safe to delete at any time: a run that needs a cache fills it again.
 
 <runtime.frame_cache>/<key>/frames.jpeg    the frames' JPEG files, one after another
                            /filled.jsonl   a line an episode: {"episode", "at", "sizes", "problem"}
