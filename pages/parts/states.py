@@ -44,6 +44,7 @@ def plan_of(recipe_file: Path) -> Plan:
 def look_again(recipe_file: Path) -> None:
     """Plan again at the next call, because inputs on disk may have changed."""
     _plans().forget(recipe_file)
+    _problems.clear()
 
 
 def states_of(view: View) -> list[InstanceStatus]:
@@ -65,14 +66,14 @@ def headlines_of(view: View, states: list[InstanceStatus]) -> dict[str, str]:
 
 
 def problems_of(view: View, states: list[InstanceStatus]) -> tuple[EmtError, ...]:
-    """What is known to stop stages that have not run, worked out again once a minute."""
+    """What is known to stop stages that have not run, worked out again every ten minutes."""
     assert view.recipe_file is not None
     missing = tuple(state.key for state in states if state.state != "done")
     text = view.recipe_file.read_text(encoding="utf-8")
     return _problems(str(view.workspace.path), str(view.recipe_file), text, missing)
 
 
-@st.cache_data(max_entries=64, ttl=60, show_spinner=False)
+@st.cache_data(max_entries=64, ttl=600, show_spinner=False)
 def _problems(
     workspace: str, recipe_file: str, text: str, missing: tuple[str, ...]
 ) -> tuple[EmtError, ...]:
