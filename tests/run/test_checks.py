@@ -171,6 +171,10 @@ def test_what_a_later_stage_lacks_does_not_stop_an_earlier_one(base: Path, tmp_p
     assert main(["sources", str(recipe)]) == 0
     out = capfd.readouterr().out
     assert "a later stage will stop" in out and "no dimension" in out
+    recipe.write_text(yaml.safe_dump(settings(base)))
+    assert main(["sources", str(recipe)]) == 0
+    out = capfd.readouterr().out
+    assert "finetune will take: 40 frames of arm" in out and "will stop" not in out
 
 
 def test_a_full_disk_is_told_before(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

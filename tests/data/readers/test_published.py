@@ -182,6 +182,35 @@ def test_a_picture_in_a_row_that_is_none_is_a_named_reject(tmp_path: Path):
     assert rows_of(outside, tmp_path)[1] == {"bad_path": 1}
 
 
+def test_a_text_column_may_hold_pictures(tmp_path: Path):
+    """As base64, with the line ends that Python's encodebytes writes."""
+    import base64
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from source_files import encoded, picture
+
+    text = base64.encodebytes(encoded(picture(3))).decode()
+    pq.write_table(
+        pa.table({"image": [text, "a.png"], "q": ["?", "?"], "a": ["!", "!"]}), tmp_path / "t"
+    )
+    table = ParquetSource(
+        name="t", role="pool", format="parquet", path="t", question="q", answer="a", images="image"
+    )
+    samples, rejects = rows_of(table, tmp_path)
+    assert not rejects and [sample.images[0].kind for sample in samples] == ["parquet", "file"]
+    assert open_image(samples[0].images[0], tmp_path, table.max_pixels).size == (24, 16)
+
+
+def test_a_row_with_other_names_says_which_setting_maps_them(tmp_path: Path):
+    from source_files import write_json
+
+    write_json(tmp_path / "web.json", [{"text": "What?", "category": "x"}])
+    source = LlavaSource(name="web", role="pool", format="llava", path="web.json")
+    (row,) = read(source, tmp_path / "web.json")
+    assert isinstance(row, Reject) and "it has text, category; say which field" in row.detail
+
+
 def test_fields_that_came_later_change_no_key():
     old = LlavaSource(name="web", role="pool", format="llava", path="web.json")
     assert set(old.model_dump()) == {
