@@ -25,12 +25,10 @@ from safetensors.torch import load_file
 
 from emt_core.data.robot.training_frames import FrameOrder
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.training.policy import finetuning
 from emt_core.training.policy.policy import Policy
-from emt_core.training.schedule import warmup_steps
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json
@@ -281,14 +279,6 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
 
 
 # ---- configuration
-
-
-def test_the_paper_is_the_default():
-    config = FinetuneConfig()
-    assert (config.steps, config.batch, config.learning_rate) == (16_000, 256, 5e-5)
-    assert warmup_steps(config.steps, config.warmup_ratio, config.warmup_steps) == 500
-    assert (config.chunk, config.image_size, config.gripper_weight) == (10, 224, 0.01)
-    assert config.uses() == ("midtrain", "demos") and config.kept_steps == (16_000,)
 
 
 def test_bad_configurations_say_so(world: Path, tmp_path: Path):
