@@ -139,6 +139,21 @@ def test_vcrs_options_and_what_it_leaves_out(base: Path):
 
 
 @pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["Is", "n't", [0], "late", "?"], "Isn't person1 late?"),
+        (["He", "'", "s", "not", ",", [1, 0], "are", "."], "He's not, dog2 and person1 are."),
+        ([[1], "'s", "bowl", "(", "blue", ")"], "dog2's bowl (blue)"),
+        (["Don", "'", "t", "the", "boys", "'", "toys", "fly", "!"], "Don't the boys' toys fly!"),
+    ],
+)
+def test_vcrs_tokens_become_a_sentence(tokens, text):
+    from emt_core.data.readers.vcr import _text
+
+    assert _text(tokens, ["person", "dog"]) == text
+
+
+@pytest.mark.parametrize(
     ("choices", "answer", "found"),
     [
         (["left", "right"], 1, "right"),
