@@ -94,6 +94,8 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
 
 def _what_changed(instance: Instance, before: Artifact) -> str:
     """Why an earlier artifact is out of date: settings, a parent, inputs, or the stage itself."""
+    if instance.problem is not None:
+        return instance.problem.what
     manifest = before.manifest
     config = instance.config.model_dump(mode="json")
     old = manifest["config"]
