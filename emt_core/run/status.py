@@ -89,7 +89,7 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
     before = workspace.find(instance.stage, earlier) if earlier != instance.key else None
     if before is not None:
         return status("stale", stale_key=earlier, why=_what_changed(instance, before))
-    return status("missing")
+    return status("missing", message=instance.problem.what if instance.problem else "")
 
 
 def _what_changed(instance: Instance, before: Artifact) -> str:
