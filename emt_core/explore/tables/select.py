@@ -13,6 +13,9 @@ from emt_core.recipe.selection import Caps, SelectConfig
 from emt_core.selection import Preview
 from emt_core.workspace.artifact import Artifact
 
+OTHER_THAN_TOP = ("random_share", "spread_penalty", "clusters", "include_text_only")
+"""Settings with which not the best rows by score are selected."""
+
 LEAST_ROWS = 10
 """Rows of a sample below which its standard error means nothing."""
 
@@ -68,7 +71,7 @@ def is_cut(select: Artifact, cut: Cut, total: int, excluded: int) -> bool:
     made = select.config
     return (
         made["strategy"] == "top"
-        and not any(made[limit] for limit in ("random_share", "clusters", "include_text_only"))
+        and not any(made.get(setting) for setting in OTHER_THAN_TOP)
         and not any(made["quotas"].values())
         and made["caps"] == {"source": cut.caps_source, "category": cut.caps_category}
         and total == select.metrics["selected"]

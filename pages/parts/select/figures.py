@@ -50,6 +50,7 @@ def measures(view: View, preview: Preview, cut: Cut, made: Composition, excluded
             here["mmd2_to_robot"].change_from(whole["mmd2_to_robot"]),
             "inverse",
         ),
+        width=190,
     )
     if unfilled > 0:
         st.caption(f"{numbers.counted(unfilled, 'place')} unfilled because of caps.")
