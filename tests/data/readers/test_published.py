@@ -18,6 +18,7 @@ from emt_core.recipe.sources import (
     SourceConfig,
     SourcesConfig,
     VcrSource,
+    WebDatasetSource,
 )
 
 
@@ -119,6 +120,24 @@ def test_rows_without_a_picture(base: Path, tmp_path: Path):
     for text in ("txt", "caption"):  # `caption` is there though the download failed
         samples, rejects = rows_of(laion.model_copy(update={"text": text}), tmp_path)
         assert len(samples) == ROWS - 1 and rejects == {"missing_image": 1}
+
+
+def test_a_caption_beside_the_first_one_is_asked_for_by_name(tmp_path: Path):
+    """A recaptioned copy keeps the words of the web in key.txt."""
+    import json
+
+    from source_files import encoded, write_tar
+
+    members = {}
+    for key, facts in (("0", {"blip": "a grey wall"}), ("1", {"blip": None})):
+        members[f"{key}.jpg"] = encoded(format="JPEG")
+        members[f"{key}.txt"] = b"IMG_0041 for sale"
+        members[f"{key}.json"] = json.dumps(facts).encode()
+    write_tar(tmp_path / "0.tar", members)
+    tar = WebDatasetSource(name="w", role="pool", format="webdataset", path="0.tar")
+    assert [texts(s)[1] for s in rows_of(tar, tmp_path)[0]] == ["IMG_0041 for sale"] * 2
+    samples, rejects = rows_of(tar.model_copy(update={"caption": "blip"}), tmp_path)
+    assert [texts(s)[1] for s in samples] == ["a grey wall"] and rejects == {"no_answer": 1}
 
 
 def test_vcrs_options_and_what_it_leaves_out(base: Path):
