@@ -127,9 +127,15 @@ class HFSource(ColumnsMixin, SourceBase):
 
 
 class WebDatasetSource(SourceBase):
+    ADDED = frozenset({"caption"})
+
     format: Literal["webdataset"]
     """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a
     brace pattern."""
+
+    caption: str | None = None
+    """Field of `key.json` that is the caption, such as one that another model wrote. None:
+    `key.txt`, else its `caption` or `text`."""
 
 
 class ParquetSource(ColumnsMixin, SourceBase):

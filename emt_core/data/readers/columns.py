@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from pyarrow import compute
 
+from emt_core.data.images.base64_text import is_base64
 from emt_core.data.paths import PathLeavesRoot, relative_path
 from emt_core.data.readers.conversation import (
     RowProblem,
@@ -124,8 +125,14 @@ def row_turns(source: ColumnsMixin, record: Mapping[str, Any]) -> tuple[Turn, ..
             question, answer = chosen(question, _field(record, source.choices), answer)
         return qa_turns(question, answer)
     names = (source.conversations,) if source.conversations else DEFAULT_CONVERSATIONS
-    name = next((name for name in names if record.get(name) is not None), names[0])
-    raw = _field(record, name)
+    name = next((name for name in names if record.get(name) is not None), None)
+    if name is None:
+        raise RowProblem(
+            "unreadable_row",
+            f"the row has no {' or '.join(names)}; it has {', '.join(list(record)[:10])}; "
+            "say which field holds its text: conversations, question (and answer) or text",
+        )
+    raw = record[name]
     if isinstance(raw, Mapping) and all(isinstance(values, list) for values in raw.values()):
         # HF's Sequence of a struct is stored as a struct of lists
         raw = [dict(zip(raw, turn, strict=False)) for turn in zip(*raw.values(), strict=False)]
@@ -142,7 +149,7 @@ def _field(record: Mapping[str, Any], name: str) -> Any:
 
 def _image_ref(cell: ImageCell, ref: ImageRef, root: Path) -> ImageRef:
     position, path = cell
-    if path is None:
+    if path is None or is_base64(path):
         return ImageRef(
             kind=ref.kind, path=ref.path, member=ref.member, index=ref.index, position=position
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.paths import existing
 from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
 from emt_core.data.sample import Reject, Sample
 from emt_core.errors import EmtError
@@ -23,13 +24,7 @@ BATCH_ROWS_WITH_BYTES = 64
 
 def locate(source: ParquetSource, base: Path) -> Path:
     data = base / Path(source.path).expanduser()
-    if not _is_pattern(data) and not data.exists():
-        raise EmtError(
-            f"source {source.name!r}: there is no such file or folder",
-            where=data,
-            remedy="check `path`",
-        )
-    return data
+    return data if _is_pattern(data) else existing(data, source.name)
 
 
 def _is_pattern(data: Path) -> bool:
