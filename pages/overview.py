@@ -16,7 +16,7 @@ from pages.parts.plain import escape, show_kept_problem, show_problem
 from pages.parts.recipes import add_recipe_popover
 from pages.parts.router import link_to
 from pages.parts.runs import live_jobs, start
-from pages.parts.states import ICON, headlines_of, look_again, states_of
+from pages.parts.states import ICON, headlines_of, look_again, problems_of, states_of
 from pages.parts.view import View, current
 from pages.parts.widgets import action, chart, side_by_side
 
@@ -90,6 +90,8 @@ def _flow(view: View) -> None:
     if step.button and any(not job.instances for job in active):
         step = NextStep(kind="wait", label=step.label, sentence="A job is starting.")
     _next(view, step)
+    for problem in problems_of(view, states):
+        show_problem(problem)
     folds = folds_of(states)
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
     options = list(dict.fromkeys(options))

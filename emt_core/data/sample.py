@@ -9,7 +9,7 @@ from typing import Any, Literal
 from emt_core.recipe.base import Role
 
 Speaker = Literal["system", "user", "assistant"]
-RefKind = Literal["file", "tar", "parquet", "arrow", "video", "stream"]
+RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream"]
 
 # Every row that does not become a sample is counted under one of these names and kept in the
 # rejects file.
@@ -40,6 +40,7 @@ class ImageRef:
     tar     the archive                               member name     byte offset      -
     parquet the parquet file                          column          row in file      -
     arrow   the arrow shard of a saved HF dataset     column          row in shard     -
+    json    the JSON file, base64 text in a row       field           byte of the row  -
     video   the video file                            camera          frame in file    seconds
     stream  the dataset's name (no random access)     column          row of stream    -
 

@@ -11,16 +11,22 @@ them from robot data is so easy that a training would stop before it learned any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
+from emt_core.data.readers import locate
+from emt_core.data.readers.lerobot import episodes_of
+from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.errors import EmtError
 from emt_core.proximity.groups import groups_of
 from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
+from emt_core.recipe.sources import LeRobotSource, SourcesConfig
 
 TRAIN = 0
 VALIDATION = 1
@@ -86,7 +92,7 @@ def split_rows(
     is a robot frame takes that frame's part. Raises EmtError without pool or robot data, and where
     the pool or a robot set has fewer than 3 groups.
     """
-    _check_roles(index)
+    _check_roles([(source.name, source.role) for source in index.sources])
     part = np.where(ok, TRAIN, NO_VECTOR).astype(np.uint8)
     if not include_text_only:
         part[ok & index.is_pool() & (index.table.column("n_images") == 0)] = TEXT_ONLY
@@ -145,15 +151,27 @@ def seeded_hash(numbers: np.ndarray, salt: str) -> np.ndarray:
         return mix64(np.asarray(numbers).astype(np.uint64) * GAMMA + offset)
 
 
-def _check_roles(index: Index) -> None:
-    for role in ("pool", "robot"):
-        if not index.of_role(role):
-            names = ", ".join(source.name for source in index.sources)
+def check_sources(config: SourcesConfig, base: Path) -> None:
+    """Raises EmtError where settings and metadata show that no split can be made."""
+    _check_roles([(source.name, source.role) for source in config.sources])
+    for source in config.sources:
+        if source.role == "robot" and isinstance(source, LeRobotSource):
+            root = locate(source, base)
+            first = list(islice(episodes_of(source, load_meta(root)), PARTS))
+            if len(first) < PARTS:
+                raise _too_few_episodes(source.name, len(first), "", root)
+
+
+def _check_roles(sources: Sequence[tuple[str, str]]) -> None:
+    """sources: (name, role) of each. Raises EmtError where pool or robot data are missing."""
+    for wanted in ("pool", "robot"):
+        if wanted not in {role for _, role in sources}:
+            names = ", ".join(name for name, _ in sources)
             raise EmtError(
-                f"no source has role {role!r}: the estimator tells robot data from the pool "
+                f"no source has role {wanted!r}: the estimator tells robot data from the pool "
                 "and needs both",
                 where=f"sources: {names}",
-                remedy=f"add a source with `role: {role}` to the recipe",
+                remedy=f"add a source with `role: {wanted}` to the recipe",
             )
 
 
@@ -167,11 +185,16 @@ def _too_few(index: Index, sources: list[SourceRange], groups: int) -> EmtError:
             remedy="look at the status counts of `embed`, and at the rejects of `sources`; "
             "text-only rows count with `include_text_only: true`",
         )
-    count = f"{groups} episode{'s' * (groups != 1)}"
+    robot = sources[0]
+    where = robot.facts.get("root", robot.name)
+    return _too_few_episodes(robot.name, groups, " with a vector", where)
+
+
+def _too_few_episodes(name: str, count: int, which: str, where: object) -> EmtError:
     return EmtError(
-        f"robot set {sources[0].name!r} has {count} with a vector; it takes at least {PARTS}, "
-        "because training, stopping and testing share none",
-        where=sources[0].facts.get("root", sources[0].name),
+        f"robot set {name!r} has {count} episode{'s' * (count != 1)}{which}; it takes at least "
+        f"{PARTS}, because training, stopping and testing share none",
+        where=where,
         remedy="add episodes, join it with another set of the same robot, "
         "or leave it out of the recipe",
     )

@@ -14,11 +14,20 @@ interrupted run starts again.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from emt_core.proximity.base import Inputs, measure_of
+from emt_core.proximity.split import check_sources
 from emt_core.recipe.proximity import EstimatorConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 
 VERSION = 2
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError where pool or robot data are missing, or a robot set is too small."""
+    check_sources(instance.sources, base)
 
 
 def run(context: Context) -> Outcome:

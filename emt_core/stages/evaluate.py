@@ -14,7 +14,7 @@ second time it ends as a fault of that kind, which counts neither way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import FAILURES, FAULTS, Benchmark, episodes_of
 from emt_core.models.device import Precision
 from emt_core.recipe.evaluate import EvaluateConfig
+from emt_core.recipe.finetune import FinetuneConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, write_json
@@ -43,6 +45,28 @@ def identity(config: EvaluateConfig, base: Path) -> dict[str, Any] | None:
         path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")
     )
     return {"policy": {name: content_hash(folder / name) for name in names}}
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a task, layout or kept step that does not exist, a missing simulator."""
+    from emt_core.evaluation.benchmarks.registry import resolve
+    from emt_core.evaluation.closed_loop.launching import check_simulator
+
+    config = instance.config
+    assert isinstance(config, EvaluateConfig)
+    if config.policy:
+        benchmark = resolve_for(config, base, _policy_folder(config, base))
+    else:
+        finetune = instance.parents["finetune"]
+        assert isinstance(finetune.config, FinetuneConfig)
+        demos = finetune.parents.get("demos")
+        recording = demos.config.model_dump(mode="json") if demos else None
+        benchmark = resolve(config.benchmark, base=base, demos=recording)
+        if isinstance(config.checkpoints, tuple):
+            kept = finetune.config.kept_steps
+            _check_kept(set(config.checkpoints), kept, finetune.label)
+    episodes_of(benchmark, config.episodes, config.seed)
+    check_simulator(benchmark, config.python)
 
 
 def run(context: Context) -> Outcome:
@@ -126,14 +150,17 @@ def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
     if config.checkpoints == "last":
         last = max(kept)
         return {last: kept[last]}
-    missing = sorted(set(config.checkpoints) - set(kept))
-    if missing:
+    _check_kept(set(config.checkpoints), kept, context.parents["finetune"].path)
+    return {step: kept[step] for step in sorted(set(config.checkpoints))}
+
+
+def _check_kept(asked: set[int], kept: Collection[int], where: object) -> None:
+    if missing := sorted(asked - set(kept)):
         raise EmtError(
             f"there is no checkpoint at step {', '.join(map(str, missing))}",
-            where=context.parents["finetune"].path,
+            where=where,
             remedy=f"kept steps: {', '.join(map(str, kept))}; see finetune's config",
         )
-    return {step: kept[step] for step in sorted(set(config.checkpoints))}
 
 
 def checkpoints_of(finetune: Artifact) -> dict[int, Path]:

@@ -5,7 +5,7 @@ steps.jsonl         the curves (training/steps_log.py)
 rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes not trained on
 
 While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a
-bounded cache, <workspace>/cache/frames (data/robot/frame_cache.py). Under torchrun the ranks train
+bounded cache, `runtime.frame_cache` (data/robot/frame_cache.py). Under torchrun the ranks train
 one policy together.
 """
 
@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.data.readers import fingerprint, locate
+from emt_core.errors import all_of
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
-from emt_core.run.stage import Context, Outcome
+from emt_core.run.plan import Instance
+from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
+
+if TYPE_CHECKING:
+    from emt_core.data.readers.lerobot_meta import Episode
+    from emt_core.data.robot.frame_cache import CacheNeed
 
 VERSION = 3
 FRAMES_VERSION = 2
@@ -38,16 +46,69 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
     Raises EmtError where a set is missing or no VLM is named.
     """
+    parts: dict[str, Callable[[], Any]] = {
+        data.name: partial(_set_identity, data, base) for data in config.data
+    }
+    if config.start == "backbone":
+        parts["model"] = partial(_model_identity, config, base)
+    return dict(zip(parts, all_of(parts.values()), strict=True))
+
+
+def _set_identity(data: RobotData, base: Path) -> dict[str, Any]:
+    source = _source(data)
+    return fingerprint(source, locate(source, base))
+
+
+def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
     from emt_core.models.identity import model_identity, need_model
 
-    found: dict[str, Any] = {}
-    for data in config.data:
-        source = _source(data)
-        found[data.name] = fingerprint(source, locate(source, base))
-    if config.start == "backbone":
-        need_model(config.model, "finetune")
-        found["model"] = model_identity(config.model, config.revision, base)
-    return found
+    need_model(config.model, "finetune")
+    return model_identity(config.model, config.revision, base)
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a camera, column or dimension that the robot sets do not have."""
+    from emt_core.data.robot.actions import find_dimensions
+    from emt_core.data.robot.training_frames import check_action
+    from emt_core.evaluation.recording.tasks import ACTION_NAMES, STATE_NAMES
+
+    config = instance.config
+    assert isinstance(config, FinetuneConfig)
+    if config.data:
+        check_action([(data, locate(_source(data), base)) for data in config.data], config.action)
+        return
+    reference = STATE_NAMES if config.action.kind == "delta" else ()
+    find_dimensions(config.action, ACTION_NAMES, reference, where="the recorded demonstrations")
+
+
+def disk(instance: Instance, base: Path) -> list[DiskNeed]:
+    """Frames, policies of the kept steps, and the two newest states while a third is written."""
+    from emt_core.models.weights import weights_of
+    from emt_core.training.checkpoints import checkpoint_bytes
+
+    config = instance.config
+    assert isinstance(config, FinetuneConfig)
+    frames = [_frames_need(data, config, base) for data in config.data]
+    policies = len(config.kept_steps)
+    start: Any = instance.parents["midtrain"].config if config.start == "midtrain" else config
+    weights = weights_of(start.model, start.revision, base)
+    size = weights.parameters if weights else None
+    count = f"{policies} polic{'y' if policies == 1 else 'ies'}"
+    return [
+        *frames,
+        DiskNeed(what=count, bytes=size and 4 * policies * size, kind="result"),
+        DiskNeed(what="checkpoints", bytes=size and checkpoint_bytes(size, size), kind="scratch"),
+    ]
+
+
+def _frames_need(data: RobotData, config: FinetuneConfig, base: Path) -> DiskNeed:
+    from emt_core.data.readers.lerobot_meta import load_meta
+
+    root = locate(_source(data), base)
+    episodes = list(islice(load_meta(root).episodes(data.camera), data.limit))
+    need = _cache_need(data, root, episodes, config.image_size)
+    what = f"{need.frames:,} frames of {data.name}"
+    return DiskNeed(what=what, bytes=need.bytes, kind="frames", key=need.key)
 
 
 def run(context: Context) -> Outcome:
@@ -72,8 +133,9 @@ def run(context: Context) -> Outcome:
             f" gripper_threshold {config.action.gripper_threshold}), so nothing is learned of it"
         )
     caches = frame_caches(
-        context.workspace.path / "cache" / "frames",
-        [_cache_need(opened, config.image_size) for opened in sets],
+        frame_folder(context.runtime, context.workspace.path),
+        [_opened_need(opened, config.image_size) for opened in sets],
+        bound_gb=context.runtime.frame_cache_gb,
         workers=context.runtime.workers,
         progress=context.progress,
     )
@@ -176,22 +238,21 @@ def _source(data: RobotData) -> LeRobotSource:
     )
 
 
-def _cache_need(opened: Any, size: int) -> Any:
+def _opened_need(opened: Any, size: int) -> CacheNeed:
+    episodes = [episode.episode for episode in opened.episodes]
+    return _cache_need(opened.data, opened.root, episodes, size)
+
+
+def _cache_need(data: RobotData, root: Path, episodes: Sequence[Episode], size: int) -> CacheNeed:
     from emt_core.data.robot.frame_cache import CacheNeed
 
-    source = _source(opened.data)
-    episodes = [episode.episode for episode in opened.episodes]
-    key = _cache_key(source, opened.root, [episode.index for episode in episodes], size)
-    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)
-
-
-def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size: int) -> str:
-    found = fingerprint(source, root)
+    source = _source(data)
     facts = {
-        "files": found,
+        "files": fingerprint(source, root),
         "camera": source.camera,
-        "episodes": list(episodes),
+        "episodes": [episode.index for episode in episodes],
         "size": size,
         "version": FRAMES_VERSION,
     }
-    return digest_of(facts, 16)
+    key = digest_of(facts, 16)
+    return CacheNeed(key=key, source=source, root=root, episodes=episodes, size=size)

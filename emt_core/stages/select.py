@@ -26,9 +26,12 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.proximity.reference import Reference
+from emt_core.recipe.ids import parse_ids
 from emt_core.recipe.selection import SelectConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.selection import Candidates, Decision, decide
+from emt_core.selection.candidates import named_codes
 from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cells, near_duplicates
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
@@ -57,6 +60,18 @@ def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
     if config.clusters is None or config.clusters.duplicate_cosine is None:
         return None
     return {"cell_rows": CELL_ROWS}
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a source that a cap, a quota or an excluded id names and nobody reads."""
+    config = instance.config
+    assert isinstance(config, SelectConfig)
+    pool = tuple(source.name for source in instance.sources.sources if source.role == "pool")
+    named_codes(config.caps.source, pool, list(pool), "caps.source")
+    named_codes(config.quotas.source, pool, list(pool), "quotas.source")
+    everywhere = tuple(source.name for source in instance.sources.sources)
+    excluded = {parse_ids(entry).source for entry in config.exclude}
+    named_codes(excluded, everywhere, list(everywhere), "exclude")
 
 
 def run(context: Context) -> Outcome:

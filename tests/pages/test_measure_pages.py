@@ -29,7 +29,9 @@ def with_score(folder: Path, kind: str) -> np.ndarray:
     path = space.path / "state" / "small.json"
     state = json.loads(path.read_text())
     learned = space.find("score", state["score"])
-    values = logits(learned)
+    learned_values = logits(learned)
+    values = np.linspace(-1, 1, len(learned_values), dtype=np.float32)
+    values[np.isnan(learned_values)] = np.nan
     values[0] = np.exp(np.float32(80))
     parents = {
         name: key for name, key in learned.manifest["parents"].items() if name != "estimator"
@@ -53,6 +55,7 @@ def with_score(folder: Path, kind: str) -> np.ndarray:
     shutil.copytree(learned.data, data, ignore=shutil.ignore_patterns("scores.lance"))
     Table(data / "scores.lance").append(pa.table({"logit": values}))
     figures = learned.metrics | {"kind": kind, "is_logit": False, "heldout": HELDOUT}
+    figures["spread"] = None
     space.commit(
         "score", key, learned.manifest | {"key": key, "parents": parents, "metrics": figures}
     )

@@ -170,3 +170,17 @@ def test_viewers_get_no_button_that_writes(open_page, complete, monkeypatch):
     assert not wrong
     assert "view only" in words(app)
     assert {path: path.stat().st_mtime_ns for path in complete.rglob("*")} == before
+
+
+def test_what_would_stop_a_later_stage_is_shown_before_it_runs(open_page, half_done, tmp_path):
+    workspace = tmp_path / "w"
+    shutil.copytree(half_done, workspace, symlinks=True)
+
+    def mistake(raw):
+        raw["select.top"]["caps"] = {"source": {"nobody": 3}}
+
+    edit_recipe(workspace, mistake)
+    app = open_page("overview", workspace)
+    assert not app.exception
+    shown = " ".join(element.value for element in app.text)
+    assert "names 'nobody'" in shown and "Where: select.top" in shown

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from frame_caches import Said, cache_of
+from frame_caches import Said, cache_of, needs_of
 from precision import auto_is
 from safetensors.torch import load_file
 from small_world import write_robot
@@ -27,13 +27,12 @@ from tiny_models import save_internvl
 from emt_core.data.robot import frame_cache as cache_module
 from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig, RobotData
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.training.policy import finetuning
 from emt_core.training.policy.policy import Policy
-from emt_core.training.schedule import warmup_steps
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json
@@ -85,6 +84,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(world: Path) -> Artifact:
     return run(recipe_of(world), world / "whole")
+
+
+def test_what_it_takes_on_disk_is_told_before(world: Path, whole: Artifact):
+    """States are three, each thrice the weights."""
+    told = {n.kind: n.bytes for n in needs_of(build_recipe(recipe_of(world))) if n.kind != "frames"}
+    size = sum(p.stat().st_size for p in (whole.data / "policies").glob("*/model.safetensors"))
+    assert told == pytest.approx({"result": size, "scratch": 9 * size / 2}, rel=0.05)
 
 
 def weights(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
@@ -318,7 +324,6 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
 
 
 def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    frame = 56 * 56 * 3
     decoded: list[int] = []
     real = cache_module._fill_episode
     monkeypatch.setattr(
@@ -327,17 +332,19 @@ def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pyte
         lambda episode, **o: decoded.append(episode.index) or real(episode, **o),
     )
     raw = recipe_of(world, steps=1, keep=[])
-    monkeypatch.setenv(
-        cache_module.LIMIT_VARIABLE, str(45 * frame / 1e9)
-    )  # for one of them: 40 and 30 frames
+    both = sum(need.bytes for need in needs_of(build_recipe(raw)) if need.kind == "frames") / 1e9
+    raw["runtime"] = {"frame_cache_gb": 0.7 * both}
     with pytest.raises(EmtError, match=r"frame cache of 'arm', 'hand' needs"):
         run(raw, tmp_path / "w")
-    assert decoded == []
-    monkeypatch.setenv(cache_module.LIMIT_VARIABLE, str(70 * frame / 1e9))
+    assert not decoded
+    raw["runtime"] = {"frame_cache_gb": 1.01 * both, "frame_cache": "$SCRATCH/frames"}
+    with pytest.raises(EmtError, match="a variable that is not set"):
+        run(raw, tmp_path / "w")
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "node"))
     run(raw, tmp_path / "w")
-    caches = tmp_path / "w" / "cache" / "frames"
-    assert len(list(caches.glob("*/cache.json"))) == 2 and len(decoded) == 7
-    run(recipe_of(world, steps=2, keep=[]), tmp_path / "w")
+    complete = list((tmp_path / "node" / "frames").glob("*/cache.json"))
+    assert len(complete) == 2 and len(decoded) == 7
+    run(recipe_of(world, steps=2, keep=[]) | {"runtime": raw["runtime"]}, tmp_path / "w")
     assert len(decoded) == 7  # both are still there
 
 
@@ -360,19 +367,11 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     frames, rejects = join_frames([opened], [cache])
     assert len(frames) == 30 and [line["episode"] for line in rejects] == [1]
     np.testing.assert_array_equal(
-        frames.pixels(np.array([10])), cache.frames[20:21]
+        frames.pixels(np.array([10])), cache.pixels(np.array([20]))
     )  # episode 2 is the second now
 
 
 # ---- configuration
-
-
-def test_the_paper_is_the_default():
-    config = FinetuneConfig()
-    assert (config.steps, config.batch, config.learning_rate) == (16_000, 256, 5e-5)
-    assert warmup_steps(config.steps, config.warmup_ratio, config.warmup_steps) == 500
-    assert (config.chunk, config.image_size, config.gripper_weight) == (10, 224, 0.01)
-    assert config.uses() == ("midtrain", "demos") and config.kept_steps == (16_000,)
 
 
 def test_bad_configurations_say_so(world: Path, tmp_path: Path):

@@ -41,7 +41,7 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     meta = load_meta(data)
     tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
-    for episode in _limited(source, meta):
+    for episode in episodes_of(source, meta):
         for name in (episode.data, episode.video):
             if name and (data / name).is_file():  # a missing one becomes counted rejects
                 bulk[name] = None
@@ -55,7 +55,7 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
 def count(source: LeRobotSource, data: Path) -> int | None:
     return sum(
         min(source.frames_per_episode, episode.length)
-        for episode in _limited(source, load_meta(data))
+        for episode in episodes_of(source, load_meta(data))
     )
 
 
@@ -66,7 +66,7 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
     """
     meta = load_meta(data)
     row = 0
-    for episode in _limited(source, meta):
+    for episode in episodes_of(source, meta):
         facts: EpisodeFacts | None = None
         problem: RowProblem | None = None
         try:
@@ -88,7 +88,8 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
             row += 1
 
 
-def _limited(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+def episodes_of(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+    """The episodes that the source reads, in the tables' order."""
     for number, episode in enumerate(meta.episodes(source.camera)):
         if source.limit is not None and number >= source.limit:
             return

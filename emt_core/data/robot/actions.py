@@ -181,19 +181,8 @@ def fit_action_map(
     Raises EmtError for a dimension that the data set does not have, that is named twice, or that no
     list names.
     """
-    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
-    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
-    others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
-    arm = (
-        _find_dimensions(config.arm, names, where=where, field="action.arm")
-        if config.arm
-        else others
-    )
-    _check_partition(names, arm, gripper, unused, where)
+    arm, gripper, reference = find_dimensions(config, names, reference_names, where=where)
     delta = config.kind == "delta"
-    reference = _find_dimensions(
-        config.reference, reference_names, where=where, field="action.reference"
-    )
 
     def arm_values() -> Iterable[np.ndarray]:
         for actions, state in blocks():
@@ -224,6 +213,32 @@ def fit_action_map(
         gripper_high=_floats(grip_high),
         mean=_floats(mean),
     )
+
+
+def find_dimensions(
+    config: ActionConfig,
+    names: Sequence[str],
+    reference_names: Sequence[str],
+    *,
+    where: object = "",
+) -> tuple[list[int], list[int], list[int]]:
+    """(arm, gripper, reference): places of the dimensions that the configuration names.
+
+    Raises EmtError as `fit_action_map` does, without reading an action.
+    """
+    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
+    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
+    others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
+    arm = (
+        _find_dimensions(config.arm, names, where=where, field="action.arm")
+        if config.arm
+        else others
+    )
+    _check_partition(names, arm, gripper, unused, where)
+    reference = _find_dimensions(
+        config.reference, reference_names, where=where, field="action.reference"
+    )
+    return arm, gripper, reference
 
 
 def _find_dimensions(

@@ -70,6 +70,9 @@ class Benchmark:
     name the dimensions of `observation.state`: what actions of kind delta are measured from."""
 
     timeout_s: float = 180.0
+    module: str = ""
+    """What its simulator imports first; "": nothing that has to be installed."""
+
     install: str = ""
     """How to have the simulator: shown where it is missing."""
 
