@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,16 +76,4 @@ def is_cut(select: Artifact, cut: Cut, total: int, excluded: int) -> bool:
         and made["caps"] == {"source": cut.caps_source, "category": cut.caps_category}
         and total == select.metrics["selected"]
         and excluded == select.metrics["reasons"].get("excluded", 0)
-    )
-
-
-def embodied_share(
-    counts: np.ndarray, categories: Sequence[str], embodied: Sequence[str]
-) -> float | None:
-    """Share of the counts (int [categories]) that fall into the embodied-oriented categories."""
-    total = int(counts.sum())
-    if not total:
-        return None
-    return float(
-        counts[[place for place, name in enumerate(categories) if name in embodied]].sum() / total
     )
