@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM, and what to say; not a KeyboardInterrupt, to which typer gives an exit
@@ -34,3 +39,42 @@ class EmtError(Exception):
         if self.remedy:
             lines.append(f"  remedy: {self.remedy}")
         return "\n".join(lines)
+
+
+class EmtErrors(EmtError):
+    """Several problems that can be known at once, told at once; equal ones once."""
+
+    def __init__(self, problems: Iterable[EmtError]) -> None:
+        unlike = {problem.message(): problem for problem in problems}
+        self.problems: tuple[EmtError, ...] = tuple(unlike.values())
+        super().__init__(f"{len(self.problems)} problems")
+
+    def message(self) -> str:
+        told = (problem.message().replace("\n", "\n   ") for problem in self.problems)
+        return "\n".join([self.what + ":", *(f"{n}. {text}" for n, text in enumerate(told, 1))])
+
+
+def raise_together(problems: Iterable[EmtError]) -> None:
+    """Raise the one problem, or all of them as one; nothing where there is none."""
+    found = [
+        part
+        for problem in problems
+        for part in (problem.problems if isinstance(problem, EmtErrors) else (problem,))
+    ]
+    together = EmtErrors(found)
+    if together.problems:
+        first, *more = together.problems
+        raise together if more else first
+
+
+def all_of(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """The result of each call. Raises the EmtErrors of all that fail, as one."""
+    found = []
+    problems = []
+    for call in calls:
+        try:
+            found.append(call())
+        except EmtError as error:
+            problems.append(error)
+    raise_together(problems)
+    return found

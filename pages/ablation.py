@@ -89,8 +89,8 @@ def _columns(shown: pd.DataFrame) -> dict:
     formats = {
         "selected": column.NumberColumn(format="localized"),
         "relevant content": column.NumberColumn(format="%.1f %%", help=glossary.PLANTED),
-        "diversity": column.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
-        "MMD² after": column.NumberColumn(format="%.3f", help=glossary.MMD),
+        "diversity": column.TextColumn(help=glossary.DIVERSITY, alignment="right"),
+        "MMD² to robot": column.TextColumn(help=glossary.MMD, alignment="right"),
         "seconds": column.NumberColumn(
             format="%.1f", help="Fitting the measure, scoring the pool and selecting."
         ),

@@ -8,7 +8,7 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from pages.parts import flagging, glossary
-from pages.parts.browse.filters import SHOW, Found, controls, matching, region_in_link
+from pages.parts.browse.filters import Found, controls, matching, region_in_link
 from pages.parts.browse.sample_detail import detail
 from pages.parts.cards import gallery
 from pages.parts.empty import needs
@@ -162,7 +162,7 @@ def _one(view: View) -> None:
     rows = matching(view, asked).rows
     places = np.flatnonzero(rows == row)
     place = int(places[0]) if len(places) else None
-    where = f"of {SHOW[asked['show']].lower()}"
+    where = f"of {glossary.SETS[asked['show']].lower()}"
     if place is None:
         # The sample was opened from another page, or a filter no longer lets it pass: then the
         # buttons step through the data.

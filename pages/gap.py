@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from emt_core.explore import numbers
 from emt_core.explore.figures import gap
 from emt_core.explore.tables.gap import (
     ALL_ROBOTS,
     PAPER_DIVERSITY,
     cluster_order,
+    diversities,
+    group_figures,
+    how_measured,
     matrix_table,
     nearest_sources,
     reading,
 )
-from emt_core.explore.tables.select import at_threshold
-from emt_core.workspace.artifact import Artifact
+from emt_core.explore.tables.measured import of_selection
 from pages.parts import cached, glossary
 from pages.parts.empty import needs
 from pages.parts.gap.neighbor_pairs import pairs
@@ -73,14 +74,14 @@ def _chosen(view: View) -> View:
 
 
 def _summary(facts: dict[str, Any]) -> None:
-    groups = facts["groups"]
+    groups = group_figures(facts)
     names = {
         "MMD² within pool": ("within_pool", glossary.GAP_GROUPS),
         "MMD² within robot data": ("within_robot", glossary.GAP_GROUPS),
         "MMD² between sources (mean)": ("across", glossary.GAP_GROUPS),
         "MMD² pool vs robot data": ("pool_to_robot", glossary.GAP),
     }
-    shown = ((name, numbers.decimal(groups.get(key)), why) for name, (key, why) in names.items())
+    shown = ((name, groups[key].text, why) for name, (key, why) in names.items())
     metrics(*shown, width=190)
 
 
@@ -98,16 +99,11 @@ def _matrix(facts: dict[str, Any]) -> None:
         gap.mmd_matrix(table.to_numpy(), list(table.columns), roles, normalized=normalized),
         alt="Squared MMD between all sources, as in the table below.",
     )
-    sampled = facts["sampled"].values()
-    size = numbers.whole(max(sampled, default=0))
-    st.caption(
-        f"{facts['estimator'].capitalize()} estimate from up to {size} samples per source; "
-        f"kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
-    )
+    st.caption(how_measured(facts))
     if facts["left_out"]:
         st.text(f"Not compared (fewer than two vectors): {', '.join(facts['left_out'])}")
     with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(table.round(4), alt="Squared MMD between all sources")
+        st.dataframe(table.round(3), alt="Squared MMD between all sources")
 
 
 def _ranking(view: View, facts: dict[str, Any]) -> None:
@@ -126,12 +122,13 @@ def _ranking(view: View, facts: dict[str, Any]) -> None:
 
 def _diversity(view: View, facts: dict[str, Any]) -> None:
     st.subheader("Diversity", anchor=False, help=glossary.DIVERSITY_SOURCES)
-    groups = {name: value for name, value in facts["diversity_groups"].items() if value is not None}
-    selected = _selected_diversity(view)
-    if selected is not None:
-        groups["selected"] = selected
+    groups = diversities(facts, "diversity_groups")
+    if view.chain.has("select"):
+        selected = of_selection(view.chain.select.metrics, "after")["diversity"]
+        groups |= {"selected": selected} if selected.value is not None else {}
+    sources = diversities(facts, "diversity")
     chart(
-        gap.diversity_bars(facts["diversity"], groups, view.source_colors, PAPER_GROUPS),
+        gap.diversity_bars(sources, groups, view.source_colors, PAPER_GROUPS),
         key="diversity",
     )
     with st.expander("The paper's figures", icon=":material/menu_book:"):
@@ -143,24 +140,6 @@ def _diversity(view: View, facts: dict[str, Any]) -> None:
             [{"set": name, "S(D) in the paper": value} for name, value in PAPER_DIVERSITY.items()],
             hide_index=True,
         )
-
-
-def _selected_diversity(view: View) -> float | None:
-    """S(D) of the selection, from the score's subsample; None where it was not cut by score."""
-    score, select = view.chain.score, view.chain.select
-    if score is None or select is None or not _cut_by_score(select):
-        return None
-    cut = select.metrics.get("cut_logit")
-    if cut is None:
-        return None
-    return at_threshold(cached.parquet(score, "sweep.parquet"), cut)["diversity"]
-
-
-def _cut_by_score(select: Artifact) -> bool:
-    """Whether the selection is all rows above the cut: no caps, no quotas."""
-    config = select.config
-    limits = [limit for name in ("caps", "quotas") for limit in (config.get(name) or {}).values()]
-    return config.get("strategy") == "top" and not any(limits)
 
 
 main()

@@ -39,12 +39,13 @@ def main() -> None:
             action(
                 "Remove ended jobs",
                 attempt,
+                "jobs",
                 jobs.remove_finished,
                 view.workspace,
                 icon="delete_sweep",
                 help="Deletes ended jobs and their logs; their results are kept.",
             )
-    show_kept_problem()
+    show_kept_problem("jobs")
     show = choice("Show", list(SHOW), key="jobs", format_func=SHOW.__getitem__)
     shown = _filtered(everything, active, show)
     if not shown:
@@ -69,7 +70,6 @@ def _filtered(everything: list[Job], active: list[Job], show: str) -> list[Job]:
 
 
 def _cards(view: View, ids: list[str]) -> None:
-    show_kept_problem()
     for name in ids:
         job = Job(view.workspace, name)
         if (job.path / "job.json").exists():  # removed in another window

@@ -16,7 +16,7 @@ from pages.parts.plain import escape, show_kept_problem, show_problem
 from pages.parts.recipes import add_recipe_popover
 from pages.parts.router import link_to
 from pages.parts.runs import live_jobs, start
-from pages.parts.states import ICON, headlines_of, look_again, states_of
+from pages.parts.states import ICON, headlines_of, look_again, problems_of, states_of
 from pages.parts.view import View, current
 from pages.parts.widgets import action, chart, side_by_side
 
@@ -43,7 +43,7 @@ def main() -> None:
     st.session_state.pop("_states", None)
     st.fragment(_flow, run_every=LIVE_S if active else None)(view)
     live_jobs(view, "overview")
-    show_kept_problem()
+    show_kept_problem("next step")
     try:
         states = states_of(view)
     except EmtError:
@@ -90,6 +90,8 @@ def _flow(view: View) -> None:
     if step.button and any(not job.instances for job in active):
         step = NextStep(kind="wait", label=step.label, sentence="A job is starting.")
     _next(view, step)
+    for problem in problems_of(view, states):
+        show_problem(problem)
     folds = folds_of(states)
     options = [name for fold in folds for name in (fold.id, *(m.label for m in fold.members))]
     options = list(dict.fromkeys(options))
@@ -101,7 +103,7 @@ def _flow(view: View) -> None:
     write_to_url("stage", st.session_state["stage"])
     _picture(folds, states, st.session_state["stage"], headlines_of(view, states))
     below = st.session_state.get("_states")
-    news = st.session_state.pop("_clicked", False) or st.session_state.pop("_look", False)
+    news = st.session_state.pop("_clicked", False) or st.session_state.pop("_launched", False)
     if news or (below and below != [state.state for state in states]):
         st.rerun()  # the detail below stands outside of this fragment
 
@@ -117,7 +119,7 @@ def _next(view: View, step: NextStep) -> None:
                 None,
                 icon="play_arrow",
                 type="primary",
-                kwargs={"title": f"{view.recipe}: all stages"},
+                kwargs={"title": f"{view.recipe}: all stages", "place": "next step"},
                 key="run-next",
             )
         if step.kind == "look":

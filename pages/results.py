@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from emt_core.evaluation.comparison.arms import (
@@ -19,7 +21,7 @@ from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts import glossary
 from pages.parts.empty import first_steps, planned, run_up_to
-from pages.parts.plain import escape, show_kept_problem
+from pages.parts.plain import escape
 from pages.parts.results.how_sure import how_sure
 from pages.parts.results.paper import paper_section
 from pages.parts.results.rollouts import rollouts
@@ -93,14 +95,9 @@ def _chosen_arms(runs: list[Run]) -> list[Arm]:
 
 def _summary(arms: list[Arm]) -> None:
     """The best arm's success, the episodes, and the rule that chose the checkpoint."""
-    best = max(arms, key=lambda arm: arm.rate)
+    best = max(arms, key=lambda arm: -1.0 if arm.rate is None else arm.rate)
     results = best.runs[0].results
-    failures: dict[str, int] = {}
-    for arm in arms:
-        for run in arm.runs:
-            for kind, count in run.chosen["failures"].items():
-                failures[kind] = failures.get(kind, 0) + count
-    broken = sum(count for kind, count in failures.items() if kind != "step_cap")
+    faults = sum(sum(run.chosen.get("faults", {}).values()) for arm in arms for run in arm.runs)
     title = "Mean success" if len(arms) == 1 else f"Best: {escape(best.name)}"
     shown = [
         (title, numbers.share(best.rate), glossary.SUCCESS),
@@ -115,7 +112,7 @@ def _summary(arms: list[Arm]) -> None:
         *shown,
         ("Episodes", episodes, glossary.LAYOUTS),
         ("Checkpoint", step, f"Rule: {results['rule_text']}. ({results['rule']})"),
-        ("Simulator faults", numbers.whole(broken), glossary.FAULTS),
+        ("Simulator faults", numbers.whole(faults), glossary.FAULTS),
         width=150,
     )
 
@@ -134,15 +131,17 @@ def _tasks(arms: list[Arm], colors: dict[str, str]) -> None:
                     "solved": row["successes"],
                     "success": numbers.share(row["rate"]),
                     "95 % interval": _interval(row["low"], row["high"]),
-                    "failures": ", ".join(
-                        f"{count} {glossary.FAILURES.get(kind, kind)}"
-                        for kind, count in row["failures"].items()
-                    ),
+                    "failures": _kinds(row["failures"]),
+                    "simulator faults": _kinds(row["faults"]),
                 }
                 for row in rows
             ],
             hide_index=True,
         )
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {glossary.FAILURES.get(kind, kind)}" for kind, n in counts.items())
 
 
 def _dynamics(arms: list[Arm], colors: dict[str, str]) -> None:
@@ -261,7 +260,9 @@ def _points(low: float, high: float) -> str:
     return f"{100 * low:+.0f} to {100 * high:+.0f} points"
 
 
-def _interval(low: float, high: float) -> str:
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return numbers.MISSING
     return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
@@ -285,7 +286,6 @@ def _empty(view: View) -> None:
             st.code(HOW, language="yaml")
             st.markdown("To test the simulator with its built-in controller:")
             st.code("emt check-benchmark metaworld", language="bash")
-        show_kept_problem()
 
 
 main()

@@ -130,6 +130,9 @@ def _summary(view: View) -> None:
         error = numbers.decimal(held_out.get("calibration_error"))
         shown.append(("Calibration", error, glossary.ECE))
         shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
+    if spread := view.need("score").metrics.get("spread"):
+        median = numbers.logit(spread["median"])
+        shown.append(("Spread over seeds", median, f"{glossary.SPREAD} The median of the pool."))
     metrics(*shown)
 
 
@@ -203,8 +206,8 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     if by == "role":
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
     if by == "selected":
-        return distribution(values, np.where(_view.reasons.codes == 0, 0, -1), ("selected",), edges)
-    mask = _view.reasons.codes == 0 if part else None
+        return distribution(values, np.where(_view.selected, 0, -1), ("selected",), edges)
+    mask = _view.selected if part else None
     if by == "source":
         return distribution(values, _view.codes, _view.source_names, edges, mask)
     mask = _view.is_pool if mask is None else mask
@@ -239,14 +242,10 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
             for side, median in zip(("spatial", "text"), data.quantiles[:, 2], strict=True):
                 st.metric(f"Median, {side}", numbers.decimal(float(median), 2))
             if cut is not None:
-                for side, counts in zip(("spatial", "text"), data.counts, strict=True):
-                    above = float(counts[data.centers >= cut].sum() / counts.sum())
-                    st.metric(f"Above cut, {side}", numbers.share(above))
+                above = view.logits >= np.float32(view.chain.select.metrics["cut_logit"])
+                _shares(view, "Above cut", above)
             if chosen is not None:
-                shares = chosen.totals / data.totals
-                for side, share in zip(("spatial", "text"), shares, strict=True):
-                    value = numbers.share(float(share))
-                    st.metric(f"Selected, {side}", value, help=glossary.SIDE_SELECTED)
+                _shares(view, "Selected", view.selected)
     if chosen is not None and chosen.totals.any():
         with figure_at:
             st.caption("After selection")
@@ -256,6 +255,15 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                 ),
                 key="sides-selected",
             )
+
+
+def _shares(view: View, what: str, chosen: np.ndarray) -> None:
+    """Of each side's samples that may be selected, the share that is `chosen` (bool [rows])."""
+    for place, side in enumerate(("spatial", "text")):
+        members = view.eligible & (view.sides == place)
+        total = np.count_nonzero(members)
+        share = np.count_nonzero(members & chosen) / total if total else None
+        st.metric(f"{what}, {side}", numbers.share(share), help=glossary.SHARE_SELECTED)
 
 
 main()

@@ -51,7 +51,7 @@ def _tune(view: View) -> None:
     k = sliders(view, preview)
     cut = caps(preview, k)
     made = preview.composition(cut.config())
-    measures(view, preview, cut, made)
+    measures(view, preview, cut, made, len(excluded))
     composition(view, preview, made)
     budget(view, preview, f"{view.chain.score.key}-{view.flag_book.version}-{flags}", made)
     sweep_of_cuts(view, preview, made)

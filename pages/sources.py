@@ -113,8 +113,10 @@ def _ahead(view: View) -> None:
                 None,
                 icon="play_arrow",
                 type="primary",
+                kwargs={"place": "all stages"},
                 key="run-everything",
             )
+            show_kept_problem("all stages")
 
 
 def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
@@ -145,9 +147,9 @@ def _changed(view: View, label: str, wanted: tuple[SourceConfig, ...]) -> None:
                 icon="play_arrow",
                 type="primary",
                 key="run-sources",
-                kwargs={"title": "Read the sources"},
+                kwargs={"place": "changed sources", "title": "Read the sources"},
             )
-    show_kept_problem()
+    show_kept_problem("changed sources")
 
 
 def _everything(view: View, wanted: tuple[SourceConfig, ...]) -> None:

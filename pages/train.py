@@ -26,7 +26,7 @@ from emt_core.recipe.recipe import load_recipe
 from emt_core.workspace.progress import duration
 from pages.parts import glossary
 from pages.parts.empty import first_steps, planned, run_up_to
-from pages.parts.plain import escape, show_kept_problem
+from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.train.retained import retained_section
 from pages.parts.view import View, current
@@ -83,7 +83,6 @@ def _empty(view: View) -> None:
             st.markdown("This recipe has no `midtrain` and no `finetune` yet.")
             st.markdown("Check whether your model can be trained:")
             st.code("emt check-model NAME", language="bash")
-        show_kept_problem()
 
 
 def _name(run: TrainingRun, runs: list[TrainingRun]) -> str:
@@ -230,6 +229,10 @@ def _summary(run: TrainingRun, frame: pd.DataFrame, *, several: bool) -> None:
         time,
         width=150,
     )
+    still = run.artifact.metrics.get("action", {}).get("still") if run.artifact else None
+    if still:
+        names = escape(", ".join(still))
+        st.caption(f":orange[:material/warning: {glossary.STILL.format(names=names)}]")
     if run.building and not at_work(run):
         words = "Interrupted. Resuming continues from the last checkpoint."
         st.caption(f":orange[:material/pause_circle:] {words}")

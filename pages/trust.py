@@ -17,7 +17,7 @@ from emt_core.workspace.lineage import labels_of
 from pages.parts import cached
 from pages.parts.cards import gallery
 from pages.parts.empty import command_up_to, needs, planned, run_up_to
-from pages.parts.plain import escape, show_kept_problem
+from pages.parts.plain import escape
 from pages.parts.runs import page_header
 from pages.parts.sidebar import short_label
 from pages.parts.view import View, current
@@ -103,7 +103,6 @@ def _empty(view: View) -> None:
             run_up_to(view, "trust")
         elif not view.workspace.read_only:
             st.code(command_up_to(view, "trust"), language="bash")
-        show_kept_problem()
 
 
 def _overview(sections: dict[str, Any]) -> None:

@@ -1,29 +1,35 @@
-"""Frames for fine-tuning: from the video in any order, into the cache in order, from the cache in
-any order; and what the loop round them costs beside the bare forward and backward pass.
+"""Frames for fine-tuning: what they take and how fast they come in each form that they could be
+kept in, from the cache, and what the loop round them costs beside the bare forward and backward
+pass.
 
-    python speed/frame_cache.py [--set assets/demo/robots/arm_reach_push --size 112]
-                                [--steps 12 --batch 32]
+    python speed/frame_cache.py [--set photos | FOLDER] [--camera NAME] [--size 224]
+    python speed/frame_cache.py --loop --size 112 [--steps 12 --batch 32]
 
-CPU seconds of one core stand beside wall seconds: a shared machine stretches the latter. The loop
-runs in turns with the bare passes, step by step, because a machine's speed changes from minute to
-minute.
+`photos` is a LeRobot set of 256-pixel video made on the spot: pans over scikit-learn's two
+photographs, which have more detail than a table with a robot. CPU seconds of one core stand beside
+wall seconds: a shared machine stretches the latter. The loop runs in turns with the bare passes,
+step by step, because a machine's speed changes from minute to minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from emt_core.data.images.decode import open_image
 from emt_core.data.readers.lerobot import episode_frames
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.data.robot.frame_cache import CacheNeed, FrameCache, frame_caches
 from emt_core.data.robot.frames import square_frame
+from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
 from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, HeadConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
@@ -47,29 +53,100 @@ def rate(name: str, frames: int, clock: Clock) -> None:
     print(f"| {name} | {frames / clock.wall:,.0f} | {frames / clock.cpu:,.0f} |", flush=True)
 
 
-def frames_per_second(root: Path, size: int, folder: Path) -> FrameCache:
-    source = LeRobotSource(
-        name=root.name, role="robot", format="lerobot", path=str(root), camera=CAMERA
-    )
-    episodes = list(load_meta(root).episodes(CAMERA))
+FORMS: dict[str, dict[str, Any]] = {
+    "JPEG 95, 4:4:4 (the cache)": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    "JPEG 95, 4:2:0": {"format": "JPEG", "quality": 95, "subsampling": 2},
+    "JPEG 90, 4:4:4": {"format": "JPEG", "quality": 90, "subsampling": 0},
+    "WebP, lossless": {"format": "WEBP", "lossless": True, "method": 0},
+    "PNG": {"format": "PNG", "compress_level": 1},
+}
+PAPER = {"CALVIN ABC": 1_071_743, "BridgeData V2": 2_100_000, "LIBERO-10": 101_469}
+"""Frames of the paper's robot sets, as published (docs/formats.md)."""
+
+
+def photo_set(folder: Path) -> Path:
+    """12 episodes of 60 frames: a window of 256 pixels that moves over a photograph."""
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
     rng = np.random.default_rng(0)
-    print("| access | frames/s | frames per CPU second |\n|---|---|---|")
-    refs = [ref for episode in episodes for ref in episode_frames(source, root, episode.index)]
-    picked = [refs[int(place)] for place in rng.integers(0, len(refs), 300)]
+    names = tuple(f"d{place}" for place in range(3))
+    with LeRobotWriter(
+        folder, fps=10, cameras={CAMERA: (256, 256)}, state_names=names, action_names=names, crf=23
+    ) as writer:
+        for episode in range(12):
+            photo = photos[episode % len(photos)]
+            ends = rng.integers(0, (photo.shape[0] - 256, photo.shape[1] - 256), (2, 2))
+            path = np.linspace(*ends, 60).round().astype(int)
+            frames = [photo[y : y + 256, x : x + 256] for y, x in path]
+            values = np.zeros((60, 3), np.float32)
+            writer.add_episode(task="look", images={CAMERA: frames}, state=values, action=values)
+    return folder
+
+
+def source_of(root: Path, camera: str) -> LeRobotSource:
+    return LeRobotSource(
+        name=root.name, role="robot", format="lerobot", path=str(root), camera=camera
+    )
+
+
+def forms(root: Path, camera: str, size: int) -> None:
+    """Bytes, rates and error of each form, on 200 frames."""
+    source = source_of(root, camera)
+    episodes = list(load_meta(root).episodes(camera))
+    refs = [ref for e in episodes for ref in episode_frames(source, root, e.index)]
+    rng = np.random.default_rng(0)
+    picked = [refs[int(place)] for place in rng.integers(0, len(refs), 200)]
     with Clock() as clock:
-        for ref in picked:
-            square_frame(open_image(ref, root, source.max_pixels), size)
-    rate("video, any order", len(picked), clock)
+        images = [open_image(ref, root, source.max_pixels) for ref in picked]
+        frames = [square_frame(image, size) for image in images]
+    raw = size * size * 3
+    paper = ", ".join(f"{name}, GB" for name in PAPER)
+    print(f"{root.name}: {len(refs):,} frames, {images[0].size} to {size}\n")
+    head = ("kept as", "bytes a frame", "mean error, of 255", "encoded/CPU s", "decoded/CPU s")
+    print(f"| {' | '.join(head)} | {paper} |")
+    print("|---|---|---|---|---|---|")
+    print(f"| nothing: decoded on the fly, any order | 0 | 0 | | {200 / clock.cpu:,.0f} | 0 |")
+    print(f"| raw | {raw:,} | 0 | | | {in_gigabytes(raw)} |")
+    for name, options in FORMS.items():
+        with Clock() as encoding:
+            encoded = [_encoded(frame, options) for frame in frames]
+        with Clock() as decoding:
+            decoded = [np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded]
+        bytes_each = float(np.mean([len(one) for one in encoded]))
+        pairs = zip(frames, decoded, strict=True)
+        error = float(np.mean([np.abs(a.astype(int) - b).mean() for a, b in pairs]))
+        rates = f"{200 / encoding.cpu:,.0f} | {200 / decoding.cpu:,.0f}"
+        print(
+            f"| {name} | {bytes_each:,.0f} | {error:.2f} | {rates} | {in_gigabytes(bytes_each)} |"
+        )
+
+
+def in_gigabytes(each: float) -> str:
+    return ", ".join(f"{frames * each / 1e9:,.0f}" for frames in PAPER.values())
+
+
+def _encoded(frame: np.ndarray, options: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, **options)
+    return file.getvalue()
+
+
+def fill_and_read(root: Path, camera: str, size: int, folder: Path) -> FrameCache:
+    source = source_of(root, camera)
+    episodes = list(load_meta(root).episodes(camera))
+    rng = np.random.default_rng(0)
+    print("\n| access | frames/s | frames per CPU second |\n|---|---|---|")
     quiet = Progress(label="", quiet=True)
     with Clock() as clock:
         need = CacheNeed(key="b", source=source, root=root, episodes=episodes, size=size)
-        (cache,) = frame_caches(folder, [need], workers=1, progress=quiet)
-    rate("video into the cache, in order (1 thread)", len(cache.frames), clock)
-    rows = rng.integers(0, len(cache.frames), 64 * 256)
+        (cache,) = frame_caches(folder, [need], bound_gb=100, workers=1, progress=quiet)
+    rate("into the cache, in order (1 thread)", len(cache), clock)
+    rows = rng.integers(0, len(cache), 64 * 64)
     with Clock() as clock:
         for part in rows.reshape(-1, 64):
-            cache.frames[part].sum()
-    rate("cache, any order (batches of 64, every byte read)", len(rows), clock)
+            cache.pixels(part)
+    rate("from the cache, any order (batches of 64)", len(rows), clock)
     return cache
 
 
@@ -152,15 +229,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     assets = Path(__file__).parents[1] / "assets"
-    parser.add_argument("--set", type=Path, default=assets / "demo" / "robots" / "arm_reach_push")
+    demo = assets / "demo" / "robots" / "arm_reach_push"
+    parser.add_argument("--set", default=str(demo), help="a LeRobot folder, or `photos`")
+    parser.add_argument("--camera", default=CAMERA)
     parser.add_argument("--model", type=Path, default=assets / "tiny_vlm")
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--loop", action="store_true", help="also train (the demo's set only)")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        cache = frames_per_second(args.set, args.size, Path(folder))
-        loop_against_bare(args.set, args.model, cache, args.size, args.steps, args.batch)
+        photos = args.set == "photos"
+        root = photo_set(Path(folder) / "photos") if photos else Path(args.set)
+        forms(root, args.camera, args.size)
+        cache = fill_and_read(root, args.camera, args.size, Path(folder) / "cache")
+        if args.loop:
+            loop_against_bare(root, args.model, cache, args.size, args.steps, args.batch)
 
 
 if __name__ == "__main__":

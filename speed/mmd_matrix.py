@@ -17,7 +17,9 @@ import time
 import numpy as np
 import torch
 
-from emt_core.proximity.metrics.mmd import median_sigma, mmd2_matrix
+from emt_core.proximity.metrics.kernel import median_distance
+from emt_core.proximity.metrics.mmd import mmd2, mmd_means
+from emt_core.proximity.reference import SIGMA_ROWS
 
 
 def main() -> None:
@@ -40,8 +42,11 @@ def main() -> None:
     for _ in range(args.repeats):
         wall = time.perf_counter()
         cpu = time.process_time()
-        sigma = median_sigma(groups)
-        matrix = mmd2_matrix(groups, sigma)
+        share = max(SIGMA_ROWS // len(groups), 2)
+        sigma = median_distance(np.concatenate([group[:share] for group in groups]))
+        means = mmd_means(groups, sigma)
+        one = np.eye(len(groups))
+        matrix = np.array([[mmd2(means, p, q).value for q in one] for p in one])
         wall = time.perf_counter() - wall
         cpu = time.process_time() - cpu
         print(

@@ -118,6 +118,22 @@ def test_every_path_that_is_named_exists(page: Path):
     assert not missing - added_by(text)
 
 
+def test_every_file_that_a_docstring_names_exists():
+    """As in "data/paths.py says how links are treated"; other projects' files are listed here."""
+    files = [path for room in ("emt_core", "pages", "demo") for path in (ROOT / room).rglob("*.py")]
+    others = {"data/parser.py", "callbacks/rollout/tasks/new_playtable_tasks.yaml"}
+    others |= {"annotations/new_playtable_validation.yaml"}
+    missing = set()
+    for file in files:
+        for named in re.findall(
+            r"(?<![\w/.{}-])[\w-]+(?:/[\w-]+)*/\w+\.(?:py|yaml|md)\b", text_of(file)
+        ):
+            roots = (ROOT, ROOT / "emt_core", file.parent, *file.parent.parents[:2])
+            if named not in others and not any((root / named).exists() for root in roots):
+                missing.add((file.name, named))
+    assert not missing
+
+
 @pytest.fixture(scope="module")
 def verbs() -> set[str]:
     """What may stand after `emt`."""

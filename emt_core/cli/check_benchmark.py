@@ -65,8 +65,11 @@ def check_benchmark(
     for column in ("task", "episodes", "solved", "95 %"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for task in summary["tasks"]:
-        interval = f"{task['low']:.0%} to {task['high']:.0%}"
-        table.add_row(task["task"], str(task["n"]), f"{task['rate']:.0%}", interval)
+        if task["n"]:
+            cells = (f"{task['rate']:.0%}", f"{task['low']:.0%} to {task['high']:.0%}")
+        else:  # the lines above say how its simulator failed
+            cells = ("-", "-")
+        table.add_row(task["task"], str(task["n"]), *cells)
     out.print(table)
 
 

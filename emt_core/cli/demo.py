@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 STYLES = ("plain", "sim")
 CONTENTS = ("general", "embodied")
+SHARES = {
+    "relevant_share": "relevant content (planted)",
+    "embodied_share": "embodied (by category)",
+    "sim_share": "simulator images",
+}
 
 
 def demo(
@@ -64,14 +69,17 @@ def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict
 
     from emt_core.data.index import Index
     from emt_core.proximity.metrics.ranking import auroc
+    from emt_core.selection.candidates import could_be_selected
     from emt_core.workspace.table import Table as Store
 
     select, estimator, score = _current(workspace, selection)
     style, content = _styles_and_contents(Index(workspace.parents(select)["sources"]))
     logit = Store(score.data / "scores.lance").column("logit")
-    chosen = Store(select.data / "selection.lance").column("reason") == ""
     report = read_json(select.data / "report.json")
-    scored = (style != "") & np.isfinite(logit)
+    reasons = Store(select.data / "selection.lance").column("reason")
+    names, code = np.unique(reasons, return_inverse=True)
+    chosen = reasons == ""
+    scored = (style != "") & could_be_selected(code, names)
     embodied = content == "embodied"
     sim = style == "sim"
 
@@ -98,15 +106,17 @@ def findings(workspace: Workspace, *, selection: str = "select.quarter") -> dict
     return {
         "pool": int(scored.sum()),
         "selected": int(chosen.sum()),
-        "embodied_share": shares(embodied),
+        "relevant_share": shares(embodied),
+        "embodied_share": report["embodied_share"],
         "sim_share": shares(sim),
         "cells": [cell(s, c) for s in STYLES for c in CONTENTS],
         "auroc_content_within_style": within,
         "auroc_style": auroc(sim[scored], logit[scored]),
         "auroc_content": auroc(embodied[scored], logit[scored]),
         "estimator": {name: estimator.metrics.get(name) for name in shown},
-        "diversity": report.get("diversity"),
-        "mmd2_to_robot": report.get("mmd2_to_robot", {}).get("all"),
+        "diversity": report["diversity"],
+        "mmd2_to_robot": report["mmd2_to_robot"],
+        "errors": report["errors"],
     }
 
 
@@ -137,14 +147,17 @@ def _styles_and_contents(index: Index) -> tuple[np.ndarray, np.ndarray]:
 
 def render_findings(found: Mapping[str, Any]) -> Group:
     """The figures as tables for a terminal."""
+    from emt_core.explore import numbers
+    from emt_core.explore.tables.measured import of_selection
+
     summary = _table("the demo's selection", "", "pool", "selected")
     summary.add_row("samples", f"{found['pool']:,}", f"{found['selected']:,}")
-    for name, label in (("embodied_share", "embodied content"), ("sim_share", "simulator images")):
-        summary.add_row(label, f"{found[name]['before']:.1%}", f"{found[name]['after']:.1%}")
+    for name, label in SHARES.items():
+        shares = (numbers.share(found[name][when]) for when in ("before", "after"))
+        summary.add_row(label, *shares)
+    before, after = (of_selection(found, when) for when in ("before", "after"))
     for name, label in (("diversity", "diversity S(D)"), ("mmd2_to_robot", "MMD² to robot data")):
-        values = found[name] or {}
-        if "before" in values and "after" in values:
-            summary.add_row(label, _number(values["before"]), _number(values["after"]))
+        summary.add_row(label, before[name].text, after[name].text)
     columns = ("style", "content", "samples", "mean logit", "selected share")
     cells = _table("who gets selected: style x content", *columns, left=2)
     for cell in found["cells"]:
@@ -154,7 +167,7 @@ def render_findings(found: Mapping[str, Any]) -> Group:
             cell["content"],
             f"{cell['samples']:,}",
             _number(cell["mean_logit"]),
-            f"{share:.1%}" if share is not None else "",
+            numbers.share(share),
         )
     ranking = _table("what the score tells apart (AUROC)", "question", "AUROC")
     ranking.add_row("robot against pool, held-out episodes", _number(found["estimator"]["auroc"]))

@@ -47,6 +47,7 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
 
     Raises EmtError where the recipe has no midtrain, a model cannot be loaded, or memory runs out.
     """
+    from emt_core.models.identity import need_model
     from emt_core.recipe.recipe import load_recipe
     from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.dry_run import dry_run
@@ -55,9 +56,7 @@ def midtrain_dry_run(recipe: Path, overrides: Sequence[str]) -> None:
 
     loaded = load_recipe(recipe, overrides)
     for config, labels in _midtrain_instances(loaded):
-        if not config.model:
-            remedy = "give the recipe a `backbone`"
-            raise EmtError("midtrain has no model", where=recipe, remedy=remedy)
+        need_model(config.model, "midtrain")
         before = resident_memory()
         try:
             with TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
-"""The feature store that `embed` leaves: one float16 vector and a status for each index row.
+"""The feature store that `embed` leaves: a row for each row of the sources index, in its order.
 
-features.lance   vector float16 [dim], status string ("" where the row has a vector)
+features.lance   vector float16 [dim], zeros where there is none
+                 status string: "" where the row has a vector, else why not (a reject reason)
 """
 
 from __future__ import annotations

@@ -107,6 +107,11 @@ class SourceRange:
         """Folder that image references are relative to."""
         return Path(self.facts["root"])
 
+    @property
+    def max_pixels(self) -> int:
+        """Larger images of this source are not decoded."""
+        return self.facts["max_pixels"]
+
 
 class Index:
     """Read side of a sources artifact."""

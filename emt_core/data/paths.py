@@ -10,6 +10,8 @@ import os
 import posixpath
 from pathlib import Path
 
+from emt_core.errors import EmtError
+
 
 class PathLeavesRoot(ValueError):
     """The path points outside its source's folder."""
@@ -35,3 +37,14 @@ def relative_path(path: str, root: Path) -> str:
 def inside(root: Path, path: str) -> Path:
     """The file that a data path names. Raises PathLeavesRoot."""
     return root / relative_path(path, root)
+
+
+def existing(data: Path, source: str) -> Path:
+    """The same path. Raises EmtError where nothing lies there. source: the name of the source."""
+    if not data.exists():
+        raise EmtError(
+            f"source {source!r}: there is no such file or folder",
+            where=data,
+            remedy="check `path`",
+        )
+    return data

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 SHEET_IMAGES = 8
 SHEET_PX = 160
+TEXT_ONLY_RULE = (
+    "{source}: {count:,} text-only rows get a score, but train no estimator and are not selected "
+    "unless `include_text_only: true` stands at both"
+)
 
 
 @dataclass(kw_only=True)
@@ -192,6 +196,8 @@ def render(reports: list[SourceReport]) -> RenderableType:
         table.add_row(report.name, f"{report.role} {report.format}", *_numbers(report))
     notes: list[RenderableType] = [table]
     for report in reports:
+        if report.role == "pool" and report.text_only:
+            notes.append(Text(TEXT_ONLY_RULE.format(source=report.name, count=report.text_only)))
         for reason, count in report.rejects.most_common():
             notes.append(Text(f"{report.name}: {count:,} x {reason}", style="yellow"))
             notes.extend(Text(f"    {example}") for example in report.examples[reason])

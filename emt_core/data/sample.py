@@ -9,7 +9,7 @@ from typing import Any, Literal
 from emt_core.recipe.base import Role
 
 Speaker = Literal["system", "user", "assistant"]
-RefKind = Literal["file", "tar", "parquet", "arrow", "video", "stream"]
+RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream"]
 
 # Every row that does not become a sample is counted under one of these names and kept in the
 # rejects file.
@@ -20,6 +20,8 @@ REJECT_REASONS: Mapping[str, str] = {
     "no_answer": "the conversation ends without an answer to train on (pool)",
     "empty_text": "no turn carries any text (pool), or the episode has no instruction (robot)",
     "image_count_mismatch": "the number of <image> placeholders differs from the number of images",
+    "missing_file": "a data file of the robot set does not exist",
+    "wrong_rate": "the video's frame rate is not that of the timestamps",
     "missing_image": "an image file, archive member or video does not exist",
     "undecodable_image": "an image or video frame cannot be decoded",
     "pixel_bomb": "an image has more pixels than the stated bound and is never decoded",
@@ -38,6 +40,7 @@ class ImageRef:
     tar     the archive                               member name     byte offset      -
     parquet the parquet file                          column          row in file      -
     arrow   the arrow shard of a saved HF dataset     column          row in shard     -
+    json    the JSON file, base64 text in a row       field           byte of the row  -
     video   the video file                            camera          frame in file    seconds
     stream  the dataset's name (no random access)     column          row of stream    -
 

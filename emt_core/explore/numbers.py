@@ -71,6 +71,22 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def estimate(value: float | None, error: float | None) -> str:
+    """`0.169 ± 0.004`: a figure down to the first digit of its standard error.
+
+    Without an error (all was measured, or it is not known) as `decimal` writes it.
+    """
+    if not error or not _given(value):
+        return decimal(value)
+    digits = digits_of(error)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def digits_of(error: float) -> int:
+    """Decimal places down to the first digit of a standard error; 3 for an error of 0."""
+    return max(0, -math.floor(math.log10(error))) if error > 0 else 3
+
+
 def change(after: float | None, before: float | None) -> str | None:
     """`+12.3 points` between two shares; None where either is missing."""
     if not _given(after) or not _given(before):

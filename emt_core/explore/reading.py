@@ -1,16 +1,16 @@
 """Read finished artifacts as narrow arrays, for the app's pages and for the report.
 
-Each function reads one column of an artifact. A `Reading` follows one chain of artifacts and reads
-each column once, when it is asked for; the pages' View is a Reading with a cache that sessions
-share. Vectors and text are not read here, so a pool of 10 M samples takes some 0.2 GB.
+Each function reads one column of an artifact. A `Reading` follows one chain of artifacts, reads
+each column once, when it is asked for, and keeps it; the pages' View is a Reading whose columns lie
+in a bounded cache that sessions share. Vectors and text are not read here, so a pool of 10 M
+samples takes some 0.2 GB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.explore.figures.palette import CATEGORY, category_colors, source_colors
 from emt_core.explore.tables.score_scale import ScoreScale, score_scale
+from emt_core.selection.candidates import could_be_selected
 from emt_core.selection.category import CATEGORIES, of_side
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.lineage import (
@@ -31,25 +32,19 @@ from emt_core.workspace.lineage import (
 )
 from emt_core.workspace.table import Coded, Table, coded_column
 
-Value = TypeVar("Value")
 SIDES = ("spatial and grounding", "text-heavy")
 """Questions about space, which lie near robot data, and questions answered by reading."""
 SIDE_COLORS = {SIDES[0]: CATEGORY["spatial"], SIDES[1]: CATEGORY["text"]}
 
 
-def source_codes(sources: Artifact) -> np.ndarray:
-    """int16 [rows]: which source each row comes from, a place in `index.sources`."""
-    return Index(sources).codes()
-
-
-def pool_rows(sources: Artifact) -> np.ndarray:
-    """bool [rows]: True for the pool, False for robot data."""
-    return Index(sources).is_pool()
-
-
 def logits(score: Artifact) -> np.ndarray:
     """float32 [rows]; NaN where a sample has no vector."""
     return Table(score.data / "scores.lance").column("logit").astype(np.float32, copy=False)
+
+
+def spread_of(score: Artifact, row: int) -> float:
+    """Standard deviation of one row's score over the estimator's seeds; NaN without a score."""
+    return float(Table(score.data / "scores.lance").take([row], ["spread"]).column(0)[0].as_py())
 
 
 def rank_order(logit: np.ndarray, candidates: np.ndarray | bool = True) -> np.ndarray:
@@ -59,11 +54,6 @@ def rank_order(logit: np.ndarray, candidates: np.ndarray | bool = True) -> np.nd
     """
     rows = np.flatnonzero(candidates & np.isfinite(logit))
     return ordered_rows(falling_keys(logit[rows], rows))
-
-
-def order(score: Artifact) -> np.ndarray:
-    """int64: rows with a score, robot data included, best first."""
-    return rank_order(logits(score))
 
 
 def categories(category: Artifact) -> Coded:
@@ -81,9 +71,8 @@ def category_reason(category: Artifact, row: int) -> str:
     return f"{found['evidence']} ({found['probability']:.0%})"
 
 
-def side_codes(category: Artifact) -> np.ndarray:
-    """int8 [rows]: a place in SIDES, -1 for samples of neither side."""
-    coded = categories(category)
+def side_codes(coded: Coded) -> np.ndarray:
+    """int8 [rows]: a place in SIDES, -1 for samples of neither side. coded: what each asks for."""
     side_of_name = np.full(len(coded.names) + 1, -1, np.int8)
     for place, side in enumerate(("embodied", "reading")):
         side_of_name[:-1][np.isin(coded.names, of_side(side))] = place
@@ -115,10 +104,6 @@ class Reading:
 
     chain: Lineage
 
-    def read(self, function: Callable[[Artifact], Value], stage: str) -> Value:
-        """`function` of the chain's artifact of a stage. The pages' View caches it."""
-        return function(self.need(stage))
-
     @property
     def identity(self) -> tuple[str, ...]:
         """Keys of everything that a report block can read: equal identity, equal block."""
@@ -144,63 +129,71 @@ class Reading:
             )
         return artifact
 
-    @cached_property
-    def index(self) -> Index:
-        return self.read(Index, "sources")
-
-    @cached_property
+    @property
     def source_names(self) -> list[str]:
         return [source.name for source in self.index.sources]
 
-    @cached_property
+    @property
     def source_colors(self) -> dict[str, str]:
         return source_colors(self.source_names, [source.role for source in self.index.sources])
 
-    @cached_property
-    def codes(self) -> np.ndarray:
-        return self.read(source_codes, "sources")
-
-    @cached_property
-    def is_pool(self) -> np.ndarray:
-        return self.read(pool_rows, "sources")
-
-    @cached_property
-    def logits(self) -> np.ndarray:
-        return self.read(logits, "score")
-
-    @cached_property
-    def order(self) -> np.ndarray:
-        return self.read(order, "score")
-
-    @cached_property
+    @property
     def score_scale(self) -> ScoreScale:
         """What this score's numbers mean: axis title and help text."""
         return score_scale(self.need("score"))
 
-    @cached_property
-    def categories(self) -> Coded:
-        return self.read(categories, "category")
-
-    @cached_property
-    def sides(self) -> np.ndarray:
-        return self.read(side_codes, "category")
-
-    @cached_property
+    @property
     def category_colors(self) -> dict[str, str]:
         return category_colors(self.categories.names)
 
-    @cached_property
-    def reasons(self) -> Coded:
-        return self.read(reasons, "select")
-
-    @cached_property
+    @property
     def selected(self) -> np.ndarray:
         """bool [rows]."""
         return self.reasons.codes == 0
 
+    @property
+    def eligible(self) -> np.ndarray:
+        """bool [rows]: what the selection's shares are shares of."""
+        return could_be_selected(self.reasons.codes, self.reasons.names)
+
+    @cached_property
+    def index(self) -> Index:
+        return Index(self.need("sources"))
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """int16 [rows]: which source each row comes from, a place in `index.sources`."""
+        return self.index.codes()
+
+    @cached_property
+    def is_pool(self) -> np.ndarray:
+        """bool [rows]: True for the pool, False for robot data."""
+        return self.index.is_pool()
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        return logits(self.need("score"))
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """int64: rows with a score, robot data included, best first."""
+        return rank_order(self.logits)
+
+    @cached_property
+    def categories(self) -> Coded:
+        return categories(self.need("category"))
+
+    @cached_property
+    def sides(self) -> np.ndarray:
+        return side_codes(self.categories)
+
+    @cached_property
+    def reasons(self) -> Coded:
+        return reasons(self.need("select"))
+
     @cached_property
     def map_points(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.read(map_points, "gap")
+        return map_points(self.need("gap"))
 
 
 def open_reading(

@@ -1,15 +1,61 @@
-"""Which device a model runs on, and in which arithmetic."""
+"""Which device a model runs on, and in which arithmetic: one for the whole of an artifact."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emt_core.errors import EmtError
+from emt_core.workspace.files import read_json_if_there, write_json
+from emt_core.workspace.process import rank, world_size
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+NOTE = "arithmetic.json"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What rounding depends on; rows or steps of two of these never meet in one artifact."""
+
+    dtype: Precision
+    device: str
+    """`cpu`, `cuda`: their kernels add in other orders."""
+
+
+def settled_arithmetic(out: Path, precision: Precision, device: str) -> Arithmetic:
+    """The arithmetic of an artifact: settled by the run that begins it, kept by those that go on.
+
+    out: its data folder, which keeps a note of it (arithmetic.json). `precision` counts for the run
+    that begins. Raises EmtError for one that goes on on another kind of device.
+    """
+    here = choose_device(device)
+    noted = arithmetic_of(out)
+    # a note that lies there alone binds nobody; but a rank cannot tell, rank 0 has begun to write
+    if noted and (world_size() > 1 or any(path.name != NOTE for path in out.iterdir())):
+        if noted.device != here.type:
+            raise EmtError(
+                f"this was begun in {noted.dtype} on {noted.device} and cannot go on on {here.type}"
+                ": the results would be of two arithmetics",
+                where=out,
+                remedy=f"set runtime.device to {noted.device}, or delete the folder to begin anew",
+            )
+        return noted
+    name = "bfloat16" if dtype_name(choose_dtype(precision, here)) == "bfloat16" else "float32"
+    settled = Arithmetic(dtype=name, device=here.type)
+    if rank() == 0:
+        write_json(out / NOTE, asdict(settled))
+    return settled
+
+
+def arithmetic_of(data: Path) -> Arithmetic | None:
+    """What the note in an artifact's data folder says; None without one."""
+    noted = read_json_if_there(data / NOTE)
+    return Arithmetic(**noted) if noted else None
 
 
 def choose_device(wanted: str) -> torch.device:

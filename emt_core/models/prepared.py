@@ -29,3 +29,6 @@ class Refused(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.reason, self.detail)))

@@ -7,7 +7,8 @@ A measure is a module with these names (the protocol `Measure`); `measure_of(kin
                                        returns figures for the manifest
     scores(config, inputs, fitted, start) -> Iterator[(first row, float32 scores)]
                                        rows [start, end) of the index, in order;
-                                       NaN where a row has no score
+                                       NaN where a row has no score. [n], or [n, 2] where
+                                       the measure knows each score's spread over seeds
 
 Every score is float32, and higher means nearer to the robot data. A row's score depends on the row
 and on what was fitted, never on how rows are cut into batches or commits: to the last bit for
@@ -29,6 +30,7 @@ import numpy as np
 
 from emt_core.data.features import Features
 from emt_core.data.index import Index
+from emt_core.models.device import Precision
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import EstimatorConfig, MeasureConfig
 from emt_core.run.stage import Context
@@ -58,6 +60,9 @@ class Inputs:
 
     twin: Artifact | None = None
     """What the measure's twin left in this stage (perplexity/twin.py): work already done."""
+
+    precision: Precision = "auto"
+    """Of a measure that runs a model; the stage `score` has settled it."""
 
     no_score: Callable[[int, str], None] = lambda row, reason: None
     """Called with the index row and the reason where a model has no score for a row."""

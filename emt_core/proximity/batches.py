@@ -26,18 +26,23 @@ class Draws:
     seed: int
 
     def batches(
-        self, batch_size: int, steps: int, *, block_steps: int = BLOCK_STEPS
+        self, batch_size: int, steps: int, *, members: int = 1, block_steps: int = BLOCK_STEPS
     ) -> Iterator[np.ndarray]:
-        """`steps` times float64 [batch_size, dim]; the first batch_size // 2 rows are robots."""
+        """`steps` times float64 [members, batch_size, dim], each member's rows drawn on their own.
+
+        The first batch_size // 2 rows are robots.
+        """
         n_robot = batch_size // 2
         n_pool = batch_size - n_robot
-        pool_stream = np.random.default_rng([self.seed, 0])
-        robot_stream = np.random.default_rng([self.seed, 1])
+        pools = [np.random.default_rng([self.seed, 3, member]) for member in range(members)]
+        robots = [np.random.default_rng([self.seed, 4, member]) for member in range(members)]
+        block_steps = max(block_steps // members, 1)
         for start in range(0, steps, block_steps):
-            rows = np.empty((min(block_steps, steps - start), batch_size), np.int64)
+            rows = np.empty((min(block_steps, steps - start), members, batch_size), np.int64)
             for step in rows:
-                _, step[:n_robot] = robot_rows(self.robots, robot_stream, n_robot)
-                step[n_robot:] = self.pool[pool_stream.integers(len(self.pool), size=n_pool)]
+                for mine, pool_stream, robot_stream in zip(step, pools, robots, strict=True):
+                    _, mine[:n_robot] = robot_rows(self.robots, robot_stream, n_robot)
+                    mine[n_robot:] = self.pool[pool_stream.integers(len(self.pool), size=n_pool)]
             block = take_finite(self.features, rows.reshape(-1), np.float64)
             yield from block.reshape(*rows.shape, -1)
 

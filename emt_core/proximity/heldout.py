@@ -1,6 +1,7 @@
 """How a classifier does on the test split, in files that the pages read (estimator and MLP alike).
 
-steps.parquet         step loss train_accuracy val_loss val_accuracy (NaN where not measured)
+steps.parquet         step loss train_accuracy val_loss val_accuracy agreement (the last three
+                      NaN where not measured)
 heldout.parquet       row label logit: the test split (bounded, equal for every robot set)
 curves.json           roc, precision_recall, calibration of the test split
 """
@@ -50,6 +51,7 @@ def write_heldout(
         "stopped": stopped,
         "train_loss": history.loss[-1],
         "val_accuracy": float(measured[~np.isnan(measured)][-1]),
+        "first_look_accuracy": float(measured[~np.isnan(measured)][0]),
         "test_accuracy": float(((logits > 0) == test.robot) @ weights),
         "auroc": ranking.auroc(test.robot, logits, weights),
         "average_precision": ranking.average_precision(test.robot, logits, weights),

@@ -21,8 +21,8 @@ from emt_core.errors import EmtError
 from emt_core.proximity.batches import stratified
 from emt_core.proximity.metrics import ranking
 from emt_core.proximity.metrics.calibration import sigmoid
-from emt_core.proximity.metrics.mmd import median_sigma
 from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
+from emt_core.proximity.reference import Reference
 from emt_core.proximity.split import TEST, rows_of_part, split_of
 from emt_core.recipe.proximity import (
     EstimatorConfig,
@@ -81,6 +81,18 @@ def distribution(logit: np.ndarray) -> dict[str, Any]:
     }
 
 
+def spread_metrics(spread: np.ndarray) -> dict[str, float] | None:
+    """Median and 95 % quantile of the scores' spread over seeds; None with one seed.
+
+    spread: float32 [pool rows], NaN where there is none.
+    """
+    known = spread[np.isfinite(spread)]
+    if not len(known):
+        return None
+    median, high = np.quantile(known, [0.5, 0.95])
+    return {"median": float(median), "p95": float(high)}
+
+
 def measure_metrics(
     metrics: dict[str, Any], measure: Artifact, logit: np.ndarray, index: Index, features: Features
 ) -> dict[str, Any]:
@@ -129,47 +141,37 @@ def missing_reasons(table: Table) -> dict[str, int]:
 
 
 def sweep_table(
-    logit: np.ndarray, index: Index, features: Features, config: ScoreConfig
+    logit: np.ndarray, reference: Reference, config: ScoreConfig
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """(table: row logit diversity mmd2_to_robot, figures about it).
+    """(table: row logit diversity mmd2_to_robot and their errors, figures about it).
 
-    Rows: a seeded subsample of the pool in falling order of score. The last two columns are those
-    of everything down to that row (metrics/sweep.py). Rows without an image stay out, because a
-    selection leaves them out unless asked.
+    Rows: a seeded subsample of the pool in falling order of score. The other columns are those of
+    everything down to that row (metrics/sweep.py).
     """
-    pool = index.is_pool() & np.isfinite(logit) & (index.table.column("n_images") > 0)
-    keys = random_keys(config.seed, np.flatnonzero(pool), Purpose.SWEEP)
-    rows = ordered_rows(keys, config.sweep_sample)
+    pool = reference.pool[np.isfinite(logit[reference.pool])]
+    rows = ordered_rows(random_keys(0, pool, Purpose.REPORT), config.sweep_sample)
     rows = ordered_rows(falling_keys(logit[rows], rows))
-    robots = robot_samples(logit, index, features, config)
-    vectors = features.take(rows).astype(np.float32)
+    vectors = reference.features.take(rows).astype(np.float32)
     nothing = np.full(len(rows), np.nan)
-    measurable = bool(robots) and len(rows) >= 2
-    sigma = median_sigma([vectors, *robots], config.seed) if measurable else None
+    among = reference.among_robots
+    varied = (nothing, nothing)
+    near = (nothing, nothing)
+    if len(rows):
+        varied = diversity_sweep(vectors, len(pool))
+    if among is not None and len(rows) >= 2:
+        robots = [robot.vectors for robot in reference.robots.values()]
+        near = mmd2_sweep(vectors, len(pool), robots, among, reference.sigma)
     columns = {
         "row": rows,
         "logit": logit[rows],
-        "diversity": diversity_sweep(vectors) if len(rows) else nothing,
-        "mmd2_to_robot": nothing if sigma is None else mmd2_sweep(vectors, robots, sigma),
+        "diversity": varied[0],
+        "mmd2_to_robot": near[0],
+        "diversity_error": varied[1],
+        "mmd2_to_robot_error": near[1],
     }
-    robot_rows = sum(map(len, robots))
-    about = {"rows": len(rows), "robot_rows": robot_rows, "sigma": sigma, "mmd": "unbiased"}
+    about = {
+        "rows": len(rows),
+        "robot_rows": sum(len(robot.vectors) for robot in reference.robots.values()),
+        "sigma": reference.sigma if among is not None else None,
+    }
     return pa.table(columns), about
-
-
-def robot_samples(
-    logit: np.ndarray, index: Index, features: Features, config: ScoreConfig
-) -> list[np.ndarray]:
-    """float32 [n, dim] for each robot source with at least two vectors.
-
-    Together about `sweep_sample` rows.
-    """
-    robots = index.of_role("robot")
-    most = max(config.sweep_sample // max(len(robots), 1), 2)
-    samples = []
-    for source in robots:
-        scored = source.start + np.flatnonzero(np.isfinite(logit[source.start : source.stop]))
-        rows = ordered_rows(random_keys(config.seed, scored, Purpose.SWEEP), most)
-        if len(rows) >= 2:
-            samples.append(features.take(np.sort(rows)).astype(np.float32))
-    return samples

@@ -1,31 +1,45 @@
-"""Train / validation / test split by seeded hash: robot data by whole episodes, the pool by rows.
+"""Train / validation / test split by seeded hash: robots by whole episodes, the pool by picture.
 
-Frames of one episode are nearly the same picture: if some trained and others tested, the test would
-measure memory. A hash of (seed, source, number) instead of a shuffle keeps a row's part when other
+Rows that share a picture or an episode (proximity/groups.py) fall on one side, else the test would
+measure memory. A hash of (seed, source, row) instead of a shuffle keeps a row's part when other
 sources come or go.
+
+Pool rows without a picture take no part unless asked for: `select` never takes them, and telling
+them from robot data is so easy that a training would stop before it learned anything else.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
+from emt_core.data.readers import locate
+from emt_core.data.readers.lerobot import episodes_of
+from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.errors import EmtError
+from emt_core.proximity.groups import groups_of
 from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
+from emt_core.recipe.sources import LeRobotSource, SourcesConfig
 
 TRAIN = 0
 VALIDATION = 1
 TEST = 2
 NO_VECTOR = 255
+TEXT_ONLY = 254
+"""Parts of rows that no training sees: those without a vector, pool rows without a picture."""
+
 PARTS = 3
 
 
 Split = EstimatorConfig | SplitMeasure
-"""The settings of a split: validation_share, test_share, seed."""
+"""The settings of a split: validation_share, test_share, include_text_only, seed."""
 
 
 def training_rows(
@@ -54,39 +68,66 @@ def rows_of_part(index: Index, part: np.ndarray, value: int) -> tuple[np.ndarray
 def split_of(config: Split, index: Index, ok: np.ndarray) -> np.ndarray:
     """The split that these settings ask for: see split_rows."""
     return split_rows(
-        index, ok, validation=config.validation_share, test=config.test_share, seed=config.seed
+        index,
+        ok,
+        validation=config.validation_share,
+        test=config.test_share,
+        seed=config.seed,
+        include_text_only=config.include_text_only,
     )
 
 
 def split_rows(
-    index: Index, ok: np.ndarray, *, validation: float, test: float, seed: int
+    index: Index,
+    ok: np.ndarray,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    include_text_only: bool = False,
 ) -> np.ndarray:
-    """uint8 [rows]: the part of every row of the index, NO_VECTOR where `ok` is False.
+    """uint8 [rows]: the part of every row, NO_VECTOR where `ok` is False, or TEXT_ONLY.
 
-    Raises EmtError without pool or robot data, with fewer than 3 pool rows, or with fewer than 3
-    episodes in a robot set.
+    Shares are of groups: of episodes for a robot set, of pictures for the pool. A pool picture that
+    is a robot frame takes that frame's part. Raises EmtError without pool or robot data, and where
+    the pool or a robot set has fewer than 3 groups.
     """
-    _check_roles(index)
-    part = np.full(index.rows, NO_VECTOR, np.uint8)
-    hashes, rows = [], []
-    for source in index.of_role("pool"):
-        local = np.flatnonzero(ok[source.start : source.stop])
-        hashes.append(seeded_hash(local, f"{seed}:{source.name}"))
-        rows.append(local + source.start)
-    pool_rows = np.concatenate(rows)
-    if len(pool_rows) < PARTS:
-        raise EmtError(
-            f"only {len(pool_rows)} pool samples have a vector, "
-            "and training, stopping and testing need one each",
-            where=index.artifact.path,
-            remedy="look at the status counts of `embed`, and at the rejects of `sources`",
-        )
-    part[pool_rows] = split_by_hash(np.concatenate(hashes), validation=validation, test=test)
-    for source in index.of_role("robot"):
-        with_vector, episodes, of_row = _episodes(index, source, ok)
-        salted = seeded_hash(episodes, f"{seed}:{source.name}")
-        part[with_vector] = split_by_hash(salted, validation=validation, test=test)[of_row]
+    _check_roles([(source.name, source.role) for source in index.sources])
+    part = np.where(ok, TRAIN, NO_VECTOR).astype(np.uint8)
+    if not include_text_only:
+        part[ok & index.is_pool() & (index.table.column("n_images") == 0)] = TEXT_ONLY
+    groups = groups_of(index)
+    hashes = _group_hashes(index, seed)
+    decided = np.full(index.rows, NO_VECTOR, np.uint8)  # of the group that begins at a row
+    for sources in (*([robot] for robot in index.of_role("robot")), index.of_role("pool")):
+        rows = np.concatenate([np.arange(source.start, source.stop) for source in sources])
+        rows = rows[part[rows] == TRAIN]
+        begins = np.zeros(index.rows, bool)
+        begins[groups[rows]] = True
+        mine = np.flatnonzero(begins)
+        fresh = mine[decided[mine] == NO_VECTOR]
+        if len(fresh) >= PARTS:
+            decided[fresh] = split_by_hash(hashes(fresh), validation=validation, test=test)
+        else:
+            decided[fresh] = TRAIN
+        if len(np.unique(decided[mine])) < PARTS:
+            raise _too_few(index, sources, len(mine))
+        part[rows] = decided[groups[rows]]
     return part
+
+
+def _group_hashes(index: Index, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Rising first rows of groups -> uint64 hashes, each of (seed, source, row in the source)."""
+
+    def hashes(first: np.ndarray) -> np.ndarray:
+        cuts = np.searchsorted(first, [source.stop for source in index.sources])
+        parts = np.split(first, cuts)[: len(index.sources)]
+        of_source = zip(index.sources, parts, strict=True)
+        return np.concatenate(
+            [seeded_hash(rows - s.start, f"{seed}:{s.name}") for s, rows in of_source]
+        )
+
+    return hashes
 
 
 def split_by_hash(hashes: np.ndarray, *, validation: float, test: float) -> np.ndarray:
@@ -110,32 +151,50 @@ def seeded_hash(numbers: np.ndarray, salt: str) -> np.ndarray:
         return mix64(np.asarray(numbers).astype(np.uint64) * GAMMA + offset)
 
 
-def _check_roles(index: Index) -> None:
-    for role in ("pool", "robot"):
-        if not index.of_role(role):
-            names = ", ".join(source.name for source in index.sources)
+def check_sources(config: SourcesConfig, base: Path) -> None:
+    """Raises EmtError where settings and metadata show that no split can be made."""
+    _check_roles([(source.name, source.role) for source in config.sources])
+    for source in config.sources:
+        if source.role == "robot" and isinstance(source, LeRobotSource):
+            root = locate(source, base)
+            first = list(islice(episodes_of(source, load_meta(root)), PARTS))
+            if len(first) < PARTS:
+                raise _too_few_episodes(source.name, len(first), "", root)
+
+
+def _check_roles(sources: Sequence[tuple[str, str]]) -> None:
+    """sources: (name, role) of each. Raises EmtError where pool or robot data are missing."""
+    for wanted in ("pool", "robot"):
+        if wanted not in {role for _, role in sources}:
+            names = ", ".join(name for name, _ in sources)
             raise EmtError(
-                f"no source has role {role!r}: the estimator tells robot data from the pool "
+                f"no source has role {wanted!r}: the estimator tells robot data from the pool "
                 "and needs both",
                 where=f"sources: {names}",
-                remedy=f"add a source with `role: {role}` to the recipe",
+                remedy=f"add a source with `role: {wanted}` to the recipe",
             )
 
 
-def _episodes(
-    index: Index, source: SourceRange, ok: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(rows of a robot set with a vector, its episodes, place of each row's episode)."""
-    local = np.flatnonzero(ok[source.start : source.stop])
-    episode = index.table.column("episode", start=source.start, stop=source.stop)[local]
-    episodes, of_row = np.unique(episode, return_inverse=True)
-    if len(episodes) < PARTS:
-        count = f"{len(episodes)} episode{'s' * (len(episodes) != 1)}"
-        raise EmtError(
-            f"robot set {source.name!r} has {count} with a vector; it takes at least {PARTS}, "
-            "because training, stopping and testing share none",
-            where=source.facts.get("root", source.name),
-            remedy="add episodes, join it with another set of the same robot, "
-            "or leave it out of the recipe",
+def _too_few(index: Index, sources: list[SourceRange], groups: int) -> EmtError:
+    """The error where a robot set or the pool cannot be split in three."""
+    if sources[0].role == "pool":
+        return EmtError(
+            f"only {groups} pool samples with pictures of their own have a vector, "
+            "and training, stopping and testing need one each",
+            where=index.artifact.path,
+            remedy="look at the status counts of `embed`, and at the rejects of `sources`; "
+            "text-only rows count with `include_text_only: true`",
         )
-    return local + source.start, episodes, of_row
+    robot = sources[0]
+    where = robot.facts.get("root", robot.name)
+    return _too_few_episodes(robot.name, groups, " with a vector", where)
+
+
+def _too_few_episodes(name: str, count: int, which: str, where: object) -> EmtError:
+    return EmtError(
+        f"robot set {name!r} has {count} episode{'s' * (count != 1)}{which}; it takes at least "
+        f"{PARTS}, because training, stopping and testing share none",
+        where=where,
+        remedy="add episodes, join it with another set of the same robot, "
+        "or leave it out of the recipe",
+    )

@@ -51,12 +51,19 @@ def error_bound(features: np.ndarray, weight: np.ndarray, bias: float) -> np.nda
 
 
 def stream_logits(
-    features: Features, weight: np.ndarray, bias: float, *, start: int = 0
+    features: Features,
+    weight: np.ndarray,
+    bias: float,
+    *,
+    members: tuple[np.ndarray, np.ndarray] | None = None,
+    start: int = 0,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 logits) for rows [start, end), in order.
+    """(first row, float32 logits [n]) for rows [start, end), in order.
 
-    NaN where a row has no vector or no finite logit. weight: float32 [dim]. Runs on the CPU on
-    purpose: the work is bound by memory, and results do not depend on a device.
+    With members (weights float32 [m, dim], biases float32 [m]): [n, 2], the second column the
+    standard deviation of their m logits. NaN where a row has no vector or no finite logit.
+    weight: float32 [dim]. Runs on the CPU on purpose: the work is bound by memory, and results do
+    not depend on a device.
     """
     import torch
 
@@ -65,15 +72,23 @@ def stream_logits(
     block = torch.zeros(BLOCK_ROWS, len(weight))
     product = torch.empty(BLOCK_ROWS)
     present = np.zeros(BLOCK_ROWS, bool)
+    if members is not None:
+        of_members = torch.from_numpy(np.ascontiguousarray(members[0].T, np.float32))
+        biases = torch.from_numpy(members[1].astype(np.float32))
     filled = 0
     at = aligned
 
     def finished(count: int) -> tuple[int, np.ndarray]:
         torch.mv(block, vector, out=product)
         logit = product.numpy()[:count] + np.float32(bias)
-        logit[~(present[:count] & np.isfinite(logit))] = np.nan
+        missing = ~(present[:count] & np.isfinite(logit))
+        logit[missing] = np.nan
         skip = max(start - at, 0)
-        return at + skip, logit[skip:]
+        if members is None:
+            return at + skip, logit[skip:]
+        spread = (torch.mm(block, of_members) + biases).std(dim=1).numpy()[:count]
+        spread[missing] = np.nan
+        return at + skip, np.stack([logit, spread], axis=1)[skip:]
 
     with one_thread():
         for batch in features.table.scan(

@@ -12,8 +12,9 @@ from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
 from emt_core.models.encoders.batches import expected_length, windows
 from emt_core.models.halving import Halving
-from emt_core.models.images import StreamedImages, decoded_images, source_config
+from emt_core.models.images import StreamedImages, decoded_images
 from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.proximity.base import Inputs
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def score_windows(
     halving = Halving(
         score, inputs.progress.say, size, what="the measure", remedy="lower measure.max_images"
     )
+    refusals = RefusedShare()
     for source in inputs.index.sources:
         first = max(start, source.start)
         if first >= source.stop:
             continue
-        max_pixels = source_config(inputs.index, source)["max_pixels"]
         samples = (sample for _, sample in inputs.index.iterate(first, source.stop))
         streamed = StreamedImages(inputs.index, source)
         for window in windows(source, first, size):
@@ -64,11 +65,15 @@ def score_windows(
                     sample = rows[place]
                     try:
                         images = decoded_images(
-                            sample, source.root, max_pixels, max_images, seen[place]
+                            sample, source.root, source.max_pixels, max_images, seen[place]
                         )
                         items[place] = prepare(source, sample, images)
-                    except Refused as problem:
+                        problem = None
+                    except Refused as refused:
+                        problem = refused
                         inputs.no_score(window.start + place, problem.reason)
+                    if sample.images:
+                        refusals.count(source.name, problem)
                 if items:
                     scores[list(items)] = np.concatenate(halving.parts(list(items.values())))
             yield window.start, scores

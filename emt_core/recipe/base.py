@@ -23,16 +23,6 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-class StageConfig(Frozen):
-    def uses(self) -> tuple[str, ...]:
-        """Optional parents (Stage.may_use) that this configuration asks for."""
-        return ()
-
-    def further(self) -> tuple[str, ...]:
-        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
-        return ()
-
     ADDED: ClassVar[frozenset[str]] = frozenset()
     """Fields that the model did not have from its beginning. At its default such a field is neither
     written nor hashed, so that a recipe that does not name it keeps the keys it had before."""
@@ -46,6 +36,16 @@ class StageConfig(Frozen):
     def _without_unhashed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unhashed = self.unhashed_fields()
         return {name: value for name, value in serialize(self).items() if name not in unhashed}
+
+
+class StageConfig(Frozen):
+    def uses(self) -> tuple[str, ...]:
+        """Optional parents (Stage.may_use) that this configuration asks for."""
+        return ()
+
+    def further(self) -> tuple[str, ...]:
+        """Further instances of parent stages, as `stage.name` (`stage.` is the unnamed one)."""
+        return ()
 
 
 class Runtime(Frozen):
@@ -68,6 +68,14 @@ class Runtime(Frozen):
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""
+
+    frame_cache: str = "cache/frames"
+    """Folder of the frames that fine-tuning reads, relative to the workspace. `$NAME` stands for a
+    variable of the environment: `$TMPDIR/frames` is a fast disk of the node's own."""
+
+    frame_cache_gb: float = Field(default=100.0, gt=0)
+    """Bound on all frame caches together (the paper's three robot sets take 60 to 86 GB). Those not
+    used the longest are dropped for a new one."""
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""

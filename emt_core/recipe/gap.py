@@ -11,13 +11,7 @@ from emt_core.recipe.base import StageConfig
 
 class GapConfig(StageConfig):
     sample_per_source: int = Field(default=2000, ge=2)
-    """Seeded subsample of each source for MMD and diversity."""
-
-    mmd: Literal["biased", "unbiased"] = "biased"
-    """Squared MMD as in the paper (V-statistic), or the unbiased U-statistic (may be below 0)."""
-
-    diversity_t: float = Field(default=2.0, gt=0)
-    """t of S(D) = 1 / E[exp(-t |u - v|^2)] (method section 7)."""
+    """Seeded subsample of each source for MMD and diversity between sources."""
 
     projection: Literal["umap", "pacmap", "tsne"] = "umap"
     """Method of the 2-D map."""

@@ -38,6 +38,9 @@ class SplitMeasure(MeasureBase):
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share held out from everything: the AUROC of the score is measured there."""
 
+    include_text_only: bool = False
+    """Train and test on pool rows without an image too: set it where `select` takes such rows."""
+
     @model_validator(mode="after")
     def _something_is_left_for_training(self) -> SplitMeasure:
         check_shares(self.validation_share, self.test_share)
@@ -86,8 +89,14 @@ class MlpMeasure(SplitMeasure):
     batch: int = Field(default=128, ge=2)
     """Half robot, half pool, as for the estimator."""
 
+    stop: Literal["settled", "accuracy"] = "settled"
+    """`accuracy`: once stop_accuracy is reached. `settled`: not before min_steps either."""
+
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
-    """Stop once accuracy on the balanced validation split reaches this."""
+    """Validation accuracy, classes balanced, at which training may stop."""
+
+    min_steps: int = Field(default=75, ge=1)
+    """settled: train at least this long."""
 
     steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""
@@ -241,8 +250,21 @@ class EstimatorConfig(StageConfig):
     standardize: bool = True
     """Scale features by the training sample's mean and deviation (then folded into the weights)."""
 
+    seeds: int = Field(default=8, ge=1)
+    """Trainings, each on batches of its own; the score is their mean (paper: 1)."""
+
+    stop: Literal["settled", "accuracy"] = "settled"
+    """`accuracy`, the paper's plain reading: once stop_accuracy is reached. `settled`: not before
+    min_steps either, nor while the seeds still disagree on the ranking."""
+
     stop_accuracy: float = Field(default=0.9, gt=0.5, le=1.0)
-    """Stop once accuracy on the balanced validation split reaches this (paper: 0.90)."""
+    """Validation accuracy, classes balanced, at which training may stop (paper: 0.90)."""
+
+    min_steps: int = Field(default=75, ge=1)
+    """settled: train at least this long (the paper stopped after 75 to 100 steps)."""
+
+    min_agreement: float = Field(default=0.9, gt=0, le=1)
+    """settled: how much of the best fifth of the held-out pool two halves of the seeds share."""
 
     steps: int = Field(default=2000, ge=1)
     """Stop here at the latest."""
@@ -256,6 +278,9 @@ class EstimatorConfig(StageConfig):
 
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share held out from training *and* stopping: AUROC and calibration are measured there."""
+
+    include_text_only: bool = False
+    """Train and test on pool rows without an image too: set it where `select` takes such rows."""
 
     seed: int = 0
 

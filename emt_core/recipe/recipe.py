@@ -108,8 +108,12 @@ class Recipe(Frozen):
     seeds: tuple[int, ...] = ()
     """An experiment's seeds: each arm is expanded once for each."""
 
-    vary: tuple[str, ...] = ("select", "midtrain", "finetune", "evaluate")
-    """Stages whose seed follows the experiment's seeds; all others are shared."""
+    vary: tuple[str, ...] = (
+        *("estimator", "measure", "select"),
+        *("midtrain", "finetune", "evaluate"),
+    )
+    """Stages whose seed follows the experiment's seeds; all others are shared. By default all that
+    a repetition of the method would draw anew; what is left out has no part in an interval."""
 
     raw: dict[str, Any] = Field(default={}, repr=False)
     """The YAML as read, overrides applied: what arms are laid over and the workspace keeps."""

@@ -54,6 +54,8 @@ class Clusters(Frozen):
 
 
 class SelectConfig(StageConfig):
+    ADDED = frozenset({"spread_penalty"})
+
     strategy: Literal["top", "random", "all", "gumbel"] = "top"
     """`top`: highest proximity score first. `random`: a seeded uniform draw. `all`: the whole pool.
     `gumbel`: a seeded draw without replacement in which a row weighs exp(score / temperature)
@@ -64,6 +66,10 @@ class SelectConfig(StageConfig):
 
     random_share: float = Field(default=0.0, ge=0, lt=1)
     """top, gumbel: fill this share of the selection with a seeded uniform draw from the rest."""
+
+    spread_penalty: float = Field(default=0.0, ge=0)
+    """top, gumbel: rank by the score minus this many of its standard deviations over the
+    estimator's seeds: a sample that only some of them score high comes later."""
 
     clusters: Clusters | None = None
     """Spread over cells of the feature space, near-duplicates left out; for every strategy."""
@@ -114,6 +120,10 @@ class SelectConfig(StageConfig):
             )
         if "temperature" in self.model_fields_set and self.strategy != "gumbel":
             raise ValueError("only strategy 'gumbel' has a temperature")
+        if self.spread_penalty and not self.uses():
+            raise ValueError(
+                "spread_penalty goes with strategy 'top' or 'gumbel', which rank by score"
+            )
         if self.random_share and (
             self.strategy not in ("top", "gumbel") or self.threshold is not None
         ):
@@ -136,4 +146,9 @@ class SelectConfig(StageConfig):
     @property
     def plain_top(self) -> bool:
         """Whether score and limits alone decide on a row: then sliders can preview it."""
-        return self.strategy == "top" and not self.random_share and self.clusters is None
+        return (
+            self.strategy == "top"
+            and not self.random_share
+            and not self.spread_penalty
+            and self.clusters is None
+        )

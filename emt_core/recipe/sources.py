@@ -41,28 +41,10 @@ class SourceBase(Frozen):
         return name
 
 
-class LlavaSource(SourceBase):
-    format: Literal["llava"]
-    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none,
-    "conversations": [...]}`."""
-
-    image_root: str = "."
-    """Folder that image paths are relative to, itself relative to the JSON file's folder."""
-
-
-class ShareGPTSource(SourceBase):
-    format: Literal["sharegpt"]
-    """LLaMA-Factory ShareGPT: `path` is the folder of `dataset_info.json`."""
-
-    dataset: str
-    """The entry of `dataset_info.json`."""
-
-    media_dir: str = "."
-    """Folder that relative image paths join, relative to `path` (LLaMA-Factory's `media_dir`)."""
-
-
 class ColumnsMixin(Frozen):
     """Columns of a table. Give `conversations`, or `question` and `answer`, or `text`."""
+
+    ADDED = frozenset({"choices"})
 
     conversations: str | None = None
     """Column with a list of turns (`from`/`value` or `role`/`content`), or a JSON string of one."""
@@ -71,7 +53,12 @@ class ColumnsMixin(Frozen):
     """Column with the user's text."""
 
     answer: str | None = None
-    """Column with the assistant's text."""
+    """Column with the assistant's text; beside `choices` also the place of the right one from 0, or
+    its letter."""
+
+    choices: str | None = None
+    """Column with the choices of a question: a list, or a text that holds one. They are written
+    below the question, and the answer becomes the text of the right one."""
 
     text: str | None = None
     """Column with a caption: the assistant's turn after a user turn with the image alone."""
@@ -91,10 +78,38 @@ class ColumnsMixin(Frozen):
         given = [self.conversations is not None, self.question is not None, self.text is not None]
         if sum(given) > 1:
             raise ValueError("give one of conversations, question (+ answer), text")
+        if self.choices is not None and self.question is None:
+            raise ValueError("choices go with a question")
         return self
 
 
-class HFSource(SourceBase, ColumnsMixin):
+class LlavaSource(ColumnsMixin, SourceBase):
+    ADDED = frozenset({*ColumnsMixin.model_fields, "remove"})
+
+    format: Literal["llava"]
+    """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none,
+    "conversations": [...]}`. Fields of other names are said as columns are; an image may also be
+    base64 text."""
+
+    image_root: str = "."
+    """Folder that image paths are relative to, itself relative to the JSON file's folder."""
+
+    remove: tuple[str, ...] = ()
+    """Marks that are taken out of every text, such as `<depth>` of a set with depth maps."""
+
+
+class ShareGPTSource(SourceBase):
+    format: Literal["sharegpt"]
+    """LLaMA-Factory ShareGPT: `path` is the folder of `dataset_info.json`."""
+
+    dataset: str
+    """The entry of `dataset_info.json`."""
+
+    media_dir: str = "."
+    """Folder that relative image paths join, relative to `path` (LLaMA-Factory's `media_dir`)."""
+
+
+class HFSource(ColumnsMixin, SourceBase):
     format: Literal["hf"]
     """HF datasets: a folder written by `save_to_disk`, or a hub name."""
 
@@ -112,14 +127,21 @@ class HFSource(SourceBase, ColumnsMixin):
 
 
 class WebDatasetSource(SourceBase):
+    ADDED = frozenset({"caption"})
+
     format: Literal["webdataset"]
     """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a
     brace pattern."""
 
+    caption: str | None = None
+    """Field of `key.json` that is the caption, such as one that another model wrote. None:
+    `key.txt`, else its `caption` or `text`."""
 
-class ParquetSource(SourceBase, ColumnsMixin):
+
+class ParquetSource(ColumnsMixin, SourceBase):
     format: Literal["parquet"]
-    """A parquet file, or a folder of them (read in name order)."""
+    """A parquet file, a folder of them, or a pattern such as `data/train-*.parquet`, read in the
+    order of names."""
 
 
 class LeRobotSource(SourceBase):
@@ -133,8 +155,29 @@ class LeRobotSource(SourceBase):
     """Frames taken from each episode, evenly spaced from first to last."""
 
 
+class VcrSource(SourceBase):
+    format: Literal["vcr"]
+    """VCR as published: `train.jsonl` or `val.jsonl`, beside the folder `vcr1images`. The answer is
+    the right one of the four choices."""
+
+    image_root: str = "vcr1images"
+    """Folder of images and their metadata, relative to the file's folder."""
+
+    boxes: bool = True
+    """Say below the question where the objects are that it and its answer name."""
+
+    rationale: bool = False
+    """Ask in a second turn why, and answer with the right rationale."""
+
+
 SourceConfig = Annotated[
-    LlavaSource | ShareGPTSource | HFSource | WebDatasetSource | ParquetSource | LeRobotSource,
+    LlavaSource
+    | ShareGPTSource
+    | HFSource
+    | WebDatasetSource
+    | ParquetSource
+    | VcrSource
+    | LeRobotSource,
     Field(discriminator="format"),
 ]
 

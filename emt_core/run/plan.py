@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from emt_core.errors import EmtError
+from emt_core.errors import EmtError, raise_together
 from emt_core.flow import FLOW, STAGES, Stage
 from emt_core.recipe.base import StageConfig
 from emt_core.recipe.recipe import InstanceConfig, Recipe, apply_overrides, build_recipe
+from emt_core.recipe.sources import SourcesConfig
 from emt_core.workspace.artifact import make_key
 
 
@@ -37,9 +38,26 @@ class Instance:
     labels: list[str] = field(default_factory=list, compare=False)
     """Its names in the recipe: `select.top`, or `select.top@random/0` for an arm and seed."""
 
+    problem: EmtError | None = field(default=None, compare=False)
+    """What it lacks (a file, a model), in a plan that was made all the same; its key is not one."""
+
     @property
     def label(self) -> str:
         return self.labels[0]
+
+    def ancestor(self, stage: str) -> Instance | None:
+        """The nearest instance of that stage among those that feed this one, directly or not."""
+        for parent in self.parents.values():
+            if found := parent if parent.stage == stage else parent.ancestor(stage):
+                return found
+        return None
+
+    @property
+    def sources(self) -> SourcesConfig:
+        """The sources that feed it."""
+        found = self.ancestor("sources")
+        assert found is not None and isinstance(found.config, SourcesConfig)
+        return found.config
 
 
 @dataclass(frozen=True)
@@ -64,10 +82,15 @@ class Plan:
         return [i for i in self.instances if i.stage == stage]
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """Resolve a recipe. Reads fingerprints of the inputs; a missing file raises EmtError here."""
+def make_plan(recipe: Recipe, *, whole: bool = True) -> Plan:
+    """Resolve a recipe. Reads fingerprints of the inputs.
+
+    Raises EmtError with everything that is missing: files, models, questions. whole False: what is
+    missing becomes the `problem` of its instance instead.
+    """
     merged: dict[tuple[str, str], Instance] = {}
     identities: dict[str, Any] = {}
+    """By settings: the identity, or the EmtError that says what is missing."""
     order = {stage.name: place for place, stage in enumerate(FLOW)}
     secondary: dict[str, list[str]] = {}
     """Key -> labels from variants whose last stage does not need the instance."""
@@ -79,6 +102,8 @@ def make_plan(recipe: Recipe) -> Plan:
                 instance.labels.append(label + suffix)
             else:
                 secondary.setdefault(instance.key, []).append(label + suffix)
+    if whole:
+        raise_together(found for found in identities.values() if isinstance(found, EmtError))
     variants = max(len(recipe.arms), 1) * max(len(recipe.seeds), 1)
     for instance in merged.values():
         labels = instance.labels + secondary.get(instance.key, [])
@@ -228,12 +253,17 @@ def _instance(
     module = stage_module(spec.stage)
     config = spec.config.model_dump(mode="json")
     identity = None
+    problem = None
     replaced: tuple[str, ...] = ()
     if hasattr(module, "identity"):
         memo = f"{spec.stage}:{spec.config.model_dump_json()}"
         if memo not in identities:
-            identities[memo] = module.identity(spec.config, recipe.base)
-        identity = identities[memo]
+            try:
+                identities[memo] = module.identity(spec.config, recipe.base)
+            except EmtError as error:
+                identities[memo] = error
+        found = identities[memo]
+        problem, identity = (found, None) if isinstance(found, EmtError) else (None, found)
         replaced = getattr(module, "IDENTITY_REPLACES", ())
     key = make_key(
         stage=spec.stage,
@@ -242,4 +272,4 @@ def _instance(
         identity=identity,
         parents={name: parent.key for name, parent in parents.items()},
     )
-    return Instance(spec.stage, spec.config, identity, parents, key)
+    return Instance(spec.stage, spec.config, identity, parents, key, problem=problem)

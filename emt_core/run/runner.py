@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from filelock import Timeout
@@ -48,7 +48,7 @@ def run_plan(
     until: a stage or an instance's label; nothing that it does not need is run.
     start: a stage; everything before it has to be there already (EmtError if not).
     """
-    wanted = _wanted(plan, until)
+    wanted = wanted_of(plan, until)
     remember(plan, workspace)
     if (job := current_job()) is not None:
         job.planned(wanted)
@@ -71,7 +71,7 @@ def _index(stage: str) -> int:
     return [s.name for s in FLOW].index(stage)
 
 
-def _wanted(plan: Plan, until: str | None) -> list[Instance]:
+def wanted_of(plan: Plan, until: str | None) -> list[Instance]:
     """Instances to run: all, or those of a stage (or one label) with everything that feeds them."""
     if until is None:
         return list(plan.instances)
@@ -84,6 +84,11 @@ def _wanted(plan: Plan, until: str | None) -> list[Instance]:
         needed.add((instance.stage, instance.key))
         waiting.extend(instance.parents.values())
     return [i for i in plan.instances if (i.stage, i.key) in needed]
+
+
+def missing_of(instances: Sequence[Instance], workspace: Workspace) -> list[Instance]:
+    """Those without a finished artifact."""
+    return [i for i in instances if i.problem or workspace.find(i.stage, i.key) is None]
 
 
 def remember(plan: Plan, workspace: Workspace) -> None:

@@ -3,6 +3,8 @@
 VERSION: int                          raised by hand when the stage's output would change
 identity(config, base) -> JSON        optional: facts beyond the config that determine the output
 IDENTITY_REPLACES: tuple[str, ...]    config fields that the identity stands for, as a model's path
+check(instance, base) -> None         optional: raises EmtError for what settings and metadata show
+disk(instance, base) -> [DiskNeed]    optional: what running it takes on disk
 run(context) -> Outcome               works inside context.out, which survives a kill; resumes there
 
 and imports torch, lance and the like only inside functions. No stage imports another.
@@ -10,14 +12,28 @@ and imports torch, lance and the like only inside functions. No stage imports an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime, StageConfig
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.progress import Progress
+
+
+def frame_folder(runtime: Runtime, workspace: Path) -> Path:
+    """Where the frame cache lies. Raises EmtError where a variable of its setting is not set."""
+    place = os.path.expandvars(runtime.frame_cache)
+    if "$" in place:
+        raise EmtError(
+            f"the folder of the frame cache has a variable that is not set: {runtime.frame_cache}",
+            where="runtime.frame_cache",
+            remedy="set it, or name a folder",
+        )
+    return workspace / Path(place).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +53,21 @@ class Context:
     runtime: Runtime
     progress: Progress
     workspace: Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskNeed:
+    """Something that a stage will write, told before it runs."""
+
+    what: str
+    bytes: int | None
+    """None: unknown, as of a model that is not on this machine."""
+
+    kind: Literal["result", "scratch", "frames"]
+    """`scratch` is gone when the stage is done; `frames` lies in the frame cache."""
+
+    key: str = ""
+    """Of frames: needs of one key are one cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

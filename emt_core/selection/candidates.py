@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,9 @@ class Candidates:
     categories: tuple[str, ...]
     logit: np.ndarray | None = None
     """float32 [n], NaN without a score; None where nothing is ranked by score."""
+    spread: np.ndarray | None = None
+    """float32 [n]: standard deviation of each score over the estimator's seeds, NaN without a
+    score; None where it is not asked for."""
     status: np.ndarray | None = None
     """Integer [n]: place in `statuses`; None: every row has a vector."""
     statuses: tuple[str, ...] = ("",)
@@ -46,7 +49,7 @@ class Candidates:
         n = len(self.source)
         lengths = {
             name: len(value)
-            for name in ("category", "logit", "status", "text_only")
+            for name in ("category", "logit", "spread", "status", "text_only")
             if (value := getattr(self, name)) is not None and len(value) != n
         }
         if lengths:
@@ -61,6 +64,13 @@ class Candidates:
     @property
     def pool_sources(self) -> list[str]:
         return [name for name, pool in zip(self.sources, self.pool, strict=True) if pool]
+
+    @property
+    def has_vector(self) -> np.ndarray:
+        """bool [n]."""
+        if self.status is None:
+            return np.ones(self.rows, bool)
+        return self.status == self.statuses.index("")
 
     def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
@@ -86,6 +96,15 @@ class Candidates:
         for reason, mask in reversed(masks.items()):  # what is written last is the first that holds
             np.putmask(code, mask, np.int8(reasons.index(reason)))
         return code, reasons
+
+
+def could_be_selected(code: np.ndarray, reasons: Sequence[str] | np.ndarray) -> np.ndarray:
+    """bool [rows]: selected rows, and those that only a cut, cap, quota or draw kept out.
+
+    code: int [rows], a place in `reasons`. These rows are what every share is a share of.
+    """
+    kept_out_by = "below_cut not_drawn source_cap category_cap quota cluster_cap near_duplicate"
+    return np.isin(reasons, ["", *kept_out_by.split()])[code]
 
 
 def named_codes(

@@ -136,14 +136,18 @@ def ordered(
         return np.flatnonzero(free)[:first]
     assert candidates.logit is not None
     score = candidates.logit
+    if config.spread_penalty:
+        assert candidates.spread is not None
+        score = score - np.float32(config.spread_penalty) * candidates.spread
     if config.threshold is not None:
         free = free & (score >= at_least(config.threshold))
     if config.strategy == "gumbel":
         rows = np.flatnonzero(free)
-        score = np.full(candidates.rows, -np.inf, np.float32)
-        score[rows] = gumbel_scores(
-            candidates.logit[rows], rows, temperature=config.temperature, seed=config.seed
+        noisy = np.full(candidates.rows, -np.inf, np.float32)
+        noisy[rows] = gumbel_scores(
+            score[rows], rows, temperature=config.temperature, seed=config.seed
         )
+        score = noisy
     return best_rows(np.where(free, score, np.float32(-np.inf)), first)
 
 

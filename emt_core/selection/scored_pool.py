@@ -21,11 +21,13 @@ def candidates_of(
     score: Artifact | None,
     *,
     exclude: Sequence[str] = (),
+    spread: bool = False,
 ) -> Candidates:
     """One entry for each index row, from narrow columns: about 12 bytes a row.
 
-    exclude: ids, as `Index.rows_of` reads them. Raises EmtError where the artifacts are not of one
-    index, or an excluded id is not in it.
+    exclude: ids, as `Index.rows_of` reads them. spread: read each score's spread too. Raises
+    EmtError where the artifacts are not of one index, an excluded id is not in it, or the score has
+    no spread.
     """
     index = Index(sources)
     # a cap may name a category that this pool has none of
@@ -51,8 +53,20 @@ def candidates_of(
         category=kinds.codes,
         categories=tuple(kinds.names),
         logit=logit,
+        spread=_spread_of(score) if spread and score is not None else None,
         status=status.codes,
         statuses=tuple(status.names),
         text_only=index.table.column("n_images") == 0,
         excluded=index.rows_of(exclude),
     )
+
+
+def _spread_of(score: Artifact) -> np.ndarray:
+    """float32 [rows]. Raises EmtError where one seed or another measure made the score."""
+    if not score.metrics.get("spread"):
+        raise EmtError(
+            "this score has no spread over seeds: it comes from one seed or from a measure",
+            where="select.spread_penalty",
+            remedy="take the score of an estimator with `seeds` of 2 or more",
+        )
+    return Table(score.data / "scores.lance").column("spread")

@@ -19,9 +19,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from emt_core.evaluation.benchmarks import metaworld
+from emt_core.evaluation.closed_loop.launching import check_simulator
 from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
-from emt_core.evaluation.recording.tasks import STATE_NAMES, RobotSet
+from emt_core.evaluation.recording.tasks import ACTION_NAMES, STATE_NAMES, RobotSet
 from emt_core.recipe.demos import DemosConfig
+from emt_core.recipe.evaluate import MetaWorldConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import write_json
 
@@ -42,6 +46,11 @@ def identity(config: DemosConfig, base: Path) -> dict[str, Any]:
     return {
         task.env: [list(task.instructions), task.show_goal] for task in robot_set_of(config).tasks
     }
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError where the simulator is not installed."""
+    check_simulator(metaworld.benchmark(MetaWorldConfig(name="metaworld"), None), "")
 
 
 def run(context: Context) -> Outcome:
@@ -86,7 +95,7 @@ def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: Demo
     Tasks come in turn, so that the first episodes of a limited reading hold every task.
     """
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
-    from emt_core.evaluation.recording.demonstrations import ACTION_NAMES, CAMERA
+    from emt_core.evaluation.recording.demonstrations import CAMERA
 
     shutil.rmtree(root, ignore_errors=True)  # from a run that was killed before it committed
     frames = 0

@@ -3,6 +3,7 @@
 features.lance   vector float16 [dim], status; row i = index row i
 thumbs.lance     row, webp; only for sources without random access
 problems.jsonl   {"row", "source", "status", "detail"} a line: rows with images but no vector
+arithmetic.json  dtype, device (models/device.py)
 
 Rows that an earlier artifact has embedded with the same encoder and settings are copied. Commits
 happen at the end of a window (4 batches), once `runtime.commit_rows` rows or COMMIT_SECONDS of work
@@ -24,7 +25,7 @@ from typing import Any
 from emt_core.data.features import as_matrix
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.models.device import choose_device, choose_dtype, dtype_name
+from emt_core.models.device import Arithmetic, settled_arithmetic
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.embedding import Embedding, rows_left
 from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
@@ -70,11 +71,19 @@ def run(context: Context) -> Outcome:
     writer = FeatureWriter(
         context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS
     )
-    dtype = _dtype(context, config)
-    earlier = {
-        source.name: _find_earlier(context, config, index, source, dtype)
-        for source in index.sources
+    fake = config.encoder == "fake"
+    arithmetic = settled_arithmetic(
+        context.out,
+        "float32" if fake else config.precision,
+        "cpu" if fake else context.runtime.device,
+    )
+    facts = {
+        "version": VERSION,
+        "identity": context.identity,
+        "config": config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES)),
+        "arithmetic": arithmetic,
     }
+    earlier = {s.name: find_earlier(context.workspace, index, s, facts) for s in index.sources}
     left = [source for source in index.sources if source.stop > writer.rows]
     # rows are written in order: neighbors that are embedded here share their batches
     groups = [
@@ -83,11 +92,11 @@ def run(context: Context) -> Outcome:
     ]
     own = [group for artifact, group in groups if artifact is None]
     reused = Counter[str]()
-    metrics: dict[str, Any] = {"dtype": dtype}
+    metrics: dict[str, Any] = {}
     with ExitStack() as stack:
         progress = context.progress.track("embedding", index.rows, done=writer.rows)
         tracker = stack.enter_context(progress)
-        embedding = _start(context, config, index, writer, own, stack) if own else None
+        embedding = _start(context, config, arithmetic, index, writer, own, stack) if own else None
         for artifact, group in groups:
             if artifact is None:
                 assert embedding is not None
@@ -116,6 +125,7 @@ def run(context: Context) -> Outcome:
 def _start(
     context: Context,
     config: EmbedConfig,
+    arithmetic: Arithmetic,
     index: Index,
     writer: FeatureWriter,
     own: list[list[SourceRange]],
@@ -126,11 +136,11 @@ def _start(
     What workers need is imported while the model loads, where a group is worth any.
     """
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
-    on_cpu = config.encoder != "fake" and choose_device(context.runtime.device).type == "cpu"
+    on_cpu = config.encoder != "fake" and arithmetic.device == "cpu"
     inline_rows = INLINE_ROWS_CPU if on_cpu else INLINE_ROWS
     if context.runtime.workers and any(rows_left(group, writer) >= inline_rows for group in own):
         start_server(encoder.preload)
-    encoder.load(context.runtime.device, config.precision)
+    encoder.load(context.runtime.device, arithmetic.dtype)
     stack.enter_context(_model_threads(context.runtime.workers))
     return Embedding(
         encoder,
@@ -160,21 +170,6 @@ def _model_threads(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _dtype(context: Context, config: EmbedConfig) -> str:
-    """The arithmetic of this run; part of what has to agree before rows are reused."""
-    if config.encoder == "fake":
-        return "float32"
-    return dtype_name(choose_dtype(config.precision, choose_device(context.runtime.device)))
-
-
-def _find_earlier(
-    context: Context, config: EmbedConfig, index: Index, source: SourceRange, dtype: str
-) -> Earlier | None:
-    settings = config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES))
-    facts = {"version": VERSION, "identity": context.identity, "config": settings, "dtype": dtype}
-    return find_earlier(context.workspace, index, source, facts)
 
 
 def _copy(found: Earlier, source: SourceRange, writer: FeatureWriter, tracker: Tracker) -> int:

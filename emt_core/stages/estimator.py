@@ -1,7 +1,9 @@
 """estimator: train the proximity estimator, robot against pool, and test it on held-out rows.
 
-weights.safetensors   weight float32 [dim], bias float32 [1]: logit = weight . phi + bias
-steps.parquet         step loss train_accuracy val_loss val_accuracy (NaN where not measured)
+weights.safetensors   weight float32 [dim], bias float32 [1]: logit = weight . phi + bias; members
+                      float32 [seeds, dim], member_bias float32 [seeds]: those it is the mean of
+steps.parquet         step loss train_accuracy val_loss val_accuracy agreement (the last three NaN
+                      where not measured)
 heldout.parquet       row label logit: the test split (bounded, equal for every robot set)
 curves.json           roc, precision_recall, calibration of the test split
 
@@ -12,11 +14,20 @@ interrupted run starts again.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from emt_core.proximity.base import Inputs, measure_of
+from emt_core.proximity.split import check_sources
 from emt_core.recipe.proximity import EstimatorConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 
-VERSION = 1
+VERSION = 2
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError where pool or robot data are missing, or a robot set is too small."""
+    check_sources(instance.sources, base)
 
 
 def run(context: Context) -> Outcome:

@@ -7,25 +7,29 @@ videos/             the first episodes of each task, as the policy saw them
 
 The simulator runs in processes of its own, under the interpreter that the recipe names. Every
 finished episode is committed: a kill costs the episodes under way, and the next run plays only what
-is missing. A simulator's crash, hang or error is an episode that failed, of a named kind.
+is missing. An episode whose simulator crashes, hangs or raises an error is tried once more; the
+second time it ends as a fault of that kind, which counts neither way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
-from emt_core.evaluation.benchmarks.base import Benchmark, episodes_of
+from emt_core.evaluation.benchmarks.base import FAILURES, FAULTS, Benchmark, episodes_of
+from emt_core.models.device import Precision
 from emt_core.recipe.evaluate import EvaluateConfig
+from emt_core.recipe.finetune import FinetuneConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, write_json
 
-VERSION = 1
+VERSION = 2
 IDENTITY_REPLACES = ("policy", "python", "environments")
 
 NO_STEP = -1
@@ -43,16 +47,40 @@ def identity(config: EvaluateConfig, base: Path) -> dict[str, Any] | None:
     return {"policy": {name: content_hash(folder / name) for name in names}}
 
 
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a task, layout or kept step that does not exist, a missing simulator."""
+    from emt_core.evaluation.benchmarks.registry import resolve
+    from emt_core.evaluation.closed_loop.launching import check_simulator
+
+    config = instance.config
+    assert isinstance(config, EvaluateConfig)
+    if config.policy:
+        benchmark = resolve_for(config, base, _policy_folder(config, base))
+    else:
+        finetune = instance.parents["finetune"]
+        assert isinstance(finetune.config, FinetuneConfig)
+        demos = finetune.parents.get("demos")
+        recording = demos.config.model_dump(mode="json") if demos else None
+        benchmark = resolve(config.benchmark, base=base, demos=recording)
+        if isinstance(config.checkpoints, tuple):
+            kept = finetune.config.kept_steps
+            _check_kept(set(config.checkpoints), kept, finetune.label)
+    episodes_of(benchmark, config.episodes, config.seed)
+    check_simulator(benchmark, config.python)
+
+
 def run(context: Context) -> Outcome:
     from emt_core.evaluation.closed_loop.episodes import EpisodeLog
     from emt_core.evaluation.closed_loop.results import summarize
     from emt_core.evaluation.closed_loop.rollout import Simulators
+    from emt_core.models.device import settled_arithmetic
 
     config = context.config
     assert isinstance(config, EvaluateConfig)
     checkpoints = _checkpoints(config, context)
     benchmark = resolve_for(config, context.base, next(iter(checkpoints.values())))
     episodes = episodes_of(benchmark, config.episodes, config.seed)
+    settled = settled_arithmetic(context.out, "auto", context.runtime.device)
     log = EpisodeLog(context.out)
     total = len(episodes) * len(checkpoints)
     with (
@@ -64,7 +92,7 @@ def run(context: Context) -> Outcome:
             left = [episode for episode in episodes if (episode.task, episode.number) not in done]
             if not left:
                 continue
-            policy = load_policy(folder, context.runtime.device)
+            policy = load_policy(folder, context.runtime.device, settled.dtype)
             shown = config.execute or getattr(policy, "chunk", 1)
 
             def ended(played: Any, step: int = step, shown: int = shown) -> None:
@@ -80,6 +108,11 @@ def run(context: Context) -> Outcome:
             )
         versions = simulators.facts
     rows = log.finish().to_pylist()
+    if faults := sum(row["failure"] in FAULTS for row in rows):
+        context.progress.say(
+            f"the simulator failed twice in {faults:,} of {len(rows):,} episodes, which count"
+            " neither way; `detail` in episodes.parquet has its last words"
+        )
     results = summarize(rows, benchmark=benchmark.name, rule=config.choose)
     write_json(context.out / "results.json", {**results, "simulator": versions})
     return Outcome(rows=len(rows), metrics=_metrics(results, rows), scratch=(log.path.name,))
@@ -97,11 +130,11 @@ def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:
     return resolve(config.benchmark, base=base, demos=recording or None)
 
 
-def load_policy(folder: Path, device: str) -> Any:
+def load_policy(folder: Path, device: str, precision: Precision) -> Any:
     """Anything with act(images, instructions); the tests put a fake here."""
     from emt_core.training.policy.policy import Policy
 
-    return Policy.load(folder, device=device)
+    return Policy.load(folder, device=device, precision=precision)
 
 
 def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
@@ -117,14 +150,17 @@ def _checkpoints(config: EvaluateConfig, context: Context) -> dict[int, Path]:
     if config.checkpoints == "last":
         last = max(kept)
         return {last: kept[last]}
-    missing = sorted(set(config.checkpoints) - set(kept))
-    if missing:
+    _check_kept(set(config.checkpoints), kept, context.parents["finetune"].path)
+    return {step: kept[step] for step in sorted(set(config.checkpoints))}
+
+
+def _check_kept(asked: set[int], kept: Collection[int], where: object) -> None:
+    if missing := sorted(asked - set(kept)):
         raise EmtError(
             f"there is no checkpoint at step {', '.join(map(str, missing))}",
-            where=context.parents["finetune"].path,
+            where=where,
             remedy=f"kept steps: {', '.join(map(str, kept))}; see finetune's config",
         )
-    return {step: kept[step] for step in sorted(set(config.checkpoints))}
 
 
 def checkpoints_of(finetune: Artifact) -> dict[int, Path]:
@@ -153,7 +189,11 @@ def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
 
 
 def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the manifest says: the reported figure, its interval, and how episodes failed."""
+    """What the manifest says: the reported figure, its interval, and how episodes failed.
+
+    success, low and high are None where no episode of a task was played to its end.
+    """
+    kinds = [row["failure"] for row in rows]
     chosen = next(c for c in results["checkpoints"] if c["checkpoint"] == results["chosen"])
     metrics = {
         "benchmark": results["benchmark"],
@@ -164,7 +204,8 @@ def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> d
         "tasks": len(chosen["tasks"]),
         "checkpoint": results["chosen"],
         "rule": results["rule"],
-        "failures": dict(Counter(row["failure"] for row in rows if row["failure"])),
+        "failures": dict(Counter(kind for kind in kinds if kind in FAILURES)),
+        "faults": dict(Counter(kind for kind in kinds if kind in FAULTS)),
     }
     if "average_length" in chosen:
         metrics["average_length"] = chosen["average_length"]

@@ -5,7 +5,7 @@ steps.jsonl         the curves (training/steps_log.py)
 rejects.jsonl       {"set", "episode", "reason", "detail"} a line: episodes not trained on
 
 While it runs there is also checkpoints/: a killed run goes on from there. Frames are read from a
-bounded cache, <workspace>/cache/frames (data/robot/frame_cache.py). Under torchrun the ranks train
+bounded cache, `runtime.frame_cache` (data/robot/frame_cache.py). Under torchrun the ranks train
 one policy together.
 """
 
@@ -13,21 +13,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.data.readers import fingerprint, locate
-from emt_core.errors import EmtError
+from emt_core.errors import all_of
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
 from emt_core.recipe.sources import LeRobotSource
-from emt_core.run.stage import Context, Outcome
+from emt_core.run.plan import Instance
+from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
-VERSION = 2
-FRAMES_VERSION = 1
+if TYPE_CHECKING:
+    from emt_core.data.robot.frame_cache import CacheNeed
+
+VERSION = 3
+FRAMES_VERSION = 2
 """Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
 
 IDENTITY_REPLACES = ("model", "revision")
@@ -39,31 +45,88 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
     Raises EmtError where a set is missing or no VLM is named.
     """
-    found: dict[str, Any] = {}
-    for data in config.data:
-        source = _source(data)
-        found[data.name] = fingerprint(source, locate(source, base))
+    parts: dict[str, Callable[[], Any]] = {
+        data.name: partial(_set_identity, data, base) for data in config.data
+    }
     if config.start == "backbone":
-        found["model"] = _model_identity(config, base)
-    return found
+        parts["model"] = partial(_model_identity, config, base)
+    return dict(zip(parts, all_of(parts.values()), strict=True))
+
+
+def _set_identity(data: RobotData, base: Path) -> dict[str, Any]:
+    source = _source(data)
+    return fingerprint(source, locate(source, base))
 
 
 def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
-    from emt_core.models.identity import model_identity
+    from emt_core.models.identity import model_identity, need_model
 
-    if not config.model:
-        raise EmtError(
-            "no VLM is named to start from",
-            where="finetune.model",
-            remedy="set the recipe's `backbone`, or `model`",
-        )
+    need_model(config.model, "finetune")
     return model_identity(config.model, config.revision, base)
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a camera, column or dimension that the robot sets do not have."""
+    from emt_core.data.robot.actions import find_dimensions
+    from emt_core.data.robot.training_frames import check_action
+    from emt_core.evaluation.recording.tasks import ACTION_NAMES, STATE_NAMES
+
+    config = instance.config
+    assert isinstance(config, FinetuneConfig)
+    if config.data:
+        check_action([(data, locate(_source(data), base)) for data in config.data], config.action)
+        return
+    reference = STATE_NAMES if config.action.kind == "delta" else ()
+    find_dimensions(config.action, ACTION_NAMES, reference, where="the recorded demonstrations")
+
+
+def disk(instance: Instance, base: Path) -> list[DiskNeed]:
+    """Frames, policies of the kept steps, and the two newest states while a third is written."""
+    from emt_core.models.weights import weights_of
+    from emt_core.training.checkpoints import checkpoint_bytes
+
+    config = instance.config
+    assert isinstance(config, FinetuneConfig)
+    known = instance.identity
+    frames = [_frames_need(d, config.image_size, base, known[d.name]) for d in config.data]
+    policies = len(config.kept_steps)
+    start: Any = instance.parents["midtrain"].config if config.start == "midtrain" else config
+    weights = weights_of(start.model, start.revision, base)
+    size = weights.parameters if weights else None
+    count = f"{policies} polic{'y' if policies == 1 else 'ies'}"
+    return [
+        *frames,
+        DiskNeed(what=count, bytes=size and 4 * policies * size, kind="result"),
+        DiskNeed(what="checkpoints", bytes=size and checkpoint_bytes(size, size), kind="scratch"),
+    ]
+
+
+def _frames_need(data: RobotData, size: int, base: Path, files: Any) -> DiskNeed:
+    """files: the set's fingerprint."""
+    facts = {"files": files, "camera": data.camera, "limit": data.limit, "size": size}
+    key = digest_of(facts, 16)
+    root = locate(_source(data), base)
+    frames, total = _frames_of(key, root, data.camera, data.limit, size)
+    return DiskNeed(what=f"{frames:,} frames of {data.name}", bytes=total, kind="frames", key=key)
+
+
+@lru_cache(maxsize=64)
+def _frames_of(key: str, root: Path, camera: str, limit: int | None, size: int) -> tuple[int, int]:
+    """(frames, bytes of their cache): estimated once for all arms. The key tells changed files."""
+    from emt_core.data.readers.lerobot_meta import load_meta
+    from emt_core.data.robot.frame_cache import CacheNeed
+
+    source = _source(RobotData(name="frames", path=str(root), camera=camera))
+    episodes = list(islice(load_meta(root).episodes(camera), limit))
+    need = CacheNeed(key=key, source=source, root=root, episodes=episodes, size=size)
+    return need.frames, need.bytes
 
 
 def run(context: Context) -> Outcome:
     """Raises EmtError where actions do not fit, no episode is usable or the loss is not finite."""
     from emt_core.data.robot.frame_cache import frame_caches
     from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
+    from emt_core.models.device import settled_arithmetic
     from emt_core.models.vlm.load import load_processor, load_vlm
     from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
@@ -74,9 +137,16 @@ def run(context: Context) -> Outcome:
     data, recording = _data(context, config)
     sets = [open_set(entry, root, config.action) for entry, root in data]
     action_map = fit_map(sets, config.action, config.chunk)
+    if action_map.still:
+        context.progress.say(
+            f"action {'dimensions' if action_map.still[1:] else 'dimension'}"
+            f" {', '.join(action_map.still)}: one value in all data (scale {config.action.scale},"
+            f" gripper_threshold {config.action.gripper_threshold}), so nothing is learned of it"
+        )
     caches = frame_caches(
-        context.workspace.path / "cache" / "frames",
+        frame_folder(context.runtime, context.workspace.path),
         [_cache_need(opened, config.image_size) for opened in sets],
+        bound_gb=context.runtime.frame_cache_gb,
         workers=context.runtime.workers,
         progress=context.progress,
     )
@@ -101,7 +171,8 @@ def run(context: Context) -> Outcome:
         recording=recording,
     )
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
-    accelerator = open_accelerator(context.runtime.device, config.precision)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
+    accelerator = open_accelerator(context.runtime.device, settled.dtype)
     try:
         trainer = Finetuner(
             config,
@@ -135,6 +206,7 @@ def run(context: Context) -> Outcome:
                 "arm": len(action_map.arm),
                 "gripper": len(action_map.gripper),
                 "chunk": config.chunk,
+                "still": list(action_map.still),
             },
             "policies": list(config.kept_steps),
             "device": str(trainer.device),
@@ -177,22 +249,17 @@ def _source(data: RobotData) -> LeRobotSource:
     )
 
 
-def _cache_need(opened: Any, size: int) -> Any:
+def _cache_need(opened: Any, size: int) -> CacheNeed:
     from emt_core.data.robot.frame_cache import CacheNeed
 
     source = _source(opened.data)
     episodes = [episode.episode for episode in opened.episodes]
-    key = _cache_key(source, opened.root, [episode.index for episode in episodes], size)
-    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)
-
-
-def _cache_key(source: LeRobotSource, root: Path, episodes: Sequence[int], size: int) -> str:
-    found = fingerprint(source, root)
     facts = {
-        "files": found,
+        "files": fingerprint(source, opened.root),
         "camera": source.camera,
-        "episodes": list(episodes),
+        "episodes": [episode.index for episode in episodes],
         "size": size,
         "version": FRAMES_VERSION,
     }
-    return digest_of(facts, 16)
+    key = digest_of(facts, 16)
+    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)

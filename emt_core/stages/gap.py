@@ -4,15 +4,15 @@ gap.json               mmd2 between all pairs of sources, sigma, diversity, grou
 map_fit.safetensors    the fitted map: index rows, PCA, coordinates (what places any other feature)
 map.lance              x, y float32 (NaN without a vector), fitted bool; row i = index row i
 
-MMD and diversity come from a seeded subsample of each source. "All pool" and "all robot" are
-mixtures of their sources by number of rows, worked out from the same kernel means: they need no
-subsample of their own, and no small source is lost in one.
+MMD and diversity between sources come from a seeded subsample of each. The pool and the robot data
+as wholes are measured as in every other stage (proximity/reference.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,16 @@ from emt_core.data.features import Features, take_finite
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.proximity.map.fitted import FittedMap
-from emt_core.proximity.metrics import diversity, mmd
+from emt_core.proximity.metrics.diversity import diversity, similarity_means
+from emt_core.proximity.metrics.kernel import Estimate, GroupMeans
+from emt_core.proximity.metrics.mmd import mean_mmd2, mmd2, mmd_means, normalize
+from emt_core.proximity.reference import Reference, errors, own_diversity, values
 from emt_core.recipe.gap import GapConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
-VERSION = 2
+VERSION = 3
 
 PLACE_ROWS = 4096
 """Rows placed on the map at once, from fixed rows of the store on: results do not depend on where
@@ -51,7 +54,8 @@ def run(context: Context) -> Outcome:
     index = Index(context.parents["sources"])
     features = Features.at(context.parents["embed"].data / "features.lance")
     ok = features.ok()
-    members = [Members(s, np.flatnonzero(ok[s.start : s.stop]) + s.start) for s in index.sources]
+    reference = Reference(index=index, features=features, ok=ok)
+    members = [Members(source, reference.rows_of(source)) for source in index.sources]
     usable = [m for m in members if len(m.rows) >= 2]
     if not usable:
         raise EmtError(
@@ -62,82 +66,85 @@ def run(context: Context) -> Outcome:
     path = context.out / "gap.json"
     if not path.exists():  # else an interrupted run got this far
         left_out = [m.source.name for m in members if len(m.rows) < 2]
-        write_json(path, {**_measure(context, config, features, usable), "left_out": left_out})
+        write_json(path, {**_measure(context, config, reference, usable), "left_out": left_out})
     fitted = _fit(context, config, features, members)
     _place(context, features, fitted, ok)
     return Outcome(rows=index.rows, metrics=_metrics(read_json(path), fitted, config, ok))
 
 
 def _measure(
-    context: Context, config: GapConfig, features: Features, usable: list[Members]
+    context: Context, config: GapConfig, reference: Reference, usable: list[Members]
 ) -> dict[str, Any]:
     samples = []
     with context.progress.track("reading", len(usable), unit="sources") as tracker:
         for place, member in enumerate(usable):
             rows = choose(member.rows, config.sample_per_source, (config.seed, place))
-            samples.append(take_finite(features, rows))
+            samples.append(take_finite(reference.features, rows))
             tracker.advance()
-    with context.progress.track("comparing", 2, unit="kernels") as tracker:
-        sigma = mmd.median_sigma(samples, config.seed)
-        means = mmd.group_means(samples, sigma, unbiased=config.mmd == "unbiased")
+    totals = [len(member.rows) for member in usable]
+    with context.progress.track("comparing", 3, unit="kernels") as tracker:
+        means = mmd_means(samples, reference.sigma, totals)
         tracker.advance()
-        alike = diversity.similarity_means(samples, t=config.diversity_t)
+        alike = similarity_means(samples, totals)
         tracker.advance()
-    matrix = mmd.pairwise(means)
-    names = [m.source.name for m in usable]
-    weights = _group_weights(usable)
+        whole = reference.measured({"pool": reference.pool})
+        tracker.advance()
+    names = [member.source.name for member in usable]
+    one = np.eye(len(usable))
+    pairs = [[mmd2(means, p, q) for q in one] for p in one]
+    matrix = np.array([[pair.value for pair in row] for row in pairs])
+    varied = {name: diversity(alike, row) for name, row in zip(names, one, strict=True)}
+    robots = {"robot": own_diversity(reference.robots)} if reference.robots else {}
+    groups = _group_distances(means, usable)
+    near = _to_robot(means, usable)
+    whole_near = whole["mmd2_to_robot"].get("all", {}).get("pool")
+    whole_error = whole["errors"]["mmd2_to_robot"].get("all", {}).get("pool")
     return {
         "sources": names,
-        "roles": [m.source.role for m in usable],
+        "roles": [member.source.role for member in usable],
         "mmd2": matrix.tolist(),
-        "mmd2_normalized": mmd.normalize(matrix).tolist(),
-        "sigma": sigma,
-        "estimator": config.mmd,
+        "mmd2_normalized": normalize(matrix).tolist(),
+        "sigma": reference.sigma,
         "sampled": dict(zip(names, map(len, samples), strict=True)),
-        "diversity": dict(zip(names, (1 / np.diag(alike)).tolist(), strict=True)),
-        "diversity_t": config.diversity_t,
-        "diversity_groups": {g: diversity.mixture_diversity(alike, w) for g, w in weights.items()},
-        "groups": _group_distances(matrix, means, usable, weights),
+        "diversity": values(varied),
+        "diversity_groups": {**_known(whole["diversity"]), **values(robots)},
+        "groups": {**values(groups), "to_robot": values(near), "pool_to_robot": whole_near},
+        "measured_on": whole["measured_on"],
+        "errors": {
+            "mmd2": [[pair.error for pair in row] for row in pairs],
+            "diversity": errors(varied),
+            "diversity_groups": {**_known(whole["errors"]["diversity"]), **errors(robots)},
+            "groups": {**errors(groups), "to_robot": errors(near), "pool_to_robot": whole_error},
+        },
     }
 
 
-def _group_weights(usable: list[Members]) -> dict[str, np.ndarray]:
-    """`pool` and `robot` as mixtures of the sources, by number of rows with a vector.
+def _known(found: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in found.items() if value is not None}
 
-    A role without any row is left out.
+
+def _group_distances(means: GroupMeans, usable: list[Members]) -> dict[str, Estimate | None]:
+    """Mean squared MMD between two sources inside a group, and across groups (the paper's figure).
+
+    None for a group of one source.
     """
-    weights = {}
-    for role in ("pool", "robot"):
-        rows = np.array([len(m.rows) if m.source.role == role else 0 for m in usable], np.float64)
-        if rows.any():
-            weights[role] = rows / rows.sum()
-    return weights
+    pairs: dict[str, list[tuple[int, int]]] = {"within_pool": [], "within_robot": [], "across": []}
+    for a, b in combinations(range(len(usable)), 2):
+        roles = {usable[a].source.role, usable[b].source.role}
+        pairs["across" if len(roles) == 2 else f"within_{roles.pop()}"].append((a, b))
+    return {name: mean_mmd2(means, found) if found else None for name, found in pairs.items()}
 
 
-def _group_distances(
-    matrix: np.ndarray, means: np.ndarray, usable: list[Members], weights: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Mean distances inside the groups and across (the paper's figure), and of source to group."""
-    roles = np.array([m.source.role for m in usable])
-    each = np.eye(len(usable))
-    apart = each == 0
-    pairs = {
-        "within_pool": (roles[:, None] == "pool") & (roles == "pool") & apart,
-        "within_robot": (roles[:, None] == "robot") & (roles == "robot") & apart,
-        "across": roles[:, None] != roles,
+def _to_robot(means: GroupMeans, usable: list[Members]) -> dict[str, Estimate | None]:
+    """Squared MMD of each source to the robot sets in equal parts; empty without a robot set."""
+    robot = np.array([member.source.role == "robot" for member in usable], np.float64)
+    if not robot.any():
+        return {}
+    one = np.eye(len(usable))
+    return {
+        member.source.name: mmd2(means, own, robot / robot.sum())
+        for member, own in zip(usable, one, strict=True)
     }
-    distances: dict[str, Any] = {
-        name: float(matrix[which].mean()) if which.any() else None for name, which in pairs.items()
-    }
-    for role, mixture in weights.items():
-        distances[f"to_{role}"] = {
-            m.source.name: mmd.mixture_mmd2(means, one, mixture)
-            for m, one in zip(usable, each, strict=True)
-        }
-    distances["pool_to_robot"] = None
-    if len(weights) == 2:
-        distances["pool_to_robot"] = mmd.mixture_mmd2(means, weights["pool"], weights["robot"])
-    return distances
 
 
 def _fit(
@@ -204,6 +211,7 @@ def _metrics(
         "sigma": gap["sigma"],
         **{name: gap["groups"][name] for name in of_groups},
         "diversity_groups": gap["diversity_groups"],
+        "errors": {name: gap["errors"]["groups"][name] for name in of_groups},
         "map_fitted": len(fitted.rows),
         "map_placed": int(ok.sum()) - len(fitted.rows),
         "map_without_vector": int((~ok).sum()),

@@ -13,18 +13,21 @@ from typing import Any
 
 from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import IDENTITY_REPLACES, twin_key
+from emt_core.proximity.split import check_sources
 from emt_core.recipe.proximity import (
     ClipMeasure,
     ImportedMeasure,
     MeasureBase,
     MeasureConfig,
     PerplexityMeasure,
+    SplitMeasure,
 )
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 
 __all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
 
-VERSION = 2
+VERSION = 3
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
@@ -45,6 +48,12 @@ def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
 
         return {"file": content_hash(config.file(base))}
     return {}
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError where pool or robot data are missing, or a robot set is too small."""
+    if isinstance(instance.config, SplitMeasure):
+        check_sources(instance.sources, base)
 
 
 def run(context: Context) -> Outcome:

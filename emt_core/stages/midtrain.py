@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
 from emt_core.recipe.midtrain import MidtrainConfig
-from emt_core.run.stage import Context, Outcome
+from emt_core.run.plan import Instance
+from emt_core.run.stage import Context, DiskNeed, Outcome
 
 if TYPE_CHECKING:
     from emt_core.training.midtrain.session import Session
@@ -32,15 +33,29 @@ ten CPU seconds.
 
 def identity(config: MidtrainConfig, base: Path) -> dict[str, Any]:
     """What the model is, whatever it is called."""
-    from emt_core.models.identity import model_identity
+    from emt_core.models.identity import model_identity, need_model
 
-    if not config.model:
-        raise EmtError(
-            "midtrain has no model",
-            where="midtrain.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
-        )
+    need_model(config.model, "midtrain")
     return model_identity(config.model, config.revision, base)
+
+
+def disk(instance: Instance, base: Path) -> list[DiskNeed]:
+    """The model in its own precision, and the two newest states while a third is written."""
+    from emt_core.models.weights import weights_of
+    from emt_core.training.checkpoints import checkpoint_bytes
+    from emt_core.training.midtrain.memory import STATE_BYTES
+
+    config = instance.config
+    assert isinstance(config, MidtrainConfig)
+    weights = weights_of(config.model, config.revision, base)
+    states = None
+    if weights:
+        trained = 0 if config.lora_rank else weights.parameters
+        states = checkpoint_bytes(weights.parameters, trained, STATE_BYTES[config.optimizer])
+    return [
+        DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
+        DiskNeed(what="checkpoints", bytes=states, kind="scratch"),
+    ]
 
 
 def run(context: Context) -> Outcome:

@@ -11,10 +11,11 @@ costs one batch. Answers are greedy.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import EmtError
+from emt_core.errors import EmtError, all_of
 from emt_core.evaluation.questions.retention import (
     SIDES,
     Answers,
@@ -23,7 +24,7 @@ from emt_core.evaluation.questions.retention import (
     read_answers,
     write_results,
 )
-from emt_core.recipe.retain import RetainConfig
+from emt_core.recipe.retain import QuestionFile, RetainConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 
@@ -36,35 +37,43 @@ IDENTITY_REPLACES = ("model", "revision", "files")
 
 def identity(config: RetainConfig, base: Path) -> dict[str, Any]:
     """The origin's files, what each suite's files hold, the images beside them by name and size."""
+    from emt_core.models.identity import model_identity, need_model
+
+    need_model(config.model, "retain")
+    suites, model = all_of(
+        (
+            partial(_suites, config, base),
+            partial(model_identity, config.model, config.revision, base),
+        )
+    )
+    return {**model, "suites": suites}
+
+
+def _suites(config: RetainConfig, base: Path) -> dict[str, Any]:
+    calls = (partial(_suite, name, suite, base) for name, suite in config.files.items())
+    return dict(zip(config.files, all_of(calls), strict=True))
+
+
+def _suite(name: str, suite: QuestionFile, base: Path) -> dict[str, Any]:
     from emt_core.data.fingerprint import content_hash
     from emt_core.evaluation.questions.suites import images_beside
-    from emt_core.models.identity import model_identity
 
-    if not config.model:
+    path = base / Path(suite.path).expanduser()
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
         raise EmtError(
-            "retain has no model",
-            where="retain.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
+            "there is no such file of questions",
+            where=path,
+            remedy=f"check retain.files.{name}.path",
         )
-    suites = {}
-    for name, suite in config.files.items():
-        path = base / Path(suite.path).expanduser()
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        if not files or not all(file.is_file() for file in files):
-            raise EmtError(
-                "there is no such file of questions",
-                where=path,
-                remedy=f"check retain.files.{name}.path",
-            )
-        # BLINK's sub-tasks are folders with files of one name
-        root = path if path.is_dir() else path.parent
-        suites[name] = {
-            "format": suite.format,
-            "limit": suite.limit,
-            "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
-            "images": digest_of(images_beside(suite, base), 32),
-        }
-    return {**model_identity(config.model, config.revision, base), "suites": suites}
+    # BLINK's sub-tasks are folders with files of one name
+    root = path if path.is_dir() else path.parent
+    return {
+        "format": suite.format,
+        "limit": suite.limit,
+        "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
+        "images": digest_of(images_beside(suite, base), 32),
+    }
 
 
 def run(context: Context) -> Outcome:
@@ -104,9 +113,11 @@ def _ask(
     The model is gone from memory when this returns: the next side loads another one.
     """
     from emt_core.evaluation.questions.answering import Answerer
+    from emt_core.models.device import settled_arithmetic
 
     config = context.config
     assert isinstance(config, RetainConfig)
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
     path = context.out / f"{side}.jsonl"
     done = read_answers(path)
     total = sum(len(questions) for questions in suites.values())
@@ -118,7 +129,7 @@ def _ask(
             model,
             revision=revision,
             device=context.runtime.device,
-            precision=config.precision,
+            precision=settled.dtype,
             max_new_tokens=config.max_new_tokens,
             max_image_pixels=config.max_image_pixels,
         )

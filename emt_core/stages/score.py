@@ -2,8 +2,10 @@
 
 scores.lance     logit float32, row i = index row i; NaN without a score. Higher is nearer: the log
                  odds of robot against pool where the measure is a classifier, else the measure's
-                 own number (proximity/base.py). Of a measure also `reason` string: why there is no
-                 score, empty where there is one
+                 own number (proximity/base.py). Of an estimator also `spread` float32: the standard
+                 deviation of its seeds' logits, NaN with one seed. Of a measure also `reason`
+                 string: why there is no score, empty where there is one
+arithmetic.json  of a measure that runs a model: dtype, device (models/device.py)
 sweep.parquet    row logit diversity mmd2_to_robot: a seeded subsample of the pool in falling order;
                  the last two of everything down to that row (proximity/metrics/sweep.py)
 
@@ -25,11 +27,13 @@ import pyarrow.parquet as pq
 from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
+from emt_core.proximity.reference import Reference
 from emt_core.proximity.scores import (
     RUNS_MODEL,
     measure_metrics,
     missing_reasons,
     score_metrics,
+    spread_metrics,
     sweep_table,
 )
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
@@ -37,8 +41,8 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact, make_key
 from emt_core.workspace.table import CommitClock, Table
 
-VERSION = 2
-SCHEMA = pa.schema({"logit": pa.float32()})
+VERSION = 4
+SCHEMA = pa.schema({"logit": pa.float32(), "spread": pa.float32()})
 MEASURE_SCHEMA = pa.schema({"logit": pa.float32(), "reason": pa.string()})
 
 COMMIT_SECONDS = 30.0
@@ -59,20 +63,27 @@ def run(context: Context) -> Outcome:
         )
     table = Table(context.out / "scores.lance")
     measure = context.parents.get("measure")
+    if measure and measure.config["kind"] in RUNS_MODEL:
+        from emt_core.models.device import settled_arithmetic
+
+        settled = settled_arithmetic(context.out, "auto", context.runtime.device)
+        inputs = replace(inputs, precision=settled.dtype)
     twin = _twin(context, measure) if measure else None
     _score_rows(context, table, replace(inputs, twin=twin))
     logit = table.column("logit")
     metrics = score_metrics(logit, index.sources)
-    if measure:
+    if not measure:
+        metrics["spread"] = spread_metrics(table.column("spread")[index.is_pool()])
+    else:
         metrics = measure_metrics(metrics, measure, logit, index, features)
         metrics |= {"missing_by_reason": missing_reasons(table)}
-        metrics |= _arithmetic(context, measure)
         metrics |= taken_over(twin) if twin else {}
     if not metrics["pool"]["scored"]:
         raise EmtError(
             "no pool row has a score", where="score", remedy="look at the status counts of embed"
         )
-    sweep, metrics["sweep"] = sweep_table(logit, index, features, config)
+    reference = Reference(index=index, features=features, ok=features.ok())
+    sweep, metrics["sweep"] = sweep_table(logit, reference, config)
     pq.write_table(sweep, context.out / "sweep.parquet")
     return Outcome(rows=len(logit), metrics=metrics)
 
@@ -92,10 +103,12 @@ def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
                 return
             logit = np.concatenate(waiting)
             waiting.clear()
-            columns: dict[str, Any] = {"logit": logit}
-            if of_measure:
+            columns: dict[str, Any] = {"logit": logit[:, 0]}
+            if not of_measure:
+                columns["spread"] = logit[:, 1]
+            else:
                 reason = np.full(len(logit), "", object)
-                for place in np.flatnonzero(np.isnan(logit)).tolist():
+                for place in np.flatnonzero(np.isnan(logit[:, 0])).tolist():
                     reason[place] = missing.get(at + place, "no_score")
                 columns["reason"] = reason
                 missing.clear()
@@ -115,7 +128,9 @@ def _score_rows(context: Context, table: Table, inputs: Inputs) -> None:
 def _parts(
     context: Context, inputs: Inputs, start: int, missing: dict[int, str]
 ) -> Iterator[np.ndarray]:
-    """float32 scores from row `start` on, in order; NaN also where a row has no vector.
+    """float32 [n, 2] scores and spreads from row `start` on, in order.
+
+    Scores are NaN also where a row has no vector, spreads where a measure knows none.
 
     A row without a vector is no candidate whatever measures it. missing: gets index row -> reason
     for rows that a measure has no score for.
@@ -130,6 +145,8 @@ def _parts(
             ok = inputs.features.ok(start=at, stop=at + len(scores))
             missing.update(dict.fromkeys((at + np.flatnonzero(~ok)).tolist(), "no_vector"))
             scores = np.where(ok, scores, np.float32(np.nan))
+        if scores.ndim == 1:
+            scores = np.stack([scores, np.full_like(scores, np.nan)], axis=1)
         yield scores
 
 
@@ -145,16 +162,9 @@ def _twin(context: Context, measure: Artifact) -> Artifact | None:
     keys["measure"] = str(twin_key(**{name: measure.manifest[name] for name in names}))
     config = context.config.model_dump(mode="json")
     key = make_key(stage="score", version=VERSION, config=config, identity=None, parents=keys)
+    from emt_core.models.device import arithmetic_of
+
     found = context.workspace.find("score", key)
-    if found is None or found.metrics.get("dtype") != _arithmetic(context, measure)["dtype"]:
+    if found is None or arithmetic_of(found.data) != arithmetic_of(context.out):
         return None
     return found
-
-
-def _arithmetic(context: Context, measure: Artifact) -> dict[str, str]:
-    """The precision of a measure that runs a model; empty for all others."""
-    if measure.config["kind"] not in RUNS_MODEL:
-        return {}
-    from emt_core.models.device import choose_device, choose_dtype, dtype_name
-
-    return {"dtype": dtype_name(choose_dtype("auto", choose_device(context.runtime.device)))}

@@ -25,9 +25,13 @@ import pyarrow.parquet as pq
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
+from emt_core.proximity.reference import Reference
+from emt_core.recipe.ids import parse_ids
 from emt_core.recipe.selection import SelectConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.selection import Candidates, Decision, decide
+from emt_core.selection.candidates import named_codes
 from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cells, near_duplicates
 from emt_core.selection.decide import ordered
 from emt_core.selection.report import selection_report
@@ -36,7 +40,7 @@ from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
 
-VERSION = 2
+VERSION = 3
 WRITE_ROWS = 1_000_000
 SELECTION_SCHEMA = pa.schema({"reason": pa.string(), "rank": pa.int64()})
 SELECTED_SCHEMA = pa.schema(
@@ -58,6 +62,18 @@ def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
     return {"cell_rows": CELL_ROWS}
 
 
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for a source that a cap, a quota or an excluded id names and nobody reads."""
+    config = instance.config
+    assert isinstance(config, SelectConfig)
+    pool = tuple(source.name for source in instance.sources.sources if source.role == "pool")
+    named_codes(config.caps.source, pool, list(pool), "caps.source")
+    named_codes(config.quotas.source, pool, list(pool), "quotas.source")
+    everywhere = tuple(source.name for source in instance.sources.sources)
+    excluded = {parse_ids(entry).source for entry in config.exclude}
+    named_codes(excluded, everywhere, list(everywhere), "exclude")
+
+
 def run(context: Context) -> Outcome:
     """Raises EmtError where nothing is left, or a cap or quota names something unknown."""
     config = context.config
@@ -71,6 +87,7 @@ def run(context: Context) -> Outcome:
         parents["category"],
         parents["score"] if config.uses() else None,
         exclude=config.exclude,
+        spread=config.spread_penalty > 0,
     )
     candidates, split = with_cells(candidates, features, config, context.progress)
     decision = decide(candidates, config)
@@ -81,7 +98,8 @@ def run(context: Context) -> Outcome:
         )
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
-    report = selection_report(decision, candidates, features, config) | split
+    reference = Reference(index=index, features=features, ok=candidates.has_vector)
+    report = selection_report(decision, candidates, reference, config) | split
     write_json(context.out / "report.json", report)
     return Outcome(rows=candidates.rows, metrics=summary(report))
 
@@ -203,5 +221,5 @@ def _ids(index: Index, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
     """What a page lists of a selection without opening its report."""
-    names = "asked eligible selected cut_logit reasons shortfall diversity mmd2_to_robot"
+    names = "asked eligible selected cut_logit reasons shortfall diversity mmd2_to_robot errors"
     return {name: report[name] for name in [*names.split(), "embodied_share"]}

@@ -11,27 +11,29 @@ index is dropped and found again.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.images.check import ImageChecker
 from emt_core.data.index_writer import FINISHED, IndexWriter, Tally, totals
 from emt_core.data.readers import count, fingerprint, image_root, locate, read
-from emt_core.errors import EmtError
+from emt_core.errors import EmtError, all_of
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import write_json
 
-VERSION = 1
+VERSION = 2
 
 
 def identity(config: SourcesConfig, base: Path) -> list[dict[str, Any]]:
-    """A fingerprint of each source's files, in order. Raises EmtError where one is missing."""
-    return [
-        {"name": source.name, **fingerprint(source, locate(source, base))}
-        for source in config.sources
-    ]
+    """A fingerprint of each source's files, in order. Raises EmtError with all that is missing."""
+    return all_of(partial(_identity, source, base) for source in config.sources)
+
+
+def _identity(source: SourceConfig, base: Path) -> dict[str, Any]:
+    return {"name": source.name, **fingerprint(source, locate(source, base))}
 
 
 def run(context: Context) -> Outcome:

@@ -25,6 +25,7 @@ from emt_core.data.draws import Purpose, ordered_rows, random_keys
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
+from emt_core.models.device import arithmetic_of
 from emt_core.models.images import source_config
 from emt_core.proximity.base import AnyConfig, Inputs
 from emt_core.proximity.trust.agreement import agreement
@@ -42,7 +43,7 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
-VERSION = 2
+VERSION = 3
 
 LEAST_OF_A_SET = 16
 """Robot frames of each set that the audits embed at the least."""
@@ -157,10 +158,13 @@ def _audits(
     index = inputs.index
     embed = inputs.embed
     streams = [s.name for s in index.sources if source_config(index, s).get("streaming")]
+    encoder = EmbedConfig.model_validate(embed.config)
+    if made_in := arithmetic_of(embed.data):  # `auto` may be another here than it was there
+        encoder = encoder.model_copy(update={"precision": made_in.dtype})
     variants = embed_variants(
         index,
         audit_rows(index, inputs.features, config, without=streams),
-        EmbedConfig.model_validate(embed.config),
+        encoder,
         config,
         base=context.base,
         revision=(embed.manifest["identity"] or {}).get("revision"),

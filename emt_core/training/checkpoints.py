@@ -37,6 +37,15 @@ class Checkpoint:
     bytes: int
 
 
+MOMENT_BYTES = 8
+"""AdamW's two, float32, a trained parameter."""
+
+
+def checkpoint_bytes(parameters: int, trained: int, moments: int = MOMENT_BYTES) -> int:
+    """Most that a run's states take on disk: the two that are kept, and the next one."""
+    return 3 * (4 * parameters + moments * trained)
+
+
 class Checkpoints:
     """The checkpoints of one run, oldest first. keep: how many `save` leaves; None keeps all."""
 

@@ -1,12 +1,4 @@
-"""Tables on disk: Lance, appended in commits, never changed after the artifact's commit.
-
-A feature store has one row for every row of the sources index, in its order:
-
-    vector: fixed_size_list<float16>[d]      zeros where status is not ""
-    status: string                           "" or why there is no vector (a reject reason)
-
-so row i of the index, of the features, of the scores and of the selection is the same sample.
-"""
+"""Tables on disk: Lance, appended in commits, never changed after the artifact's commit."""
 
 from __future__ import annotations
 

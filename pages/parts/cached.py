@@ -5,12 +5,10 @@ A folder's name is the hash of all that made the artifact, so nothing cached can
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +17,7 @@ from pyarrow import parquet as pq
 
 from emt_core.data.features import Features
 from emt_core.data.index import Index
+from emt_core.explore import reading
 from emt_core.explore.curation.flags import FlagBook, Flags
 from emt_core.explore.tables.nearness import WordSearch, distances, ranked
 from emt_core.proximity.neighbors import FeatureBank, robot_bank
@@ -26,17 +25,13 @@ from emt_core.selection import Preview
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json
+from emt_core.workspace.table import Coded
 
-Value = TypeVar("Value")
 KEPT = 6
-"""Artifacts of a stage whose columns stay in memory."""
+"""Artifacts of a stage of which a column stays in memory."""
 
-HASH_FUNCS = {
-    Artifact: lambda artifact: str(artifact.path),
-    FunctionType: lambda function: f"{function.__module__}.{function.__qualname__}",
-    type: lambda kind: f"{kind.__module__}.{kind.__qualname__}",
-}
-"""How a cache tells artifacts, functions and classes apart."""
+HASH_FUNCS = {Artifact: lambda artifact: str(artifact.path)}
+"""How a cache tells artifacts apart."""
 
 shared = partial(st.cache_resource, show_spinner=False, hash_funcs=HASH_FUNCS)
 """`st.cache_resource` for functions of artifacts. What it returns must not be changed."""
@@ -45,14 +40,49 @@ copied = partial(st.cache_data, show_spinner=False, hash_funcs=HASH_FUNCS)
 """`st.cache_data` for functions of artifacts. Each call returns a copy."""
 
 
-@shared(max_entries=8 * KEPT, show_spinner="Reading results")
-def column(function: Callable[[Artifact], Value], artifact: Artifact) -> Value:
-    """`function(artifact)`: one of the columns of emt_core.explore.reading."""
-    return function(artifact)
-
-
+@shared(max_entries=KEPT)
 def index(sources: Artifact) -> Index:
-    return column(Index, sources)
+    return Index(sources)
+
+
+@shared(max_entries=KEPT)
+def source_codes(sources: Artifact) -> np.ndarray:
+    return index(sources).codes()
+
+
+@shared(max_entries=KEPT)
+def pool_rows(sources: Artifact) -> np.ndarray:
+    return index(sources).is_pool()
+
+
+@shared(max_entries=KEPT, show_spinner="Reading scores")
+def logits(score: Artifact) -> np.ndarray:
+    return reading.logits(score)
+
+
+@shared(max_entries=KEPT, show_spinner="Ranking samples")
+def order(score: Artifact) -> np.ndarray:
+    return reading.rank_order(logits(score))
+
+
+@shared(max_entries=KEPT, show_spinner="Reading categories")
+def categories(category: Artifact) -> Coded:
+    return reading.categories(category)
+
+
+@shared(max_entries=KEPT)
+def side_codes(category: Artifact) -> np.ndarray:
+    return reading.side_codes(categories(category))
+
+
+@shared(max_entries=KEPT, show_spinner="Reading the selection")
+def reasons(select: Artifact) -> Coded:
+    return reading.reasons(select)
+
+
+@shared(max_entries=KEPT, show_spinner="Reading the map")
+def map_points(gap: Artifact) -> tuple[np.ndarray, np.ndarray]:
+    return reading.map_points(gap)
 
 
 @shared(max_entries=KEPT)
@@ -115,7 +145,7 @@ def parquet(artifact: Artifact, name: str) -> pa.Table:
     return pq.read_table(artifact.data / name)
 
 
-@copied(max_entries=4 * KEPT)
+@shared(max_entries=4 * KEPT)
 def json_file(artifact: Artifact, name: str) -> dict[str, Any]:
     """A JSON file of an artifact's data."""
     return read_json(artifact.data / name)

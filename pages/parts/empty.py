@@ -29,7 +29,6 @@ def needs(view: View, *stages: str, shows: str) -> None:
         st.subheader(f"{last.capitalize()} has not run yet", anchor=False)
         st.markdown(f"{shows} Run **{last}** first: {STAGES[last].sentence}")
         run_up_to(view, last)
-        show_kept_problem()
     st.stop()
 
 
@@ -50,7 +49,17 @@ def run_up_to(view: View, stage: str) -> None:
         return
     st.code(command_up_to(view, stage), language="bash")
     key = f"run-up-to-{stage}"
-    action(f"Run up to {stage}", start, view, stage, icon="play_arrow", type="primary", key=key)
+    action(
+        f"Run up to {stage}",
+        start,
+        view,
+        stage,
+        icon="play_arrow",
+        type="primary",
+        kwargs={"place": key},
+        key=key,
+    )
+    show_kept_problem(key)
 
 
 def command_up_to(view: View, stage: str) -> str:
@@ -89,12 +98,17 @@ def first_steps(view: View) -> None:
                 None,
                 icon="play_arrow",
                 type="primary",
-                kwargs={"recipe_file": path, "title": f"{path.stem}: all stages"},
+                kwargs={
+                    "place": "first steps",
+                    "recipe_file": path,
+                    "title": f"{path.stem}: all stages",
+                },
                 key="run-first",
             )
             action(
                 "Add without running",
                 attempt,
+                "first steps",
                 _add,
                 view,
                 path,
@@ -102,7 +116,7 @@ def first_steps(view: View) -> None:
                 key="add-first",
                 help="Adds the recipe to the workspace and runs nothing.",
             )
-        show_kept_problem()
+        show_kept_problem("first steps")
 
 
 def _add(view: View, path: Path) -> None:

@@ -30,7 +30,7 @@ def label(flag: str) -> str:
 
 def put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
     """Set a flag from a button and remember it for "undo"; an error is kept for the page."""
-    attempt(_put, view, rows, flag, what)
+    attempt("flag", _put, view, rows, flag, what)
 
 
 def _put(view: View, rows: Sequence[int] | np.ndarray, flag: str, what: str) -> None:
@@ -94,11 +94,11 @@ def buttons(view: View, row: int) -> None:
         on_change=_write_note,
         args=(view, row, key),
     )
-    show_kept_problem()
+    show_kept_problem("flag")
 
 
 def _write_note(view: View, row: int, key: str) -> None:
-    attempt(view.flag_book.note, row, st.session_state[key])
+    attempt("flag", view.flag_book.note, row, st.session_state[key])
 
 
 def bulk(view: View, rows: np.ndarray, *, what: str, title: str, key: str) -> None:
@@ -121,7 +121,7 @@ def bulk(view: View, rows: np.ndarray, *, what: str, title: str, key: str) -> No
 
 def last_change(view: View, place: str) -> None:
     """What this session flagged last, and a button to undo it."""
-    show_kept_problem()
+    show_kept_problem("flag")
     last = st.session_state.get("_last_flag")
     if last is None or view.workspace.read_only or last[0] != view.chain.sources.key:
         return
@@ -136,5 +136,5 @@ def last_change(view: View, place: str) -> None:
 
 
 def _undo(view: View, number: int) -> None:
-    if attempt(view.flag_book.undo, number):
+    if attempt("flag", view.flag_book.undo, number):
         st.session_state.pop("_last_flag", None)

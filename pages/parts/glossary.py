@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+SETS = {
+    "selected": "Selected",
+    "left": "Rejected",
+    "near": "Near the cut",
+    "pool": "Whole pool",
+    "robot": "Robot data",
+}
+"""Sets of samples on Browse; the address has the label."""
+
 SCALE = (
     "Logits spread the extremes out; probabilities σ(logit) are easier to read but crowd near 0 "
     "and 1. Both give the same ranking."
@@ -20,22 +29,32 @@ ECE = (
 )
 STOP = (
     "Training stops once validation accuracy reaches the target (90 % in the paper, after 75-100 "
-    "steps): early stopping keeps scores graded instead of saturated. (§ Proximity estimator)"
+    "steps) and the ranking no longer changes: early stopping keeps scores graded instead of "
+    "saturated. (§ Proximity estimator)"
+)
+SPREAD = (
+    "Standard deviation of the score over the estimator's seeds, trained on different batches: how "
+    "much of a score is chance."
 )
 THRESHOLD = (
     "Keep samples with at least this score. The ends of the slider include everything further out."
 )
 TOP_K = "Keep the K samples with the highest score. The paper keeps 1.2 M. (§ Proximity estimator)"
-FRACTION = "Keep this share of the eligible pool."
+FRACTION = (
+    "Share of the pool samples that may be selected: with an image, a feature and a score, and "
+    "excluded by nobody."
+)
 DIVERSITY = (
     "S(D) = 1 / E[exp(−2‖u−v‖²)] over pairs of L2-normalized features (after Wang & Isola). Higher "
-    "is more varied. In the paper: pool 1.85, robot data 1.26, selection 1.93. From a seeded "
-    "subsample; below: change against the pool. (§ Diversity)"
+    "is more varied. In the paper: pool 1.85, robot data 1.26, selection 1.93. Pairs of a sample "
+    "with itself are left out. Sets of more than 2,000 are measured on a seeded sample; ± is its "
+    "standard error. Below: change against the pool. (§ Diversity)"
 )
 MMD = (
-    "Squared maximum mean discrepancy between the selected samples and the robot data (RBF kernel, "
-    "median heuristic). 0 = same distribution. From a seeded subsample; below: change against the "
-    "pool. (§ Measuring the gap)"
+    "Squared maximum mean discrepancy between the selected samples and the robot data, the robot "
+    "sets in equal parts: unbiased, Gaussian kernel, its width the median distance over all "
+    "sources alike. 0 = same distribution. Sets of more than 2,000 are measured on a seeded "
+    "sample; ± is its standard error. Below: change against the pool. (§ Measuring the gap)"
 )
 EMBODIED = (
     "Share of samples in the categories spatial, grounding (points, boxes) and robot, assigned by "
@@ -89,15 +108,17 @@ TOKENS = (
 GPU_HOURS = "Tokens × passes ÷ (tokens/s per GPU) ÷ 3600, with the throughput you entered."
 GAP = (
     "Squared maximum mean discrepancy between two sources, E[k(x,x')] − 2 E[k(x,y)] + E[k(y,y')], "
-    "with a Gaussian kernel whose width is the median distance; from a seeded subsample of each "
-    "source. 0 = same distribution. (§ Measuring the gap)"
+    "unbiased, with a Gaussian kernel whose width is the median distance over all sources alike. 0 "
+    "= same distribution. ± is the standard error of a seeded subsample. Robot data as a whole: "
+    "the robot sets in equal parts. (§ Measuring the gap)"
 )
 GAP_NORMALIZED = "Normalized: divided by the largest value of the matrix, as in the paper's figure."
 GAP_ORDER = "Clustered: near sources side by side (average linkage)."
 GAP_GROUPS = "Mean MMD² over pairs of sources: both pool, both robot data, or one of each."
 DIVERSITY_SOURCES = (
-    "S(D) = 1 / E[exp(−t‖u−v‖²)] over pairs of L2-normalized features of a seeded subsample; 1 = "
-    "all alike. Diamonds: the paper's values for its own data. (§ Diversity)"
+    "S(D) = 1 / E[exp(−2‖u−v‖²)] over pairs of L2-normalized features; 1 = all alike. ± is the "
+    "standard error of a seeded subsample. Diamonds: the paper's values for its own data. "
+    "(§ Diversity)"
 )
 NEAREST_PAIRS = "By L2 distance in the encoder's feature space, without the estimator."
 TEST_ACCURACY = (
@@ -118,11 +139,14 @@ BEFORE_AFTER = (
     "Also draws the selection: the lower, full half of a violin, the full part of a histogram. "
     "Robot sources, which cannot be selected, are hidden then."
 )
-SIDE_SELECTED = "Share of these pool samples that is selected."
+SHARE_SELECTED = (
+    "A share of those samples here that may be selected: pool samples with an image, a feature and "
+    "a score that nobody excluded."
+)
 
 SUCCESS = (
     "Share of solved episodes, averaged over tasks (and then over seeds), at the reported "
-    "checkpoint. Episodes with simulator faults count as not solved. (§ Evaluation)"
+    "checkpoint. Episodes with simulator faults count neither way. (§ Evaluation)"
 )
 WILSON = (
     "95 % score interval (Wilson 1927) of the share of solved episodes: the expected success of "
@@ -133,7 +157,11 @@ LAYOUTS = (
     "Layouts (places of objects and goals) come from seeds that demonstrations never use, or from "
     "the benchmark. Policies evaluated with the same seed get the same layouts."
 )
-FAULTS = "Episodes with a simulator crash, hang or error, or an action that is not finite."
+FAULTS = (
+    "Episodes that a simulator's crash, hang or error ended, also when they were tried once more. "
+    "They are in no success rate; a task of which all episodes end so has none."
+)
+STILL = "Action dimensions with one value in all data, of which nothing is learned: {names}."
 DYNAMICS = (
     "Success at intermediate checkpoints of fine-tuning. In the paper the mid-trained start leads "
     "from the first one, while training losses look the same. Band: 95 % interval. "

@@ -14,7 +14,7 @@ from emt_core.run import jobs
 from emt_core.run.jobs import Job
 from emt_core.workspace.progress import duration
 from emt_core.workspace.words import and_list
-from pages.parts.plain import attempt, escape
+from pages.parts.plain import attempt, escape, show_kept_problem
 from pages.parts.states import ICON
 from pages.parts.widgets import action
 
@@ -50,6 +50,7 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
                 st.caption(escape(words))
         with act, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
             _actions(job, state, place, close)
+        show_kept_problem(f"{place}-{job.id}", once=False)
         _log(job, state, place)
 
 
@@ -115,6 +116,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
             action(
                 "Cancel",
                 attempt,
+                key,
                 job.cancel,
                 icon="stop_circle",
                 key=f"cancel-{key}",
@@ -124,6 +126,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
             action(
                 "Kill",
                 attempt,
+                key,
                 job.cancel,
                 icon="dangerous",
                 key=f"kill-{key}",
@@ -137,6 +140,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
         action(
             AGAIN[state],
             attempt,
+            key,
             _again,
             job,
             icon="replay",
@@ -149,6 +153,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
         action(
             "Remove",
             attempt,
+            key,
             jobs.remove,
             job,
             icon="delete",
@@ -159,7 +164,7 @@ def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | No
 
 def _again(job: Job) -> None:
     watch(jobs.run_again(job))
-    st.session_state["_look"] = True
+    st.session_state["_launched"] = True
 
 
 def watch(job: Job) -> None:

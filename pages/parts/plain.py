@@ -39,19 +39,28 @@ def show_problem(error: EmtError) -> None:
             st.text(f"What to do: {error.remedy}")
 
 
-def attempt(act: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Call `act` from a button; an EmtError is kept for the page to show. Whether it succeeded."""
+def attempt(place: str, act: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Call `act` from a button; whether it succeeded. An EmtError is kept for this place.
+
+    place: what `show_kept_problem` is called with, beside the button.
+    """
+    st.session_state.pop(f"_problem-{place}", None)
     try:
         act(*args, **kwargs)
     except EmtError as error:
-        st.session_state["_problem"] = error
+        st.session_state[f"_problem-{place}"] = error
         return False
     return True
 
 
-def show_kept_problem() -> bool:
-    """Show the error that the last `attempt` ended in, once. Whether there was one."""
-    problem = st.session_state.pop("_problem", None)
+def show_kept_problem(place: str, *, once: bool = True) -> bool:
+    """Show the error that the last `attempt` of this place ended in. Whether there was one.
+
+    once: the next run of the page drops it. False where the page runs by itself, every second:
+    then it stays until the next attempt.
+    """
+    key = f"_problem-{place}"
+    problem = st.session_state.pop(key, None) if once else st.session_state.get(key)
     if problem is not None:
         show_problem(problem)
     return problem is not None

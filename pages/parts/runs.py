@@ -23,6 +23,8 @@ from pages.parts.view import View
 
 LIVE_S = 1.0
 SHOWN_AT_ONCE = 4
+HEADER = "header"
+"""Where errors of the header's buttons are shown."""
 
 
 def page_header(view: View, title: str, caption: str, stages: tuple[str, ...]) -> None:
@@ -70,18 +72,24 @@ def _stages(view: View, stages: tuple[str, ...]) -> None:
                 key=f"run-{state.label}",
                 on_click=start,
                 args=(view, state.label),
+                kwargs={"place": HEADER},
                 width="stretch",
             )
-    show_kept_problem()
+    show_kept_problem(HEADER)
 
 
 def start(
-    view: View, until: str | None, *, recipe_file: Path | None = None, title: str = ""
+    view: View,
+    until: str | None,
+    *,
+    place: str,
+    recipe_file: Path | None = None,
+    title: str = "",
 ) -> None:
-    """Launch a job from a button; a refusal is kept for the page to show."""
-    attempt(_launch, view, recipe_file or view.recipe_file, until, title)
+    """Launch a job from a button; a refusal is kept for `place` to show."""
+    attempt(place, _launch, view, recipe_file or view.recipe_file, until, title)
     # A button inside a fragment reruns the fragment alone, but the whole page has news.
-    st.session_state["_look"] = True
+    st.session_state["_launched"] = True
 
 
 def _launch(view: View, recipe_file: Path, until: str | None, title: str) -> None:
@@ -98,7 +106,6 @@ def live_jobs(view: View, place: str) -> None:
 
 def _live(view: View, place: str) -> None:
     shown = _to_show(view)
-    show_kept_problem()
     for job in shown[:SHOWN_AT_ONCE]:
         job_card(job, place, close=_forget)
     if len(shown) > SHOWN_AT_ONCE:
@@ -118,7 +125,7 @@ def rerun_when_ended(view: View) -> None:
     now = {job.id for job in jobs.active_jobs(view.workspace)}
     before = st.session_state.get("_active_jobs")
     st.session_state["_active_jobs"] = now
-    asked = st.session_state.pop("_look", False)
+    asked = st.session_state.pop("_launched", False)
     if asked or (before is not None and before != now):
         st.rerun()
 
@@ -126,7 +133,7 @@ def rerun_when_ended(view: View) -> None:
 def badge(view: View) -> None:
     """In the sidebar: how many jobs run and what the newest does."""
     active = jobs.active_jobs(view.workspace)
-    st.session_state.pop("_look", None)
+    st.session_state.pop("_launched", None)
     st.session_state["_active_jobs"] = {job.id for job in active}
     if active:
         st.fragment(_badge, run_every=2 * LIVE_S)(view)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import numpy as np
 import streamlit as st
 
 from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.explore.curation.flags import FLAGS, FlagBook, Flags
 from emt_core.explore.curation.views import ViewBook
-from emt_core.explore.reading import Reading, Value
+from emt_core.explore.reading import Reading
 from emt_core.proximity.neighbors import FeatureBank
 from emt_core.selection import Preview
 from emt_core.selection.category import CATEGORIES, of_side
@@ -32,7 +32,8 @@ EMBODIED = tuple(name for name in CATEGORIES if side_in_pool(name) == "embodied"
 
 @dataclass(frozen=True, kw_only=True)
 class View(Reading):
-    """A Reading whose columns stay in the sessions' cache; the sidebar makes one for every run."""
+    """A Reading whose columns lie in the sessions' cache, so that a session that keeps its View
+    keeps no column; the sidebar makes one for every run."""
 
     score: str | None
     """Label of the score in view."""
@@ -40,8 +41,41 @@ class View(Reading):
     select: str | None
     """Label of the selection in view."""
 
-    def read(self, function: Callable[[Artifact], Value], stage: str) -> Value:
-        return cached.column(function, self.need(stage))
+    @property
+    def index(self) -> Index:
+        return cached.index(self.need("sources"))
+
+    @property
+    def codes(self) -> np.ndarray:
+        return cached.source_codes(self.need("sources"))
+
+    @property
+    def is_pool(self) -> np.ndarray:
+        return cached.pool_rows(self.need("sources"))
+
+    @property
+    def logits(self) -> np.ndarray:
+        return cached.logits(self.need("score"))
+
+    @property
+    def order(self) -> np.ndarray:
+        return cached.order(self.need("score"))
+
+    @property
+    def categories(self) -> Coded:
+        return cached.categories(self.need("category"))
+
+    @property
+    def sides(self) -> np.ndarray:
+        return cached.side_codes(self.need("category"))
+
+    @property
+    def reasons(self) -> Coded:
+        return cached.reasons(self.need("select"))
+
+    @property
+    def map_points(self) -> tuple[np.ndarray, np.ndarray]:
+        return cached.map_points(self.need("gap"))
 
     @property
     def recipe_file(self) -> Path | None:

@@ -3,7 +3,9 @@ plain 3-D hand."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,30 @@ def test_no_gripper_a_still_dimension_and_unused_ones():
     np.testing.assert_allclose(
         back[:, [5, 6]], np.tile(actions[:, [5, 6]].mean(axis=0), (600, 1)), rtol=1e-5
     )
+
+
+def test_dimensions_with_one_value_are_named_and_execute_it():
+    actions = recorded(SINGLE)
+    actions[:, 3] = 0.9
+    actions[:, 6] = 0.2
+    actions[:3, 4] += 50  # one frame in two hundred
+    actions[3:, 4] = 1.0
+
+    def still(rows: np.ndarray = actions, **settings: Any) -> tuple[str, ...]:
+        config = ActionConfig(**{"gripper": ("grip",), **settings})
+        map_ = fitted(config, SINGLE, rows)
+        for name in map_.still:
+            place = SINGLE.index(name)
+            back = map_.actions(*map_.targets(rows))[3:, place]
+            np.testing.assert_allclose(back, rows[3:, place], rtol=1e-6)
+        return map_.still
+
+    assert still(scale="q01_q99") == ("roll", "pitch", "grip")
+    assert still(scale="min_max") == ("roll", "grip")
+    assert still(scale="clip", clip=0.5) == ("roll", "grip")  # 0.9 is beyond the clip
+    assert still(scale="min_max", gripper_kind="continuous") == ("roll", "grip")
+    assert still(scale="min_max", gripper_threshold=0.1) == ("roll", "grip")
+    assert still(recorded(SINGLE), scale="q01_q99") == ()
 
 
 def test_a_binary_gripper_executes_the_mean_of_its_class():
@@ -223,6 +249,28 @@ def test_episodes_without_instruction_or_with_nan_are_rejected_by_name(tmp_path:
         open_set(data, tmp_path / "set", ActionConfig(columns=("actions",)))
     with pytest.raises(EmtError, match="no camera 'wrist'"):
         open_set(data.model_copy(update={"camera": "wrist"}), tmp_path / "set", ActionConfig())
+
+
+def test_an_episode_without_frames_or_file_is_left_out_by_name(tmp_path: Path):
+    written = write_set(tmp_path / "set", version="v2.1")
+    meta = tmp_path / "set" / "meta"
+    table = [json.loads(line) for line in (meta / "episodes.jsonl").read_text().splitlines()]
+    info = json.loads((meta / "info.json").read_text())
+    info["total_frames"] -= table[1]["length"]
+    table[1]["length"] = 0
+    (meta / "info.json").write_text(json.dumps(info))
+    (meta / "episodes.jsonl").write_text("\n".join(map(json.dumps, table)))
+    files = sorted((tmp_path / "set" / "data").rglob("*.parquet"))
+    files[1].unlink()
+    files[2].unlink()
+    found = list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+    by_index = {episode.episode.index: episode for episode in found}
+    assert by_index[0].problem is None
+    np.testing.assert_array_equal(by_index[0].actions, written[0])
+    assert by_index[1].problem == ("empty_episode", "no frames")
+    assert by_index[2].problem is not None and by_index[2].problem[0] == "missing_file"
+    data = RobotData(name="set", path="set", camera="observation.images.front")
+    assert len(open_set(data, tmp_path / "set", ActionConfig()).episodes) == 1
 
 
 def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):

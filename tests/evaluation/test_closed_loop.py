@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,7 @@ from dot_policy import DotPolicy, delta_map
 from rehearsals import made, played, rehearsal
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.benchmarks.base import FAILURES, Benchmark, episodes_of
+from emt_core.evaluation.benchmarks.base import FAILURES, FAULTS, Benchmark, episodes_of
 from emt_core.evaluation.closed_loop.launching import Worker
 from emt_core.evaluation.closed_loop.rollout import Played, Simulators
 
@@ -46,7 +48,15 @@ def test_a_policy_that_stands_still_runs_into_the_cap_and_frames_are_what_it_saw
     np.testing.assert_array_equal(np.stack(found[0].frames), np.concatenate(policy.seen))
 
 
-def test_faults_are_counted_and_the_rest_goes_on():
+def test_faults_are_counted_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch):
+    send, begun = Worker.send, []
+
+    def counted(self, kind, *more, **arrays):
+        if kind == "begin":
+            begun.append(more[0]["task"])
+        send(self, kind, *more, **arrays)
+
+    monkeypatch.setattr(Worker, "send", counted)
     found = played(
         rehearsal("crash", "hang", "raise", "reach", timeout_s=6),
         DotPolicy(gain=0.02),  # too slow to arrive before the trouble
@@ -61,10 +71,30 @@ def test_faults_are_counted_and_the_rest_goes_on():
         ("reach", "step_cap"),
     }
     assert len(found) == 8
-    assert {p.failure for p in found} <= set(FAILURES)
+    assert Counter(begun) == {"crash": 4, "hang": 4, "raise": 4, "reach": 2}  # tried once more
+    assert {p.failure for p in found} <= {*FAILURES, *FAULTS}
     assert {p.detail for p in found if p.failure == "error"} == {
         "RuntimeError: the dot fell off the table"
     }
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])
+def test_an_episode_whose_simulator_fails_once_is_played_all_the_same(trouble: signal.Signals):
+    benchmark = rehearsal("reach", "chain", timeout_s=3)
+    undisturbed = played(benchmark, DotPolicy(), count=2)
+    found: list[Played] = []
+
+    class Troubled(DotPolicy):
+        def act(self, images, instructions):
+            if len(self.seen) == 2:
+                for worker in simulators.workers:
+                    worker.process.send_signal(trouble)
+            return super().act(images, instructions)
+
+    with Simulators(benchmark, environments=2) as simulators:
+        simulators.play(episodes_of(benchmark, 2, 0), Troubled(), on_end=found.append)
+    assert outcome(found) == outcome(undisturbed)
+    assert len(found) == 4 and not any(p.failure for p in found)
 
 
 def test_an_action_that_is_not_finite_ends_its_episode_alone():

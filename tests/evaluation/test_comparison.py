@@ -292,3 +292,29 @@ def test_the_papers_figures_are_the_papers():
     assert {row["unit"] for row in libero} == {"%"}
     assert sum(row["reported_by"] == PAPERS_OWN for row in libero) == 4 + 5
     assert {row["table"] for row in libero} == {"Table 1", "Table 2"}
+
+
+def test_a_simulators_faults_are_in_no_rate_and_no_pair(tmp_path: Path):
+    """Two seeds an arm; where one of them has no rate, the arm has the other's."""
+    workspace = Workspace.open(tmp_path / "ws", create=True)
+    state = {}
+    for arm, seed, broken in (("a", 0, ()), ("a", 1, TASKS[:1]), ("b", 0, ()), ("c", 0, TASKS)):
+        key = f"{arm}{seed}"
+        evaluated(workspace, key, 0.6, seed=seed, episodes=6, videos=0, broken=tuple(broken))
+        state[f"evaluate@{arm}/{seed}"] = key
+    write_json(workspace.path / "state" / "r.json", state)
+    runs = runs_of(finished(workspace, "r"))
+    arms = {arm.name: arm for arm in arms_of(runs)}
+    first = runs[0].chosen["mean"]
+    assert arms["a"].rate == first["rate"] and arms["a"].episodes == first["n"]
+    assert [rate for _, rate in arms["a"].seeds] == [first["rate"], None]
+    assert arms["c"].rate is arms["c"].low is arms["c"].high is None and arms["c"].episodes == 0
+    assert not runs[3].outcomes()
+    rows = by_task(list(arms.values()))
+    mine = {row["task"]: row for row in rows if row["arm"] == "c"}
+    assert all(row["rate"] is None and row["faults"] == {"crashed": 6} for row in mine.values())
+    (compared,) = differences(list(arms.values()), "a")
+    assert compared.arm == "b" and len(compared.seeds) == 1
+    colors = figures.arm_colors(list(arms))
+    assert {trace.name for trace in figures.by_task(rows, colors).data} == {"a", "b"}
+    assert "c" not in {t.name for t in figures.dynamics(dynamics(list(arms.values())), colors).data}

@@ -13,7 +13,7 @@ from question_suites import SUITES, png, suite, write_suites
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.question import Question
 from emt_core.evaluation.questions.scoring import chosen_letter, is_right, yes_or_no
-from emt_core.evaluation.questions.suites import read_suite
+from emt_core.evaluation.questions.suites import images_beside, read_suite
 from emt_core.recipe.retain import QuestionFile
 
 
@@ -93,6 +93,47 @@ def test_our_own_layout_is_read_and_judged(tmp_path: Path):
     ):
         with pytest.raises(EmtError, match="not what own promises"):
             read_suite(written([rows[-1] | rows[-2] | wrong]), tmp_path)
+
+
+def test_images_beside_a_file_are_those_that_its_questions_name(tmp_path: Path):
+    (tmp_path / "one.png").write_bytes(png())
+    images = [
+        {"bytes": png(), "path": "both.png"},
+        {"bytes": png(), "path": None},
+        None,
+        {"bytes": None, "path": "one.png"},
+        {"bytes": None, "path": "missing.png"},
+    ]
+    row = {"question": "?", "judge": "choice", "answer": "A", "options": ["up", "down"]}
+    rows = [row | {"id": str(i), "image": image} for i, image in enumerate(images * 40)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "own.parquet", row_group_size=70)
+    file = QuestionFile(format="own", path="own.parquet")
+    assert images_beside(file, tmp_path) == {"one.png": len(png())}
+    (tmp_path / "missing.png").write_bytes(b"now here")
+    assert images_beside(file, tmp_path) == {"missing.png": 8, "one.png": len(png())}
+    first = QuestionFile(format="own", path="own.parquet", limit=3)
+    assert images_beside(first, tmp_path) == {}
+
+
+def test_images_inside_a_file_are_not_read_to_name_those_beside_it(tmp_path: Path):
+    """The bytes of the images are made unreadable: only who does not look gets through."""
+    rows = [
+        {"id": str(i), "question": "?", "judge": "exact", "answer": "a"}
+        | {"image": {"bytes": bytes([i]) * 9000, "path": f"{i}.png"}}
+        for i in range(9)
+    ]
+    path = tmp_path / "own.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    (chunk,) = [column for column in columns if column.path_in_schema == "image.bytes"]
+    with path.open("r+b") as file:
+        file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
+        file.write(b"\xff" * chunk.total_compressed_size)
+    suite = QuestionFile(format="own", path="own.parquet")
+    assert images_beside(suite, tmp_path) == {}
+    with pytest.raises(OSError):
+        read_suite(suite, tmp_path)
 
 
 def test_what_is_wrong_with_a_file_is_said(files: Path, tmp_path: Path):

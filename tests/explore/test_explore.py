@@ -14,11 +14,12 @@ from synthetic import make_workspace, pool, robot, run_stage
 
 from emt_core.errors import EmtError
 from emt_core.explore import reading
+from emt_core.explore.tables.measured import Measured
 from emt_core.explore.tables.search import find_text
 from emt_core.explore.tables.select import (
+    LEAST_ROWS,
     Cut,
     at_threshold,
-    embodied_share,
     from_fraction,
     from_threshold,
 )
@@ -29,6 +30,7 @@ from emt_core.recipe.selection import SelectConfig
 from emt_core.run.edits import add_selection
 from emt_core.selection import Preview, decide
 from emt_core.selection.category import CATEGORIES
+from emt_core.selection.report import embodied_share
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import write_json
@@ -240,15 +242,28 @@ def test_measures_at_a_cut_come_from_the_sweep(made):
     sweep = pq.read_table(made.artifacts["score"].data / "sweep.parquet")
     logit = sweep["logit"].to_numpy()
     here = at_threshold(sweep, float(logit[19]))
-    assert here["rows"] == 20
-    assert here["diversity"] == pytest.approx(sweep["diversity"][19].as_py())
-    assert at_threshold(sweep, 1e9)["diversity"] is None
-    assert at_threshold(sweep, -np.inf)["rows"] == len(sweep)
+    for name, found in here.items():
+        assert found == (sweep[name][19].as_py(), sweep[f"{name}_error"][19].as_py())
+    assert at_threshold(sweep, 1e9)["diversity"].value is None
+    assert at_threshold(sweep, float(logit[LEAST_ROWS - 2]))["diversity"].value is None
+    assert at_threshold(sweep, -np.inf)["diversity"].value == sweep["diversity"][-1].as_py()
+
+
+def test_figures_end_where_their_error_begins():
+    assert Measured(0.16856, 0.0035).text == "0.169 ± 0.004"
+    assert Measured(1.6421, 0.018).text == "1.64 ± 0.02"
+    assert Measured(12.4, 3.2).text == "12 ± 3"
+    assert Measured(0.16856, 0.00003).text == "0.16856 ± 0.00003"
+    assert Measured(0.16856, 0.0).text == Measured(0.16856).text == "0.169"
+    assert Measured(None, None).text == "–"
+    assert Measured(0.031).change_from(Measured(0.16856, 0.0035)) == "-0.138"
+    assert Measured(1.6421).change_from(Measured(2.7908, 0.0225)) == "-1.15"
+    assert Measured(None).change_from(Measured(1.0)) is None
 
 
 def test_embodied_share():
-    assert embodied_share(np.array([3, 1]), ["spatial", "text"], ("spatial",)) == 0.75
-    assert embodied_share(np.array([0, 0]), ["spatial", "text"], ("spatial",)) is None
+    assert embodied_share({"spatial": 2, "robot": 1, "text": 1, "own": 0}) == 0.75
+    assert embodied_share({"spatial": 0, "text": 0}) is None
 
 
 def test_a_saved_selection_is_an_instance_tied_to_its_score(recorded):

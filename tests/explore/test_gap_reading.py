@@ -25,6 +25,7 @@ from emt_core.explore.tables.gap import (
     nearest_sources,
     reading,
 )
+from emt_core.explore.tables.measured import Measured
 from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
 from emt_core.explore.tables.scores import bin_edges, distribution, joined, to_scale
 from emt_core.proximity.neighbors import pool_bank
@@ -93,8 +94,8 @@ def test_the_matrix_keeps_its_names_in_any_order():
 def test_nearest_sources_are_ranked_for_each_robot_set():
     found = nearest_sources(FACTS)
     assert list(found) == [ALL_ROBOTS, "arm", "hand"]
-    assert found["arm"] == [("near", 0.2), ("far", 0.9)]
-    assert found[ALL_ROBOTS][0] == ("near", 0.4)
+    assert found["arm"] == [("near", Measured(0.2)), ("far", Measured(0.9))]
+    assert found[ALL_ROBOTS][0] == ("near", Measured(0.4))
     assert nearest_sources({**FACTS, "roles": ["pool"] * 4}) == {}
 
 
@@ -228,6 +229,22 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
             ["warn", "look"],
             "better than chance",
         ),
+        (
+            {"auroc": 0.95, "first_look_accuracy": 0.97, "stopped": "accuracy"},
+            ["good", "warn"],
+            "Separable at the first look (97.0% after 5 steps)",
+        ),
+        (
+            {"auroc": 0.8, "stopped": "loss", "steps": 60, "val_accuracy": 0.7},
+            ["look", "look"],
+            "ended after 60 steps without reaching the target accuracy of 90%",
+        ),
+        (
+            {"auroc": 0.8, "stopped": "steps", "steps": 60, "val_accuracy": 0.95},
+            ["look", "look"],
+            "before the ranking settled",
+        ),
+        ({"seed_agreement": 0.8, "seeds": 8}, ["look"], "halves of the 8 seeds share 80%"),
         ({}, [], ""),
     ],
 )
@@ -250,12 +267,15 @@ def test_figures_hold_what_they_were_given():
     assert len(figure.layout.shapes) == 40
     small = gap.mmd_matrix(values[:3, :3], names[:3], ["pool", "pool", "robot"], normalized=False)
     assert small.data[0].text[0][0] == f"{values[0, 0]:.2f}".removeprefix("0")
-    bars = gap.ranked([("near", 0.1), ("far", 0.9)], {})
+    bars = gap.ranked([("near", Measured(0.1)), ("far", Measured(0.9, 0.02))], {})
     assert list(bars.data[0].y) == ["far", "near"]
-    diverse = gap.diversity_bars({"a": 1.2}, {"pool": 1.8, "selected": 1.6}, {}, {"pool": 1.85})
+    assert list(bars.data[0].text) == ["0.90 ± 0.02", "0.100"]
+    groups = {"pool": Measured(1.8, 0.03), "selected": Measured(1.6)}
+    diverse = gap.diversity_bars({"a": Measured(1.2)}, groups, {}, {"pool": 1.85})
     assert list(diverse.data[0].y) == ["a", "selected", "all pool"]
-    assert list(diverse.data[0].customdata) == [1.2, 1.6, 1.8]
+    assert list(diverse.data[0].text) == ["1.200", "1.600", "1.80 ± 0.03"]
     assert list(diverse.data[1].x) == [1.85]
+    assert list(diverse.data[2].x) == [1.2, 1.6, 1.85]  # no number under the paper's diamond
     mix = source_mix.source_mix(["a", "b"], ["x", "y", "z"], np.array([[3, 1, 0], [0, 0, 0]]), {})
     assert [trace.name for trace in mix.data] == ["x", "y"]
     assert list(mix.data[0].x) == [0.75, 0]

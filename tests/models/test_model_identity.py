@@ -68,7 +68,7 @@ def test_missing_folder_and_pickled_weights(model, tmp_path):
     for missing in ("./nowhere", str(tmp_path / "nowhere"), "~/nowhere/at/all", "a/b/c"):
         with pytest.raises(EmtError, match="no such model folder"):
             model_identity(missing, None, tmp_path)
-    with pytest.raises(EmtError, match="no model is named"):
+    with pytest.raises(EmtError, match="embed has no model"):
         locate_model("", tmp_path)
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     with pytest.raises(EmtError, match="no safetensors"):

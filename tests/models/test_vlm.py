@@ -215,21 +215,6 @@ def test_odd_images_give_a_vector_or_a_named_refusal(encoder, size):
         assert np.isfinite(encoder.encode([item])).all()
 
 
-def test_text_alone_that_the_processor_cannot_take_is_no_fault_of_its_row(
-    model_folders, monkeypatch
-):
-    encoder = VlmEncoder(str(model_folders["internvl"]))
-
-    def refuse(*_arguments, **_options):
-        raise ValueError("no such text")
-
-    monkeypatch.setattr(type(encoder.chat.processor), "__call__", refuse)
-    with pytest.raises(EmtError, match=r"processor fails on a sample .*no such text"):
-        encoder.prepare(conversation(0, ("user", "x"), images=0), [], "user")
-    with pytest.raises(Refused, match="image_refused"):
-        encoder.prepare(conversation(0, ("user", "<image> x")), [picture(0)], "user")
-
-
 def test_a_folder_without_safetensors_is_refused(model_folders, tmp_path):
     for file in model_folders["internvl"].iterdir():
         if file.suffix != ".safetensors":

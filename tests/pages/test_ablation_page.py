@@ -31,6 +31,6 @@ def test_the_table_says_what_the_artifacts_say(complete):
     took = [done[name].manifest for name in ("estimator", "score", "select.top")]
     assert row.seconds == pytest.approx(sum(manifest["seconds"] for manifest in took))
     assert row.memory_added_mb == max(manifest["memory_added_mb"] for manifest in took)
-    assert row.diversity == done["select.top"].metrics["diversity"]["after"]
+    assert row.diversity.value == done["select.top"].metrics["diversity"]["after"]
     text = markdown([row])
     assert "| learned estimator | top | top | 20 | – |" in text and "chance" not in text

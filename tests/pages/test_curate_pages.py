@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import yaml
@@ -196,7 +197,7 @@ def test_a_link_of_an_older_version_keeps_its_set_and_reasons(open_page: OpenPag
     assert not app.exception
     assert app.button_group(key="set").value == "left"
     assert app.multiselect(key="reason").value == ["below_cut", "robot"]
-    labels = {"set": set(browse_filters.SHOW.values()), "reason": set(glossary.REASONS.values())}
+    labels = {"set": set(glossary.SETS.values()), "reason": set(glossary.REASONS.values())}
     assert renewed({"reason": old}) == {"reason": ["below the cut", "robot data", "no score"]}
     for name, renamed in OLD_LABELS.items():
         assert set(renamed.values()) <= labels[name] and not set(renamed) & labels[name]
@@ -231,6 +232,14 @@ def test_a_region_is_kept_excluded_and_undone(
     assert [(view.name, view.rows) for view in kept] == [(" ".join(HOSTILE[:60].split()), 192)]
     browse = open_page("browse", complete_copy, set="Whole pool", view=kept[0].name)
     assert "**96 samples**" in words(browse)
+
+
+def test_browse_all_shows_every_pool_sample_of_the_region(open_page: OpenPage, complete: Path):
+    app = open_page("map", complete, region=WIDE)
+    link = next(e.proto for e in app.get("page_link") if e.proto.label == "Browse all")
+    query = dict(parse_qsl(link.query_string))
+    assert query["set"] in glossary.SETS.values()
+    assert "**96 samples**" in words(open_page("browse", complete, **query))
 
 
 def test_flagged_samples_are_left_out_by_the_recipe(

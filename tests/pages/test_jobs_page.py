@@ -15,6 +15,7 @@ import pytest
 from app_world import PATIENCE_MS, serve
 from page_runner import button, words
 
+from emt_core.errors import EmtError
 from emt_core.run import jobs
 from emt_core.run.edits import change_settings
 from emt_core.run.job_folder import new_job
@@ -114,6 +115,39 @@ def test_a_recipe_that_is_gone_is_a_message(open_page, half_done):
     app = open_page("jobs", half_done)
     next(b for b in app.button if b.key == f"again-jobs-{found.id}").click().run()
     assert not app.exception and "the recipe of this job is gone" in words(app).lower()
+
+
+def test_an_error_stands_at_its_own_button_and_outlives_the_poll(open_page, half_done, monkeypatch):
+    """The job cards are drawn again every second: they neither show nor drop a page's error."""
+
+    refused = True
+
+    def refuse(*args, **kwargs):
+        if refused:
+            raise EmtError("the disk is full")
+
+    def shown() -> list[str]:
+        return [text.value for text in app.text if text.value == "The disk is full."]
+
+    space = Workspace.open(half_done)
+    running = job(space, "lives", lives=True)
+    for module, name in ((jobs, "launch"), (Job, "cancel")):
+        monkeypatch.setattr(module, name, refuse)
+    app = open_page("select", half_done)
+    next(b for b in app.button if b.label.startswith("Run up to")).click().run()
+    page = [str(getattr(element, "value", "")) for element in app.main]
+    assert page.index("The disk is full.") > page.index("Score has not run yet")
+    assert len(shown()) == 1
+    app.run()
+    assert not shown()
+    next(b for b in app.button if b.key == f"cancel-Select-{running.id}").click().run()
+    app.run()  # a poll
+    assert len(shown()) == 1
+    refused = False
+    next(b for b in app.button if b.key == f"cancel-Select-{running.id}").click().run()
+    assert not shown()
+    # this very process "runs" the job
+    write_json(running.path / "end.json", {"code": 0, "at": 0})
 
 
 def test_viewers_see_jobs_and_touch_none(open_page, half_done, monkeypatch):

@@ -80,6 +80,20 @@ def test_what_changed_shows_as_stale_with_the_reason(open_page, complete_copy):
     assert settings.loc["steps", "value"] == "61" and settings.loc["steps", "made with"] == "60"
 
 
+def test_a_model_that_cannot_be_had_is_told_and_other_stages_can_run(
+    open_page, half_done, tmp_path
+):
+    workspace = tmp_path / "w"
+    shutil.copytree(half_done, workspace, symlinks=True)
+    edit_recipe(
+        workspace,
+        lambda raw: raw.update(backbone="nobody/no-such-vlm", midtrain={"steps": 2, "batch": 2}),
+    )
+    app = open_page("overview", workspace)
+    assert not app.exception and "no-such-vlm" in words(app)
+    assert "Run up to gap" in labels(app)
+
+
 def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
     edit_recipe(complete_copy, lambda raw: raw["sources"][0].update(path="nowhere.json"))
     app = open_page("overview", complete_copy)
@@ -170,3 +184,17 @@ def test_viewers_get_no_button_that_writes(open_page, complete, monkeypatch):
     assert not wrong
     assert "view only" in words(app)
     assert {path: path.stat().st_mtime_ns for path in complete.rglob("*")} == before
+
+
+def test_what_would_stop_a_later_stage_is_shown_before_it_runs(open_page, half_done, tmp_path):
+    workspace = tmp_path / "w"
+    shutil.copytree(half_done, workspace, symlinks=True)
+
+    def mistake(raw):
+        raw["select.top"]["caps"] = {"source": {"nobody": 3}}
+
+    edit_recipe(workspace, mistake)
+    app = open_page("overview", workspace)
+    assert not app.exception
+    shown = " ".join(element.value for element in app.text)
+    assert "names 'nobody'" in shown and "Where: select.top" in shown

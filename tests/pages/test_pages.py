@@ -3,9 +3,17 @@ runner."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import fields
+
+import numpy as np
 import pytest
 from page_runner import metrics, words
 from places import ROOT
+
+from emt_core.data.index import Index
+from emt_core.explore import reading
+from pages.parts import cached
 
 PAGES = ["map", "scores", "select", "browse"]
 
@@ -102,6 +110,34 @@ def test_nonsense_in_a_link_is_ignored(open_page, complete, query):
     app = open_page("select" if "k" in query else "map", complete, **query)
     assert not app.exception
     assert not app.error
+
+
+def test_no_column_is_read_twice_and_a_session_keeps_none(open_page, complete_copy, monkeypatch):
+    reads: Counter[str] = Counter()
+
+    def counting(name: str, read):
+        def counted(artifact):
+            reads[name] += 1
+            return read(artifact)
+
+        return counted
+
+    for name in ("logits", "categories", "reasons", "map_points"):
+        monkeypatch.setattr(reading, name, counting(name, getattr(reading, name)))
+    for module in (reading, cached):
+        monkeypatch.setattr(module, "Index", counting("Index", Index))
+    columns = ("index", "codes", "is_pool", "logits", "order", "categories", "sides", "reasons")
+    view = open_page("map", complete_copy).session_state["_view"]
+    own = reading.open_reading(view.workspace)
+    once = dict.fromkeys(("Index", "logits", "categories", "reasons", "map_points"), 1)
+    for found in (view, own):
+        for name in (*columns, "selected", "map_points") * 2:
+            getattr(found, name)
+        assert reads == once
+        reads.clear()
+    assert set(vars(view)) == {field.name for field in fields(view)}
+    np.testing.assert_array_equal(view.order, own.order)
+    np.testing.assert_array_equal(view.sides, own.sides)
 
 
 def test_data_can_never_be_parsed_as_markup():

@@ -76,7 +76,7 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
     assert found[f"Best: {best}"] == numbers.share(rates[best])
     assert found["Episodes"] == numbers.whole(3 * 2 * 3 * 8)
     assert found["Checkpoint"] == "step 300"
-    faults = sum(n for r in runs for kind, n in r.chosen["failures"].items() if kind != "step_cap")
+    faults = sum(sum(run.chosen["faults"].values()) for run in runs)
     assert found["Simulator faults"] == str(faults)
     compared = table(app, "by seed").set_index("arm")
     assert compared.loc["learned", "success"] == numbers.share(rates["learned"])
@@ -95,6 +95,20 @@ def test_an_experiment_is_told_in_full(open_page, arms: Workspace):
         in words(app)
     )
     assert "it had seen" not in words(app), "no fine-tuning of this workspace made these policies"
+
+
+def test_without_an_episode_played_to_its_end_no_rate_is_shown(open_page, tmp_path: Path):
+    space = Workspace.open(tmp_path / "ws", create=True)
+    tasks = ("chain",)
+    evaluated(space, "e", 0.9, benchmark="calvin_abcd", goals=5, tasks=tasks, broken=tasks)
+    recorded(space, {"evaluate": "e"})
+    app = open_page("results", space.path)
+    assert not app.exception
+    found = metrics(app)
+    assert found["Mean success"] == found["95 % interval"] == numbers.MISSING
+    assert (found["Episodes"], found["Simulator faults"]) == ("0", "12")
+    assert "the simulator failed in all of them" in words(app)
+    assert table(app, "solved")["simulator faults"].tolist() == ["12 simulator crashed"]
 
 
 def test_a_short_training_is_said_beside_the_papers(open_page, tmp_path: Path):
@@ -207,7 +221,7 @@ def test_nonsense_in_a_link_is_ignored(open_page, arms: Workspace, query):
 
 
 def test_a_real_evaluation_is_shown(open_page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy())
+    monkeypatch.setattr(evaluate, "load_policy", lambda folder, *_: DotPolicy())
     write_json(tmp_path / "p" / "policy.json", {})
     recipe = tmp_path / "real.yaml"
     recipe.write_text(

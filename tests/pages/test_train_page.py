@@ -201,6 +201,16 @@ def test_fine_tuning_shows_its_two_losses_by_name(
     assert "Arm loss (Huber)" in titles and f"Gripper loss{loss}" in titles
 
 
+def test_action_dimensions_that_never_move_are_named(open_page, space: Workspace):
+    path = space.folder("finetune", "c" * 16) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    write_json(path, manifest | {"metrics": {"action": {"still": ["roll", "grip_1"]}}})
+    app = open_page("train", space.path)
+    app.segmented_control(key="training-stage").set_value("finetune").run()
+    assert not app.exception
+    assert "roll, grip\\_1" in words(app) and "nothing is learned" in words(app)
+
+
 @pytest.mark.parametrize(
     ("kind", "loss"), [("binary", " (cross-entropy)"), ("continuous", " (Huber)")]
 )

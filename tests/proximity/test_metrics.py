@@ -7,22 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_measures import kernel as k
+from plain_measures import plain_diversity, plain_mmd2
 
 from emt_core.errors import EmtError
-from emt_core.proximity.metrics import calibration, diversity, kernel, mmd, ranking
+from emt_core.proximity.metrics import calibration, diversity, kernel, mmd, ranking, sweep
 
 
-def slow_mmd2(x, y, sigma, unbiased):
-    def k(a, b):
-        return np.exp(-np.sum((a - b) ** 2) / (2 * sigma**2))
+def apart(x: np.ndarray, y: np.ndarray, sigma: float) -> float:
+    return mmd.mmd2(mmd.mmd_means([x, y], sigma), *np.eye(2)).value
 
-    def within(z):
-        pairs = [
-            k(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if not (unbiased and i == j)
-        ]
-        return np.mean(pairs)
 
-    return within(x) - 2 * np.mean([k(a, b) for a in x for b in y]) + within(y)
+def varied(x: np.ndarray) -> float:
+    return diversity.diversity(diversity.similarity_means([x]), np.ones(1)).value
 
 
 @pytest.fixture
@@ -30,40 +27,48 @@ def rng():
     return np.random.default_rng(5)
 
 
-@pytest.mark.parametrize("unbiased", [False, True])
-def test_mmd2_equals_the_plain_double_loop(rng, unbiased):
+def test_mmd2_equals_the_plain_formula(rng):
     groups = [rng.normal(m, 1, (n, 7)) for m, n in ((0, 23), (0.5, 31), (2, 17))]
-    matrix = mmd.mmd2_matrix(groups, 2.0, unbiased=unbiased)
-    for i, x in enumerate(groups):
-        for j, y in enumerate(groups):
-            wanted = 0.0 if i == j else slow_mmd2(x, y, 2.0, unbiased)
-            assert matrix[i, j] == pytest.approx(wanted, abs=2e-6)
+    means = mmd.mmd_means(groups, 2.0)
+    one = np.eye(3)
+    for i, j in ((0, 1), (1, 0), (2, 1)):
+        wanted = plain_mmd2(groups[i], [groups[j]], 2.0)
+        assert mmd.mmd2(means, one[i], one[j]).value == pytest.approx(wanted, abs=2e-6)
+    assert mmd.mmd2(means, one[0], one[0]).value == 0
+    both = plain_mmd2(groups[0], groups[1:], 2.0)
+    assert mmd.mmd2(means, one[0], np.array([0, 0.5, 0.5])).value == pytest.approx(both, abs=2e-6)
+    pairs = [mmd.mmd2(means, one[i], one[j]).value for i, j in ((0, 1), (0, 2))]
+    assert mmd.mean_mmd2(means, [(0, 1), (0, 2)]).value == pytest.approx(np.mean(pairs))
 
 
 def test_tiles_do_not_change_the_sum(rng, monkeypatch):
     x, y = rng.normal(size=(70, 5)), rng.normal(size=(45, 5))
-    whole = mmd.mmd2(x, y, 1.5)
+    whole = kernel.group_means([x, y], 0.2)
     monkeypatch.setattr(kernel, "TILE", (16, 9))
-    assert mmd.mmd2(x, y, 1.5) == pytest.approx(whole, abs=1e-6)
+    for rows, same in zip(kernel.group_means([x, y], 0.2).rows, whole.rows, strict=True):
+        np.testing.assert_allclose(rows, same, atol=1e-6)
 
 
-def test_kernel_means_are_the_plain_formula(rng):
+def test_each_row_has_its_mean_with_every_group_itself_left_out(rng):
     x, y = rng.normal(size=(9, 4)), rng.normal(size=(6, 4))
-    wanted = np.exp(-0.3 * ((x[:, None] - y[None]) ** 2).sum(-1))
-    assert kernel.kernel_means([x, y], 0.3)[0, 1] == pytest.approx(wanted.mean(), abs=1e-6)
+    found = kernel.group_means([x, y, x[:1]], 0.3)
+    np.testing.assert_allclose(found.rows[0][:, 1], k(x, y, 0.3).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(found.rows[1][:, 0], k(x, y, 0.3).mean(axis=0), atol=1e-6)
+    others = (k(x, x, 0.3).sum(axis=1) - 1) / 8
+    np.testing.assert_allclose(found.rows[0][:, 0], others, atol=1e-6)
+    assert np.isnan(found.means[2, 2])
+    np.testing.assert_allclose(found.means, found.means.T)
 
 
 def test_a_far_common_mean_costs_no_precision(rng):
     x, y = rng.normal(0, 1, (40, 8)), rng.normal(0.7, 1, (40, 8))
-    assert mmd.mmd2(x + 3000, y + 3000, 2.0) == pytest.approx(slow_mmd2(x, y, 2.0, False), abs=1e-4)
+    assert apart(x + 3000, y + 3000, 2.0) == pytest.approx(plain_mmd2(x, [y], 2.0), abs=1e-4)
 
 
-def test_unbiased_mmd_is_zero_on_average_for_one_distribution_and_biased_is_not(rng):
-    draws = [(rng.normal(size=(30, 4)), rng.normal(size=(30, 4))) for _ in range(400)]
-    unbiased = np.array([mmd.mmd2(x, y, 2.0, unbiased=True) for x, y in draws])
-    biased = np.array([mmd.mmd2(x, y, 2.0) for x, y in draws])
-    assert abs(unbiased.mean()) < 4 * unbiased.std() / np.sqrt(len(draws))
-    assert (unbiased < 0).any() and biased.min() >= 0 and biased.mean() > 10 * abs(unbiased.mean())
+def test_mmd_is_zero_on_average_for_one_distribution(rng):
+    found = [apart(rng.normal(size=(30, 4)), rng.normal(size=(30, 4)), 2.0) for _ in range(400)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / 20
+    assert min(found) < 0
 
 
 def test_mmd_of_two_gaussians_has_its_closed_form(rng):
@@ -74,30 +79,67 @@ def test_mmd_of_two_gaussians_has_its_closed_form(rng):
     x, y = rng.normal(size=(4000, dim)), rng.normal(size=(4000, dim)) + shift / np.sqrt(dim)
     scale = (sigma**2 / (sigma**2 + 2)) ** (dim / 2)
     wanted = 2 * scale * (1 - np.exp(-(shift**2) / (2 * (sigma**2 + 2))))
-    assert mmd.mmd2(x, y, sigma, unbiased=True) == pytest.approx(wanted, abs=0.01)
+    assert apart(x, y, sigma) == pytest.approx(wanted, abs=0.01)
 
 
 def test_mmd_grows_with_the_shift(rng):
     x = rng.normal(size=(300, 6))
-    values = [mmd.mmd2(x, rng.normal(size=(300, 6)) + shift, 3.0) for shift in (0, 0.3, 0.8, 2)]
+    values = [apart(x, rng.normal(size=(300, 6)) + shift, 3.0) for shift in (0, 0.3, 0.8, 2)]
     assert values == sorted(values)
 
 
-def test_a_mixture_is_the_weighted_sample(rng):
-    """Groups of equal size mixed by halves are the concatenated sample, for the V-statistic
-    exactly."""
-    a, b, c = (rng.normal(m, 1, (20, 4)) for m in (0, 1, 3))
-    means = mmd.group_means([a, b, c], 2.0)
-    mixed = mmd.mixture_mmd2(means, np.array([0.5, 0.5, 0]), np.array([0, 0, 1.0]))
-    assert mixed == pytest.approx(slow_mmd2(np.concatenate([a, b]), c, 2.0, False), abs=2e-6)
+@pytest.mark.parametrize("shift", [0.0, 0.4, 2.0])
+def test_errors_are_how_far_samples_of_one_set_differ(rng, shift):
+    """A fifth of a pool and half of a robot set, drawn again and again."""
+    pool = np.concatenate([rng.normal(0, 1, (400, 6)), rng.normal(shift, 2, (600, 6))])
+    robots = [rng.normal(shift, 0.6, (200, 6)), rng.normal(shift + 1, 0.6, (300, 6))]
+    totals = [len(pool), *map(len, robots)]
+    found = []
+    for _ in range(200):
+        sets = [(pool, 200), (robots[0], 100), (robots[1], 300)]
+        parts = [x[rng.permutation(len(x))[:count]] for x, count in sets]
+        means = mmd.mmd_means(parts, 3.0, totals)
+        alike = diversity.similarity_means(parts[:1], totals[:1])
+        near = mmd.mmd2(means, np.array([1, 0, 0]), np.array([0, 0.5, 0.5]))
+        found.append((near, diversity.diversity(alike, np.ones(1))))
+    wholes = (plain_mmd2(pool, robots, 3.0), plain_diversity(pool))
+    for estimates, whole in zip(zip(*found, strict=True), wholes, strict=True):
+        values = np.array([one.value for one in estimates])
+        errors = np.array([one.error for one in estimates])
+        assert values.mean() == pytest.approx(whole, abs=4 * values.std() / np.sqrt(200))
+        # where no row differs from another in its mean, the error is up to sqrt(2) too large
+        too_large = np.sqrt((errors**2).mean()) / values.std()
+        assert 0.8 < too_large < (1.5 if shift == 0 else 1.2)
 
 
-def test_median_sigma_is_the_median_distance_and_seeded(rng):
+def test_whole_sets_have_no_error(rng):
+    means = mmd.mmd_means([rng.normal(size=(30, 4)), rng.normal(size=(20, 4))], 2.0)
+    assert mmd.mmd2(means, *np.eye(2)).error == 0
+
+
+def test_sweeps_are_the_estimates_of_every_prefix(rng):
+    rows = rng.standard_normal((700, 6))
+    robots = [rng.standard_normal((30, 6)) + 1, rng.standard_normal((40, 6)) - 1]
+    totals = [50, 40]
+    among = mmd.mmd_means(robots, 2.0, totals)
+    near, near_error = sweep.mmd2_sweep(rows, 2800, robots, among, 2.0)
+    spread, spread_error = sweep.diversity_sweep(rows, 2800)
+    assert np.isnan(near[0]) and np.isnan(spread[0])
+    for n in (5, 40, 513, 700):
+        means = mmd.mmd_means([rows[:n], *robots], 2.0, [4 * n, *totals])
+        wanted = mmd.mmd2(means, np.array([1, 0, 0]), np.array([0, 0.5, 0.5]))
+        assert near[n - 1] == pytest.approx(wanted.value, abs=1e-6)
+        assert near_error[n - 1] == pytest.approx(wanted.error, rel=1e-3)
+        alike = diversity.similarity_means([rows[:n]], [4 * n])
+        wanted = diversity.diversity(alike, np.ones(1))
+        assert spread[n - 1] == pytest.approx(wanted.value, rel=1e-5)
+        assert spread_error[n - 1] == pytest.approx(wanted.error, rel=1e-3)
+
+
+def test_the_median_distance_is_the_median_over_pairs(rng):
     x = rng.normal(size=(50, 6))
     distances = [np.linalg.norm(x[i] - x[j]) for i in range(50) for j in range(i)]
     assert kernel.median_distance(x) == pytest.approx(np.median(distances), rel=1e-5)
-    groups = [rng.normal(size=(3000, 4)), rng.normal(size=(100, 4))]
-    assert mmd.median_sigma(groups, 3) == mmd.median_sigma(groups, 3) != mmd.median_sigma(groups, 4)
 
 
 def test_equal_features_end_in_a_message_and_duplicates_do_not():
@@ -117,36 +159,27 @@ def test_normalized_by_the_largest_of_the_whole_matrix():
     np.testing.assert_allclose(mmd.normalize(np.zeros((2, 2))), 0)
 
 
-def test_diversity_equals_the_plain_loop_without_self_pairs(rng):
+def test_diversity_equals_the_plain_formula(rng):
     x = rng.normal(0.4, 1, (25, 6))
-    u = x / np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = [
-        np.exp(-2 * np.sum((u[i] - u[j]) ** 2)) for i in range(25) for j in range(25) if i != j
-    ]
-    assert diversity.diversity(x) == pytest.approx(1 / np.mean(pairs), rel=1e-5)
-    assert diversity.diversity(7 * x) == pytest.approx(diversity.diversity(x), rel=1e-5)
+    assert varied(x) == pytest.approx(plain_diversity(x), rel=1e-5)
+    assert varied(7 * x) == pytest.approx(varied(x), rel=1e-5)
 
 
 def test_diversity_of_known_sets(rng):
-    assert diversity.diversity(np.ones((9, 4))) == pytest.approx(1, rel=1e-5)
-    assert diversity.diversity(np.eye(50)) == pytest.approx(
-        np.exp(4), rel=1e-4
-    )  # |u - v|^2 = 2 for all pairs
-    assert np.isnan(diversity.diversity(np.ones((1, 4))))
+    assert varied(np.ones((9, 4))) == pytest.approx(1, rel=1e-5)
+    assert varied(np.eye(50)) == pytest.approx(np.exp(4), rel=1e-4)  # |u - v|^2 = 2 for all pairs
+    assert np.isnan(varied(np.ones((1, 4))))
     x = rng.normal(size=(800, 5))
-    assert diversity.diversity(x[:200]) == pytest.approx(
-        diversity.diversity(x), rel=0.1
-    )  # no drift with n
+    assert varied(x[:200]) == pytest.approx(varied(x), rel=0.1)  # no drift with n
 
 
 def test_diversity_of_a_mixture(rng):
     a, b = rng.normal(2, 1, (400, 5)), rng.normal(-2, 1, (400, 5))
     means = diversity.similarity_means([a, b])
-    mixed = diversity.mixture_diversity(means, np.array([0.5, 0.5]))
-    assert mixed == pytest.approx(diversity.diversity(np.concatenate([a, b])), rel=0.01)
-    assert diversity.mixture_diversity(means, np.array([1.0, 0])) == pytest.approx(
-        diversity.diversity(a), rel=1e-6
-    )
+    mixed = diversity.diversity(means, np.array([0.5, 0.5])).value
+    assert mixed == pytest.approx(plain_diversity(np.concatenate([a, b])), rel=0.01)
+    alone = diversity.diversity(means, np.array([1.0, 0])).value
+    assert alone == pytest.approx(plain_diversity(a), rel=1e-5)
 
 
 ranked = st.lists(

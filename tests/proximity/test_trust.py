@@ -17,6 +17,7 @@ from emt_core.errors import EmtError
 from emt_core.proximity.base import Inputs
 from emt_core.proximity.batches import Draws
 from emt_core.proximity.classifier import Examples, scaling
+from emt_core.proximity.groups import groups_of
 from emt_core.proximity.measures import dsir, imported
 from emt_core.proximity.measures.linear import train
 from emt_core.proximity.metrics.rank_agreement import overlap_at, spearman
@@ -163,7 +164,8 @@ def test_stability_against_trainings_written_plainly(workspace):
             stratum=stratum["validation"],
             rows=np.concatenate(groups["validation"]),
         )
-        return train(config, draws.batches(128, config.steps), stop, mean=mean, scale=scale)
+        batches = draws.batches(128, config.steps, members=config.seeds)
+        return train(config, batches, stop, mean=mean, scale=scale)
 
     seed = plain(ok, EstimatorConfig(steps=60, eval_every=5, seed=1)).logits(features.take(rows))
     assert table.loc[("seed", "1")].spearman == pytest.approx(spearman(logit[rows], seed))
@@ -172,8 +174,8 @@ def test_stability_against_trainings_written_plainly(workspace):
         spearman(logit[rows], less)
     )
     fold = [
-        int(seeded_hash(np.array([row]), "trust folds:0")[0] % np.uint64(2))
-        for row in range(index.rows)
+        int(seeded_hash(np.array([group]), "trust folds:0")[0] % np.uint64(2))
+        for group in groups_of(index)
     ]
     assert 0.35 < np.mean(fold) < 0.65
     expected = {}

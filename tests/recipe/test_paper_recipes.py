@@ -3,76 +3,36 @@ data they name."""
 
 from __future__ import annotations
 
-import json
-import tarfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from published import publish
 from small_world import write_robot
+from source_files import write_json
 
-from emt_core.recipe.recipe import SHIPPED, Recipe, load_recipe
+from emt_core.recipe.recipe import SHIPPED, load_recipe
+from emt_core.recipe.shipped import ROOT
 from emt_core.run.plan import Plan, make_plan
 
 PAPER = ("paper_internvl35_1b", "paper_qwen3vl_2b")
 ARMS = ("none", "random", "learned")
-CAMERA = "observation.images.front"  # the stand-in's
+TINY = ROOT / "assets" / "tiny_vlm"
 BENCHMARKS = ("calvin", "bridge", "libero")
 
 
-def stand_ins(recipe: Recipe, base: Path) -> Path:
-    """An input of its format for everything that a recipe names: planning reads fingerprints, not
-    samples."""
-    write_robot(base / "robot", episodes=1, seed=0, frames=2)
-    for name in ("features", "backbone"):
-        (base / name).mkdir()
-        (base / name / "config.json").write_text(json.dumps(name))
-        (base / name / "model.safetensors").write_bytes(name.encode())
-    by_stage = {instance.stage: instance.config for instance in recipe.instances}
-    for source in by_stage["sources"].sources:  # type: ignore[attr-defined]
-        path = base / source.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if source.format == "lerobot":
-            path.symlink_to(base / "robot", target_is_directory=True)
-        elif source.format == "webdataset":
-            path.mkdir()
-            tarfile.open(path / "00000.tar", "w").close()
-        elif source.format == "parquet":
-            path.mkdir()
-            pq.write_table(pa.table({"question": ["?"]}), path / "00000.parquet")
-        else:
-            path.write_text("[]")
-    for suite in by_stage["retain"].files.values() if "retain" in by_stage else ():  # type: ignore[attr-defined]
-        path = base / suite.path
-        folder = not path.suffix
-        (path if folder else path.parent).mkdir(parents=True, exist_ok=True)
-        row = {"question_id": 1, "text": "?", "label": "yes", "image": "1.jpg"}  # a line of POPE's
-        if suite.format == "visulogic":
-            row = {"id": "1", "question": "?", "label": "A", "image_path": "1.jpg"}
-        (path / "val.parquet" if folder else path).write_text(json.dumps(row))
-    return base
-
-
 def planned(path: str | Path, base: Path) -> Plan:
-    """The plan of a recipe over the stand-ins; of its own settings only where the inputs lie and
-    the camera differ."""
-    recipe = load_recipe(path)
-    stand_ins(recipe, base)
-    there = [f"base={base}", "embed.model=features", "backbone=backbone"]
-    for instance in recipe.instances:
-        if instance.stage == "sources":
-            names = [s.name for s in instance.config.sources if s.format == "lerobot"]  # type: ignore[attr-defined]
-            there += [f"sources.{name}.camera={CAMERA}" for name in names]
-        elif instance.stage == "finetune":
-            names = [data.name for data in instance.config.data]  # type: ignore[attr-defined]
-            there += [f"{instance.label}.data.{name}.camera={CAMERA}" for name in names]
-    return make_plan(load_recipe(path, there))
+    """The plan of a recipe over small files in the published layouts, with the tiny VLM."""
+    return make_plan(load_recipe(path, [f"base={base}", f"embed.model={TINY}", f"backbone={TINY}"]))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", params=PAPER)
-def plan(request, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return planned(request.param, tmp_path_factory.mktemp(request.param))
+def plan(request, base: Path) -> Plan:
+    return planned(request.param, base)
 
 
 def test_three_arms_differ_in_what_fine_tuning_starts_from(plan: Plan):
@@ -156,7 +116,9 @@ def test_data_of_ones_own_go_all_the_way_once_the_comments_are_taken_away(tmp_pa
     lines = [line.removeprefix("# ") for line in (marker + second).splitlines()]
     recipe = tmp_path / "own.yaml"
     recipe.write_text(first + "\n".join(lines))
-    plan = planned(recipe, tmp_path / "data")
+    write_json(tmp_path / "web" / "web.json", [])
+    write_robot(tmp_path / "arm", episodes=1, seed=0, frames=2)
+    plan = planned(recipe, tmp_path)
     assert [i.stage for i in plan.get("evaluate").parents.values()] == ["finetune"]
     finetune = plan.get("finetune")
     assert finetune.parents["midtrain"].parents["select"] is plan.get("select.quarter")

@@ -108,12 +108,14 @@ def test_arms_and_seeds_expand_and_share_what_is_equal(world):
         stage: len(found.of_stage(stage))
         for stage in ("sources", "embed", "gap", "estimator", "score", "select")
     }
-    # learned and random share one estimator and one score; a seed varies select alone (Recipe.vary)
-    assert count == {"sources": 1, "embed": 1, "gap": 1, "estimator": 2, "score": 2, "select": 6}
+    # arms share what is equal; a seed draws everything anew that the method draws (Recipe.vary)
+    assert count == {"sources": 1, "embed": 1, "gap": 1, "estimator": 4, "score": 4, "select": 6}
     assert found.get("embed").labels == ["embed"]
     assert found.get("select.top@random/1").config.seed == 1
     assert found.get("select.top@random/1").config.strategy == "random"
-    assert found.get("estimator@learned/0") is found.get("estimator@random/1")
+    assert found.get("estimator@learned/1") is found.get("estimator@random/1")
+    assert found.get("estimator@learned/1").config.seed == 1
+    assert found.get("estimator@learned/0") is not found.get("estimator@learned/1")
 
 
 def test_what_arms_share_goes_by_the_name_of_one_that_needs_it(world):

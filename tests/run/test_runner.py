@@ -148,7 +148,7 @@ def test_status_tells_missing_stale_and_failed_apart(world, finished, tmp_path):
     assert (found["estimator"], found["score"], found["select.top"]) == ("stale", "stale", "stale")
     assert found["select.new"] == "missing"
     with pytest.raises(EmtError):
-        changes = ["select.top.caps={source: {nobody: 3}}"]
+        changes = ["select.top.caps={category: {nobody: 3}}"]
         run_plan(make_plan(load_recipe(world / "recipe.yaml", changes)), finished, quiet=True)
     after = plan_status(make_plan(load_recipe(world / "recipe.yaml", changes)), finished)
     failed = next(s for s in after if s.label == "select.top")

@@ -53,7 +53,15 @@ def hand(**more) -> LlavaSource:
 
 
 def test_every_format_has_all_its_fields_with_their_own_words():
-    assert set(formats()) == {"llava", "sharegpt", "hf", "webdataset", "parquet", "lerobot"}
+    assert set(formats()) == {
+        "llava",
+        "sharegpt",
+        "hf",
+        "webdataset",
+        "parquet",
+        "vcr",
+        "lerobot",
+    }
     for format_, model in formats().items():
         fields = {field.name: field for field in source_settings(format_)}
         assert set(fields) == set(model.model_fields) - {"format"}

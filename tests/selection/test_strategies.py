@@ -17,12 +17,16 @@ from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.data.draws import Purpose, gumbel_scores, ordered_rows, random_keys
 from emt_core.data.features import Features, feature_table
+from emt_core.data.index import SourceRange
+from emt_core.errors import EmtError
+from emt_core.proximity import reference as references
 from emt_core.proximity.measures.random import scores as random_scores
+from emt_core.proximity.reference import SAMPLE_ROWS, Reference
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig, measure_config
 from emt_core.recipe.selection import Clusters, SelectConfig
 from emt_core.selection import Candidates, clusters, decide
 from emt_core.selection.clusters import CELL_ROWS, assign_cells, fit_cells, near_duplicates
-from emt_core.selection.report import SAMPLE_ROWS, selection_report
+from emt_core.selection.report import selection_report
 from emt_core.stages import select
 from emt_core.workspace.table import Table
 
@@ -118,33 +122,45 @@ def spread_pool(tmp_path_factory):
         categories=("caption",),
         logit=logit,
     )
-    return candidates, Features(table)
+    sources = [
+        SourceRange("web", "pool", 0, n, {}),
+        SourceRange("arm", "robot", n, n + 500, {}),
+    ]
+    index = SimpleNamespace(
+        sources=sources,
+        of_role=lambda role: [source for source in sources if source.role == role],
+        is_pool=lambda: np.arange(n + 500) < n,
+        table=SimpleNamespace(column=lambda name: np.ones(n + 500, np.int64)),
+    )
+    ok = np.ones(n + 500, bool)
+    return candidates, lambda: Reference(index=index, features=Features(table), ok=ok)
 
 
 @pytest.mark.parametrize("strategy", ["gumbel", "random"])
 def test_the_report_of_a_draw_is_measured_on_rows_that_the_draw_knows_nothing_of(
-    spread_pool, strategy
+    spread_pool, strategy, monkeypatch
 ):
-    """The report's figures with the draw's own seed lie among those with other seeds, which the
-    draw cannot know."""
-    candidates, features = spread_pool
+    """Its figures are those of the whole selection, but for the sample's error; measured on the rows
+    that a draw by the same seed takes first, they would be those of the best of them."""
+    candidates, reference = spread_pool
     config = SelectConfig(strategy=strategy, k=6000, seed=0)
     decision = decide(candidates, config)
     assert len(decision.rows) > 2 * SAMPLE_ROWS
+    sampled = selection_report(decision, candidates, reference(), config)
+    monkeypatch.setattr(references, "SAMPLE_ROWS", 30_000)
+    whole = selection_report(decision, candidates, reference(), config)
+    for found in (("diversity",), ("mmd2_to_robot", "all")):
+        for when in ("before", "after"):
+            value, exact = (_at(one, found, when) for one in (sampled, whole))
+            error = _at(sampled["errors"], found, when)
+            assert 0 < error < 0.1 * exact and abs(value - exact) < 4 * error
+            assert _at(whole["errors"], found, when) == 0
 
-    def figures(seed):
-        report = selection_report(
-            decision, candidates, features, config.model_copy(update={"seed": seed})
-        )
-        return [report["mmd2_to_robot"]["all"]["after"], report["diversity"]["after"]]
 
-    others = np.array([figures(seed) for seed in range(1, 7)])
-    assert (np.abs(figures(0) - others.mean(axis=0)) < 5 * others.std(axis=0, ddof=1)).all()
-    before, after = (
-        ordered_rows(random_keys(0, rows, Purpose.REPORT), SAMPLE_ROWS)
-        for rows in (np.arange(24_000), decision.rows)
-    )
-    assert len(np.intersect1d(before, after)) < SAMPLE_ROWS / 2
+def _at(found: dict, path: tuple[str, ...], when: str) -> float:
+    for name in path:
+        found = found[name]
+    return found[when]
 
 
 def test_the_rows_that_trust_looks_at_are_not_the_lowest_of_the_measure_random(made):
@@ -333,3 +349,30 @@ def test_selections_that_keep_near_duplicates_keep_their_keys():
 def test_settings_that_contradict_each_other(config, message):
     with pytest.raises(ValidationError, match=message):
         SelectConfig(**config)
+
+
+def test_a_penalty_on_the_spread_ranks_by_mean_minus_spread(made):
+    table = Table(made.artifacts["score"].data / "scores.lance")
+    logit, spread = table.column("logit"), table.column("spread")
+    order, _, report = selected(made, k=200, spread_penalty=5.0)
+    lowered = np.where(made.index.is_pool(), logit - 5 * spread, np.nan)
+    assert order.tolist() == np.argsort(-lowered, kind="stable")[:200].tolist()
+    plain, _, _ = selected(made, k=200)
+    assert order.tolist() != plain.tolist()
+    assert report["cut_logit"] is None  # no score divides selected from rejected rows
+    with pytest.raises(ValidationError, match="rank by score"):
+        SelectConfig(strategy="random", k=5, spread_penalty=1.0)
+
+
+def test_a_score_of_one_seed_has_no_spread_to_subtract(made):
+    parents = {name: made.artifacts[name] for name in ("sources", "embed", "category")}
+    one = run_stage(made, "estimator", EstimatorConfig(seeds=1, steps=5))
+    score_parents = {"sources": parents["sources"], "embed": parents["embed"], "estimator": one}
+    score = run_stage(made, "score", ScoreConfig(sweep_sample=50), parents=score_parents)
+    with pytest.raises(EmtError, match="no spread over seeds"):
+        run_stage(
+            made,
+            "select",
+            SelectConfig(k=5, spread_penalty=1.0),
+            parents=parents | {"score": score},
+        )

@@ -55,7 +55,9 @@ def test_raw_features_times_weights_rank_robot_over_near_over_web(made, trained)
     np.testing.assert_allclose(heldout["logit"], logits[heldout["row"]], rtol=1e-4, atol=1e-4)
 
 
-def test_it_stops_where_the_validation_accuracy_is_first_reached(trained):
+def test_the_plain_reading_stops_where_the_validation_accuracy_is_first_reached(made):
+    config = EstimatorConfig(seed=4, stop="accuracy", seeds=1)
+    trained = run_stage(made, "estimator", config)
     steps = parquet.read_table(trained.data / "steps.parquet").to_pydict()
     accuracy = np.array(steps["val_accuracy"])
     measured = ~np.isnan(accuracy)

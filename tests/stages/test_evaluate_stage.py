@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from dot_policy import DotPolicy
 from places import ROOT
+from precision import auto_is
 
 from emt_core.errors import EmtError
-from emt_core.evaluation.benchmarks.base import FAILURES
+from emt_core.evaluation.benchmarks.base import FAILURES, FAULTS
 from emt_core.evaluation.closed_loop.episodes import SCHEMA
 from emt_core.evaluation.closed_loop.results import summarize
 from emt_core.evaluation.seeds import EVAL_SEEDS
@@ -47,7 +49,7 @@ def finetuned(folder: Path, steps=(10, 20, 100)) -> Artifact:
 def fake_policies(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     loaded: list[Path] = []
 
-    def load(folder: Path, device: str) -> DotPolicy:
+    def load(folder: Path, device: str, precision: str) -> DotPolicy:
         loaded.append(folder)
         return DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100)
 
@@ -83,7 +85,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     patch.setattr(
         evaluate,
         "load_policy",
-        lambda folder, device: DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100),
+        lambda folder, *_: DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100),
     )
     try:
         return run_stage(base, finetuned(base / "f"), checkpoints="all", videos=2)
@@ -101,7 +103,7 @@ def test_every_checkpoint_task_and_episode_is_a_row(evaluated):
     ]
     for row in rows:
         assert row["success"] == (row["failure"] == "")
-        assert row["failure"] in {"", *FAILURES}
+        assert row["failure"] in {"", *FAILURES, *FAULTS}
         assert row["seed"] in EVAL_SEEDS
         assert row["instruction"].startswith("bring the red dot")
         assert 0 < row["steps"] <= 8 * row["goals"]
@@ -147,17 +149,63 @@ def test_videos_play_what_the_policy_saw(evaluated):
     assert len(frames) == -(-rows[0]["steps"] // 3)  # one look a chunk of three actions
 
 
-def test_the_rule_that_chooses_is_stated():
-    def row(checkpoint: int, success: bool) -> dict:
-        return {
-            "checkpoint": checkpoint,
-            "task": "t",
-            "success": success,
-            "failure": "",
-            "goals": 1,
-            "completed": 0,
-        }
+def row(checkpoint: int, success: bool, *, task: str = "t", failure: str = "") -> dict:
+    return {
+        "checkpoint": checkpoint,
+        "task": task,
+        "success": success,
+        "failure": failure,
+        "goals": 2,
+        "completed": 2 * success,
+    }
 
+
+def test_a_simulators_faults_count_neither_way():
+    """A rate is of episodes played to their end; without one there is none, which is not 0 %."""
+    rows = [
+        *(row(1, False, failure=kind) for kind in FAULTS),
+        row(2, True),
+        row(2, False, failure="bad_action"),
+        row(2, False, failure="hung"),
+        row(3, True),
+        row(3, False, task="u", failure="error"),
+    ]
+    results = summarize(rows, benchmark="b", rule="best")
+    broken, half, partly = results["checkpoints"]
+    assert broken["mean"] == {
+        "n": 0,
+        "successes": 0,
+        "rate": None,
+        "low": None,
+        "high": None,
+    }
+    assert broken["failures"] == {} and broken["faults"] == dict.fromkeys(FAULTS, 1)
+    assert "average_length" not in broken
+    assert (half["mean"]["n"], half["mean"]["rate"], half["average_length"]) == (2, 0.5, 1.0)
+    assert (half["failures"], half["faults"]) == ({"bad_action": 1}, {"hung": 1})
+    # one task of two has a rate: the other may be harder, so there is no mean of the checkpoint
+    assert [task["rate"] for task in partly["tasks"]] == [1.0, None]
+    assert partly["mean"]["rate"] is partly["mean"]["low"] is None
+    assert results["chosen"] == 2
+    only = summarize(rows[:3], benchmark="b", rule="best")
+    assert only["chosen"] == 1 and only["checkpoints"][0]["mean"]["rate"] is None
+
+
+def test_a_run_whose_simulator_always_fails_has_no_success_rate(tmp_path: Path):
+    out, metrics = run_stage(
+        tmp_path,
+        finetuned(tmp_path / "f", steps=(1,)),  # too slow to arrive before the trouble
+        benchmark={**DOT, "tasks": ["raise"]},
+        episodes=2,
+        videos=0,
+    )
+    assert metrics["success"] is metrics["low"] is metrics["high"] is None
+    assert (metrics["episodes"], metrics["failures"], metrics["faults"]) == (0, {}, {"error": 2})
+    rows = pq.read_table(out / "episodes.parquet").to_pylist()
+    assert {r["detail"] for r in rows} == {"RuntimeError: the dot fell off the table"}
+
+
+def test_the_rule_that_chooses_is_stated():
     rows = [row(1, True), row(1, True), row(2, True), row(2, False)]
     last, best = (summarize(rows, benchmark="b", rule=rule) for rule in ("last", "best"))
     assert (last["chosen"], best["chosen"]) == (2, 1)
@@ -238,7 +286,14 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     with log.open("ab") as file:
         file.write(b'{"task": "reach", "episode": 99, "suc')  # a line cut short
 
-    monkeypatch.setattr(evaluate, "load_policy", lambda folder, device: DotPolicy(gain=0.1))
+    auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
+    asked = []
+
+    def load(folder: Path, device: str, precision: str) -> DotPolicy:
+        asked.append(precision)
+        return DotPolicy(gain=0.1)
+
+    monkeypatch.setattr(evaluate, "load_policy", load)
     done = run_plan(make_plan(load_recipe(recipe)), Workspace.open(space), quiet=True)["evaluate"]
     rows = pq.read_table(done.data / "episodes.parquet").to_pylist()
     assert [(r["task"], r["episode"]) for r in rows] == [
@@ -249,6 +304,7 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     assert not (done.data / "episodes.jsonl").exists()
     assert done.metrics["episodes"] == 24
     assert done.metrics["checkpoint"] == evaluate.NO_STEP
+    assert asked == ["float32"]
 
 
 def test_workers_end_with_a_killed_evaluation(tmp_path: Path):

@@ -7,12 +7,12 @@ import json
 
 import numpy as np
 import pytest
+from plain_measures import plain_diversity, plain_mmd2
 from synthetic import make_workspace, pool, robot, run_stage, stage_context
 
 from emt_core.errors import EmtError
 from emt_core.proximity.map import fitted as fitted_module
-from emt_core.proximity.metrics.diversity import diversity
-from emt_core.proximity.metrics.mmd import mmd2
+from emt_core.proximity.reference import Reference
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.gap import GapConfig
 from emt_core.stages import gap
@@ -63,8 +63,8 @@ def test_figures_are_those_of_the_plain_functions(made, done):
     assert facts["sources"] == ["web", "near", "arm", "hand"] and facts["left_out"] == ["broken"]
     assert facts["sampled"] == {"web": 150, "near": 150, "arm": 120, "hand": 40}
     arm, hand = (made.features.take(range(s.start, s.stop)) for s in made.index.of_role("robot"))
-    assert facts["mmd2"][2][3] == pytest.approx(mmd2(arm, hand, facts["sigma"]), abs=1e-6)
-    assert facts["diversity"]["arm"] == pytest.approx(diversity(arm), rel=1e-5)
+    assert facts["mmd2"][2][3] == pytest.approx(plain_mmd2(arm, [hand], facts["sigma"]), abs=1e-6)
+    assert facts["diversity"]["arm"] == pytest.approx(plain_diversity(arm), rel=1e-5)
     matrix = np.array(facts["mmd2"])
     np.testing.assert_allclose(matrix, matrix.T)
     np.testing.assert_allclose(
@@ -89,23 +89,28 @@ def test_pool_diversity_is_that_of_the_pool_itself(made):
         made.features.take(range(700, 900)),
     )
     assert facts["diversity_groups"]["pool"] == pytest.approx(
-        diversity(np.concatenate([web, near])), rel=0.01
+        plain_diversity(np.concatenate([web, near])), rel=1e-4
     )
 
 
 def run_measure(made, config):
     context = stage_context(made, "gap", config)
-    ok = made.features.ok()
-    members = [
-        gap.Members(s, np.flatnonzero(ok[s.start : s.stop]) + s.start) for s in made.index.sources
-    ]
-    return gap._measure(context, config, made.features, [m for m in members if len(m.rows) > 1])
+    reference = Reference(index=made.index, features=made.features, ok=made.features.ok())
+    members = [gap.Members(source, reference.rows_of(source)) for source in made.index.sources]
+    return gap._measure(context, config, reference, [m for m in members if len(m.rows) > 1])
 
 
-def test_unbiased_values_are_below_the_biased_ones(made, done):
-    biased = np.array(json.loads((done.data / "gap.json").read_text())["mmd2"])
-    unbiased = np.array(run_measure(made, CONFIG.model_copy(update={"mmd": "unbiased"}))["mmd2"])
-    assert (unbiased < biased)[~np.eye(4, dtype=bool)].all()
+def test_what_was_sampled_has_an_error_and_what_was_measured_whole_has_none(made, done):
+    errors = json.loads((done.data / "gap.json").read_text())["errors"]
+    assert np.array(errors["mmd2"])[2, 3] == 0 < np.array(errors["mmd2"])[0, 1]
+    assert errors["diversity"]["web"] > 0 == errors["diversity"]["hand"]
+    assert errors["groups"]["within_pool"] > 0 == errors["groups"]["within_robot"]
+    assert errors["groups"]["pool_to_robot"] == 0 == errors["diversity_groups"]["pool"]
+    whole = run_measure(made, GapConfig(sample_per_source=5000, projection_fit=10))
+    assert not np.array(whole["errors"]["mmd2"]).any()
+    found = run_measure(made, CONFIG)
+    apart = np.array(found["mmd2"]) - np.array(whole["mmd2"])
+    assert (np.abs(apart) <= 4 * np.array(found["errors"]["mmd2"]) + 1e-6).all()
 
 
 def test_a_killed_run_goes_on_without_fitting_again_and_ends_in_the_same_map(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
 
@@ -90,7 +92,6 @@ def trained(world: Path, ws: Workspace) -> Artifact:
 
 
 def test_what_it_leaves(trained: Artifact, world: Path):
-    import torch
 
     from emt_core.models.vlm.load import load_processor, load_vlm
 
@@ -124,8 +125,9 @@ def test_what_it_leaves(trained: Artifact, world: Path):
     assert str(world) not in json.dumps(trained.manifest["identity"])
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(world: Path, trained: Artifact):
-    import torch
+def test_a_killed_run_goes_on_to_the_same_weights(
+    world: Path, trained: Artifact, monkeypatch: pytest.MonkeyPatch
+):
 
     other = Workspace.open(world / "killed", create=True)
     command = [
@@ -156,15 +158,15 @@ def test_a_killed_run_goes_on_to_the_same_weights(world: Path, trained: Artifact
     file.write_bytes(
         file.read_bytes()[:-8]
     )  # the machine went down while it was written: step 3 has to do
+    auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
     resumed = midtrain(world, other)
-    assert resumed.key == trained.key
+    assert resumed.key == trained.key and resumed.metrics["dtype"] == "float32"
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
     ours, theirs = weights(resumed.data / "model"), weights(trained.data / "model")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 def test_frozen_parts_stay(world: Path, ws: Workspace):
-    import torch
 
     done = midtrain(world, ws, "midtrain.freeze=[vision, projector]", "midtrain.steps=2")
     after, before = weights(done.data / "model"), weights(world / "tiny")
@@ -314,7 +316,6 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
 
 
 def test_two_ranks_train_one_model(world: Path, trained: Artifact):
-    import torch
 
     other = Workspace.open(world / "ranks", create=True)
     command = [

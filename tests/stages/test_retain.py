@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from places import ROOT
+from precision import auto_is
 from pydantic import ValidationError
 from question_suites import SUITES, png, suite, write_suites
 from tiny_models import save_internvl, save_qwen3_vl
@@ -141,10 +143,11 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
         runtime=Runtime(batch=4, device="cpu"),
         progress=Progress(label="retain", quiet=True),
     )
-    answers, calls = Answerer.answers, []
+    answers, calls, dtypes = Answerer.answers, [], set()
 
     def cut_off(self, questions):
         calls.append(len(questions))
+        dtypes.add(self.vlm.dtype)
         if len(calls) == 3:
             with (out / "origin.jsonl").open("a") as file:
                 file.write('{"suite": "demo", "id": "cut')
@@ -157,7 +160,9 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
             retain.run(context)  # type: ignore[arg-type]
         kept = len(read_answers(out / "origin.jsonl"))
         calls[:] = [0] * 4  # from here on nothing is cut off
+        auto_is(patch, torch.bfloat16)  # it was begun in float32
         outcome = retain.run(context)  # type: ignore[arg-type]
+    assert dtypes == {torch.float32}
     return context, outcome, kept, sum(calls)
 
 

@@ -9,14 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from plain_measures import plain_diversity
 from safetensors.numpy import save_file
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.data.features import Features, feature_table
 from emt_core.errors import EmtError
-from emt_core.proximity.metrics.diversity import diversity
-from emt_core.proximity.metrics.mmd import mmd2
-from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
 from emt_core.proximity.stream import BLOCK_ROWS, error_bound, stream_logits
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
@@ -197,31 +195,10 @@ def test_sweep_holds_what_each_cut_would_have(made, scored):
     assert (made.index.table.column("n_images")[table.row] > 0).all()
     vectors = made.features.take(table.row.to_numpy()).astype(np.float32)
     for n in (2, 3, 50, 300):
-        assert table.diversity[n - 1] == pytest.approx(diversity(vectors[:n]), rel=1e-5)
+        assert table.diversity[n - 1] == pytest.approx(plain_diversity(vectors[:n]), rel=1e-5)
     assert np.isnan(table.mmd2_to_robot[0])
     # cutting harder comes nearer to the robot data: best tenth against everything
     assert table.mmd2_to_robot[29] < table.mmd2_to_robot[299]
-
-
-def test_sweep_formulas_against_whole_recomputation():
-    rng = np.random.default_rng(3)
-    rows, robots = (
-        rng.standard_normal((40, 6)),
-        [rng.standard_normal((30, 6)) + 1, rng.standard_normal((30, 6)) - 1],
-    )
-    both = np.concatenate(robots)
-    swept, one = mmd2_sweep(rows, robots, 2.0), mmd2_sweep(rows, [both], 2.0)
-    for n in (2, 17, 40):
-        assert one[n - 1] == pytest.approx(mmd2(rows[:n], both, 2.0, unbiased=True), abs=1e-6)
-
-        def k(x, y):
-            return np.exp(-((x[:, None] - y[None]) ** 2).sum(-1) / 8)
-
-        among = (k(rows[:n], rows[:n]).sum() - n) / (n * (n - 1))
-        robot = (sum(k(r, r).sum() - 30 for r in robots) / (30 * 29) + 2 * k(*robots).mean()) / 4
-        across = (k(rows[:n], robots[0]).mean() + k(rows[:n], robots[1]).mean()) / 2
-        assert swept[n - 1] == pytest.approx(among - 2 * across + robot, abs=1e-6)
-        assert diversity_sweep(rows)[n - 1] == pytest.approx(diversity(rows[:n]), rel=1e-5)
 
 
 def test_weights_of_another_width_or_not_finite_are_named(made):

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from plain_measures import plain_mmd2
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage
 
 from emt_core.errors import EmtError
-from emt_core.proximity.metrics.mmd import mmd2
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
 from emt_core.recipe.selection import SelectConfig
 from emt_core.workspace.table import Table
@@ -117,7 +117,7 @@ def test_report_tells_before_from_after(made):
     # samples hold every row here, so the figures are exactly those of the whole sets
     x = made.features.take(range(made.index.rows)).astype(np.float32)
     arm = next(s for s in made.index.sources if s.name == "arm")
-    exact = mmd2(x[selected.row], x[arm.start : arm.stop], report["sigma"], unbiased=True)
+    exact = plain_mmd2(x[selected.row], [x[arm.start : arm.stop]], report["sigma"])
     assert nearer["arm"]["after"] == pytest.approx(exact, rel=1e-4)
     assert report["diversity"]["before"] > 1 and report["diversity"]["after"] > 1
 

@@ -224,6 +224,25 @@ def test_the_head_has_the_shape_of_vlm4vlas():
     assert smooth(100 * torch.randn(50, 8)).gripper.abs().max() <= 1
 
 
+def test_the_head_computes_in_float32_under_autocast_and_so_do_its_gradients():
+    """The numbers come in as a bfloat16 VLM gives them, rounded; the head rounds no further."""
+    torch.manual_seed(0)
+    head = ActionHead(64, arm=6, gripper=1, chunk=4, latent=64, widths=(64,), binary=True)
+    hidden = torch.randn(512, 64, dtype=torch.bfloat16)
+    plain = head(hidden.float())
+    plain.arm.square().sum().backward()
+    wanted = {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None}
+    head.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(hidden)
+    found.arm.square().sum().backward()
+    assert found.arm.dtype == found.gripper.dtype == torch.float32
+    assert torch.equal(found.arm, plain.arm) and torch.equal(found.gripper, plain.gripper)
+    assert found.arm.unique().numel() > 0.9 * found.arm.numel()
+    for name, gradient in wanted.items():
+        assert torch.equal(dict(head.named_parameters())[name].grad, gradient), name
+
+
 def test_the_loss_counts_valid_steps_only_and_adds_up_over_parts():
     torch.manual_seed(0)
     output = HeadOutput(torch.rand(6, 3, 2), torch.randn(6, 3, 1))
@@ -281,7 +300,7 @@ def test_what_is_not_a_policy_says_so(policy: Policy, images: np.ndarray, tmp_pa
     with pytest.raises(EmtError, match="does not fit policy"):
         Policy.load(folder, device="cpu")
     (folder / "policy.json").write_text(json.dumps({**noted, "format": 99}))
-    with pytest.raises(EmtError, match="not of format 2"):
+    with pytest.raises(EmtError, match="not of format 3"):
         Policy.load(folder, device="cpu")
     (folder / "policy.json").write_text(
         json.dumps({name: v for name, v in noted.items() if name != "prompt"})

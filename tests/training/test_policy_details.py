@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finetune(world: Path, *, vlm: str = "internvl", **changes: Any) -> Artifact:
+def finetune(world: Path, *, vlm: str = "internvl", quiet: bool = True, **changes: Any) -> Artifact:
     settings = {
         "start": "backbone",
         "data": [{"name": "arm", "path": "arm", "camera": CAMERA}],
@@ -69,7 +69,7 @@ def finetune(world: Path, *, vlm: str = "internvl", **changes: Any) -> Artifact:
         "finetune": settings | changes,
     }
     folder = Workspace.open(world / "ws", create=True)
-    return run_plan(make_plan(build_recipe(raw)), folder, quiet=True)["finetune"]
+    return run_plan(make_plan(build_recipe(raw)), folder, quiet=quiet)["finetune"]
 
 
 def steps_of(artifact: Artifact) -> list[dict[str, Any]]:
@@ -78,6 +78,21 @@ def steps_of(artifact: Artifact) -> list[dict[str, Any]]:
 
 def policy_at(artifact: Artifact, step: int) -> Policy:
     return Policy.load(artifact.data / "policies" / f"step-{step}", device="cpu")
+
+
+def test_action_dimensions_that_never_move_are_said(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A threshold that the gripper never reaches: one class. Said before a frame is decoded."""
+
+    def enough(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emt_core.data.robot.frame_cache.frame_caches", enough)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(world, quiet=False, action={"gripper": ["grip"], "gripper_threshold": 5.0})
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "action dimension grip: one value in all data" in said
 
 
 # ---- the step

@@ -198,7 +198,6 @@ def test_the_result_has_the_precision_of_its_origin(world: Path, dtype: torch.dt
 
 def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: Path):
     """Saved after a large change of the additions: what loads is a plain VLM that says the same."""
-    pytest.importorskip("peft", reason="low-rank training needs peft: pip install peft")
     folder = world / "tiny"
     ids = torch.arange(20)[None]
 

@@ -15,7 +15,7 @@ from emt_core.workspace.artifact import Workspace
 
 
 def main(recipe: str, workspace: str) -> None:
-    evaluate.load_policy = lambda folder, device: DotPolicy(gain=0.1)
+    evaluate.load_policy = lambda folder, *_: DotPolicy(gain=0.1)
     run_plan(make_plan(load_recipe(recipe)), Workspace.open(workspace, create=True))
 
 

@@ -82,8 +82,12 @@ def evaluated(
     goals: int = 1,
     tasks: tuple[str, ...] = TASKS,
     parents: dict[str, str] | None = None,
+    broken: tuple[str, ...] = (),
 ) -> None:
-    """One evaluate artifact. skill: success at the last checkpoint; earlier ones have less."""
+    """One evaluate artifact. skill: success at the last checkpoint; earlier ones have less.
+
+    broken: tasks whose simulator crashes in every episode.
+    """
     data = workspace.building("evaluate", key) / "data"
     data.mkdir(parents=True)
     rng, log = np.random.default_rng(int.from_bytes(key.encode()) % 2**32), EpisodeLog(data)
@@ -99,6 +103,7 @@ def evaluated(
                         benchmark,
                         goals,
                         videos,
+                        crashes=task in broken,
                     ),
                     step,
                     goals,
@@ -141,10 +146,13 @@ def _played(
     benchmark: str,
     goals: int,
     videos: int,
+    crashes: bool,
 ) -> Played:
     completed = int((rng.random(goals) < skill).cumprod().sum())
     success = completed == goals
-    failure = "" if success else ("crashed" if rng.random() < 0.05 else "step_cap")
+    failure = "" if success else ("bad_action" if rng.random() < 0.05 else "step_cap")
+    if crashes:
+        completed, success, failure = 0, False, "crashed"
     frames = []
     if number < videos:
         ground = rng.integers(40, 200, 3)

@@ -7,19 +7,37 @@ from typing import Any
 
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
+from emt_core.recipe.recipe import Recipe
 from emt_core.recipe.sources import LeRobotSource
+from emt_core.run.checks import forecast
+from emt_core.run.plan import make_plan
+from emt_core.run.stage import DiskNeed
 
 CAMERA = "observation.images.front"
 
 
 def cache_of(
-    world: Path, caches: Path, progress: Any, *, size: int = 32, key: str = "k", workers: int = 2
+    world: Path,
+    caches: Path,
+    progress: Any,
+    *,
+    size: int = 32,
+    key: str = "k",
+    workers: int = 2,
+    bound_gb: float = 1.0,
 ):
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
     episodes = list(meta.episodes(CAMERA))
     need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
-    return source, frame_caches(caches, [need], workers=workers, progress=progress)[0]
+    return source, frame_caches(
+        caches, [need], bound_gb=bound_gb, workers=workers, progress=progress
+    )[0]
+
+
+def needs_of(recipe: Recipe) -> list[DiskNeed]:
+    """What its fine-tuning says it takes on disk."""
+    return forecast(make_plan(recipe).instances, recipe, None).needs["finetune"]
 
 
 class Said:

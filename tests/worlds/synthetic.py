@@ -1,8 +1,7 @@
 """Complete sources and embed artifacts made by hand: a later stage is tested without readers,
 images or a model.
 
-    made = make_workspace(tmp_path, [pool("web", 500), pool("near", 300, mean=2.0), robot("arm",
-    160, mean=3.0)])
+    made = make_workspace(tmp_path, [pool("web", 500), robot("arm", 160, mean=3.0)])
     gap = run_stage(made, "gap", GapConfig(seed=1))
 
 Columns are built as arrays, not row by row: a million rows of 256 numbers take seconds.
@@ -52,7 +51,7 @@ class SyntheticSource:
     texts: (user, assistant) pairs the rows cycle through; robots have no second part.
     no_vector: share of rows with status `missing_image`. text_only: share without an image (status
     `text_only`).
-    images: write a small PNG for each row and refer to it.
+    images: write a PNG for each row and refer to it. rows_per_picture: rows that refer to one.
     """
 
     name: str
@@ -65,6 +64,7 @@ class SyntheticSource:
     no_vector: float = 0.0
     text_only: float = 0.0
     images: bool = False
+    rows_per_picture: int = 1
 
 
 def pool(name: str, rows: int, **changes: Any) -> SyntheticSource:
@@ -272,8 +272,7 @@ def _blocks(rows: int) -> Iterator[np.ndarray]:
 
 
 def _status(source: SyntheticSource, seed: int, place: int) -> np.ndarray:
-    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw it from the
-    same seed."""
+    """Object array [rows]: "", `missing_image` or `text_only`; index and features draw alike."""
     status = np.full(source.rows, "", object)
     if source.no_vector or source.text_only:
         draw = np.random.default_rng([seed, place, 1]).random(source.rows)
@@ -300,6 +299,7 @@ def _write_index(
                 "role": source.role,
                 "format": "lerobot" if source.role == "robot" else "llava",
                 "root": str(root),
+                "max_pixels": 50_000_000,
                 "start": at,
                 "stop": at + source.rows,
                 "seen": source.rows,
@@ -336,7 +336,7 @@ def _index_block(source: SyntheticSource, rows: np.ndarray, text_only: np.ndarra
         fields=list(TURN_TYPE),
     )
     n_images = (~text_only).astype(np.int32)
-    shown = rows[~text_only]
+    shown = rows[~text_only] // source.rows_per_picture
     zeros = np.zeros(len(shown))
     images = pa.StructArray.from_arrays(
         [

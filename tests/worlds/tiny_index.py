@@ -113,6 +113,7 @@ def _build(
                 "role": samples[0].role,
                 "format": "llava",
                 "root": str(root),
+                "max_pixels": 50_000_000,
                 "start": start,
                 "stop": len(records),
                 "digest": digest,

@@ -1,6 +1,6 @@
 """From an ImageRef to a bounded RGB image, or a named problem. Nothing about images is trusted.
 
-Bounds: it is a regular file inside its source's root (readers/paths.py says how links are treated);
+Bounds: it is a regular file inside its source's root (data/paths.py says how links are treated);
 its format is one of FORMATS; its size is read from the header and held against `max_pixels` before
 anything is decoded. Pillow's own bound (about 179 million pixels) stays in force for every thread,
 so a `max_pixels` above it does not lift it.
@@ -17,9 +17,11 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps
 
+from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.handles import (
     ArrowHandle,
     ImageProblem,
+    JsonHandle,
     ParquetHandle,
     TarHandle,
     file_facts,
@@ -228,18 +230,20 @@ def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
             raise missing(error) from error
     if ref.kind == "tar":
         return handle(TarHandle, path).member(ref.index, ref.member)  # type: ignore[return-value]
-    table = handle(ParquetHandle, path) if ref.kind == "parquet" else handle(ArrowHandle, path)
-    return _cell(table.cell(ref.member, ref.index), ref, root)
+    kind = {"parquet": ParquetHandle, "arrow": ArrowHandle, "json": JsonHandle}[ref.kind]
+    return _cell(handle(kind, path).cell(ref.member, ref.index), ref, root)
 
 
 def _cell(value: Any, ref: ImageRef, root: Path) -> BinaryIO:
-    """A table's cell: bytes, {bytes, path}, a path, or a list of these."""
+    """A cell: bytes, {bytes, path}, base64 text, a path, or a list of these."""
     if isinstance(value, list):
         value = value[ref.position] if ref.position < len(value) else None
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return io.BytesIO(value)
+    if isinstance(value, str) and is_base64(value):
+        return io.BytesIO(from_base64(value))
     if isinstance(value, str):
         return _encoded(ImageRef(kind="file", path=value), root)
     raise ImageProblem("missing_image", f"column {ref.member!r}, row {ref.index} holds no image")

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from emt_core.data.json_rows import row_at
+
 GONE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -48,7 +50,7 @@ class Handle(Protocol):
 
 
 H = TypeVar("H", bound=Handle)
-KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "Video": 8}
+KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "JsonHandle": 8, "Video": 8}
 
 
 class _Kept(threading.local):
@@ -204,6 +206,25 @@ class ArrowHandle:
 
     def close(self) -> None:
         self.table = None
+
+
+class JsonHandle:
+    """Fields of the rows of a JSON file, found by the byte that a row begins at."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise missing(error) from error
+
+    def cell(self, field: str, at: int) -> Any:
+        try:
+            return row_at(self.file.fileno(), at)[field]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ImageProblem("missing_image", f"no row with {field!r} at byte {at}") from error
+
+    def close(self) -> None:
+        self.file.close()
 
 
 def open_arrow(path: Path) -> Any:

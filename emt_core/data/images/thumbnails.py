@@ -33,7 +33,6 @@ CACHE_BYTES = 256 * 2**20
 EVICT_EVERY = 256  # writes of this process between two looks at the folder's size
 KEPT_SHARE = 0.8
 TOUCH_AFTER_S = 3600.0
-DEFAULT_MAX_PIXELS = 50_000_000
 
 _writes = itertools.count(1)
 
@@ -66,8 +65,8 @@ def thumbnail(
     if known is not None:
         return known
     try:
-        bound = source.facts.get("max_pixels", DEFAULT_MAX_PIXELS)
-        content = encode_thumbnail(open_image(ref, source.root, bound, at_least=size), size)
+        image = open_image(ref, source.root, source.max_pixels, at_least=size)
+        content = encode_thumbnail(image, size)
     except ImageProblem:
         return placeholder(size)
     _keep(path, content)

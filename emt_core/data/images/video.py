@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,7 @@ class Video:
         if last is not None and wanted <= last.time < time + 0.5 * self.frame_s:
             return last
         if last is None or last.time >= wanted or self._keyframe_between(last.time, time):
-            self.container.seek(
-                max(int(time / self.time_base), 0), stream=self.stream, backward=True
-            )
-            self._frames = self.container.decode(self.stream)
-            self._last = None
+            self._seek(time)
         for frame in self._frames:
             self._last = frame
             if frame.time >= wanted:
@@ -98,6 +95,27 @@ class Video:
         self._frames = None
         last, self._last = self._last, None  # the decoder is at its end: the next call seeks
         return last
+
+    def _seek(self, time: float) -> None:
+        """Decode on from a keyframe whose first frame is shown at or before `time`.
+
+        Behind an open group of pictures (HEVC) the decoder drops the pictures that are shown before
+        the keyframe, so that the first frame comes too late: then from a keyframe before.
+        """
+        back = 0.0
+        while True:
+            target = max(time - back, 0.0)
+            self.container.seek(
+                max(int(target / self.time_base), 0), stream=self.stream, backward=True
+            )
+            self._last = None
+            self._frames = self.container.decode(self.stream)
+            first = next(self._frames, None)
+            if first is not None:
+                self._frames = chain([first], self._frames)
+            if first is None or first.time <= time + 0.5 * self.frame_s or target == 0.0:
+                return
+            back = max(2 * back, time - target + 1.0)
 
     def _keyframe_between(self, start: float, stop: float) -> bool:
         """Whether a seek to `stop` skips frames that reading on from `start` would decode."""

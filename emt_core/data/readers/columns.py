@@ -9,17 +9,19 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from pyarrow import compute
 
+from emt_core.data.images.base64_text import is_base64
 from emt_core.data.paths import PathLeavesRoot, relative_path
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
+    chosen,
     parse_turns,
     qa_turns,
     reject,
 )
-from emt_core.data.sample import ImageRef, RefKind, Reject, Sample
+from emt_core.data.sample import ImageRef, RefKind, Reject, Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.recipe.sources import HFSource, ParquetSource
+from emt_core.recipe.sources import ColumnsMixin, HFSource, ParquetSource
 
 pc: Any = compute  # its functions are made at run time: no type checker knows them
 TableSource: TypeAlias = HFSource | ParquetSource
@@ -33,6 +35,7 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
     named = [
         source.conversations,
         source.question,
+        source.choices,
         source.answer,
         source.text,
         source.own_id,
@@ -88,11 +91,13 @@ def read_row(
     """One row; ref: the place of an image that lies in the row itself."""
     own_id = record.get(source.own_id) if source.own_id else None
     try:
+        if source.text and source.images and not cells:
+            raise RowProblem("missing_image", "a caption whose image is missing (null)")
         return build_sample(
             source=source.name,
             row=row,
             role=source.role,
-            turns=_turns(source, record),
+            turns=row_turns(source, record),
             images=[_image_ref(cell, ref, root) for cell in cells],
             missing="lead",
             own_id=own_id,
@@ -102,12 +107,31 @@ def read_row(
         return reject(source.name, row, problem, own_id)
 
 
-def _turns(source: TableSource, record: Mapping[str, Any]) -> tuple:
+def text_fields(source: ColumnsMixin) -> tuple[str, ...]:
+    """Names of the fields that hold a row's text, whichever of them it has."""
+    named = (source.conversations, source.question, source.choices, source.answer, source.text)
+    given = tuple(name for name in named if name)
+    return given or DEFAULT_CONVERSATIONS
+
+
+def row_turns(source: ColumnsMixin, record: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """The turns of a row, by the source's column names. Raises RowProblem."""
     if source.text is not None:
-        return qa_turns("", record[source.text] or "")
+        return qa_turns("", _field(record, source.text) or "")
     if source.question is not None:
-        return qa_turns(record[source.question], record[source.answer] if source.answer else None)
-    name = source.conversations or next(name for name in DEFAULT_CONVERSATIONS if name in record)
+        question = _field(record, source.question)
+        answer = _field(record, source.answer) if source.answer else None
+        if source.choices is not None:
+            question, answer = chosen(question, _field(record, source.choices), answer)
+        return qa_turns(question, answer)
+    names = (source.conversations,) if source.conversations else DEFAULT_CONVERSATIONS
+    name = next((name for name in names if record.get(name) is not None), None)
+    if name is None:
+        raise RowProblem(
+            "unreadable_row",
+            f"the row has no {' or '.join(names)}; it has {', '.join(list(record)[:10])}; "
+            "say which field holds its text: conversations, question (and answer) or text",
+        )
     raw = record[name]
     if isinstance(raw, Mapping) and all(isinstance(values, list) for values in raw.values()):
         # HF's Sequence of a struct is stored as a struct of lists
@@ -115,9 +139,17 @@ def _turns(source: TableSource, record: Mapping[str, Any]) -> tuple:
     return parse_turns(raw)
 
 
+def _field(record: Mapping[str, Any], name: str) -> Any:
+    if name not in record:
+        raise RowProblem(
+            "unreadable_row", f"the row has no {name!r}; it has {', '.join(list(record)[:10])}"
+        )
+    return record[name]
+
+
 def _image_ref(cell: ImageCell, ref: ImageRef, root: Path) -> ImageRef:
     position, path = cell
-    if path is None:
+    if path is None or is_base64(path):
         return ImageRef(
             kind=ref.kind, path=ref.path, member=ref.member, index=ref.index, position=position
         )

@@ -7,8 +7,11 @@ none although the row has images, they are put in front of the first user turn.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
@@ -158,6 +161,48 @@ def qa_turns(question: Any, answer: Any) -> tuple[Turn, ...]:
     if answer is not None:
         turns.append(Turn(role="assistant", text=encodable(answer)))
     return tuple(turns)
+
+
+def chosen(question: Any, choices: Any, answer: Any) -> tuple[Any, Any]:
+    """(the question with its choices below it, the text of the right choice).
+
+    choices: a list of texts, or a text that holds one as JSON or as Python writes it. answer: the
+    place of the right one from 0, its letter, or its text; None leaves it open.
+    Raises RowProblem (`unreadable_row`).
+    """
+    if isinstance(choices, str):
+        try:
+            choices = ast.literal_eval(choices)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise RowProblem(
+                "unreadable_row", f"the choices are no list: {_shown(choices)}"
+            ) from error
+    if not isinstance(choices, list | tuple) or not choices:
+        raise RowProblem("unreadable_row", f"the choices are no list, but {_shown(choices)}")
+    texts = [choice if isinstance(choice, str) else str(choice) for choice in choices]
+    listed = "\n".join([str(question or ""), "Choices:", *(f"- {text}" for text in texts)])
+    if answer is None or answer in texts:
+        return listed, answer
+    place = answer
+    if isinstance(answer, str):
+        letter = answer.strip().upper()
+        place = ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else letter
+        place = int(place) if isinstance(place, str) and place.isdecimal() else place
+    if isinstance(place, float) and place.is_integer():  # of a column with gaps
+        place = int(place)
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(texts):
+        raise RowProblem(
+            "unreadable_row", f"the answer {_shown(answer)} names none of {len(texts)} choices"
+        )
+    return listed, texts[place]
+
+
+def unmarked(turns: tuple[Turn, ...], marks: Sequence[str]) -> tuple[Turn, ...]:
+    """Turns without these marks, each with the blank before it."""
+    if not marks:
+        return turns
+    pattern = re.compile(f" ?(?:{'|'.join(map(re.escape, marks))})")
+    return tuple(replace(turn, text=pattern.sub("", turn.text)) for turn in turns)
 
 
 def build_sample(

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
 from emt_core.errors import EmtError
-
-MAX_LINE_BYTES = 64 * 2**20
-BUFFER_BYTES = 2**16
 
 
 class BrokenLine:
@@ -20,12 +18,12 @@ class BrokenLine:
         self.detail = detail
 
 
-def stream_rows(path: Path) -> Iterator[Any]:
-    """The file's rows in order, any JSON value each (a BrokenLine for a bad line of JSON lines).
+def stream_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(byte at which it begins, row) of the file's rows in order, any JSON value each.
 
-    Raises EmtError where the file is missing, empty, not UTF-8, or its array breaks off or is
-    malformed: what comes after that place in an array cannot be found again, so the row and the
-    byte are named.
+    A bad line of JSON lines is a BrokenLine. Raises EmtError where the file is missing, empty, not
+    UTF-8, or its array breaks off or is malformed: what comes after that place in an array cannot
+    be found again, so the row and the byte are named.
     """
     try:
         file = path.open("rb")
@@ -57,46 +55,52 @@ def stream_rows(path: Path) -> Iterator[Any]:
             )
 
 
-def _array(file: BinaryIO, path: Path) -> Iterator[Any]:
-    import ijson
-
-    rows = ijson.items(file, "item", use_float=True, buf_size=BUFFER_BYTES)
+def _array(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
+    """The file stands before the array's `[`."""
+    text = JsonText(file)
     count = 0
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except (ijson.JSONError, UnicodeDecodeError, ValueError, OverflowError) as error:
-            problem = "ends in the middle" if "premature" in str(error).lower() else "is malformed"
-            raise EmtError(
-                f"the JSON array {problem} in row {count} ({' '.join(str(error).split())[:160]})",
-                where=f"{path}, before byte {file.tell():,}",
-                remedy=f"mend the file, or read what comes before with `limit: {count}`"
-                if count
-                else "mend the file",
-            ) from error
-        yield row
-        count += 1
+    try:
+        text.expect("[")
+        while text.peek() != "]" or count:
+            yield text.value()
+            count += 1
+            if text.peek() != ",":
+                break
+            text.expect(",")
+        text.expect("]")
+        text.expect("")
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise EmtError(
+            f"the JSON array {'ends in the middle' if text.ended else 'is malformed'} in row "
+            f"{count} ({' '.join(str(error).split())[:160]})",
+            where=f"{path}, row {count} at byte {text.place:,}",
+            remedy=f"mend the file, or read what comes before with `limit: {count}`"
+            if count
+            else "mend the file",
+        ) from error
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[Any]:
+def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
-    while line := file.readline(MAX_LINE_BYTES):
+    after = file.tell()
+    while line := file.readline(MAX_ROW_BYTES):
         number += 1
-        if len(line) == MAX_LINE_BYTES:
+        at = after
+        after += len(line)
+        if len(line) == MAX_ROW_BYTES:
             raise EmtError(
-                f"line {number} is longer than {MAX_LINE_BYTES >> 20} MB",
+                f"line {number} is longer than {MAX_ROW_BYTES >> 20} MB",
                 where=path,
                 remedy="is this one JSON object?",
             )
         if line.isspace():
             continue
         try:
-            yield json.loads(line.decode())
+            row = json.loads(line.decode())
         except UnicodeDecodeError as error:
-            yield BrokenLine(
+            row = BrokenLine(
                 f"line {number} is not UTF-8: {error.reason} at byte {error.start} of the line"
             )
         except (ValueError, RecursionError) as error:
-            yield BrokenLine(f"line {number} is not JSON: {error}")
+            row = BrokenLine(f"line {number} is not JSON: {error}")
+        yield at, row

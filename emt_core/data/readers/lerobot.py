@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.images.handles import ImageProblem
+from emt_core.data.images.video import Video
 from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
@@ -38,12 +41,10 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     meta = load_meta(data)
     tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
-    for episode in _limited(source, meta):
-        bulk[episode.data] = None
-        if (
-            episode.video and (data / episode.video).is_file()
-        ):  # a missing video becomes counted rejects
-            bulk[episode.video] = None
+    for episode in episodes_of(source, meta):
+        for name in (episode.data, episode.video):
+            if name and (data / name).is_file():  # a missing one becomes counted rejects
+                bulk[name] = None
     return FileSet(
         base=data,
         index=(data / "meta" / "info.json", tasks, *meta.episode_files()),
@@ -54,26 +55,41 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
 def count(source: LeRobotSource, data: Path) -> int | None:
     return sum(
         min(source.frames_per_episode, episode.length)
-        for episode in _limited(source, load_meta(data))
+        for episode in episodes_of(source, load_meta(data))
     )
 
 
 def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
-    """Samples by episode and frame. Raises EmtError: no such camera, a missing or broken table."""
+    """Samples by episode and frame; an episode whose files are missing or disagree is rejected.
+
+    Raises EmtError: no such camera, a missing or broken table.
+    """
     meta = load_meta(data)
     row = 0
-    for episode in _limited(source, meta):
-        frames = evenly_spaced(episode.length, source.frames_per_episode)
-        facts = _facts(data, meta, episode)
-        for frame in frames:
+    for episode in episodes_of(source, meta):
+        facts: EpisodeFacts | None = None
+        problem: RowProblem | None = None
+        try:
+            facts = _facts(data, meta, episode)
+            _check_rate(data, episode, facts)
+        except RowProblem as found:
+            problem = found
+        except EmtError as error:
+            there = (data / episode.data).is_file()
+            reason = "unreadable_row" if there else "missing_file"
+            problem = RowProblem(reason, f"{error.what}: {episode.data}")
+        for frame in evenly_spaced(episode.length, source.frames_per_episode):
             try:
+                if problem is not None or facts is None:
+                    raise problem or RowProblem("unreadable_row", "no data")
                 yield _sample(source, meta, episode, facts, int(frame), row)
-            except RowProblem as problem:
-                yield reject(source.name, row, problem)
+            except RowProblem as found:
+                yield reject(source.name, row, found)
             row += 1
 
 
-def _limited(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+def episodes_of(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
+    """The episodes that the source reads, in the tables' order."""
     for number, episode in enumerate(meta.episodes(source.camera)):
         if source.limit is not None and number >= source.limit:
             return
@@ -100,9 +116,15 @@ def _sample(
     task = int(facts.task_index[frame])
     text = encodable(meta.tasks.get(task, "")).strip()
     if not text:
+        named = f"task {task}, which the task table lacks"
+        if task == NO_TASK:
+            named = "no task_index"
+        elif task in meta.tasks:
+            named = f"task {task}, whose instruction is empty"
+        raise RowProblem("empty_text", f"episode {episode.index}, frame {frame} has {named}")
+    if not np.isfinite(facts.timestamp[frame]):
         raise RowProblem(
-            "empty_text",
-            f"episode {episode.index}: task {task} has no instruction in the task table",
+            "unreadable_row", f"episode {episode.index}, frame {frame} has no timestamp"
         )
     return build_sample(
         source=source.name,
@@ -171,8 +193,59 @@ def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
 @lru_cache(maxsize=4)
 def _narrow_columns(path: Path, mtime_ns: int) -> dict[str, np.ndarray]:
     """The three number columns of a data file; images and states stay unread."""
-    table = read_columns(path, ["episode_index", "timestamp", "task_index"])
-    return {name: table.column(name).to_numpy() for name in table.column_names}
+    table = read_columns(path, list(NARROW))
+    return {name: number_column(table, name, path) for name in NARROW}
+
+
+NO_TASK = -1
+NARROW = {"episode_index": -1, "timestamp": float("nan"), "task_index": NO_TASK}
+"""Column of a data file -> what stands for null."""
+
+
+def number_column(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    """int64 or float64 [rows] of a column of NARROW. Raises EmtError where it holds no numbers."""
+    kind = pa.float64() if isinstance(NARROW[name], float) else pa.int64()
+    column = table.column(name)
+    if pa.types.is_fixed_size_list(column.type) and column.type.list_size == 1:
+        column = column.combine_chunks().flatten()  # some writers keep numbers as vectors of one
+    try:
+        return pc.fill_null(pc.cast(column, kind), NARROW[name]).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise EmtError(f"column {name!r} holds {column.type}, no numbers", where=path) from error
+
+
+def _check_rate(root: Path, episode: Episode, facts: EpisodeFacts) -> None:
+    """Raises RowProblem where the video runs at another rate than the timestamps say.
+
+    A frame is looked up by its time: at another rate the picture would be that of another moment.
+    """
+    path = root / episode.video
+    if not episode.video or episode.length < 2 or not path.is_file():
+        return
+    rate = video_rate(path, path.stat().st_mtime_ns)
+    took = float(facts.timestamp[-1] - facts.timestamp[0])
+    if rate and abs(took * rate - (episode.length - 1)) > HALF_A_FRAME:
+        said = (episode.length - 1) / took if took > 0 else 0.0
+        raise RowProblem(
+            "wrong_rate",
+            f"episode {episode.index}: {episode.video} has {rate:.3g} frames a second, the "
+            f"timestamps in {episode.data} {said:.3g}",
+        )
+
+
+HALF_A_FRAME = 0.5
+
+
+@lru_cache(maxsize=4)
+def video_rate(path: Path, mtime_ns: int) -> float | None:
+    """Frames a second by the video's header; None where it cannot be opened or says nothing."""
+    try:
+        video = Video(path)
+    except ImageProblem:
+        return None  # its rows are rejected by what is wrong with it
+    rate = video.stream.average_rate
+    video.close()
+    return float(rate) if rate else None
 
 
 def read_columns(path: Path, columns: list[str]) -> pa.Table:

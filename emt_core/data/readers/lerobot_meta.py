@@ -11,7 +11,7 @@ videos/CAM/chunk-000/file-000.mp4                videos/chunk-000/CAM/episode_00
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -101,10 +101,22 @@ class LeRobotMeta:
 
     @cached_property
     def tasks(self) -> dict[int, str]:
-        """task_index -> instruction."""
+        """task_index -> instruction, "" where the table has none (null)."""
         if self.major == 2:
-            rows = _json_lines(self.root / "meta" / "tasks.jsonl")
-            return {int(row["task_index"]): str(row["task"]) for row in rows}
+            path = self.root / "meta" / "tasks.jsonl"
+            found = {}
+            for line, row in _json_lines(path):
+                if "task_index" not in row or "task" not in row:
+                    raise EmtError(
+                        f"line {line} has no {'task_index' if 'task' in row else 'task'}, "
+                        f"but {', '.join(row) or 'nothing'}",
+                        where=path,
+                        remedy='a line is {"task_index": 0, "task": "open the drawer"}',
+                    )
+                found[_whole(row["task_index"], f"line {line}: task_index", path)] = _text(
+                    row["task"]
+                )
+            return found
         path = self.root / "meta" / "tasks.parquet"
         table = _parquet(path)
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
@@ -116,7 +128,11 @@ class LeRobotMeta:
             )
         indices = table.column("task_index").to_pylist()
         texts = table.column(names[0]).to_pylist()
-        return {int(index): str(text) for index, text in zip(indices, texts, strict=True)}
+        pairs = enumerate(zip(indices, texts, strict=True))
+        return {
+            _whole(index, f"row {row}: task_index", path): _text(text)
+            for row, (index, text) in pairs
+        }
 
     def episode_files(self) -> list[Path]:
         if self.major == 2:
@@ -129,22 +145,43 @@ class LeRobotMeta:
         return found
 
     def episodes(self, camera: str | None) -> Iterator[Episode]:
-        """All episodes in the tables' order. camera None: no video is asked for."""
+        """All episodes in the tables' order. camera None: no video is asked for.
+
+        A row that stands twice counts once. Raises EmtError where an episode has two different
+        rows, and at the end where meta/info.json promises another number of episodes.
+        """
         video = camera is not None and self.storage(camera) == "video"
-        paths = self.info.get("data_path") or DEFAULT_PATHS[self.major][0]
-        videos = self.info.get("video_path") or DEFAULT_PATHS[self.major][1]
+        seen: dict[int, Episode] = {}
         for path in self.episode_files():
             for row in self._episode_rows(path, camera if video else None):
                 try:
-                    yield self._episode(row, paths, videos if video else "", camera or "")
-                except (KeyError, TypeError, ValueError, IndexError) as error:
+                    episode = self._episode(row, camera if video else None)
+                except (KeyError, TypeError, ValueError) as error:
                     raise EmtError(
                         f"an episode's row is incomplete: {error!r}", where=path
                     ) from error
+                twin = seen.setdefault(episode.index, episode)
+                if twin is episode:
+                    yield episode
+                elif twin != episode:
+                    raise EmtError(
+                        f"episode {episode.index} stands twice in the episodes table: "
+                        f"{twin.length} frames in {twin.data}, {episode.length} in {episode.data}",
+                        where=path,
+                        remedy="remove the wrong row; recording over an old set leaves both",
+                    )
+        promised = self.info.get("total_episodes")
+        if isinstance(promised, int) and promised != len(seen):
+            raise EmtError(
+                f"total_episodes is {promised:,}, but the episodes table has {len(seen):,}",
+                where=self.root / "meta" / "info.json",
+                remedy="complete the download; where the others were removed on purpose, write "
+                f"{len(seen)} there",
+            )
 
     def _episode_rows(self, path: Path, video_camera: str | None) -> Iterator[dict[str, Any]]:
         if self.major == 2:
-            yield from _json_lines(path)
+            yield from (row for _, row in _json_lines(path))
             return
         wanted = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
         if video_camera is not None:
@@ -154,41 +191,45 @@ class LeRobotMeta:
             ]
         yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
-    def _episode(self, row: dict[str, Any], data: str, video: str, camera: str) -> Episode:
+    def _episode(self, row: dict[str, Any], video_camera: str | None) -> Episode:
         index = int(row["episode_index"])
         start = 0.0
+        video: dict[str, Any] = {}
         if self.major == 2:
-            numbers = {
-                "episode_chunk": index // int(self.info.get("chunks_size", 1000)),
-                "episode_index": index,
-            }
-            data_path = data.format(**numbers)
-            video_path = video.format(**numbers, video_key=camera)
+            chunk = index // int(self.info.get("chunks_size", 1000))
+            data = {"episode_chunk": chunk, "episode_index": index}
+            video = data
         else:
-            data_path = data.format(
-                chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-            )
-            video_path = ""
-            if video:
-                place = {
-                    name: row[f"videos/{camera}/{name}"] for name in ("chunk_index", "file_index")
-                }
-                video_path = video.format(video_key=camera, **place)
-                start = float(row[f"videos/{camera}/from_timestamp"])
-        try:
-            data_path = relative_path(data_path, self.root)
-            video_path = relative_path(video_path, self.root) if video_path else ""
-        except PathLeavesRoot as error:
-            raise EmtError(
-                f"meta/info.json names a file outside the folder: {error}", where=self.root
-            ) from error
+            data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
+            if video_camera:
+                of_camera = f"videos/{video_camera}"
+                video = {name: row[f"{of_camera}/{name}"] for name in ("chunk_index", "file_index")}
+                start = float(row[f"{of_camera}/from_timestamp"])
         return Episode(
             index=index,
             length=int(row["length"]),
-            tasks=tuple(str(task) for task in row.get("tasks") or ()),
-            data=data_path,
-            video=video_path,
+            tasks=tuple(_text(task) for task in row.get("tasks") or ()),
+            data=self._file("data_path", data),
+            video=self._file("video_path", video | {"video_key": video_camera})
+            if video_camera
+            else "",
             start=start,
+        )
+
+    def _file(self, name: str, numbers: Mapping[str, Any]) -> str:
+        """data_path or video_path of meta/info.json with its placeholders filled."""
+        place = 0 if name == "data_path" else 1
+        template = self.info.get(name) or DEFAULT_PATHS[self.major][place]
+        try:
+            return relative_path(str(template).format(**numbers), self.root)
+        except PathLeavesRoot as error:
+            what = f"{name} names a file outside the folder: {error}"
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            what = f"{name} is {template!r}, which cannot be filled in: {error!r}"
+        raise EmtError(
+            what,
+            where=self.root / "meta" / "info.json",
+            remedy=f"a v{self.major} set has {DEFAULT_PATHS[self.major][place]}",
         )
 
 
@@ -203,15 +244,31 @@ def load_meta(root: Path) -> LeRobotMeta:
     return _load(root, info.stat().st_mtime_ns if info.is_file() else 0)
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _whole(value: Any, what: str, where: Path) -> int:
     try:
-        with path.open(encoding="utf-8") as file:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise EmtError(f"{what} is {value!r}, not a whole number", where=where) from error
+
+
+def _text(value: Any) -> str:
+    """ "" for null, so that no instruction becomes the word None."""
+    return "" if value is None or value != value else str(value)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line from 1, object) of each line."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if not line.isspace():
                     try:
-                        yield json.loads(line)
+                        row = json.loads(line)
                     except ValueError as error:
                         raise EmtError(f"line {number} is not JSON: {error}", where=path) from error
+                    if not isinstance(row, dict):
+                        raise EmtError(f"line {number} is no JSON object", where=path)
+                    yield number, row
     except FileNotFoundError as error:
         raise EmtError(f"{path.name} is missing", where=path) from error
     except UnicodeDecodeError as error:

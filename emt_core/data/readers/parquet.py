@@ -1,4 +1,7 @@
-"""Parquet: a file, or a folder of them by name. Of images {bytes, path} only paths are read."""
+"""Parquet: a file, a folder of them, or a pattern such as `data/train-*.parquet`, by name.
+
+Of images {bytes, path} only paths are read.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.paths import existing
 from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
 from emt_core.data.sample import Reject, Sample
 from emt_core.errors import EmtError
@@ -18,10 +22,22 @@ BATCH_ROWS = 1024
 BATCH_ROWS_WITH_BYTES = 64
 
 
+def locate(source: ParquetSource, base: Path) -> Path:
+    data = base / Path(source.path).expanduser()
+    return data if _is_pattern(data) else existing(data, source.name)
+
+
+def _is_pattern(data: Path) -> bool:
+    return "*" in data.name and not data.exists()
+
+
 def shards(data: Path) -> list[Path]:
-    found = sorted(data.rglob("*.parquet")) if data.is_dir() else [data]
+    if _is_pattern(data):
+        found = sorted(data.parent.glob(data.name))
+    else:
+        found = sorted(data.rglob("*.parquet")) if data.is_dir() else [data]
     if not found:
-        raise EmtError("the folder holds no .parquet file", where=data)
+        raise EmtError("there is no .parquet file", where=data, remedy="check `path`")
     return found
 
 

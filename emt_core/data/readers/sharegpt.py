@@ -149,7 +149,7 @@ def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     row = 0
     for path in entry.rows:
-        for record in stream_rows(path):
+        for _, record in stream_rows(path):
             own_id = record.get("id") if isinstance(record, Mapping) else None
             try:
                 yield _sample(source, entry, root, row, record)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.paths import existing
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
@@ -41,15 +42,7 @@ BRACES = re.compile(r"\{([^{}]*)\}")
 
 def locate(source: WebDatasetSource, base: Path) -> Path:
     data = base / Path(source.path).expanduser()
-    if BRACES.search(source.path):
-        return data
-    if not data.exists():
-        raise EmtError(
-            f"source {source.name!r}: there is no such file or folder",
-            where=data,
-            remedy="check `path`",
-        )
-    return data
+    return data if BRACES.search(source.path) else existing(data, source.name)
 
 
 def shards(data: Path) -> list[Path]:
@@ -195,7 +188,7 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
         source=source.name,
         row=row,
         role=source.role,
-        turns=_turns(group, facts),
+        turns=_turns(group, facts, source.caption),
         images=[
             ImageRef(kind="tar", path=archive, member=name, index=at) for _, name, at in ordered
         ],
@@ -217,7 +210,12 @@ def _facts(group: Group) -> dict[str, Any]:
     return found
 
 
-def _turns(group: Group, facts: dict[str, Any]) -> tuple[Turn, ...]:
+def _turns(group: Group, facts: dict[str, Any], named: str | None) -> tuple[Turn, ...]:
+    """named: the field that the source calls its caption."""
+    if named is not None:
+        if not isinstance(facts.get(named), str):
+            raise RowProblem("no_answer", f"{group.key}.json has no text in {named!r}")
+        return qa_turns("", facts[named])
     raw = facts.get("conversations", facts.get("messages"))
     if raw is not None:
         return parse_turns(raw)

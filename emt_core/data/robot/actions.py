@@ -49,6 +49,19 @@ class ActionMap:
     mean: tuple[float, ...]
     """Of all A recorded dimensions."""
 
+    @property
+    def still(self) -> tuple[str, ...]:
+        """Names of the predicted dimensions that have one value over the scale, or one class:
+        nothing is learned of them, and that value is what is executed."""
+        places = (*self.arm, *self.gripper)
+        low = (*self.arm_low, *self.gripper_low)
+        high = (*self.arm_high, *self.gripper_high)
+        return tuple(
+            self.names[place]
+            for place, least, most in zip(places, low, high, strict=True)
+            if least == most
+        )
+
     def targets(
         self, actions: np.ndarray, reference: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -168,19 +181,8 @@ def fit_action_map(
     Raises EmtError for a dimension that the data set does not have, that is named twice, or that no
     list names.
     """
-    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
-    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
-    others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
-    arm = (
-        _find_dimensions(config.arm, names, where=where, field="action.arm")
-        if config.arm
-        else others
-    )
-    _check_partition(names, arm, gripper, unused, where)
+    arm, gripper, reference = find_dimensions(config, names, reference_names, where=where)
     delta = config.kind == "delta"
-    reference = _find_dimensions(
-        config.reference, reference_names, where=where, field="action.reference"
-    )
 
     def arm_values() -> Iterable[np.ndarray]:
         for actions, state in blocks():
@@ -211,6 +213,32 @@ def fit_action_map(
         gripper_high=_floats(grip_high),
         mean=_floats(mean),
     )
+
+
+def find_dimensions(
+    config: ActionConfig,
+    names: Sequence[str],
+    reference_names: Sequence[str],
+    *,
+    where: object = "",
+) -> tuple[list[int], list[int], list[int]]:
+    """(arm, gripper, reference): places of the dimensions that the configuration names.
+
+    Raises EmtError as `fit_action_map` does, without reading an action.
+    """
+    gripper = _find_dimensions(config.gripper, names, where=where, field="action.gripper")
+    unused = _find_dimensions(config.unused, names, where=where, field="action.unused")
+    others = [place for place in range(len(names)) if place not in {*gripper, *unused}]
+    arm = (
+        _find_dimensions(config.arm, names, where=where, field="action.arm")
+        if config.arm
+        else others
+    )
+    _check_partition(names, arm, gripper, unused, where)
+    reference = _find_dimensions(
+        config.reference, reference_names, where=where, field="action.reference"
+    )
+    return arm, gripper, reference
 
 
 def _find_dimensions(
@@ -262,13 +290,14 @@ def _check_partition(
 
 
 def _ends(config: ActionConfig, values: Blocks) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of the scale, float64 [d] each."""
+    """(low, high) of the scale, float64 [d] each; equal for a dimension that never moves."""
     if config.scale == "q01_q99":
         low, high = percentiles(values, (0.01, 0.99))
         return low, high
     low, high, _ = ranges(values)
     if config.scale == "clip":
-        return np.full_like(low, -config.clip), np.full_like(high, config.clip)
+        moves = low < high
+        return np.where(moves, -config.clip, low), np.where(moves, config.clip, high)
     return low, high
 
 

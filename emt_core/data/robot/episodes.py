@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emt_core.data.readers.lerobot import read_columns
+from emt_core.data.readers.lerobot import number_column, read_columns
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.errors import EmtError
 
@@ -83,7 +83,10 @@ def read_episodes(
     reference: str | None = None,
     limit: int | None = None,
 ) -> Iterator[EpisodeActions]:
-    """Episodes in the table's order. Raises EmtError where files and metadata disagree."""
+    """Episodes in the table's order; one without frames or without its data file has a problem.
+
+    Raises EmtError where files and metadata disagree.
+    """
     meta = load_meta(root)
     width = len(dimension_names(meta, columns))
     episodes = (
@@ -92,12 +95,21 @@ def read_episodes(
         if limit is None or number < limit
     )
     for path, group in groupby(episodes, key=lambda episode: episode.data):
-        table = _read(
+        there = (root / path).is_file()
+        mine = []
+        for episode in group:
+            if episode.length and there:
+                mine.append(episode)
+            else:
+                yield _without_frames(meta, episode, width)
+        if not mine:
+            continue
+        table = read_columns(
             root / path,
             ["episode_index", "task_index", *columns, *([reference] if reference else [])],
         )
-        owner = table.column("episode_index").to_numpy()
-        task = table.column("task_index").to_numpy()
+        owner = number_column(table, "episode_index", root / path)
+        task = number_column(table, "task_index", root / path)
         actions = np.concatenate([_matrix(table, name, root / path) for name in columns], axis=1)
         if actions.shape[1] != width:
             raise EmtError(
@@ -105,7 +117,7 @@ def read_episodes(
                 where=root / path,
             )
         states = _matrix(table, reference, root / path) if reference else None
-        for episode in group:
+        for episode in mine:
             rows = np.flatnonzero(owner == episode.index)
             if len(rows) != episode.length:
                 raise EmtError(
@@ -124,6 +136,21 @@ def read_episodes(
             )
 
 
+def _without_frames(meta: LeRobotMeta, episode: Episode, width: int) -> EpisodeActions:
+    """An episode that the table counts no frames of, or whose data file does not exist."""
+    problem = ("empty_episode", "no frames")
+    if episode.length:
+        problem = ("missing_file", f"{episode.data} does not exist")
+    return EpisodeActions(
+        episode=episode,
+        actions=np.empty((0, width), np.float32),
+        reference=None,
+        instructions=(),
+        instruction=np.empty(0, np.int64),
+        problem=problem,
+    )
+
+
 def _episode(
     meta: LeRobotMeta,
     episode: Episode,
@@ -134,9 +161,7 @@ def _episode(
     tasks, instruction = np.unique(task, return_inverse=True)
     texts = tuple(meta.tasks.get(int(index), "").strip() for index in tasks)
     problem = None
-    if episode.length == 0:
-        problem = ("empty_episode", "no frames")
-    elif not all(texts):
+    if not all(texts):
         lacking = int(tasks[texts.index("")])
         problem = ("empty_text", f"task {lacking} has no instruction in the task table")
     elif not np.isfinite(actions).all() or (
@@ -168,13 +193,3 @@ def _matrix(table: pa.Table, column: str, where: Path) -> np.ndarray:
             raise EmtError(f"rows of column {column!r} have different lengths", where=where)
         return flat.astype(np.float32).reshape(len(values), -1)
     return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, 1)
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    if not path.is_file():
-        raise EmtError(
-            "a data file of the robot set is missing",
-            where=path,
-            remedy="is the download complete?",
-        )
-    return read_columns(path, columns)

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 def square_frame(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 [size, size, 3], squeezed to a square as VLM4VLA does: nothing is cut off."""
+    """uint8 [size, size, 3], squeezed to a square by bicubic interpolation, as VLM4VLA does."""
     from PIL import Image as Pillow
 
+    image = image.convert("RGB")
     if image.size != (size, size):
-        image = image.resize((size, size), Pillow.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(image.convert("RGB"), np.uint8)
+        image = image.resize((size, size), Pillow.Resampling.BICUBIC)
+    return np.asarray(image, np.uint8)
 
 
 def square_frames(images: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.data.readers.lerobot_meta import load_meta
-from emt_core.data.robot.actions import ActionMap, Block, fit_action_map
+from emt_core.data.robot.actions import ActionMap, Block, find_dimensions, fit_action_map
 from emt_core.data.robot.episodes import EpisodeActions, dimension_names, read_episodes
 from emt_core.data.robot.frame_cache import FrameCache
 from emt_core.errors import EmtError
@@ -33,15 +33,15 @@ class OpenedSet:
 
 def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
     """Read every episode's actions. Raises EmtError for no usable episode or a missing column."""
-    meta = load_meta(root)
-    meta.storage(data.camera)  # raises EmtError for a camera that is not there
-    names = dimension_names(meta, action.columns)
-    reference = action.reference_column if action.kind == "delta" else None
-    reference_names = dimension_names(meta, [reference]) if reference else ()
+    names, reference_names = names_of_set(data, root, action)
     good = []
     rejects = []
     for episode in read_episodes(
-        root, data.camera, action.columns, reference=reference, limit=data.limit
+        root,
+        data.camera,
+        action.columns,
+        reference=action.reference_column if reference_names else None,
+        limit=data.limit,
     ):
         if episode.problem is None:
             good.append(episode)
@@ -56,6 +56,41 @@ def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
         episodes=good,
         rejects=rejects,
     )
+
+
+def names_of_set(
+    data: RobotData, root: Path, action: ActionConfig
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Dimensions of the action and, for kind delta, of its reference. Reads meta/info.json only.
+
+    Raises EmtError for a camera or column that is not there.
+    """
+    meta = load_meta(root)
+    meta.storage(data.camera)
+    reference = [action.reference_column] if action.kind == "delta" else []
+    return dimension_names(meta, action.columns), dimension_names(meta, reference)
+
+
+def check_action(sets: Sequence[tuple[RobotData, Path]], action: ActionConfig) -> None:
+    """Raises EmtError where the sets' metadata show that the settings of actions do not fit."""
+    found = [(data, root, *names_of_set(data, root, action)) for data, root in sets]
+    _check_same_robot(found)
+    _, root, names, reference_names = found[0]
+    find_dimensions(action, names, reference_names, where=root)
+
+
+def _check_same_robot(
+    found: Sequence[tuple[RobotData, Path, tuple[str, ...], tuple[str, ...]]],
+) -> None:
+    first, _, *names = found[0]
+    for data, root, *others in found[1:]:
+        if others != names:
+            raise EmtError(
+                f"{data.name!r} and {first.name!r} have different actions: "
+                f"{', '.join(others[0])} and {', '.join(names[0])}",
+                where=root,
+                remedy="fine-tune on sets of one robot",
+            )
 
 
 def reject(set_name: str, episode: int, reason: str, detail: str) -> dict[str, Any]:
@@ -74,14 +109,7 @@ def _check_usable(
 def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> ActionMap:
     """One action map for all sets. Raises EmtError for different actions or a missing dimension."""
     first = sets[0]
-    for other in sets[1:]:
-        if (other.names, other.reference_names) != (first.names, first.reference_names):
-            raise EmtError(
-                f"{other.data.name!r} and {first.data.name!r} have different actions: "
-                f"{', '.join(other.names)} and {', '.join(first.names)}",
-                where=other.root,
-                remedy="fine-tune on sets of one robot",
-            )
+    _check_same_robot([(one.data, one.root, one.names, one.reference_names) for one in sets])
 
     def blocks() -> Iterator[Block]:
         for opened in sets:
@@ -125,10 +153,11 @@ class TrainingFrames:
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [n, size, size, 3]."""
-        found = np.empty((len(rows), *self.caches[0].frames.shape[1:]), np.uint8)
+        size = self.caches[0].size
+        found = np.empty((len(rows), size, size, 3), np.uint8)
         for number, cache in enumerate(self.caches):
             here = np.flatnonzero(self.place[rows] == number)
-            found[here] = cache.frames[self.cache_row[rows[here]]]
+            found[here] = cache.pixels(self.cache_row[rows[here]])
         return found
 
     def valid_steps(self, rows: np.ndarray, chunk: int) -> int:

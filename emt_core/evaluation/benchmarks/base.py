@@ -19,12 +19,16 @@ MOST_EPISODES = 1000
 
 FAILURES = {
     "step_cap": "the task was not solved within its steps",
+    "bad_action": "the policy gave an action that is not finite",
+}
+"""How an episode fails that was played to its end: it counts as not solved."""
+
+FAULTS = {
     "crashed": "the simulator's process died",
     "hung": "the simulator did not answer in time",
     "error": "the simulator raised an error",
-    "bad_action": "the policy gave an action that is not finite",
 }
-"""Failure kinds of an episode; each counts as not solved."""
+"""How a simulator fails, twice in the same episode: it counts neither way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,9 @@ class Benchmark:
     name the dimensions of `observation.state`: what actions of kind delta are measured from."""
 
     timeout_s: float = 180.0
+    module: str = ""
+    """What its simulator imports first; "": nothing that has to be installed."""
+
     install: str = ""
     """How to have the simulator: shown where it is missing."""
 

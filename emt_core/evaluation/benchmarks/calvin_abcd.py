@@ -38,5 +38,6 @@ def benchmark(config: CalvinConfig, base: Path) -> Benchmark:
         state=("x", "y", "z", "roll", "pitch", "yaw"),
         fps=30.0,
         timeout_s=config.timeout_s,
+        module="calvin_env",
         install=INSTALL,
     )

@@ -39,6 +39,7 @@ def benchmark(config: LiberoConfig) -> Benchmark:
         state=("x", "y", "z", "axis_angle1", "axis_angle2", "axis_angle3"),
         fps=20.0,
         timeout_s=config.timeout_s,
+        module="libero",
         install=INSTALL,
     )
 

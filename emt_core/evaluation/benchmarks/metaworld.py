@@ -13,6 +13,7 @@ from typing import Any
 
 from emt_core.errors import EmtError
 from emt_core.evaluation.benchmarks.base import Benchmark, Task
+from emt_core.evaluation.benchmarks.metaworld_tasks import check_tasks
 from emt_core.evaluation.recording.tasks import ROBOT_SETS, STATE_NAMES
 from emt_core.recipe.base import check_control_steps
 from emt_core.recipe.demos import DemosConfig
@@ -30,8 +31,8 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
     """demos: how the policy's demonstrations were recorded (DemosConfig's fields; others are passed
     over).
 
-    Raises EmtError for a task without instruction and for more actions than a Meta-World episode
-    holds.
+    Raises EmtError for a task that Meta-World does not have or that has no instruction, and for
+    more actions than a Meta-World episode holds.
     """
     facts = {
         name: value for name, value in (demos or {}).items() if name in DemosConfig.model_fields
@@ -40,6 +41,9 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
     if "instructions" in facts:
         facts.setdefault("tasks", tuple(facts["instructions"]))
     recorded = DemosConfig.model_validate(facts)
+    tasks = config.tasks or recorded.tasks
+    named = (*tasks, *config.instructions, *config.show_goal)
+    check_tasks(dict.fromkeys(named), "evaluate.benchmark.tasks")
     repeat = config.action_repeat or recorded.action_repeat
     try:
         check_control_steps(config.max_steps, repeat, "max_steps")
@@ -58,12 +62,13 @@ def benchmark(config: MetaWorldConfig, demos: Mapping[str, Any] | None) -> Bench
             "size": config.size or recorded.size,
             "action_repeat": repeat,
         },
-        tasks=tuple(_task(name, config, recorded) for name in config.tasks or recorded.tasks),
+        tasks=tuple(_task(name, config, recorded) for name in tasks),
         episodes=50,
         layouts="drawn",
         state=STATE_NAMES,
         fps=CONTROL_HZ / repeat,
         timeout_s=config.timeout_s,
+        module="metaworld",
         install=INSTALL,
     )
 

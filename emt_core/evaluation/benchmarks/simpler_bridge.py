@@ -40,5 +40,6 @@ def benchmark(config: SimplerBridgeConfig) -> Benchmark:
         state=("x", "y", "z", "roll", "pitch", "yaw"),
         fps=5.0,
         timeout_s=config.timeout_s,
+        module="simpler_env",
         install=INSTALL,
     )

@@ -39,7 +39,8 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""`checkpoint`: step, -1 for a folder outside of artifacts. `failure`: "" or one of FAILURES."""
+"""`checkpoint`: step, -1 for a folder outside of artifacts. `failure`: "" or one of FAILURES
+and FAULTS."""
 
 SIDE_LIMIT = 320
 """Videos are thinned to about this many pixels a side."""

@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emt_core.errors import EmtError
+from emt_core.evaluation.benchmarks.base import Benchmark
 from emt_core.evaluation.simulators import wire
 
 WORKER = Path(wire.__file__).with_name("worker.py")
@@ -59,6 +62,47 @@ class Launch:
             "OMP_NUM_THREADS", "1"
         )  # as many processes as cores: a thread per core for each would fight
         return found
+
+
+def check_simulator(benchmark: Benchmark, python: str) -> None:
+    """Raises EmtError where the interpreter cannot be started or has no such simulator.
+
+    Nothing of the simulator is imported. python: as in Launch.
+    """
+    if not benchmark.module:
+        return
+    command = shlex.split(python) or [sys.executable]
+    code = _search_module(tuple(command), benchmark.module)
+    if code is None:
+        raise EmtError(
+            "the simulator's interpreter cannot be started",
+            where=python,
+            remedy="`evaluate.python` names it, for example venvs/libero/bin/python",
+        )
+    if code:
+        raise EmtError(
+            f"{benchmark.title} is not installed: {command[0]} has no module {benchmark.module!r}",
+            where="evaluate.python",
+            remedy=benchmark.install,
+        )
+
+
+@lru_cache(maxsize=32)
+def _search_module(command: tuple[str, ...], module: str) -> int | None:
+    """0 where the interpreter finds the module, 1 where not, None where it does not start."""
+    if command == (sys.executable,):
+        return int(find_spec(module) is None)
+    script = (
+        f"from importlib.util import find_spec; raise SystemExit(find_spec({module!r}) is None)"
+    )
+    clean = {name: v for name, v in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    try:
+        done = subprocess.run(
+            [*command, "-c", script], env=clean, capture_output=True, timeout=START_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.returncode if done.returncode in (0, 1) else None
 
 
 def graphics_backends() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emt_core.evaluation.benchmarks.base import FAULTS
 from emt_core.evaluation.proportion import wilson
 
 Row = Mapping[str, Any]
@@ -26,7 +27,11 @@ def summarize(episodes: Sequence[Row], *, benchmark: str, rule: str) -> dict[str
     ]
     chosen = checkpoints[-1]
     if rule == "best":
-        chosen = max(checkpoints, key=lambda found: (found["mean"]["rate"], found["checkpoint"]))
+        known = [found for found in checkpoints if found["mean"]["rate"] is not None]
+        chosen = max(
+            known or checkpoints,
+            key=lambda found: (found["mean"]["rate"] or 0.0, found["checkpoint"]),
+        )
     return {
         "benchmark": benchmark,
         "rule": rule,
@@ -37,17 +42,26 @@ def summarize(episodes: Sequence[Row], *, benchmark: str, rule: str) -> dict[str
 
 
 def _checkpoint(step: int, episodes: Sequence[Row]) -> dict[str, Any]:
+    """The mean is over tasks; a task without a rate leaves none, for the others are no sample."""
     names = dict.fromkeys(row["task"] for row in episodes)
-    tasks = [_task(name, [row for row in episodes if row["task"] == name]) for name in names]
+    tasks = [_counted(name, [row for row in episodes if row["task"] == name]) for name in names]
+    rates = [task["rate"] for task in tasks]
+    pooled = _counted("", episodes)
+    mean = {name: pooled[name] for name in ("n", "successes", "low", "high")}
+    if None in rates:
+        mean |= dict.fromkeys(("rate", "low", "high"))
+    else:
+        mean |= {"rate": sum(rates) / len(rates)}
     found: dict[str, Any] = {
         "checkpoint": step,
-        "mean": {**_share(episodes), "rate": sum(task["rate"] for task in tasks) / len(tasks)},
+        "mean": mean,
         "tasks": tasks,
-        "failures": _failures(episodes),
+        "failures": pooled["failures"],
+        "faults": pooled["faults"],
     }
     goals = max(row["goals"] for row in episodes)
-    if goals > 1:
-        completed = [row["completed"] for row in episodes]
+    completed = [row["completed"] for row in episodes if row["failure"] not in FAULTS]
+    if goals > 1 and completed:
         found["average_length"] = sum(completed) / len(completed)
         found["reached"] = [
             sum(c >= goal for c in completed) / len(completed) for goal in range(1, goals + 1)
@@ -55,23 +69,23 @@ def _checkpoint(step: int, episodes: Sequence[Row]) -> dict[str, Any]:
     return found
 
 
-def _task(name: str, episodes: Sequence[Row]) -> dict[str, Any]:
-    return {"task": name, **_share(episodes), "failures": _failures(episodes)}
+def _counted(task: str, episodes: Sequence[Row]) -> dict[str, Any]:
+    """Share of successes of the n episodes that no fault of the simulator ended.
 
-
-def _share(episodes: Sequence[Row]) -> dict[str, Any]:
-    """Share of successes; crashed episodes count. The interval of several tasks pools episodes."""
-    trials = len(episodes)
+    rate, low and high are None where there is none. The interval of several tasks pools episodes.
+    """
+    kinds = Counter(row["failure"] for row in episodes if row["failure"])
+    faults = {kind: count for kind, count in kinds.items() if kind in FAULTS}
+    trials = len(episodes) - sum(faults.values())
     successes = sum(bool(row["success"]) for row in episodes)
-    low, high = wilson(successes, trials)
+    low, high = wilson(successes, trials) if trials else (None, None)
     return {
+        "task": task,
         "n": trials,
         "successes": successes,
-        "rate": successes / trials,
+        "rate": successes / trials if trials else None,
         "low": low,
         "high": high,
+        "failures": {kind: count for kind, count in kinds.items() if kind not in FAULTS},
+        "faults": faults,
     }
-
-
-def _failures(episodes: Sequence[Row]) -> dict[str, int]:
-    return dict(Counter(row["failure"] for row in episodes if row["failure"]))

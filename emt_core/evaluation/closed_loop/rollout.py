@@ -2,8 +2,8 @@
 
 A simulator that has its actions works on its own while the policy sees to others, so on an
 accelerator the simulators are the bottleneck. An episode's outcome does not depend on how many play
-beside it (a policy must not either). A crash, a hang or an error of one simulator costs its episode
-and a restart; everything else goes on.
+beside it (a policy must not either). After a crash, a hang or an error of a simulator it is
+restarted, and its episode is tried once more; everything else goes on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLL_S = 0.5
 
 
 class Policy(Protocol):
-    """What the loop needs: policies/policy.py has it, and so has any fake."""
+    """What the loop needs: training/policy/policy.py has one, tests have fakes."""
 
     def act(self, images: np.ndarray, instructions: Sequence[str]) -> np.ndarray:
         """images uint8 [n, H, W, 3], n instructions -> float32 [n, chunk, A], actions as the
@@ -196,6 +196,9 @@ class _Round:
         self.waiting: list[tuple[Worker, np.ndarray, str, np.ndarray | None]] = []
         """Worker, image, instruction, state."""
 
+        self.tried: set[tuple[str, int]] = set()
+        """(task, number) of episodes whose simulator has failed once."""
+
         self.died_idle: set[int] = set()
         """Numbers of workers that died with nothing to do and have not played since."""
 
@@ -267,10 +270,7 @@ class _Round:
             played.failure = "" if played.success else "step_cap"
             self._ended(worker, played)
         else:
-            played = self._finish(worker)
-            played.failure = "error"
-            played.detail = str(fields.get("message", kind))
-            self.on_end(played)
+            self._failed(worker, "error", str(fields.get("message", kind)))
             self.simulators.restart(worker)  # who knows what state the simulator is in
 
     def _observed(
@@ -328,14 +328,23 @@ class _Round:
         return actions[:, : self.execute]
 
     def _lost(self, worker: Worker, failure: str) -> None:
-        """A worker that died or hung; its episode, if it has one, has failed."""
+        """Replace a worker that died or hung."""
         if worker.number in self.playing:
             worker.end()
-            played = self._finish(worker)
-            played.failure = failure
-            played.detail = worker.last_words()
-            self.on_end(played)
+            self._failed(worker, failure, worker.last_words())
         self.simulators.restart(worker)
+
+    def _failed(self, worker: Worker, failure: str, detail: str) -> None:
+        """The simulator failed: its episode is tried once more, and ends the second time."""
+        played = self._finish(worker)
+        case = (played.episode.task, played.episode.number)
+        if case not in self.tried:
+            self.tried.add(case)
+            self.left.append(played.episode)
+            return
+        played.failure = failure
+        played.detail = detail
+        self.on_end(played)
 
     def _finish(self, worker: Worker, *, success: bool = False, steps: int | None = None) -> Played:
         played, begun = self.playing.pop(worker.number)

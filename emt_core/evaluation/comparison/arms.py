@@ -8,7 +8,8 @@ seed by seed (seeds share data order and layouts).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,14 +33,14 @@ class Arm:
     name: str
     runs: tuple[Run, ...]
     episodes: int
-    rate: float
-    """Mean success: over tasks, then over seeds."""
+    rate: float | None
+    """Mean success: over tasks, then over the seeds that have one; None where none has."""
 
-    low: float
-    high: float
-    """Wilson 95 % of all its episodes."""
+    low: float | None
+    high: float | None
+    """Wilson 95 % of all its episodes; None where none was played to its end."""
 
-    seeds: tuple[tuple[str, float], ...]
+    seeds: tuple[tuple[str, float | None], ...]
     """(seed, mean success) of each run."""
 
     average_length: float | None
@@ -69,19 +70,16 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
 
 
 def _arm(name: str, runs: Sequence[Run]) -> Arm:
-    means = [run.chosen["mean"] for run in runs]
-    rates = [mean["rate"] for mean in means]
-    trials = sum(mean["n"] for mean in means)
-    low, high = wilson(sum(mean["successes"] for mean in means), trials)
+    pooled = _pool([run.chosen["mean"] for run in runs])
     lengths = [run.chosen["average_length"] for run in runs if "average_length" in run.chosen]
     return Arm(
         name=name,
         runs=tuple(runs),
-        episodes=trials,
-        rate=float(np.mean(rates)),
-        low=low,
-        high=high,
-        seeds=tuple((run.seed, rate) for run, rate in zip(runs, rates, strict=True)),
+        episodes=pooled["n"],
+        rate=pooled["rate"],
+        low=pooled["low"],
+        high=pooled["high"],
+        seeds=tuple((run.seed, run.chosen["mean"]["rate"]) for run in runs),
         average_length=float(np.mean(lengths)) if len(lengths) == len(runs) else None,
         checkpoints=tuple(run.results["chosen"] for run in runs),
     )
@@ -89,9 +87,11 @@ def _arm(name: str, runs: Sequence[Run]) -> Arm:
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean of a few values, which are taken as normal."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = (
+        float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    )
     mean = float(np.mean(values))
     return mean - half, mean + half
 
@@ -140,7 +140,7 @@ def differences(arms: Sequence[Arm], reference: str) -> list[Difference]:
             mine, theirs = ([side[case] for case in common] for side in (outcomes[arm.name], base))
             found.append((arm.name, paired(mine, theirs)))
     adjusted = holm([result.p for _, result in found])
-    rates = {arm.name: dict(arm.seeds) for arm in arms}
+    rates = {arm.name: {seed: rate for seed, rate in arm.seeds if rate is not None} for arm in arms}
     return [
         _difference(name, reference, result, p, rates)
         for (name, result), p in zip(found, adjusted, strict=True)
@@ -203,20 +203,23 @@ def dynamics(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def _pool(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several seeds' shares as one: mean of the rates, Wilson interval of all their episodes."""
-    trials = sum(p["n"] for p in parts)
-    successes = sum(p["successes"] for p in parts)
-    low, high = wilson(successes, trials)
-    failures: dict[str, int] = {}
-    for part in parts:
-        for kind, count in part.get("failures", {}).items():
-            failures[kind] = failures.get(kind, 0) + count
-    rate = float(np.mean([p["rate"] for p in parts]))
+    """Several seeds' shares as one: mean of the rates, Wilson interval of all their episodes.
+
+    Seeds without a rate are left out.
+    """
+    known = [part for part in parts if part["rate"] is not None]
+    trials = sum(part["n"] for part in known)
+    successes = sum(part["successes"] for part in known)
+    low, high = wilson(successes, trials) if trials else (None, None)
     return {
         "n": trials,
         "successes": successes,
-        "rate": rate,
+        "rate": float(np.mean([part["rate"] for part in known])) if known else None,
         "low": low,
         "high": high,
-        "failures": failures,
+        **{name: _summed(part.get(name, {}) for part in parts) for name in ("failures", "faults")},
     }
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter[str]()))

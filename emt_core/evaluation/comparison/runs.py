@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from emt_core.evaluation.benchmarks.base import FAULTS
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json
 
@@ -36,8 +37,11 @@ class Run:
         )
 
     def outcomes(self) -> dict[tuple[str, str, int], float]:
-        """(training seed, task, layout) -> share of goals reached, at the chosen checkpoint."""
-        columns = ["checkpoint", "task", "seed", "completed", "goals", "success"]
+        """(training seed, task, layout) -> share of goals reached, at the chosen checkpoint.
+
+        Without episodes that a fault of the simulator ended.
+        """
+        columns = ["checkpoint", "task", "seed", "completed", "goals", "success", "failure"]
         mine = [("checkpoint", "==", self.results["chosen"])]
         rows = pq.read_table(
             self.artifact.data / "episodes.parquet", columns=columns, filters=mine
@@ -47,12 +51,13 @@ class Run:
                 float(row["success"]) if row["goals"] == 1 else row["completed"] / row["goals"]
             )
             for row in rows
+            if row["failure"] not in FAULTS
         }
 
 
 def runs_of(done: Mapping[str, Artifact]) -> list[Run]:
     """Every finished evaluation, in the order of the labels. done: label -> artifact
-    (explore/lineage.py).
+    (workspace/lineage.py).
 
     In a recipe without arms, several evaluations of one benchmark are told apart by their
     instance's name: that is then the arm.

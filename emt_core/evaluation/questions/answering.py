@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emt_core.models.device import Precision, choose_device, choose_dtype
+from emt_core.models.prepared import Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
-from emt_core.models.vlm.chat import IMAGE, Chat, Message
+from emt_core.models.vlm.chat import IMAGE, Chat, Message, error_of
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
@@ -44,7 +45,11 @@ class Answerer:
         for question in questions:
             images = question.images()
             parts = (*[IMAGE] * len(images), self.chat.plain(question.text))
-            items.append(self.chat.prepare_messages([Message("user", parts)], images, prompt=True))
+            message = Message("user", parts)
+            try:
+                items.append(self.chat.prepare_messages([message], images, prompt=True))
+            except Refused as refused:  # a question left out would change the rate
+                raise error_of(refused, f"question {question.id}") from refused
         batch = collate(items, self.chat.pad, "left")
         inputs = move(batch, self.device, self.vlm.dtype)
         with torch.inference_mode():

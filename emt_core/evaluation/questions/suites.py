@@ -22,6 +22,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -29,6 +30,9 @@ from typing import Any, cast, get_args
 from emt_core.errors import EmtError
 from emt_core.evaluation.questions.question import Judge, Picture, Question
 from emt_core.recipe.retain import QuestionFile
+
+Reader = Callable[[Path, Path], Iterator[Question]]
+"""(file or folder of a suite, folder of its images) -> questions."""
 
 ONE_WORD = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
@@ -42,6 +46,10 @@ def read_suite(suite: QuestionFile, base: Path) -> list[Question]:
 
     Raises EmtError for a missing or empty file and for a row that lacks what its format promises.
     """
+    return _read(READERS[suite.format], suite, base)
+
+
+def _read(read: Reader, suite: QuestionFile, base: Path) -> list[Question]:
     path = base / Path(suite.path).expanduser()
     if not path.exists():
         raise EmtError(
@@ -49,7 +57,7 @@ def read_suite(suite: QuestionFile, base: Path) -> list[Question]:
         )
     images = base / Path(suite.images).expanduser() if suite.images else path.parent
     try:
-        questions = list(islice(READERS[suite.format](path, images), suite.limit))
+        questions = list(islice(read(path, images), suite.limit))
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise EmtError(
             f"a row is not what {suite.format} promises ({type(error).__name__}: {error})",
@@ -141,8 +149,8 @@ def _spatialeval(path: Path, images: Path) -> Iterator[Question]:
         )
 
 
-def _own(path: Path, images: Path) -> Iterator[Question]:
-    for row in _parquet_rows(path):
+def _own(path: Path, images: Path, without: str = "") -> Iterator[Question]:
+    for row in _parquet_rows(path, without):
         yield own_question(row, images)
 
 
@@ -190,11 +198,16 @@ def images_beside(suite: QuestionFile, base: Path) -> dict[str, int]:
     """Name -> bytes of the images outside the suite's file (-1: missing), to tell when they change.
 
     Formats that name images are read for their names; of others the whole folder `images` counts,
-    where there is one.
+    where there is one. Images inside a file of ours are not read, so a name may belong to one of
+    them: only names that exist outside count there.
     """
     if suite.format in ("pope", "visulogic", "own"):
-        pictures = {p.name: p for question in read_suite(suite, base) for p in question.pictures}
-        return {name: _size(p.root / name) for name, p in sorted(pictures.items()) if p.root}
+        own = suite.format == "own"
+        read = partial(_own, without="image.bytes") if own else READERS[suite.format]
+        questions = _read(read, suite, base)
+        pictures = {p.name: p for question in questions for p in question.pictures}
+        sizes = {name: _size(p.root / name) for name, p in sorted(pictures.items()) if p.root}
+        return {name: size for name, size in sizes.items() if size >= 0 or not own}
     folder = base / Path(suite.images).expanduser()
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if suite.images else []
     return {file.relative_to(folder).as_posix(): _size(file) for file in files}
@@ -207,7 +220,7 @@ def _size(path: Path) -> int:
         return -1
 
 
-READERS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {
+READERS: dict[str, Reader] = {
     "pope": _pope,
     "blink": _blink,
     "visulogic": _visulogic,
@@ -245,10 +258,12 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, without: str = "") -> Iterator[dict[str, Any]]:
+    """without: a column, dotted where it lies inside another, that is not read."""
     import pyarrow.parquet as pq
 
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
+    for name in sorted(path.rglob("*.parquet")) if path.is_dir() else [path]:
+        file = pq.ParquetFile(name)
+        columns = [file.schema.column(place).path for place in range(len(file.schema))]
+        for batch in file.iter_batches(64, columns=[c for c in columns if c != without]):
             yield from batch.to_pylist()

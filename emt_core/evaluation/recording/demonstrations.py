@@ -23,6 +23,7 @@ from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 from emt_core.evaluation.recording.mujoco_scene import SceneRenderer, point_camera, use_headless_gl
 from emt_core.evaluation.recording.tasks import (
+    ACTION_NAMES,
     ACTION_NOISE,
     ACTION_REPEAT,
     DEMONSTRATION_SEEDS,
@@ -37,7 +38,6 @@ from emt_core.evaluation.recording.tasks import (
 )
 
 CAMERA = "observation.images.front"
-ACTION_NAMES = ("delta_x", "delta_y", "delta_z", "gripper_closing")
 #: The camera of Meta-World's models that we move to the robot set's pose.
 _MODEL_CAMERA = "corner2"
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.errors import EmtError
+from emt_core.evaluation.benchmarks.metaworld_tasks import check_tasks
 from emt_core.evaluation.recording.mujoco_scene import CameraPose
 from emt_core.evaluation.recording.tasks import ROBOT_SETS, RobotSet, RobotTask
 from emt_core.evaluation.seeds import TRAIN_SEEDS
@@ -28,7 +29,12 @@ from emt_core.workspace.lines import whole_lines
 
 
 def robot_set_of(config: DemosConfig) -> RobotSet:
-    """The configuration's tasks with their words. Raises EmtError for one without instruction."""
+    """The configuration's tasks with their words.
+
+    Raises EmtError for one that Meta-World does not have or that has no instruction.
+    """
+    named = (*config.tasks, *config.instructions, *config.show_goal)
+    check_tasks(dict.fromkeys(named), "demos.tasks")
     known = {task.env: task for robot_set in ROBOT_SETS for task in robot_set.tasks}
     tasks = []
     for name in config.tasks:

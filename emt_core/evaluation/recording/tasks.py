@@ -26,6 +26,8 @@ FPS = 40
 #: The robot's state, first in each observation: hand position in metres, gripper opening in [0, 1].
 STATE_NAMES = ("hand_x", "hand_y", "hand_z", "gripper_opening")
 
+ACTION_NAMES = ("delta_x", "delta_y", "delta_z", "gripper_closing")
+
 #: Standard deviation of the Gaussian noise on executed actions. The *noise-free* expert action is
 #: what is recorded, so
 #: a policy sees how to recover (DART, Laskey et al. 2017).

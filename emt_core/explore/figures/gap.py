@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from emt_core.explore import numbers
 from emt_core.explore.figures.layout import bars, plain
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, ROBOT, ROLE, SELECTED, fade
+from emt_core.explore.tables.measured import Measured
 
 NEAR_FAR = ((0.0, "#E9E4F7"), (0.35, "#A99BDB"), (0.7, "#6A55A8"), (1.0, "#2E1F5E"))
 """One hue, light to dark; blue and orange are the pool's and the robot data's, at the margin."""
@@ -83,28 +83,29 @@ def _short(value: float) -> str:
     return f"{value:.2f}".removeprefix("0") if value < 0.995 else f"{value:.1f}"
 
 
-def ranked(pairs: Sequence[tuple[str, float]], colors: Mapping[str, str]) -> go.Figure:
+def ranked(pairs: Sequence[tuple[str, Measured]], colors: Mapping[str, str]) -> go.Figure:
     """Pool sources by squared MMD to a robot set, nearest on top."""
     names = [name for name, _ in pairs][::-1]
-    values = [value for _, value in pairs][::-1]
+    found = [one for _, one in pairs][::-1]
+    values = [one.number for one in found]
     figure = go.Figure(
         bars(
             names,
             values,
             color=[colors.get(name, POOL) for name in names],
-            text=[numbers.decimal(value) for value in values],
-            hover="%{y}: %{x:.4f}<extra></extra>",
+            text=[one.text for one in found],
+            hover="%{y}: %{text}<extra></extra>",
         )
     )
     plain(figure, height=70 + 32 * max(len(names), 2), x="MMD²", legend=False)
-    figure.update_xaxes(range=[min([*values, 0.0]) * 1.1, max([*values, 1e-6]) * 1.22])
+    figure.update_xaxes(range=[min([*values, 0.0]) * 1.1, max([*values, 1e-6]) * 1.4])
     figure.update_yaxes(showgrid=False)
     return figure
 
 
 def diversity_bars(
-    sources: Mapping[str, float],
-    groups: dict[str, float],
+    sources: Mapping[str, Measured],
+    groups: Mapping[str, Measured],
     colors: Mapping[str, str],
     paper: Mapping[str, float],
 ) -> go.Figure:
@@ -115,23 +116,25 @@ def diversity_bars(
     own = {"pool": POOL, "robot": ROBOT, "selected": SELECTED}
     titles = {name: name if name == "selected" else f"all {name}" for name in groups}
     by_value = sorted(sources, key=sources.__getitem__)
-    names = [*by_value, *(titles[name] for name in reversed(groups))]
-    values = [*(sources[name] for name in by_value), *reversed(groups.values())]
+    last_first = list(groups)[::-1]
+    names = [*by_value, *(titles[name] for name in last_first)]
+    found = [*(sources[name] for name in by_value), *(groups[name] for name in last_first)]
+    values = [one.number for one in found]
     shades = [fade(colors.get(name, LEFT_OUT), 0.55) for name in by_value]
-    shades += [own.get(name, LEFT_OUT) for name in reversed(groups)]
+    shades += [own.get(name, LEFT_OUT) for name in last_first]
     figure = go.Figure(
         bars(
             names,
             [value - 1 for value in values],
             color=shades,
-            text=[numbers.decimal(value, 2) for value in values],
-            hover="%{y}: %{customdata:.3f}<extra></extra>",
+            text=[one.text for one in found],
+            hover="%{y}: %{text}<extra></extra>",
             base=1,
-            customdata=values,
             name="here",
             showlegend=False,
         )
     )
+    figure.update_traces(textposition="none")
     given = {titles[name]: paper[name] for name in groups if name in paper}
     if given:
         figure.add_trace(
@@ -149,9 +152,27 @@ def diversity_bars(
                 hovertemplate="the paper, its own data: %{x:.2f}<extra></extra>",
             )
         )
+    # beside the bar, or beside the diamond where that lies to the right of it
+    ends = [max(value, given.get(name, 1.0)) for name, value in zip(names, values, strict=True)]
+    figure.add_trace(
+        go.Scatter(
+            y=names,
+            x=ends,
+            mode="text",
+            # en spaces: plain ones are dropped from the start of a line
+            text=[
+                "\u2002" * (2 if name in given else 1) + one.text
+                for name, one in zip(names, found, strict=True)
+            ],
+            textposition="middle right",
+            cliponaxis=False,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
     height = 80 + 30 * max(len(names), 2)
     plain(figure, height=height, x="diversity S(D); 1 = all alike", legend=bool(given))
     top = max([*values, *given.values(), 1.2])
-    figure.update_xaxes(range=[1, top + 0.16 * (top - 1)])
+    figure.update_xaxes(range=[1, top + 0.55 * (top - 1)])
     figure.update_yaxes(showgrid=False)
     return figure

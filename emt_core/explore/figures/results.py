@@ -38,8 +38,10 @@ def short_task(name: str) -> str:
 def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success of each task with its 95 % interval; one dot per arm, best task on top.
 
-    rows: arm, task, n, successes, rate, low, high (comparison/arms.py by_task).
+    rows: arm, task, n, successes, rate, low, high (evaluation/comparison/arms.py by_task). Those
+    without a rate are left out.
     """
+    rows = _with_rate(rows)
     tasks = _best_first(rows)
     figure = go.Figure()
     arms = [arm for arm in colors if any(row["arm"] == arm for row in rows)]
@@ -72,8 +74,10 @@ def by_task(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
 def dynamics(rows: Sequence[Row], colors: Mapping[str, str]) -> go.Figure:
     """Success over fine-tuning checkpoints with a 95 % band, a line per arm (paper, Fig. 3).
 
-    rows: arm, checkpoint, runs, n, rate, low, high (comparison/arms.py dynamics).
+    rows: arm, checkpoint, runs, n, rate, low, high (evaluation/comparison/arms.py dynamics). Those
+    without a rate are left out.
     """
+    rows = _with_rate(rows)
     figure = go.Figure()
     for arm, color in colors.items():
         mine = [row for row in rows if row["arm"] == arm]
@@ -172,6 +176,10 @@ def beside_paper(ours: Sequence[Row], papers: Sequence[Row], unit: str) -> go.Fi
     )
     figure.update_layout(bargap=0.35)
     return figure
+
+
+def _with_rate(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["rate"] is not None]
 
 
 def _best_first(rows: Sequence[Row]) -> list[str]:

@@ -10,13 +10,21 @@ from emt_core.explore.figures.map_layers import Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import LEFT_OUT, POOL, SELECTED
 from emt_core.explore.reading import Reading
 from emt_core.explore.report.content import Content, Figure, Item, Numbers, Table
-from emt_core.explore.tables.gap import cluster_order, matrix_table
-from emt_core.explore.tables.map import bounds_of
+from emt_core.explore.tables.gap import (
+    ALL_ROBOTS,
+    cluster_order,
+    diversities,
+    group_figures,
+    how_measured,
+    matrix_table,
+    nearest_sources,
+)
+from emt_core.explore.tables.map import PROJECTIONS, bounds_of
+from emt_core.explore.tables.measured import DIVERSITY, MMD
 from emt_core.workspace.files import read_json
 from emt_core.workspace.words import and_list
 
 MAP_HEIGHT = 560
-PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE", "pca": "PCA"}
 
 
 def data(reading: Reading) -> Content:
@@ -57,41 +65,36 @@ def gap(reading: Reading) -> Content:
     """MMD matrix and diversity of pool and robot data."""
     artifact = reading.need("gap")
     facts = read_json(artifact.data / "gap.json")
-    metrics = artifact.metrics
-    across, pool, robot = (metrics.get(name) for name in ("across", "within_pool", "within_robot"))
+    groups = group_figures(facts)
+    across, pool, robot = (groups[name] for name in ("across", "within_pool", "within_robot"))
     sentences = []
-    if across is not None and pool is not None and robot is not None:
-        wider = across > max(pool, robot)
+    if across.value is not None and pool.value is not None and robot.value is not None:
+        wider = across.value > max(pool.value, robot.value)
         verdict = "farther than within either group" if wider else "no farther than within a group"
         sentences.append(
-            f"Mean squared MMD between a pool source and a robot set is {numbers.decimal(across)}; "
-            f"among pool sources it is {numbers.decimal(pool)}, among robot sets "
-            f"{numbers.decimal(robot)}: on average {verdict}."
+            f"Mean squared MMD between a pool source and a robot set is {across.text}; among pool "
+            f"sources it is {pool.text}, among robot sets {robot.text}: on average {verdict}."
         )
-    means = _mean_to_robot(facts)
-    if len(means) > 1:
-        nearest = min(means, key=means.__getitem__)
-        farthest = max(means, key=means.__getitem__)
+    ranked = nearest_sources(facts).get(ALL_ROBOTS, [])
+    if len(ranked) > 1:
+        (near, nearest), (far, farthest) = ranked[0], ranked[-1]
         sentences.append(
-            f"Of the pool's sources, {nearest} is nearest to the robot data (mean squared MMD "
-            f"{numbers.decimal(means[nearest])}), {farthest} is farthest "
-            f"({numbers.decimal(means[farthest])})."
+            f"Of the pool's sources, {near} is nearest to the robot data (squared MMD "
+            f"{nearest.text}), {far} is farthest ({farthest.text})."
         )
-    diversity = metrics.get("diversity_groups", {})
-    why = "S(D), method section 7."
-    pair = "Mean squared MMD between a pool source and a robot set."
-    items: list[Item] = [
-        Numbers(
-            values=(
-                ("Pool to robot", numbers.decimal(across), pair),
-                ("Diversity, pool", numbers.decimal(diversity.get("pool"), 2), why),
-                ("Diversity, robot data", numbers.decimal(diversity.get("robot"), 2), why),
-            )
+    varied = diversities(facts, "diversity_groups")
+    values = [
+        ("MMD² pool to robot data", groups["pool_to_robot"].text, MMD),
+        *(
+            (f"Diversity, {label}", varied[name].text, DIVERSITY)
+            for name, label in (("pool", "pool"), ("robot", "robot data"))
+            if name in varied
         ),
-        _matrix(facts),
-        _distances(facts, means),
     ]
-    return Content(sentences=tuple(sentences), items=tuple(items), artifacts=(artifact,))
+    items: list[Item] = [Numbers(values=tuple(values)), _matrix(facts), _distances(facts)]
+    return Content(
+        sentences=(*sentences, how_measured(facts)), items=tuple(items), artifacts=(artifact,)
+    )
 
 
 def _matrix(facts: dict) -> Figure:
@@ -105,31 +108,18 @@ def _matrix(facts: dict) -> Figure:
     )
 
 
-def _distances(facts: dict, means: dict[str, float]) -> Table:
-    """Squared MMD of each pool source to each robot set."""
-    names = facts["sources"]
-    robots = _places(facts, "robot")
-    rows = []
-    for name in sorted(means, key=means.__getitem__):
-        row = facts["mmd2"][names.index(name)]
-        rows.append((name, *(numbers.decimal(row[robot]) for robot in robots)))
-    return Table(
-        title="Squared MMD of each pool source to each robot set, nearest first",
-        columns=("pool source", *(names[place] for place in robots)),
-        rows=tuple(rows),
+def _distances(facts: dict) -> Table:
+    """Squared MMD of each pool source to the robot data and to each robot set."""
+    found = nearest_sources(facts)
+    to = {target: dict(pairs) for target, pairs in found.items()}
+    rows = tuple(
+        (name, *(to[target][name].text for target in to)) for name, _ in found.get(ALL_ROBOTS, [])
     )
-
-
-def _mean_to_robot(facts: dict) -> dict[str, float]:
-    """Pool source -> mean squared MMD to the robot sets."""
-    robots = _places(facts, "robot")
-    matrix = np.asarray(facts["mmd2"], float)
-    pool = _places(facts, "pool") if robots else []
-    return {facts["sources"][place]: float(matrix[place, robots].mean()) for place in pool}
-
-
-def _places(facts: dict, role: str) -> list[int]:
-    return [place for place, of in enumerate(facts["roles"]) if of == role]
+    return Table(
+        title="Squared MMD of each pool source to the robot data, nearest first",
+        columns=("pool source", *found),
+        rows=rows,
+    )
 
 
 def projection(reading: Reading) -> Content:

@@ -122,33 +122,35 @@ def first_story() -> Story:
     return Story(blocks=tuple(StoryBlock(kind=kind) for kind in KINDS))
 
 
-def build_content(kind: Kind, reading: Reading) -> Content:
-    return kind.build(reading)
-
-
 ContentOf = Callable[[Kind, Reading], Content]
 """Makes a block's figures; the page's is cached."""
 
 
-def render_block(block: StoryBlock, reading: Reading, content_of: ContentOf) -> RenderedBlock:
-    """One block with its figures, or with the stages it waits for."""
-    kind = KINDS[block.kind]
-    missing = kind.missing(reading)
-    return RenderedBlock(
-        kind=kind.name,
-        heading=block.heading or kind.heading,
-        caption=block.caption,
-        content=None if missing else content_of(kind, reading),
-        missing=missing,
-    )
-
-
 def render_story(
-    story: Story, reading: Reading, content_of: ContentOf = build_content
+    story: Story,
+    reading: Reading,
+    content_of: ContentOf = lambda kind, reading: kind.build(reading),
 ) -> tuple[RenderedBlock, ...]:
-    """The story's shown blocks in order, without kinds that this version does not know."""
-    known = (block for block in story.blocks if block.shown and block.kind in KINDS)
-    return tuple(render_block(block, reading, content_of) for block in known)
+    """The story's shown blocks in order, without kinds that this version does not know.
+
+    Each has its figures, or the stages that it waits for.
+    """
+    rendered = []
+    for block in story.blocks:
+        if not block.shown or block.kind not in KINDS:
+            continue
+        kind = KINDS[block.kind]
+        missing = kind.missing(reading)
+        rendered.append(
+            RenderedBlock(
+                kind=kind.name,
+                heading=block.heading or kind.heading,
+                caption=block.caption,
+                content=None if missing else content_of(kind, reading),
+                missing=missing,
+            )
+        )
+    return tuple(rendered)
 
 
 LARGEST_BYTES = 15_000_000

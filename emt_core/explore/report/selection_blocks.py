@@ -11,7 +11,9 @@ from emt_core.explore.figures.scores import histogram, violins
 from emt_core.explore.figures.select import before_after
 from emt_core.explore.reading import SIDE_COLORS, SIDES, Reading, rank_order
 from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Picture, Table
+from emt_core.explore.tables.estimator import trivial_fit
 from emt_core.explore.tables.map import spread_sample
+from emt_core.explore.tables.measured import DIVERSITY, MMD, of_selection
 from emt_core.explore.tables.score_scale import ScoreScale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
 from emt_core.workspace.artifact import Artifact
@@ -37,6 +39,8 @@ def scores(reading: Reading) -> Content:
     estimator = reading.chain.estimator
     if estimator is not None:
         sentences.append(_estimator_words(estimator))
+        if trivial := trivial_fit(estimator.metrics, estimator.config):
+            sentences.append(trivial)
     elif reading.chain.measure is not None:
         sentences += _measure_words(reading.need("score"), scale)
     in_pool = by_source.pick(
@@ -126,16 +130,13 @@ def selection(reading: Reading) -> Content:
         f"{numbers.counted(chosen, 'sample')} of {numbers.whole(eligible)} eligible ones are "
         f"selected ({share}){down_to}."
     ]
-    diversity = found["diversity"]
-    near = found["mmd2_to_robot"].get("all", {})
+    before, after = (of_selection(found, when) for when in ("before", "after"))
     embodied = found["embodied_share"]
-    if near.get("before") is not None and near.get("after") is not None:
+    if after["mmd2_to_robot"].value is not None:
         sentences.append(
-            "Squared MMD to the robot data goes from "
-            f"{numbers.decimal(near['before'])} for all eligible samples to "
-            f"{numbers.decimal(near['after'])} for the selection; diversity from "
-            f"{numbers.decimal(diversity['before'], 2)} to "
-            f"{numbers.decimal(diversity['after'], 2)}."
+            f"Squared MMD to the robot data goes from {before['mmd2_to_robot'].text} for the pool "
+            f"to {after['mmd2_to_robot'].text} for the selection; diversity from "
+            f"{before['diversity'].text} to {after['diversity'].text}."
         )
     if embodied.get("before") is not None and embodied.get("after") is not None:
         sentences.append(
@@ -144,18 +145,14 @@ def selection(reading: Reading) -> Content:
         )
     values = (
         ("Selected", numbers.whole(chosen), f"Of {numbers.whole(eligible)} eligible pool samples."),
-        ("Share of the pool", share, "Selected over eligible."),
+        ("Share of the pool", share, "Of the pool samples that may be selected."),
         (
             "Embodied",
             numbers.share(embodied.get("after")),
             "Share of spatial, grounding and robot questions.",
         ),
-        ("Diversity", numbers.decimal(diversity.get("after"), 2), "S(D), method section 7."),
-        (
-            "MMD² to robot data",
-            numbers.decimal(near.get("after")),
-            "Squared MMD, method section 3.",
-        ),
+        ("Diversity", after["diversity"].text, DIVERSITY),
+        ("MMD² to robot data", after["mmd2_to_robot"].text, MMD),
     )
     items: list[Item] = [Numbers(values=values)]
     for by, title, colors in (
@@ -200,8 +197,7 @@ def _other_selections(reading: Reading, shown: Artifact) -> Table | None:
             str(a.config.get("strategy", "")),
             numbers.whole(a.metrics["selected"]),
             numbers.share(a.metrics["embodied_share"]["after"]),
-            numbers.decimal(a.metrics["diversity"]["after"], 2),
-            numbers.decimal(a.metrics["mmd2_to_robot"].get("all", {}).get("after")),
+            *(one.text for one in of_selection(a.metrics, "after").values()),
         )
         for label, a in mine.items()
     )

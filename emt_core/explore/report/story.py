@@ -26,7 +26,7 @@ class StoryBlock(Frozen):
     """One place in a story."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    """A key of KINDS in blocks.py. A kind that this version does not know is skipped."""
+    """A key of KINDS in report.py. A kind that this version does not know is skipped."""
 
     heading: str = Field(default="", max_length=HEADING_CHARS)
     """Empty: the kind's default."""

@@ -181,6 +181,7 @@ def results(reading: Reading) -> Content:
 
 
 def _task_bars(label: str, tasks: list[dict[str, Any]], color: str) -> go.Bar:
+    tasks = [task for task in tasks if task["rate"] is not None]
     rates, low, high = ([task[name] for task in tasks] for name in ("rate", "low", "high"))
     name = escape(label, quote=False)
     return go.Bar(

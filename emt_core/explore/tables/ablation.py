@@ -7,14 +7,17 @@ diversity and distance to robot data. Benchmark success is there if a policy was
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from emt_core.data.draws import Purpose, ordered_rows, random_keys
+from emt_core.data.features import Features
 from emt_core.data.index import Index
+from emt_core.explore.tables.measured import Measured, measured
+from emt_core.proximity.reference import Reference
 from emt_core.proximity.trust.planted import NEAR, UNKNOWN, planted_truth
 from emt_core.recipe.trust import TrustConfig
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -62,10 +65,10 @@ class AblationRow:
     """Selected rows with known truth."""
 
     chance: float | None
-    """The same share of all pool rows."""
+    """The same share of the pool that may be selected."""
 
-    diversity: float | None
-    mmd2: float | None
+    diversity: Measured
+    mmd2: Measured
     seconds: float
     """Measure, score and selection together, with work shared with a twin measure."""
 
@@ -81,9 +84,6 @@ class AblationRow:
     average_length: dict[str, float]
     """Benchmark -> mean number of goals completed per chain (CALVIN)."""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[AblationRow]:
     """A row per finished selection, measures in the paper's order. done: label -> artifact."""
@@ -96,11 +96,12 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
     for label in (label for label, artifact in done.items() if artifact.stage == "select"):
         select = done[label]
         parents = workspace.parents(select)
-        sources = parents["sources"]
-        index = Index(sources)
-        if sources.key not in chances:
-            pool = np.flatnonzero(index.is_pool())
-            chances[sources.key] = near_share(index, pool, config)[0]
+        index = Index(parents["sources"])
+        embed = parents["embed"]
+        if embed.key not in chances:
+            features = Features.at(embed.data / "features.lance")
+            pool = Reference(index=index, features=features, ok=features.ok()).pool
+            chances[embed.key] = near_share(index, pool, config)[0]
         chosen = pq.read_table(select.data / "selected.parquet", columns=["row"]).column(0)
         planted, known = near_share(index, chosen.to_numpy(), config)
         made = _made_by(workspace, parents)
@@ -118,9 +119,9 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 selected=metrics["selected"],
                 planted=planted,
                 planted_rows=known,
-                chance=chances[sources.key],
-                diversity=metrics["diversity"].get("after"),
-                mmd2=metrics["mmd2_to_robot"].get("all", {}).get("after"),
+                chance=chances[embed.key],
+                diversity=measured(metrics, "diversity", "after"),
+                mmd2=measured(metrics, "mmd2_to_robot", "all", "after"),
                 seconds=sum(map(_seconds, took)),
                 memory_added_mb=max(added) if len(added) == len(took) else None,
                 peak_memory_mb=max(a.manifest["peak_memory_mb"] for a in took),
@@ -155,6 +156,8 @@ def strategy_words(config: Mapping[str, Any]) -> str:
         words.append(f"T = {config.get('temperature', 1.0):g}")
     if config.get("random_share"):
         words.append(f"{config['random_share']:.0%} random")
+    if config.get("spread_penalty"):
+        words.append(f"minus {config['spread_penalty']:g} x spread")
     if clusters := config.get("clusters"):
         if clusters["most"] is not None:
             words.append(f"{clusters['cells']} cells, cap {clusters['most']:g}x")
@@ -223,8 +226,8 @@ def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
             "selection": row.label.partition(".")[2] or row.label,
             "selected": row.selected,
             "relevant content": row.planted,
-            "diversity": row.diversity,
-            "MMD² after": row.mmd2,
+            "diversity": row.diversity.text,
+            "MMD² to robot": row.mmd2.text,
             "seconds": row.seconds,
             "memory added, MB": row.memory_added_mb,
             "peak memory, MB": row.peak_memory_mb,
@@ -238,8 +241,6 @@ def table(rows: list[AblationRow]) -> list[dict[str, Any]]:
 FORMATS = {
     "selected": ",",
     "relevant content": ".1%",
-    "diversity": ".3f",
-    "MMD² after": ".3f",
     "seconds": ".1f",
     "memory added, MB": ",",
     "peak memory, MB": ",",
@@ -263,6 +264,6 @@ WORDS = ("measure", "strategy", "selection")
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is None or column in WORDS:
+    if value is None or isinstance(value, str):
         return value or "–"
     return format(value, FORMATS.get(column, ".1%" if column.endswith("success") else ".2f"))

@@ -32,6 +32,10 @@ UNEVEN = 0.05
 """Spread of AUROC over the robot sets that is worth a look."""
 
 
+AGREED = 0.9
+"""Share of the best fifth from which two halves of the seeds count as agreed."""
+
+
 @dataclass(frozen=True)
 class Remark:
     level: Level
@@ -71,12 +75,12 @@ def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remar
         found.append(_ranking(float(auroc), metrics.get("steps")))
     if graded is not None:
         found.append(_saturation(graded))
-    if metrics.get("stopped") == "steps":
-        text = (
-            f"Training ran all {metrics['steps']:,} steps without reaching the target accuracy of "
-            f"{config.get('stop_accuracy', 0.9):.0%}: the classes overlap in this feature space."
-        )
-        found.append(Remark("look", text))
+    if trivial := trivial_fit(metrics, config):
+        found.append(Remark("warn", trivial))
+    if metrics.get("stopped") in ("steps", "loss"):
+        found.append(Remark("look", _unfinished(metrics, config.get("stop_accuracy", 0.9))))
+    if metrics.get("seed_agreement") is not None:
+        found.append(_seeds(metrics["seed_agreement"], metrics["seeds"]))
     if len(by_robot) > 1 and max(by_robot.values()) - min(by_robot.values()) > UNEVEN:
         weakest = min(by_robot, key=by_robot.__getitem__)
         value = f"{weakest} is separated least from the pool ({by_robot[weakest]:.3f})"
@@ -88,6 +92,40 @@ def remarks(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[Remar
         )
         found.append(Remark("look", text))
     return found
+
+
+def trivial_fit(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """A sentence where the first look at the validation part reached the target; else empty."""
+    first = metrics.get("first_look_accuracy")
+    if first is None or first < config.get("stop_accuracy", 0.9):
+        return ""
+    steps = config.get("eval_every", 5)
+    return (
+        f"Separable at the first look ({first:.1%} after {steps} steps): this "
+        "ranks by direction only, so neither accuracy nor AUROC says how good the order of the "
+        "pool is."
+    )
+
+
+def _unfinished(metrics: Mapping[str, Any], target: float) -> str:
+    if metrics.get("val_accuracy", 0) >= target:
+        return (
+            f"Training ran all {metrics['steps']:,} steps before the ranking settled: allow more "
+            "`steps`."
+        )
+    ended = "ran all" if metrics["stopped"] == "steps" else "ended after"
+    return (
+        f"Training {ended} {metrics['steps']:,} steps without reaching the target accuracy of "
+        f"{target:.0%}: the classes overlap in this feature space."
+    )
+
+
+def _seeds(agreement: float, seeds: int) -> Remark:
+    text = (
+        f"Two halves of the {seeds} seeds share {agreement:.0%} of the best fifth of the held-out "
+        "pool (chance: 20 %)."
+    )
+    return Remark("good" if agreement >= AGREED else "look", text)
 
 
 def _saturation(graded: float) -> Remark:

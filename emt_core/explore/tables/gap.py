@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emt_core.explore import numbers
+from emt_core.explore.tables.measured import Measured, measured
 from emt_core.workspace.words import and_list
 
 PAPER_DIVERSITY = {
@@ -53,20 +55,51 @@ def matrix_table(
     )
 
 
-def nearest_sources(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
+def nearest_sources(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, Measured]]]:
     """Robot set -> [(pool source, squared MMD)], nearest first; first all robot data as one."""
     roles, names = facts["roles"], facts["sources"]
     pool = [place for place, role in enumerate(roles) if role == "pool"]
     robots = [place for place, role in enumerate(roles) if role == "robot"]
     if not pool or not robots:
         return {}
-    together = facts["groups"].get("to_robot") or {}
+    errors = (facts.get("errors") or {}).get("mmd2")
     found = {
-        ALL_ROBOTS: [(names[p], float(together[names[p]])) for p in pool if names[p] in together]
+        ALL_ROBOTS: [(names[p], measured(facts, "groups", "to_robot", names[p])) for p in pool]
     }
     for robot in robots:
-        found[names[robot]] = [(names[p], float(facts["mmd2"][p][robot])) for p in pool]
+        found[names[robot]] = [
+            (names[p], Measured(facts["mmd2"][p][robot], errors[p][robot] if errors else None))
+            for p in pool
+        ]
     return {name: sorted(pairs, key=lambda pair: pair[1]) for name, pairs in found.items()}
+
+
+def group_figures(facts: Mapping[str, Any]) -> dict[str, Measured]:
+    """Means over pairs of sources, and the pool as a whole against the robot data."""
+    names = ("within_pool", "within_robot", "across", "pool_to_robot")
+    return {name: measured(facts, "groups", name) for name in names}
+
+
+def diversities(facts: Mapping[str, Any], of: str) -> dict[str, Measured]:
+    """S(D) of each source (`diversity`), or of pool and robot data (`diversity_groups`)."""
+    return {name: measured(facts, of, name) for name in facts[of]}
+
+
+def how_measured(facts: Mapping[str, Any]) -> str:
+    """On how many samples the figures were measured, and how exactly those between sources are."""
+    largest = float(np.max((facts.get("errors") or {}).get("mmd2") or 0))
+    each = "all its samples"
+    if largest:
+        most = numbers.whole(max(facts["sampled"].values(), default=0))
+        error = f"{largest:.{numbers.digits_of(largest)}f}"
+        each = f"up to {most} samples (standard error at most {error})"
+    pool, robot = (
+        numbers.whole(facts.get("measured_on", {}).get(name)) for name in ("pool", "robot")
+    )
+    return (
+        f"Each source is measured on {each}; as wholes, the pool on {pool} samples and the robot "
+        f"data on {robot} frames. Kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
+    )
 
 
 def reading(facts: Mapping[str, Any]) -> str:

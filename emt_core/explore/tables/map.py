@@ -13,6 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
+"""A recipe's word for the map's method -> the method's name."""
+
 
 @dataclass(frozen=True)
 class Bounds:

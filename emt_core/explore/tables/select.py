@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from emt_core.explore.tables.measured import Measured
 from emt_core.recipe.selection import Caps, SelectConfig
 from emt_core.selection import Preview
+from emt_core.workspace.artifact import Artifact
+
+OTHER_THAN_TOP = ("random_share", "spread_penalty", "clusters", "include_text_only")
+"""Settings with which not the best rows by score are selected."""
+
+LEAST_ROWS = 10
+"""Rows of a sample below which its standard error means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,26 +46,34 @@ def from_threshold(preview: Preview, threshold: float) -> int:
     return max(1, preview.k_of(threshold)) if preview.eligible else 0
 
 
-def at_threshold(sweep: pa.Table, threshold: float) -> dict[str, float | None]:
-    """`diversity` and `mmd2_to_robot` of the sweep cut at this logit; None below 2 rows."""
+def at_threshold(sweep: pa.Table, threshold: float) -> dict[str, Measured]:
+    """`diversity` and `mmd2_to_robot` of the sweep cut at this logit.
+
+    Missing below 2 rows, and below LEAST_ROWS rows of a sample.
+    """
     logit = sweep["logit"].to_numpy()
     kept = int(np.searchsorted(-logit, -threshold, side="right"))
-    if kept < 2:
-        return {"diversity": None, "mmd2_to_robot": None, "rows": float(kept)}
-    found = {name: float(sweep[name][kept - 1].as_py()) for name in ("diversity", "mmd2_to_robot")}
-    return {
-        **{name: value if np.isfinite(value) else None for name, value in found.items()},
-        "rows": float(kept),
-    }
+
+    def at(column: str, row: int) -> float:
+        return float(sweep[column][row].as_py()) if column in sweep.column_names else 0.0
+
+    found = {}
+    for name in ("diversity", "mmd2_to_robot"):
+        found[name] = Measured(None)
+        sampled = len(logit) > 0 and at(f"{name}_error", len(logit) - 1) > 0
+        if kept >= (LEAST_ROWS if sampled else 2) and np.isfinite(at(name, kept - 1)):
+            found[name] = Measured(at(name, kept - 1), at(f"{name}_error", kept - 1))
+    return found
 
 
-def embodied_share(
-    counts: np.ndarray, categories: Sequence[str], embodied: Sequence[str]
-) -> float | None:
-    """Share of the counts (int [categories]) that fall into the embodied-oriented categories."""
-    total = int(counts.sum())
-    if not total:
-        return None
-    return float(
-        counts[[place for place, name in enumerate(categories) if name in embodied]].sum() / total
+def is_cut(select: Artifact, cut: Cut, total: int, excluded: int) -> bool:
+    """Whether this cut of `total` rows, with so many rows excluded, is what was selected."""
+    made = select.config
+    return (
+        made["strategy"] == "top"
+        and not any(made.get(setting) for setting in OTHER_THAN_TOP)
+        and not any(made["quotas"].values())
+        and made["caps"] == {"source": cut.caps_source, "category": cut.caps_category}
+        and total == select.metrics["selected"]
+        and excluded == select.metrics["reasons"].get("excluded", 0)
     )

@@ -33,7 +33,8 @@ class Encoder(Protocol):
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """CPU work for one sample; `images` are RGB, at most the stated bound of them, in order.
 
-        Raises Refused where the processor cannot take the images.
+        Raises Refused where the processor cannot take these images, ProcessorFails where it takes
+        none.
         """
         ...
 

@@ -19,7 +19,8 @@ from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
 from emt_core.models.identity import model_identity
-from emt_core.models.prepared import Prepared
+from emt_core.models.prepared import Prepared, Refused
+from emt_core.models.refusals import ProcessorFails, in_words, plain_picture, takes
 from emt_core.models.vlm.chat import TextMode
 
 if TYPE_CHECKING:
@@ -137,7 +138,14 @@ class ClipEncoder:
 
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """pixel_values [images, 3, height, width]; the text plays no part in an image vector."""
-        pixels = np.stack([np.asarray(self.transform(image)) for image in images])
+        try:
+            pixels = np.stack([np.asarray(self.transform(image)) for image in images])
+        except MemoryError:
+            raise
+        except Exception as error:
+            if takes(lambda: self.transform(plain_picture())):
+                raise Refused("image_refused", in_words(error)) from error
+            raise ProcessorFails(self.transform, error) from error
         return Prepared(length=len(images), vision={"pixel_values": pixels})
 
     def load(self, device: str, precision: Precision) -> None:

@@ -18,7 +18,9 @@ from emt_core.models.encoders.batches import Window, expected_length, windows
 from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnail
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
-from emt_core.models.images import StreamedImages, source_config
+from emt_core.models.images import StreamedImages
+from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 
@@ -57,6 +59,7 @@ class Embedding:
             what="the encoder",
             remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
         )
+        self.refusals = RefusedShare()
         self.most_workers = 0
         self.rows = 0
         self.vectors = 0
@@ -106,7 +109,7 @@ class Embedding:
             row=row,
             sample=sample,
             root=source.root,
-            max_pixels=source_config(self.index, source)["max_pixels"],
+            max_pixels=source.max_pixels,
             max_images=self.config.max_images,
             text=self.config.pool_text if sample.role == "pool" else self.config.robot_text,
             images=streamed.of(sample),
@@ -119,6 +122,9 @@ class Embedding:
         good: list[int] = []
         items = []
         for item in ready:
+            refused = Refused(item.status, item.detail) if item.prepared is None else None
+            if item.status == "image_refused" or (item.prepared and item.prepared.vision):
+                self.refusals.count(filling.window.source.name, refused)
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
             else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emt_core.data.index import Index, SourceRange
+from emt_core.models.device import arithmetic_of
 from emt_core.models.images import source_config
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.table import Table
@@ -33,7 +34,8 @@ def find_earlier(
 ) -> Earlier | None:
     """The newest artifact that holds the source's rows as this run would make them, if any.
 
-    facts: this run's {version, identity, config (without what the identity stands for), dtype}.
+    facts: this run's {version, identity, config (without what the identity stands for),
+    arithmetic}.
     """
     wanted = (source.role, source.rows, _content(index, source))
     if wanted[2] is None:
@@ -59,7 +61,7 @@ def _same_features(artifact: Artifact, facts: Mapping[str, Any], role: str) -> b
     return (
         manifest["version"] == facts["version"]
         and manifest["identity"] == facts["identity"]
-        and manifest["metrics"].get("dtype") == facts["dtype"]
+        and arithmetic_of(artifact.data) == facts["arithmetic"]
         and mine == theirs
         and Table(artifact.data / "features.lance").exists()
     )

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
 from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
-from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode
+from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode, error_of
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm, text_width
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
@@ -68,13 +67,7 @@ class VlmEncoder:
         except Refused as refused:
             if refused.reason == "image_refused":
                 raise
-            part = "chat template" if refused.reason == "template_refused" else "processor"
-            raise EmtError(
-                f"the model's {part} fails on a sample ({refused.detail})",
-                where=sample.id,
-                remedy="use the model's instruct version;"
-                " `emt check-model` shows what its template writes",
-            ) from refused
+            raise error_of(refused, sample.id) from refused
 
     # ---- model half
 

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from emt_core.data.sample import Sample, Speaker
+from emt_core.errors import EmtError
 from emt_core.models.prepared import Prepared, Refused
+from emt_core.models.refusals import ProcessorFails, in_words, plain_picture, takes
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
@@ -172,7 +174,7 @@ class Chat:
                 chat, tokenize=False, add_generation_prompt=prompt
             )
         except Exception as error:  # a template is a program of the model's: it may raise anything
-            raise Refused("template_refused", f"{type(error).__name__}: {error}") from error
+            raise Refused("template_refused", in_words(error)) from error
 
     def adds_special(self, text: str) -> bool:
         """Whether the tokenizer has to write the bos token: not where the template did already."""
@@ -180,22 +182,40 @@ class Chat:
         return not (bos and text.startswith(bos))
 
     def tokenize(self, text: str, images: Sequence[Image.Image]) -> Prepared:
-        """Token arrays and vision arrays of one rendered conversation. Raises Refused."""
+        """Token arrays and vision arrays of one rendered conversation.
+
+        Raises Refused for an odd picture or text, ProcessorFails where plain ones fare no better.
+        """
         try:
-            inputs = self.processor(
-                text=[text],
-                images=list(images) or None,
-                return_tensors="np",
-                add_special_tokens=self.adds_special(text),
-                **(self.image_options if images else {}),
-            )
-        except ValueError as error:  # Qwen's has no grid for an aspect ratio above 200, for one
-            raise Refused("image_refused" if images else "text_refused", str(error)) from error
+            inputs = self._processed(text, images)
+        except MemoryError:
+            raise
+        except Exception as error:  # Qwen's has no grid for an aspect ratio above 200, for one
+            raise self._refusal(text, len(images), error) from error
         arrays = {n: np.asarray(v) for n, v in inputs.items() if n != "attention_mask"}
         length = arrays["input_ids"].shape[1]
         tokens = {n: v[0] for n, v in arrays.items() if v.shape[:2] == (1, length)}
         vision = {n: v for n, v in arrays.items() if n not in tokens}
         return Prepared(length=length, tokens=tokens, vision=vision)
+
+    def _processed(self, text: str, images: Sequence[Image.Image]) -> Any:
+        return self.processor(
+            text=[text],
+            images=list(images) or None,
+            return_tensors="np",
+            add_special_tokens=self.adds_special(text),
+            **(self.image_options if images else {}),
+        )
+
+    def _refusal(self, text: str, n_images: int, error: Exception) -> Refused | ProcessorFails:
+        """Whose fault it is: tried again with plain pictures, then with plain words as well."""
+        plain = [plain_picture()] * n_images
+        if n_images and takes(lambda: self._processed(text, plain)):
+            return Refused("image_refused", in_words(error))
+        words = self.render([Message("user", (*[IMAGE] * n_images, "What is it?"))])
+        if takes(lambda: self._processed(words, plain)):
+            return Refused("text_refused", in_words(error))
+        return ProcessorFails(self.processor, error)
 
     def within_cutoff(self, of_images: np.ndarray, closing: int = 0) -> np.ndarray:
         """bool [tokens], True for what stays: text beyond the cutoff is cut at its end.
@@ -231,6 +251,16 @@ class Chat:
             ids = self.tokenizer(behind, add_special_tokens=False)["input_ids"]
             self._closings[prompt] = len(ids)
         return self._closings[prompt]
+
+
+def error_of(refused: Refused, where: object) -> EmtError:
+    """The error that ends a stage which cannot do without the sample."""
+    part = "chat template" if refused.reason == "template_refused" else "processor"
+    return EmtError(
+        f"the model's {part} fails on a sample ({refused.detail})",
+        where=where,
+        remedy="use the model's instruct version; `emt check-model` shows what its template writes",
+    )
 
 
 def image_options(images: Any, max_tiles: int, max_pixels: int) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def scores(
     from emt_core.models.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(config.model, inputs.base)
-    encoder.load(inputs.runtime.device, "auto")
+    encoder.load(inputs.runtime.device, inputs.precision)
 
     def prepare(
         source: SourceRange, sample: Sample, images: list[Image.Image]

@@ -59,7 +59,7 @@ def fit(config: MlpMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
             data.draws.batches(config.batch, config.steps),
             data.validation,
             [w, b, v, c],
-            lambda x: torch.relu(x @ w.T + b) @ v + c,
+            lambda x: (torch.relu(x @ w.T + b) @ v + c).reshape(1, -1),
             mean=data.mean,
             scale=data.scale,
             on_step=report,

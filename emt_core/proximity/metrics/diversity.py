@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emt_core.proximity.metrics.kernel import kernel_means, without_self_pairs
+from emt_core.proximity.metrics.kernel import Estimate, GroupMeans, group_means
+
+T = 2.0
 
 
 def l2_normalize(features: np.ndarray) -> np.ndarray:
@@ -23,24 +25,17 @@ def l2_normalize(features: np.ndarray) -> np.ndarray:
     return rows / np.where(length > 0, length, 1)
 
 
-def diversity(features: np.ndarray, *, t: float = 2.0) -> float:
-    """S(D) of float [n, dim], scaled to length 1 here. NaN for fewer than two rows."""
-    if len(features) < 2:
-        return float("nan")
-    return mixture_diversity(similarity_means([features], t=t), np.ones(1))
+def similarity_means(
+    groups: Sequence[np.ndarray], totals: Sequence[int] | None = None
+) -> GroupMeans:
+    """E[exp(-t |u - v|^2)] between all pairs of groups, whose rows are scaled to length 1 here.
 
-
-def similarity_means(groups: Sequence[np.ndarray], *, t: float = 2.0) -> np.ndarray:
-    """E[exp(-t |u - v|^2)] between all pairs of groups: float64 [g, g].
-
-    Pairs of a row with itself are left out; NaN for a group of one row.
+    groups, totals: as in `group_means`.
     """
-    means = kernel_means([l2_normalize(group) for group in groups], t)
-    return without_self_pairs(means, [len(group) for group in groups])
+    return group_means([l2_normalize(group) for group in groups], T, totals)
 
 
-def mixture_diversity(means: np.ndarray, weights: np.ndarray) -> float:
-    """S of a mixture of groups. means: from `similarity_means`; weights [g] sum to 1."""
-    used = np.asarray(weights) > 0
-    w = np.asarray(weights, np.float64)[used]
-    return float(1 / (w @ means[np.ix_(used, used)] @ w))
+def diversity(means: GroupMeans, weights: np.ndarray) -> Estimate:
+    """S of a mixture of groups; NaN where one has a single row. weights: [g], summing to 1."""
+    alike = means.weighted(np.outer(weights, weights))
+    return Estimate(1 / alike.value, alike.error / alike.value**2)

@@ -1,11 +1,10 @@
 """Squared maximum mean discrepancy with a Gaussian kernel (method section 3).
 
-    k(x, y) = exp(-|x - y|^2 / 2 sigma^2)          sigma: median distance of the pooled samples
+    k(x, y) = exp(-|x - y|^2 / 2 sigma^2)
     MMD^2(P, Q) = E[k(x, x')] - 2 E[k(x, y)] + E[k(y, y')]
 
-Gretton et al. 2012, equations 3 and 5. Biased (V-statistic, the paper's): E over all pairs, >= 0,
-and about (1/m + 1/n)(1 - E[k]) above the truth. Unbiased (U-statistic): x differs from x'; around 0
-where P = Q, and may be negative.
+Gretton et al. 2012, equation 3: the unbiased U-statistic, in which x differs from x'. It is around
+0 where P = Q, and may be negative.
 """
 
 from __future__ import annotations
@@ -14,63 +13,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emt_core.proximity.metrics.kernel import kernel_means, median_distance, without_self_pairs
-
-# 2 M distances: the median's own error is far below what the choice of heuristic leaves open
-SIGMA_ROWS = 2048
+from emt_core.proximity.metrics.kernel import Estimate, GroupMeans, group_means
 
 
-def median_sigma(groups: Sequence[np.ndarray], seed: int = 0) -> float:
-    """Bandwidth by the median heuristic, over a seeded subsample with equally many rows a group."""
-    rng = np.random.default_rng(seed)
-    share = max(SIGMA_ROWS // len(groups), 2)
-    parts = [group[rng.permutation(len(group))[:share]] for group in groups]
-    return median_distance(np.concatenate(parts))
+def mmd_means(
+    groups: Sequence[np.ndarray], sigma: float, totals: Sequence[int] | None = None
+) -> GroupMeans:
+    """Kernel means that `mmd2` takes. groups, totals: as in `group_means`."""
+    return group_means(groups, 1 / (2 * sigma**2), totals)
 
 
-def mmd2(x: np.ndarray, y: np.ndarray, sigma: float, *, unbiased: bool = False) -> float:
-    """Squared MMD between float [m, dim] and float [n, dim]."""
-    return float(mmd2_matrix([x, y], sigma, unbiased=unbiased)[0, 1])
-
-
-def mmd2_matrix(
-    groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False
-) -> np.ndarray:
-    """Squared MMD between all pairs of groups: float64 [g, g], zeros on the diagonal."""
-    return pairwise(group_means(groups, sigma, unbiased=unbiased))
-
-
-def pairwise(means: np.ndarray) -> np.ndarray:
-    """Squared MMD between all pairs of groups, from their kernel means."""
-    diagonal = np.diag(means)
-    out = diagonal[:, None] + diagonal[None, :] - 2 * means
-    np.fill_diagonal(out, 0.0)
-    return out
-
-
-def group_means(
-    groups: Sequence[np.ndarray], sigma: float, *, unbiased: bool = False
-) -> np.ndarray:
-    """Kernel means that `mixture_mmd2` takes: float64 [g, g]."""
-    means = kernel_means(groups, 1 / (2 * sigma**2))
-    return without_self_pairs(means, [len(group) for group in groups]) if unbiased else means
-
-
-def mixture_mmd2(means: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
+def mmd2(means: GroupMeans, p: np.ndarray, q: np.ndarray) -> Estimate:
     """Squared MMD between two mixtures of the groups. p, q: weights [g], each summing to 1.
 
-    It is |sum_i (p_i - q_i) mu_i|^2 in the kernel's space, so "all pool" and "all robot" need no
-    sample of their own.
+    It is |sum_i (p_i - q_i) mu_i|^2 in the kernel's space, so "all robot data" needs no sample of
+    its own.
     """
     difference = np.asarray(p, np.float64) - np.asarray(q, np.float64)
-    used = difference != 0
-    return float(difference[used] @ means[np.ix_(used, used)] @ difference[used])
+    return means.weighted(np.outer(difference, difference))
+
+
+def mean_mmd2(means: GroupMeans, pairs: Sequence[tuple[int, int]]) -> Estimate:
+    """Mean squared MMD over pairs of groups."""
+    weights = np.zeros((len(means.rows), len(means.rows)))
+    for a, b in pairs:
+        weights[[a, b], [a, b]] += 1
+        weights[[a, b], [b, a]] -= 1
+    return means.weighted(weights / len(pairs))
 
 
 def normalize(matrix: np.ndarray) -> np.ndarray:
     """Divide by the largest entry of the whole matrix, so that colors compare across all pairs.
 
-    Unbiased values below 0 become 0.
+    Values below 0 become 0.
     """
     clipped = np.clip(matrix, 0, None)
     top = np.nanmax(clipped) if clipped.size else 0.0

@@ -4,8 +4,7 @@ Rows have weights: the estimator trains on balanced classes (method section 4), 
 not balanced. `balanced_weights` gives each class half of the mass, so that precision means the
 same for any size of the pool. Only the order of the scores counts.
 
-scikit-learn sorts all rows in memory (some ten float64 a row). No caller gives it more than the
-20,000 held-out rows or the trust stage's sample.
+scikit-learn sorts all rows in memory: some ten float64 a row.
 """
 
 from __future__ import annotations

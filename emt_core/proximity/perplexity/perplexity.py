@@ -26,7 +26,7 @@ import numpy as np
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
 from emt_core.errors import EmtError
-from emt_core.models.device import choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_device, choose_dtype
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
@@ -85,11 +85,11 @@ def scores(
     edges = {name: np.array(values) for name, values in stored.items()}
     actions = Actions(inputs.index)
     shared = Table(inputs.twin.data / "scores.lance") if inputs.twin is not None else None
-    device = inputs.runtime.device
-    tuned = load_for_loss(folder, None, device) if shared is None else None
+    where = (inputs.runtime.device, inputs.precision)
+    tuned = load_for_loss(folder, None, *where) if shared is None else None
     origin = None
     if config.kind == "delta_perplexity":
-        origin = load_for_loss(*the_model(config, inputs), device)
+        origin = load_for_loss(*the_model(config, inputs), *where)
 
     def prepare(source: SourceRange, sample: Sample, images: list[Image.Image]) -> TrainingItem:
         if source.role == "robot":
@@ -120,10 +120,12 @@ def _perplexity(nats: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(nats.astype(np.float32), WORST).astype(np.float64))
 
 
-def load_for_loss(model: str, revision: str | None, device: str) -> torch.nn.Module:
-    """The VLM in evaluation mode; bfloat16 on a GPU that has it, else float32."""
+def load_for_loss(
+    model: str, revision: str | None, device: str, precision: Precision = "auto"
+) -> torch.nn.Module:
+    """The VLM in evaluation mode."""
     chosen = choose_device(device)
-    dtype = choose_dtype("auto", chosen)
+    dtype = choose_dtype(precision, chosen)
     return load_vlm(model, revision, device=chosen, dtype=dtype).eval()
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ import numpy as np
 
 from emt_core.errors import EmtError
 from emt_core.models.device import choose_device
-from emt_core.models.images import decoded_images, source_config
+from emt_core.models.images import decoded_images
 from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.proximity.base import Inputs
@@ -76,7 +76,8 @@ def tune(
             batch = frames.batch(step)
             if batch is None:
                 raise EmtError(
-                    "none of the robot frames drawn can be shown to the VLM", where=model
+                    f"none of the robot frames drawn can be shown to the VLM ({frames.refused})",
+                    where=model,
                 )
             loss = loss_of(move(batch.inputs, device), batch.labels.to(device)) / batch.supervised
             if not torch.isfinite(loss):
@@ -119,6 +120,10 @@ class RobotFrames:
         self.config = config
         self.index = inputs.index
         self.preparer = ConversationPreparer(processor, cutoff=config.cutoff)
+        self.refusals = RefusedShare()
+        self.refused: Refused | None = None
+        """The last frame's that was."""
+
         self.sources = inputs.index.of_role("robot")
         self.actions = Actions(inputs.index)
         _, self.rows = training_rows(config, inputs.index, inputs.features)
@@ -135,10 +140,15 @@ class RobotFrames:
         for place, sample in zip(which, self.index.samples(rows), strict=True):
             source = self.sources[place]
             action = spoken(self.actions.of(sample), self.edges[sample.source])
-            max_pixels = source_config(self.index, source)["max_pixels"]
-            with suppress(Refused):
-                images = decoded_images(sample, source.root, max_pixels, self.config.max_images)
+            problem = None
+            try:
+                images = decoded_images(
+                    sample, source.root, source.max_pixels, self.config.max_images
+                )
                 items.append(self.preparer.prepare(with_answer(sample, action), images))
+            except Refused as refused:
+                problem = self.refused = refused
+            self.refusals.count(source.name, problem)
         return collate(items, self.preparer.pad) if items else None
 
 

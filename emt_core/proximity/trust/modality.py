@@ -17,6 +17,7 @@ import numpy as np
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.proximity.base import AnyConfig, Inputs, ScoreOf
+from emt_core.proximity.groups import groups_of
 from emt_core.proximity.metrics.rank_agreement import compared, spearman
 from emt_core.proximity.metrics.ranking import auroc, balanced_weights
 from emt_core.proximity.split import seeded_hash
@@ -132,13 +133,12 @@ def audited_rows(
     rows = np.unique(np.concatenate([rows for rows, _ in variants.vectors.values()]))
     robot = ~index.is_pool()[rows]
     group = np.where(robot, 1 + index.codes()[rows].astype(np.int64), 0)
-    episode = index.table.take(rows, ["episode"]).column(0).to_numpy() if len(rows) else rows
+    unit = groups_of(index)[rows]
     present = np.unique(group[robot])
-    small = [g for g in present if len(np.unique(episode[group == g])) < FOLDS]
+    small = [g for g in present if len(np.unique(unit[group == g])) < FOLDS]
     name_of = {g: index.sources[g - 1].name for g in present}
     absent = {source.name for source in index.of_role("robot")} - set(name_of.values())
     kept = ~np.isin(group, small)
-    unit = np.where(robot, episode, rows)
     fold = even_folds(group[kept], unit[kept], FOLDS, f"trust:{config.seed}")
     audited = Audited(rows[kept], robot[kept], group[kept], fold)
     return audited, sorted(absent | {name_of[g] for g in small})
@@ -163,7 +163,7 @@ def cross_fitted(
 
 
 def even_folds(group: np.ndarray, unit: np.ndarray, folds: int, salt: str) -> np.ndarray:
-    """int64 [n]: a fold for each row; rows of one group and unit (a robot set's episode) share it.
+    """int64 [n]: a fold for each row; rows of one group and unit (an episode, a picture) share it.
 
     The units of each group are spread evenly over the folds, in seeded order.
     """

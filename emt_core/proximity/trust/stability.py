@@ -17,6 +17,7 @@ import numpy as np
 from emt_core.data.features import Features
 from emt_core.errors import EmtError
 from emt_core.proximity.base import AnyConfig, Inputs, ScoreOf
+from emt_core.proximity.groups import groups_of
 from emt_core.proximity.metrics.rank_agreement import compared
 from emt_core.proximity.split import TRAIN, seeded_hash, split_of
 from emt_core.proximity.stream import feature_blocks
@@ -134,7 +135,7 @@ def stability(
                 notes.append(f"Without {again.name} the measure cannot be fitted: {error.what}.")
             tracker.advance()
         if learns_from_pool and folds:
-            fold = folds_of_rows(inputs.index.rows, config)
+            fold = folds_of_rows(groups_of(inputs.index), config)
             fitted = []
             for score_of in fold_scores(measure, inputs, fold, config):
                 fitted.append(score_of)
@@ -165,7 +166,8 @@ def repetitions(
     if measure.kind in IN_STEPS:
         for steps in config.stop_points:
             # an accuracy above 1 is never reached: exactly so many steps
-            stopped = measure.model_copy(update={"steps": steps, "stop_accuracy": 1.01})
+            exactly = {"steps": steps, "stop": "accuracy", "stop_accuracy": 1.01}
+            stopped = measure.model_copy(update=exactly)
             plan.append(Repetition(STEPS, str(steps), stopped, inputs))
     else:
         notes.append(NOT_IN_STEPS)
@@ -179,13 +181,14 @@ def repetitions(
     return plan, notes
 
 
-def folds_of_rows(rows: int, config: TrustConfig) -> np.ndarray:
-    """int64 [rows]: each row's fold, by seeded hash.
+def folds_of_rows(groups: np.ndarray, config: TrustConfig) -> np.ndarray:
+    """int64 [rows]: each row's fold, by seeded hash; rows that share a picture share a fold.
 
     So a source with a period (every fifth row a duplicate) is mixed over the folds.
+    groups: int64 [rows], from groups_of.
     """
     salt = f"trust folds:{config.seed}"
-    return (seeded_hash(np.arange(rows), salt) % np.uint64(config.folds)).astype(np.int64)
+    return (seeded_hash(groups, salt) % np.uint64(config.folds)).astype(np.int64)
 
 
 def fold_scores(

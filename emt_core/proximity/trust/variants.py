@@ -15,8 +15,8 @@ import numpy as np
 from emt_core.data.index import Index
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.base import Encoder
-from emt_core.models.images import source_config
 from emt_core.models.prepared import Refused
+from emt_core.models.refusals import RefusedShare
 from emt_core.models.vlm.chat import TextMode
 from emt_core.proximity.trust.audit_sections import Variants
 from emt_core.recipe.base import Runtime
@@ -155,6 +155,7 @@ def _embed(
 
     kept: list[int] = []
     parts: list[np.ndarray] = []
+    refusals = RefusedShare()
     for at in range(0, len(rows), BATCH):
         batch = rows[at : at + BATCH]
         prepared: list[Any] = []
@@ -165,18 +166,21 @@ def _embed(
                 mode = embed.pool_text if sample.role == "pool" else embed.robot_text
             images: list[Any] = []
             if seen:
-                bound = source_config(index, source)["max_pixels"]
-                images = open_images(sample.images[: embed.max_images], source.root, bound)
+                shown = sample.images[: embed.max_images]
+                images = open_images(shown, source.root, source.max_pixels)
             unreadable = any(isinstance(image, ImageProblem) for image in images)
             if unreadable or (not images and mode == "none"):
                 continue
             if restyle:
                 images = [restyle(image) for image in images]
+            refused = None
             try:
                 prepared.append(encoder.prepare(sample, images, mode))
-            except Refused:
-                continue
-            kept.append(int(row))
+                kept.append(int(row))
+            except Refused as problem:
+                refused = problem
+            if images:
+                refusals.count(source.name, refused)
         if prepared:
             parts.append(encoder.encode(prepared).astype(np.float32))
         advance(len(batch))

@@ -20,6 +20,7 @@ from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.models.images import decoded_images
 from emt_core.models.prepared import Refused
+from emt_core.models.refusals import ProcessorFails
 from emt_core.models.vlm.chat import PRELOAD
 from emt_core.models.workers import in_order
 from emt_core.training.midtrain.conversations import ConversationPreparer
@@ -29,8 +30,6 @@ from emt_core.workspace.artifact import Artifact
 
 CHARACTERS_AN_IMAGE = 1024
 """An image counts as this many characters when samples are sorted by length (256 tokens of 4)."""
-
-DEFAULT_MAX_PIXELS = 50_000_000
 
 
 class Selection:
@@ -82,6 +81,8 @@ class Selection:
                 yield self.preparer.prepare(sample, self._images(row, sample))
             except Refused as refused:
                 yield sample.id, refused
+            except ProcessorFails:
+                raise
             except EmtError as error:  # one odd sample is no reason to stop; many are (rejects.py)
                 yield sample.id, Refused("template_not_understood", error.what)
 
@@ -89,8 +90,7 @@ class Selection:
         if len(sample.images) > self.max_images:
             raise Refused("too_many_images", f"{len(sample.images)} images")
         source = self.index.source_of(row)
-        max_pixels = source.facts.get("max_pixels", DEFAULT_MAX_PIXELS)
-        return decoded_images(sample, source.root, max_pixels, self.max_images)
+        return decoded_images(sample, source.root, source.max_pixels, self.max_images)
 
     def micro_batch(self, places: Sequence[int]) -> MicroBatch:
         """The samples at these places as one batch, with the ids of those that were left out."""

@@ -73,7 +73,7 @@ def add_low_rank(vlm: Any, rank: int) -> Any:
     `merge_low_rank` puts them into its weights. Raises EmtError where peft is not installed.
     """
     try:
-        from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]
+        from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise EmtError(
             "low-rank training needs peft, which is not installed",

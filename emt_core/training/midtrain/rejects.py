@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emt_core.errors import EmtError
+from emt_core.models.refusals import JUDGED_FROM
 from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 
-TEMPLATE_REASONS = ("template_refused", "template_not_understood")
-"""Reasons that speak of the model as much as of the sample."""
-
-JUDGED_FROM = 64
-"""Samples that are seen before a run is given up because of them."""
+PARTS_OF_REASONS = {
+    "chat template": ("template_refused", "template_not_understood"),
+    "processor": ("image_refused", "text_refused"),
+}
+"""Reasons that speak of the model as much as of the sample, by the part that fails."""
 
 
 class RejectLog:
@@ -51,28 +52,31 @@ class Usable:
 
     seen: int = 0
     trained: int = 0
-    by_template: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Rejects by the part of the model that fails."""
 
     def check(self, samples: int, rejected: list[dict[str, str]], path: Path) -> None:
         """Take in a step's samples and rejects; path: of rejects.jsonl.
 
         Raises EmtError where of JUDGED_FROM samples or more none could be trained on, or where the
-        model's template failed on most.
+        model's template or its processor failed on most.
         """
         self.trained += samples
         self.seen += samples + len(rejected)
-        self.by_template += sum(entry["reason"] in TEMPLATE_REASONS for entry in rejected)
-        if self.seen < JUDGED_FROM:
-            return
-        if 2 * self.by_template > self.seen:
+        for part, reasons in PARTS_OF_REASONS.items():
+            details = [entry["detail"] for entry in rejected if entry["reason"] in reasons]
+            self.failed[part] += len(details)
+            if self.seen < JUDGED_FROM or 2 * self.failed[part] <= self.seen:
+                continue
+            said = f" ({details[-1]})" if details else ""
             raise EmtError(
-                f"the model's chat template failed on {self.by_template:,} of the first"
-                f" {self.seen:,} samples",
+                f"the model's {part} failed on {self.failed[part]:,} of the first"
+                f" {self.seen:,} samples{said}",
                 where=path,
                 remedy="use the model's instruct version;"
                 " `emt check-model` shows what its template writes",
             )
-        if not self.trained:
+        if self.seen >= JUDGED_FROM and not self.trained:
             raise EmtError(
                 f"not one of the first {self.seen:,} samples can be trained on",
                 where=path,

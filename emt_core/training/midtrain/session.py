@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.models.device import settled_arithmetic
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.load import load_processor, load_vlm, stored_dtype, without_bars
 from emt_core.recipe.base import Runtime
@@ -239,7 +240,8 @@ def open_session(
         max_tiles=config.max_tiles,
         max_image_pixels=config.max_image_pixels,
     )
-    accelerator = open_accelerator(runtime.device, config.precision)
+    settled = settled_arithmetic(out, config.precision, runtime.device)
+    accelerator = open_accelerator(runtime.device, settled.dtype)
     world = accelerator.num_processes
     if config.batch < world:
         raise EmtError(

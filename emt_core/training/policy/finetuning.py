@@ -87,8 +87,8 @@ class Finetuner:
         accelerator: Accelerator,
         part: int,
     ) -> None:
-        """spec: of the policy to be; its step is filled in. part: frames a forward pass at the
-        most; halved by itself where a GPU's memory runs out.
+        """spec: of the policies that are saved; each gets its step. part: frames in one forward
+        pass, at most; it is halved when a GPU's memory runs out.
 
         Raises EmtError for more ranks than frames a batch, and under FSDP.
         """

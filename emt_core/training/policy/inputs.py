@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.models.prepared import Prepared
+from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.vlm.batch import collate, move
-from emt_core.models.vlm.chat import IMAGE, Chat, Message
+from emt_core.models.vlm.chat import IMAGE, Chat, Message, error_of
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,10 @@ class PromptBuilder:
 
         blank = [Image.new("RGB", (self.image_size, self.image_size))]
         # the query stands where the answer would begin
-        item = self.chat.prepare_messages(self._messages(instruction), blank, prompt=True)
+        try:
+            item = self.chat.prepare_messages(self._messages(instruction), blank, prompt=True)
+        except Refused as refused:
+            raise error_of(refused, f"instruction {instruction!r}") from refused
         if instruction and item.length >= self.chat.cutoff:
             self._check_room()
         self._vision = tuple(item.vision)

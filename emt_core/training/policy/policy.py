@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from emt_core.training.policy.vla import VLA
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,13 +69,17 @@ class ActionHead(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, hidden: torch.Tensor) -> HeadOutput:
-        """hidden: [n, H]."""
-        latent = self.trunk(hidden)
-        arm = torch.tanh(self.arm(latent)).float().view(-1, self.chunk, self.arm_dims)
-        if self.gripper is None:
-            return HeadOutput(arm, arm.new_zeros(len(arm), self.chunk, 0))
-        gripper = self.gripper(latent).float().view(-1, self.chunk, self.gripper_dims)
-        return HeadOutput(arm, gripper if self.binary else torch.tanh(gripper))
+        """hidden: [n, H].
+
+        In float32 also under autocast: between 0.5 and 1, bfloat16 has 128 values for an action.
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            latent = self.trunk(hidden.float())
+            arm = torch.tanh(self.arm(latent)).view(-1, self.chunk, self.arm_dims)
+            if self.gripper is None:
+                return HeadOutput(arm, arm.new_zeros(len(arm), self.chunk, 0))
+            gripper = self.gripper(latent).view(-1, self.chunk, self.gripper_dims)
+            return HeadOutput(arm, gripper if self.binary else torch.tanh(gripper))
 
 
 class VLA(nn.Module):

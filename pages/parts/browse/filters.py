@@ -12,7 +12,6 @@ from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.curation.views import SavedView
-from emt_core.explore.reading import map_points
 from emt_core.explore.tables.browse import NOTED, Columns, Wanted, arranged, passing
 from emt_core.explore.tables.map import Region, rows_in
 from emt_core.explore.tables.nearness import clip_features
@@ -24,13 +23,6 @@ from pages.parts.text_search import search
 from pages.parts.view import View
 from pages.parts.widgets import choice
 
-SHOW = {
-    "selected": "Selected",
-    "left": "Rejected",
-    "near": "Near the cut",
-    "pool": "Whole pool",
-    "robot": "Robot data",
-}
 SORTS = {
     "near": "nearest first",
     "far": "farthest first",
@@ -67,10 +59,10 @@ def controls(view: View) -> dict:
     """Draw the controls; returns their values by name."""
     chain = view.chain
     needs = {"selected": ("select",), "left": ("select",), "near": ("select", "score")}
-    usable = [name for name in SHOW if chain.has(*needs.get(name, ()))]
+    usable = [name for name in glossary.SETS if chain.has(*needs.get(name, ()))]
     found: dict = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        found["show"] = choice("Show", usable, format_func=SHOW.__getitem__, key="set")
+        found["show"] = choice("Show", usable, format_func=glossary.SETS.get, key="set")
         found["text"] = st.text_input(
             "Conversation contains",
             key="text",
@@ -244,7 +236,7 @@ def matching(view: View, asked: dict) -> Found:
     )
 
     def rows() -> np.ndarray:
-        only = [rows_in(region, *cached.column(map_points, gap)) for region, gap in regions]
+        only = [rows_in(region, *cached.map_points(gap)) for region, gap in regions]
         only += [said.rows] if said else []
         return arranged(passing(_columns(view), replace(wanted, only=only)), sort, order)
 

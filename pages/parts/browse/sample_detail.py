@@ -9,8 +9,8 @@ import streamlit as st
 
 from emt_core.data.sample import ImageRef, Sample
 from emt_core.explore import numbers
-from emt_core.explore.reading import category_reason
-from pages.parts import flagging, glossary
+from emt_core.explore.reading import category_reason, spread_of
+from pages.parts import cached, flagging, glossary
 from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
 from pages.parts.view import View
@@ -59,12 +59,16 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
         if view.chain.has("score"):
             value = float(view.logits[row])
             st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
-            if np.isfinite(value):
-                share = np.count_nonzero(view.logits >= value) / max(len(view.order), 1)
+            if view.need("score").metrics.get("spread"):
+                spread = numbers.logit(spread_of(view.need("score"), row))
+                st.metric("Spread over seeds", spread, help=glossary.SPREAD, width="content")
+            rank, total = rank_in_pool(view, row)
+            if rank is not None:
                 st.metric(
                     "Rank",
-                    f"top {numbers.share(share)}",
-                    help="Among all samples with a score.",
+                    f"top {numbers.share(rank / total)}",
+                    help=f"{numbers.whole(rank)} of {numbers.whole(total)} pool samples with an "
+                    "image and a score.",
                     width="content",
                 )
         if view.chain.has("category") and sample.role == "pool":
@@ -73,6 +77,18 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
         if view.chain.has("select"):
             reason = view.reasons.names[view.reasons.codes[row]]
             st.metric("In this selection", glossary.reason(reason), width="content")
+
+
+def rank_in_pool(view: View, row: int) -> tuple[int | None, int]:
+    """(1 for the best, ties by row; how many pool samples are ranked); None: it is not ranked."""
+    images = cached.index_column(view.need("sources"), "n_images")
+    ranked = view.is_pool & (images > 0) & np.isfinite(view.logits)
+    total = np.count_nonzero(ranked)
+    if not ranked[row]:
+        return None, total
+    better = view.logits > view.logits[row]
+    better[:row] |= view.logits[:row] == view.logits[row]
+    return 1 + np.count_nonzero(better & ranked), total
 
 
 def _origin(view: View, row: int, sample: Sample) -> None:

@@ -7,7 +7,6 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
-from emt_core.explore.reading import pool_rows
 from emt_core.explore.tables.neighbor_pairs import Frames, drawn, nearest_of_all, row_in_role
 from emt_core.proximity.neighbors import BANK_ROWS, FeatureBank, pool_bank
 from emt_core.workspace.artifact import Artifact
@@ -187,5 +186,5 @@ def _pool_bank(sources: Artifact, embed: Artifact) -> FeatureBank:
 def _exact(
     sources: Artifact, embed: Artifact, row: int, role: str
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    pool = cached.column(pool_rows, sources)
+    pool = cached.pool_rows(sources)
     return nearest_of_all(cached.features(embed), row, pool if role == "pool" else ~pool, NEAREST)

@@ -13,7 +13,6 @@ from emt_core.errors import EmtError
 from emt_core.explore.curation.flags import FLAGS
 from emt_core.explore.figures.map_layers import POINTS_AT_ONCE, Coloring, MapPoints, draw_map
 from emt_core.explore.figures.palette import FLAG, LEFT_OUT, POOL, SELECTED
-from emt_core.explore.reading import map_points
 from emt_core.explore.tables.map import Bounds, Region, bounds_of
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached
@@ -41,7 +40,7 @@ def usable_colors(view: View) -> list[str]:
 
 @cached.shared(max_entries=8)
 def _extent(gap: Artifact) -> Bounds:
-    return bounds_of(*cached.column(map_points, gap))
+    return bounds_of(*cached.map_points(gap))
 
 
 def _bounds(view: View) -> Bounds:
@@ -172,7 +171,7 @@ def _coloring(view: View, color: str) -> Coloring:
         codes = np.where(pool, kinds.codes, -1)
         return Coloring(names=tuple(kinds.names), colors=view.category_colors, codes=codes)
     if color == "selected":
-        codes = np.where(pool, (view.reasons.codes != 0).astype(np.int16), -1)
+        codes = np.where(pool, (~view.selected).astype(np.int16), -1)
         return Coloring(
             names=("selected", "rejected"),
             colors={"selected": SELECTED, "rejected": LEFT_OUT},

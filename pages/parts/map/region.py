@@ -39,8 +39,9 @@ def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
         median = float(np.median(scored)) if len(scored) else None
         left.metric("Median score", numbers.logit(median), help=view.score_scale.help)
     if view.chain.has("select") and len(in_pool):
-        share = float((view.reasons.codes[in_pool] == 0).mean())
-        right.metric("Selected", numbers.share(share), help="Share of these pool samples.")
+        eligible = np.count_nonzero(view.eligible[in_pool])
+        share = np.count_nonzero(view.selected[in_pool]) / eligible if eligible else None
+        right.metric("Selected", numbers.share(share), help=glossary.SHARE_SELECTED)
     if not len(in_pool):
         st.caption("No pool samples here.")
     return in_pool
@@ -102,7 +103,7 @@ def _tools(view: View, rows: np.ndarray, region: Region) -> None:
     save_view(view, region, len(rows))
     _download(view, rows)
     query = {
-        "set": "pool",
+        "set": glossary.SETS["pool"],
         "region": region.text(),
         "on": view.chain.gap.key,
         "recipe": view.recipe,

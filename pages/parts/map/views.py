@@ -7,7 +7,7 @@ import streamlit as st
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.curation.views import NAME_CHARS, NOTE_CHARS, SavedView
-from emt_core.explore.tables.map import Region
+from emt_core.explore.tables.map import PROJECTIONS, Region
 from emt_core.run.edits import add_map
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
@@ -18,7 +18,6 @@ from pages.parts.sidebar import short_label
 from pages.parts.view import View
 from pages.parts.widgets import action, choice, side_by_side
 
-PROJECTIONS = {"umap": "UMAP", "pacmap": "PaCMAP", "tsne": "t-SNE"}
 IN_LINK = ("zoom", "region", "color", "map")
 LISTED = 30
 
@@ -80,6 +79,7 @@ def saved_views(view: View) -> None:
     with st.popover(f"Views ({len(found)})", icon=":material/bookmarks:", disabled=not found):
         for saved in found[:LISTED]:
             _saved_view(view, saved)
+        show_kept_problem("saved views")
         if len(found) > LISTED:
             st.caption(f"and {len(found) - LISTED} older ones")
 
@@ -116,7 +116,7 @@ def _restore(view: View, saved: SavedView) -> None:
 
 
 def _drop(view: View, saved: SavedView) -> None:
-    attempt(view.view_book.remove, saved.name)
+    attempt("saved views", view.view_book.remove, saved.name)
 
 
 def another_map(view: View) -> None:
@@ -149,6 +149,7 @@ def another_map(view: View) -> None:
         pressed = action(
             "Run",
             attempt,
+            "another map",
             _add,
             view,
             method,
@@ -158,7 +159,7 @@ def another_map(view: View) -> None:
             type="primary",
             disabled=not embeds,
         )
-    if not show_kept_problem() and pressed:
+    if not show_kept_problem("another map") and pressed:
         st.rerun()  # the job is shown at the top of the page, outside of the fragment
 
 
@@ -170,4 +171,4 @@ def _add(view: View, method: str, label: str, neighbors: int) -> None:
     )
     embed, sources = view.done[label], view.chain.sources
     added = add_map(view.workspace, view.recipe, name[:40], config, embed, sources, view.done)
-    start(view, added, title=f"Map {name}")
+    start(view, added, place="another map", title=f"Map {name}")

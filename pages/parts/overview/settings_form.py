@@ -73,7 +73,7 @@ def _form(view: View, label: str) -> None:
         return
     st.session_state["stage"] = target if base == label or how == BESIDE else label
     if run:
-        start(view, target, title=f"{view.recipe}: up to {target}")
+        start(view, target, place="stage", title=f"{view.recipe}: up to {target}")
     st.rerun()
 
 

@@ -69,7 +69,7 @@ def _instance(view: View, state: InstanceStatus, states: list[InstanceStatus]) -
         side_by_side(horizontal_alignment="right", gap="small"),
     ):
         _buttons(view, state)
-    show_kept_problem()
+    show_kept_problem("stage")
     artifact = view.workspace.find(state.stage, state.stale_key or state.key)
     _facts(state, artifact)
     if state.message:
@@ -102,7 +102,7 @@ def _buttons(view: View, state: InstanceStatus) -> None:
             icon="play_arrow",
             key=f"run-up-to-{state.label}",
             type="primary",
-            kwargs={"title": f"{view.recipe}: up to {state.label}"},
+            kwargs={"place": "stage", "title": f"{view.recipe}: up to {state.label}"},
             help="Runs this stage and the missing stages before it.",
         )
     if st.session_state.pop("_change", None) == state.label:
@@ -261,6 +261,7 @@ def _absent(view: View, stage: str) -> None:
         action(
             f"Add {escape(stage)} to the recipe",
             attempt,
+            "stage",
             add_stage,
             view.workspace,
             view.recipe,
@@ -268,7 +269,7 @@ def _absent(view: View, stage: str) -> None:
             icon="add",
             key=f"add-{stage}",
         )
-        show_kept_problem()
+        show_kept_problem("stage")
 
 
 def flat(metrics: Any, prefix: str = "", *, most: int = 400) -> list[tuple[str, str]]:

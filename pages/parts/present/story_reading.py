@@ -25,7 +25,7 @@ from pages.parts.cards import webp_uri
 from pages.parts.empty import command_up_to
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
-from pages.parts.widgets import action, chart
+from pages.parts.widgets import action, chart, metrics
 
 WIDTH = 1040
 CARD_TEXT = 130
@@ -117,9 +117,7 @@ def _block(view: View, block: RenderedBlock) -> None:
 
 def _item(item: Item, key: str) -> None:
     if isinstance(item, Numbers):
-        with st.grid(len(item.values), min_column_width=140, gap="small"):
-            for label, value, why in item.values:
-                st.metric(label, value, help=why, border=True, height="stretch")
+        metrics(*item.values, width=180)
         return
     st.markdown(f"**{escape(item.title)}**")
     if isinstance(item, Figure):

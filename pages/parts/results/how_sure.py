@@ -23,8 +23,13 @@ def how_sure(workspace: Workspace, arms: Sequence[Arm]) -> None:
 
 def episodes_say(arms: Sequence[Arm]) -> str:
     """`12 episodes: the 95 % interval is 49 points wide. ...` of the arm with the widest."""
-    widest = max(arms, key=lambda arm: arm.high - arm.low)
-    points = 100 * (widest.high - widest.low)
+    widths = [
+        (arm.high - arm.low, arm) for arm in arms if arm.high is not None and arm.low is not None
+    ]
+    if not widths:
+        return "No episode was played to its end: the simulator failed in all of them, twice."
+    width, widest = max(widths, key=lambda found: found[0])
+    points = 100 * width
     per_arm = " per arm" if len(arms) > 1 else ""
     episodes = f"{numbers.counted(widest.episodes, 'episode')}{per_arm}"
     interval = f"{episodes}: the 95 % interval is {points:.0f} points wide."

@@ -53,10 +53,11 @@ def _beside(arms: Sequence[Arm], reported: list[dict]) -> None:
     ours = [
         {
             "name": f"{arm.name} (here)",
-            "value": 100 * arm.rate if unit == "%" else (arm.average_length or 0.0),
+            "value": 100 * value if unit == "%" else value,
             "from": f"{OURS}: {numbers.counted(arm.episodes, 'episode')}",
         }
         for arm in arms
+        if (value := arm.rate if unit == "%" else arm.average_length) is not None
     ]
     papers = [
         {

@@ -6,7 +6,6 @@ import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.explore.figures.comparison import in_and_out
-from emt_core.explore.reading import reasons
 from emt_core.explore.tables.compare import Comparison, examples
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
@@ -96,4 +95,4 @@ def _groups(view: View, change: Comparison) -> None:
 
 @cached.shared(max_entries=3, show_spinner="Comparing the selections")
 def _change(before: Artifact, after: Artifact) -> Comparison:
-    return Comparison(before=cached.column(reasons, before), after=cached.column(reasons, after))
+    return Comparison(before=cached.reasons(before), after=cached.reasons(after))

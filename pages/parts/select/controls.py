@@ -94,7 +94,7 @@ def _threshold(preview: Preview) -> Slider:
 def _current_k(view: View, preview: Preview) -> int:
     """The size of the selection in view if it was ranked by score, else a quarter of the pool."""
     if view.chain.has("select") and view.chain.select.config.get("strategy") == "top":
-        selected = int((view.reasons.codes == 0).sum())
+        selected = int(view.selected.sum())
         if selected:
             return selected
     return from_fraction(preview, DEFAULT_SHARE)

@@ -8,23 +8,31 @@ import streamlit as st
 from emt_core.explore import numbers
 from emt_core.explore.figures.select import before_after
 from emt_core.explore.figures.sweep import sweep
-from emt_core.explore.tables.select import Cut, at_threshold, embodied_share
+from emt_core.explore.tables.measured import of_selection
+from emt_core.explore.tables.select import Cut, at_threshold, is_cut
 from emt_core.selection import Composition, Preview
+from emt_core.selection.report import embodied_share
 from pages.parts import cached, glossary
 from pages.parts.cards import gallery
-from pages.parts.view import EMBODIED, View
+from pages.parts.view import View
 from pages.parts.widgets import chart, metrics
 
 BORDER_CARDS = 6
 
 
-def measures(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
-    table = cached.parquet(view.chain.score, "sweep.parquet")
-    here = at_threshold(table, made.threshold)
-    whole = at_threshold(table, -np.inf)
+def measures(view: View, preview: Preview, cut: Cut, made: Composition, excluded: int) -> None:
+    """The cut's figures: those of the selection in view where it is that one."""
+    select = view.chain.select
+    if select is not None and is_cut(select, cut, made.total, excluded):
+        here, whole = (of_selection(select.metrics, when) for when in ("after", "before"))
+    else:
+        table = cached.parquet(view.chain.score, "sweep.parquet")
+        here, whole = (at_threshold(table, end) for end in (made.threshold, -np.inf))
     names = preview.candidates.categories
-    before = embodied_share(preview.totals.sum(axis=0), names, EMBODIED)
-    after = embodied_share(made.by_category, names, EMBODIED)
+    before, after = (
+        embodied_share(dict(zip(names, counts, strict=True)))
+        for counts in (preview.totals.sum(axis=0), made.by_category)
+    )
     unfilled = cut.k - made.total
     whole_pool = f"Of {numbers.whole(preview.eligible)} eligible pool samples."
     metrics(
@@ -34,24 +42,21 @@ def measures(view: View, preview: Preview, cut: Cut, made: Composition) -> None:
         ("Embodied", numbers.share(after), glossary.EMBODIED, numbers.change(after, before)),
         (
             "Diversity",
-            numbers.decimal(here["diversity"]),
+            here["diversity"].text,
             glossary.DIVERSITY,
-            _difference(here["diversity"], whole["diversity"]),
+            here["diversity"].change_from(whole["diversity"]),
         ),
         (
             "MMD²",
-            numbers.decimal(here["mmd2_to_robot"]),
+            here["mmd2_to_robot"].text,
             glossary.MMD,
-            _difference(here["mmd2_to_robot"], whole["mmd2_to_robot"]),
+            here["mmd2_to_robot"].change_from(whole["mmd2_to_robot"]),
             "inverse",
         ),
+        width=190,
     )
     if unfilled > 0:
         st.caption(f"{numbers.counted(unfilled, 'place')} unfilled because of caps.")
-
-
-def _difference(after: float | None, before: float | None) -> str | None:
-    return None if after is None or before is None else f"{after - before:+.3f}"
 
 
 def composition(view: View, preview: Preview, made: Composition) -> None:

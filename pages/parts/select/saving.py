@@ -8,6 +8,7 @@ import streamlit as st
 
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
+from emt_core.explore.tables.measured import of_selection
 from emt_core.explore.tables.select import Cut
 from emt_core.run.edits import add_selection
 from emt_core.run.recipes import NOTE_CHARS, notes
@@ -64,9 +65,9 @@ def save(view: View, cut: Cut, made: Composition, excluded: np.ndarray) -> None:
         except EmtError as error:
             show_problem(error)
             return
-        start(view, label, title=f"Selection {name.strip()}")
+        start(view, label, place="new selection", title=f"Selection {name.strip()}")
         st.rerun()
-    show_kept_problem()
+    show_kept_problem("new selection")
 
 
 def saved(view: View) -> None:
@@ -86,12 +87,12 @@ def saved(view: View) -> None:
             "excluded": st.column_config.NumberColumn(
                 format="localized", help="Flagged samples that were excluded."
             ),
-            "diversity": st.column_config.NumberColumn(format="%.3f", help=glossary.DIVERSITY),
-            "MMD² to robot": st.column_config.NumberColumn(format="%.3f", help=glossary.MMD),
+            "diversity": st.column_config.TextColumn(help=glossary.DIVERSITY),
+            "MMD² to robot": st.column_config.TextColumn(help=glossary.MMD),
             "lowest score": st.column_config.NumberColumn(
                 format="%.2f", help=glossary.LOWEST_SCORE
             ),
-            "embodied": st.column_config.NumberColumn(format="percent", help=glossary.EMBODIED),
+            "embodied": st.column_config.TextColumn(help=glossary.EMBODIED),
             "finished": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },
     )
@@ -116,6 +117,7 @@ def _show(label: str) -> None:
 
 def _facts(label: str, manifest: dict, note: str) -> dict:
     metrics = manifest["metrics"]
+    found = of_selection(metrics, "after")
     return {
         "name": short_label(label),
         "note": note,
@@ -123,8 +125,8 @@ def _facts(label: str, manifest: dict, note: str) -> dict:
         "selected": metrics["selected"],
         "excluded": metrics["reasons"].get("excluded", 0),
         "lowest score": metrics["cut_logit"],
-        "embodied": metrics["embodied_share"]["after"],
-        "diversity": metrics["diversity"]["after"],
-        "MMD² to robot": metrics["mmd2_to_robot"].get("all", {}).get("after"),
+        "embodied": numbers.share(metrics["embodied_share"]["after"]),
+        "diversity": found["diversity"].text,
+        "MMD² to robot": found["mmd2_to_robot"].text,
         "finished": pd.Timestamp(manifest["finished"], unit="s"),
     }

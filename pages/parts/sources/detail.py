@@ -60,7 +60,7 @@ def _head(view: View, source: SourceRange, editable: bool) -> None:
                 if st.button("Remove", icon=":material/delete:", key="remove-source"):
                     _confirm(view, source.name)
     st.text(config_of(view, source.name).path)
-    show_kept_problem()
+    show_kept_problem("source")
 
 
 def _leave() -> None:
@@ -90,7 +90,7 @@ def _confirm(view: View, name: str) -> None:
 
 def _remove(view: View, name: str) -> None:
     label = st.session_state["_sources_label"]
-    if attempt(remove_source, view.workspace, view.recipe, name, label=label):
+    if attempt("source", remove_source, view.workspace, view.recipe, name, label=label):
         _leave()
 
 

@@ -30,7 +30,7 @@ from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
 from pages.parts.view import View
 from pages.parts.widgets import action, choice, metrics, side_by_side
 
-OWN_LOCATE = ("hf", "webdataset")
+OWN_LOCATE = ("hf", "parquet", "webdataset")
 """Formats whose path may be a name on the Hub or a pattern."""
 
 LIMITS = ("limit", "max_pixels")
@@ -180,7 +180,7 @@ def _look(view: View, base: Path, source: SourceConfig | None) -> None:
                 found: Look | EmtError = look(source, base, rows=rows)
             except EmtError as error:
                 found = error
-        st.session_state["_look"] = (_name(source), found)
+        st.session_state["_previewed"] = (_name(source), found)
     found = _looked(source)
     if isinstance(found, EmtError):
         show_problem(found)
@@ -201,7 +201,7 @@ def _name(source: SourceConfig) -> str:
 
 def _looked(source: SourceConfig | None) -> Look | EmtError | None:
     """The preview of exactly these settings, if there was one."""
-    name, found = st.session_state.get("_look", ("", None))
+    name, found = st.session_state.get("_previewed", ("", None))
     return found if source is not None and name == _name(source) else None
 
 
@@ -262,13 +262,22 @@ def _save(view: View, label: str, source: SourceConfig | None, replaces: str | N
             help="Preview the first rows before saving." if found is None else None,
         )
         action("Cancel", _leave, key="cancel-editor")
-    show_kept_problem()
+    show_kept_problem("source form")
 
 
 def _keep(view: View, label: str, source: SourceConfig, replaces: str | None) -> None:
-    if not attempt(put_source, view.workspace, view.recipe, source, label=label, replaces=replaces):
+    kept = attempt(
+        "source form",
+        put_source,
+        view.workspace,
+        view.recipe,
+        source,
+        label=label,
+        replaces=replaces,
+    )
+    if not kept:
         return
-    st.session_state.pop("_look", None)
+    st.session_state.pop("_previewed", None)
     st.query_params.pop("edit", None)
     if replaces is not None and source.name != replaces:
         st.query_params.pop("source", None)

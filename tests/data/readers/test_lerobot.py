@@ -117,15 +117,111 @@ def test_task_may_change_inside_an_episode_and_one_without_text_is_rejected(tmp_
     assert [(r.row, r.reason) for r in rejects] == [(n, "empty_text") for n in range(8, 12)]
 
 
-def test_missing_video_is_a_reject_and_missing_data_an_error(tmp_path, rows_of):
+def test_missing_videos_and_data_files_are_rejects(tmp_path, rows_of):
     root = lerobot_folder(tmp_path / "set")
     shutil.rmtree(root / "videos")
     samples, _ = rows_of(source())
     assert check_image(samples[0].images[0], root, 10_000)[0] == "missing_image"
     assert fingerprint(source(), root)["files"] > 0
     shutil.rmtree(root / "data")
-    with pytest.raises(EmtError, match="data file of episode 0 is missing"):
+    samples, rejects = rows_of(source())
+    assert not samples and {r.reason for r in rejects} == {"missing_file"}
+    assert "data file of episode 0 is missing: data/chunk-000/file-000" in rejects[0].detail
+    assert fingerprint(source(), root)["files"] > 0
+
+
+@pytest.mark.parametrize("version", ["v3.0", "v2.1"])
+def test_one_missing_data_file_costs_its_episodes_alone(tmp_path, rows_of, version):
+    root = lerobot_folder(tmp_path / "set", episodes=4, version=version, data_file_mb=0.0)
+    sorted((root / "data").rglob("*.parquet"))[1].unlink()
+    samples, rejects = rows_of(source(frames_per_episode=2))
+    assert [s.episode for s in samples] == [0, 0, 2, 2, 3, 3]
+    assert [(r.row, r.reason) for r in rejects] == [(2, "missing_file"), (3, "missing_file")]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda path: path.write_bytes(b"x"), "cannot be read as parquet"),
+        (lambda path: pq.write_table(pq.read_table(path).slice(0, 30), path), "12 in the episodes"),
+        (lambda path: _change_column(path, "task_index", ["grasp"] * 36), "string, no numbers"),
+        (lambda path: pq.write_table(pq.read_table(path).drop("timestamp"), path), "lacks the col"),
+    ],
+)
+def test_episodes_of_a_data_file_that_is_wrong_are_rejects(tmp_path, rows_of, break_it, says):
+    root = lerobot_folder(tmp_path / "set")
+    break_it(root / "data/chunk-000/file-000.parquet")
+    samples, rejects = rows_of(source())
+    assert len(samples) + len(rejects) == 24 and rejects
+    assert {r.reason for r in rejects} == {"unreadable_row"} and says in rejects[-1].detail
+
+
+def _change_column(path, name, values):
+    table = pq.read_table(path)
+    at = table.column_names.index(name)
+    pq.write_table(table.set_column(at, name, pa.array(values)), path)
+
+
+@pytest.mark.parametrize("version", ["v3.0", "v2.1"])
+def test_an_instruction_is_never_the_word_none(tmp_path, rows_of, version):
+    root = lerobot_folder(tmp_path / "set", version=version)
+    if version == "v2.1":
+        lines = (root / "meta/tasks.jsonl").read_text().splitlines()
+        nothing = [json.dumps(json.loads(line) | {"task": None}) for line in lines]
+        (root / "meta/tasks.jsonl").write_text("\n".join(nothing))
+    else:
+        _change_column(root / "meta/tasks.parquet", "task", pa.nulls(2, pa.string()))
+    samples, rejects = rows_of(source())
+    assert not samples and {r.reason for r in rejects} == {"empty_text"}
+    assert "whose instruction is empty" in rejects[0].detail
+
+
+def test_frames_without_task_or_time_are_named(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set", episodes=1)
+    path = root / "data/chunk-000/file-000.parquet"
+    _change_column(path, "task_index", [None, *[0] * 11])
+    _change_column(path, "timestamp", [*(n / 10 for n in range(11)), None])
+    samples, rejects = rows_of(source(frames_per_episode=12))
+    assert [s.frame for s in samples] == list(range(1, 11))
+    assert [(r.row, r.reason) for r in rejects] == [(0, "empty_text"), (11, "unreadable_row")]
+    assert "episode 0, frame 0 has no task_index" in rejects[0].detail
+    assert "episode 0, frame 11 has no timestamp" in rejects[1].detail
+
+
+def test_an_episode_that_stands_twice_counts_once_or_is_an_error(tmp_path, rows_of):
+    root = lerobot_folder(tmp_path / "set")
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table.slice(1, 1)]), path)
+    samples, _ = rows_of(source(frames_per_episode=2))
+    assert [s.episode for s in samples] == [0, 0, 1, 1, 2, 2]
+    _change_column(path, "length", [12, 12, 12, 7])
+    with pytest.raises(EmtError, match="episode 1 stands twice"):
         list(read(source(), root))
+
+
+@pytest.mark.parametrize("rate", [10, 15])
+def test_a_video_at_another_rate_than_its_timestamps_shows_no_wrong_frame(tmp_path, rows_of, rate):
+    """Written at 10 frames a second; then timestamps (and info.json) say 15."""
+    root = lerobot_folder(tmp_path / "set", episodes=1)
+    _change_info(root, fps=rate)
+    path = root / "data/chunk-000/file-000.parquet"
+    _change_column(path, "timestamp", [n / rate for n in range(12)])
+    samples, rejects = rows_of(source())
+    if rate == 10:
+        assert len(samples) == 8 and not rejects
+    else:
+        assert not samples and {r.reason for r in rejects} == {"wrong_rate"}
+        assert "has 10 frames a second" in rejects[0].detail and rejects[0].detail.endswith(" 15")
+
+
+def test_a_line_of_tasks_without_its_key_is_named(tmp_path):
+    root = lerobot_folder(tmp_path / "set", version="v2.1")
+    for line, says in (('{"task_index": 0}', "line 1 has no task,"), ("[0]", "line 1 is no JSON")):
+        (root / "meta/tasks.jsonl").write_text(line)
+        with pytest.raises(EmtError, match=says) as caught:
+            list(read(source(), root))
+        assert caught.value.where.endswith("tasks.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -139,16 +235,13 @@ def test_missing_video_is_a_reject_and_missing_data_an_error(tmp_path, rows_of):
             "cannot be read as parquet",
         ),
         (lambda root: shutil.rmtree(root / "meta/episodes"), "no episodes table"),
-        (
-            lambda root: (root / "data/chunk-000/file-000.parquet").write_bytes(b"x"),
-            "cannot be read as parquet",
-        ),
+        (lambda root: _change_info(root, total_episodes=5), "total_episodes is 5, but"),
+        (lambda root: _change_info(root, data_path="{chunk}"), "data_path is '{chunk}', which"),
         (lambda root: _change_info(root, codebase_version="v1.6"), "v1.6 is not read"),
         (
             lambda root: _change_info(root, data_path="../{chunk_index}{file_index}"),
             "outside the folder",
         ),
-        (lambda root: _drop_rows(root), "12 in the episodes table"),
     ],
 )
 def test_a_broken_folder_is_one_clear_error(tmp_path, break_it, says):
@@ -162,11 +255,6 @@ def test_a_broken_folder_is_one_clear_error(tmp_path, break_it, says):
 def _change_info(root, **changes):
     path = root / "meta/info.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def _drop_rows(root):
-    path = root / "data/chunk-000/file-000.parquet"
-    pq.write_table(pq.read_table(path).slice(0, 30), path)
 
 
 def test_broken_video_and_time_beyond_its_end(tmp_path, rows_of):
@@ -191,19 +279,23 @@ def test_frames_are_spread_from_first_to_last(length, wanted):
     assert len(frames) < 3 or np.ptp(np.diff(frames)) <= 1
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
-def test_any_order_of_frames_with_long_gops_and_b_frames(tmp_path, codec):
-    """LeRobot's own videos: AV1 or H.264 with B-frames, keyframes seconds apart, times out of
-    order."""
+CODECS = {
+    "libx264": {"g": "24", "crf": "20", "bf": "3"},
+    "libsvtav1": {"g": "24", "crf": "20"},
+    "libx265": {"g": "4", "crf": "20", "bf": "3", "x265-params": "open-gop=1:log-level=none"},
+}
+
+
+@pytest.mark.parametrize("codec", list(CODECS))
+def test_any_order_of_frames_whatever_the_groups_of_pictures(tmp_path, codec):
+    """LeRobot's own videos: B-frames, keyframes seconds apart, open groups; times out of order."""
     path = tmp_path / "v.mp4"
     with ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
         stream.width = 64
         stream.height = 64
         stream.pix_fmt = "yuv420p"
-        stream.options = (
-            {"g": "24", "crf": "20", "bf": "3"} if codec == "libx264" else {"g": "24", "crf": "20"}
-        )
+        stream.options = CODECS[codec]
         for n in range(90):
             frame = av.VideoFrame.from_ndarray(
                 np.full((64, 64, 3), 20 + 2 * n, np.uint8), format="rgb24"

@@ -156,7 +156,12 @@ def test_robot_rows_without_episodes_are_episodes_of_their_own(tmp_path, rows_of
         (json.dumps([llava_row(None)] * 50).encode()[:-40], "row 49"),
         (b'[{"a": 1}, {"a": \xff}]', "row 1"),
         (b'[{"a": 1}, {"a": "\xff\xfe"}]', "row 1"),
-        (b'[{"a": NaN}]', "row 0"),
+        (b'[{"a": 1}, {"a": }]', "malformed in row 1"),
+        (b'[{"a": 1} {"a": 2}]', "malformed in row 1"),
+        (b'[{"a": 1},]', "malformed in row 1"),
+        (b'[{"a": 1}', "ends in the middle in row 1"),
+        (b'[{"a": 1}, {"a": "no end', "ends in the middle in row 1"),
+        (b'[{"a": 1}] {"b": 2}', "malformed in row 1"),
     ],
 )
 def test_a_broken_file_is_one_clear_error(tmp_path, content, says):
@@ -197,3 +202,33 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     finally:
         tracemalloc.stop()
     assert count == 14_000 and peak < 4e6
+
+
+def test_rows_are_found_again_by_their_byte(tmp_path):
+    """Blanks, letters of several bytes, rows longer than a block, and what pandas writes."""
+    from emt_core.data.json_rows import BLOCK_BYTES, row_at
+    from emt_core.data.readers.json_stream import stream_rows
+
+    rows = [
+        {"a": "Größe \u6c34", "n": n, "x": "y" * (BLOCK_BYTES if n % 7 == 0 else n)}
+        for n in range(40)
+    ]
+    path = tmp_path / "rows.json"
+    separators = ((" , ", ": "), (",", ":"))
+    for indent, separator, ascii_only in ((2, separators[0], False), (None, separators[1], True)):
+        text = json.dumps(rows, indent=indent, separators=separator, ensure_ascii=ascii_only)
+        path.write_text("\ufeff " + text + "\n", encoding="utf-8")
+        found = list(stream_rows(path))
+        assert [row for _, row in found] == rows
+        with path.open("rb") as file:
+            assert [row_at(file.fileno(), at) for at, _ in found] == rows
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows))
+    with path.open("rb") as file:
+        assert [row_at(file.fileno(), at) for at, _ in stream_rows(path)] == rows
+
+
+def test_what_pandas_writes_for_no_image_is_none(tmp_path, rows_of):
+    turns = json.dumps(llava_row(None)["conversations"])
+    (tmp_path / "web.json").write_text(f'[{{"image": NaN, "conversations": {turns}}}]')
+    samples, rejects = rows_of(source())
+    assert rejects == [] and samples[0].text_only

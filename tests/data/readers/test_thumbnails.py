@@ -18,7 +18,8 @@ from emt_core.workspace.table import Table
 
 
 def source(root, **facts) -> SourceRange:
-    return SourceRange(name="web", role="pool", start=0, stop=1, facts={"root": str(root), **facts})
+    facts = {"root": str(root), "max_pixels": 50_000_000} | facts
+    return SourceRange(name="web", role="pool", start=0, stop=1, facts=facts)
 
 
 def cached(space) -> list:

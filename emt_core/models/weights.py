@@ -1,0 +1,47 @@
+"""How large a model is, from the headers of its safetensors files: no weights are read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from emt_core.errors import EmtError
+from emt_core.models.identity import locate_model
+
+
+@dataclass(frozen=True)
+class Weights:
+    parameters: int
+    bytes: int
+    """Of the files, in the precision that they are stored in."""
+
+
+def weights_of(model: str, revision: str | None, base: Path) -> Weights | None:
+    """None where the model is not on this machine, or no header can be read."""
+    try:
+        located = locate_model(model, base)
+        folder = located if isinstance(located, Path) else _hub_copy(located, revision)
+        files = sorted(folder.glob("*.safetensors")) if folder else []
+        counts = [_parameters(file) for file in files]
+        return Weights(sum(counts), sum(f.stat().st_size for f in files)) if files else None
+    except (EmtError, OSError, ValueError):
+        return None
+
+
+def _hub_copy(model: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _parameters(file: Path) -> int:
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(shape) for shape in shapes)

@@ -1,0 +1,142 @@
+"""What can be known before anything heavy starts: mistakes, what is missing, room on the disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emt_core.errors import EmtError, raise_together
+from emt_core.recipe.recipe import Recipe
+from emt_core.run.plan import Instance, stage_module
+from emt_core.run.stage import DiskNeed, frame_folder
+from emt_core.workspace.artifact import Workspace
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of instances that are not there yet: what each takes on disk, and every known problem."""
+
+    needs: dict[str, list[DiskNeed]]
+    """By the instance's label; only those that say it."""
+
+    problems: list[EmtError]
+
+    @property
+    def frames(self) -> float:
+        """GB of all frame caches, each once."""
+        every = {n.key: n for found in self.needs.values() for n in found if n.kind == "frames"}
+        return gigabytes(list(every.values()), "frames")
+
+    @property
+    def results(self) -> float:
+        """GB that stay."""
+        return sum(gigabytes(found, "result") for found in self.needs.values())
+
+    @property
+    def scratch(self) -> float:
+        """GB of the stage that needs the most while it runs."""
+        return max((gigabytes(found, "scratch") for found in self.needs.values()), default=0)
+
+
+def forecast(
+    instances: Sequence[Instance], recipe: Recipe, workspace: Workspace | None
+) -> Forecast:
+    """workspace None: there is none yet; the disks' room is not looked at."""
+    problems: list[EmtError] = []
+    mistakes: dict[tuple[str, str, str], list[str]] = {}
+    needs: dict[str, list[DiskNeed]] = {}
+    for one in instances:
+        module = stage_module(one.stage)
+        if one.problem:
+            problems.append(one.problem)
+            continue
+        try:
+            if hasattr(module, "check"):
+                module.check(one, recipe.base)
+            if hasattr(module, "disk"):
+                needs[one.label] = module.disk(one, recipe.base)
+        except EmtError as error:
+            mistakes.setdefault((error.what, error.where, error.remedy), []).append(one.label)
+    problems += [_named(mistake, labels) for mistake, labels in mistakes.items()]
+    found = Forecast(needs, problems)
+    try:
+        _check_bound(needs, recipe)
+        if workspace is not None:
+            _check_room(instances, found, recipe, workspace)
+    except EmtError as error:
+        problems.append(error)
+    return found
+
+
+def _named(mistake: tuple[str, str, str], labels: Sequence[str]) -> EmtError:
+    """One problem of several arms is told once, with the first one's label."""
+    what, where, remedy = mistake
+    more = f" and {len(labels) - 1} more" if labels[1:] else ""
+    return EmtError(what, where=", ".join(filter(None, (labels[0] + more, where))), remedy=remedy)
+
+
+def gigabytes(needs: Sequence[DiskNeed], kind: str) -> float:
+    """Of that kind; what is unknown counts as nothing."""
+    return sum(need.bytes or 0 for need in needs if need.kind == kind) / 1e9
+
+
+def _check_bound(needs: dict[str, list[DiskNeed]], recipe: Recipe) -> None:
+    bound = recipe.runtime.frame_cache_gb
+    problems = []
+    for label, found in needs.items():
+        wanted = gigabytes(list({need.key: need for need in found}.values()), "frames")
+        if wanted > bound:
+            problems.append(
+                EmtError(
+                    f"the frames of {label} take about {wanted:,.1f} GB, the bound of the frame "
+                    f"cache is {bound:g} GB",
+                    where="runtime.frame_cache_gb",
+                    remedy="raise it, or set a smaller image_size or a limit of episodes",
+                )
+            )
+    raise_together(problems)
+
+
+def _check_room(
+    instances: Sequence[Instance], found: Forecast, recipe: Recipe, workspace: Workspace
+) -> None:
+    """What interrupted runs have written already is not asked for again."""
+    caches = frame_folder(recipe.runtime, workspace.path)
+    started = sum(_size(workspace.building(one.stage, one.key)) for one in instances) / 1e9
+    kept = max(found.results + found.scratch - started, 0)
+    frames = max(min(found.frames, recipe.runtime.frame_cache_gb) - _size(caches) / 1e9, 0)
+    places = {"results": (workspace.path, kept), "frames": (caches, frames)}
+    if _disk(workspace.path) == _disk(caches):
+        places = {"results and frames": (workspace.path, kept + frames)}
+    problems = []
+    for name, (path, wanted) in places.items():
+        free = shutil.disk_usage(_existing(path)).free / 1e9
+        if wanted > free:
+            problems.append(
+                EmtError(
+                    f"the {name} of this run take about {wanted:,.1f} GB more "
+                    f"({found.results:,.1f} GB are kept, {found.scratch:,.1f} GB are needed while "
+                    f"training, {frames:,.1f} GB are frames), the disk has {free:,.1f} GB free",
+                    where=path,
+                    remedy="free some space, run it up to a stage with --until, keep fewer "
+                    "policies (finetune.keep), or name another disk in runtime.frame_cache",
+                )
+            )
+    raise_together(problems)
+
+
+def _disk(path: Path) -> int:
+    return _existing(path).stat().st_dev
+
+
+def _existing(path: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def _size(folder: Path) -> int:
+    files = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    return sum(file.lstat().st_size for file in files)
