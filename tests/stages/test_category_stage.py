@@ -14,6 +14,7 @@ from tiny_models import save_clip
 
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
+from emt_core.explore.reading import category_reason
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
@@ -42,6 +43,17 @@ def test_one_row_for_each_index_row(made):
     metrics = artifact.manifest["metrics"]
     assert metrics["counts"]["arm"] == {"robot": 24}
     assert sum(metrics["counts"]["web"].values()) == 101 and metrics["unsure_share"] == 0
+
+
+def test_a_rows_reason_names_the_words_and_the_probability(made):
+    artifact = run_stage(made, "category", CategoryConfig())
+    reasons = [category_reason(artifact, row) for row in range(101)]
+    asked = np.flatnonzero(made.index.table.column("n_images")[:101])
+    left = [reasons[row] for row in asked if row % 4 == 0]
+    assert left and all("left" in reason and reason.endswith("%)") for reason in left)
+    rows = pa.table({"category": ["vqa"], "rule": ["question"]})
+    older = put_artifact(made, "category", {"category.lance": rows})
+    assert category_reason(older, 0) == ""
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(made, monkeypatch):

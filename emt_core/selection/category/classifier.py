@@ -125,8 +125,8 @@ class Classifier:
 
 def _evidence(named: Sequence[str], spoken: np.ndarray) -> str:
     """The keys that speak most for the category, strongest first."""
-    strongest = np.argsort(-spoken, kind="stable")[:EVIDENCE]
-    texts = [shown(named[place]) for place in strongest if spoken[place] > 0]
+    strongest = np.argsort(-spoken, kind="stable")[:EVIDENCE].tolist()
+    texts = [shown(named[int(place)]) for place in strongest if spoken[place] > 0]
     return " | ".join(dict.fromkeys(texts)) or "nothing known"
 
 

@@ -157,7 +157,7 @@ def fit(texts: Sequence[Text]) -> Classifier:
         vocabulary,
         idf.astype(np.float32),
         model.coef_.T.astype(np.float32),
-        model.intercept_.astype(np.float32),
+        np.asarray(model.intercept_, np.float32),
     )
 
 
