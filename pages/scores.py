@@ -198,7 +198,7 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
     """The scores' distribution by group.
 
     artifacts: the folders that it depends on. by: `role`, `selected`, `source`, `category` or
-    `sides`; the last three with ` selected` or ` eligible` appended for these samples alone.
+    `sides`; the last three with ` selected` appended for the selection alone.
     """
     values = to_scale(_view.logits, scale)
     edges, _ = _edges(str(_view.chain.score.path), scale, _view=_view)
@@ -207,7 +207,7 @@ def _binned(artifacts: str, by: str, scale: Scale, *, _view: View) -> Distributi
         return distribution(values, (~_view.is_pool).astype(np.int16), ("pool", "robot"), edges)
     if by == "selected":
         return distribution(values, np.where(_view.selected, 0, -1), ("selected",), edges)
-    mask = {"selected": _view.selected, "eligible": _view.eligible}[part] if part else None
+    mask = _view.selected if part else None
     if by == "source":
         return distribution(values, _view.codes, _view.source_names, edges, mask)
     mask = _view.is_pool if mask is None else mask
@@ -227,11 +227,10 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
     figure_at, facts_at = st.columns([7, 3], gap="large", vertical_alignment="center")
     with figure_at:
         chart(scores.histogram(data, SIDE_COLORS, axis=look.axis, log=look.log, cut=cut))
-    chosen = eligible = None
+    chosen = None
     if look.after:
-        chosen, eligible = (
-            _binned(f"{artifacts}|{view.chain.select.path}", part, look.scale, _view=view)
-            for part in ("sides selected", "sides eligible")
+        chosen = _binned(
+            f"{artifacts}|{view.chain.select.path}", "sides selected", look.scale, _view=view
         )
     with facts_at:
         st.metric(
@@ -243,14 +242,10 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
             for side, median in zip(("spatial", "text"), data.quantiles[:, 2], strict=True):
                 st.metric(f"Median, {side}", numbers.decimal(float(median), 2))
             if cut is not None:
-                for side, counts in zip(("spatial", "text"), data.counts, strict=True):
-                    above = float(counts[data.centers >= cut].sum() / counts.sum())
-                    st.metric(f"Above cut, {side}", numbers.share(above))
-            if chosen is not None and eligible is not None:
-                shares = chosen.totals / np.maximum(eligible.totals, 1)
-                for side, share in zip(("spatial", "text"), shares, strict=True):
-                    value = numbers.share(float(share))
-                    st.metric(f"Selected, {side}", value, help=glossary.SHARE_SELECTED)
+                above = view.logits >= np.float32(view.chain.select.metrics["cut_logit"])
+                _shares(view, "Above cut", above)
+            if chosen is not None:
+                _shares(view, "Selected", view.selected)
     if chosen is not None and chosen.totals.any():
         with figure_at:
             st.caption("After selection")
@@ -260,6 +255,15 @@ def _sides(view: View, look: Look, cut: float | None) -> None:
                 ),
                 key="sides-selected",
             )
+
+
+def _shares(view: View, what: str, chosen: np.ndarray) -> None:
+    """Of each side's samples that may be selected, the share that is `chosen` (bool [rows])."""
+    for place, side in enumerate(("spatial", "text")):
+        members = view.eligible & (view.sides == place)
+        total = np.count_nonzero(members)
+        share = np.count_nonzero(members & chosen) / total if total else None
+        st.metric(f"{what}, {side}", numbers.share(share), help=glossary.SHARE_SELECTED)
 
 
 main()

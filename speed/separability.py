@@ -2,6 +2,7 @@
 would another seed rank alike?
 
     python speed/separability.py [--seeds 3]
+    python speed/separability.py --workspace workspace-demo
 
 Synthetic features of 1,024 dimensions. A pool sample is moved a share of the way (its nearness, a
 Beta(.5, 4) draw) from its own cluster to one of three robot clusters. `overlap`: both are seen
@@ -13,20 +14,30 @@ pool samples with their nearness, and the share of the best fifth that two seeds
 (least of all pairs): seeds of the batches alone, on one split, and seeds of everything, where two
 trainings share 64 % of their rows. Beside it scikit-learn's logistic regression, which has no
 batches: with its default C, and with the C of the least held-out loss.
+
+With a finished workspace (the demo's: content is planted there), how its ranking goes on changing
+with the steps: what a stop by held-out loss or by agreement with earlier looks would wait for.
 """
 
 from __future__ import annotations
 
 import argparse
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
+from emt_core.data.features import Features
+from emt_core.data.index import Index
 from emt_core.proximity.batches import Draws
-from emt_core.proximity.classifier import Examples, scaling
+from emt_core.proximity.classifier import Examples, halves_agree, scaling
 from emt_core.proximity.measures.linear import LinearEstimator, train
-from emt_core.proximity.metrics.rank_agreement import overlap_at, spearman
+from emt_core.proximity.metrics.rank_agreement import best, overlap_at, spearman
+from emt_core.proximity.prepared import prepare
+from emt_core.proximity.trust.planted import NEAR, planted_truth
 from emt_core.recipe.proximity import EstimatorConfig
+from emt_core.recipe.trust import TrustConfig
+from emt_core.workspace.artifact import Workspace
 
 DIM = 1024
 POOL = 40_000
@@ -39,6 +50,8 @@ MOST_STEPS = 400
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """scikit-learn's C."""
+
+STEPS = (5, 25, 50, 100, 200, 400, 800, 1600)
 
 WAYS = {
     "plain reading (accuracy, 1 seed)": {"stop": "accuracy", "seeds": 1},
@@ -193,10 +206,43 @@ def measure(name: str, data: Data, seeds: int) -> None:
         )
 
 
+def by_steps(folder: Path) -> None:
+    """A row a number of steps: figures of the eight seeds' mean on the pool of a workspace."""
+    workspace = Workspace.open(folder)
+    index = Index(workspace.artifacts("sources")[-1])
+    features = Features.at(workspace.artifacts("embed")[-1].data / "features.lance")
+    rows = np.flatnonzero(features.ok() & index.is_pool() & (index.table.column("n_images") > 0))
+    truth, _ = planted_truth(index, rows, TrustConfig())
+    x = features.take(rows).astype(np.float64)
+    print(
+        "| steps | accuracy | held-out loss | halves of the seeds share | rank correlation with "
+        "half the steps | planted content in the best quarter |\n|---|---|---|---|---|---|"
+    )
+    scores: dict[int, np.ndarray] = {}
+    for steps in STEPS:
+        config = EstimatorConfig(steps=steps, stop="accuracy", stop_accuracy=1.0, eval_every=steps)
+        data = prepare(index, features, config)
+        batches = data.draws.batches(config.batch, steps, members=config.seeds)
+        fit = train(config, batches, data.validation, mean=data.mean, scale=data.scale)
+        scores[steps] = fit.logits(x)
+        before = scores.get(steps // 2)
+        settled = "" if before is None else f"{spearman(scores[steps], before):.3f}"
+        near = truth[best(scores[steps], len(rows) // 4)] == NEAR
+        print(
+            f"| {steps} | {fit.history.val_accuracy[-1]:.3f} | {fit.history.val_loss[-1]:.3f} "
+            f"| {halves_agree((x @ fit.members.T).T):.3f} | {settled} | {near.mean():.3f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workspace", type=Path)
     options = parser.parse_args()
+    if options.workspace is not None:
+        by_steps(options.workspace)
+        return
     print(
         "| features | training | steps | first look | last look | rank correlation "
         "| common, batches | common, all |\n|---|---|---|---|---|---|---|---|"

@@ -101,7 +101,7 @@ def show_plan(
     found = forecast(missing, loaded, space)
     print(f"{loaded.name}: {len(missing)} of {len(wanted)} to make (a dry run: nothing is written)")
     for one in missing:
-        print(f"  {one.label:<32}{_takes(found.needs.get(one.label, []))}".rstrip())
+        print(f"  {one.label:<32}{takes(found.needs.get(one.label, []))}".rstrip())
     if found.needs:
         print(
             f"together {found.results:,.2f} GB that are kept, {found.scratch:,.2f} GB more while "
@@ -112,7 +112,7 @@ def show_plan(
     print("nothing stands in the way, as far as can be told before it runs")
 
 
-def _takes(needs: list[DiskNeed]) -> str:
+def takes(needs: list[DiskNeed]) -> str:
     """`4 policies 17.0 GB, checkpoints 51.0 GB (while it runs), ...`"""
     notes = {"scratch": " (while it runs)", "frames": " (frame cache)", "result": ""}
     sizes = [f"{n.bytes / 1e9:,.2f} GB" if n.bytes is not None else "size unknown" for n in needs]

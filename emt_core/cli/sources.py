@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emt_core.cli.options import RecipeArg, SetOpt, out
-from emt_core.cli.run import run_recipe
+from emt_core.cli.run import run_recipe, takes
 from emt_core.errors import EmtError
+from emt_core.workspace.artifact import Workspace
 
 if TYPE_CHECKING:
     from emt_core.recipe.recipe import Recipe
@@ -32,8 +33,6 @@ def sources(
 ) -> None:
     """Look at all sources before any model is loaded: counts, rejects with reasons, sizes, a few
     thumbnails."""
-    from rich.text import Text
-
     from emt_core.data.preflight import check, preflight, render
     from emt_core.recipe.recipe import load_recipe
 
@@ -45,19 +44,25 @@ def sources(
             out.print(render(found))
             reports += found
     check(reports, loaded.base)
-    for problem in _later_problems(loaded):
-        out.print(Text(f"a later stage will stop: {problem.message()}", style="yellow"))
+    _say_what_follows(loaded, workspace)
     if workspace is not None:
         run_recipe(recipe, workspace, set_, until="sources")
 
 
-def _later_problems(recipe: Recipe) -> list[EmtError]:
-    """What is known to stop a stage that follows."""
+def _say_what_follows(recipe: Recipe, workspace: Path | None) -> None:
+    """What later stages take on disk, and what is known to stop them."""
+    from rich.text import Text
+
     from emt_core.run.checks import forecast
     from emt_core.run.plan import make_plan
 
     try:
         later = [i for i in make_plan(recipe, whole=False).instances if i.stage != "sources"]
+        found = forecast(later, recipe, Workspace(workspace) if workspace else None)
     except EmtError as error:
-        return [error]
-    return forecast(later, recipe, None).problems
+        out.print(Text(f"later stages cannot be planned: {error.message()}", style="yellow"))
+        return
+    for label, needs in found.needs.items():
+        out.print(Text(f"{label} will take: {takes(needs)}"))
+    for problem in found.problems:
+        out.print(Text(f"a later stage will stop: {problem.message()}", style="yellow"))

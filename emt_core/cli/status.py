@@ -43,7 +43,9 @@ def status(
             where=space.path,
             remedy="emt run RECIPE --workspace ...",
         )
-    found = {path.stem: plan_status(make_plan(load_recipe(path)), space) for path in recipes}
+    found = {
+        path.stem: plan_status(make_plan(load_recipe(path), whole=False), space) for path in recipes
+    }
     if as_json:
         print(
             json.dumps(

@@ -11,6 +11,8 @@ import posixpath
 import re
 from pathlib import Path
 
+from emt_core.errors import EmtError
+
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -51,3 +53,14 @@ def name_below(root: Path, path: Path) -> str:
 def inside(root: Path, path: str) -> Path:
     """The file that a data path names. Raises PathLeavesRoot."""
     return root / relative_path(path, root)
+
+
+def existing(data: Path, source: str) -> Path:
+    """The same path. Raises EmtError where nothing lies there. source: the name of the source."""
+    if not data.exists():
+        raise EmtError(
+            f"source {source!r}: there is no such file or folder",
+            where=data,
+            remedy="check `path`",
+        )
+    return data

@@ -7,6 +7,7 @@ is another one.
 from __future__ import annotations
 
 import re
+import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ IDENTIFYING = (
 generation settings."""
 
 HUB_TIMEOUT_S = 5.0
+ASK_AGAIN_S = 30.0
+"""A plan asks for the same model several times: after no answer the hub is not asked at once."""
+
+_no_answer: dict[tuple[str, str | None], tuple[float, str]] = {}
+"""(model, revision) -> when the hub did not answer, and why."""
 
 
 def locate_model(model: str, base: Path) -> Path | str:
@@ -90,16 +96,19 @@ def _hub_commit(model: str, revision: str | None, base: Path) -> str:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    try:
-        return HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha or ""
-    except HfHubHTTPError as error:
-        reason = str(error).splitlines()[0]
-    except Exception as error:
-        # refused connection, no name service, offline mode: each HTTP client has errors of its own
-        client = type(error).__module__.startswith(("httpx", "requests"))
-        if not client and not isinstance(error, OSError | RuntimeError):
-            raise
-        reason = type(error).__name__
+    at, reason = _no_answer.get((model, revision), (0.0, ""))
+    if not at or time.monotonic() - at > ASK_AGAIN_S:
+        try:
+            return HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha or ""
+        except HfHubHTTPError as error:
+            reason = str(error).splitlines()[0]
+        except Exception as error:
+            # refused connection, no name service, offline: each HTTP client has errors of its own
+            client = type(error).__module__.startswith(("httpx", "requests"))
+            if not client and not isinstance(error, OSError | RuntimeError):
+                raise
+            reason = type(error).__name__
+        _no_answer[model, revision] = (time.monotonic(), reason)
     try:
         return Path(snapshot_download(model, revision=revision, local_files_only=True)).name
     except (LocalEntryNotFoundError, OSError, ValueError) as error:

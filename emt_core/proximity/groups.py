@@ -10,19 +10,21 @@ bytes: copies under two names count as two pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from pandas import util
 
 from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.index import Index, SourceRange
 from emt_core.workspace.artifact import Artifact
 
 SCAN_ROWS = 65_536
+hashed: Callable[[np.ndarray], np.ndarray] = util.hash_array  # pyright: ignore
+"""uint64 [n] of n values, the same on every machine."""
+
 WORDS = ("kind", "path", "member")
 NUMBERS = ("index", "time", "position")
 
@@ -80,17 +82,18 @@ def _pictures(index: Index) -> tuple[np.ndarray, np.ndarray]:
 
 def _pictures_of(index: Index, source: SourceRange) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     at = source.start
-    root = pd.util.hash_array(np.array([str(source.facts["root"])], object))[0]
+    root = hashed(np.array([str(source.facts["root"])], object))[0]
     for batch in index.table.scan(
         ["images"], start=source.start, stop=source.stop, batch_rows=SCAN_ROWS
     ):
         images = batch.column(0)
-        rows = at + pc.list_parent_indices(images).to_numpy().astype(np.int64)
-        yield _hashed(images.flatten(), root), rows
+        lengths = np.diff(images.offsets.to_numpy())
+        rows = at + np.repeat(np.arange(batch.num_rows), lengths)
+        yield _picture_hashes(images.flatten(), root), rows
         at += batch.num_rows
 
 
-def _hashed(images: pa.StructArray, root: np.uint64) -> np.ndarray:
+def _picture_hashes(images: pa.StructArray, root: np.uint64) -> np.ndarray:
     """uint64 [n] of structs as in data.index.IMAGE_TYPE."""
     key = np.full(len(images), root, np.uint64)
     with np.errstate(over="ignore"):
@@ -104,6 +107,6 @@ def _hash_of(column: pa.Array) -> np.ndarray:
         words = column.dictionary_encode()
         names = words.dictionary.to_numpy(zero_copy_only=False)
         codes = words.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-        return np.append(pd.util.hash_array(names), np.uint64(0))[codes]
+        return np.append(hashed(names), np.uint64(0))[codes]
     missing = -1.0 if pa.types.is_floating(column.type) else -1
-    return pd.util.hash_array(column.fill_null(missing).to_numpy(zero_copy_only=False))
+    return hashed(column.fill_null(missing).to_numpy(zero_copy_only=False))

@@ -137,9 +137,15 @@ class HFSource(TableSource):
 
 
 class WebDatasetSource(SourceBase):
+    ADDED = frozenset({"caption"})
+
     format: Literal["webdataset"]
     """Tar archives of `key.jpg`, `key.txt`, `key.json`; `path` is a folder, a tar, or a brace
     pattern."""
+
+    caption: str | None = None
+    """Field of `key.json` that is the caption, such as one that another model wrote. None:
+    `key.txt`, else its `caption` or `text`."""
 
 
 class ParquetSource(TableSource):

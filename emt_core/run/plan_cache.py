@@ -36,7 +36,10 @@ class PlanCache:
         self._lock = threading.Lock()
 
     def plan(self, recipe_file: Path) -> Plan:
-        """The plan of a recipe file. Raises EmtError as `make_plan` does."""
+        """The plan of a recipe file; what a stage lacks is the problem of its instance.
+
+        Raises EmtError for a recipe that is wrong in itself.
+        """
         try:
             text = recipe_file.read_text(encoding="utf-8")
         except OSError as error:
@@ -53,7 +56,7 @@ class PlanCache:
         if known is None:
             known = self._make(recipe_file, text)
         if known.problem is not None:
-            self.forget(recipe_file)  # the files it misses may come: plan again next time
+            self.forget(recipe_file)
             raise known.problem
         assert known.plan is not None
         return known.plan
@@ -73,7 +76,7 @@ class PlanCache:
         plan = None
         problem = None
         try:
-            plan = make_plan(load_recipe(recipe_file))
+            plan = make_plan(load_recipe(recipe_file), whole=False)
         except EmtError as error:
             problem = error
         known = _Known(text, plan, problem, time.monotonic())

@@ -89,11 +89,13 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
     before = workspace.find(instance.stage, earlier) if earlier != instance.key else None
     if before is not None:
         return status("stale", stale_key=earlier, why=_what_changed(instance, before))
-    return status("missing")
+    return status("missing", message=instance.problem.what if instance.problem else "")
 
 
 def _what_changed(instance: Instance, before: Artifact) -> str:
     """Why an earlier artifact is out of date: settings, a parent, inputs, or the stage itself."""
+    if instance.problem is not None:
+        return instance.problem.what
     manifest = before.manifest
     config = instance.config.model_dump(mode="json")
     old = manifest["config"]

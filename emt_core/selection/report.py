@@ -7,6 +7,7 @@ selection is compared with, whatever this one's score, flags and settings keep o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def selection_report(
         "shortfall": decision.shortfall,
         "composition": composition,
         "embodied_share": {
-            "before": share_of_side(composition["eligible"]),
-            "after": share_of_side(composition["selected"]),
+            "before": embodied_share(composition["eligible"]["category"]),
+            "after": embodied_share(composition["selected"]["category"]),
         },
         **reference.measured({"before": reference.pool, "after": np.sort(after)}),
         "scores": _scores(decision, before, candidates),
@@ -78,9 +79,11 @@ def side_in_pool(category: str) -> str:
     return side_of(category) if category in CATEGORIES else "neither"
 
 
-def share_of_side(composition: dict[str, dict[str, int]]) -> float | None:
-    total = sum(composition["side"].values())
-    return composition["side"].get("embodied", 0) / total if total else None
+def embodied_share(by_category: Mapping[str, int]) -> float | None:
+    """The share of these rows whose category is embodied-oriented; None without rows."""
+    total = sum(by_category.values())
+    embodied = sum(n for name, n in by_category.items() if side_in_pool(name) == "embodied")
+    return float(embodied / total) if total else None
 
 
 def _scores(decision: Decision, before: np.ndarray, candidates: Candidates) -> dict[str, Any]:

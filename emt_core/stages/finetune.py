@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
 if TYPE_CHECKING:
-    from emt_core.data.readers.lerobot_meta import Episode
     from emt_core.data.robot.frame_cache import CacheNeed
 
 VERSION = 3
@@ -88,7 +87,8 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
 
     config = instance.config
     assert isinstance(config, FinetuneConfig)
-    frames = [_frames_need(data, config, base) for data in config.data]
+    known = instance.identity
+    frames = [_frames_need(d, config.image_size, base, known[d.name]) for d in config.data]
     policies = len(config.kept_steps)
     start: Any = instance.parents["midtrain"].config if config.start == "midtrain" else config
     weights = weights_of(start.model, start.revision, base)
@@ -101,14 +101,25 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     ]
 
 
-def _frames_need(data: RobotData, config: FinetuneConfig, base: Path) -> DiskNeed:
-    from emt_core.data.readers.lerobot_meta import load_meta
-
+def _frames_need(data: RobotData, size: int, base: Path, files: Any) -> DiskNeed:
+    """files: the set's fingerprint."""
+    facts = {"files": files, "camera": data.camera, "limit": data.limit, "size": size}
+    key = digest_of(facts, 16)
     root = locate(_source(data), base)
-    episodes = list(islice(load_meta(root).episodes(data.camera), data.limit))
-    need = _cache_need(data, root, episodes, config.image_size)
-    what = f"{need.frames:,} frames of {data.name}"
-    return DiskNeed(what=what, bytes=need.bytes, kind="frames", key=need.key)
+    frames, total = _frames_of(key, root, data.camera, data.limit, size)
+    return DiskNeed(what=f"{frames:,} frames of {data.name}", bytes=total, kind="frames", key=key)
+
+
+@lru_cache(maxsize=64)
+def _frames_of(key: str, root: Path, camera: str, limit: int | None, size: int) -> tuple[int, int]:
+    """(frames, bytes of their cache): estimated once for all arms. The key tells changed files."""
+    from emt_core.data.readers.lerobot_meta import load_meta
+    from emt_core.data.robot.frame_cache import CacheNeed
+
+    source = _source(RobotData(name="frames", path=str(root), camera=camera))
+    episodes = list(islice(load_meta(root).episodes(camera), limit))
+    need = CacheNeed(key=key, source=source, root=root, episodes=episodes, size=size)
+    return need.frames, need.bytes
 
 
 def run(context: Context) -> Outcome:
@@ -134,7 +145,7 @@ def run(context: Context) -> Outcome:
         )
     caches = frame_caches(
         frame_folder(context.runtime, context.workspace.path),
-        [_opened_need(opened, config.image_size) for opened in sets],
+        [_cache_need(opened, config.image_size) for opened in sets],
         bound_gb=context.runtime.frame_cache_gb,
         workers=context.runtime.workers,
         progress=context.progress,
@@ -238,21 +249,17 @@ def _source(data: RobotData) -> LeRobotSource:
     )
 
 
-def _opened_need(opened: Any, size: int) -> CacheNeed:
-    episodes = [episode.episode for episode in opened.episodes]
-    return _cache_need(opened.data, opened.root, episodes, size)
-
-
-def _cache_need(data: RobotData, root: Path, episodes: Sequence[Episode], size: int) -> CacheNeed:
+def _cache_need(opened: Any, size: int) -> CacheNeed:
     from emt_core.data.robot.frame_cache import CacheNeed
 
-    source = _source(data)
+    source = _source(opened.data)
+    episodes = [episode.episode for episode in opened.episodes]
     facts = {
-        "files": fingerprint(source, root),
+        "files": fingerprint(source, opened.root),
         "camera": source.camera,
         "episodes": [episode.index for episode in episodes],
         "size": size,
         "version": FRAMES_VERSION,
     }
     key = digest_of(facts, 16)
-    return CacheNeed(key=key, source=source, root=root, episodes=episodes, size=size)
+    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)

@@ -140,8 +140,8 @@ BEFORE_AFTER = (
     "Robot sources, which cannot be selected, are hidden then."
 )
 SHARE_SELECTED = (
-    "Selected samples as a share of those here that may be selected: pool samples with an image, a "
-    "feature and a score that nobody excluded."
+    "A share of those samples here that may be selected: pool samples with an image, a feature and "
+    "a score that nobody excluded."
 )
 
 SUCCESS = (

@@ -20,7 +20,6 @@ from emt_core.explore.tables.select import (
     LEAST_ROWS,
     Cut,
     at_threshold,
-    embodied_share,
     from_fraction,
     from_threshold,
 )
@@ -31,6 +30,7 @@ from emt_core.recipe.selection import SelectConfig
 from emt_core.run.edits import add_selection
 from emt_core.selection import Preview, decide
 from emt_core.selection.category import CATEGORIES
+from emt_core.selection.report import embodied_share
 from emt_core.selection.scored_pool import candidates_of
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import write_json
@@ -262,8 +262,8 @@ def test_figures_end_where_their_error_begins():
 
 
 def test_embodied_share():
-    assert embodied_share(np.array([3, 1]), ["spatial", "text"], ("spatial",)) == 0.75
-    assert embodied_share(np.array([0, 0]), ["spatial", "text"], ("spatial",)) is None
+    assert embodied_share({"spatial": 2, "robot": 1, "text": 1, "own": 0}) == 0.75
+    assert embodied_share({"spatial": 0, "text": 0}) is None
 
 
 def test_a_saved_selection_is_an_instance_tied_to_its_score(recorded):

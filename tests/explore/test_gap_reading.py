@@ -275,6 +275,7 @@ def test_figures_hold_what_they_were_given():
     assert list(diverse.data[0].y) == ["a", "selected", "all pool"]
     assert list(diverse.data[0].text) == ["1.200", "1.600", "1.80 ± 0.03"]
     assert list(diverse.data[1].x) == [1.85]
+    assert list(diverse.data[2].x) == [1.2, 1.6, 1.85]  # no number under the paper's diamond
     mix = source_mix.source_mix(["a", "b"], ["x", "y", "z"], np.array([[3, 1, 0], [0, 0, 0]]), {})
     assert [trace.name for trace in mix.data] == ["x", "y"]
     assert list(mix.data[0].x) == [0.75, 0]

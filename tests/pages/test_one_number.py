@@ -203,6 +203,10 @@ def test_every_place_that_prints_a_quantity_prints_one_number(
     put("present, table", random_spread=side_by_side.loc["random", "diversity"])
     put("present, table", near=side_by_side.loc["top", "MMD² to robot data"])
 
+    shown = metrics(open_page("scores", ran, after="before and after"))
+    for side in ("spatial", "text"):
+        assert shown[f"Above cut, {side}"] == shown[f"Selected, {side}"] != "–"
+
     put("map", share=metrics(open_page("map", ran))["Selected"])
     best, last = outputs.chosen.id.iloc[0], outputs.chosen.id.iloc[-1]
     for place, sample, rank in (("best", best, 1), ("last", last, len(outputs.chosen))):

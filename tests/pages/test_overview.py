@@ -80,6 +80,20 @@ def test_what_changed_shows_as_stale_with_the_reason(open_page, complete_copy):
     assert settings.loc["steps", "value"] == "61" and settings.loc["steps", "made with"] == "60"
 
 
+def test_a_model_that_cannot_be_had_is_told_and_other_stages_can_run(
+    open_page, half_done, tmp_path
+):
+    workspace = tmp_path / "w"
+    shutil.copytree(half_done, workspace, symlinks=True)
+    edit_recipe(
+        workspace,
+        lambda raw: raw.update(backbone="nobody/no-such-vlm", midtrain={"steps": 2, "batch": 2}),
+    )
+    app = open_page("overview", workspace)
+    assert not app.exception and "no-such-vlm" in words(app)
+    assert "Run up to gap" in labels(app)
+
+
 def test_a_plan_that_fails_is_a_message(open_page, complete_copy):
     edit_recipe(complete_copy, lambda raw: raw["sources"][0].update(path="nowhere.json"))
     app = open_page("overview", complete_copy)

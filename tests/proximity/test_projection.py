@@ -3,6 +3,9 @@ methods."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import sklearn.decomposition
@@ -110,3 +113,19 @@ def test_a_handful_of_rows_still_has_a_map(rng, n):
     fitted = FittedMap.fit(np.arange(n), x, GapConfig())
     assert fitted.xy.shape == (n, 2) and np.isfinite(fitted.place(x)).all()
     assert fitted.trustworthiness() is None
+
+
+UMAP_FIRST = """
+import numpy as np, torch
+torch.set_num_threads(1)
+from emt_core.proximity.map import umap
+umap.fit(np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), neighbors=5,
+         min_dist=0.1, seed=0)
+print(torch.get_num_threads())
+"""
+
+
+def test_a_projection_leaves_torch_its_threads():
+    """In a process of its own: Numba takes all cores at its first use only."""
+    done = subprocess.run([sys.executable, "-c", UMAP_FIRST], capture_output=True, text=True)
+    assert done.stdout.split() == ["1"], done.stderr

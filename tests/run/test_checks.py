@@ -165,12 +165,19 @@ def test_what_a_later_stage_lacks_does_not_stop_an_earlier_one(base: Path, tmp_p
     recipe = tmp_path / "told.yaml"
     recipe.write_text(yaml.safe_dump(raw))
     assert main(["run", str(recipe), "-w", str(tmp_path / "w"), "--until", "sources"]) == 0
+    assert main(["status", "-w", str(tmp_path / "w"), str(recipe)]) == 0
+    out = capfd.readouterr().out
+    assert "done" in out and "nobody" in out
     assert main(["run", str(recipe), "--dry-run", "--until", "score"]) == 0
     out = capfd.readouterr().out
     assert "4 of 4 to make" in out and "nothing stands in the way" in out
     assert main(["sources", str(recipe)]) == 0
     out = capfd.readouterr().out
     assert "a later stage will stop" in out and "no dimension" in out
+    recipe.write_text(yaml.safe_dump(settings(base)))
+    assert main(["sources", str(recipe)]) == 0
+    out = capfd.readouterr().out
+    assert "finetune will take: 40 frames of arm" in out and "will stop" not in out
 
 
 def test_a_full_disk_is_told_before(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

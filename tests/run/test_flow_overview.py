@@ -268,8 +268,14 @@ def test_a_plan_is_kept_until_its_recipe_changes(workspace, monkeypatch):
     raw = yaml.safe_load(path.read_text())
     raw["sources"][0]["path"] = "gone.json"
     path.write_text(yaml.safe_dump(raw))
+    (problem,) = {i.problem for i in plans.plan(path).instances} - {None}
+    assert "gone.json" in problem.where
+    states = {s.stage: s.state for s in plan_status(plans.plan(path), workspace)}
+    assert states["sources"] in ("missing", "stale")  # no dead end: every stage has its state
+    raw["sources"][0]["format"] = "no-such"
+    path.write_text(yaml.safe_dump(raw))
     for _ in range(2):
-        with pytest.raises(EmtError, match=r"gone\.json"):
+        with pytest.raises(EmtError, match="no-such"):
             plans.plan(path)
 
 
@@ -293,7 +299,7 @@ def test_a_plan_whose_renewal_fails_is_renewed_later(workspace, monkeypatch):
     first = plans.plan(path)
     tried = []
 
-    def broken(_: object) -> Plan:
+    def broken(*_: object, **__: object) -> Plan:
         tried.append(threading.current_thread())
         raise MemoryError
 

@@ -3,6 +3,7 @@ run to the selection, and told beforehand what a machine lacks."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_a_dry_run_goes_to_the_end(recipe: str, base: Path, tmp_path: Path, capf
     for frames in ("24 frames of calvin_abc", "24 frames of bridge", "24 frames of libero_10"):
         assert out.count(frames) == 3
     assert not (tmp_path / "w").exists()
+
+
+def test_the_room_of_a_real_backbone_is_told(base: Path, tmp_path: Path, capfd, monkeypatch):
+    """InternVL3.5-1B by its number of parameters: only the header of the weights is read."""
+    header = {"w": {"dtype": "BF16", "shape": [1060, 10**6], "data_offsets": [0, 2]}}
+    text = json.dumps(header).encode()
+    (tmp_path / "vlm").mkdir()
+    (tmp_path / "vlm" / "config.json").write_text("{}")
+    (tmp_path / "vlm" / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    python = interpreter(tmp_path, *SIMULATORS.values())
+    mine = [f"evaluate.{name}.python={python}" for name in SIMULATORS]
+    settings = here(base, *mine, f"backbone={tmp_path / 'vlm'}")
+    usage = shutil.disk_usage(tmp_path)
+    command = ["run", PAPER[0], "--dry-run", "--workspace", str(tmp_path / "w"), *settings]
+    for free, code in ((200, 0), (180, 2)):
+        enough = usage._replace(free=free * 10**9)
+        monkeypatch.setattr("shutil.disk_usage", lambda _, enough=enough: enough)
+        assert main(command) == code
+        out, error = capfd.readouterr()
+        assert out.count("4 policies 16.96 GB, checkpoints 38.16 GB (while it runs)") == 9
+        assert "together 152.64 GB that are kept, 38.16 GB more while training" in out
+        assert ("the disk has 180.0 GB free" in error) == bool(code)
 
 
 def test_everything_that_a_machine_lacks_is_named_at_once(base: Path, tmp_path: Path, capfd):

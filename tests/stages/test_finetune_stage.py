@@ -18,68 +18,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from frame_caches import Said, cache_of, needs_of
+from finetune_runs import CAMERA, STEPS, recipe_of, run, write_world
+from frame_caches import needs_of
 from precision import auto_is
 from safetensors.torch import load_file
-from small_world import write_robot
-from tiny_models import save_internvl
 
-from emt_core.data.robot import frame_cache as cache_module
-from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
+from emt_core.data.robot.training_frames import FrameOrder
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, RobotData
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
-from emt_core.run.runner import run_plan
 from emt_core.training.policy import finetuning
 from emt_core.training.policy.policy import Policy
-from emt_core.training.schedule import warmup_steps
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json
 
-CAMERA = "observation.images.front"
-STEPS = 6
-
-
-def recipe_of(base: Path, *, batch_size: int = 8, **changes: Any) -> dict[str, Any]:
-    finetune = {
-        "start": "backbone",
-        "data": [{"name": name, "path": name, "camera": CAMERA} for name in ("arm", "hand")],
-        "action": {"gripper": ["grip"], "gripper_threshold": 0.0},
-        "chunk": 3,
-        "image_size": 56,
-        "head": {"latent": 16, "widths": [16]},
-        "augment": {"shift": 2, "crop": 0.9, "brightness": 0.1},
-        "steps": STEPS,
-        "batch": 8,
-        "warmup_steps": 1,
-        "learning_rate": 1e-3,
-        "keep": [3],
-    }
-    return {
-        "name": "vla",
-        "base": str(base),
-        "backbone": "vlm",
-        "runtime": {"workers": 0, "batch": batch_size, "device": "cpu"},
-        "finetune": finetune | changes,
-    }
-
-
-def run(raw: dict[str, Any], workspace: Path) -> Artifact:
-    torch.set_num_threads(1)  # how a product is split decides its rounding
-    return run_plan(
-        make_plan(build_recipe(raw)), Workspace.open(workspace, create=True), quiet=True
-    )["finetune"]
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    save_internvl(folder / "vlm")
-    write_robot(folder / "arm", episodes=4, seed=0)
-    write_robot(folder / "hand", episodes=3, seed=1)
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -321,66 +278,7 @@ def test_two_ranks_train_the_policy_of_one(whole: Artifact, world: Path, tmp_pat
         torch.testing.assert_close(value, weights(both)[name], rtol=1e-2, atol=2e-4)
 
 
-# ---- the data sets
-
-
-def test_two_sets_share_one_bound(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    decoded: list[int] = []
-    real = cache_module._fill_episode
-    monkeypatch.setattr(
-        cache_module,
-        "_fill_episode",
-        lambda episode, **o: decoded.append(episode.index) or real(episode, **o),
-    )
-    raw = recipe_of(world, steps=1, keep=[])
-    both = sum(need.bytes for need in needs_of(build_recipe(raw)) if need.kind == "frames") / 1e9
-    raw["runtime"] = {"frame_cache_gb": 0.7 * both}
-    with pytest.raises(EmtError, match=r"frame cache of 'arm', 'hand' needs"):
-        run(raw, tmp_path / "w")
-    assert not decoded
-    raw["runtime"] = {"frame_cache_gb": 1.01 * both, "frame_cache": "$SCRATCH/frames"}
-    with pytest.raises(EmtError, match="a variable that is not set"):
-        run(raw, tmp_path / "w")
-    monkeypatch.setenv("SCRATCH", str(tmp_path / "node"))
-    run(raw, tmp_path / "w")
-    complete = list((tmp_path / "node" / "frames").glob("*/cache.json"))
-    assert len(complete) == 2 and len(decoded) == 7
-    run(recipe_of(world, steps=2, keep=[]) | {"runtime": raw["runtime"]}, tmp_path / "w")
-    assert len(decoded) == 7  # both are still there
-
-
-def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
-    shutil.copytree(world / "arm", tmp_path / "arm")
-    shutil.copytree(world / "hand", tmp_path / "hand")
-    shutil.copytree(world / "vlm", tmp_path / "vlm")
-    video = next((tmp_path / "hand").rglob("*.mp4"))
-    video.write_bytes(b"no video")
-    with pytest.raises(
-        EmtError, match=r"no episode of 'hand' can be trained on \(undecodable_image 3\)"
-    ):
-        run(recipe_of(tmp_path), tmp_path / "w")
-    # one episode of several
-    opened = open_set(
-        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
-    )
-    _, cache = cache_of(world, tmp_path / "c", Said())
-    cache.problems[1] = ("undecodable_image", "at 0.3 s")
-    frames, rejects = join_frames([opened], [cache])
-    assert len(frames) == 30 and [line["episode"] for line in rejects] == [1]
-    np.testing.assert_array_equal(
-        frames.pixels(np.array([10])), cache.pixels(np.array([20]))
-    )  # episode 2 is the second now
-
-
 # ---- configuration
-
-
-def test_the_paper_is_the_default():
-    config = FinetuneConfig()
-    assert (config.steps, config.batch, config.learning_rate) == (16_000, 256, 5e-5)
-    assert warmup_steps(config.steps, config.warmup_ratio, config.warmup_steps) == 500
-    assert (config.chunk, config.image_size, config.gripper_weight) == (10, 224, 0.01)
-    assert config.uses() == ("midtrain", "demos") and config.kept_steps == (16_000,)
 
 
 def test_bad_configurations_say_so(world: Path, tmp_path: Path):

@@ -21,9 +21,8 @@ from types import ModuleType
 from typing import Any
 
 from emt_core.data.fingerprint import REFERENCED_IMAGES, fingerprint_files
-from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.paths import PathLeavesRoot, existing, inside
 from emt_core.data.sample import Reject, Sample
-from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig
 
 __all__ = ["count", "fingerprint", "image_root", "images_from", "locate", "read", "reader_of"]
@@ -41,14 +40,7 @@ def locate(source: SourceConfig, base: Path) -> Path:
     module = reader_of(source)
     if hasattr(module, "locate"):
         return module.locate(source, base)
-    data = base / Path(source.path).expanduser()
-    if not data.exists():
-        raise EmtError(
-            f"source {source.name!r}: there is no such file or folder",
-            where=data,
-            remedy="check `path`",
-        )
-    return data
+    return existing(base / Path(source.path).expanduser(), source.name)
 
 
 def read(source: SourceConfig, data: Path) -> Iterator[Sample | Reject]:

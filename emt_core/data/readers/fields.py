@@ -112,10 +112,10 @@ def _nothing_found(names: Iterable[str], record: Mapping[str, Any]) -> str:
     hint = (
         f"if rows lie under {rows[0]!r}, write that array to a file of its own"
         if rows
-        else "name its text with `conversations`, `question` and `answer`, or `text`"
+        else "say which field holds its text: conversations, question (and answer) or text"
     )
     there = ", ".join(map(str, list(record)[:10]))
-    return f"no {' or '.join(names)} in the row; it has {there}: {hint}"
+    return f"the row has no {' or '.join(names)}; it has {there}; {hint}"
 
 
 def holds_rows(value: Any) -> bool:

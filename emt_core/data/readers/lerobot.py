@@ -207,7 +207,7 @@ def number_column(table: pa.Table, name: str, path: Path) -> np.ndarray:
     kind = pa.float64() if isinstance(NARROW[name], float) else pa.int64()
     column = table.column(name)
     if pa.types.is_fixed_size_list(column.type) and column.type.list_size == 1:
-        column = pc.list_flatten(column)  # some writers keep numbers as vectors of one
+        column = column.combine_chunks().flatten()  # some writers keep numbers as vectors of one
     try:
         return pc.fill_null(pc.cast(column, kind), NARROW[name]).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

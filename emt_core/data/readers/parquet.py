@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.paths import name_below
+from emt_core.data.paths import existing, name_below
 from emt_core.data.readers.columns import (
     check_images_named,
     class_names,
@@ -31,13 +31,7 @@ BATCH_ROWS_WITH_BYTES = 64
 
 def locate(source: ParquetSource, base: Path) -> Path:
     data = base / Path(source.path).expanduser()
-    if not _is_pattern(data) and not data.exists():
-        raise EmtError(
-            f"source {source.name!r}: there is no such file or folder",
-            where=data,
-            remedy="check `path`",
-        )
-    return data
+    return data if _is_pattern(data) else existing(data, source.name)
 
 
 def _is_pattern(data: Path) -> bool:

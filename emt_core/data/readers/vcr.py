@@ -29,7 +29,8 @@ from emt_core.data.sample import Reject, Sample, Turn
 from emt_core.recipe.sources import VcrSource
 
 WHY = "Why is that so?"
-NO_SPACE_BEFORE = re.compile(r" (?=[?.,!;:)\]]|n't\b|'(?:s|re|m|ve|ll|d)?\b|')")
+NO_SPACE_BEFORE = re.compile(r" (?=[?.,!;:)\]']|n't\b)")
+NO_SPACE_AFTER = re.compile(r"(?<=\() |(?<=\w') (?=(?:s|re|m|ve|ll|d|t)\b)")
 
 
 def loose_images(source: VcrSource, data: Path) -> bool:
@@ -100,7 +101,7 @@ def _text(tokens: Sequence[Any], objects: Sequence[str]) -> str:
             parts.append(" and ".join(_name(place, objects) for place in token))
         else:
             parts.append(str(token))
-    return NO_SPACE_BEFORE.sub("", " ".join(parts))
+    return NO_SPACE_AFTER.sub("", NO_SPACE_BEFORE.sub("", " ".join(parts)))
 
 
 def _name(place: int, objects: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.values import is_absent
+from emt_core.data.paths import existing
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
@@ -45,15 +46,7 @@ BRACES = re.compile(r"\{([^{}]*)\}")
 
 def locate(source: WebDatasetSource, base: Path) -> Path:
     data = base / Path(source.path).expanduser()
-    if BRACES.search(source.path):
-        return data
-    if not data.exists():
-        raise EmtError(
-            f"source {source.name!r}: there is no such file or folder",
-            where=data,
-            remedy="check `path`",
-        )
-    return data
+    return data if BRACES.search(source.path) else existing(data, source.name)
 
 
 def shards(data: Path) -> list[Path]:
@@ -183,7 +176,7 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
         source=source.name,
         row=row,
         role=source.role,
-        turns=_turns(group, facts),
+        turns=_turns(group, facts, source.caption),
         images=[
             ImageRef(kind="tar", path=archive, member=name, index=at) for _, name, at in ordered
         ],
@@ -205,8 +198,15 @@ def _facts(group: Group) -> dict[str, Any]:
     return found
 
 
-def _turns(group: Group, facts: dict[str, Any]) -> tuple[Turn, ...]:
-    """Of the JSON's conversation, its question and answer, the text, or the JSON's caption."""
+def _turns(group: Group, facts: dict[str, Any], named: str | None) -> tuple[Turn, ...]:
+    """Of the JSON's conversation, its question and answer, the text, or the JSON's caption.
+
+    named: the field that the source calls its caption.
+    """
+    if named is not None:
+        if not isinstance(facts.get(named), str):
+            raise RowProblem("no_answer", f"{group.key}.json has no text in {named!r}")
+        return qa_turns("", facts[named])
     if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, ASKED[0])):
         return row_turns(PLAIN, facts)
     if not is_absent(facts.get("question")):

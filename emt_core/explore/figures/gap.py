@@ -134,6 +134,7 @@ def diversity_bars(
             showlegend=False,
         )
     )
+    figure.update_traces(textposition="none")
     given = {titles[name]: paper[name] for name in groups if name in paper}
     if given:
         figure.add_trace(
@@ -151,6 +152,24 @@ def diversity_bars(
                 hovertemplate="the paper, its own data: %{x:.2f}<extra></extra>",
             )
         )
+    # beside the bar, or beside the diamond where that lies to the right of it
+    ends = [max(value, given.get(name, 1.0)) for name, value in zip(names, values, strict=True)]
+    figure.add_trace(
+        go.Scatter(
+            y=names,
+            x=ends,
+            mode="text",
+            # en spaces: plain ones are dropped from the start of a line
+            text=[
+                "\u2002" * (2 if name in given else 1) + one.text
+                for name, one in zip(names, found, strict=True)
+            ],
+            textposition="middle right",
+            cliponaxis=False,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
     height = 80 + 30 * max(len(names), 2)
     plain(figure, height=height, x="diversity S(D); 1 = all alike", legend=bool(given))
     top = max([*values, *given.values(), 1.2])

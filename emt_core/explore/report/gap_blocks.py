@@ -20,6 +20,7 @@ from emt_core.explore.tables.gap import (
     nearest_sources,
 )
 from emt_core.explore.tables.map import PROJECTIONS, bounds_of
+from emt_core.explore.tables.measured import DIVERSITY, MMD
 from emt_core.workspace.files import read_json
 from emt_core.workspace.words import and_list
 
@@ -81,12 +82,11 @@ def gap(reading: Reading) -> Content:
             f"Of the pool's sources, {near} is nearest to the robot data (squared MMD "
             f"{nearest.text}), {far} is farthest ({farthest.text})."
         )
-    why = "S(D), method section 7."
     varied = diversities(facts, "diversity_groups")
     values = [
-        ("MMD² pool to robot data", groups["pool_to_robot"].text, "Squared MMD, method section 3."),
+        ("MMD² pool to robot data", groups["pool_to_robot"].text, MMD),
         *(
-            (f"Diversity, {label}", varied[name].text, why)
+            (f"Diversity, {label}", varied[name].text, DIVERSITY)
             for name, label in (("pool", "pool"), ("robot", "robot data"))
             if name in varied
         ),

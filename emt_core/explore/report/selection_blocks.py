@@ -13,7 +13,7 @@ from emt_core.explore.reading import SIDE_COLORS, SIDES, Reading, rank_order
 from emt_core.explore.report.content import Content, Figure, Gallery, Item, Numbers, Picture, Table
 from emt_core.explore.tables.estimator import trivial_fit
 from emt_core.explore.tables.map import spread_sample
-from emt_core.explore.tables.measured import of_selection
+from emt_core.explore.tables.measured import DIVERSITY, MMD, of_selection
 from emt_core.explore.tables.score_scale import ScoreScale
 from emt_core.explore.tables.scores import bin_edges, bins_for, distribution, superiority
 from emt_core.workspace.artifact import Artifact
@@ -151,8 +151,8 @@ def selection(reading: Reading) -> Content:
             numbers.share(embodied.get("after")),
             "Share of spatial, grounding and robot questions.",
         ),
-        ("Diversity", after["diversity"].text, "S(D), method section 7."),
-        ("MMD² to robot data", after["mmd2_to_robot"].text, "Squared MMD, method section 3."),
+        ("Diversity", after["diversity"].text, DIVERSITY),
+        ("MMD² to robot data", after["mmd2_to_robot"].text, MMD),
     )
     items: list[Item] = [Numbers(values=values)]
     for by, title, colors in (

@@ -93,11 +93,12 @@ def how_measured(facts: Mapping[str, Any]) -> str:
         most = numbers.whole(max(facts["sampled"].values(), default=0))
         error = f"{largest:.{numbers.digits_of(largest)}f}"
         each = f"up to {most} samples (standard error at most {error})"
-    wholes = facts.get("measured_on") or {}
-    together = and_list([f"{numbers.whole(rows)} of the {name}" for name, rows in wholes.items()])
+    pool, robot = (
+        numbers.whole(facts.get("measured_on", {}).get(name)) for name in ("pool", "robot")
+    )
     return (
-        f"Each source is measured on {each}, pool and robot data as wholes on {together} samples; "
-        f"kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
+        f"Each source is measured on {each}; as wholes, the pool on {pool} samples and the robot "
+        f"data on {robot} frames. Kernel width σ = {numbers.decimal(facts['sigma'], 2)}."
     )
 
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from emt_core.explore import numbers
 
+DIVERSITY = "S(D), method section 7. ± is the standard error of a seeded sample."
+MMD = "Squared MMD, unbiased, method section 3. ± is the standard error of a seeded sample."
+
 
 class Measured(NamedTuple):
     value: float | None

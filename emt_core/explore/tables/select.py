@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,9 @@ from emt_core.explore.tables.measured import Measured
 from emt_core.recipe.selection import Caps, SelectConfig
 from emt_core.selection import Preview
 from emt_core.workspace.artifact import Artifact
+
+OTHER_THAN_TOP = ("random_share", "spread_penalty", "clusters", "include_text_only")
+"""Settings with which not the best rows by score are selected."""
 
 LEAST_ROWS = 10
 """Rows of a sample below which its standard error means nothing."""
@@ -68,21 +71,9 @@ def is_cut(select: Artifact, cut: Cut, total: int, excluded: int) -> bool:
     made = select.config
     return (
         made["strategy"] == "top"
-        and not any(made[limit] for limit in ("random_share", "clusters", "include_text_only"))
+        and not any(made.get(setting) for setting in OTHER_THAN_TOP)
         and not any(made["quotas"].values())
         and made["caps"] == {"source": cut.caps_source, "category": cut.caps_category}
         and total == select.metrics["selected"]
         and excluded == select.metrics["reasons"].get("excluded", 0)
-    )
-
-
-def embodied_share(
-    counts: np.ndarray, categories: Sequence[str], embodied: Sequence[str]
-) -> float | None:
-    """Share of the counts (int [categories]) that fall into the embodied-oriented categories."""
-    total = int(counts.sum())
-    if not total:
-        return None
-    return float(
-        counts[[place for place, name in enumerate(categories) if name in embodied]].sum() / total
     )

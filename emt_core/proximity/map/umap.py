@@ -11,14 +11,16 @@ import warnings
 import numpy as np
 
 from emt_core.proximity.map.nearest import Nearest
+from emt_core.proximity.stream import one_thread
 
 
 def fit(x: np.ndarray, *, neighbors: int, min_dist: float, seed: int) -> np.ndarray:
     """float32 [n, dim] -> float32 [n, 2]; the same for the same seed.
 
-    On one thread, as umap-learn demands for a seed.
+    On one thread, as umap-learn demands for a seed. Numba, which it runs on, would leave torch with
+    a thread for every core: later stages of the same process would round otherwise.
     """
-    with warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn warns that a seed means one thread
         import umap
 

@@ -117,7 +117,7 @@ def _block(view: View, block: RenderedBlock) -> None:
 
 def _item(item: Item, key: str) -> None:
     if isinstance(item, Numbers):
-        metrics(*item.values, width=140)
+        metrics(*item.values, width=180)
         return
     st.markdown(f"**{escape(item.title)}**")
     if isinstance(item, Figure):

@@ -9,11 +9,12 @@ from emt_core.explore import numbers
 from emt_core.explore.figures.select import before_after
 from emt_core.explore.figures.sweep import sweep
 from emt_core.explore.tables.measured import of_selection
-from emt_core.explore.tables.select import Cut, at_threshold, embodied_share, is_cut
+from emt_core.explore.tables.select import Cut, at_threshold, is_cut
 from emt_core.selection import Composition, Preview
+from emt_core.selection.report import embodied_share
 from pages.parts import cached, glossary
 from pages.parts.cards import gallery
-from pages.parts.view import EMBODIED, View
+from pages.parts.view import View
 from pages.parts.widgets import chart, metrics
 
 BORDER_CARDS = 6
@@ -28,8 +29,10 @@ def measures(view: View, preview: Preview, cut: Cut, made: Composition, excluded
         table = cached.parquet(view.chain.score, "sweep.parquet")
         here, whole = (at_threshold(table, end) for end in (made.threshold, -np.inf))
     names = preview.candidates.categories
-    before = embodied_share(preview.totals.sum(axis=0), names, EMBODIED)
-    after = embodied_share(made.by_category, names, EMBODIED)
+    before, after = (
+        embodied_share(dict(zip(names, counts, strict=True)))
+        for counts in (preview.totals.sum(axis=0), made.by_category)
+    )
     unfilled = cut.k - made.total
     whole_pool = f"Of {numbers.whole(preview.eligible)} eligible pool samples."
     metrics(
@@ -50,6 +53,7 @@ def measures(view: View, preview: Preview, cut: Cut, made: Composition, excluded
             here["mmd2_to_robot"].change_from(whole["mmd2_to_robot"]),
             "inverse",
         ),
+        width=190,
     )
     if unfilled > 0:
         st.caption(f"{numbers.counted(unfilled, 'place')} unfilled because of caps.")

@@ -18,6 +18,7 @@ from emt_core.recipe.sources import (
     SourceConfig,
     SourcesConfig,
     VcrSource,
+    WebDatasetSource,
 )
 
 
@@ -121,6 +122,24 @@ def test_rows_without_a_picture(base: Path, tmp_path: Path):
         assert len(samples) == ROWS - 1 and rejects == {"missing_image": 1}
 
 
+def test_a_caption_beside_the_first_one_is_asked_for_by_name(tmp_path: Path):
+    """A recaptioned copy keeps the words of the web in key.txt."""
+    import json
+
+    from source_files import encoded, write_tar
+
+    members = {}
+    for key, facts in (("0", {"blip": "a grey wall"}), ("1", {"blip": None})):
+        members[f"{key}.jpg"] = encoded(format="JPEG")
+        members[f"{key}.txt"] = b"IMG_0041 for sale"
+        members[f"{key}.json"] = json.dumps(facts).encode()
+    write_tar(tmp_path / "0.tar", members)
+    tar = WebDatasetSource(name="w", role="pool", format="webdataset", path="0.tar")
+    assert [texts(s)[1] for s in rows_of(tar, tmp_path)[0]] == ["IMG_0041 for sale"] * 2
+    samples, rejects = rows_of(tar.model_copy(update={"caption": "blip"}), tmp_path)
+    assert [texts(s)[1] for s in samples] == ["a grey wall"] and rejects == {"no_answer": 1}
+
+
 def test_vcrs_options_and_what_it_leaves_out(base: Path):
     def vcr(**settings) -> VcrSource:
         settings = {"path": "vcr1/train.jsonl", **settings}
@@ -136,6 +155,21 @@ def test_vcrs_options_and_what_it_leaves_out(base: Path):
     assert rows_of(vcr(path="vcr1/test.jsonl"), base) == ([], {"no_answer": 1})
     rows = list(read(vcr(image_root="elsewhere"), base / "vcr1" / "train.jsonl"))
     assert all(isinstance(row, Reject) and "`boxes: false`" in row.detail for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["Is", "n't", [0], "late", "?"], "Isn't person1 late?"),
+        (["He", "'", "s", "not", ",", [1, 0], "are", "."], "He's not, dog2 and person1 are."),
+        ([[1], "'s", "bowl", "(", "blue", ")"], "dog2's bowl (blue)"),
+        (["Don", "'", "t", "the", "boys", "'", "toys", "fly", "!"], "Don't the boys' toys fly!"),
+    ],
+)
+def test_vcrs_tokens_become_a_sentence(tokens, text):
+    from emt_core.data.readers.vcr import _text
+
+    assert _text(tokens, ["person", "dog"]) == text
 
 
 @pytest.mark.parametrize(
@@ -180,6 +214,35 @@ def test_a_picture_in_a_row_that_is_none_is_a_named_reject(tmp_path: Path):
     assert len(caught.value.detail) < 300
     outside = source.model_copy(update={"image_root": "images"})
     assert rows_of(outside, tmp_path)[1] == {"bad_path": 1}
+
+
+def test_a_text_column_may_hold_pictures(tmp_path: Path):
+    """As base64, with the line ends that Python's encodebytes writes."""
+    import base64
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from source_files import encoded, picture
+
+    text = base64.encodebytes(encoded(picture(3))).decode()
+    pq.write_table(
+        pa.table({"image": [text, "a.png"], "q": ["?", "?"], "a": ["!", "!"]}), tmp_path / "t"
+    )
+    table = ParquetSource(
+        name="t", role="pool", format="parquet", path="t", question="q", answer="a", images="image"
+    )
+    samples, rejects = rows_of(table, tmp_path)
+    assert not rejects and [sample.images[0].kind for sample in samples] == ["parquet", "file"]
+    assert open_image(samples[0].images[0], tmp_path, table.max_pixels).size == (24, 16)
+
+
+def test_a_row_with_other_names_says_which_setting_maps_them(tmp_path: Path):
+    from source_files import write_json
+
+    write_json(tmp_path / "web.json", [{"text": "What?", "category": "x"}])
+    source = LlavaSource(name="web", role="pool", format="llava", path="web.json")
+    (row,) = read(source, tmp_path / "web.json")
+    assert isinstance(row, Reject) and "it has text, category; say which field" in row.detail
 
 
 def test_fields_that_came_later_change_no_key():
