@@ -17,7 +17,8 @@ from emt_core.data.readers.fields import (
     ASKED,
     CONVERSATIONS,
     IMAGES,
-    PREFERENCE,
+    MARKS,
+    REJECTED,
     UNREAD,
     file_refs,
     refuse,
@@ -66,7 +67,9 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
             where=where,
             remedy=f"its columns are: {', '.join(present)}",
         )
-    columns += [name for name in (*UNREAD, *PREFERENCE) if name in present and name not in columns]
+    columns += [
+        name for name in (*UNREAD, *REJECTED, *MARKS) if name in present and name not in columns
+    ]
     twice = [name for name in (*columns, source.images) if name and present.count(name) > 1]
     if twice:
         raise EmtError(

@@ -36,8 +36,11 @@ ASKED = ("query", "response", "history", "system")
 
 IMAGES = ("image", "images")
 UNREAD = ("video", "videos", "audio", "audios")
-PREFERENCE = ("rejected", "rejected_response", "rejected_messages", "kto_tag", "label")
-"""Fields of preference sets; a `label` is one only where it is true or false."""
+REJECTED = ("rejected", "rejected_response", "rejected_messages")
+"""Answers that a preference set holds as the worse ones."""
+
+MARKS = ("kto_tag", "label")
+"""Marks of good and bad answers in a preference set, where they are true or false."""
 
 
 def text_fields(source: ColumnsMixin) -> tuple[str, ...]:
@@ -52,14 +55,14 @@ def refuse(record: Mapping[str, Any], named: Iterable[str] = ()) -> None:
 
     named: fields that the source names; they are what it says they are.
     """
-    for name in (*UNREAD, *PREFERENCE):
+    for name in (*UNREAD, *REJECTED, *MARKS):
         value = record.get(name)
-        if is_absent(value) or (value is False and name != "label") or name in named:
+        if is_absent(value) or name in named or (value is False and name not in MARKS):
             continue
         if name in UNREAD:
             what = shown(value) if isinstance(value, str) else type(value).__name__
             raise RowProblem("video_not_read", f"the row has {name!r}: {what}")
-        if name != "label" or isinstance(value, bool):
+        if name in REJECTED or isinstance(value, bool):
             raise RowProblem(
                 "preference",
                 f"the row has {name!r}: {shown(value)}; mid-training takes good answers only "

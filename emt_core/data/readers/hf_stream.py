@@ -114,7 +114,8 @@ NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of the split in a local folder. Raises EmtError for none."""
+    """(builder name, files by name) of the split in a local folder; all of it is train where no file
+    names a split. Raises EmtError where none is of the split."""
     for builder in ("parquet", "arrow"):
         found = real_files(data.rglob(f"*.{builder}"), data)
         if not found:
@@ -123,12 +124,14 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
             return builder, found
         wanted = SPLITS.get(source.split, source.split)
         splits = {path: _split_of(path.relative_to(data), source.split) for path in found}
+        if not any(splits.values()):
+            splits = dict.fromkeys(found, "train")
         mine = [path for path in found if splits[path] == wanted]
         if not mine:
             raise EmtError(
                 f"source {source.name!r}: no file belongs to the split {source.split!r}",
                 where=data,
-                remedy=f"its splits are: {', '.join(sorted(set(splits.values())))}",
+                remedy=f"its splits are: {', '.join(sorted({*splits.values()} - {''}))}",
             )
         return builder, mine
     raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
@@ -136,7 +139,7 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
 
 def _split_of(path: Path, wanted: str) -> str:
     """The split that a file belongs to: a folder named as the one that is wanted, else by the
-    client's rules: `NAME-00000-of-00001`, a word in a folder's or its own name, train."""
+    client's rules, `NAME-00000-of-00001` or a word in a folder's or its own name; "" is none."""
     if wanted in path.parts[:-1]:
         return SPLITS.get(wanted, wanted)
     numbered = NUMBERED.match(path.name)
@@ -146,7 +149,7 @@ def _split_of(path: Path, wanted: str) -> str:
         for word in re.split(r"[-_. ]", part.lower()):
             if word in SPLITS or word in SPLITS.values():
                 return SPLITS.get(word, word)
-    return path.parts[0] if numbered and len(path.parts) > 1 else "train"
+    return path.parts[0] if numbered and len(path.parts) > 1 else ""
 
 
 def hub_commit(source: HFSource) -> str:
