@@ -114,8 +114,10 @@ NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of the split in a local folder; all of it is train where no file
-    names a split. Raises EmtError where none is of the split."""
+    """(builder name, files by name) of a local folder's split; all are of train where none is named.
+
+    Raises EmtError where no file is of the split.
+    """
     for builder in ("parquet", "arrow"):
         found = real_files(data.rglob(f"*.{builder}"), data)
         if not found:
