@@ -114,7 +114,7 @@ NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of a local folder's split; all are of train where none is named.
+    """(builder name, files by name) of a folder's split; all are of train where none is named.
 
     Raises EmtError where no file is of the split.
     """
