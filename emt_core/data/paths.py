@@ -26,7 +26,7 @@ def relative_path(path: str, root: Path) -> str:
     An absolute path is accepted where it lies in `root`. Backslashes part folders, as Windows
     writes them, unless a file of that very name is there. Raises PathLeavesRoot.
     """
-    if not path or "\0" in path:
+    if not path or "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
         raise PathLeavesRoot(f"{path[:80]!r} is no path")
     if ADDRESS.match(path):
         raise PathLeavesRoot(f"{path[:200]!r} is an address: download the file, name its path")

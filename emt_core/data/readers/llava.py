@@ -18,13 +18,20 @@ their rows follow one another:
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.paths import name_below
-from emt_core.data.readers.conversation import RowProblem, build_sample, reject, unmarked
+from emt_core.data.paths import PathLeavesRoot, inside, name_below
+from emt_core.data.readers.conversation import (
+    RowProblem,
+    build_sample,
+    reject,
+    shown,
+    unmarked,
+)
 from emt_core.data.readers.fields import IMAGES, refuse, row_images, row_turns, text_fields
 from emt_core.data.readers.json_stream import BrokenLine, small_object, stream_rows
 from emt_core.data.sample import ImageRef, Reject, Sample
@@ -56,12 +63,16 @@ def _annotations(data: Path) -> list[tuple[Path, str]]:
         return [(data, "")]
     found = []
     for name, entry in listed.items():
-        path = data.parent / str(entry["annotation"])
-        if not path.is_file():
+        try:
+            path = inside(data.parent, str(entry["annotation"]))
+            there = stat.S_ISREG(path.stat().st_mode)
+        except (OSError, PathLeavesRoot):
+            there = False
+        if not there:
             raise EmtError(
-                f"the annotation file of {name!r} is missing",
-                where=path,
-                remedy=f"it is named by {data}; paths there are relative to its folder",
+                f"the annotation file of {shown(name)} is missing: {shown(entry['annotation'])}",
+                where=data,
+                remedy="paths are relative to this file's folder, and lie below it",
             )
         found.append((path, str(entry.get("root") or "")))
     return found

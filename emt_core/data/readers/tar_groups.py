@@ -96,9 +96,10 @@ class _Part:
                             yield from _by_dots(group)
                         group = Group(key)
                     _add(group, self.file, links.target(member), member.name, suffix)
-                # tarfile takes a cut in a header for the end; only the zero block that every
-                # writer leaves is one
-                if os.pread(self.file.fileno(), 1, tar.offset) != b"\0":
+                # tarfile takes a cut or a fault in a header for the end; only the zero block that
+                # every writer leaves is one
+                block = os.pread(self.file.fileno(), len(ZEROS), tar.offset)
+                if not block or block.strip(b"\0"):
                     raise tarfile.ReadError("its end marker is missing")
                 self.start = tar.offset
         except (tarfile.TarError, EOFError, OSError) as error:

@@ -91,6 +91,8 @@ def test_json_lines_and_byte_order_mark(tmp_path, rows_of):
         (llava_row("x/../../a.png"), "bad_path"),
         (llava_row("/etc/passwd"), "bad_path"),
         (llava_row("a\0.png"), "bad_path"),
+        (llava_row("\ud800.png"), "bad_path"),
+        (llava_row("..\\..\\etc\\passwd"), "bad_path"),
         (llava_row("a.png") | {"image": {"bytes": 3}}, "unreadable_row"),
     ],
 )

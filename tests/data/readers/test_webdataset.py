@@ -244,3 +244,10 @@ def test_null_fields_and_byte_order_marks_in_members(tmp_path, rows_of):
     (sample,), rejects = rows_of(source("a.tar"))
     assert sample.turns[1].text == "a cup" and len(sample.images) == 1
     assert [r.reason for r in rejects] == ["missing_image", "video_not_read"]
+
+
+def test_a_header_that_begins_like_an_end_marker_is_none(tmp_path, rows_of):
+    whole = write_tar(tmp_path / "a.tar", members(0, 2)).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole + b"\0" + whole[1:])
+    with pytest.raises(EmtError, match="end marker is missing"):
+        rows_of(source("a.tar"))
