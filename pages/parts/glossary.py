@@ -203,6 +203,7 @@ REASONS = {
     "undecodable_image": "its image cannot be decoded",
     "pixel_bomb": "its image is too large",
     "bad_path": "its image path leaves the source's folder",
+    "empty_text": "it has neither an image nor words of the user",
     "non_finite_feature": "the encoder gave no finite feature",
 }
 
