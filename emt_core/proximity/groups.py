@@ -10,6 +10,7 @@ bytes: copies under two names count as two pictures.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
@@ -33,7 +34,7 @@ def groups_of(index: Index) -> np.ndarray:
     """int64 [rows]: the smallest row that each row is tied to by pictures or an episode.
 
     Ties carry over: rows 1 and 3 are one group where 1 shares a picture with 2 and 2 with 3. A row
-    that shares nothing is a group of its own. 26 bytes a row while it is worked out, 8 then.
+    that shares nothing is a group of its own. 80 bytes a row while it is worked out, 8 then.
     """
     return _groups(index.artifact)
 
@@ -45,7 +46,7 @@ def _groups(sources: Artifact) -> np.ndarray:
 
     index = Index(sources)
     n = index.rows
-    ties = [_ties(*_pictures(index)), *(_episode_ties(index, s) for s in index.of_role("robot"))]
+    ties = [_ties(*_pictures(index)), _ties(*_episodes(index))]
     first = np.concatenate([a for a, _ in ties])
     second = np.concatenate([b for _, b in ties])
     if not len(first):
@@ -64,9 +65,24 @@ def _ties(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered[:-1][same], ordered[1:][same]
 
 
-def _episode_ties(index: Index, source: SourceRange) -> tuple[np.ndarray, np.ndarray]:
-    episode = index.table.column("episode", start=source.start, stop=source.stop)
-    return _ties(episode, np.arange(source.start, source.stop))
+def _episodes(index: Index) -> tuple[np.ndarray, np.ndarray]:
+    """(uint64 hash of each robot row's episode, int64 the row).
+
+    Two sources may read one LeRobot folder, by another camera each: its episodes are the same.
+    """
+    keys = [np.empty(0, np.uint64)]
+    rows = [np.empty(0, np.int64)]
+    for source in index.of_role("robot"):
+        of = _folder(source) if source.facts.get("format") == "lerobot" else f"{source.name}:"
+        episode = index.table.column("episode", start=source.start, stop=source.stop)
+        with np.errstate(over="ignore"):
+            keys.append(mix64(_hash_of_text(of) * GAMMA + hashed(episode)))
+        rows.append(np.arange(source.start, source.stop))
+    return np.concatenate(keys), np.concatenate(rows)
+
+
+def _folder(source: SourceRange) -> str:
+    return os.path.normpath(str(source.facts["root"])).rstrip("/") + "/"
 
 
 def _pictures(index: Index) -> tuple[np.ndarray, np.ndarray]:
@@ -82,31 +98,37 @@ def _pictures(index: Index) -> tuple[np.ndarray, np.ndarray]:
 
 def _pictures_of(index: Index, source: SourceRange) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     at = source.start
-    root = hashed(np.array([str(source.facts["root"])], object))[0]
+    folder = _folder(source)
     for batch in index.table.scan(
         ["images"], start=source.start, stop=source.stop, batch_rows=SCAN_ROWS
     ):
         images = batch.column(0)
         lengths = np.diff(images.offsets.to_numpy())
         rows = at + np.repeat(np.arange(batch.num_rows), lengths)
-        yield _picture_hashes(images.flatten(), root), rows
+        yield _picture_hashes(images.flatten(), folder), rows
         at += batch.num_rows
 
 
-def _picture_hashes(images: pa.StructArray, root: np.uint64) -> np.ndarray:
-    """uint64 [n] of structs as in data.index.IMAGE_TYPE."""
-    key = np.full(len(images), root, np.uint64)
+def _picture_hashes(images: pa.StructArray, folder: str) -> np.ndarray:
+    """uint64 [n] of structs as in data.index.IMAGE_TYPE, whose paths begin at `folder`."""
+    key = np.zeros(len(images), np.uint64)
     with np.errstate(over="ignore"):
         for name in (*WORDS, *NUMBERS):
-            key = mix64(key * GAMMA + _hash_of(images.field(name)))
+            before = folder if name == "path" else ""
+            key = mix64(key * GAMMA + _hash_of(images.field(name), before))
     return key
 
 
-def _hash_of(column: pa.Array) -> np.ndarray:
+def _hash_of(column: pa.Array, before: str) -> np.ndarray:
+    """uint64 [n]. before: what every text begins with, so that a file has one name by any root."""
     if pa.types.is_string(column.type):
         words = column.dictionary_encode()
-        names = words.dictionary.to_numpy(zero_copy_only=False)
+        names = before + words.dictionary.to_numpy(zero_copy_only=False)
         codes = words.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
         return np.append(hashed(names), np.uint64(0))[codes]
     missing = -1.0 if pa.types.is_floating(column.type) else -1
     return hashed(column.fill_null(missing).to_numpy(zero_copy_only=False))
+
+
+def _hash_of_text(text: str) -> np.uint64:
+    return hashed(np.array([text], object))[0]

@@ -115,7 +115,8 @@ def training_progress(progress: Progress, config: Training) -> Iterator[Callable
             f"{max(measured):.1%}): robot data and pool overlap in these features"
         )
     if measured[0] >= config.stop_accuracy:
+        first = min(config.eval_every, config.steps)
         progress.say(
-            f"separable at the first look ({measured[0]:.1%} after {config.eval_every} steps): "
+            f"separable at the first look ({measured[0]:.1%} after {first} steps): "
             "this ranks by direction only"
         )

@@ -88,9 +88,10 @@ def split_rows(
 ) -> np.ndarray:
     """uint8 [rows]: the part of every row, NO_VECTOR where `ok` is False, or TEXT_ONLY.
 
-    Shares are of groups: of episodes for a robot set, of pictures for the pool. A pool picture that
-    is a robot frame takes that frame's part. Raises EmtError without pool or robot data, and where
-    the pool or a robot set has fewer than 3 groups.
+    Shares are of groups: of episodes for a robot set, of pictures for the pool. A group with more
+    rows than both held-out parts should have (those of a blank picture, say) trains. A pool picture
+    that is a robot frame takes that frame's part. Raises EmtError without pool or robot data, and
+    where the pool or a robot set has fewer than 3 groups.
     """
     _check_roles([(source.name, source.role) for source in index.sources])
     part = np.where(ok, TRAIN, NO_VECTOR).astype(np.uint8)
@@ -107,11 +108,14 @@ def split_rows(
         mine = np.flatnonzero(begins)
         fresh = mine[decided[mine] == NO_VECTOR]
         if len(fresh) >= PARTS:
-            decided[fresh] = split_by_hash(hashes(fresh), validation=validation, test=test)
+            large = np.bincount(groups[rows])[fresh] > (validation + test) * len(rows)
+            decided[fresh] = split_by_hash(
+                _behind(hashes(fresh), large), validation=validation, test=test
+            )
         else:
             decided[fresh] = TRAIN
         if len(np.unique(decided[mine])) < PARTS:
-            raise _too_few(index, sources, len(mine))
+            raise _too_few(index, sources, len(mine), len(rows))
         part[rows] = decided[groups[rows]]
     return part
 
@@ -128,6 +132,11 @@ def _group_hashes(index: Index, seed: int) -> Callable[[np.ndarray], np.ndarray]
         )
 
     return hashes
+
+
+def _behind(hashes: np.ndarray, large: np.ndarray) -> np.ndarray:
+    """The hashes in the same order, but the large ones (bool [n]) behind all others."""
+    return (hashes >> np.uint64(1)) | (large.astype(np.uint64) << np.uint64(63))
 
 
 def split_by_hash(hashes: np.ndarray, *, validation: float, test: float) -> np.ndarray:
@@ -175,15 +184,17 @@ def _check_roles(sources: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def _too_few(index: Index, sources: list[SourceRange], groups: int) -> EmtError:
+def _too_few(index: Index, sources: list[SourceRange], groups: int, rows: int) -> EmtError:
     """The error where a robot set or the pool cannot be split in three."""
     if sources[0].role == "pool":
         return EmtError(
-            f"only {groups} pool samples with pictures of their own have a vector, "
-            "and training, stopping and testing need one each",
+            f"the {rows:,} pool samples that may train (with an image and a vector) fall into "
+            f"{groups} group{'s' * (groups != 1)} that share no picture, and training, stopping "
+            "and testing need one each",
             where=index.artifact.path,
-            remedy="look at the status counts of `embed`, and at the rejects of `sources`; "
-            "text-only rows count with `include_text_only: true`",
+            remedy="rows of one picture are one group, and a picture that many rows have ties "
+            "them: leave it out; else look at the status counts of `embed` and the rejects of "
+            "`sources`; text-only rows count with `include_text_only: true`",
         )
     robot = sources[0]
     where = robot.facts.get("root", robot.name)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -286,3 +288,40 @@ def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
     ]
     with pytest.raises(EmtError, match="different actions"):
         fit_map(opened, ActionConfig(), chunk=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        # as many numbers as 19 rows of four: they would be taken for those of other rows
+        ([[1.0] * (2 + 4 * (row % 2)) for row in range(18)] + [[1.0] * 4], "different lengths"),
+        ([["x"] * 4] * 19, "holds string, no numbers"),
+        ([[1.0] * 4] * 18 + [None], "different lengths"),
+        ([], "0 rows in its data file and 9 in the episodes table"),
+    ],
+)
+def test_actions_that_are_no_table_of_numbers_are_an_error(tmp_path: Path, values: Any, says: str):
+    write_set(tmp_path / "set", version="v3.0")
+    (path,) = (tmp_path / "set" / "data").rglob("*.parquet")
+    table = pq.read_table(path).slice(0, len(values))
+    at = table.column_names.index("action")
+    pq.write_table(
+        table.set_column(
+            at, "action", pa.array(values, pa.list_(pa.float64()) if not values else None)
+        ),
+        path,
+    )
+    with pytest.raises(EmtError, match=says) as caught:
+        list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("shape", [4, ["four"], [2, 2]])
+def test_an_action_of_odd_shape_is_an_error(tmp_path: Path, shape: Any):
+    write_set(tmp_path / "set", version="v3.0")
+    info = tmp_path / "set" / "meta" / "info.json"
+    facts = json.loads(info.read_text())
+    facts["features"]["action"]["shape"] = shape
+    info.write_text(json.dumps(facts))
+    with pytest.raises(EmtError, match="feature 'action' has shape"):
+        list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))

@@ -9,11 +9,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from frame_caches import Said, cache_of
 from PIL import Image
 from small_world import write_robot
+from source_files import lerobot_folder
 
 from emt_core.data.readers.lerobot import episode_frames
 from emt_core.data.robot import frame_cache as cache_module
@@ -96,6 +99,21 @@ def test_a_killed_filling_goes_on(world: Path, tmp_path: Path, monkeypatch: pyte
     _, fresh = cache_of(world, tmp_path / "fresh", Said())
     np.testing.assert_array_equal(cache.pixels(EVERY), fresh.pixels(EVERY))
     assert (cache.folder / "frames.jpeg").stat().st_size == cache.sizes.sum()
+
+
+def test_frames_whose_time_is_wrong_or_missing_are_never_trained_on(tmp_path: Path):
+    """A video at another rate shows another moment; without a time nothing tells which frame."""
+    lerobot_folder(tmp_path / "arm", version="v2.1")
+    files = sorted((tmp_path / "arm" / "data").rglob("*.parquet"))
+    times = {0: [n / 15 for n in range(12)], 1: [n / 10 for n in range(11)] + [None]}
+    for episode, values in times.items():
+        table = pq.read_table(files[episode])
+        at = table.column_names.index("timestamp")
+        pq.write_table(table.set_column(at, "timestamp", pa.array(values)), files[episode])
+    _, cache = cache_of(tmp_path, tmp_path / "caches", Said())
+    reasons = {episode: reason for episode, (reason, _) in cache.problems.items()}
+    assert reasons == {0: "wrong_rate", 1: "unreadable_row"}
+    assert (cache.sizes > 0).tolist() == [False] * 24 + [True] * 12
 
 
 def test_a_damaged_cache_is_named(world: Path, tmp_path: Path):

@@ -129,7 +129,7 @@ def test_an_instruction_may_change_and_wide_features_are_bounded():
     assert curves.values.shape == (2, reading.MAX_DIMENSIONS)
     assert curves.left_out == 8
     assert curves.dimensions[1] == "wide[1]"
-    with pytest.raises(EmtError, match="not a table of numbers"):
+    with pytest.raises(EmtError, match="'words' holds string, no numbers"):
         found.curves("words", {})
 
 

@@ -235,6 +235,11 @@ def test_the_chain_after_a_reading_holds_nothing_of_another(made):
             "Separable at the first look (97.0% after 5 steps)",
         ),
         (
+            {"first_look_accuracy": 0.97, "stopped": "steps", "steps": 3, "val_accuracy": 0.97},
+            ["warn", "look"],
+            "Separable at the first look (97.0% after 3 steps)",
+        ),
+        (
             {"auroc": 0.8, "stopped": "loss", "steps": 60, "val_accuracy": 0.7},
             ["look", "look"],
             "ended after 60 steps without reaching the target accuracy of 90%",

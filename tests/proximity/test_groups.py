@@ -19,6 +19,7 @@ from emt_core.proximity.trust.stability import folds_of_rows
 from emt_core.recipe.proximity import EstimatorConfig
 from emt_core.recipe.trust import TrustConfig
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.table import Table
 
 SHARES = {"validation": 0.2, "test": 0.2, "seed": 0}
@@ -98,6 +99,52 @@ def test_an_episode_is_one_group_and_pool_rows_follow_the_frame_that_they_show(t
     assert np.bincount(part[90:], minlength=3).min() > 0
 
 
+def test_a_file_has_one_name_by_any_root(tmp_path: Path):
+    sources = {
+        "a": (tmp_path / "images", [row("a", 0, "coco/1.png")]),
+        "b": (tmp_path / "images" / "coco", [row("b", 0, "1.png")]),
+        "c": (tmp_path / "x" / ".." / "images", [row("c", 0, "coco/1.png"), row("c", 1, "1.png")]),
+    }
+    assert groups_of(index_of(tmp_path, sources)).tolist() == [0, 0, 0, 3]
+
+
+def test_an_episode_seen_by_two_cameras_is_one_group(tmp_path: Path):
+    def seen_by(camera: str) -> list[Sample]:
+        refs = [ImageRef(kind="video", path=f"{camera}.mp4", time=n / 10) for n in range(40)]
+        return [row(camera, n, ref, episode=n // 4) for n, ref in enumerate(refs)]
+
+    folder = tmp_path / "set"
+    web = [row("web", n, f"{n}.png") for n in range(40)]
+    index = index_of(
+        tmp_path,
+        {
+            "web": (tmp_path, web),
+            "front": (folder, seen_by("front")),
+            "wrist": (folder, seen_by("wrist")),
+            "other": (tmp_path / "other", seen_by("other")),
+        },
+    )
+    path = index.artifact.data / "sources.json"
+    facts = read_json(path)
+    write_json(
+        path, [s | {"format": "lerobot" if s["role"] == "robot" else "llava"} for s in facts]
+    )
+    groups = groups_of(Index(index.artifact))
+    assert (groups[40:80] == groups[80:120]).all() and not set(groups[120:]) & set(groups[:120])
+    part = split_rows(Index(index.artifact), np.ones(160, bool), **SHARES)
+    assert (part[40:80] == part[80:120]).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_picture_that_most_rows_have_is_never_what_is_tested_on(tmp_path: Path, seed: int):
+    web = [row("web", n, "blank.png" if n < 70 else f"{n}.png") for n in range(100)]
+    arm = [row("arm", n, f"arm{n}.png", episode=n // 2) for n in range(20)]
+    index = index_of(tmp_path, {"web": (tmp_path, web), "arm": (tmp_path, arm)})
+    part = split_rows(index, np.ones(120, bool), validation=0.2, test=0.2, seed=seed)
+    assert (part[:70] == TRAIN).all()
+    assert np.bincount(part[70:100]).tolist() == [18, 6, 6]
+
+
 def test_no_picture_is_on_two_sides_of_a_split_or_in_two_folds(tmp_path: Path):
     made = make_workspace(
         tmp_path, [pool("web", 800, rows_per_picture=8), robot("arm", 160)], dim=8
@@ -171,5 +218,5 @@ def test_rows_without_a_picture_train_only_if_asked(tmp_path: Path):
 
 def test_a_pool_of_two_pictures_cannot_be_split(tmp_path: Path):
     made = make_workspace(tmp_path, [pool("web", 80, rows_per_picture=40), robot("arm", 80)])
-    with pytest.raises(EmtError, match="only 2 pool samples with pictures of their own"):
+    with pytest.raises(EmtError, match=r"80 pool samples .* fall into 2 groups that share"):
         split_rows(made.index, made.features.ok(), **SHARES)

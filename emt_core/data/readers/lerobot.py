@@ -122,10 +122,7 @@ def _sample(
         elif task in meta.tasks:
             named = f"task {task}, whose instruction is empty"
         raise RowProblem("empty_text", f"episode {episode.index}, frame {frame} has {named}")
-    if not np.isfinite(facts.timestamp[frame]):
-        raise RowProblem(
-            "unreadable_row", f"episode {episode.index}, frame {frame} has no timestamp"
-        )
+    timestamp = _timestamp(episode, facts, frame)
     return build_sample(
         source=source.name,
         row=row,
@@ -133,7 +130,7 @@ def _sample(
         turns=(Turn(role="user", text=text),),
         images=(_ref(source.camera, meta, episode, facts, frame),),
         missing="none",
-        meta={"timestamp": round(float(facts.timestamp[frame]), 6), "task_index": task},
+        meta={"timestamp": round(timestamp, 6), "task_index": task},
         episode=episode.index,
         frame=frame,
     )
@@ -146,10 +143,18 @@ def _ref(
         return ImageRef(
             kind="parquet", path=episode.data, member=camera, index=facts.first_row + frame
         )
-    time = episode.start + float(facts.timestamp[frame])
+    time = episode.start + _timestamp(episode, facts, frame)
     return ImageRef(
         kind="video", path=episode.video, member=camera, index=round(time * meta.fps), time=time
     )
+
+
+def _timestamp(episode: Episode, facts: EpisodeFacts, frame: int) -> float:
+    if not np.isfinite(facts.timestamp[frame]):
+        raise RowProblem(
+            "unreadable_row", f"episode {episode.index}, frame {frame} has no timestamp"
+        )
+    return float(facts.timestamp[frame])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +185,9 @@ def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
     rows = np.flatnonzero(
         _narrow_columns(path, path.stat().st_mtime_ns)["episode_index"] == episode.index
     )
-    if len(rows) != episode.length or (len(rows) and rows[-1] - rows[0] + 1 != len(rows)):
+    if len(rows) and rows[-1] - rows[0] + 1 != len(rows):
+        raise EmtError(f"rows of other episodes lie between those of {episode.index}", where=path)
+    if len(rows) != episode.length:
         raise EmtError(
             f"episode {episode.index} has {len(rows)} rows in its data file and "
             f"{episode.length} in the episodes table",
@@ -212,6 +219,25 @@ def number_column(table: pa.Table, name: str, path: Path) -> np.ndarray:
         return pc.fill_null(pc.cast(column, kind), NARROW[name]).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise EmtError(f"column {name!r} holds {column.type}, no numbers", where=path) from error
+
+
+def number_matrix(table: pa.Table, name: str, where: object = "") -> np.ndarray:
+    """float64 [rows, n] of a column of numbers, or of lists of numbers that are all as long.
+
+    Raises EmtError for anything else; a null number is NaN.
+    """
+    values = table.column(name).combine_chunks()
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    while any(is_list(values.type) for is_list in lists):
+        lengths = pc.list_value_length(values)  # pyright: ignore[reportAttributeAccessIssue]
+        if values.null_count or len(lengths.unique()) > 1:
+            raise EmtError(f"rows of column {name!r} have different lengths", where=where)
+        values = values.flatten()
+    try:
+        flat = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise EmtError(f"column {name!r} holds {values.type}, no numbers", where=where) from error
+    return flat.reshape(len(table), -1) if len(table) else np.empty((0, 0))
 
 
 def _check_rate(root: Path, episode: Episode, facts: EpisodeFacts) -> None:
@@ -278,9 +304,13 @@ def _by_index(meta: LeRobotMeta, camera: str) -> dict[int, Episode]:
 
 
 def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[ImageRef]:
-    """References to all frames of an episode, in order (open_images decodes the video once)."""
+    """References to all frames of an episode, in order (open_images decodes the video once).
+
+    Raises RowProblem where times do not tell which frames they are, EmtError as `read` does.
+    """
     meta, found = find_episode(source, root, episode)
     facts = _facts(root, meta, found)
+    _check_rate(root, found, facts)
     return [_ref(source.camera, meta, found, facts, frame) for frame in range(found.length)]
 
 

@@ -11,6 +11,7 @@ videos/CAM/chunk-000/file-000.mp4                videos/chunk-000/CAM/episode_00
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -77,9 +78,17 @@ class LeRobotMeta:
     @property
     def fps(self) -> float:
         fps = self.info.get("fps")
-        if not isinstance(fps, int | float) or fps <= 0:
+        if not isinstance(fps, int | float) or not 0 < fps < math.inf:
             raise EmtError(f"fps is {fps!r}", where=self.root / "meta" / "info.json")
         return float(fps)
+
+    @property
+    def chunks_size(self) -> int:
+        """Episodes of a folder of files (v2)."""
+        size = self.info.get("chunks_size", 1000)
+        if not isinstance(size, int) or size <= 0:
+            raise EmtError(f"chunks_size is {size!r}", where=self.root / "meta" / "info.json")
+        return size
 
     @property
     def cameras(self) -> dict[str, str]:
@@ -156,7 +165,7 @@ class LeRobotMeta:
             for row in self._episode_rows(path, camera if video else None):
                 try:
                     episode = self._episode(row, camera if video else None)
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, OverflowError) as error:
                     raise EmtError(
                         f"an episode's row is incomplete: {error!r}", where=path
                     ) from error
@@ -192,11 +201,11 @@ class LeRobotMeta:
         yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
     def _episode(self, row: dict[str, Any], video_camera: str | None) -> Episode:
-        index = int(row["episode_index"])
+        index = _count(row["episode_index"], "episode_index")
         start = 0.0
         video: dict[str, Any] = {}
         if self.major == 2:
-            chunk = index // int(self.info.get("chunks_size", 1000))
+            chunk = index // self.chunks_size
             data = {"episode_chunk": chunk, "episode_index": index}
             video = data
         else:
@@ -205,9 +214,11 @@ class LeRobotMeta:
                 of_camera = f"videos/{video_camera}"
                 video = {name: row[f"{of_camera}/{name}"] for name in ("chunk_index", "file_index")}
                 start = float(row[f"{of_camera}/from_timestamp"])
+                if not math.isfinite(start):
+                    raise ValueError(f"from_timestamp is {start}")
         return Episode(
             index=index,
-            length=int(row["length"]),
+            length=_count(row["length"], "length"),
             tasks=tuple(_text(task) for task in row.get("tasks") or ()),
             data=self._file("data_path", data),
             video=self._file("video_path", video | {"video_key": video_camera})
@@ -249,6 +260,14 @@ def _whole(value: Any, what: str, where: Path) -> int:
         return int(value)
     except (TypeError, ValueError) as error:
         raise EmtError(f"{what} is {value!r}, not a whole number", where=where) from error
+
+
+def _count(value: Any, name: str) -> int:
+    """Raises ValueError for a number below 0 or between two whole ones."""
+    count = int(value)
+    if count < 0 or (isinstance(value, float) and count != value):
+        raise ValueError(f"{name} is {value!r}")
+    return count
 
 
 def _text(value: Any) -> str:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from emt_core.data.readers.lerobot import number_column, read_columns
+from emt_core.data.readers.lerobot import number_column, number_matrix, read_columns
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.errors import EmtError
 
@@ -55,10 +54,10 @@ def dimension_names(meta: LeRobotMeta, columns: Sequence[str]) -> tuple[str, ...
                 remedy=f"features: {', '.join(vectors)}",
             )
         shape = feature.get("shape") or [1]
-        if len(shape) != 1:
+        if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int):
             raise EmtError(f"feature {column!r} has shape {shape}, not [n]", where=meta.root)
         names = _flat_names(feature.get("names"))
-        size = int(shape[0])
+        size = shape[0]
         found += [
             (column, name) for name in (names if len(names) == size else map(str, range(size)))
         ]
@@ -110,13 +109,13 @@ def read_episodes(
         )
         owner = number_column(table, "episode_index", root / path)
         task = number_column(table, "task_index", root / path)
-        actions = np.concatenate([_matrix(table, name, root / path) for name in columns], axis=1)
-        if actions.shape[1] != width:
+        actions = np.concatenate([_floats(table, name, root / path) for name in columns], axis=1)
+        if len(actions) and actions.shape[1] != width:
             raise EmtError(
                 f"actions have {actions.shape[1]} dimensions, meta/info.json promises {width}",
                 where=root / path,
             )
-        states = _matrix(table, reference, root / path) if reference else None
+        states = _floats(table, reference, root / path) if reference else None
         for episode in mine:
             rows = np.flatnonzero(owner == episode.index)
             if len(rows) != episode.length:
@@ -178,18 +177,5 @@ def _episode(
     )
 
 
-def _matrix(table: pa.Table, column: str, where: Path) -> np.ndarray:
-    """float32 [rows, n] of a column of numbers or of number lists."""
-    values = table.column(column).combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    if (
-        pa.types.is_list(values.type)
-        or pa.types.is_fixed_size_list(values.type)
-        or pa.types.is_large_list(values.type)
-    ):
-        flat = values.flatten().to_numpy(zero_copy_only=False)
-        if len(values) and (values.null_count or len(flat) % len(values)):
-            raise EmtError(f"rows of column {column!r} have different lengths", where=where)
-        return flat.astype(np.float32).reshape(len(values), -1)
-    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, 1)
+def _floats(table: Any, column: str, where: Path) -> np.ndarray:
+    return number_matrix(table, column, where).astype(np.float32)

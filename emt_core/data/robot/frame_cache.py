@@ -36,6 +36,7 @@ from PIL import Image
 
 from emt_core.data.images.decode import open_image
 from emt_core.data.images.handles import ImageProblem
+from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.lerobot import episode_frames
 from emt_core.data.readers.lerobot_meta import Episode
 from emt_core.data.robot.frames import square_frame
@@ -114,7 +115,7 @@ class CacheNeed:
         step = max(len(self.episodes) // SAMPLE, 1)
         sizes = []
         for episode in self.episodes[::step][:SAMPLE]:
-            with suppress(ImageProblem, EmtError, StopIteration):
+            with suppress(ImageProblem, RowProblem, EmtError, StopIteration):
                 ref = next(iter(episode_frames(self.source, self.root, episode.index)))
                 sizes.append(len(_encoded(ref, self)))
         each = MARGIN * float(np.mean(sizes)) if sizes else 3.0 * self.size * self.size
@@ -325,6 +326,6 @@ def _fill_episode(episode: Episode, *, need: CacheNeed, store: _Store) -> int:
     try:
         refs = episode_frames(need.source, need.root, episode.index)
         store.add(episode.index, [_encoded(ref, need) for ref in refs])
-    except ImageProblem as found:
+    except (ImageProblem, RowProblem) as found:
         store.add(episode.index, [], (found.reason, found.detail))
     return episode.length

@@ -20,7 +20,14 @@ from PIL import Image
 
 from emt_core.data.images.thumbnails import thumbnail
 from emt_core.data.index import SourceRange
-from emt_core.data.readers.lerobot import episode_frames, episode_table, evenly_spaced, find_episode
+from emt_core.data.readers.conversation import RowProblem
+from emt_core.data.readers.lerobot import (
+    episode_frames,
+    episode_table,
+    evenly_spaced,
+    find_episode,
+    number_matrix,
+)
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
@@ -110,7 +117,7 @@ class Playback:
         if name not in self.table.column_names:
             known = f"columns: {self.table.column_names}"
             raise EmtError(f"the data files have no column {name!r}", remedy=known)
-        values = _matrix(self.table.column(name), name)
+        values = number_matrix(self.table, name)
         names = dimension_names(name, features.get(name) or {}, values.shape[1])
         kept = min(values.shape[1], MAX_DIMENSIONS)
         return Curves(name, names[:kept], values[:, :kept], values.shape[1] - kept)
@@ -147,9 +154,13 @@ def strip(
 ) -> list[bytes]:
     """The frames to show as JPEG; fewer where decoding takes longer than `seconds`.
 
-    place: the source's range in the index. A frame that cannot be decoded is gray.
+    place: the source's range in the index. A frame that cannot be decoded is gray. Raises EmtError
+    where times do not tell which frames they are.
     """
-    refs = episode_frames(source, place.root, playback.index)
+    try:
+        refs = episode_frames(source, place.root, playback.index)
+    except RowProblem as problem:
+        raise EmtError(problem.detail, where=place.root) from problem
     pictures = []
     began = time.monotonic()
     for frame in playback.shown:
@@ -178,19 +189,3 @@ def dimension_names(feature: str, entry: Mapping[str, Any], count: int) -> tuple
     if isinstance(names, Sequence) and not isinstance(names, str) and len(names) == count:
         return tuple(str(name) for name in names)
     return (feature,) if count == 1 else tuple(f"{feature}[{i}]" for i in range(count))
-
-
-def _matrix(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    """A column of numbers, or of lists of numbers of one length, as float64 [rows, n]."""
-    values = column.combine_chunks()
-    rows = len(values)
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    while any(is_list(values.type) for is_list in lists):
-        values = values.flatten()
-    try:
-        flat = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return flat.reshape(rows, -1) if rows else np.empty((0, 1))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise EmtError(
-            f"feature {name!r} is not a table of numbers", remedy="choose another feature"
-        ) from error

@@ -99,7 +99,7 @@ def trivial_fit(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     first = metrics.get("first_look_accuracy")
     if first is None or first < config.get("stop_accuracy", 0.9):
         return ""
-    steps = config.get("eval_every", 5)
+    steps = min(config.get("eval_every", 5), metrics.get("steps", 5))
     return (
         f"Separable at the first look ({first:.1%} after {steps} steps): this "
         "ranks by direction only, so neither accuracy nor AUROC says how good the order of the "

@@ -38,7 +38,7 @@ class Actions:
         return self._tables[key][sample.frame]
 
     def _read(self, sample: Sample) -> np.ndarray:
-        from emt_core.data.readers.lerobot import episode_table
+        from emt_core.data.readers.lerobot import episode_table, number_matrix
 
         source = next(s for s in self.index.sources if s.name == sample.source)
         if source.facts["format"] != "lerobot":
@@ -58,7 +58,7 @@ class Actions:
                 where=source.root,
                 remedy=f"its columns are {', '.join(table.column_names)}",
             )
-        return np.array(table.column("action").to_pylist(), np.float64)
+        return number_matrix(table, "action", source.root)
 
 
 def bin_edges(actions: Actions, source: SourceRange, rows: np.ndarray, bins: int) -> np.ndarray:

@@ -238,6 +238,15 @@ def test_a_line_of_tasks_without_its_key_is_named(tmp_path):
         (lambda root: _change_info(root, total_episodes=5), "total_episodes is 5, but"),
         (lambda root: _change_info(root, data_path="{chunk}"), "data_path is '{chunk}', which"),
         (lambda root: _change_info(root, codebase_version="v1.6"), "v1.6 is not read"),
+        (lambda root: _change_info(root, fps=float("nan")), "fps is nan"),
+        (lambda root: _change_episodes(root, "length", [12, -3, 12]), "length is -3"),
+        (lambda root: _change_episodes(root, "length", [12, 3.5, 12]), "length is 3.5"),
+        (
+            lambda root: _change_episodes(
+                root, "videos/observation.images.front/from_timestamp", [0.0, np.nan, 2.4]
+            ),
+            "from_timestamp is nan",
+        ),
         (
             lambda root: _change_info(root, data_path="../{chunk_index}{file_index}"),
             "outside the folder",
@@ -250,6 +259,19 @@ def test_a_broken_folder_is_one_clear_error(tmp_path, break_it, says):
     with pytest.raises(EmtError, match=says) as caught:
         list(read(source(), locate(source(), tmp_path)))
     assert str(tmp_path) in caught.value.where
+
+
+@pytest.mark.parametrize("size", [0, None])
+def test_a_chunks_size_that_is_no_count_is_named(tmp_path, size):
+    root = lerobot_folder(tmp_path / "set", version="v2.1")
+    _change_info(root, chunks_size=size)
+    with pytest.raises(EmtError, match=f"chunks_size is {size}") as caught:
+        list(read(source(), root))
+    assert caught.value.where.endswith("info.json")
+
+
+def _change_episodes(root, name, values):
+    _change_column(root / "meta/episodes/chunk-000/file-000.parquet", name, values)
 
 
 def _change_info(root, **changes):
