@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from emt_core.data.images.decode import image_size
 from emt_core.data.readers import image_root, read
+from emt_core.data.sample import Sample
 from emt_core.recipe.sources import ParquetSource
 
 ROWS_AT_ONCE = 1_000
@@ -51,12 +52,20 @@ def main() -> None:
         path = Path(folder) / "one.parquet"
         write(path, options.rows, options.kilobytes)
         pa.default_memory_pool().release_unused()
-        names = {"question": "q", "answer": "a", "images": "image"}
-        source = ParquetSource(name="p", role="pool", format="parquet", path=path.name, **names)
+        source = ParquetSource(
+            format="parquet",
+            name="p",
+            role="pool",
+            path=path.name,
+            question="q",
+            answer="a",
+            images="image",
+        )
         before = own_memory()
         most = before
         began = time.monotonic()
         for row in read(source, path):
+            assert isinstance(row, Sample)
             image_size(row.images[0], image_root(source, path), 10**8)
             most = max(most, own_memory()) if row.row % 50 == 0 else most
         spent = time.monotonic() - began
