@@ -129,10 +129,9 @@ def _summary(view: View) -> None:
     if view.score_scale.is_logit:
         error = numbers.decimal(held_out.get("calibration_error"))
         shown.append(("Calibration", error, glossary.ECE))
-        shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
     if spread := view.need("score").metrics.get("spread"):
-        median = numbers.logit(spread["median"])
-        shown.append(("Spread over seeds", median, f"{glossary.SPREAD} The median of the pool."))
+        median = numbers.decimal(spread["median"])
+        shown.append(("Seed spread", median, f"{glossary.SPREAD} The median of the pool."))
     metrics(*shown)
 
 

@@ -1,7 +1,7 @@
 """Scoring 2M x 1024 float16 features from the store against the store's own raw scan; peak memory
 above idle.
 
-    python speed/score_scan.py [--rows 2000000 --dim 1024 --repeats 5] [--store FOLDER]
+    python speed/score_scan.py [--rows 2000000 --dim 1024 --seeds 8 --repeats 5] [--store FOLDER]
 
 Goals: at most 1.5 times the raw scan, at most 1 GB above the idle process. Raw scan and score are
 measured in turns, because a shared machine changes speed from minute to minute: the ratio is of
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in (("rows", 2_000_000), ("dim", 1024), ("repeats", 5)):
+    for name, default in (("rows", 2_000_000), ("dim", 1024), ("seeds", 8), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--store", type=Path)
     args = parser.parse_args()
@@ -101,10 +101,15 @@ def main() -> None:
         weight = np.random.default_rng(1).standard_normal(args.dim).astype(np.float32) / np.sqrt(
             args.dim
         )
+        drawn = np.random.default_rng(2).standard_normal((args.seeds, args.dim))
+        members = None  # a single seed has no spread
+        if args.seeds > 1:
+            members = (drawn.astype(np.float32), np.zeros(args.seeds, np.float32))
         size = features.rows * features.dim * 2 / 1e9
 
         def score() -> None:
-            rows = sum(len(part) for _, part in stream_logits(features, weight, 0.1))
+            logits = stream_logits(features, weight, 0.1, members=members)
+            rows = sum(len(part) for _, part in logits)
             assert rows == features.rows
 
         import torch

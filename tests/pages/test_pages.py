@@ -59,7 +59,7 @@ def test_scores_shows_the_estimators_held_out_figures(open_page, complete):
     found = metrics(open_page("scores", complete))
     estimator = finished(Workspace.open(complete), "small")["estimator"].metrics
     assert found["AUROC"] == numbers.decimal(estimator["auroc"])
-    assert found["Steps"] == str(estimator["steps"])
+    assert float(found["Seed spread"]) > 0
     assert found["Robot frames"] == "96"
 
 
