@@ -131,7 +131,7 @@ def _summary(view: View) -> None:
         shown.append(("Calibration", error, glossary.ECE))
         shown.append(("Steps", numbers.whole(held_out.get("steps")), glossary.STOP))
     if spread := view.need("score").metrics.get("spread"):
-        median = numbers.logit(spread["median"])
+        median = numbers.decimal(spread["median"], 2)
         shown.append(("Spread over seeds", median, f"{glossary.SPREAD} The median of the pool."))
     metrics(*shown)
 
