@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal or turn the direction of text; a line break is none of them."""
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters as escapes (`\\x1b`), line breaks as they are."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str, most: int) -> str:
+    """`printable` text with line breaks escaped too, and at most so many characters."""
+    line = printable(text).replace("\n", "\\n")
+    return line if len(line) <= most else line[: most - 3] + "..."
 
 
 class Stopped(BaseException):
@@ -38,7 +52,7 @@ class EmtError(Exception):
             lines.append(f"  where:  {self.where}")
         if self.remedy:
             lines.append(f"  remedy: {self.remedy}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 class EmtErrors(EmtError):

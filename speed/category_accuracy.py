@@ -1,6 +1,9 @@
-"""How often the rules are right on a labelled file.
+"""How often the classifier is right on a labelled file.
 
-    python -m speed.category_accuracy --file tests/worlds/categories/labelled.jsonl --split tune
+    python -m speed.category_accuracy --split held            # or tune
+    python -m speed.category_accuracy --split fresh --file tests/worlds/categories/fresh.jsonl
+    python -m speed.category_accuracy --split held --apart    # no near-copies of training texts
+    python -m speed.category_accuracy --calibration           # right answers by probability
 
 prints accuracy with its 95 % Wilson interval, precision and recall of each label and the confusion
 matrix, in Markdown. `unsure` is a prediction like any other and always wrong. Only aggregates are
@@ -10,17 +13,23 @@ printed: rows of the held half stay unseen.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from emt_core.data.sample import Turn
 from emt_core.errors import EmtError
 from emt_core.evaluation.proportion import wilson
 from emt_core.selection.category import CATEGORIES, Side, of_side
-from emt_core.selection.category.rules import classify
+from emt_core.selection.category.classifier import shipped_classifier
+from emt_core.selection.category.conversation import classify
+from emt_core.selection.category.training import fit, labeled_texts, training_texts
+from emt_core.selection.category.turn import exchange
 
 ROLES = {
     "human": "user",
@@ -30,17 +39,23 @@ ROLES = {
     "system": "system",
 }
 
+NEAR_COPY = 0.7
+"""Shared words over all words (Jaccard), as in tests/worlds/categories/split.py."""
+FOLDS = 5
+BINS = (0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labeled:
-    """One labelled conversation and what the rules say of it."""
+    """One labelled conversation and what the classifier says of it."""
 
     id: str
     truth: str
     hard: bool
     split: str
     predicted: str
-    rule: str
+    asked: str
+    """What the user said, in all turns."""
 
 
 def judge(file: Path) -> list[Labeled]:
@@ -56,15 +71,16 @@ def judge(file: Path) -> list[Labeled]:
         try:
             row = json.loads(line)
             turns = [Turn(role=ROLES[t["from"]], text=t["value"]) for t in row["conversations"]]  # type: ignore[arg-type]
-            verdict = classify(turns, sum(turn.text.count("<image>") for turn in turns))
+            images = sum(turn.text.count("<image>") for turn in turns)
+            [judgment] = classify([(turns, images)], shipped_classifier())
             judged.append(
                 Labeled(
                     id=row["id"],
                     truth=row["category"],
                     hard=row["hard"],
                     split=row["split"],
-                    predicted=verdict.category,
-                    rule=verdict.rule,
+                    predicted=judgment.category,
+                    asked=" ".join(turn.text for turn in turns if turn.role == "user"),
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -128,12 +144,56 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
+def apart(rows: Sequence[Labeled]) -> list[Labeled]:
+    """The rows whose question shares less than NEAR_COPY of its words with any training text."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectorizer = CountVectorizer(
+        analyzer=lambda text: set(exchange(text, "").question[1:-1]) - {"?", "!"}
+    )
+    texts = vectorizer.fit_transform([text.question for text in training_texts({})])
+    asked = vectorizer.transform([row.asked for row in rows])
+    own = np.array([len(set(exchange(row.asked, "").question[1:-1]) - {"?", "!"}) for row in rows])
+    shared = (asked @ texts.T).toarray()
+    either = own[:, None] + np.asarray(texts.sum(axis=1)).ravel() - shared
+    nearest = (shared / np.maximum(either, 1)).max(axis=1)
+    return [row for row, near in zip(rows, nearest, strict=True) if near < NEAR_COPY]
+
+
+def calibration() -> str:
+    """Right answers by probability, on labelled training rows that a fit has not seen (5 folds)."""
+    labeled = labeled_texts()
+    drawn = training_texts({})[len(labeled) :]
+    fold = np.random.default_rng(0).permutation(len(labeled)) % FOLDS
+    pairs: list[tuple[float, bool]] = []
+    for k in range(FOLDS):
+        classifier = fit([*(t for t, f in zip(labeled, fold, strict=True) if f != k), *drawn])
+        kept = [t for t, f in zip(labeled, fold, strict=True) if f == k]
+        judged = classifier.judge([exchange(t.question, t.answer) for t in kept])
+        pairs += [
+            (j.probability, j.category == t.category) for j, t in zip(judged, kept, strict=True)
+        ]
+    lines = ["| probability | rows | right |", "|---|---:|---:|"]
+    for low, high in itertools.pairwise(BINS):
+        right = [good for probability, good in pairs if low <= probability < high]
+        lines.append(
+            f"| {low:.1f} to {min(high, 1):.1f} | {len(right)} | {_share(sum(right), len(right))} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--file", type=Path, default=Path("tests/worlds/categories/labelled.jsonl"))
-    parser.add_argument("--split", choices=("tune", "held"), required=True)
+    parser.add_argument("--split", choices=("tune", "held", "fresh"), default="tune")
+    parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--calibration", action="store_true")
     args = parser.parse_args()
-    print(report([row for row in judge(args.file) if row.split == args.split]))
+    if args.calibration:
+        print(calibration())
+        return
+    rows = [row for row in judge(args.file) if row.split == args.split]
+    print(report(apart(rows) if args.apart else rows))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""Conversations a second on one core: the rules alone, and the whole category stage.
+"""Conversations a second on one core: the classifier alone, and the whole category stage.
 
     python speed/category_rate.py [--stage-rows 100000]
 
 The goal is 20,000 conversations a second and core. Rates are of CPU time: on a shared machine the
-wall time is other people's. One-question conversations are our paraphrases of the public sets;
+wall time is other people's. One-question conversations are the labelled training texts;
 five-question ones join five of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import sys
@@ -21,19 +20,19 @@ from pathlib import Path
 
 from emt_core.data.sample import Turn
 from emt_core.recipe.category import CategoryConfig
-from emt_core.selection.category.rules import classify
+from emt_core.selection.category.classifier import shipped_classifier
+from emt_core.selection.category.conversation import classify
+from emt_core.selection.category.training import labeled_texts
 from emt_core.workspace.table import Table
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 5
 CONVERSATIONS = 4000
+BATCH_ROWS = 2048
 
 
 def questions() -> list[tuple[str, str]]:
-    path = ROOT / "tests" / "worlds" / "category_paraphrases.tsv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [("<image>\n" + row["question"].replace("\\n", "\n"), row["answer"]) for row in rows]
+    return [("<image>\n" + text.question, text.answer) for text in labeled_texts()]
 
 
 def conversations(pairs: Sequence[tuple[str, str]], turns: int) -> list[list[Turn]]:
@@ -50,15 +49,16 @@ def rate(made: list[list[Turn]]) -> tuple[float, float]:
     rates = []
     for _ in range(REPEATS + 1):
         started = time.process_time()
-        for turns in made:
-            classify(turns, 1)
+        for start in range(0, len(made), BATCH_ROWS):
+            batch = [(turns, 1) for turns in made[start : start + BATCH_ROWS]]
+            classify(batch, shipped_classifier())
         rates.append(len(made) / (time.process_time() - started))
     ordered = sorted(rates[1:])
     return ordered[-1], ordered[len(ordered) // 2]
 
 
 def stage(rows: int, pairs: list[tuple[str, str]]) -> float:
-    """CPU seconds of the stage over an index of `rows` rows: reading the index, the rules, writing
+    """CPU seconds of the stage over an index of `rows` rows: reading the index, judging, writing
     the table."""
     sys.path.insert(0, str(ROOT / "tests" / "worlds"))
     from synthetic import make_workspace, pool, run_stage
@@ -85,7 +85,7 @@ def main() -> None:
     for turns in (1, 5):
         best, median = rate(conversations(pairs, turns))
         print(
-            f"rules, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of "
+            f"classifier, {turns} question(s) a conversation: {median:,.0f}/s of CPU (best of "
             f"{REPEATS}: {best:,.0f}/s)"
         )
     per_second = args.stage_rows / stage(args.stage_rows, pairs)

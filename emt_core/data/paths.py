@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from pathlib import Path
 
 from emt_core.errors import EmtError
 
+ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
 
 class PathLeavesRoot(ValueError):
-    """The path points outside its source's folder."""
+    """The path points outside its source's folder, or names no file at all."""
 
 
 def relative_path(path: str, root: Path) -> str:
     """`path` as written in data -> the same relative to `root`, with forward slashes and no `..`.
 
-    An absolute path is accepted where it lies in `root`. Raises PathLeavesRoot.
+    An absolute path is accepted where it lies in `root`. Backslashes part folders, as Windows
+    writes them, unless a file of that very name is there. Raises PathLeavesRoot.
     """
-    if not path or "\0" in path:
+    if not path or "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
         raise PathLeavesRoot(f"{path[:80]!r} is no path")
+    if ADDRESS.match(path):
+        raise PathLeavesRoot(f"{path[:200]!r} is an address: download the file, name its path")
     clean = path.removeprefix("file://")
+    if "\\" in clean and not os.path.lexists(root / clean):
+        clean = clean.replace("\\", "/")
     if clean.startswith("/"):
         inside = posixpath.relpath(posixpath.normpath(clean), os.path.abspath(root))  # noqa: PTH100 - links stay unresolved
     else:
@@ -32,6 +40,14 @@ def relative_path(path: str, root: Path) -> str:
     if inside == ".." or inside.startswith(("../", "/")) or inside == ".":
         raise PathLeavesRoot(f"{path[:200]!r} leaves the source's folder")
     return inside
+
+
+def name_below(root: Path, path: Path) -> str:
+    """A data file as references name it, relative to `root`; "" where it lies elsewhere."""
+    try:
+        return relative_path(str(path.absolute()), root)
+    except PathLeavesRoot:
+        return ""
 
 
 def inside(root: Path, path: str) -> Path:

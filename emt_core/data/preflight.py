@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from emt_core.data.images.decode import ImageProblem, image_size, open_image
-from emt_core.data.readers import image_root, locate, read
+from emt_core.data.readers import image_root, images_from, locate, read
 from emt_core.data.sample import ImageRef, Reject, Sample
-from emt_core.errors import EmtError
+from emt_core.errors import EmtError, printable
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class SourceReport:
     error: str = ""
     """Why the source cannot be read (on), where it cannot: what and what to do."""
 
+    images_from: str = ""
+    """Where image paths are taken from, and the option that says so."""
+
+    tried: Path | None = None
+    """The first image file that is not there."""
+
     sheet: Path | None = None
     """Contact sheet of the first images, one an episode."""
 
@@ -85,6 +91,7 @@ def _look(
     try:
         data = locate(source, base)
         root = image_root(source, data)
+        report.images_from = images_from(source, data)
         rows = iter(read(source, data))
         for row in islice(rows, limit):
             report.seen += 1
@@ -114,9 +121,16 @@ def _checked(
     """The sample, its images' sizes noted; or the Reject that the stage would make of it."""
     if isinstance(row, Reject):
         return row
+    sizes = []
+    at = root
     try:
-        sizes = [image_size(ref, root, max_pixels) for ref in row.images if ref.kind != "stream"]
+        for ref in row.images:
+            if ref.kind != "stream":
+                at = root / ref.path
+                sizes.append(image_size(ref, root, max_pixels))
     except ImageProblem as problem:
+        if problem.reason == "missing_image" and not at.exists():
+            report.tried = report.tried or at
         return Reject(
             source=row.source,
             row=row.row,
@@ -173,8 +187,8 @@ def check(reports: Sequence[SourceReport], base: Path) -> None:
         raise EmtError(
             f"{len(bad)} of {len(reports)} sources cannot be used as they are: {', '.join(bad)}",
             where=f"the list above; paths start from the recipe's base, {base}",
-            remedy="mend `base` or the `path`s in the recipe, or try with --set "
-            "sources.NAME.path=...",
+            remedy="mend each as the list says (a path: `base` or `path` in the recipe); --set "
+            "sources.NAME.path=... tries another value",
         )
 
 
@@ -201,6 +215,7 @@ def render(reports: list[SourceReport]) -> RenderableType:
         for reason, count in report.rejects.most_common():
             notes.append(Text(f"{report.name}: {count:,} x {reason}", style="yellow"))
             notes.extend(Text(f"    {example}") for example in report.examples[reason])
+        notes.extend(Text(f"    {line}") for line in _image_places(report))
         if report.error:
             notes.append(Text(f"{report.name}: {report.error}", style="red"))
         elif report.kept == 0:
@@ -212,6 +227,14 @@ def render(reports: list[SourceReport]) -> RenderableType:
     folders = {report.sheet.parent for report in reports if report.sheet is not None}
     notes.extend(Text(f"first images of each source: {folder}") for folder in folders)
     return Group(*notes)
+
+
+def _image_places(report: SourceReport) -> list[str]:
+    """What helps where images are missing or lie outside their folder."""
+    if not report.images_from or not {"missing_image", "bad_path"} & set(report.rejects):
+        return []
+    tried = [f"tried {printable(str(report.tried))}"] if report.tried else []
+    return [*tried, report.images_from]
 
 
 def _numbers(report: SourceReport) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from emt_core.errors import one_line
 from emt_core.recipe.base import Role
 
 Speaker = Literal["system", "user", "assistant"]
@@ -15,11 +16,14 @@ RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream"]
 # rejects file.
 REJECT_REASONS: Mapping[str, str] = {
     "unreadable_row": "the row is not what the format promises (no conversation, a wrong type)",
+    "members_apart": "the archive's members of this key do not lie side by side",
     "unknown_role": "a turn's speaker is none of human/user, gpt/assistant, system",
     "bad_turn_order": "user and assistant do not alternate, or the first turn is not the user's",
     "no_answer": "the conversation ends without an answer to train on (pool)",
     "empty_text": "no turn carries any text (pool), or the episode has no instruction (robot)",
     "image_count_mismatch": "the number of <image> placeholders differs from the number of images",
+    "video_not_read": "the row has video or audio, of which nothing is read",
+    "preference": "the row is of a preference set: it has a rejected answer, or a mark of it",
     "missing_file": "a data file of the robot set does not exist",
     "wrong_rate": "the video's frame rate is not that of the timestamps",
     "missing_image": "an image file, archive member or video does not exist",
@@ -93,9 +97,16 @@ class Sample:
         return not self.images
 
 
+MAX_DETAIL_CHARS = 400
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """A row left out: its reason (a key of REJECT_REASONS) and a detail that helps to mend it."""
+    """A row left out: its reason (a key of REJECT_REASONS) and a detail that helps to mend it.
+
+    The detail is kept as one line of at most MAX_DETAIL_CHARS, control characters escaped: it may
+    quote the data, and it is printed.
+    """
 
     source: str
     row: int
@@ -106,6 +117,7 @@ class Reject:
     def __post_init__(self) -> None:
         if self.reason not in REJECT_REASONS:
             raise ValueError(f"{self.reason!r} is not a named reason: {sorted(REJECT_REASONS)}")
+        object.__setattr__(self, "detail", one_line(self.detail, MAX_DETAIL_CHARS))
 
     @property
     def id(self) -> str:

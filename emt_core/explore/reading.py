@@ -62,6 +62,15 @@ def categories(category: Artifact) -> Coded:
     return coded_column(table, "category", first=tuple(CATEGORIES))
 
 
+def category_reason(category: Artifact, row: int) -> str:
+    """`left of | where is the | answer: under (93 %)`: the words that decided a row's category."""
+    table = Table(category.data / "category.lance")
+    if "probability" not in table.schema.names:
+        return ""  # made before there was a classifier
+    found = table.take([row], ["evidence", "probability"]).to_pylist()[0]
+    return f"{found['evidence']} ({found['probability']:.0%})"
+
+
 def side_codes(coded: Coded) -> np.ndarray:
     """int8 [rows]: a place in SIDES, -1 for samples of neither side. coded: what each asks for."""
     side_of_name = np.full(len(coded.names) + 1, -1, np.int8)

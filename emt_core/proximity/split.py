@@ -115,7 +115,7 @@ def split_rows(
         else:
             decided[fresh] = TRAIN
         if len(np.unique(decided[mine])) < PARTS:
-            raise _too_few(index, sources, len(mine), len(rows))
+            raise _too_few(index, sources, len(mine), len(rows), int((part == TEXT_ONLY).sum()))
         part[rows] = decided[groups[rows]]
     return part
 
@@ -184,17 +184,22 @@ def _check_roles(sources: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def _too_few(index: Index, sources: list[SourceRange], groups: int, rows: int) -> EmtError:
+def _too_few(
+    index: Index, sources: list[SourceRange], groups: int, rows: int, text_only: int
+) -> EmtError:
     """The error where a robot set or the pool cannot be split in three."""
     if sources[0].role == "pool":
+        remedy = "look at the status counts of `embed` and the rejects of `sources`"
+        if text_only:
+            remedy = f"`include_text_only: true` lets the {text_only:,} text-only rows train"
+        elif rows >= PARTS:
+            remedy = "a picture that nearly all rows have ties them into one group: leave it out"
         return EmtError(
-            f"the {rows:,} pool samples that may train (with an image and a vector) fall into "
-            f"{groups} group{'s' * (groups != 1)} that share no picture, and training, stopping "
-            "and testing need one each",
+            f"{rows:,} pool samples may train (with an image and a vector), in {groups} "
+            f"group{'s' * (groups != 1)} that share no picture; training, stopping and testing "
+            "need one each",
             where=index.artifact.path,
-            remedy="rows of one picture are one group, and a picture that many rows have ties "
-            "them: leave it out; else look at the status counts of `embed` and the rejects of "
-            "`sources`; text-only rows count with `include_text_only: true`",
+            remedy=remedy,
         )
     robot = sources[0]
     where = robot.facts.get("root", robot.name)

@@ -47,7 +47,8 @@ class ColumnsMixin(Frozen):
     ADDED = frozenset({"choices"})
 
     conversations: str | None = None
-    """Column with a list of turns (`from`/`value` or `role`/`content`), or a JSON string of one."""
+    """Column with a list of turns (`from`/`value`, `role`/`content`, or `user`/`assistant`), or a
+    JSON string of one."""
 
     question: str | None = None
     """Column with the user's text."""
@@ -64,8 +65,8 @@ class ColumnsMixin(Frozen):
     """Column with a caption: the assistant's turn after a user turn with the image alone."""
 
     images: str | None = None
-    """Column with the image or list of images (struct {bytes, path}, bytes, or path). None: text
-    only."""
+    """Column with the image or list of images (struct {bytes, path}, bytes, base64 text, or path).
+    None: none is named, an error where the table has one; "": rows are read without."""
 
     own_id: str | None = None
     """Column with the row's own id."""
@@ -83,13 +84,22 @@ class ColumnsMixin(Frozen):
         return self
 
 
+class TableSource(ColumnsMixin, SourceBase):
+    ADDED = ColumnsMixin.ADDED | {"image_root"}
+
+    image_root: str | None = None
+    """Folder that image paths in the table are relative to, itself relative to the table's folder;
+    a path is taken where bytes lie beside it. None: the table's folder."""
+
+
 class LlavaSource(ColumnsMixin, SourceBase):
     ADDED = frozenset({*ColumnsMixin.model_fields, "remove"})
 
     format: Literal["llava"]
     """LLaVA JSON (one array, streamed) or JSON lines: `{"id", "image": str | [str] | none,
-    "conversations": [...]}`. Fields of other names are said as columns are; an image may also be
-    base64 text."""
+    "conversations": [...]}`; rows of OpenAI, ms-swift and the_cauldron, and a file of InternVL that
+    leads to such files. Fields of other names are said as columns are; an image may also be base64
+    text."""
 
     image_root: str = "."
     """Folder that image paths are relative to, itself relative to the JSON file's folder."""
@@ -109,7 +119,7 @@ class ShareGPTSource(SourceBase):
     """Folder that relative image paths join, relative to `path` (LLaMA-Factory's `media_dir`)."""
 
 
-class HFSource(ColumnsMixin, SourceBase):
+class HFSource(TableSource):
     format: Literal["hf"]
     """HF datasets: a folder written by `save_to_disk`, or a hub name."""
 
@@ -130,15 +140,15 @@ class WebDatasetSource(SourceBase):
     ADDED = frozenset({"caption"})
 
     format: Literal["webdataset"]
-    """Tar archives of `key.jpg/.png/.webp`, `key.txt`, `key.json`; `path` is a folder, a tar, or a
-    brace pattern."""
+    """Tar archives of `key.jpg`, `key.txt`, `key.json`; `path` is a folder, a tar, or a brace
+    pattern."""
 
     caption: str | None = None
     """Field of `key.json` that is the caption, such as one that another model wrote. None:
     `key.txt`, else its `caption` or `text`."""
 
 
-class ParquetSource(ColumnsMixin, SourceBase):
+class ParquetSource(TableSource):
     format: Literal["parquet"]
     """A parquet file, a folder of them, or a pattern such as `data/train-*.parquet`, read in the
     order of names."""

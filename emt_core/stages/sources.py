@@ -17,7 +17,14 @@ from typing import Any
 
 from emt_core.data.images.check import ImageChecker
 from emt_core.data.index_writer import FINISHED, IndexWriter, Tally, totals
-from emt_core.data.readers import count, fingerprint, image_root, locate, read
+from emt_core.data.readers import (
+    count,
+    fingerprint,
+    image_root,
+    images_from,
+    locate,
+    read,
+)
 from emt_core.errors import EmtError, all_of
 from emt_core.recipe.sources import SourceConfig, SourcesConfig
 from emt_core.run.stage import Context, Outcome
@@ -102,9 +109,11 @@ def _check_survivors(source: SourceConfig, data: Path, tally: Tally, rejects: Pa
             f"source {source.name!r} is empty", where=data, remedy="check its path, or leave it out"
         )
     if tally.kept == 0:
+        astray = {"missing_image", "bad_path"} & set(tally.rejects)
+        hint = images_from(source, data) if astray else ""
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in tally.rejects.most_common(4))
         raise EmtError(
             f"no row of source {source.name!r} survives: {reasons}; for example: {tally.example}",
             where=data,
-            remedy=f"every row and its reason is in {rejects}",
+            remedy="; ".join(filter(None, (f"every row is in {rejects}", hint))),
         )

@@ -37,11 +37,9 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def read_json(path: Path) -> Any:
     """Raises FileNotFoundError where there is no file, EmtError where it is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise EmtError(
-            f"{path.name} is not valid JSON ({error.msg}, line {error.lineno})", where=path
-        ) from error
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte order mark is passed over
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise EmtError(f"{path.name} is not valid JSON ({error})", where=path) from error
 
 
 def read_json_if_there(path: Path) -> Any:

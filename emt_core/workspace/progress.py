@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from emt_core.errors import printable
 from emt_core.workspace.files import write_json
 
 FILE_EVERY_S = 0.5
@@ -44,7 +45,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            line = f"{self.label:<18} {text}"
+            line = printable(f"{self.label:<18} {text}")
             self.console.print(line, markup=False, highlight=False)
             if (also := also_log.get()) is not None:
                 also(line)

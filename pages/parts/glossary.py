@@ -58,14 +58,14 @@ MMD = (
 )
 EMBODIED = (
     "Share of samples in the categories spatial, grounding (points, boxes) and robot, assigned by "
-    "rules from the conversation. Below: change against the pool."
+    "the words of the conversation. Below: change against the pool."
 )
 TEXT_HEAVY = (
     "Categories text and chart: questions answered by reading. In the paper they are farthest from "
     "robot data. (§ Data)"
 )
 CATEGORY = (
-    "What a sample asks for, by rules from its conversation: spatial, grounding, text, chart, "
+    "What a sample asks for, by the words of its conversation: spatial, grounding, text, chart, "
     "caption, ..."
 )
 CAPS = "At most this many samples of a source or category, best first. Empty: no cap."
@@ -203,6 +203,7 @@ REASONS = {
     "undecodable_image": "its image cannot be decoded",
     "pixel_bomb": "its image is too large",
     "bad_path": "its image path leaves the source's folder",
+    "empty_text": "it has neither an image nor words of the user",
     "non_finite_feature": "the encoder gave no finite feature",
 }
 

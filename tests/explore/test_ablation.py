@@ -61,7 +61,9 @@ def made(tmp_path):
     once."""
     made = make_workspace(tmp_path / "ws", [pool("web", 300), robot("arm", 60, mean=3.0)], dim=8)
     names = ["caption"] * made.index.rows
-    put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": names})})
+    put_artifact(
+        made, "category", {"category.lance": pa.table({"category": names, "evidence": names})}
+    )
     first = run_stage(made, "select", SelectConfig(strategy="random", k=50))
     second = run_stage(made, "select", SelectConfig(strategy="random", k=60))
     found = (

@@ -98,6 +98,7 @@ def test_a_sample_has_its_numbers_and_neighbors(open_page, complete):
     app = open_page("browse", complete, sample="web:2")
     found = metrics(app)
     assert found["Category"] == "grounding"
+    assert any("category by: " in element.value for element in app.text)
     assert found["In this selection"]
     assert "Nearest robot frames" in words(app)
     assert sum("distance" in element.value for element in app.markdown) == 8

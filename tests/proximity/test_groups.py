@@ -218,5 +218,5 @@ def test_rows_without_a_picture_train_only_if_asked(tmp_path: Path):
 
 def test_a_pool_of_two_pictures_cannot_be_split(tmp_path: Path):
     made = make_workspace(tmp_path, [pool("web", 80, rows_per_picture=40), robot("arm", 80)])
-    with pytest.raises(EmtError, match=r"80 pool samples .* fall into 2 groups that share"):
+    with pytest.raises(EmtError, match=r"80 pool samples may train .* in 2 groups that share"):
         split_rows(made.index, made.features.ok(), **SHARES)

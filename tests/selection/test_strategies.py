@@ -40,7 +40,9 @@ def made(tmp_path_factory):
     ]
     made = make_workspace(tmp_path_factory.mktemp("ws"), sources, dim=8, seed=1)
     names = ["caption"] * made.index.rows
-    put_artifact(made, "category", {"category.lance": pa.table({"category": names, "rule": names})})
+    put_artifact(
+        made, "category", {"category.lance": pa.table({"category": names, "evidence": names})}
+    )
     run_stage(made, "estimator", EstimatorConfig())
     run_stage(made, "score", ScoreConfig(sweep_sample=200))
     return made

@@ -8,16 +8,20 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from synthetic import make_workspace, pool, put_artifact, robot, run_stage, stage_context
 from tiny_models import save_clip
 
 from emt_core.data.features import feature_table
 from emt_core.errors import EmtError
+from emt_core.explore.reading import category_reason
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.category import CategoryConfig
 from emt_core.selection.category.image import IMAGE_CATEGORIES, PROMPTS, ZeroShot, of_embed_artifact
 from emt_core.stages import category as stage
 from emt_core.workspace.table import Table
+
+COLORS = ("red", "green", "blue", "white", "gray", "black")
 
 
 @pytest.fixture
@@ -30,14 +34,26 @@ def test_one_row_for_each_index_row(made):
     table = Table(artifact.data / "category.lance")
     assert table.rows == made.index.rows == artifact.rows
     shown = made.index.table.column("n_images")
-    category, rule = table.column("category"), table.column("rule")
+    category, evidence = table.column("category"), table.column("evidence")
     expected = np.array(["spatial", "text", "grounding", "caption"], object)[np.arange(101) % 4]
     np.testing.assert_array_equal(category[:101], np.where(shown[:101] == 0, "other", expected))
-    assert set(category[101:]) == {"robot"} and set(rule[101:]) == {stage.ROBOT_RULE}
+    assert set(category[101:]) == {"robot"} and set(evidence[101:]) == {stage.ROBOT_SOURCE.evidence}
+    assert (table.column("probability") > 0.3).all()
     assert set(table.column("image_category")) == {""}
     metrics = artifact.manifest["metrics"]
     assert metrics["counts"]["arm"] == {"robot": 24}
     assert sum(metrics["counts"]["web"].values()) == 101 and metrics["unsure_share"] == 0
+
+
+def test_a_rows_reason_names_the_words_and_the_probability(made):
+    artifact = run_stage(made, "category", CategoryConfig())
+    reasons = [category_reason(artifact, row) for row in range(101)]
+    asked = np.flatnonzero(made.index.table.column("n_images")[:101])
+    left = [reasons[row] for row in asked if row % 4 == 0]
+    assert left and all("left" in reason and reason.endswith("%)") for reason in left)
+    rows = pa.table({"category": ["vqa"], "rule": ["question"]})
+    older = put_artifact(made, "category", {"category.lance": rows})
+    assert category_reason(older, 0) == ""
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(made, monkeypatch):
@@ -168,4 +184,24 @@ def test_features_of_another_encoder_or_other_weights_are_one_clear_message(
 
 def test_schema_is_the_contract():
     types = {field.name: field.type for field in stage.SCHEMA}
-    assert types == dict.fromkeys(("category", "rule", "image_category"), pa.string())
+    assert types == {
+        **dict.fromkeys(("category", "evidence", "image_category"), pa.string()),
+        "probability": pa.float32(),
+    }
+
+
+def test_own_categories_are_counted_and_need_examples(made, monkeypatch):
+    from emt_core.selection.category import training
+
+    monkeypatch.setattr(training, "SAMPLES", 2)  # the stage's part is tested, not the accuracy
+    weather = tuple(f"Is it {word}? => yes" for word in ("raining", "windy", "snowing", "foggy"))
+    with pytest.raises(ValidationError, match="weather: give at least 5"):
+        CategoryConfig(examples={"weather": weather})
+    with pytest.raises(ValidationError, match="cannot name a category"):
+        CategoryConfig(examples={"unsure": (*weather, "Is it hot?")})
+    assert CategoryConfig().model_dump() == {"image_labels": False}
+    cups = [f"What is left of the {color} cup? => A blue plate." for color in COLORS]
+    config = CategoryConfig(examples={"cups": tuple(cups)})
+    artifact = run_stage(made, "category", config)
+    counts = artifact.manifest["metrics"]["counts"]["web"]
+    assert counts["cups"] > 0 and sum(counts.values()) == 101

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from tiny_index import make_samples, write_sources
 from tiny_models import save_internvl
 
 from emt_core.data.index import SourceRange
+from emt_core.data.sample import Turn
 from emt_core.errors import EmtError
 from emt_core.models.encoders import embedding
 from emt_core.models.encoders.batches import BATCHES_PER_WINDOW, windows
@@ -248,6 +250,20 @@ def test_a_template_that_fails_stops_the_stage_at_once(workspace, roots, tmp_pat
     with pytest.raises(EmtError, match=r"chat template fails .*only one turn is known here"):
         run(workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model")
     assert not encoded
+
+
+def test_a_row_without_image_and_words_of_the_user_ends_no_stage(workspace, roots, tmp_path):
+    save_internvl(tmp_path / "model")
+    root, samples = roots["pool"]
+    silent = (Turn(role="user", text=" "), Turn(role="assistant", text="an answer"))
+    samples[3] = replace(samples[3], turns=silent, images=())
+    roots["pool"] = (root, samples[:8])
+    artifact = run(
+        workspace, write_sources(workspace, roots), tmp_path, encoder="vlm", model="model"
+    )
+    vectors, status = table(artifact)
+    assert status[3] == "empty_text" and not vectors[3].any()
+    assert (status == "").sum() == len(status) - 1
 
 
 @pytest.mark.slow

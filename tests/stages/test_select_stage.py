@@ -32,7 +32,7 @@ def with_categories(made):
     put_artifact(
         made,
         "category",
-        {"category.lance": pa.table({"category": names, "rule": ["hand"] * len(names)})},
+        {"category.lance": pa.table({"category": names, "evidence": ["hand"] * len(names)})},
     )
     return made
 

@@ -17,7 +17,9 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps
 
+from emt_core.data.file_kind import mistaken
 from emt_core.data.images.base64_text import from_base64, is_base64
+from emt_core.data.images.formats import FORMATS
 from emt_core.data.images.handles import (
     ArrowHandle,
     ImageProblem,
@@ -28,6 +30,7 @@ from emt_core.data.images.handles import (
     handle,
     missing,
 )
+from emt_core.data.images.values import numbered_images
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.sample import ImageRef
 
@@ -40,7 +43,6 @@ __all__ = [
     "open_images",
 ]
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 # Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
 # purpose.
@@ -149,11 +151,11 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        text = (
-            "no image format that is read"
-            if isinstance(error, Image.UnidentifiedImageError)
-            else str(error)
-        )
+        text = str(error)
+        if isinstance(error, Image.UnidentifiedImageError):
+            file.seek(0)
+            other = mistaken(file.read(32))
+            text = f"it is {other[0]}: {other[1]}" if other else "no image format that is read"
         raise ImageProblem("undecodable_image", f"{type(error).__name__}: {text}"[:300]) from error
     width, height = image.size
     if width * height > max_pixels:
@@ -199,7 +201,7 @@ def _named(ref: ImageRef) -> Iterator[None]:
     try:
         yield
     except ImageProblem as problem:
-        raise ImageProblem(problem.reason, f"{ref.path}: {problem.detail}") from problem
+        raise ImageProblem(problem.reason, f"{ref.path[:200]}: {problem.detail}") from problem
 
 
 def _path(ref: ImageRef, root: Path) -> Path:
@@ -236,14 +238,17 @@ def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
 
 def _cell(value: Any, ref: ImageRef, root: Path) -> BinaryIO:
     """A cell: bytes, {bytes, path}, base64 text, a path, or a list of these."""
-    if isinstance(value, list):
-        value = value[ref.position] if ref.position < len(value) else None
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
+    try:
+        found = (image for place, image in numbered_images(value) if place == ref.position)
+        value = next(found, None)
+    except TypeError as error:
+        raise ImageProblem("undecodable_image", str(error)) from error
     if isinstance(value, bytes):
         return io.BytesIO(value)
     if isinstance(value, str) and is_base64(value):
         return io.BytesIO(from_base64(value))
     if isinstance(value, str):
-        return _encoded(ImageRef(kind="file", path=value), root)
+        file = ImageRef(kind="file", path=value)
+        with _named(file):
+            return _encoded(file, root)
     raise ImageProblem("missing_image", f"column {ref.member!r}, row {ref.index} holds no image")

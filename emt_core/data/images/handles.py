@@ -15,7 +15,7 @@ import stat
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -50,6 +50,9 @@ class Handle(Protocol):
 
 
 H = TypeVar("H", bound=Handle)
+CELLS = 64
+"""Rows of a parquet column that are held at once."""
+
 KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "JsonHandle": 8, "Video": 8}
 
 
@@ -153,7 +156,10 @@ class _Span(io.RawIOBase):
 
 
 class ParquetHandle:
-    """Cells of a parquet file; keeps one column of one row group for the rows that follow."""
+    """Cells of a parquet file, mostly read in their order: keeps CELLS rows of one column.
+
+    A row before these is found by going through its row group again.
+    """
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -167,23 +173,47 @@ class ParquetHandle:
         self.starts = [0]
         for group in range(meta.num_row_groups):
             self.starts.append(self.starts[-1] + meta.row_group(group).num_rows)
-        self.held: tuple[int, str] | None = None
-        self.column: Any = None
+        self.held = ("", range(0))
+        """The column and the rows that `cells` has."""
+        self.cells: Any = None
+        self._coming: Iterator[Any] = iter(())
 
     def cell(self, column: str, row: int) -> Any:
         if not 0 <= row < self.starts[-1]:
             raise ImageProblem(
                 "missing_image", f"row {row} is beyond the file's {self.starts[-1]} rows"
             )
-        group = bisect.bisect_right(self.starts, row) - 1
-        if self.held != (group, column):
-            self.column, self.held = None, None  # let the old one go before the new one is read
-            table = self.file.read_row_group(group, columns=[column], use_threads=False)
-            if column not in table.column_names:
-                raise ImageProblem("missing_image", f"there is no column {column!r}")
-            self.column = table.column(column)
-            self.held = (group, column)
-        return self.column[row - self.starts[group]].as_py()
+        held, rows = self.held
+        if held != column or row < rows.start or self._group(row) != self._group(rows.start):
+            rows = self._begin(column, row)
+        while row not in rows:
+            self.cells = None  # let the old ones go before the new ones are read
+            self.cells = self._next(column)
+            rows = range(rows.stop, rows.stop + len(self.cells))
+            self.held = (column, rows)
+        return self.cells[row - rows.start].as_py()
+
+    def _group(self, row: int) -> int:
+        return bisect.bisect_right(self.starts, row) - 1
+
+    def _next(self, column: str) -> Any:
+        import pyarrow as pa
+
+        try:
+            return next(self._coming).column(column)
+        except (pa.ArrowInvalid, OSError, StopIteration) as error:
+            self.held = ("", range(0))
+            raise ImageProblem("undecodable_image", f"the file breaks off: {error}") from error
+
+    def _begin(self, column: str, row: int) -> range:
+        """Start the row group of `row` anew; no row of it is held yet."""
+        if column not in self.file.schema_arrow.names:
+            raise ImageProblem("missing_image", f"there is no column {column!r}")
+        group = self._group(row)
+        self._coming = self.file.iter_batches(
+            CELLS, row_groups=[group], columns=[column], use_threads=False
+        )
+        return range(self.starts[group], self.starts[group])
 
     def close(self) -> None:
         self.file.close()

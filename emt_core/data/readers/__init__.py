@@ -25,7 +25,7 @@ from emt_core.data.paths import PathLeavesRoot, existing, inside
 from emt_core.data.sample import Reject, Sample
 from emt_core.recipe.sources import SourceConfig
 
-__all__ = ["count", "fingerprint", "image_root", "locate", "read", "reader_of"]
+__all__ = ["count", "fingerprint", "image_root", "images_from", "locate", "read", "reader_of"]
 
 
 def reader_of(source: SourceConfig) -> ModuleType:
@@ -57,6 +57,17 @@ def read(source: SourceConfig, data: Path) -> Iterator[Sample | Reject]:
 
 def image_root(source: SourceConfig, data: Path) -> Path:
     return reader_of(source).image_root(source, data)
+
+
+def images_from(source: SourceConfig, data: Path) -> str:
+    """Where image paths are taken from and the option that says so; "" for a format without one."""
+    option = next((name for name in ("image_root", "media_dir") if hasattr(source, name)), "")
+    if not option:
+        return ""
+    return (
+        f"image paths are taken from {image_root(source, data)}; `{option}: FOLDER` says otherwise "
+        f"(relative to the folder of the data)"
+    )
 
 
 def count(source: SourceConfig, data: Path) -> int | None:

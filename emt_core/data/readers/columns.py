@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,28 +12,32 @@ import pyarrow as pa
 from pyarrow import compute
 
 from emt_core.data.images.base64_text import is_base64
-from emt_core.data.paths import PathLeavesRoot, relative_path
-from emt_core.data.readers.conversation import (
-    RowProblem,
-    build_sample,
-    chosen,
-    parse_turns,
-    qa_turns,
-    reject,
+from emt_core.data.readers.conversation import RowProblem, build_sample, reject
+from emt_core.data.readers.fields import (
+    ASKED,
+    CONVERSATIONS,
+    IMAGES,
+    MARKS,
+    REJECTED,
+    UNREAD,
+    file_refs,
+    refuse,
+    row_images,
+    row_turns,
+    text_fields,
 )
-from emt_core.data.sample import ImageRef, RefKind, Reject, Sample, Turn
+from emt_core.data.sample import ImageRef, RefKind, Reject, Sample
 from emt_core.errors import EmtError
-from emt_core.recipe.sources import ColumnsMixin, HFSource, ParquetSource
+from emt_core.recipe.sources import TableSource
 
 pc: Any = compute  # its functions are made at run time: no type checker knows them
-TableSource: TypeAlias = HFSource | ParquetSource
-DEFAULT_CONVERSATIONS = ("conversations", "messages")
 ImageCell: TypeAlias = tuple[int, str | None]
 """(position in the cell, path of a file; None where the bytes lie in the cell itself)."""
 
 
 def wanted_columns(source: TableSource, present: Sequence[str], where: object) -> list[str]:
-    """The text columns to read. Raises EmtError where the table lacks one that the source names."""
+    """The text columns to read. Raises EmtError where the table lacks one that the source names, or
+    has one twice."""
     named = [
         source.conversations,
         source.question,
@@ -42,15 +48,17 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
         *source.meta,
     ]
     if not (source.conversations or source.question or source.text):
-        found = next((name for name in DEFAULT_CONVERSATIONS if name in present), None)
-        if found is None:
+        known = [name for name in CONVERSATIONS if name in present]
+        if not known and ASKED[0] in present:
+            known = [name for name in ASKED if name in present]
+        if not known:
             raise EmtError(
                 f"source {source.name!r} says no column with text",
                 where=where,
                 remedy="give conversations, question (+ answer) or text; columns: "
                 f"{', '.join(present)}",
             )
-        named.append(found)
+        named += known
     columns = list(dict.fromkeys(name for name in named if name))
     lacking = [name for name in (*columns, source.images) if name and name not in present]
     if lacking:
@@ -59,7 +67,50 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
             where=where,
             remedy=f"its columns are: {', '.join(present)}",
         )
+    columns += [
+        name for name in (*UNREAD, *REJECTED, *MARKS) if name in present and name not in columns
+    ]
+    twice = [name for name in (*columns, source.images) if name and present.count(name) > 1]
+    if twice:
+        raise EmtError(
+            f"source {source.name!r}: the table has two columns {twice[0]!r}",
+            where=where,
+            remedy="rename one of them",
+        )
     return columns
+
+
+def check_images_named(source: TableSource, schema: pa.Schema, where: object) -> None:
+    """Raises EmtError where a column holds images and `images` names none.
+
+    Rows would silently be text only. `images: ""` says that this is meant.
+    """
+    if source.images is not None:
+        return
+    known = (source.question, source.answer, source.text, source.own_id, *source.meta)
+    found = [f.name for f in schema if f.name not in known and _holds_images(f)]
+    if found:
+        raise EmtError(
+            f"source {source.name!r}: the column {found[0]!r} holds images and no setting names it",
+            where=where,
+            remedy=f'`images: {found[0]}` reads them, `images: ""` reads the rows without',
+        )
+
+
+def _holds_images(field: pa.Field) -> bool:
+    kind = field.type.value_type if _is_list(field.type) else field.type
+    names = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+    return (field.name in IMAGES and not pa.types.is_null(kind)) or {"bytes", "path"} <= set(names)
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes of each ClassLabel column, as HF datasets keeps them in a schema."""
+    try:
+        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = kept.get("info", {}).get("features", {}).items()
+        return {n: f["names"] for n, f in features if f.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError):
+        return {}
 
 
 def read_batch(
@@ -70,13 +121,25 @@ def read_batch(
     row: int,
     place: tuple[RefKind, str, int],
     root: Path,
+    classes: Mapping[str, Sequence[str]],
 ) -> Iterator[Sample | Reject]:
-    """Rows of one batch. row: source row of its first; place: (kind, file, row) of images."""
-    cells = image_cells(images, place[1]) if images is not None else [()] * texts.num_rows
+    """Rows of one batch. row: source row of its first; place: (kind, file, row) of images; a file
+    of "" is none in reach. classes: of `class_names`."""
+    cells: Sequence[Sequence[ImageCell]] = [()] * texts.num_rows
+    if images is not None:
+        cells = image_cells(images, place[1], paths_first=source.image_root is not None)
     kind, path, at = place
     for number, record in enumerate(texts.to_pylist()):
         ref = ImageRef(kind=kind, path=path, member=source.images or "", index=at + number)
+        name_classes(record, classes)
         yield read_row(source, record, cells[number], ref, row=row + number, root=root)
+
+
+def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -> None:
+    """Put a class's name in place of its number; -1 is no class."""
+    for column, names in classes.items():
+        if isinstance(number := record.get(column), int):
+            record[column] = names[number] if 0 <= number < len(names) else None
 
 
 def read_row(
@@ -91,14 +154,21 @@ def read_row(
     """One row; ref: the place of an image that lies in the row itself."""
     own_id = record.get(source.own_id) if source.own_id else None
     try:
+        refuse(record, (*text_fields(source), *source.meta))
         if source.text and source.images and not cells:
             raise RowProblem("missing_image", "a caption whose image is missing (null)")
+        turns = row_turns(source, record)
+        images = [image for cell in cells for image in _image_refs(cell, ref, root)]
+        if source.images is None and ref.kind != "stream":
+            turns, images = row_images(
+                source, record, turns, root, inline=ref if ref.path else None
+            )
         return build_sample(
             source=source.name,
             row=row,
             role=source.role,
-            turns=row_turns(source, record),
-            images=[_image_ref(cell, ref, root) for cell in cells],
+            turns=turns,
+            images=images,
             missing="lead",
             own_id=own_id,
             meta={name: record[name] for name in source.meta},
@@ -107,56 +177,13 @@ def read_row(
         return reject(source.name, row, problem, own_id)
 
 
-def text_fields(source: ColumnsMixin) -> tuple[str, ...]:
-    """Names of the fields that hold a row's text, whichever of them it has."""
-    named = (source.conversations, source.question, source.choices, source.answer, source.text)
-    given = tuple(name for name in named if name)
-    return given or DEFAULT_CONVERSATIONS
-
-
-def row_turns(source: ColumnsMixin, record: Mapping[str, Any]) -> tuple[Turn, ...]:
-    """The turns of a row, by the source's column names. Raises RowProblem."""
-    if source.text is not None:
-        return qa_turns("", _field(record, source.text) or "")
-    if source.question is not None:
-        question = _field(record, source.question)
-        answer = _field(record, source.answer) if source.answer else None
-        if source.choices is not None:
-            question, answer = chosen(question, _field(record, source.choices), answer)
-        return qa_turns(question, answer)
-    names = (source.conversations,) if source.conversations else DEFAULT_CONVERSATIONS
-    name = next((name for name in names if record.get(name) is not None), None)
-    if name is None:
-        raise RowProblem(
-            "unreadable_row",
-            f"the row has no {' or '.join(names)}; it has {', '.join(list(record)[:10])}; "
-            "say which field holds its text: conversations, question (and answer) or text",
-        )
-    raw = record[name]
-    if isinstance(raw, Mapping) and all(isinstance(values, list) for values in raw.values()):
-        # HF's Sequence of a struct is stored as a struct of lists
-        raw = [dict(zip(raw, turn, strict=False)) for turn in zip(*raw.values(), strict=False)]
-    return parse_turns(raw)
-
-
-def _field(record: Mapping[str, Any], name: str) -> Any:
-    if name not in record:
-        raise RowProblem(
-            "unreadable_row", f"the row has no {name!r}; it has {', '.join(list(record)[:10])}"
-        )
-    return record[name]
-
-
-def _image_ref(cell: ImageCell, ref: ImageRef, root: Path) -> ImageRef:
+def _image_refs(cell: ImageCell, ref: ImageRef, root: Path) -> tuple[ImageRef, ...]:
     position, path = cell
-    if path is None or is_base64(path):
-        return ImageRef(
-            kind=ref.kind, path=ref.path, member=ref.member, index=ref.index, position=position
-        )
-    try:
-        return ImageRef(kind="file", path=relative_path(path, root))
-    except PathLeavesRoot as error:
-        raise RowProblem("bad_path", str(error)) from error
+    if path is not None:
+        return file_refs(path, root)
+    if not ref.path:
+        raise RowProblem("bad_path", "image bytes are read from files in the folder `image_root`")
+    return (replace(ref, position=position),)
 
 
 def holds_paths(kind: pa.DataType) -> bool:
@@ -177,14 +204,17 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
+def image_cells(
+    column: pa.Array, where: object, *, paths_first: bool = False
+) -> list[list[ImageCell]]:
     """The images of each row of an image column; of bytes only whether they are there is read.
 
     Column types: struct {bytes, path}, struct {path} (bytes left out by projection), binary,
-    string, or lists of these.
+    string (a path or base64 text), or lists of these. paths_first: a path is taken where bytes may
+    lie beside it.
     """
     if _is_list(column.type):
-        flat = _flat_cells(column.flatten(), where)
+        flat = _flat_cells(column.flatten(), where, paths_first)
         lengths = [length or 0 for length in pc.list_value_length(column).to_pylist()]
         rows = []
         at = 0
@@ -193,10 +223,12 @@ def image_cells(column: pa.Array, where: object) -> list[list[ImageCell]]:
             rows.append([(position, path) for position, (there, path) in enumerate(part) if there])
             at += length
         return rows
-    return [[(0, path)] if there else [] for there, path in _flat_cells(column, where)]
+    return [[(0, path)] if there else [] for there, path in _flat_cells(column, where, paths_first)]
 
 
-def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]]:
+def _flat_cells(
+    column: pa.Array, where: object, paths_first: bool
+) -> list[tuple[bool, str | None]]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -205,6 +237,8 @@ def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]
         paths = (
             pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
         )
+        if paths_first and "path" in names:
+            return [(bool(path), path) for path in paths]
         if "bytes" in names:
             embedded = pc.struct_field(column, "bytes").is_valid().to_pylist()
         elif "path" in names:
@@ -222,7 +256,8 @@ def _flat_cells(column: pa.Array, where: object) -> list[tuple[bool, str | None]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [(there, None) for there in column.is_valid().to_pylist()]
     if _is_text(kind):
-        return [(bool(path), path) for path in column.to_pylist()]
+        texts = column.to_pylist()
+        return [(bool(text), None if text and is_base64(text) else text) for text in texts]
     if pa.types.is_null(kind):
         return [(False, None)] * len(column)
     raise EmtError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,6 +18,21 @@ from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
 from emt_core.recipe.base import Role
 
 PLACEHOLDER = "<image>"
+UNREAD_MARK = re.compile("<(?:video|audio)>")
+TEXT_PARTS = ("text", "input_text", "output_text")
+IMAGE_PARTS = ("image", "image_url", "input_image")
+UNREAD_PARTS = ("video", "audio")
+"""Words in the `type` of a part that is not read: `video`, `video_url`, `input_audio`."""
+
+QWEN_IMAGE = re.compile(r"<img>([^<>\n]+)</img>")
+"""How Qwen-VL writes an image into a text, with its path."""
+
+OTHER_MARKS = re.compile(
+    r"<ImageHere>|(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?"
+    r"|<\|image_(\d+)\|>|<image[_ ]?(\d+)>"
+)
+"""Placeholders of other projects; those with a number count from 1."""
+
 SPEAKERS: Mapping[str, Speaker] = {
     "human": "user",
     "user": "user",
@@ -61,22 +76,37 @@ def parse_turns(
                 "unreadable_row", f"the conversation is text, but not JSON: {error}"
             ) from error
     if not isinstance(raw, list | tuple) or not raw:
-        raise RowProblem("unreadable_row", f"no list of turns, but {_shown(raw)}")
+        raise RowProblem("unreadable_row", f"no list of turns, but {shown(raw)}")
     turns = []
     for number, item in enumerate(raw):
         if not isinstance(item, Mapping):
-            raise RowProblem(
-                "unreadable_row", f"turn {number} is not an object, but {_shown(item)}"
-            )
+            raise RowProblem("unreadable_row", f"turn {number} is not an object, but {shown(item)}")
         role = next((item[tag] for tag in role_tags if item.get(tag) is not None), None)
+        if role is None and any(speakers.get(str(name).lower()) for name in item):
+            turns += _spoken_pair(item, number, speakers)
+            continue
         content = next((item[tag] for tag in content_tags if item.get(tag) is not None), None)
         speaker = (
             speakers.get(role) or speakers.get(role.lower()) if isinstance(role, str) else None
         )
         if speaker is None:
-            raise RowProblem("unknown_role", f"turn {number} is spoken by {_shown(role)}")
+            raise RowProblem(
+                "unknown_role",
+                f"turn {number} is spoken by {shown(role)}; looked for {' or '.join(role_tags)} "
+                f"with one of {', '.join(speakers)}; the turn has {shown(list(item))}",
+            )
         turns.append(Turn(role=speaker, text=_text_of(content, number)))
     return tuple(turns)
+
+
+def _spoken_pair(
+    item: Mapping[str, Any], number: int, speakers: Mapping[str, Speaker]
+) -> Iterator[Turn]:
+    """Turns of `{"user": "...", "assistant": "..."}`, as the_cauldron and FineVision write them."""
+    for name, content in item.items():
+        speaker = speakers.get(str(name).lower())
+        if speaker is not None and content is not None:
+            yield Turn(role=speaker, text=_text_of(content, number))
 
 
 def _text_of(content: Any, number: int) -> str:
@@ -84,18 +114,20 @@ def _text_of(content: Any, number: int) -> str:
     if isinstance(content, str):
         return encodable(content)
     if not isinstance(content, list | tuple):
-        raise RowProblem("unreadable_row", f"turn {number} has no text, but {_shown(content)}")
+        raise RowProblem("unreadable_row", f"turn {number} has no text, but {shown(content)}")
     parts = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind in ("image", "image_url"):
+        if kind in IMAGE_PARTS:
             parts.append(PLACEHOLDER)
-        elif kind == "text" and isinstance(part.get("text"), str):
+        elif kind in TEXT_PARTS and isinstance(part.get("text"), str):
             parts.append(encodable(part["text"]))
+        elif isinstance(kind, str) and any(name in kind for name in UNREAD_PARTS):
+            raise RowProblem("video_not_read", f"turn {number} has a part of type {kind!r}")
         else:
             raise RowProblem(
                 "unreadable_row",
-                f"turn {number} has a part that is neither text nor image: {_shown(part)}",
+                f"turn {number} has a part that is neither text nor image: {shown(part)}",
             )
     return "\n".join(parts)
 
@@ -141,6 +173,9 @@ def settle_turns(
             raise RowProblem("no_answer", "the conversation ends with the user's turn")
         if not any(turn.text.strip() for turn in spoken[1::2]):
             raise RowProblem("no_answer", "every answer is empty")
+    marked = next((found for t in spoken[::2] if (found := UNREAD_MARK.search(t.text))), None)
+    if marked and missing != "none":
+        raise RowProblem("video_not_read", f"the text has the mark {marked[0]}")
     found = placeholders(turns)
     if found == 0 and images and missing == "lead":
         at = len(turns) - len(spoken)
@@ -152,11 +187,36 @@ def settle_turns(
     return turns
 
 
+def image_marks(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], list[str]]:
+    """Turns with `<image>` for the placeholders of other projects, and the paths in them.
+
+    Raises RowProblem (`image_count_mismatch`) for numbered ones that are not in their order.
+    """
+    paths: list[str] = []
+    numbers: list[int] = []
+
+    def named(found: re.Match[str]) -> str:
+        paths.append(found[1])
+        return PLACEHOLDER
+
+    def numbered(found: re.Match[str]) -> str:
+        numbers.extend(int(number) for number in found.groups() if number)
+        return PLACEHOLDER
+
+    settled = tuple(
+        replace(turn, text=OTHER_MARKS.sub(numbered, QWEN_IMAGE.sub(named, turn.text)))
+        for turn in turns
+    )
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise RowProblem("image_count_mismatch", f"images are marked in the order {numbers}")
+    return settled, paths
+
+
 def qa_turns(question: Any, answer: Any) -> tuple[Turn, ...]:
     """One question, and its answer where there is one (None: none)."""
     for name, value in (("question", question), ("answer", answer)):
         if value is not None and not isinstance(value, str):
-            raise RowProblem("unreadable_row", f"the {name} is not text, but {_shown(value)}")
+            raise RowProblem("unreadable_row", f"the {name} is not text, but {shown(value)}")
     turns = [Turn(role="user", text=encodable(question or ""))]
     if answer is not None:
         turns.append(Turn(role="assistant", text=encodable(answer)))
@@ -175,10 +235,10 @@ def chosen(question: Any, choices: Any, answer: Any) -> tuple[Any, Any]:
             choices = ast.literal_eval(choices)
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
             raise RowProblem(
-                "unreadable_row", f"the choices are no list: {_shown(choices)}"
+                "unreadable_row", f"the choices are no list: {shown(choices)}"
             ) from error
     if not isinstance(choices, list | tuple) or not choices:
-        raise RowProblem("unreadable_row", f"the choices are no list, but {_shown(choices)}")
+        raise RowProblem("unreadable_row", f"the choices are no list, but {shown(choices)}")
     texts = [choice if isinstance(choice, str) else str(choice) for choice in choices]
     listed = "\n".join([str(question or ""), "Choices:", *(f"- {text}" for text in texts)])
     if answer is None or answer in texts:
@@ -192,7 +252,7 @@ def chosen(question: Any, choices: Any, answer: Any) -> tuple[Any, Any]:
         place = int(place)
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(texts):
         raise RowProblem(
-            "unreadable_row", f"the answer {_shown(answer)} names none of {len(texts)} choices"
+            "unreadable_row", f"the answer {shown(answer)} names none of {len(texts)} choices"
         )
     return listed, texts[place]
 
@@ -219,6 +279,8 @@ def build_sample(
     frame: int = -1,
 ) -> Sample:
     """Settle the conversation and put the sample together. Raises RowProblem."""
+    if missing == "lead" and not placeholders(turns):
+        turns, _ = image_marks(turns)
     return Sample(
         source=source,
         row=row,
@@ -230,6 +292,12 @@ def build_sample(
         episode=episode,
         frame=frame,
     )
+
+
+def shown(value: Any) -> str:
+    """A value of the data as a message quotes it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def reject(source: str, row: int, problem: RowProblem, own_id: Any = None) -> Reject:
@@ -250,7 +318,8 @@ def plain_id(value: Any) -> str:
 
 
 def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Small plain values: text up to MAX_META_CHARS, finite numbers, booleans; objects flattened.
+    """Small plain values: text up to MAX_META_CHARS, finite numbers, booleans; lists as JSON text,
+    objects flattened.
 
     {"a": 1, "meta": {"b": 2}, "c": {"d": 3}} -> {"a": 1, "b": 2, "c.d": 3}
     """
@@ -260,6 +329,8 @@ def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
         for inner, item in items:
             if len(found) >= MAX_META_ITEMS:
                 return found
+            if isinstance(item, list) and len(item) <= MAX_META_ITEMS:
+                item = _as_json(item)
             plain = isinstance(item, bool | int) or (isinstance(item, float) and item - item == 0)
             if plain or (isinstance(item, str) and len(item) <= MAX_META_CHARS):
                 label = (
@@ -273,6 +344,8 @@ def plain_meta(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _as_json(value: Any) -> str | None:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):  # bytes and the like
+        return None

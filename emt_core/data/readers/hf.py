@@ -14,12 +14,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from emt_core.data.file_kind import unreadable
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.images.decode import check_bytes
 from emt_core.data.images.handles import ImageProblem, open_arrow
-from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.paths import PathLeavesRoot, inside, name_below
 from emt_core.data.readers import hf_stream
-from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
-from emt_core.data.sample import Reject, Sample
+from emt_core.data.readers.columns import (
+    check_images_named,
+    class_names,
+    holds_paths,
+    name_classes,
+    read_batch,
+    read_row,
+    wanted_columns,
+)
+from emt_core.data.readers.conversation import RowProblem, reject
+from emt_core.data.sample import ImageRef, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
 from emt_core.workspace.files import read_json
@@ -55,7 +66,7 @@ def image_root(source: HFSource, data: Path) -> Path:
         return data
     if on_hub(data):
         return Path(os.path.commonpath([path.parent for path in shards(source, data)]))
-    return _split_folder(source, data).absolute()
+    return (_split_folder(source, data) / (source.image_root or "")).absolute()
 
 
 def files(source: HFSource, data: Path) -> FileSet:
@@ -78,22 +89,66 @@ def count(source: HFSource, data: Path) -> int | None:
 
 def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
     if source.streaming:
-        yield from hf_stream.read(source, data)
+        yield from _read_stream(source, data)
         return
     root = image_root(source, data)
     row = 0
     for path in shards(source, data):
         table = _table(path)
         texts = wanted_columns(source, table.column_names, path)
-        name = os.path.relpath(path, root).replace(os.sep, "/")
+        check_images_named(source, table.schema, path)
+        name = name_below(root, path)
         at = 0
         for batch in table.to_batches(max_chunksize=1024):
             images = batch.column(source.images) if source.images else None
             yield from read_batch(
-                source, batch.select(texts), images, row=row, place=("arrow", name, at), root=root
+                source,
+                batch.select(texts),
+                images,
+                row=row,
+                place=("arrow", name, at),
+                root=root,
+                classes=class_names(table.schema),
             )
             row += batch.num_rows
             at += batch.num_rows
+
+
+def _read_stream(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
+    """Samples with `stream` references. Raises EmtError where the stream breaks off."""
+    stream = hf_stream.open_stream(source, data)
+    classes: dict[str, list[str]] = {}
+    if stream.features is not None:
+        schema = stream.features.arrow_schema
+        classes = class_names(schema)
+        check_images_named(source, schema, data)
+    for row, record in enumerate(hf_stream.stream_rows(source, stream)):
+        if row == 0:
+            wanted_columns(source, list(record), data)
+        name_classes(record, classes)
+        try:
+            images = hf_stream.cells(source, record)
+            found = read_row(
+                source,
+                record,
+                [(position, None) for position in range(len(images))],
+                ImageRef(kind="stream", path=source.path, member=source.images or "", index=row),
+                row=row,
+                root=data,
+            )
+            for content in images:
+                problem = (
+                    check_bytes(content, source.max_pixels)
+                    if content
+                    else ("missing_image", "no bytes in the row")
+                )
+                if problem and isinstance(found, Sample):
+                    raise RowProblem(*problem)
+            yield found
+        except RowProblem as problem:
+            yield reject(
+                source.name, row, problem, record.get(source.own_id) if source.own_id else None
+            )
 
 
 def shards(source: HFSource, data: Path) -> list[Path]:
@@ -162,8 +217,5 @@ def _table(path: Path) -> Any:
     try:
         return open_arrow(path)
     except ImageProblem as problem:
-        raise EmtError(
-            f"an arrow shard cannot be read: {problem.detail}",
-            where=path,
-            remedy="it may be cut off: save it again",
-        ) from problem
+        what = f"an arrow shard cannot be read: {problem.detail}"
+        raise unreadable(what, path, "it may be cut off: save it again") from problem

@@ -8,75 +8,45 @@ whose bytes are in the rows are had.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from PIL import Image
 
+from emt_core.data.file_kind import real_files
+from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem
-
-if TYPE_CHECKING:
-    from emt_core.recipe.sources import HFSource
-
-import re
-from collections.abc import Mapping
-from itertools import islice
-from typing import Any
-
-from emt_core.data.images.decode import check_bytes
-from emt_core.data.readers.columns import read_row, wanted_columns
-from emt_core.data.readers.conversation import RowProblem, reject
-from emt_core.data.sample import ImageRef, Reject, Sample
+from emt_core.data.readers.conversation import RowProblem
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
 
 
-def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
-    """Samples with `stream` references. Raises EmtError where the stream breaks off."""
-    for row, record in enumerate(_rows(source, data)):
-        if row == 0:
-            wanted_columns(source, list(record), data)
-        try:
-            cells = _cells(source, record)
-            found = read_row(
-                source,
-                record,
-                [(position, None) for position in range(len(cells))],
-                ImageRef(kind="stream", path=source.path, member=source.images or "", index=row),
-                row=row,
-                root=data,
-            )
-            for content in cells:
-                problem = (
-                    check_bytes(content, source.max_pixels)
-                    if content
-                    else ("missing_image", "no bytes in the row")
-                )
-                if problem and isinstance(found, Sample):
-                    raise RowProblem(*problem)
-            yield found
-        except RowProblem as problem:
-            yield reject(
-                source.name, row, problem, record.get(source.own_id) if source.own_id else None
-            )
-
-
 def stream_cells(source: HFSource, data: Path) -> Iterator[tuple[int, list[bytes | None]]]:
     """(row, encoded images), every row of the stream up to `limit`, in the order of `read`."""
-    for row, record in enumerate(islice(_rows(source, data), source.limit)):
+    rows = stream_rows(source, open_stream(source, data))
+    for row, record in enumerate(islice(rows, source.limit)):
         try:
-            yield row, _cells(source, record)
+            yield row, cells(source, record)
         except RowProblem:
             yield row, []
 
 
-def _cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
+def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
+    """Encoded images of a row of the stream, None for one that is only named. Raises RowProblem."""
     value = record.get(source.images) if source.images else None
     found: list[bytes | None] = []
     for item in value if isinstance(value, list) else [value]:
         content = item.get("bytes") if isinstance(item, Mapping) else item
+        if isinstance(content, str) and is_base64(content):
+            try:
+                content = from_base64(content)
+            except ImageProblem as problem:
+                raise RowProblem(problem.reason, problem.detail) from problem
         if item is None or (isinstance(item, Mapping) and content is None and not item.get("path")):
             continue
         if content is not None and not isinstance(content, bytes):
@@ -88,13 +58,15 @@ def _cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
     return found
 
 
-def _rows(source: HFSource, data: Path) -> Iterator[dict[str, Any]]:
+def open_stream(source: HFSource, data: Path) -> Any:
+    """The set as the client streams it; bytes of images stay as they are."""
     import datasets
 
-    try:
+    with _told(source):
         if data.is_dir():
             builder, paths = local_files(source, data)
-            names = [str(path) for path in paths]
+            # the client takes a name for a pattern: characters of one stand for themselves
+            names = [re.sub(r"([*?[])", r"[\1]", str(path)) for path in paths]
             stream: Any = datasets.load_dataset(
                 builder, data_files=names, split="train", streaming=True
             )
@@ -106,28 +78,80 @@ def _rows(source: HFSource, data: Path) -> Iterator[dict[str, Any]]:
                 revision=source.revision,
                 streaming=True,
             )
-        if stream.features is not None:
-            stream = stream.decode(False)
+        return stream.decode(False) if stream.features is not None else stream
+
+
+def stream_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
+    with _told(source):
         yield from stream
+
+
+@contextmanager
+def _told(source: HFSource) -> Iterator[None]:
+    try:
+        yield
     except EmtError:
         raise
-    except (
-        Exception
-    ) as error:  # the client raises dozens of types: unreachable, gated, misspelt, cut off
+    except Exception as error:  # dozens of types: unreachable, gated, misspelt, cut off
         raise EmtError(
             f"the stream of {source.path!r} breaks off: {type(error).__name__}: {str(error)[:300]}",
             remedy="check name, subset, split, columns and network",
         ) from error
 
 
+SPLITS = {
+    "training": "train",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+"""Words in names of files and folders that mean a split of another name."""
+
+NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
+
+
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of a local folder, or of its folder named as the split."""
-    folder = data / source.split if (data / source.split).is_dir() else data
+    """(builder name, files by name) of a folder's split; all are of train where none is named.
+
+    Raises EmtError where no file is of the split.
+    """
     for builder in ("parquet", "arrow"):
-        found = sorted(folder.rglob(f"*.{builder}"))
-        if found:
+        found = real_files(data.rglob(f"*.{builder}"), data)
+        if not found:
+            continue
+        if (data / "state.json").is_file():  # one split, saved without its name
             return builder, found
-    raise EmtError("the folder holds neither .parquet nor .arrow files", where=folder)
+        wanted = SPLITS.get(source.split, source.split)
+        splits = {path: _split_of(path.relative_to(data), source.split) for path in found}
+        if not any(splits.values()):
+            splits = dict.fromkeys(found, "train")
+        mine = [path for path in found if splits[path] == wanted]
+        if not mine:
+            raise EmtError(
+                f"source {source.name!r}: no file belongs to the split {source.split!r}",
+                where=data,
+                remedy=f"its splits are: {', '.join(sorted({*splits.values()} - {''}))}",
+            )
+        return builder, mine
+    raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
+
+
+def _split_of(path: Path, wanted: str) -> str:
+    """The split that a file belongs to: a folder named as the one that is wanted, else by the
+    client's rules, `NAME-00000-of-00001` or a word in a folder's or its own name; "" is none."""
+    if wanted in path.parts[:-1]:
+        return SPLITS.get(wanted, wanted)
+    numbered = NUMBERED.match(path.name)
+    if numbered and numbered[1] not in ("data", "part", "shard"):
+        return SPLITS.get(numbered[1], numbered[1])
+    for part in (*path.parts[:-1], path.stem):
+        for word in re.split(r"[-_. ]", part.lower()):
+            if word in SPLITS or word in SPLITS.values():
+                return SPLITS.get(word, word)
+    return path.parts[0] if numbered and len(path.parts) > 1 else ""
 
 
 def hub_commit(source: HFSource) -> str:
@@ -138,7 +162,7 @@ def hub_commit(source: HFSource) -> str:
 
     try:
         return str(HfApi().dataset_info(source.path, revision=source.revision).sha)
-    except Exception as error:  # see _rows
+    except Exception as error:  # see _told
         raise EmtError(
             f"the hub cannot be asked for {source.path!r}: {type(error).__name__}: "
             f"{str(error)[:200]}",

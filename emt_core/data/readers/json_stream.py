@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from emt_core.data.file_kind import unreadable
 from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
+from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
+
+SMALL_BYTES = 4 * 2**20
 
 
 class BrokenLine:
@@ -16,6 +21,17 @@ class BrokenLine:
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
+
+
+def small_object(path: Path) -> dict[str, Any] | None:
+    """The object that a small file is as a whole, None for any other file."""
+    try:
+        if path.stat().st_size > SMALL_BYTES:
+            return None
+        text = path.read_text(encoding="utf-8-sig").lstrip()
+        return json.loads(text) if text.startswith("{") else None
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def stream_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -44,14 +60,12 @@ def stream_rows(path: Path) -> Iterator[tuple[int, Any]]:
         if first == b"[":
             yield from _array(file, path)
         elif first == b"{":
-            yield from _lines(file, path)
+            yield from _objects(file, path)
         elif not first:
             raise EmtError("the data file is empty", where=path)
         else:
-            raise EmtError(
-                "the file is neither a JSON array nor JSON lines",
-                where=path,
-                remedy="it starts with [ or {",
+            raise unreadable(
+                "the file is neither a JSON array nor JSON lines", path, "it starts with [ or {"
             )
 
 
@@ -59,25 +73,110 @@ def _array(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
     """The file stands before the array's `[`."""
     text = JsonText(file)
     count = 0
-    try:
+    with _named_faults("the JSON array", path, text) as seen:
         text.expect("[")
         while text.peek() != "]" or count:
             yield text.value()
             count += 1
+            seen[0] = count
             if text.peek() != ",":
                 break
             text.expect(",")
         text.expect("]")
         text.expect("")
+
+
+@contextmanager
+def _named_faults(what: str, path: Path, text: JsonText) -> Iterator[list[int]]:
+    """Raises EmtError for a fault of the text; the list holds the number of rows before it."""
+    seen = [0]
+    try:
+        yield seen
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        count = seen[0]
         raise EmtError(
-            f"the JSON array {'ends in the middle' if text.ended else 'is malformed'} in row "
+            f"{what} {'ends in the middle' if text.ended else 'is malformed'} in row "
             f"{count} ({' '.join(str(error).split())[:160]})",
             where=f"{path}, row {count} at byte {text.place:,}",
             remedy=f"mend the file, or read what comes before with `limit: {count}`"
             if count
             else "mend the file",
         ) from error
+
+
+def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
+    """JSON lines, or objects over several lines one after another.
+
+    Raises EmtError for one object that holds the rows.
+    """
+    start = file.tell()
+    text = JsonText(file)
+    try:
+        _, first = text.value()
+        after = text.place
+        alone = not text.peek()
+    except (ValueError, RecursionError):  # its line is broken, or it is longer than may be held
+        first, after, alone = None, start, False
+        if not _second_line_is_row(file, start):
+            _refuse_rows_inside(path, _keys_to_array(file, start), whole=False)
+    if alone and isinstance(first, Mapping):
+        rows = [n for n, v in first.items() if holds_rows(v) and n not in CONVERSATIONS]
+        known = any(name in first for name in CONVERSATIONS)
+        _refuse_rows_inside(path, [*first, *rows] if rows and not known else [], whole=True)
+    file.seek(start)
+    spread = after - start > len(file.readline(MAX_ROW_BYTES))
+    file.seek(start)
+    yield from (_spread if spread else _lines)(file, path)
+
+
+def _second_line_is_row(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    file.readline(MAX_ROW_BYTES)
+    try:
+        return isinstance(json.loads(file.readline(MAX_ROW_BYTES)), Mapping)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _keys_to_array(file: BinaryIO, start: int) -> list[str]:
+    """Keys of the object that begins at `start`, up to the first that holds an array of objects and
+    with this one once more at the end; [] where there is none."""
+    file.seek(start)
+    text = JsonText(file)
+    keys: list[str] = []
+    try:
+        text.expect("{")
+        while True:
+            keys.append(str(text.value()[1]))
+            text.expect(":")
+            if text.peek() == "[":
+                text.expect("[")
+                return [*keys, keys[-1]] if text.peek() == "{" else []
+            text.value()
+            text.expect(",")
+    except (ValueError, RecursionError):
+        return []
+
+
+def _refuse_rows_inside(path: Path, keys: list[str], *, whole: bool) -> None:
+    """keys: of the object, the one that holds the rows again at the end; [] is no fault."""
+    if not keys:
+        return
+    *there, rows = keys
+    raise EmtError(
+        f"the file is one JSON object, its rows lie under {rows!r}",
+        where=f"{path}, with {', '.join(there[:10])}{'' if whole else ', ...'}",
+        remedy=f"write that array to a file of its own: jq .{rows} {path.name} > rows.json",
+    )
+
+
+def _spread(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
+    """Objects over several lines, one after another, as jq writes them."""
+    text = JsonText(file)
+    with _named_faults("the sequence of JSON objects", path, text) as seen:
+        while text.peek():
+            yield text.value()
+            seen[0] += 1
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:

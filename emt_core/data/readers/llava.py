@@ -4,26 +4,38 @@
      "conversations": [{"from": "human", "value": "<image>\\nWhat ..."},
                        {"from": "gpt", "value": "..."}]}
 
-`image` may be absent (text only), a path, or a list of paths; `images` is read as well. Paths are
-relative to `image_root`; an image may also stand in the row, as base64. Other names of fields, and
-rows of a question with its answer or choices, are said by the source's columns. Ids repeat in real
-files and are only kept. A row with images and no `<image>` gets them in front.
+`image` may be absent (text only), a path, or a list of paths; `images` is read as well, and so are
+the fields of OpenAI's, ms-swift's and the_cauldron's rows (readers/fields.py). Paths are relative
+to `image_root`; an image may also stand in the row, as base64. Other names of fields, and rows of a
+question with its answer or choices, are said by the source's columns. Ids repeat in real files and
+are only kept. A row with images and no `<image>` gets them in front.
+
+A file of InternVL leads to such files, each with a folder of images; both are relative to it, and
+their rows follow one another:
+
+    {"boxes": {"root": "img", "annotation": "rows.jsonl", ...}, ...}
 """
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.images.base64_text import is_base64
-from emt_core.data.paths import PathLeavesRoot, relative_path
-from emt_core.data.readers.columns import row_turns, text_fields
-from emt_core.data.readers.conversation import RowProblem, build_sample, reject, unmarked
-from emt_core.data.readers.json_stream import BrokenLine, stream_rows
+from emt_core.data.paths import PathLeavesRoot, inside, name_below
+from emt_core.data.readers.conversation import (
+    RowProblem,
+    build_sample,
+    reject,
+    shown,
+    unmarked,
+)
+from emt_core.data.readers.fields import IMAGES, refuse, row_images, row_turns, text_fields
+from emt_core.data.readers.json_stream import BrokenLine, small_object, stream_rows
 from emt_core.data.sample import ImageRef, Reject, Sample
+from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource
 
 
@@ -36,41 +48,72 @@ def image_root(source: LlavaSource, data: Path) -> Path:
 
 
 def files(source: LlavaSource, data: Path) -> FileSet:
-    return FileSet(base=data.parent, index=(data,))
+    listed = tuple(path for path, _ in _annotations(data) if path != data)
+    return FileSet(base=data.parent, index=(data, *listed))
 
 
 def count(source: LlavaSource, data: Path) -> int | None:
     return None  # only known when the file has been read
 
 
+def _annotations(data: Path) -> list[tuple[Path, str]]:
+    """(file of rows, folder of its images): the file itself, or those that InternVL's names."""
+    listed = small_object(data)
+    if not listed or not all(isinstance(e, Mapping) and "annotation" in e for e in listed.values()):
+        return [(data, "")]
+    found = []
+    for name, entry in listed.items():
+        try:
+            path = inside(data.parent, str(entry["annotation"]))
+            there = stat.S_ISREG(path.stat().st_mode)
+        except (OSError, PathLeavesRoot):
+            there = False
+        if not there:
+            raise EmtError(
+                f"the annotation file of {shown(name)} is missing: {shown(entry['annotation'])}",
+                where=data,
+                remedy="paths are relative to this file's folder, and lie below it",
+            )
+        found.append((path, str(entry.get("root") or "")))
+    return found
+
+
 def read(source: LlavaSource, data: Path) -> Iterator[Sample | Reject]:
     """Samples and rejects in the file's row order. Raises EmtError where the file breaks off."""
     root = image_root(source, data)
     own_id = source.own_id or "id"
-    for row, (at, record) in enumerate(stream_rows(data)):
-        try:
-            yield _sample(source, root, data, row, at, record)
-        except RowProblem as problem:
-            own = record.get(own_id) if isinstance(record, Mapping) else None
-            yield reject(source.name, row, problem, own)
+    row = 0
+    for path, folder in _annotations(data):
+        name = name_below(root, path)
+        for at, record in stream_rows(path):
+            try:
+                place = ImageRef(kind="json", path=name, index=at) if name else None
+                yield _sample(source, root, row, record, folder, place)
+            except RowProblem as problem:
+                own = record.get(own_id) if isinstance(record, Mapping) else None
+                yield reject(source.name, row, problem, own)
+            row += 1
 
 
-def _sample(source: LlavaSource, root: Path, data: Path, row: int, at: int, record: Any) -> Sample:
-    """at: byte of the file at which the row begins."""
+def _sample(
+    source: LlavaSource, root: Path, row: int, record: Any, folder: str, inline: ImageRef | None
+) -> Sample:
+    """folder: of the row's images, below `root`; inline: the place of the row itself."""
     if isinstance(record, BrokenLine):
         raise RowProblem("unreadable_row", record.detail)
     if not isinstance(record, Mapping):
         raise RowProblem("unreadable_row", f"a row is an object, not {type(record).__name__}")
-    named = source.images
-    field = named or next((name for name in ("image", "images") if record.get(name)), "image")
     own_id = source.own_id or "id"
-    used = (own_id, field, "image", "images", *text_fields(source))
+    used = {own_id, source.images, *IMAGES, *text_fields(source)}
+    refuse(record, (*used, *source.meta))
+    turns = unmarked(row_turns(source, record), source.remove)
+    turns, images = row_images(source, record, turns, root, folder=folder, inline=inline)
     return build_sample(
         source=source.name,
         row=row,
         role=source.role,
-        turns=unmarked(row_turns(source, record), source.remove),
-        images=file_refs(record.get(field), root, inline=_inline(root, data, field, at)),
+        turns=turns,
+        images=images,
         missing="lead",
         own_id=record.get(own_id),
         meta={
@@ -79,46 +122,3 @@ def _sample(source: LlavaSource, root: Path, data: Path, row: int, at: int, reco
             if (name in source.meta if source.meta else name not in used)
         },
     )
-
-
-def _inline(root: Path, data: Path, field: str, at: int) -> ImageRef | None:
-    """The place of an image that stands in the row itself; None where the file is out of reach."""
-    try:
-        path = relative_path(str(data.absolute()), root)
-    except PathLeavesRoot:
-        return None
-    return ImageRef(kind="json", path=path, member=field, index=at)
-
-
-def file_refs(
-    paths: Any, root: Path, folder: str = "", *, inline: ImageRef | None = None
-) -> tuple[ImageRef, ...]:
-    """Images of None, a path or several. Raises RowProblem: bad_path, unreadable_row.
-
-    inline: the place of base64 text that stands instead of a path.
-    """
-    if paths is None or paths == "" or paths != paths:  # pandas writes NaN for none
-        return ()
-    listed = [paths] if isinstance(paths, str) else paths
-    if not isinstance(listed, list | tuple) or not all(isinstance(path, str) for path in listed):
-        raise RowProblem(
-            "unreadable_row", f"images are a path or a list of paths, not {str(paths)[:60]!r}"
-        )
-    return tuple(
-        _file_ref(path, root, folder, inline and replace(inline, position=position))
-        for position, path in enumerate(listed)
-    )
-
-
-def _file_ref(path: str, root: Path, folder: str, inline: ImageRef | None) -> ImageRef:
-    if is_base64(path):
-        if inline is None:
-            raise RowProblem(
-                "bad_path", f"base64 text ({path[:24]}...) is read from files in the image folder"
-            )
-        return inline
-    try:
-        name = relative_path(f"{folder}/{path}" if folder else path, root)
-    except PathLeavesRoot as error:
-        raise RowProblem("bad_path", str(error)) from error
-    return ImageRef(kind="file", path=name)

@@ -11,9 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
+from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.paths import existing
-from emt_core.data.readers.columns import holds_paths, read_batch, wanted_columns
+from emt_core.data.paths import existing, name_below
+from emt_core.data.readers.columns import (
+    check_images_named,
+    class_names,
+    holds_paths,
+    read_batch,
+    wanted_columns,
+)
 from emt_core.data.sample import Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import ParquetSource
@@ -33,9 +40,9 @@ def _is_pattern(data: Path) -> bool:
 
 def shards(data: Path) -> list[Path]:
     if _is_pattern(data):
-        found = sorted(data.parent.glob(data.name))
+        found = real_files(data.parent.glob(data.name), data.parent)
     else:
-        found = sorted(data.rglob("*.parquet")) if data.is_dir() else [data]
+        found = real_files(data.rglob("*.parquet"), data) if data.is_dir() else [data]
     if not found:
         raise EmtError("there is no .parquet file", where=data, remedy="check `path`")
     return found
@@ -47,7 +54,8 @@ def loose_images(source: ParquetSource, data: Path) -> bool:
 
 
 def image_root(source: ParquetSource, data: Path) -> Path:
-    return (data if data.is_dir() else data.parent).absolute()
+    folder = data if data.is_dir() else data.parent
+    return (folder / (source.image_root or "")).absolute()
 
 
 def files(source: ParquetSource, data: Path) -> FileSet:
@@ -63,10 +71,12 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
     row = 0
     for path in shards(data):
         file = _open(path)
-        texts = wanted_columns(source, file.schema_arrow.names, path)
+        schema = file.schema_arrow
+        texts = wanted_columns(source, schema.names, path)
+        check_images_named(source, schema, path)
         leaves = _image_leaves(file, source.images) if source.images else []
         heavy = bool(source.images) and not any(leaf.endswith(".path") for leaf in leaves)
-        name = str(path.relative_to(data)) if data.is_dir() else path.name
+        name = name_below(root, path)
         at = 0
         try:
             size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
@@ -79,6 +89,7 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
                     row=row,
                     place=("parquet", name, at),
                     root=root,
+                    classes=class_names(schema),
                 )
                 row += batch.num_rows
                 at += batch.num_rows
@@ -99,10 +110,8 @@ def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
 
 def _open(path: Path) -> parquet.ParquetFile:
     try:
-        return parquet.ParquetFile(path)
+        # mapped: pyarrow would otherwise hold the columns of a whole row group
+        return parquet.ParquetFile(path, memory_map=True)
     except (pa.ArrowInvalid, OSError) as error:
-        raise EmtError(
-            "a file cannot be read as parquet",
-            where=path,
-            remedy="it may be cut off: fetch or write it again",
-        ) from error
+        remedy = "it may be cut off: fetch or write it again"
+        raise unreadable("a file cannot be read as parquet", path, remedy) from error

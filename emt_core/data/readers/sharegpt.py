@@ -18,15 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import PathLeavesRoot, inside
-from emt_core.data.readers.conversation import RowProblem, build_sample, parse_turns, reject
+from emt_core.data.readers.conversation import (
+    RowProblem,
+    build_sample,
+    parse_turns,
+    reject,
+    shown,
+)
+from emt_core.data.readers.fields import file_refs, refuse
 from emt_core.data.readers.json_stream import BrokenLine, stream_rows
-from emt_core.data.readers.llava import file_refs
 from emt_core.data.sample import Reject, Sample, Speaker, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import ShareGPTSource
 from emt_core.workspace.files import read_json
+
+PREFERENCE = ("kto_tag", "chosen", "rejected")
+"""Columns of an entry that only a preference set has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +77,31 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
             where=where,
             remedy="convert it to sharegpt",
         )
-    if entry.get("ranking"):
-        raise EmtError("a preference set (ranking) is no mid-training data", where=where)
+    columns = entry.get("columns") or {"messages": "conversations"}
+    tags = entry.get("tags") or {}
+    for name, value in (("columns", columns), ("tags", tags)):
+        if not isinstance(value, dict):
+            raise EmtError(f"{name!r} is no object, but {shown(value)}", where=where)
+    preference = [name for name in PREFERENCE if columns.get(name)]
+    if entry.get("ranking") or preference:
+        raise EmtError(
+            f"a preference set ({', '.join(preference) or 'ranking'}) is no mid-training data",
+            where=where,
+            remedy="write its good answers to a set of their own",
+        )
     for unread in ("videos", "audios"):
-        if entry.get("columns", {}).get(unread):
+        if columns.get(unread):
             raise EmtError(
                 f"the column {unread!r} is not read",
                 where=where,
-                remedy="only images are supported",
+                remedy="leave it out of `columns`: rows with <video> or <audio> are then rejected",
             )
-    columns = entry.get("columns") or {"messages": "conversations"}
     if not columns.get("messages"):
         raise EmtError(
             "columns has no 'messages'",
             where=where,
             remedy="say which column holds the conversation",
         )
-    tags = entry.get("tags", {})
     openai = entry.get("formatting") == "openai"
     speakers: dict[str, Speaker] = {
         tags.get("user_tag", "user" if openai else "human"): "user",
@@ -112,7 +130,8 @@ def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path
     except PathLeavesRoot as error:
         raise EmtError("file_name leaves the folder of dataset_info.json", where=where) from error
     if path.is_dir():
-        found = tuple(sorted(p for p in path.iterdir() if p.suffix in (".json", ".jsonl")))
+        rows = (p for p in path.iterdir() if p.suffix in (".json", ".jsonl"))
+        found = tuple(real_files(rows, path))
         if not found:
             raise EmtError("the folder holds no .json or .jsonl file", where=path)
         return found
@@ -168,6 +187,7 @@ def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: 
             "unreadable_row",
             f"the row has no column {entry.messages!r}; it has {sorted(record)[:10]}",
         )
+    refuse(record)
     turns = parse_turns(
         record[entry.messages],
         role_tags=(entry.role_tag,),

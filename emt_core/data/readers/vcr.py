@@ -23,8 +23,8 @@ from typing import Any
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.readers.conversation import RowProblem, build_sample, reject
+from emt_core.data.readers.fields import file_refs
 from emt_core.data.readers.json_stream import BrokenLine, stream_rows
-from emt_core.data.readers.llava import file_refs
 from emt_core.data.sample import Reject, Sample, Turn
 from emt_core.recipe.sources import VcrSource
 

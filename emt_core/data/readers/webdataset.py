@@ -3,6 +3,7 @@
     000017.jpg  000017.json      one image and {"conversations": [...], ...}
     000018.0.png 000018.1.png 000018.json   several images, in the order of their names
     000019.webp 000019.txt       an image and its caption
+    22.05.png 22.05.json         the key is 22.05: nothing of the key 22 has a text of its own
 
 `path` is a tar, a folder of tars (in name order), or a brace pattern such as
 `shards/{0000..0127}.tar`. An image is found again by its byte offset, so it is read with one seek.
@@ -12,30 +13,33 @@ Compressed archives have no such offsets and are refused.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.images.values import is_absent
 from emt_core.data.paths import existing
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
-    parse_turns,
     qa_turns,
     reject,
+    shown,
 )
+from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, refuse, row_turns
+from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.recipe.sources import WebDatasetSource
+from emt_core.recipe.sources import LlavaSource, WebDatasetSource
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-TEXT_KEYS = ("id", "conversations", "messages", "question", "answer", "caption", "text")
-MAX_TEXT_BYTES = 64 * 2**20
+TEXT_KEYS = ("id", *CONVERSATIONS, *ASKED, "question", "answer", "caption", "text")
+SORT = "sort the archive by name: unpack it, then tar --sort=name -cf"
+PLAIN = LlavaSource(format="llava", name="json", role="pool", path=".")
+"""Says no field of a JSON: the known names are tried."""
+
 MAX_SHARDS = 100_000
 BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -48,7 +52,7 @@ def locate(source: WebDatasetSource, base: Path) -> Path:
 def shards(data: Path) -> list[Path]:
     """The archives, in order. Raises EmtError where there is none or a named one is missing."""
     if data.is_dir():
-        found = sorted(data.rglob("*.tar"))
+        found = real_files(data.rglob("*.tar"), data)
         if not found:
             raise EmtError("the folder holds no .tar file", where=data)
         return found
@@ -112,78 +116,62 @@ def read(source: WebDatasetSource, data: Path) -> Iterator[Sample | Reject]:
     row = 0
     for path in shards(data):
         name = path.absolute().relative_to(root).as_posix()
-        for group in _groups(path):
-            try:
-                yield _sample(source, group, name, row)
-            except RowProblem as problem:
-                yield reject(source.name, row, problem, group.key)
-            row += 1
+        for part in archive_parts(path):
+            seen = _Seen(path)
+            for group in part:
+                try:
+                    seen.check(group)
+                    sample = _sample(source, group, name, row)
+                    seen.keep(sample, group)
+                    yield sample
+                except RowProblem as problem:
+                    yield reject(source.name, row, problem, group.key)
+                row += 1
 
 
-@dataclass
-class Group:
-    """Members of one key. images: (suffix of the name, member name, byte offset of the data)."""
+class _Seen:
+    """Keys of one archive, by their hash: members of a key have to lie side by side."""
 
-    key: str
-    images: list[tuple[str, str, int]] = field(default_factory=list)
-    text: bytes | None = None
-    json: bytes | None = None
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys: set[int] = set()
+        self.text_only: set[int] = set()
 
+    def check(self, group: Group) -> None:
+        """Raises RowProblem for a key that came before, EmtError where its text was kept then."""
+        key = hash(group.key)
+        if key in self.text_only:
+            raise EmtError(
+                f"the members of {group.key!r} are not side by side: {group.members[0]!r} comes "
+                "later than its text",
+                where=self.path,
+                remedy=SORT,
+            )
+        if key in self.keys:
+            raise RowProblem(
+                "members_apart",
+                f"{group.key!r} comes again with {', '.join(group.members[:6])}; {SORT}",
+            )
+        self.keys.add(key)
 
-def _groups(path: Path) -> Iterator[Group]:
-    """Raises EmtError where the archive is compressed, cut off, or no tar."""
-    group: Group | None = None
-    member = None
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                # tarfile keeps every header it saw: a million of them would fill memory
-                tar.members = []  # type: ignore[attr-defined]
-                folder, _, base = member.name.rpartition("/")
-                stem, dot, suffix = base.partition(".")
-                if not member.isfile() or not dot or not stem:
-                    continue
-                key = f"{folder}/{stem}" if folder else stem
-                if group is None or group.key != key:
-                    if group is not None:
-                        yield group
-                    group = Group(key)
-                _add(group, tar, member, suffix.lower())
-            # tarfile takes a cut in a header for the end; only the zero block that every writer
-            # leaves is one
-            if os.pread(tar.fileobj.fileno(), 1, tar.offset) != b"\0":  # type: ignore[union-attr]
-                raise tarfile.ReadError("its end marker is missing")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        after = (
-            f" after {member.name!r}, byte {member.offset_data + member.size:,}" if member else ""
-        )
-        raise EmtError(
-            f"the archive cannot be read{after}: {error}",
-            where=path,
-            remedy="it may be cut off (fetch it again) or compressed (unpack it: .tar, not "
-            ".tar.gz)",
-        ) from error
-    if group is not None:
-        yield group
-
-
-def _add(group: Group, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> None:
-    kind = suffix.rpartition(".")[2]
-    if kind in IMAGE_SUFFIXES:
-        group.images.append((suffix, member.name, member.offset_data))
-    elif suffix in ("txt", "json"):
-        content = tar.extractfile(member)
-        text = content.read(MAX_TEXT_BYTES) if content else b""
-        if suffix == "txt":
-            group.text = text
-        else:
-            group.json = text
+    def keep(self, sample: Sample, group: Group) -> None:
+        if sample.text_only:
+            self.text_only.add(hash(group.key))
 
 
 def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> Sample:
+    if group.problem:
+        raise group.problem
     facts = _facts(group)
+    refuse(facts)
     ordered = sorted(group.images, key=lambda image: _natural(image[0]))
-    meta = {name: value for name, value in facts.items() if name not in TEXT_KEYS}
+    unseen = next((name for name in IMAGES if not is_absent(facts.get(name))), None)
+    if unseen and not ordered:
+        raise RowProblem(
+            "missing_image",
+            f"{group.key}.json names an image ({unseen}: {shown(facts[unseen])}) and the archive "
+            "has none of this key",
+        )
     return build_sample(
         source=source.name,
         row=row,
@@ -194,7 +182,7 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
         ],
         missing="lead",
         own_id=facts.get("id", group.key),
-        meta=meta,
+        meta={name: value for name, value in facts.items() if name not in TEXT_KEYS},
     )
 
 
@@ -211,28 +199,31 @@ def _facts(group: Group) -> dict[str, Any]:
 
 
 def _turns(group: Group, facts: dict[str, Any], named: str | None) -> tuple[Turn, ...]:
-    """named: the field that the source calls its caption."""
+    """Of the JSON's conversation, its question and answer, the text, or the JSON's caption.
+
+    named: the field that the source calls its caption.
+    """
     if named is not None:
         if not isinstance(facts.get(named), str):
             raise RowProblem("no_answer", f"{group.key}.json has no text in {named!r}")
         return qa_turns("", facts[named])
-    raw = facts.get("conversations", facts.get("messages"))
-    if raw is not None:
-        return parse_turns(raw)
-    if "question" in facts:
+    if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, ASKED[0])):
+        return row_turns(PLAIN, facts)
+    if not is_absent(facts.get("question")):
         return qa_turns(facts["question"], facts.get("answer"))
     if group.text is not None:
         try:
-            return qa_turns("", group.text.decode().strip())
+            return qa_turns("", group.text.decode("utf-8-sig").strip())
         except UnicodeDecodeError as error:
             raise RowProblem(
                 "unreadable_row", f"{group.key}.txt is not UTF-8: {error.reason}"
             ) from error
-    caption = facts.get("caption", facts.get("text"))
+    caption = next((facts[n] for n in ("caption", "text") if not is_absent(facts.get(n))), None)
     if caption is None:
         raise RowProblem(
             "unreadable_row",
-            f"{group.key} has neither a .txt nor a .json with conversations or a caption",
+            f"{group.key} has neither a .txt nor a .json with conversations or a caption; it has "
+            f"{', '.join(group.members[:6])} (a key ends at the first dot of a name)",
         )
     return qa_turns("", caption)
 

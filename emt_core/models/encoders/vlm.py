@@ -55,19 +55,22 @@ class VlmEncoder:
     def prepare(self, sample: Sample, images: Sequence[Image.Image], text: TextMode) -> Prepared:
         """input_ids (and friends) [tokens], pixel values and grids of this sample alone.
 
-        Raises Refused for images that the processor cannot take. EmtError for a template or a text
-        that fails: that speaks of the model, and the other rows would most likely fare no better.
+        Raises Refused for a sample that the model cannot take: no image and no words of the user
+        (`empty_text`), an image or text that its processor refuses. EmtError where the template
+        fails: that speaks of the model, and the other rows would most likely fare no better.
         """
         # `last` reads the place where the answer would begin; without the prompt it would read the
         # line end behind the turn, whose only job is to announce the next turn
         prompt = self.pooling == "last"
         messages = self.chat.messages(sample, len(images), text)
+        if not messages:
+            raise Refused("empty_text", "neither an image nor words of the user")
         try:
             return self.chat.prepare_messages(messages, images, prompt=prompt)
         except Refused as refused:
-            if refused.reason == "image_refused":
-                raise
-            raise error_of(refused, sample.id) from refused
+            if refused.reason == "template_refused":
+                raise error_of(refused, sample.id) from refused
+            raise
 
     # ---- model half
 

@@ -1,7 +1,7 @@
 """What a sample asks for: the eight categories (and `unsure`) of selection, quotas and pages.
 
-The labels and their boundaries are those of `tests/worlds/categories/GUIDE.md`. `rules.py` names
-them from the conversation, `image.py` from the pixels, by CLIP.
+The labels and their boundaries are those of `tests/worlds/categories/GUIDE.md`. `classifier.py`
+names them from the words of a conversation, `image.py` from the pixels, by CLIP.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ CATEGORIES: Mapping[str, Category] = {
             explains="Not a question about a picture: text-only chat, code, math, "
             "creative writing.",
         ),
-        Category(name="unsure", title="Unsure", explains="No rule has evidence for any category."),
+        Category(name="unsure", title="Unsure", explains="No category is likely enough."),
     )
 }
 

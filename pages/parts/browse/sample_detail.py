@@ -9,7 +9,7 @@ import streamlit as st
 
 from emt_core.data.sample import ImageRef, Sample
 from emt_core.explore import numbers
-from emt_core.explore.reading import spread_of
+from emt_core.explore.reading import category_reason, spread_of
 from pages.parts import cached, flagging, glossary
 from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
@@ -98,6 +98,9 @@ def _origin(view: View, row: int, sample: Sample) -> None:
         "row in source": str(sample.row),
         "own id": sample.own_id,
     }
+    if view.chain.has("category") and sample.role == "pool":
+        reason = category_reason(view.need("category"), row)
+        facts |= {"category by": reason} if reason else {}
     if sample.role == "robot":
         facts |= {"episode": str(sample.episode), "frame": str(sample.frame)}
     facts |= {f"image {i + 1}": _where(ref) for i, ref in enumerate(sample.images)}

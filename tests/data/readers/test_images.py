@@ -285,3 +285,12 @@ def test_workers_die_with_a_killed_parent():
         parent.kill()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []
+
+
+def test_a_pointer_in_place_of_a_picture_is_told(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "b.png").write_bytes(b"")
+    (tmp_path / "c.png").write_text("<html>sign in</html>")
+    for name, said in (("a.png", "git lfs pull"), ("b.png", "empty"), ("c.png", "web page")):
+        reason, detail = check_image(ImageRef(kind="file", path=name), tmp_path, 10_000)
+        assert reason == "undecodable_image" and said in detail

@@ -36,7 +36,7 @@ def test_reads_conversations_images_and_meta(tmp_path, rows_of):
     assert [len(s.images) for s in samples] == [1, 0, 3, 1]
     assert samples[1].text_only and len(samples[3].turns) == 20
     assert samples[0].images[0].kind == "file" and samples[0].images[0].path == "a/0.png"
-    assert samples[0].meta == {"style": "plain", "kind": "count"}
+    assert samples[0].meta == {"style": "plain", "kind": "count", "boxes": "[1, 2]"}
     assert samples[0].turns[0].text == "<image>\nwhat is this?"
 
 
@@ -91,7 +91,9 @@ def test_json_lines_and_byte_order_mark(tmp_path, rows_of):
         (llava_row("x/../../a.png"), "bad_path"),
         (llava_row("/etc/passwd"), "bad_path"),
         (llava_row("a\0.png"), "bad_path"),
-        (llava_row("a.png") | {"image": {"bytes": "x"}}, "unreadable_row"),
+        (llava_row("\ud800.png"), "bad_path"),
+        (llava_row("..\\..\\etc\\passwd"), "bad_path"),
+        (llava_row("a.png") | {"image": {"bytes": 3}}, "unreadable_row"),
     ],
 )
 def test_rejects_have_their_reason(tmp_path, rows_of, row, reason):

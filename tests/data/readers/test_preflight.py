@@ -8,6 +8,7 @@ from rich.console import Console
 from source_files import encoded, lerobot_folder, llava_row, picture, save_pictures, write_json
 
 from emt_core.data.preflight import preflight, render
+from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourcesConfig
 
 
@@ -96,3 +97,34 @@ def test_no_model_library_is_loaded(tmp_path):
         "assert not {'torch', 'lance', 'transformers', 'datasets', 'streamlit'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def rendered(report) -> str:
+    console = Console(width=400, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render(report))
+    return capture.get()
+
+
+def test_control_characters_of_data_never_reach_the_terminal(tmp_path):
+    names = ["\x1b[31mred\x1b[2J\x07.png", "a.png\r\nfake: line", "\u202egnp.a", "\x9b2J.png"]
+    rows = [llava_row(name, id=name) for name in names]
+    rows += [llava_row(None) | {"conversations": [{"from": "\x1b[2J", "value": "x"}]}]
+    write_json(tmp_path / "web.json", [*rows, llava_row(None)])
+    text = rendered(preflight(config(WEB), tmp_path))
+    assert "\\x1b[31mred" in text and "a.png\\r\\nfake" in text
+    assert all(char == "\n" or char.isprintable() for char in text)
+    said = EmtError("no \x1b[2J", where="a\rb", remedy="\u2028").message()
+    assert all(char == "\n" or char.isprintable() for char in said)
+
+
+def test_missing_images_are_shown_with_the_path_tried_and_the_option(tmp_path):
+    write_json(tmp_path / "data" / "web.json", [llava_row("a\\0.png"), llava_row("/x/1.png")])
+    web = {**WEB, "path": "data/web.json", "image_root": "../pics"}
+    text = rendered(preflight(config(web), tmp_path))
+    root = tmp_path / "data" / ".." / "pics"
+    assert f"tried {root}/a/0.png" in text
+    assert f"image paths are taken from {root}; `image_root: FOLDER` says otherwise" in text
+    write_json(tmp_path / "data" / "web.json", [llava_row("/x/1.png")])
+    text = rendered(preflight(config(web), tmp_path))
+    assert "'/x/1.png' leaves" in text and "`image_root" in text and "tried" not in text

@@ -143,3 +143,33 @@ def test_fingerprint_follows_entry_rows_and_images(tmp_path):
     info = tmp_path / "data" / "dataset_info.json"
     info.write_text(json.dumps({"mine": json.loads(info.read_text())["mine"], "other": {}}))
     assert fingerprint(source(), data)["index"] != first["index"]
+
+
+def test_marks_of_the_files_beginning_and_null_tags(tmp_path, rows_of):
+    write(tmp_path, [row([])], tags={})
+    for name in ("dataset_info.json", "mine.json"):
+        path = tmp_path / "data" / name
+        text = path.read_text().replace('"tags": {}', '"tags": null')
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert len(rows_of(source())[0]) == 1
+    write(tmp_path, [row([])], tags=["human"])
+    with pytest.raises(EmtError, match="'tags' is no object, but"):
+        rows_of(source())
+    (tmp_path / "data" / "dataset_info.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(EmtError, match=r"dataset_info\.json is not valid JSON"):
+        rows_of(source())
+
+
+@pytest.mark.parametrize("more", [{"kto_tag": "label"}, {"chosen": "a", "rejected": "b"}])
+def test_an_entry_of_a_preference_set_is_refused(tmp_path, rows_of, more):
+    write(tmp_path, [row([])], columns=COLUMNS | more)
+    with pytest.raises(EmtError, match="preference set"):
+        rows_of(source())
+
+
+def test_rows_with_video_and_hidden_copies_in_a_folder(tmp_path, rows_of):
+    write(tmp_path, [], file_name="parts")
+    write_json(tmp_path / "data" / "parts" / "a.json", [row([]), row([], videos=["a.mp4"])])
+    write_json(tmp_path / "data" / "parts" / "._a.json", [row([])])
+    (kept,), (reject,) = rows_of(source())
+    assert kept.row == 0 and reject.reason == "video_not_read"
