@@ -130,7 +130,7 @@ def _summary(view: View) -> None:
         error = numbers.decimal(held_out.get("calibration_error"))
         shown.append(("Calibration", error, glossary.ECE))
     if spread := view.need("score").metrics.get("spread"):
-        median = numbers.decimal(spread["median"])
+        median = numbers.decimal(spread["median"], 2)
         shown.append(("Seed spread", median, f"{glossary.SPREAD} The median of the pool."))
     metrics(*shown)
 

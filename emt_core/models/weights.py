@@ -26,7 +26,7 @@ def weights_of(model: str, revision: str | None, base: Path) -> Weights | None:
         files = sorted(folder.glob("*.safetensors")) if folder else []
         counts = [_parameters(file) for file in files]
         return Weights(sum(counts), sum(f.stat().st_size for f in files)) if files else None
-    except (EmtError, OSError, ValueError):
+    except (EmtError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -42,6 +42,9 @@ def _hub_copy(model: str, revision: str | None) -> Path | None:
 
 def _parameters(file: Path) -> int:
     with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        length = int.from_bytes(opened.read(8), "little")
+        if length > file.stat().st_size:  # of a Git LFS pointer, the letters `version `
+            raise ValueError("no safetensors file")
+        header = json.loads(opened.read(length))
     shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
     return sum(math.prod(shape) for shape in shapes)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emt_core.errors import EmtError, raise_together
+from emt_core.errors import EmtError, EmtErrors, raise_together
 from emt_core.recipe.recipe import Recipe
 from emt_core.run.plan import Instance, stage_module
 from emt_core.run.stage import DiskNeed, frame_folder
@@ -60,7 +60,16 @@ def forecast(
                 needs[one.label] = module.disk(one, recipe.base)
         except EmtError as error:
             mistakes.setdefault((error.what, error.where, error.remedy), []).append(one.label)
-    problems += [_named(mistake, labels) for mistake, labels in mistakes.items()]
+    known = {
+        (part.what, part.remedy)
+        for problem in problems
+        for part in (problem.problems if isinstance(problem, EmtErrors) else (problem,))
+    }
+    problems += [
+        _named(mistake, labels)
+        for mistake, labels in mistakes.items()
+        if (mistake[0], mistake[2]) not in known
+    ]
     found = Forecast(needs, problems)
     try:
         _check_bound(needs, recipe)
@@ -105,7 +114,8 @@ def _check_room(
 ) -> None:
     """What interrupted runs have written already is not asked for again."""
     caches = frame_folder(recipe.runtime, workspace.path)
-    started = sum(_size(workspace.building(one.stage, one.key)) for one in instances) / 1e9
+    asking = [one for one in instances if one.label in found.needs]
+    started = sum(_size(workspace.building(one.stage, one.key)) for one in asking) / 1e9
     kept = max(found.results + found.scratch - started, 0)
     frames = max(min(found.frames, recipe.runtime.frame_cache_gb) - _size(caches) / 1e9, 0)
     places = {"results": (workspace.path, kept), "frames": (caches, frames)}

@@ -134,11 +134,7 @@ def ordered(
         return ordered_rows(random_keys(config.seed, np.flatnonzero(free), Purpose.RANDOM), first)
     if config.strategy == "all":
         return np.flatnonzero(free)[:first]
-    assert candidates.logit is not None
-    score = candidates.logit
-    if config.spread_penalty:
-        assert candidates.spread is not None
-        score = score - np.float32(config.spread_penalty) * candidates.spread
+    score = rank_score(candidates, config)
     if config.threshold is not None:
         free = free & (score >= at_least(config.threshold))
     if config.strategy == "gumbel":
@@ -149,6 +145,15 @@ def ordered(
         )
         score = noisy
     return best_rows(np.where(free, score, np.float32(-np.inf)), first)
+
+
+def rank_score(candidates: Candidates, config: SelectConfig) -> np.ndarray:
+    """float32 [n]: the score, less so many times its spread as the configuration says."""
+    assert candidates.logit is not None
+    if not config.spread_penalty:
+        return candidates.logit
+    assert candidates.spread is not None
+    return candidates.logit - np.float32(config.spread_penalty) * candidates.spread
 
 
 def _shortfall(limits: list[Limit], candidates: Candidates, rows: np.ndarray) -> dict[str, int]:

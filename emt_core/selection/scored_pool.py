@@ -64,9 +64,14 @@ def candidates_of(
 def _spread_of(score: Artifact) -> np.ndarray:
     """float32 [rows]. Raises EmtError where one seed or another measure made the score."""
     if not score.metrics.get("spread"):
-        raise EmtError(
-            "this score has no spread over seeds: it comes from one seed or from a measure",
-            where="select.spread_penalty",
-            remedy="take the score of an estimator with `seeds` of 2 or more",
-        )
+        raise no_spread()
     return Table(score.data / "scores.lance").column("spread")
+
+
+def no_spread() -> EmtError:
+    """The error where `spread_penalty` meets a score of one seed or of a measure."""
+    return EmtError(
+        "this score has no spread over seeds: it comes from one seed or from a measure",
+        where="select.spread_penalty",
+        remedy="take the score of an estimator with `seeds` of 2 or more",
+    )

@@ -31,11 +31,11 @@ from emt_core.recipe.selection import SelectConfig
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.selection import Candidates, Decision, decide
-from emt_core.selection.candidates import named_codes
+from emt_core.selection.candidates import could_be_selected, named_codes
 from emt_core.selection.clusters import CELL_ROWS, ROUNDS, assign_cells, fit_cells, near_duplicates
-from emt_core.selection.decide import ordered
+from emt_core.selection.decide import ordered, rank_score
 from emt_core.selection.report import selection_report
-from emt_core.selection.scored_pool import candidates_of
+from emt_core.selection.scored_pool import candidates_of, no_spread
 from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
@@ -63,9 +63,15 @@ def identity(config: SelectConfig, base: Path) -> dict[str, int] | None:
 
 
 def check(instance: Instance, base: Path) -> None:
-    """Raises EmtError for a source that a cap, a quota or an excluded id names and nobody reads."""
+    """Raises EmtError for a source that is named and that nobody reads, and for a penalty on the
+    spread of a score that has none."""
     config = instance.config
     assert isinstance(config, SelectConfig)
+    if config.spread_penalty:
+        estimator = instance.parents["score"].parents.get("estimator")
+        seeds = estimator.config.seeds if estimator else 1  # type: ignore[attr-defined]
+        if seeds < 2:
+            raise no_spread()
     pool = tuple(source.name for source in instance.sources.sources if source.role == "pool")
     named_codes(config.caps.source, pool, list(pool), "caps.source")
     named_codes(config.quotas.source, pool, list(pool), "quotas.source")
@@ -155,9 +161,11 @@ def require_rows(decision: Decision, candidates: Candidates, config: SelectConfi
             "no pool row may be selected: look at the reasons; "
             "include_text_only: true lets text-only rows in"
         )
-    elif config.threshold is not None and candidates.logit is not None:
-        best = float(np.nanmax(candidates.logit[candidates.pool[candidates.source]]))
-        remedy = f"lower the threshold ({config.threshold:g}): the best pool logit is {best:.4g}"
+    elif config.threshold is not None:
+        free = could_be_selected(decision.code, decision.reasons)
+        best = float(rank_score(candidates, config)[free].max())
+        less = f" less {config.spread_penalty:g} x spread" if config.spread_penalty else ""
+        remedy = f"lower the threshold ({config.threshold:g}): the best logit{less} is {best:.4g}"
     else:
         remedy = f"{decision.eligible:,} rows could be selected: loosen caps or quotas"
     raise EmtError(f"the selection is empty; left out: {counts}", where="select", remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from emt_core.errors import EmtError
 from emt_core.models.identity import locate_model, model_identity
+from emt_core.models.weights import Weights, weights_of
 
 FILES = (
     "config.json",
@@ -111,3 +113,23 @@ def test_hub_names(tmp_path, monkeypatch):
         ),
     )
     assert model_identity("org/name", None, tmp_path) == {"revision": commit}
+
+
+def test_a_file_that_is_no_safetensors_has_no_known_size(tmp_path):
+    """A clone without Git LFS has pointers: their first letters read as a length of 2e18 bytes."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3]}}).encode()
+    contents = {
+        "pointer": b"version https://git-lfs.github.com/spec/v1\nsize 100\n",
+        "noise": b"\xff" * 64,
+        "list": (2).to_bytes(8, "little") + b"[]",
+        "no shape": (9).to_bytes(8, "little") + b'{"a": {}}',
+        "whole": len(header).to_bytes(8, "little") + header,
+    }
+    found = {}
+    for name, content in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+        found[name] = weights_of(str(tmp_path / name), None, tmp_path)
+    assert found.pop("whole") == Weights(parameters=6, bytes=8 + len(header))
+    assert set(found.values()) == {None}

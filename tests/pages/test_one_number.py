@@ -88,6 +88,14 @@ def test_stages_agree_on_the_pool(outputs: SimpleNamespace):
     assert outputs.report["sigma"] == outputs.random["sigma"] == gap["sigma"]
 
 
+def test_a_spread_over_seeds_has_no_sign(open_page: OpenPage, ran: Path, outputs: SimpleNamespace):
+    score = finished(Workspace.open(ran, read_only=True), "small")["score"]
+    shown = metrics(open_page("scores", ran))["Spread over seeds"]
+    assert shown == numbers.decimal(score.metrics["spread"]["median"], 2)
+    best = metrics(open_page("browse", ran, sample=outputs.chosen["id"][0]))
+    assert re.fullmatch(r"\d\.\d\d", best["Spread over seeds"])
+
+
 @pytest.fixture
 def wanted(outputs: SimpleNamespace) -> SimpleNamespace:
     """Each quantity as it has to be written."""

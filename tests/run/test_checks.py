@@ -91,6 +91,7 @@ MISTAKES = {
     "a dimension nobody takes": ("finetune.action.arm", ["dx"], "what to do with"),
     "a camera": ("finetune.data.0.camera", "front", "no camera 'front'"),
     "a column": ("finetune.action.columns", ["move"], "no numeric feature 'move'"),
+    "a missing robot set": ("sources.1.path", "gone", "no such file or folder"),
     "no robot source": ("sources.1", None, "no source has role 'robot'"),
     "no pool source": ("sources.0", None, "no source has role 'pool'"),
     "too few episodes": ("sources.1.path", "few", "has 2 episodes; it takes at least 3"),
@@ -132,6 +133,16 @@ def test_a_mistake_is_told_by_its_name(mistake: str, base: Path):
     dotted, value, words = MISTAKES[mistake]
     problems = told(changed(base, dotted, value))
     assert len(problems) == 1 and words in problems[0], problems
+
+
+@pytest.mark.parametrize(
+    "scored", [{"estimator": {"seeds": 1}}, {"estimator": None, "measure": {"kind": "knn"}}]
+)
+def test_a_penalty_on_a_spread_that_is_not_there_is_told(base: Path, scored: dict[str, Any]):
+    raw = settings(base) | scored | {"select": {"fraction": 0.5, "spread_penalty": 1}}
+    (problem,) = told({name: value for name, value in raw.items() if value is not None})
+    assert "no spread over seeds" in problem
+    assert told(settings(base) | {"select": raw["select"]}) == []
 
 
 def test_a_recorded_sets_dimensions_are_known_before_it_is_recorded(base: Path):
@@ -189,6 +200,14 @@ def test_a_full_disk_is_told_before(base: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10**6))
     (problem,) = forecast(plan.instances, recipe, workspace).problems
     assert "the disk has 0.0 GB free" in problem.what and "are kept" in problem.what
+    # what an interrupted stage wrote makes room for no other
+    (embed,) = plan.of_stage("embed")
+    begun = workspace.building("embed", embed.key)
+    begun.mkdir(parents=True)
+    with (begun / "features").open("wb") as file:
+        file.truncate(10**12)
+    (problem,) = forecast(plan.instances, recipe, workspace).problems
+    assert "the disk has 0.0 GB free" in problem.what
     # a disk of its own for frames is asked on its own
     monkeypatch.setattr("emt_core.run.checks._disk", lambda path: 1 if "frames" in str(path) else 2)
     (problem,) = forecast(plan.instances, recipe, workspace).problems

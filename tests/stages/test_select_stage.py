@@ -180,9 +180,19 @@ def test_unknown_names_list_the_known(made, field):
 
 def test_a_threshold_above_every_score_says_what_the_best_is(made):
     with pytest.raises(
-        EmtError, match=r"selection is empty[\s\S]*below_cut[\s\S]*best pool logit is"
+        EmtError, match=r"selection is empty[\s\S]*below_cut[\s\S]*the best logit is"
     ):
         run_stage(made, "select", SelectConfig(threshold=1e6))
+
+
+def test_the_best_that_is_told_is_what_the_threshold_is_held_against(made):
+    """Less the spread, and of rows that may be selected: any lower threshold selects that row."""
+    for settings in ({"spread_penalty": 20.0}, {"exclude": ("near:0-499",)}):
+        with pytest.raises(EmtError) as caught:
+            run_stage(made, "select", SelectConfig(threshold=1e6, **settings))
+        best = float(caught.value.remedy.split(" is ")[-1])
+        below = SelectConfig(threshold=best - 1e-3 * abs(best), **settings)
+        assert 1 <= run_stage(made, "select", below).metrics["selected"] <= 3
 
 
 def test_a_pool_with_no_survivors_says_what_removed_how_many(tmp_path):

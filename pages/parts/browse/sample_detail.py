@@ -60,7 +60,7 @@ def _numbers(view: View, row: int, sample: Sample) -> None:
             value = float(view.logits[row])
             st.metric("Score", numbers.logit(value), help=view.score_scale.help, width="content")
             if view.need("score").metrics.get("spread"):
-                spread = numbers.decimal(spread_of(view.need("score"), row))
+                spread = numbers.decimal(spread_of(view.need("score"), row), 2)
                 st.metric("Seed spread", spread, help=glossary.SPREAD, width="content")
             rank, total = rank_in_pool(view, row)
             if rank is not None:
