@@ -90,10 +90,10 @@ def test_stages_agree_on_the_pool(outputs: SimpleNamespace):
 
 def test_a_spread_over_seeds_has_no_sign(open_page: OpenPage, ran: Path, outputs: SimpleNamespace):
     score = finished(Workspace.open(ran, read_only=True), "small")["score"]
-    shown = metrics(open_page("scores", ran))["Spread over seeds"]
+    shown = metrics(open_page("scores", ran))["Seed spread"]
     assert shown == numbers.decimal(score.metrics["spread"]["median"], 2)
     best = metrics(open_page("browse", ran, sample=outputs.chosen["id"][0]))
-    assert re.fullmatch(r"\d\.\d\d", best["Spread over seeds"])
+    assert re.fullmatch(r"\d\.\d\d", best["Seed spread"])
 
 
 @pytest.fixture
