@@ -21,6 +21,10 @@ JUDGED_FROM = 64
 """Samples that are seen before a stage is given up because of them."""
 
 
+BY_PROCESSOR = ("image_refused", "text_refused")
+"""Reasons that a processor gives."""
+
+
 class ProcessorFails(EmtError):
     """A processor that fails on plain input too; says so in its own words."""
 
@@ -61,18 +65,18 @@ class RefusedShare:
         self.refused = Counter[str]()
 
     def count(self, source: str, refused: Refused | None) -> None:
-        """A sample with images that was prepared (None) or not.
+        """A sample that was prepared (None) or not.
 
         Raises EmtError where of JUDGED_FROM samples or more of a source the processor refused most:
-        no pool has so many odd pictures.
+        no pool has so many odd pictures or texts.
         """
         self.seen[source] += 1
-        self.refused[source] += refused is not None and refused.reason == "image_refused"
+        self.refused[source] += refused is not None and refused.reason in BY_PROCESSOR
         if self.seen[source] >= JUDGED_FROM and 2 * self.refused[source] > self.seen[source]:
             said = f" ({refused.detail})" if refused else ""
             raise EmtError(
                 f"the model's processor refuses {self.refused[source]:,} of the first"
                 f" {self.seen[source]:,} samples{said}",
                 where=source,
-                remedy="these images or the processor's settings do not fit the model",
+                remedy="these samples or the processor's settings do not fit the model",
             )

@@ -86,11 +86,13 @@ def test_an_odd_picture_is_refused_alone_and_an_odd_text_by_its_own_name(
         assert str(refused.value) == "image_refused: ValueError: too thin"
         prepare(ONE, [picture(0)], *more)
     broken(lambda text, seen: "What" in text and "cup" in text, ValueError("no cups"))
-    with pytest.raises(Refused) as refused:
-        preparer.prepare(ONE, [picture(0)])
-    assert refused.value.reason == "text_refused"
-    with pytest.raises(EmtError, match=r"fails on a sample .*no cups"):
-        encoder.prepare(ONE, [picture(0)], "full")
+    for prepare in (
+        lambda: encoder.prepare(ONE, [picture(0)], "full"),
+        lambda: preparer.prepare(ONE, [picture(0)]),
+    ):
+        with pytest.raises(Refused) as refused:
+            prepare()
+        assert refused.value.reason == "text_refused"
 
 
 def test_memory_that_runs_out_is_nobodys_fault(encoder: VlmEncoder, broken: Any):

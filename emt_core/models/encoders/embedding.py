@@ -20,7 +20,7 @@ from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages
 from emt_core.models.prepared import Refused
-from emt_core.models.refusals import RefusedShare
+from emt_core.models.refusals import BY_PROCESSOR, RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
 
@@ -60,6 +60,9 @@ class Embedding:
             remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
         )
         self.refusals = RefusedShare()
+        self.refused_pictures = RefusedShare()
+        """Of rows with pictures alone: among many text-only rows they would not be most."""
+
         self.most_workers = 0
         self.rows = 0
         self.vectors = 0
@@ -123,8 +126,10 @@ class Embedding:
         items = []
         for item in ready:
             refused = Refused(item.status, item.detail) if item.prepared is None else None
-            if item.status == "image_refused" or (item.prepared and item.prepared.vision):
+            if item.status in BY_PROCESSOR or item.prepared is not None:
                 self.refusals.count(filling.window.source.name, refused)
+            if item.status == "image_refused" or (item.prepared and item.prepared.vision):
+                self.refused_pictures.count(filling.window.source.name, refused)
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
             else:
