@@ -160,7 +160,9 @@ def test_a_few_odd_samples_do_not_stop_training_and_most_do(tmp_path: Path):
         for step in (1, 2, 3, 4):
             usable.check(3, rejects(step, ["template_not_understood"] * 13), tmp_path)
     assert usable.seen == 64  # fewer are too few to judge
-    with pytest.raises(EmtError, match=r"processor failed on 33 of the first 64 samples .a\\u2028b"):
+    with pytest.raises(
+        EmtError, match=r"processor failed on 33 of the first 64 samples .a\\u2028b"
+    ):
         Usable().check(31, rejects(1, ["image_refused"] * 30 + ["text_refused"] * 3), tmp_path)
     with pytest.raises(EmtError, match="not one of the first 64"):
         Usable().check(0, rejects(1, ["images_exceed_cutoff"] * 64), tmp_path)
