@@ -119,11 +119,18 @@ def test_a_value_depends_on_its_row_alone(tmp_path):
         for low, high in zip([0, *cuts], cuts, strict=False):
             table.append(feature_table(x[low:high], [""] * (high - low)))
         stores.append(Features(table))
-    whole = np.concatenate([part for _, part in stream_logits(stores[0], weight, 0.5)])
+    members = rng.standard_normal((5, 48)).astype(np.float32), np.arange(5, dtype=np.float32)
+    whole = np.concatenate(
+        [part for _, part in stream_logits(stores[0], weight, 0.5, members=members)]
+    )
+    plain = np.concatenate([part for _, part in stream_logits(stores[0], weight, 0.5)])
+    assert (whole[:, 0] == plain).all()  # the score itself does not depend on its spread
+    exact = x.astype(float) @ members[0].T.astype(float) + members[1]
+    np.testing.assert_allclose(whole[:, 1], exact.std(axis=1, ddof=1), rtol=1e-5)
     threads = torch.get_num_threads()
     for start in (0, 1, 255, 256, 300, rows - 1, rows):
         torch.set_num_threads(1 + start % 2)
-        got = list(stream_logits(stores[1], weight, 0.5, start=start))
+        got = list(stream_logits(stores[1], weight, 0.5, members=members, start=start))
         assert [at for at, part in got if len(part)][:1] == [start][: rows - start]
         assert (np.concatenate([part for _, part in got]) == whole[start:]).all()
     torch.set_num_threads(threads)
