@@ -51,7 +51,10 @@ class Handle(Protocol):
 
 H = TypeVar("H", bound=Handle)
 CELLS = 64
-"""Rows of a parquet column that are held at once."""
+"""Rows of a parquet column that are held at once where its row group is larger than HELD_BYTES."""
+
+HELD_BYTES = 128 * 2**20
+"""Column of a row group, decoded, that is held whole: its rows may then be read in any order."""
 
 KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "JsonHandle": 8, "Video": 8}
 
@@ -156,9 +159,9 @@ class _Span(io.RawIOBase):
 
 
 class ParquetHandle:
-    """Cells of a parquet file, mostly read in their order: keeps CELLS rows of one column.
+    """Cells of a parquet file: keeps one column of a row group, or CELLS rows of a large one.
 
-    A row before these is found by going through its row group again.
+    A row of a large group that lies before these is found by going through the group again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -210,8 +213,16 @@ class ParquetHandle:
         if column not in self.file.schema_arrow.names:
             raise ImageProblem("missing_image", f"there is no column {column!r}")
         group = self._group(row)
+        meta = self.file.metadata.row_group(group)
+        leaves = (meta.column(place) for place in range(meta.num_columns))
+        size = sum(
+            leaf.total_uncompressed_size
+            for leaf in leaves
+            if (leaf.path_in_schema + ".").startswith(column + ".")
+        )
+        at_once = meta.num_rows if size <= HELD_BYTES else CELLS
         self._coming = self.file.iter_batches(
-            CELLS, row_groups=[group], columns=[column], use_threads=False
+            at_once, row_groups=[group], columns=[column], use_threads=False
         )
         return range(self.starts[group], self.starts[group])
 

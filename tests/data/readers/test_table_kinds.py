@@ -147,8 +147,9 @@ def test_images_inside_the_turns_of_a_table(tmp_path, rows_of):
     shows(source, tmp_path, sample, 3)
 
 
-def test_a_row_group_is_read_in_parts_back_and_forth(tmp_path, rows_of, monkeypatch):
+def test_a_large_row_group_is_read_in_parts_back_and_forth(tmp_path, rows_of, monkeypatch):
     monkeypatch.setattr("emt_core.data.images.handles.CELLS", 4)
+    monkeypatch.setattr("emt_core.data.images.handles.HELD_BYTES", 0)
     (tmp_path / "tab").mkdir()
     columns = {"q": ["?"] * 30, "a": ["x"] * 30}
     table = pa.table({**columns, "image": [encoded(picture(n)) for n in range(30)]})
@@ -158,6 +159,18 @@ def test_a_row_group_is_read_in_parts_back_and_forth(tmp_path, rows_of, monkeypa
         shows(parquet_source(), tmp_path, samples[n], n)
     held = handle(ParquetHandle, tmp_path / "tab" / "a.parquet")
     assert len(held.cells) <= 4
+
+
+def test_a_row_group_that_fits_is_read_once_in_whatever_order(tmp_path):
+    path = tmp_path / "a.parquet"
+    images = [{"bytes": bytes([n]) * 1000, "path": f"{n}.png"} for n in range(200)]
+    pq.write_table(pa.table({"q": range(200), "image": images}), path)
+    opened = ParquetHandle(path)
+    assert opened.cell("image", 150)["path"] == "150.png"
+    held = opened.cells
+    for n in (3, 199, 0, 77, 150):
+        assert opened.cell("image", n)["bytes"] == bytes([n]) * 1000
+    assert opened.cells is held and len(held) == 200
 
 
 @pytest.mark.parametrize("split", ["train", "test", "validation", "mine"])
