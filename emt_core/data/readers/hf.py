@@ -97,6 +97,7 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
         table = _table(path)
         texts = wanted_columns(source, table.column_names, path)
         check_images_named(source, table.schema, path)
+        classes = class_names(table.schema)
         name = name_below(root, path)
         at = 0
         for batch in table.to_batches(max_chunksize=1024):
@@ -108,7 +109,7 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
                 row=row,
                 place=("arrow", name, at),
                 root=root,
-                classes=class_names(table.schema),
+                classes=classes,
             )
             row += batch.num_rows
             at += batch.num_rows

@@ -76,6 +76,7 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
         check_images_named(source, schema, path)
         leaves = _image_leaves(file, source.images) if source.images else []
         heavy = bool(source.images) and not any(leaf.endswith(".path") for leaf in leaves)
+        classes = class_names(schema)
         name = name_below(root, path)
         at = 0
         try:
@@ -89,7 +90,7 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
                     row=row,
                     place=("parquet", name, at),
                     root=root,
-                    classes=class_names(schema),
+                    classes=classes,
                 )
                 row += batch.num_rows
                 at += batch.num_rows
