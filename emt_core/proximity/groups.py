@@ -1,8 +1,8 @@
 """Rows that belong together: they share a picture, or are frames of one episode.
 
 Two questions about one picture have nearly the same feature. If one trained and the other tested,
-the test would measure memory (8 rows a picture, nothing to learn: AUROC .87 instead of .5). So a
-split or a fold takes such rows together, pool and robot data alike.
+the test would measure memory (8 rows a picture, nothing to learn: AUROC .8 instead of .5,
+docs/measures.md). So a split or a fold takes such rows together, pool and robot data alike.
 
 A picture is told by where it lies (source folder, file, member, row or time in it), not by its
 bytes: copies under two names count as two pictures.

@@ -56,8 +56,7 @@ class Reference:
 
     def draw(self, rows: np.ndarray, most: int | None = None) -> Drawn:
         """A sample of at most `most` rows, by default SAMPLE_ROWS. rows: int64, ascending."""
-        keys = random_keys(0, rows, Purpose.REPORT)
-        drawn = np.sort(ordered_rows(keys, SAMPLE_ROWS if most is None else most))
+        drawn = sampled(rows, SAMPLE_ROWS if most is None else most)
         return Drawn(take_finite(self.features, drawn), len(rows))
 
     @cached_property
@@ -83,6 +82,11 @@ class Reference:
         share = max(SAMPLE_ROWS // max(len(sets), 1), 2)
         rows = {source.name: self.rows_of(source) for source in sets}
         return {name: self.draw(found, share) for name, found in rows.items() if len(found) >= 2}
+
+    @property
+    def robot_rows(self) -> int:
+        """Rows that the robot data are measured on."""
+        return sum(len(robot.vectors) for robot in self.robots.values())
 
     @cached_property
     def among_robots(self) -> GroupMeans | None:
@@ -131,7 +135,7 @@ class Reference:
             "sigma": self.sigma if near else None,
             "measured_on": {
                 **{name: len(sample.vectors) for name, sample in drawn.items()},
-                "robot": sum(len(sample.vectors) for sample in self.robots.values()),
+                "robot": self.robot_rows,
             },
         }
 
@@ -144,6 +148,11 @@ class Reference:
         samples = [*sets.values(), *self.robots.values()]
         vectors = [sample.vectors for sample in samples]
         return mmd_means(vectors, self.sigma, [sample.total for sample in samples])
+
+
+def sampled(rows: np.ndarray, most: int) -> np.ndarray:
+    """int64, ascending: at most so many of these rows, the same for every stage and recipe."""
+    return np.sort(ordered_rows(random_keys(0, rows, Purpose.REPORT), most))
 
 
 def own_diversity(samples: Mapping[str, Drawn]) -> Estimate:

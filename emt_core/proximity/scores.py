@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emt_core.data.draws import Purpose, falling_keys, ordered_rows, random_keys
+from emt_core.data.draws import falling_keys, ordered_rows
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
@@ -22,7 +22,7 @@ from emt_core.proximity.batches import stratified
 from emt_core.proximity.metrics import ranking
 from emt_core.proximity.metrics.calibration import sigmoid
 from emt_core.proximity.metrics.sweep import diversity_sweep, mmd2_sweep
-from emt_core.proximity.reference import Reference
+from emt_core.proximity.reference import Reference, sampled
 from emt_core.proximity.split import TEST, rows_of_part, split_of
 from emt_core.recipe.proximity import (
     EstimatorConfig,
@@ -149,7 +149,7 @@ def sweep_table(
     everything down to that row (metrics/sweep.py).
     """
     pool = reference.pool[np.isfinite(logit[reference.pool])]
-    rows = ordered_rows(random_keys(0, pool, Purpose.REPORT), config.sweep_sample)
+    rows = sampled(pool, config.sweep_sample)
     rows = ordered_rows(falling_keys(logit[rows], rows))
     vectors = reference.features.take(rows).astype(np.float32)
     nothing = np.full(len(rows), np.nan)
@@ -171,7 +171,7 @@ def sweep_table(
     }
     about = {
         "rows": len(rows),
-        "robot_rows": sum(len(robot.vectors) for robot in reference.robots.values()),
+        "robot_rows": reference.robot_rows,
         "sigma": reference.sigma if among is not None else None,
     }
     return pa.table(columns), about

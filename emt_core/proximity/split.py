@@ -11,7 +11,7 @@ them from robot data is so easy that a training would stop before it learned any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -98,7 +98,6 @@ def split_rows(
     if not include_text_only:
         part[ok & index.is_pool() & (index.table.column("n_images") == 0)] = TEXT_ONLY
     groups = groups_of(index)
-    hashes = _group_hashes(index, seed)
     decided = np.full(index.rows, NO_VECTOR, np.uint8)  # of the group that begins at a row
     for sources in (*([robot] for robot in index.of_role("robot")), index.of_role("pool")):
         rows = np.concatenate([np.arange(source.start, source.stop) for source in sources])
@@ -110,7 +109,7 @@ def split_rows(
         if len(fresh) >= PARTS:
             large = np.bincount(groups[rows])[fresh] > (validation + test) * len(rows)
             decided[fresh] = split_by_hash(
-                _behind(hashes(fresh), large), validation=validation, test=test
+                _behind(_group_hashes(index, fresh, seed), large), validation=validation, test=test
             )
         else:
             decided[fresh] = TRAIN
@@ -120,18 +119,17 @@ def split_rows(
     return part
 
 
-def _group_hashes(index: Index, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Rising first rows of groups -> uint64 hashes, each of (seed, source, row in the source)."""
+def _group_hashes(index: Index, first: np.ndarray, seed: int) -> np.ndarray:
+    """uint64 of each group: hash of (seed, source, row in the source) of its first row.
 
-    def hashes(first: np.ndarray) -> np.ndarray:
-        cuts = np.searchsorted(first, [source.stop for source in index.sources])
-        parts = np.split(first, cuts)[: len(index.sources)]
-        of_source = zip(index.sources, parts, strict=True)
-        return np.concatenate(
-            [seeded_hash(rows - s.start, f"{seed}:{s.name}") for s, rows in of_source]
-        )
-
-    return hashes
+    first: int64, rising.
+    """
+    cuts = np.searchsorted(first, [source.stop for source in index.sources])
+    parts = np.split(first, cuts)[: len(index.sources)]
+    of_source = zip(index.sources, parts, strict=True)
+    return np.concatenate(
+        [seeded_hash(rows - s.start, f"{seed}:{s.name}") for s, rows in of_source]
+    )
 
 
 def _behind(hashes: np.ndarray, large: np.ndarray) -> np.ndarray:
