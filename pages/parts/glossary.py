@@ -29,7 +29,7 @@ ECE = (
 )
 STOP = (
     "Training stops once validation accuracy reaches the target (90 % in the paper, after 75-100 "
-    "steps) and the ranking no longer changes: early stopping keeps scores graded instead of "
+    "steps) and the seeds agree on the ranking: early stopping keeps scores graded instead of "
     "saturated. (§ Proximity estimator)"
 )
 SPREAD = (

@@ -100,7 +100,7 @@ def read_episodes(
             if episode.length and there:
                 mine.append(episode)
             else:
-                yield _without_frames(meta, episode, width)
+                yield _without_frames(episode, width)
         if not mine:
             continue
         table = read_columns(
@@ -135,7 +135,7 @@ def read_episodes(
             )
 
 
-def _without_frames(meta: LeRobotMeta, episode: Episode, width: int) -> EpisodeActions:
+def _without_frames(episode: Episode, width: int) -> EpisodeActions:
     """An episode that the table counts no frames of, or whose data file does not exist."""
     problem = ("empty_episode", "no frames")
     if episode.length:
