@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 JUDGED_FROM = 64
 """Samples that are seen before a stage is given up because of them."""
 
-
 BY_PROCESSOR = ("image_refused", "text_refused")
 """Reasons that a processor gives."""
 
@@ -61,22 +60,25 @@ class RefusedShare:
     """Counts what a processor refuses, source by source."""
 
     def __init__(self) -> None:
-        self.seen = Counter[str]()
-        self.refused = Counter[str]()
+        self.seen = Counter[tuple[str, bool]]()
+        self.refused = Counter[tuple[str, bool]]()
 
-    def count(self, source: str, refused: Refused | None) -> None:
-        """A sample that was prepared (None) or not.
+    def count(self, source: str, refused: Refused | None, *, pictures: bool = True) -> None:
+        """A sample that was prepared (None) or not. pictures: whether it has any; such samples are
+        judged by themselves too, because among many text-only rows they would not be most.
 
         Raises EmtError where of JUDGED_FROM samples or more of a source the processor refused most:
         no pool has so many odd pictures or texts.
         """
-        self.seen[source] += 1
-        self.refused[source] += refused is not None and refused.reason in BY_PROCESSOR
-        if self.seen[source] >= JUDGED_FROM and 2 * self.refused[source] > self.seen[source]:
-            said = f" ({refused.detail})" if refused else ""
-            raise EmtError(
-                f"the model's processor refuses {self.refused[source]:,} of the first"
-                f" {self.seen[source]:,} samples{said}",
-                where=source,
-                remedy="these samples or the processor's settings do not fit the model",
-            )
+        for with_pictures in (False, True) if pictures else (False,):
+            kind = (source, with_pictures)
+            self.seen[kind] += 1
+            self.refused[kind] += refused is not None and refused.reason in BY_PROCESSOR
+            if self.seen[kind] >= JUDGED_FROM and 2 * self.refused[kind] > self.seen[kind]:
+                said = f" ({refused.detail})" if refused else ""
+                raise EmtError(
+                    f"the model's processor refuses {self.refused[kind]:,} of the first"
+                    f" {self.seen[kind]:,} samples{said}",
+                    where=source,
+                    remedy="these samples or the processor's settings do not fit the model",
+                )

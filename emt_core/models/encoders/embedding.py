@@ -60,9 +60,6 @@ class Embedding:
             remedy="use a device with more memory, fewer embed.max_images or precision bfloat16",
         )
         self.refusals = RefusedShare()
-        self.refused_pictures = RefusedShare()
-        """Of rows with pictures alone: among many text-only rows they would not be most."""
-
         self.most_workers = 0
         self.rows = 0
         self.vectors = 0
@@ -127,9 +124,8 @@ class Embedding:
         for item in ready:
             refused = Refused(item.status, item.detail) if item.prepared is None else None
             if item.status in BY_PROCESSOR or item.prepared is not None:
-                self.refusals.count(filling.window.source.name, refused)
-            if item.status == "image_refused" or (item.prepared and item.prepared.vision):
-                self.refused_pictures.count(filling.window.source.name, refused)
+                seen = item.prepared.vision if item.prepared else item.status == "image_refused"
+                self.refusals.count(filling.window.source.name, refused, pictures=bool(seen))
             if item.prepared is None:
                 filling.fail(item.row, item.status, item.detail)
             else:

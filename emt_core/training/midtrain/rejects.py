@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import EmtError
-from emt_core.models.refusals import JUDGED_FROM
+from emt_core.models.refusals import BY_PROCESSOR, JUDGED_FROM
 from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 
 PARTS_OF_REASONS = {
     "chat template": ("template_refused", "template_not_understood"),
-    "processor": ("image_refused", "text_refused"),
+    "processor": BY_PROCESSOR,
 }
 """Reasons that speak of the model as much as of the sample, by the part that fails."""
 
