@@ -139,6 +139,19 @@ def test_half_of_a_source_may_be_odd_and_no_more():
     assert caught.value.where == "c"
 
 
+def test_pictures_are_judged_by_themselves_among_rows_of_text():
+    shares = RefusedShare()
+    for _ in range(1000):
+        shares.count("a", None, pictures=False)
+    for _ in range(63):
+        shares.count("a", Refused("image_refused", "no grid"))
+    with pytest.raises(EmtError, match="refuses 64 of the first 64 "):
+        shares.count("a", Refused("image_refused", "no grid"))
+    for _ in range(200):  # odd words here and there are no fault of the processor
+        shares.count("b", None, pictures=False)
+        shares.count("b", Refused("text_refused", "no words"), pictures=False)
+
+
 RECIPE = """
 name: r
 backbone: vlm
