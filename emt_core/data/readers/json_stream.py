@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from emt_core.data.file_kind import unreadable
 from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
+from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
 
@@ -21,6 +22,20 @@ class BrokenLine:
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
+
+
+def object_of(row: Any) -> Mapping[str, Any]:
+    """The object that a row of `stream_rows` is. Raises RowProblem (`unreadable_row`)."""
+    if isinstance(row, BrokenLine):
+        raise RowProblem("unreadable_row", row.detail)
+    if not isinstance(row, Mapping):
+        raise RowProblem("unreadable_row", f"a row is an object, not {type(row).__name__}")
+    return row
+
+
+def id_in(row: Any, name: str) -> Any:
+    """A field of a row that may be no object; None without it."""
+    return row.get(name) if isinstance(row, Mapping) else None
 
 
 def small_object(path: Path) -> dict[str, Any] | None:
@@ -116,7 +131,9 @@ def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         after = text.place
         alone = not text.peek()
     except (ValueError, RecursionError):  # its line is broken, or it is longer than may be held
-        first, after, alone = None, start, False
+        first = None
+        after = start
+        alone = False
         if not _second_line_is_row(file, start):
             _refuse_rows_inside(path, _keys_to_array(file, start), whole=False)
     if alone and isinstance(first, Mapping):

@@ -33,7 +33,7 @@ from emt_core.data.readers.conversation import (
     unmarked,
 )
 from emt_core.data.readers.fields import IMAGES, refuse, row_images, row_turns, text_fields
-from emt_core.data.readers.json_stream import BrokenLine, small_object, stream_rows
+from emt_core.data.readers.json_stream import id_in, object_of, small_object, stream_rows
 from emt_core.data.sample import ImageRef, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource
@@ -90,8 +90,7 @@ def read(source: LlavaSource, data: Path) -> Iterator[Sample | Reject]:
                 place = ImageRef(kind="json", path=name, index=at) if name else None
                 yield _sample(source, root, row, record, folder, place)
             except RowProblem as problem:
-                own = record.get(own_id) if isinstance(record, Mapping) else None
-                yield reject(source.name, row, problem, own)
+                yield reject(source.name, row, problem, id_in(record, own_id))
             row += 1
 
 
@@ -99,10 +98,7 @@ def _sample(
     source: LlavaSource, root: Path, row: int, record: Any, folder: str, inline: ImageRef | None
 ) -> Sample:
     """folder: of the row's images, below `root`; inline: the place of the row itself."""
-    if isinstance(record, BrokenLine):
-        raise RowProblem("unreadable_row", record.detail)
-    if not isinstance(record, Mapping):
-        raise RowProblem("unreadable_row", f"a row is an object, not {type(record).__name__}")
+    record = object_of(record)
     own_id = source.own_id or "id"
     used = {own_id, source.images, *IMAGES, *text_fields(source)}
     refuse(record, (*used, *source.meta))

@@ -29,7 +29,7 @@ from emt_core.data.readers.conversation import (
     shown,
 )
 from emt_core.data.readers.fields import file_refs, refuse
-from emt_core.data.readers.json_stream import BrokenLine, stream_rows
+from emt_core.data.readers.json_stream import id_in, object_of, stream_rows
 from emt_core.data.sample import Reject, Sample, Speaker, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import ShareGPTSource
@@ -169,19 +169,15 @@ def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
     row = 0
     for path in entry.rows:
         for _, record in stream_rows(path):
-            own_id = record.get("id") if isinstance(record, Mapping) else None
             try:
                 yield _sample(source, entry, root, row, record)
             except RowProblem as problem:
-                yield reject(source.name, row, problem, own_id)
+                yield reject(source.name, row, problem, id_in(record, "id"))
             row += 1
 
 
 def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: Any) -> Sample:
-    if isinstance(record, BrokenLine):
-        raise RowProblem("unreadable_row", record.detail)
-    if not isinstance(record, Mapping):
-        raise RowProblem("unreadable_row", f"a row is an object, not {type(record).__name__}")
+    record = object_of(record)
     if entry.messages not in record:
         raise RowProblem(
             "unreadable_row",

@@ -24,7 +24,7 @@ from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.readers.conversation import RowProblem, build_sample, reject
 from emt_core.data.readers.fields import file_refs
-from emt_core.data.readers.json_stream import BrokenLine, stream_rows
+from emt_core.data.readers.json_stream import id_in, object_of, stream_rows
 from emt_core.data.sample import Reject, Sample, Turn
 from emt_core.recipe.sources import VcrSource
 
@@ -52,11 +52,9 @@ def count(source: VcrSource, data: Path) -> int | None:
 def read(source: VcrSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     for row, (_, record) in enumerate(stream_rows(data)):
-        own_id = record.get("annot_id") if isinstance(record, Mapping) else None
+        own_id = id_in(record, "annot_id")
         try:
-            if isinstance(record, BrokenLine):
-                raise RowProblem("unreadable_row", record.detail)
-            yield _sample(source, root, row, record)
+            yield _sample(source, root, row, object_of(record))
         except RowProblem as problem:
             yield reject(source.name, row, problem, own_id)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
