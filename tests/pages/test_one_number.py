@@ -99,7 +99,9 @@ def test_a_spread_over_seeds_has_no_sign(open_page: OpenPage, ran: Path, outputs
 @pytest.fixture
 def wanted(outputs: SimpleNamespace) -> SimpleNamespace:
     """Each quantity as it has to be written."""
-    report, gap, random = outputs.report, outputs.gap, outputs.random
+    report = outputs.report
+    gap = outputs.gap
+    random = outputs.random
 
     def written(found: dict, *path: str) -> str:
         value, error = found, found["errors"]

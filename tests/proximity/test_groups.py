@@ -159,7 +159,9 @@ def test_no_picture_is_on_two_sides_of_a_split_or_in_two_folds(tmp_path: Path):
 
 def same_distribution(folder: Path, rows_per_picture: int) -> Made:
     """Nothing tells robot from pool, but rows of one picture have nearly one feature."""
-    pictures, rows, dim = 250, 8, 512
+    pictures = 250
+    rows = 8
+    dim = 512
     sources = [
         pool("web", pictures * rows, rows_per_picture=rows_per_picture),
         robot("arm", 2000, frames_per_episode=1),

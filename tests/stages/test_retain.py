@@ -143,7 +143,9 @@ def asked(files: Path, tmp_path_factory: pytest.TempPathFactory):
         runtime=Runtime(batch=4, device="cpu"),
         progress=Progress(label="retain", quiet=True),
     )
-    answers, calls, dtypes = Answerer.answers, [], set()
+    answers = Answerer.answers
+    calls = []
+    dtypes = set()
 
     def cut_off(self, questions):
         calls.append(len(questions))

@@ -152,7 +152,9 @@ def _played(
     success = completed == goals
     failure = "" if success else ("bad_action" if rng.random() < 0.05 else "step_cap")
     if crashes:
-        completed, success, failure = 0, False, "crashed"
+        completed = 0
+        success = False
+        failure = "crashed"
     frames = []
     if number < videos:
         ground = rng.integers(40, 200, 3)
