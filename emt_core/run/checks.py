@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,5 +149,10 @@ def _existing(path: Path) -> Path:
 
 
 def _size(folder: Path) -> int:
-    files = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
-    return sum(file.lstat().st_size for file in files)
+    """Bytes below a folder; what another process removes meanwhile counts as nothing."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(root) / name).lstat().st_size
+    return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from source_files import llava_row, save_pictures, write_json
 from emt_core.cli.__main__ import main
 from emt_core.recipe.recipe import build_recipe
 from emt_core.recipe.shipped import ROOT
+from emt_core.run import checks
 from emt_core.run.checks import forecast
 from emt_core.run.plan import make_plan
 from emt_core.workspace.artifact import Workspace
@@ -212,3 +214,11 @@ def test_a_full_disk_is_told_before(base: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("emt_core.run.checks._disk", lambda path: 1 if "frames" in str(path) else 2)
     (problem,) = forecast(plan.instances, recipe, workspace).problems
     assert problem.what.startswith("the results of this run take")
+
+
+def test_a_file_that_goes_while_room_is_counted_is_no_error(tmp_path: Path, monkeypatch: Any):
+    (tmp_path / "stays").write_bytes(b"12345")
+    walked = list(os.walk(tmp_path))
+    gone = [(root, folders, [*names, "gone"]) for root, folders, names in walked]
+    monkeypatch.setattr(checks.os, "walk", lambda folder: iter(gone))
+    assert checks._size(tmp_path) == 5
