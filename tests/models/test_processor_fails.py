@@ -1,4 +1,4 @@
-"""A processor that fails is not a bad picture: what is odd alone is refused alone, all else stops."""
+"""A processor that fails is not a bad picture: what is odd is refused alone, all else stops."""
 
 from __future__ import annotations
 

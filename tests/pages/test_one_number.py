@@ -1,5 +1,5 @@
-"""A quantity has one number, wherever it is printed: in stage outputs, on pages, in the report, on the
-command line."""
+"""A quantity has one number, wherever it is printed: in stage outputs, on pages, in the report, on
+the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What planning can know is told before the first stage: by `emt run`, its dry run and `emt sources`."""
+"""What planning can know is told before the first stage: by `emt run`, its dry run, sources."""
 
 from __future__ import annotations
 

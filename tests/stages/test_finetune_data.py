@@ -1,4 +1,4 @@
-"""The data of fine-tuning: frames of two sets in one bounded cache, episodes that cannot be decoded."""
+"""The data of fine-tuning: two sets in one bounded cache, episodes that cannot be decoded."""
 
 from __future__ import annotations
 

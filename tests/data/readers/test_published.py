@@ -1,4 +1,4 @@
-"""The paper's public sources, as published: every row is read, every picture opens, words are right."""
+"""The paper's public sources, as published: every row and picture is read, words are right."""
 
 from __future__ import annotations
 
