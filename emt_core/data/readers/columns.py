@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from emt_core.data.readers.fields import (
 from emt_core.data.sample import ImageRef, RefKind, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import TableSource
+from emt_core.workspace.files import parse_json
 
 pc: Any = compute  # its functions are made at run time: no type checker knows them
 ImageCell: TypeAlias = tuple[int, str | None]
@@ -106,7 +106,7 @@ def _holds_images(field: pa.Field) -> bool:
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each ClassLabel column, as HF datasets keeps them in a schema."""
     try:
-        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        kept = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = kept.get("info", {}).get("features", {}).items()
         return {n: f["names"] for n, f in features if f.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
 from emt_core.recipe.base import Role
+from emt_core.workspace.files import parse_json
 
 PLACEHOLDER = "<image>"
 UNREAD_MARK = re.compile("<(?:video|audio)>")
@@ -70,7 +71,7 @@ def parse_turns(
     """
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw)
+            raw = parse_json(raw)
         except ValueError as error:
             raise RowProblem(
                 "unreadable_row", f"the conversation is text, but not JSON: {error}"

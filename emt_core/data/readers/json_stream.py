@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
+from emt_core.workspace.files import parse_json
 
 SMALL_BYTES = 4 * 2**20
 
@@ -44,8 +44,8 @@ def small_object(path: Path) -> dict[str, Any] | None:
         if path.stat().st_size > SMALL_BYTES:
             return None
         text = path.read_text(encoding="utf-8-sig").lstrip()
-        return json.loads(text) if text.startswith("{") else None
-    except (OSError, ValueError, RecursionError):
+        return parse_json(text) if text.startswith("{") else None
+    except (OSError, ValueError):
         return None
 
 
@@ -150,8 +150,8 @@ def _second_line_is_row(file: BinaryIO, start: int) -> bool:
     file.seek(start)
     file.readline(MAX_ROW_BYTES)
     try:
-        return isinstance(json.loads(file.readline(MAX_ROW_BYTES)), Mapping)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(file.readline(MAX_ROW_BYTES)), Mapping)
+    except ValueError:
         return False
 
 
@@ -212,11 +212,11 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         if line.isspace():
             continue
         try:
-            row = json.loads(line.decode())
+            row = parse_json(line.decode())
         except UnicodeDecodeError as error:
             row = BrokenLine(
                 f"line {number} is not UTF-8: {error.reason} at byte {error.start} of the line"
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             row = BrokenLine(f"line {number} is not JSON: {error}")
         yield at, row

@@ -10,7 +10,6 @@ videos/CAM/chunk-000/file-000.mp4                videos/chunk-000/CAM/episode_00
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
 from emt_core.errors import EmtError
-from emt_core.workspace.files import read_json
+from emt_core.workspace.files import parse_json, read_json
 
 DEFAULT_PATHS = {
     3: (
@@ -282,7 +281,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(file, start=1):
                 if not line.isspace():
                     try:
-                        row = json.loads(line)
+                        row = parse_json(line)
                     except ValueError as error:
                         raise EmtError(f"line {number} is not JSON: {error}", where=path) from error
                     if not isinstance(row, dict):

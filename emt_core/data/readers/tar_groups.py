@@ -68,12 +68,14 @@ class _Part:
         self.path = path
         self.file = file
         self.start = 0
+        self.parts = 0
         self.last: tarfile.TarInfo | None = None
 
     def begins(self) -> bool:
         """Whether an archive begins at `start`, zero blocks passed over; the first one always."""
-        if not self.last:
-            return self.start == 0
+        self.parts += 1
+        if self.parts == 1:
+            return True
         while (block := os.pread(self.file.fileno(), len(ZEROS), self.start)) == ZEROS:
             self.start += len(ZEROS)
         return bool(block.strip(b"\0"))

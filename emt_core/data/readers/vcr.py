@@ -13,7 +13,6 @@ shares of the image's width and height; without them nobody knows which person i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -27,6 +26,7 @@ from emt_core.data.readers.fields import file_refs
 from emt_core.data.readers.json_stream import id_in, object_of, stream_rows
 from emt_core.data.sample import Reject, Sample, Turn
 from emt_core.recipe.sources import VcrSource
+from emt_core.workspace.files import parse_json
 
 WHY = "Why is that so?"
 NO_SPACE_BEFORE = re.compile(r" (?=[?.,!;:)\]']|n't\b)")
@@ -122,7 +122,7 @@ def _where(named: Sequence[int], objects: Sequence[str], root: Path, metadata: s
 @lru_cache(maxsize=64)  # the questions of an image follow each other
 def _boxes(root: Path, metadata: str) -> tuple[float, float, list[list[float]]]:
     try:
-        found = json.loads(inside(root, metadata).read_bytes())
+        found = parse_json(inside(root, metadata).read_bytes())
         return found["width"], found["height"], found["boxes"]
     except PathLeavesRoot as error:
         raise RowProblem("bad_path", str(error)) from error

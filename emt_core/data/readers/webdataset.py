@@ -12,7 +12,6 @@ Compressed archives have no such offsets and are refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource, WebDatasetSource
+from emt_core.workspace.files import parse_json
 
 TEXT_KEYS = ("id", *CONVERSATIONS, *ASKED, "question", "answer", "caption", "text")
 SORT = "sort the archive by name: unpack it, then tar --sort=name -cf"
@@ -190,8 +190,8 @@ def _facts(group: Group) -> dict[str, Any]:
     if group.json is None:
         return {}
     try:
-        found = json.loads(group.json)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(group.json)
+    except ValueError as error:
         raise RowProblem("unreadable_row", f"{group.key}.json is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise RowProblem("unreadable_row", f"{group.key}.json is no object")
