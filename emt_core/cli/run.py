@@ -64,6 +64,7 @@ def run_recipe(
 
     Raises EmtError before the first stage with everything that is known to stop a later one.
     """
+    from emt_core.cli.ending import print_ending
     from emt_core.recipe.recipe import load_recipe
     from emt_core.run.checks import forecast
     from emt_core.run.job_folder import asked_for, enlisted
@@ -79,7 +80,10 @@ def run_recipe(
         raise_together(forecast(missing, loaded, space).problems)
     asked = asked_for(space, loaded.file, until=until, start=start, overrides=set_ or ())
     with enlisted(space, asked):
-        return run_plan(plan, space, until=until, start=start)
+        made = run_plan(plan, space, until=until, start=start)
+    if not rank():
+        print_ending(made)
+    return made
 
 
 def show_plan(

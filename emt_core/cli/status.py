@@ -31,6 +31,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """What is done, running, stale, failed or missing, and what each artifact holds."""
+    from emt_core.cli.ending import print_ending
     from emt_core.recipe.recipe import load_recipe
     from emt_core.run.plan import make_plan
     from emt_core.run.status import plan_status
@@ -55,6 +56,8 @@ def status(
         return
     for name, states in found.items():
         out.print(_status_table(name, states))
+        found_there = {label: space.find(s.stage, s.key) for s in states for label in s.labels}
+        print_ending({label: one for label, one in found_there.items() if one is not None})
 
 
 def _status_table(name: str, states: Sequence[Any]) -> Table:

@@ -13,6 +13,8 @@ import pyarrow as pa
 from emt_core.data.sample import Sample, Turn
 
 PLACEHOLDER = "<image>"
+READ = "read it in Python: "
+TRAIN = "train with: "
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
@@ -46,8 +48,10 @@ class Exporter(ABC):
     """Pictures come with their content instead of a path."""
 
     def __init__(self, folder: Path, *, images: str, facts: dict[str, Any]) -> None:
-        """facts: `backbone` (name or folder, "" for none) and `name` of the selection."""
+        """facts: `backbone` (name or folder, "" for none), `name` and `key` of the selection, `out`
+        (where `folder` is moved when it is complete)."""
         self.folder = folder
+        self.out: Path = facts["out"]
         self.facts = facts
         self.inside = images == "embed"
 
@@ -66,7 +70,8 @@ class Exporter(ABC):
 
     @abstractmethod
     def close(self) -> list[str]:
-        """Finish all files. Returns notes for whoever asked for the export."""
+        """Finish all files. Returns notes for whoever asked for the export, with the line of Python
+        (READ) or of the shell (TRAIN) that reads what was written."""
 
 
 def settled_turns(sample: Sample) -> list[Turn]:

@@ -125,7 +125,12 @@ def export_selection(
     aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         aside.mkdir(parents=True)
-        facts = {"backbone": backbone, "name": label_of(selection), "key": selection.key}
+        facts: dict[str, Any] = {
+            "backbone": backbone,
+            "name": label_of(selection),
+            "key": selection.key,
+        }
+        facts["out"] = out
         exporter = open_exporter(format, aside, images=images, facts=facts)
         pictures = Pictures(aside, inside=exporter.inside, link=images == "link")
         report = _write(

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from emt_core.errors import EmtError
-from emt_core.selection.export.base import TableExporter
+from emt_core.selection.export.base import READ, TableExporter
 from emt_core.workspace.files import write_json
 
 
@@ -75,7 +75,7 @@ class HFExporter(TableExporter):
             raise EmtError(
                 f"datasets cannot read what was written: {error}", where=self.folder
             ) from error
-        return ["read: datasets.load_from_disk(folder)"]
+        return [f"{READ}datasets.load_from_disk({str(self.out)!r})"]
 
 
 EXPORTER = HFExporter

@@ -13,12 +13,14 @@ gpt alternate and their number is even; the number of `<image>` in the turns equ
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.sample import Sample
 from emt_core.selection.export.base import (
     PLACEHOLDER,
+    TRAIN,
     Exporter,
     JsonArray,
     Picture,
@@ -81,7 +83,8 @@ class LlamaFactoryExporter(Exporter):
             notes.append("no backbone is named, so there is no train.yaml: --backbone writes one")
         else:
             (self.folder / "train.yaml").write_text(self.training, encoding="utf-8")
-            notes.append("train: cd into the folder, then `llamafactory-cli train train.yaml`")
+            folder = shlex.quote(str(self.out))
+            notes.append(f"{TRAIN}cd {folder} && llamafactory-cli train train.yaml")
         return notes
 
 

@@ -10,10 +10,12 @@ question.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from emt_core.selection.export.base import (
+    TRAIN,
     Exporter,
     JsonArray,
     Picture,
@@ -42,7 +44,9 @@ class LlavaExporter(Exporter):
 
     def close(self) -> list[str]:
         self.rows.close()
-        return ["image paths are relative to the folder: pass it as --image_folder"]
+        data = shlex.quote(str(self.out / "llava.json"))
+        folder = shlex.quote(str(self.out))
+        return [f"{TRAIN}--data_path {data} --image_folder {folder}"]
 
 
 EXPORTER = LlavaExporter

@@ -13,7 +13,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from emt_core.selection.export.base import Exporter, Picture, Row, conversation, provenance_columns
+from emt_core.selection.export.base import (
+    READ,
+    Exporter,
+    Picture,
+    Row,
+    conversation,
+    provenance_columns,
+)
 
 SHARD_ROWS, SHARD_BYTES = 10_000, 2**30
 
@@ -61,7 +68,10 @@ class WebDatasetExporter(Exporter):
     def close(self) -> list[str]:
         if self.tar is not None:
             self.tar.close()
-        return [f"shards: shard-{{000000..{max(self.shards - 1, 0):06d}}}.tar"]
+        last = f"{self.shards - 1:06d}"
+        shards = "000000" if self.shards == 1 else f"{{000000..{last}}}"
+        urls = str(self.out / f"shard-{shards}.tar")
+        return [f"{READ}webdataset.WebDataset({urls!r}, shardshuffle=False).decode('pil')"]
 
 
 EXPORTER = WebDatasetExporter

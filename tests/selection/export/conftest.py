@@ -27,6 +27,8 @@ runtime: {workers: 0, commit_rows: 16}
 sources:
   - {name: web, role: pool, format: llava, path: web/web.json, image_root: images}
   - {name: tars, role: pool, format: webdataset, path: tars}
+  - {name: odd, role: pool, format: llava, path: odd/odd.jsonl}
+  - {name: boxes, role: pool, format: webdataset, path: boxes.tar}
   - {name: table, role: pool, format: parquet, path: table.parquet, question: q, answer: a, images: image}
   - {name: live, role: pool, format: hf, path: live, streaming: true, question: q, answer: a, images: image}
   - {name: arm, role: robot, format: lerobot, path: arm, camera: observation.images.front, frames_per_episode: 2}
@@ -64,6 +66,47 @@ def write_tars(folder: Path) -> None:
         add(tar, "two.json", json.dumps({"conversations": turns, "lang": "en"}).encode())
 
 
+ODD_FILES = {
+    "GIF": "a.b.gif",
+    "BMP": "sub folder/Ünï.DIB",
+    "TIFF": "t.tif",
+    "PPM": "p.pnm",
+    "WEBP": "w.webp",
+    "AVIF": "w.avifs",
+    "JPEG2000": "j.j2k",
+    "MPO": "#%41 stereo.mpo",
+    "PNG": "no suffix",
+    "JPEG": "picture.jfif",
+}
+"""A file of every format that is read, under a name that a reader could stumble over."""
+
+
+def write_odd(folder: Path) -> None:
+    """JSON lines with files of every format."""
+    lines = []
+    for place, (kind, name) in enumerate(ODD_FILES.items()):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(40 + place, kind))
+        turns = [
+            {"from": "human", "value": f"<image>\nWhat is in {name}?"},
+            {"from": "gpt", "value": "Noise."},
+        ]
+        lines.append(json.dumps({"id": kind, "image": name, "conversations": turns}))
+    (folder / "odd.jsonl").write_text("\n".join(lines))
+
+
+def write_boxes(path: Path) -> None:
+    """A tar with a picture of every format under each suffix that Pillow has for it."""
+    Image.init()
+    suffixes = [end for end, kind in sorted(Image.EXTENSION.items()) if kind in ODD_FILES]
+    with tarfile.open(path, "w") as tar:
+        for place, suffix in enumerate([*suffixes, ".JPG", ".Png"]):
+            kind = Image.EXTENSION[suffix.lower()]
+            add(tar, f"box{place}{suffix}", encoded(70 + place, kind))
+            add(tar, f"box{place}.txt", f"A {suffix} of noise.".encode())
+
+
 def write_table(path: Path, seed: int) -> None:
     images = [{"bytes": encoded(seed + i), "path": f"{i}.jpg"} for i in range(3)]
     questions = ["<image>\nWhat is this?", "How many?", "<image> Where?"]
@@ -79,6 +122,8 @@ def world(tmp_path_factory) -> Path:
     rows[11]["conversations"][1]["value"] = "It is a <video> tag."
     (folder / "web" / "web.json").write_text(json.dumps(rows))
     write_tars(folder / "tars")
+    write_odd(folder / "odd")
+    write_boxes(folder / "boxes.tar")
     write_table(folder / "table.parquet", 10)
     (folder / "live").mkdir()
     write_table(folder / "live" / "live.parquet", 20)
