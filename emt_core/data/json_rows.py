@@ -65,6 +65,8 @@ class JsonText:
                 value, end = self._decode(self._text, self._at)
                 if end < len(self._text) or not self._more():  # 12 may go on as 123
                     break
+            except RecursionError as error:
+                raise ValueError("it is nested too deep") from error
             except json.JSONDecodeError as error:
                 held = len(self._text) - self._at
                 cut = error.msg.startswith("Unterminated") or error.pos >= len(self._text.rstrip())

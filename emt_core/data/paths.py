@@ -13,6 +13,10 @@ from pathlib import Path
 
 from emt_core.errors import EmtError
 
+MAX_NAME = 255
+MAX_PATH = 4_000
+"""Bytes that Linux takes for the name of a file (of a path: 4,095 with those that we add)."""
+
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -39,7 +43,13 @@ def relative_path(path: str, root: Path) -> str:
         inside = posixpath.normpath(clean)
     if inside == ".." or inside.startswith(("../", "/")) or inside == ".":
         raise PathLeavesRoot(f"{path[:200]!r} leaves the source's folder")
+    if max(map(_bytes, inside.split("/"))) > MAX_NAME or _bytes(f"{root}/{inside}") > MAX_PATH:
+        raise PathLeavesRoot(f"{path[:80]!r}... is too long for the name of a file")
     return inside
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
 
 
 def name_below(root: Path, path: Path) -> str:
@@ -56,8 +66,9 @@ def inside(root: Path, path: str) -> Path:
 
 
 def existing(data: Path, source: str) -> Path:
-    """The same path. Raises EmtError where nothing lies there. source: the name of the source."""
-    if not data.exists():
+    """The same path. Raises EmtError where no file or folder lies there, as a pipe or device is
+    none: reading it might never end. source: the name of the source."""
+    if not data.is_file() and not data.is_dir():
         raise EmtError(
             f"source {source!r}: there is no such file or folder",
             where=data,

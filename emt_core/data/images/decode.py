@@ -47,6 +47,11 @@ __all__ = [
 DRAWN = ("video", "tile")
 """Kinds of references whose picture has no encoded form of its own."""
 
+BYTES_A_PIXEL = 8
+BYTES_BESIDE = 16 * 2**20
+"""An encoded image of more is refused: four channels of 16 bits, uncompressed, and EXIF or the
+like."""
+
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 # Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
 # purpose.
@@ -154,6 +159,12 @@ def decode_image(file: BinaryIO, max_pixels: int, *, at_least: int = 0) -> Image
 
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     Image.init()  # registers all formats, once
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size > BYTES_A_PIXEL * max_pixels + BYTES_BESIDE:  # some decoders read a file whole
+        raise ImageProblem(
+            "pixel_bomb", f"{size:,} bytes, more than {max_pixels:,} pixels can need"
+        )
     try:
         image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

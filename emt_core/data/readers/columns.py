@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 from pyarrow import compute
 
+from emt_core.data.arrow_files import DAMAGED
 from emt_core.data.images.base64_text import is_base64
-from emt_core.data.readers.conversation import RowProblem, build_sample, reject
+from emt_core.data.readers.conversation import RowProblem, build_sample, reject, sample_or_reject
 from emt_core.data.readers.fields import (
     ASKED,
     CONVERSATIONS,
@@ -125,14 +127,45 @@ def read_batch(
 ) -> Iterator[Sample | Reject]:
     """Rows of one batch. row: source row of its first; place: (kind, file, row) of images; a file
     of "" is none in reach. classes: of `class_names`."""
-    cells: Sequence[Sequence[ImageCell]] = [()] * texts.num_rows
-    if images is not None:
-        cells = image_cells(images, place[1], paths_first=source.image_root is not None)
     kind, path, at = place
-    for number, record in enumerate(texts.to_pylist()):
+    for number, found in enumerate(_records(source, texts, images, root / path, kind)):
+        if isinstance(found, RowProblem):
+            yield reject(source.name, row + number, found)
+            continue
+        record, cells = found
         ref = ImageRef(kind=kind, path=path, member=source.images or "", index=at + number)
         name_classes(record, classes)
-        yield read_row(source, record, cells[number], ref, row=row + number, root=root)
+        yield read_row(source, record, cells, ref, row=row + number, root=root)
+
+
+def _records(
+    source: TableSource,
+    texts: pa.RecordBatch,
+    images: pa.Array | None,
+    where: Path,
+    kind: RefKind,
+) -> list[tuple[dict[str, Any], Sequence[ImageCell]] | RowProblem]:
+    """The values and image cells of each row; a value that cannot be had costs its row.
+
+    Nobody has looked at the values of an arrow file yet: its offsets may lead outside of it.
+    """
+    try:
+        cells: Sequence[Sequence[ImageCell]] = [()] * texts.num_rows
+        if kind == "arrow":
+            texts.validate(full=True)
+        if images is not None:
+            if kind == "arrow":
+                images.validate(full=True)
+            cells = image_cells(images, where, paths_first=source.image_root is not None)
+        return list(zip(texts.to_pylist(), cells, strict=True))
+    except DAMAGED as error:
+        if texts.num_rows == 1:
+            return [RowProblem("unreadable_row", f"a value cannot be read: {error}")]
+    found = []
+    for row in range(texts.num_rows):
+        image = None if images is None else images.slice(row, 1)
+        found += _records(source, texts.slice(row, 1), image, where, kind)
+    return found
 
 
 def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -> None:
@@ -153,28 +186,35 @@ def read_row(
 ) -> Sample | Reject:
     """One row; ref: the place of an image that lies in the row itself."""
     own_id = record.get(source.own_id) if source.own_id else None
-    try:
-        refuse(record, (*text_fields(source), *source.meta))
-        if source.text and source.images and not cells:
-            raise RowProblem("missing_image", "a caption whose image is missing (null)")
-        turns = row_turns(source, record)
-        images = [image for cell in cells for image in _image_refs(cell, ref, root)]
-        if source.images is None and ref.kind != "stream":
-            turns, images = row_images(
-                source, record, turns, root, inline=ref if ref.path else None
-            )
-        return build_sample(
-            source=source.name,
-            row=row,
-            role=source.role,
-            turns=turns,
-            images=images,
-            missing="lead",
-            own_id=own_id,
-            meta={name: record[name] for name in source.meta},
-        )
-    except RowProblem as problem:
-        return reject(source.name, row, problem, own_id)
+    make = partial(_sample, source, record, cells, ref, row, root)
+    return sample_or_reject(source.name, row, own_id, make)
+
+
+def _sample(
+    source: TableSource,
+    record: Mapping[str, Any],
+    cells: Sequence[ImageCell],
+    ref: ImageRef,
+    row: int,
+    root: Path,
+) -> Sample:
+    refuse(record, (*text_fields(source), *source.meta))
+    if source.text and source.images and not cells:
+        raise RowProblem("missing_image", "a caption whose image is missing (null)")
+    turns = row_turns(source, record)
+    images = [image for cell in cells for image in _image_refs(cell, ref, root)]
+    if source.images is None and ref.kind != "stream":
+        turns, images = row_images(source, record, turns, root, inline=ref if ref.path else None)
+    return build_sample(
+        source=source.name,
+        row=row,
+        role=source.role,
+        turns=turns,
+        images=images,
+        missing="lead",
+        own_id=record.get(source.own_id) if source.own_id else None,
+        meta={name: record[name] for name in source.meta},
+    )
 
 
 def _image_refs(cell: ImageCell, ref: ImageRef, root: Path) -> tuple[ImageRef, ...]:
@@ -186,9 +226,12 @@ def _image_refs(cell: ImageCell, ref: ImageRef, root: Path) -> tuple[ImageRef, .
     return (replace(ref, position=position),)
 
 
-def holds_paths(kind: pa.DataType) -> bool:
-    """Whether an image column of this type names files instead of holding them."""
-    kind = kind.value_type if _is_list(kind) else kind
+def holds_paths(schema: pa.Schema, column: str | None) -> bool:
+    """Whether an image column names files instead of holding them; not where it is there twice."""
+    kinds = [field.type for field in schema if field.name == column]
+    if len(kinds) != 1:
+        return False
+    kind = kinds[0].value_type if _is_list(kinds[0]) else kinds[0]
     return _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 

@@ -58,7 +58,7 @@ def loose_images(source: HFSource, data: Path) -> bool:
     if source.streaming or on_hub(data):
         return False
     schema = _table(shards(source, data)[0]).schema
-    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+    return holds_paths(schema, source.images)
 
 
 def image_root(source: HFSource, data: Path) -> Path:
@@ -123,7 +123,7 @@ def _read_stream(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
         schema = stream.features.arrow_schema
         classes = class_names(schema)
         check_images_named(source, schema, data)
-    for row, record in enumerate(hf_stream.stream_rows(source, stream)):
+    for row, record in enumerate(hf_stream.stream_rows(source, data, stream)):
         if row == 0:
             wanted_columns(source, list(record), data)
         name_classes(record, classes)

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pyarrow.parquet import ParquetFile
 
+from emt_core.data.arrow_files import DAMAGED
 from emt_core.data.file_kind import real_files
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
-from emt_core.data.images.handles import ImageProblem
+from emt_core.data.images.handles import ImageProblem, open_arrow
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
@@ -28,7 +30,7 @@ from emt_core.recipe.sources import HFSource
 
 def stream_cells(source: HFSource, data: Path) -> Iterator[tuple[int, list[bytes | None]]]:
     """(row, encoded images), every row of the stream up to `limit`, in the order of `read`."""
-    rows = stream_rows(source, open_stream(source, data))
+    rows = stream_rows(source, data, open_stream(source, data))
     for row, record in enumerate(islice(rows, source.limit)):
         try:
             yield row, cells(source, record)
@@ -62,7 +64,7 @@ def open_stream(source: HFSource, data: Path) -> Any:
     """The set as the client streams it; bytes of images stay as they are."""
     import datasets
 
-    with _told(source):
+    with _told(source, data):
         if data.is_dir():
             builder, paths = local_files(source, data)
             # the client takes a name for a pattern: characters of one stand for themselves
@@ -81,22 +83,47 @@ def open_stream(source: HFSource, data: Path) -> Any:
         return stream.decode(False) if stream.features is not None else stream
 
 
-def stream_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
-    with _told(source):
-        yield from stream
+def stream_rows(source: HFSource, data: Path, stream: Any) -> Iterator[dict[str, Any]]:
+    """The rows in order. Raises EmtError where the stream breaks off, with the file if it is local.
+
+    Files of several layouts, or with a value that Python cannot hold, break a stream off too.
+    """
+    row = 0
+    with _told(source, data, lambda: f" at row {row}"):
+        for record in stream:
+            yield record
+            row += 1
 
 
 @contextmanager
-def _told(source: HFSource) -> Iterator[None]:
+def _told(source: HFSource, data: Path, at: Callable[[], str] = str) -> Iterator[None]:
     try:
         yield
     except EmtError:
         raise
     except Exception as error:  # dozens of types: unreachable, gated, misspelt, cut off
+        local = data.is_dir()
         raise EmtError(
-            f"the stream of {source.path!r} breaks off: {type(error).__name__}: {str(error)[:300]}",
-            remedy="check name, subset, split, columns and network",
+            f"the stream of {source.path!r} breaks off{at()}: {type(error).__name__}: "
+            f"{str(error)[:300]}",
+            where=(_unreadable_file(source, data) or data) if local else f"the hub, {source.path}",
+            remedy="the file is damaged, or its columns are others than those of the files before"
+            if local
+            else "check name, subset, split, columns and network",
         ) from error
+
+
+def _unreadable_file(source: HFSource, data: Path) -> Path | None:
+    """The first file of the stream that cannot even be opened."""
+    for path in local_files(source, data)[1]:
+        try:
+            if path.suffix == ".parquet":
+                ParquetFile(path).close()
+            else:
+                open_arrow(path)
+        except (*DAMAGED, ImageProblem):
+            return path
+    return None
 
 
 SPLITS = {

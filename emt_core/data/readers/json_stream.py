@@ -107,7 +107,7 @@ def _named_faults(what: str, path: Path, text: JsonText) -> Iterator[list[int]]:
     seen = [0]
     try:
         yield seen
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+    except ValueError as error:  # UnicodeDecodeError is one
         count = seen[0]
         raise EmtError(
             f"{what} {'ends in the middle' if text.ended else 'is malformed'} in row "
@@ -130,7 +130,7 @@ def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         _, first = text.value()
         after = text.place
         alone = not text.peek()
-    except (ValueError, RecursionError):  # its line is broken, or it is longer than may be held
+    except ValueError:  # its line is broken, or it is longer than may be held
         first = None
         after = start
         alone = False
@@ -171,7 +171,7 @@ def _keys_to_array(file: BinaryIO, start: int) -> list[str]:
                 return [*keys, keys[-1]] if text.peek() == "{" else []
             text.value()
             text.expect(",")
-    except (ValueError, RecursionError):
+    except ValueError:
         return []
 
 

@@ -13,12 +13,12 @@ from functools import lru_cache
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emt_core.data.arrow_files import DAMAGED, read_table
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.images.tiles import tiled
@@ -197,7 +197,7 @@ def _rows_of(path: Path, episode: Episode) -> tuple[int, int]:
 @lru_cache(maxsize=4)
 def _narrow_columns(path: Path, mtime_ns: int) -> dict[str, np.ndarray]:
     """The three number columns of a data file; images and states stay unread."""
-    table = read_columns(path, list(NARROW))
+    table = read_table(path, list(NARROW))
     return {name: number_column(table, name, path) for name in NARROW}
 
 
@@ -214,7 +214,7 @@ def number_column(table: pa.Table, name: str, path: Path) -> np.ndarray:
         column = column.combine_chunks().flatten()  # some writers keep numbers as vectors of one
     try:
         return pc.fill_null(pc.cast(column, kind), NARROW[name]).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except DAMAGED as error:
         raise EmtError(f"column {name!r} holds {column.type}, no numbers", where=path) from error
 
 
@@ -232,7 +232,7 @@ def number_matrix(table: pa.Table, name: str, where: object = "") -> np.ndarray:
         values = values.flatten()
     try:
         flat = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except DAMAGED as error:
         raise EmtError(f"column {name!r} holds {values.type}, no numbers", where=where) from error
     return flat.reshape(len(table), -1) if len(table) else np.empty((0, 0))
 
@@ -272,21 +272,6 @@ def video_rate(path: Path, mtime_ns: int) -> float | None:
     return float(rate) if rate else None
 
 
-def read_columns(path: Path, columns: list[str]) -> pa.Table:
-    """Columns of a data file. Raises EmtError where it cannot be read or lacks one."""
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise EmtError(f"a data file cannot be read as parquet: {error}", where=path) from error
-    with file:
-        lacking = [name for name in columns if name not in file.schema_arrow.names]
-        if lacking:
-            raise EmtError(f"a data file lacks the columns {lacking}", where=path)
-        return file.read(columns=columns, use_threads=False)
-
-
 def find_episode(source: LeRobotSource, root: Path, episode: int) -> tuple[LeRobotMeta, Episode]:
     """Raises EmtError where the set has no such episode."""
     meta = load_meta(root)
@@ -316,12 +301,7 @@ def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[Imag
 
 def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:
     """All columns of an episode but its images (states, actions, timestamp, ...), a row a frame."""
-    from pyarrow import parquet
-
     meta, found = find_episode(source, root, episode)
     path = root / found.data
     first, length = _rows_of(path, found)
-    columns: list[Any] = [
-        name for name in parquet.read_schema(path).names if name not in meta.cameras
-    ]
-    return read_columns(path, columns).slice(first, length)
+    return read_table(path, leave_out=meta.cameras).slice(first, length)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
+from emt_core.data.arrow_files import DAMAGED
 from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import existing, name_below
@@ -50,7 +51,7 @@ def shards(data: Path) -> list[Path]:
 
 def loose_images(source: ParquetSource, data: Path) -> bool:
     schema = _open(shards(data)[0]).schema_arrow
-    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+    return holds_paths(schema, source.images)
 
 
 def image_root(source: ParquetSource, data: Path) -> Path:
@@ -79,27 +80,45 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
         classes = class_names(schema)
         name = name_below(root, path)
         at = 0
+        size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
+        for batch in _batches(file, path, [*texts, *leaves], size):
+            images = batch.column(source.images) if source.images else None
+            yield from read_batch(
+                source,
+                batch.select(texts),
+                images,
+                row=row,
+                place=("parquet", name, at),
+                root=root,
+                classes=classes,
+            )
+            row += batch.num_rows
+            at += batch.num_rows
+
+
+def _batches(
+    file: parquet.ParquetFile, path: Path, columns: list[str], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows in order, the file closed behind them. Raises EmtError where it breaks off."""
+    at = 0
+    with file:
         try:
-            size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
-            for batch in file.iter_batches(size, columns=[*texts, *leaves], use_threads=False):
-                images = batch.column(source.images) if source.images else None
-                yield from read_batch(
-                    source,
-                    batch.select(texts),
-                    images,
-                    row=row,
-                    place=("parquet", name, at),
-                    root=root,
-                    classes=classes,
-                )
-                row += batch.num_rows
+            for batch in file.iter_batches(size, columns=columns, use_threads=False):
+                yield batch
                 at += batch.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
+        except DAMAGED as error:
             raise EmtError(
-                f"a parquet file breaks off after row {at}: {error}", where=path
+                f"a parquet file breaks off after row {at}: {error}",
+                where=path,
+                remedy="it may be damaged: fetch or write it again",
             ) from error
-        finally:
-            file.close()
+        promised = file.metadata.num_rows
+        if at != promised:
+            raise EmtError(
+                f"a parquet file promises {promised:,} rows and has {at:,}",
+                where=path,
+                remedy="it is damaged: fetch or write it again",
+            )
 
 
 def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
@@ -113,6 +132,6 @@ def _open(path: Path) -> parquet.ParquetFile:
     try:
         # mapped: pyarrow would otherwise hold the columns of a whole row group
         return parquet.ParquetFile(path, memory_map=True)
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGED as error:
         remedy = "it may be cut off: fetch or write it again"
         raise unreadable("a file cannot be read as parquet", path, remedy) from error

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
     parse_turns,
-    reject,
+    sample_or_reject,
     shown,
 )
 from emt_core.data.readers.fields import file_refs, refuse
@@ -82,6 +83,11 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
     for name, value in (("columns", columns), ("tags", tags)):
         if not isinstance(value, dict):
             raise EmtError(f"{name!r} is no object, but {shown(value)}", where=where)
+        odd = [key for key, word in value.items() if not isinstance(word, str | None)]
+        if odd:
+            raise EmtError(
+                f"{odd[0]!r} of {name!r} is no text, but {shown(value[odd[0]])}", where=where
+            )
     preference = [name for name in PREFERENCE if columns.get(name)]
     if entry.get("ranking") or preference:
         raise EmtError(
@@ -169,10 +175,8 @@ def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
     row = 0
     for path in entry.rows:
         for _, record in stream_rows(path):
-            try:
-                yield _sample(source, entry, root, row, record)
-            except RowProblem as problem:
-                yield reject(source.name, row, problem, id_in(record, "id"))
+            make = partial(_sample, source, entry, root, row, record)
+            yield sample_or_reject(source.name, row, id_in(record, "id"), make)
             row += 1
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.data.readers.lerobot import number_column, number_matrix, read_columns
+from emt_core.data.arrow_files import read_table
+from emt_core.data.readers.lerobot import number_column, number_matrix
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.data.readers.robot_episodes import picked
 from emt_core.errors import EmtError
@@ -96,7 +97,7 @@ def read_episodes(
                 yield _without_frames(episode, width)
         if not mine:
             continue
-        table = read_columns(
+        table = read_table(
             root / path,
             ["episode_index", "task_index", *columns, *([reference] if reference else [])],
         )

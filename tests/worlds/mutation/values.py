@@ -95,10 +95,12 @@ ODD = (
 )
 
 DEEP = "\ue000deep\ue000"
+NESTED = "\ue000nested\ue000"
 DIGITS = "\ue000digits\ue000"
 TWICE = "\ue000twice\ue000"
 RAW = {
     DEEP: "[" * 3_000 + "]" * 3_000,
+    NESTED: "[" * 900 + "]" * 900,
     DIGITS: "9" * 6_000,
     TWICE: '{"a": 1, "a": 2}',
 }
@@ -133,11 +135,20 @@ def odd(rng: Random) -> Any:
     )
 
 
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.dumps(value))
+    except (TypeError, ValueError):
+        return False
+
+
 def other_type(value: Any, rng: Random) -> Any:
     """The same content as another type."""
+    if not _is_json(value):  # of a table
+        value = str(value)
     choices: list[Any] = [[value], {"value": value}, {"0": value}, [value, value]]
     if isinstance(value, str):
-        choices += [list(value[:50]), len(value), value.encode().hex(), json.dumps(value)]
+        choices += [list(value[:50]), len(value), ascii(value), json.dumps(value)]
     elif isinstance(value, dict):
         choices += [list(value.values()), list(value), json.dumps(value), list(value.items())]
     elif isinstance(value, list):
