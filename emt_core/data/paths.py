@@ -43,13 +43,7 @@ def relative_path(path: str, root: Path) -> str:
         inside = posixpath.normpath(clean)
     if inside == ".." or inside.startswith(("../", "/")) or inside == ".":
         raise PathLeavesRoot(f"{path[:200]!r} leaves the source's folder")
-    if max(map(_bytes, inside.split("/"))) > MAX_NAME or _bytes(f"{root}/{inside}") > MAX_PATH:
-        raise PathLeavesRoot(f"{path[:80]!r}... is too long for the name of a file")
     return inside
-
-
-def _bytes(name: str) -> int:
-    return len(os.fsencode(name))
 
 
 def name_below(root: Path, path: Path) -> str:
@@ -63,6 +57,19 @@ def name_below(root: Path, path: Path) -> str:
 def inside(root: Path, path: str) -> Path:
     """The file that a data path names. Raises PathLeavesRoot."""
     return root / relative_path(path, root)
+
+
+def data_file(path: str, root: Path) -> str:
+    """As `relative_path`, for a file of rows. Raises PathLeavesRoot also where no disk takes such
+    a name: asking for it would raise an OSError."""
+    found = relative_path(path, root)
+    if max(map(_bytes, found.split("/"))) > MAX_NAME or _bytes(f"{root}/{found}") > MAX_PATH:
+        raise PathLeavesRoot(f"{path[:80]!r}... is too long for the name of a file")
+    return found
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
 
 
 def existing(data: Path, source: str) -> Path:

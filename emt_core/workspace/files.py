@@ -37,17 +37,9 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def read_json(path: Path) -> Any:
     """Raises FileNotFoundError where there is no file, EmtError where it is not JSON."""
     try:
-        return parse_json(path.read_text(encoding="utf-8-sig"))  # a byte order mark is passed over
-    except ValueError as error:  # no JSON, or no UTF-8
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte order mark is passed over
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deep
         raise EmtError(f"{path.name} is not valid JSON ({error})", where=path) from error
-
-
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none or is nested too deep."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
 
 
 def read_json_if_there(path: Path) -> Any:

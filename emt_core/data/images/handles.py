@@ -167,7 +167,7 @@ class ParquetHandle:
     def __init__(self, path: Path) -> None:
         from pyarrow import parquet
 
-        from emt_core.data.arrow_files import DAMAGED
+        from emt_core.data.damaged import DAMAGED
 
         try:
             self.file = parquet.ParquetFile(path, memory_map=True)
@@ -201,7 +201,7 @@ class ParquetHandle:
         return bisect.bisect_right(self.starts, row) - 1
 
     def _next(self, column: str) -> Any:
-        from emt_core.data.arrow_files import DAMAGED
+        from emt_core.data.damaged import DAMAGED
 
         try:
             return next(self._coming).column(column)
@@ -236,7 +236,7 @@ def _value(cell: Any) -> Any:
     (`undecodable_image`)."""
     import pyarrow as pa
 
-    from emt_core.data.arrow_files import DAMAGED
+    from emt_core.data.damaged import DAMAGED
 
     try:
         if isinstance(cell, pa.ChunkedArray):
@@ -289,7 +289,7 @@ def open_arrow(path: Path) -> Any:
     """A memory-mapped pa.Table, read as it is used. Raises ImageProblem (`undecodable_image`)."""
     import pyarrow as pa
 
-    from emt_core.data.arrow_files import DAMAGED
+    from emt_core.data.damaged import DAMAGED
 
     try:
         mapped = pa.memory_map(str(path))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from emt_core.workspace.files import parse_json
+from emt_core.data.json_rows import parse_json
 
 CARRIERS = ("bytes", "path", "image", "image_url", "url")
 """Keys of an object under which an image lies, the first that holds something."""

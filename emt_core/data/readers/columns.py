@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from pyarrow import compute
 
-from emt_core.data.arrow_files import DAMAGED
+from emt_core.data.damaged import DAMAGED
 from emt_core.data.images.base64_text import is_base64
+from emt_core.data.json_rows import parse_json
 from emt_core.data.readers.conversation import RowProblem, build_sample, reject, sample_or_reject
 from emt_core.data.readers.fields import (
     ASKED,
@@ -30,7 +31,6 @@ from emt_core.data.readers.fields import (
 from emt_core.data.sample import ImageRef, RefKind, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import TableSource
-from emt_core.workspace.files import parse_json
 
 pc: Any = compute  # its functions are made at run time: no type checker knows them
 ImageCell: TypeAlias = tuple[int, str | None]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from emt_core.data.json_rows import parse_json
 from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
 from emt_core.recipe.base import Role
-from emt_core.workspace.files import parse_json
 
 PLACEHOLDER = "<image>"
 UNREAD_MARK = re.compile("<(?:video|audio)>")

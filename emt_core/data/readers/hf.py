@@ -18,7 +18,7 @@ from emt_core.data.file_kind import unreadable
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.decode import check_bytes
 from emt_core.data.images.handles import ImageProblem, open_arrow
-from emt_core.data.paths import PathLeavesRoot, inside, name_below
+from emt_core.data.paths import PathLeavesRoot, data_file, name_below
 from emt_core.data.readers import hf_stream
 from emt_core.data.readers.columns import (
     check_images_named,
@@ -159,7 +159,7 @@ def shards(source: HFSource, data: Path) -> list[Path]:
     folder = _split_folder(source, data)
     state = read_json(folder / "state.json")
     try:
-        found = [inside(folder, entry["filename"]) for entry in state["_data_files"]]
+        found = [folder / data_file(entry["filename"], folder) for entry in state["_data_files"]]
     except (KeyError, TypeError, PathLeavesRoot) as error:
         raise EmtError(
             "state.json does not list the data files", where=folder / "state.json"

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from pyarrow.parquet import ParquetFile
 
-from emt_core.data.arrow_files import DAMAGED
+from emt_core.data.damaged import DAMAGED
 from emt_core.data.file_kind import real_files
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image

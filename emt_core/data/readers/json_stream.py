@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from emt_core.data.file_kind import unreadable
-from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
+from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText, parse_json
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
-from emt_core.workspace.files import parse_json
 
 SMALL_BYTES = 4 * 2**20
 

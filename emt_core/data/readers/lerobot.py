@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emt_core.data.arrow_files import DAMAGED, read_table
+from emt_core.data.arrow_files import read_table
+from emt_core.data.damaged import DAMAGED
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.images.tiles import tiled

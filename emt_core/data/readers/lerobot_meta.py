@@ -20,10 +20,11 @@ from string import Formatter
 from typing import Any
 
 from emt_core.data.arrow_files import read_table, rows_of
-from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.json_rows import parse_json
+from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import shown
 from emt_core.errors import EmtError
-from emt_core.workspace.files import parse_json, read_json
+from emt_core.workspace.files import read_json
 
 DEFAULT_PATHS = {
     3: (
@@ -243,7 +244,7 @@ class LeRobotMeta:
         place = 0 if name == "data_path" else 1
         template = self.info.get(name) or DEFAULT_PATHS[self.major][place]
         try:
-            return relative_path(_filled(str(template), numbers), self.root)
+            return data_file(_filled(str(template), numbers), self.root)
         except PathLeavesRoot as error:
             what = f"{name} names a file outside the folder: {error}"
         except (KeyError, ValueError, TypeError) as error:

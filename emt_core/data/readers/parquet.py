@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from emt_core.data.arrow_files import DAMAGED
+from emt_core.data.damaged import DAMAGED
 from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import existing, name_below

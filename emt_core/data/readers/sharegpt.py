@@ -21,7 +21,7 @@ from typing import Any
 
 from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
@@ -132,9 +132,9 @@ def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path
             "the entry names no local file", where=where, remedy="read hub sets with format: hf"
         )
     try:
-        path = inside(folder, name)
+        path = folder / data_file(name, folder)
     except PathLeavesRoot as error:
-        raise EmtError("file_name leaves the folder of dataset_info.json", where=where) from error
+        raise EmtError(f"file_name cannot be read: {error}", where=where) from error
     if path.is_dir():
         rows = (p for p in path.iterdir() if p.suffix in (".json", ".jsonl"))
         found = tuple(real_files(rows, path))

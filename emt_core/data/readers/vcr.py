@@ -21,14 +21,13 @@ from typing import Any
 
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.handles import ImageProblem, file_facts
-from emt_core.data.json_rows import MAX_ROW_BYTES
+from emt_core.data.json_rows import MAX_ROW_BYTES, parse_json
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.readers.conversation import RowProblem, build_sample, sample_or_reject
 from emt_core.data.readers.fields import file_refs
 from emt_core.data.readers.json_stream import id_in, object_of, stream_rows
 from emt_core.data.sample import Reject, Sample, Turn
 from emt_core.recipe.sources import VcrSource
-from emt_core.workspace.files import parse_json
 
 WHY = "Why is that so?"
 NO_SPACE_BEFORE = re.compile(r" (?=[?.,!;:)\]']|n't\b)")

@@ -21,6 +21,7 @@ from typing import Any
 from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.values import is_absent
+from emt_core.data.json_rows import parse_json
 from emt_core.data.paths import existing
 from emt_core.data.readers.conversation import (
     RowProblem,
@@ -34,7 +35,6 @@ from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource, WebDatasetSource
-from emt_core.workspace.files import parse_json
 
 TEXT_KEYS = ("id", *CONVERSATIONS, *ASKED, "question", "answer", "caption", "text")
 SORT = "sort the archive by name: unpack it, then tar --sort=name -cf"

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from mutation.drive import Found
 
 HANG_S = 10.0
-START_S = 120.0
-"""For the worker's imports and the clean run of a target's variants."""
+"""Of processor time, which other work on the machine does not change."""
+
+STUCK_S = 60.0
+"""By the clock: a wait for nothing."""
+
+START_S = 300.0
+"""For the worker's imports and the clean runs of a target's variants, both."""
 
 MEMORY_MB = 500
 """Over the clean run."""
@@ -46,6 +51,8 @@ class Result:
     number: int
     did: str = ""
     seconds: float = 0.0
+    """Of processor time."""
+
     memory_mb: float = 0.0
     """Peak over the clean run."""
     rows: int = 0
@@ -75,9 +82,9 @@ class Worker:
         mutant = variant.damage(folder, rng)
         result.did = mutant.did
         _forget_peak()
-        began = time.monotonic()
+        began = time.process_time()
         found = drive(variant.source, folder)
-        result.seconds = time.monotonic() - began
+        result.seconds = time.process_time() - began
         result.memory_mb = max(_peak_mb() - usual, 0.0)
         result.rows = len(found.rows)
         result.error = found.error
@@ -168,31 +175,33 @@ class Pool:
         """The result of each mutant, in order."""
         for number in numbers:
             if target not in self.ready:
-                self._ask({"target": target, "seed": seed, "number": -1}, START_S)
+                self._ask({"target": target, "seed": seed, "number": -1}, START_S, START_S)
                 self.ready.add(target)
-            began = time.monotonic()
             try:
-                answer = self._ask({"target": target, "seed": seed, "number": number}, HANG_S)
-                result = Result(**answer)
-            except TimeoutError:
-                fault = ("hang", f"no answer within {HANG_S:g} s")
+                task = {"target": target, "seed": seed, "number": number}
+                result = Result(**self._ask(task, HANG_S, STUCK_S))
+            except TimeoutError as error:
+                fault = ("hang", str(error))
                 result = Result(target, seed, number, seconds=HANG_S, faults=[fault])
                 self._end()
             except EOFError as error:
                 result = Result(target, seed, number, faults=[("crash", str(error))])
-                result.seconds = time.monotonic() - began
                 self._end()
             yield result
 
-    def _ask(self, task: dict[str, Any], patience: float) -> dict[str, Any]:
-        """Raises TimeoutError without an answer, EOFError where the worker died."""
+    def _ask(self, task: dict[str, Any], busy: float, patience: float) -> dict[str, Any]:
+        """Raises TimeoutError without an answer after `busy` seconds of processor time or
+        `patience` by the clock, EOFError where the worker died."""
         if self.process is None:
             self.process = self._start()
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(task).encode() + b"\n")
         self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], patience)[0]:
-            raise TimeoutError
+        began = (_processor_s(self.process.pid), time.monotonic())
+        while not select.select([self.process.stdout], [], [], 0.5)[0]:
+            spent = (_processor_s(self.process.pid) - began[0], time.monotonic() - began[1])
+            if spent[0] > busy or spent[1] > patience:
+                raise TimeoutError(f"no answer after {spent[0]:.0f} s of work, {spent[1]:.0f} s")
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
@@ -220,6 +229,11 @@ class Pool:
             self.process.communicate()
         self.process = None
         self.ready = set()
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _tail(log: Path) -> str:
