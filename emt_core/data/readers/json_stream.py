@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
 
+LINES_LOOKED_AT = 20
 SMALL_BYTES = 4 * 2**20
 
 
@@ -129,29 +130,30 @@ def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         _, first = text.value()
         after = text.place
         alone = not text.peek()
-    except ValueError:  # its line is broken, or it is longer than may be held
+        file.seek(start)
+        spread = after - start > len(file.readline(MAX_ROW_BYTES))
+    except ValueError:  # it is broken, or longer than may be held
         first = None
-        after = start
         alone = False
-        if not _second_line_is_row(file, start):
+        spread = not _some_line_is_row(file, start)
+        if spread:
             _refuse_rows_inside(path, _keys_to_array(file, start), whole=False)
     if alone and isinstance(first, Mapping):
         rows = [n for n, v in first.items() if holds_rows(v) and n not in CONVERSATIONS]
         known = any(name in first for name in CONVERSATIONS)
         _refuse_rows_inside(path, [*first, *rows] if rows and not known else [], whole=True)
     file.seek(start)
-    spread = after - start > len(file.readline(MAX_ROW_BYTES))
-    file.seek(start)
     yield from (_spread if spread else _lines)(file, path)
 
 
-def _second_line_is_row(file: BinaryIO, start: int) -> bool:
+def _some_line_is_row(file: BinaryIO, start: int) -> bool:
+    """Whether one of the first lines is an object by itself: then the file is JSON lines."""
     file.seek(start)
-    file.readline(MAX_ROW_BYTES)
-    try:
-        return isinstance(parse_json(file.readline(MAX_ROW_BYTES)), Mapping)
-    except ValueError:
-        return False
+    for _ in range(LINES_LOOKED_AT):
+        with suppress(ValueError):
+            if isinstance(parse_json(file.readline(MAX_ROW_BYTES)), Mapping):
+                return True
+    return False
 
 
 def _keys_to_array(file: BinaryIO, start: int) -> list[str]:

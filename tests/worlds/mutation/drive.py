@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional, category
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -44,6 +45,9 @@ from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.progress import Progress
 from mutation.variant import Mutant
+
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Characters that turn the direction of text."""
 
 DECODED_ROWS = 24
 """Of a source: the first rows whose images are decoded."""
@@ -108,7 +112,11 @@ def _told(found: Found, what: str) -> Iterator[list[str]]:
 
 
 def _check_text(text: str, found: Found) -> None:
-    steering = [char for char in text if char != "\n" and not char.isprintable()]
+    steering = [
+        char
+        for char in text
+        if (category(char) == "Cc" and char != "\n") or bidirectional(char) in TURNING
+    ]
     if steering:
         found.fault("terminal", f"{steering[:3]} in {text[:200]!r}")
 
@@ -135,14 +143,14 @@ def _digest(row: Sample | Reject, root: Path, max_pixels: int) -> str:
         problem = check_image(ref, root, max_pixels)
         if problem:
             digest.update(problem[0].encode())
+        elif ref.kind != "stream" and row.row < DECODED_ROWS:
+            with suppress(ImageProblem):
+                image_bytes(ref, root)
     if row.row < DECODED_ROWS and not any(ref.kind == "stream" for ref in row.images):
         for image in open_images(row.images[:8], root, max_pixels):
             digest.update(
                 image.reason.encode() if isinstance(image, ImageProblem) else _pixels(image)
             )
-        for ref in row.images[:1]:
-            with suppress(ImageProblem):
-                image_bytes(ref, root)
     return digest.hexdigest()[:16]
 
 

@@ -135,7 +135,9 @@ def work() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
-    with tempfile.TemporaryDirectory(prefix="emt-mutants-") as scratch:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk waits for a flush
+    with tempfile.TemporaryDirectory(prefix="emt-mutants-", dir=memory) as scratch:
+        tempfile.tempdir = scratch
         os.environ.update(HF_HOME=f"{scratch}/hf", XDG_CACHE_HOME=f"{scratch}/cache")
         worker = Worker()
         for line in sys.stdin:
