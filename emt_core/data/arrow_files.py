@@ -1,16 +1,19 @@
-"""Small parquet tables, read whole."""
+"""Parquet and arrow files that may be damaged: read whole, batch by batch, row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from emt_core.data.damaged import DAMAGED
+from emt_core.data.file_kind import unreadable
 from emt_core.errors import EmtError
+
+T = TypeVar("T")
 
 
 def read_table(
@@ -49,3 +52,52 @@ def rows_of(table: pa.Table, path: Path) -> list[dict[str, Any]]:
         raise EmtError(
             f"{path.name} holds a value that cannot be read: {error}", where=path
         ) from error
+
+
+def open_parquet(path: Path) -> parquet.ParquetFile:
+    """Raises EmtError. Mapped: pyarrow would otherwise hold the columns of a whole row group."""
+    try:
+        return parquet.ParquetFile(path, memory_map=True)
+    except DAMAGED as error:
+        remedy = "it may be cut off: fetch or write it again"
+        raise unreadable("a file cannot be read as parquet", path, remedy) from error
+
+
+def parquet_batches(
+    file: parquet.ParquetFile, path: Path, size: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows in order, the file closed behind them. Raises EmtError where it breaks off."""
+    at = 0
+    with file:
+        promised = file.metadata.num_rows
+        try:
+            for batch in file.iter_batches(size, columns=columns, use_threads=False):
+                yield batch
+                at += batch.num_rows
+            problem = f"it promises {promised:,} rows" if at != promised else ""
+        except DAMAGED as error:
+            problem = str(error)
+    if problem:
+        raise EmtError(
+            f"a parquet file breaks off after row {at}: {problem}",
+            where=path,
+            remedy="it is damaged: fetch or write it again",
+        )
+
+
+def each_row(
+    batch: pa.RecordBatch, values: Callable[[pa.RecordBatch], list[T]], *, unseen: bool
+) -> list[T | str]:
+    """`values` of the batch, a value a row; a text says what is wrong with a row without one.
+
+    unseen: nobody has looked at the offsets in the batch yet (arrow files): they may lead outside.
+    """
+    try:
+        if unseen:
+            batch.validate(full=True)
+        return list(values(batch))
+    except DAMAGED as error:
+        if batch.num_rows == 1:
+            return [f"a value cannot be read: {error}"]
+    rows = (batch.slice(row, 1) for row in range(batch.num_rows))
+    return [found for row in rows for found in each_row(row, values, unseen=unseen)]

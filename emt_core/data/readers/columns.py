@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from pyarrow import compute
 
-from emt_core.data.damaged import DAMAGED
+from emt_core.data.arrow_files import each_row
 from emt_core.data.images.base64_text import is_base64
 from emt_core.data.json_rows import parse_json
 from emt_core.data.readers.conversation import RowProblem, build_sample, reject, sample_or_reject
@@ -117,55 +117,36 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def read_batch(
     source: TableSource,
-    texts: pa.RecordBatch,
-    images: pa.Array | None,
+    batch: pa.RecordBatch,
+    texts: Sequence[str],
     *,
     row: int,
     place: tuple[RefKind, str, int],
     root: Path,
     classes: Mapping[str, Sequence[str]],
 ) -> Iterator[Sample | Reject]:
-    """Rows of one batch. row: source row of its first; place: (kind, file, row) of images; a file
-    of "" is none in reach. classes: of `class_names`."""
+    """Rows of one batch. texts: columns. row: source row of its first; place: (kind, file, row) of
+    images; a file of "" is none in reach. classes: of `class_names`."""
     kind, path, at = place
-    for number, found in enumerate(_records(source, texts, images, root / path, kind)):
-        if isinstance(found, RowProblem):
-            yield reject(source.name, row + number, found)
+
+    def values(part: pa.RecordBatch) -> list[tuple[dict[str, Any], Sequence[ImageCell]]]:
+        cells: Sequence[Sequence[ImageCell]] = [()] * part.num_rows
+        if source.images:
+            column = part.column(source.images)
+            cells = image_cells(column, root / path, paths_first=source.image_root is not None)
+        return list(zip(part.select(texts).to_pylist(), cells, strict=True))
+
+    wanted = batch.select([*texts, *([source.images] if source.images else [])])
+    for number, found in enumerate(each_row(wanted, values, unseen=kind == "arrow")):
+        if isinstance(found, str):
+            yield reject(source.name, row + number, RowProblem("unreadable_row", found))
             continue
         record, cells = found
         ref = ImageRef(kind=kind, path=path, member=source.images or "", index=at + number)
         name_classes(record, classes)
-        yield read_row(source, record, cells, ref, row=row + number, root=root)
-
-
-def _records(
-    source: TableSource,
-    texts: pa.RecordBatch,
-    images: pa.Array | None,
-    where: Path,
-    kind: RefKind,
-) -> list[tuple[dict[str, Any], Sequence[ImageCell]] | RowProblem]:
-    """The values and image cells of each row; a value that cannot be had costs its row.
-
-    Nobody has looked at the values of an arrow file yet: its offsets may lead outside of it.
-    """
-    try:
-        cells: Sequence[Sequence[ImageCell]] = [()] * texts.num_rows
-        if kind == "arrow":
-            texts.validate(full=True)
-        if images is not None:
-            if kind == "arrow":
-                images.validate(full=True)
-            cells = image_cells(images, where, paths_first=source.image_root is not None)
-        return list(zip(texts.to_pylist(), cells, strict=True))
-    except DAMAGED as error:
-        if texts.num_rows == 1:
-            return [RowProblem("unreadable_row", f"a value cannot be read: {error}")]
-    found = []
-    for row in range(texts.num_rows):
-        image = None if images is None else images.slice(row, 1)
-        found += _records(source, texts.slice(row, 1), image, where, kind)
-    return found
+        own_id = record.get(source.own_id) if source.own_id else None
+        make = partial(table_sample, source, record, cells, ref, row=row + number, root=root)
+        yield sample_or_reject(source.name, row + number, own_id, make)
 
 
 def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -> None:
@@ -175,7 +156,7 @@ def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -
             record[column] = names[number] if 0 <= number < len(names) else None
 
 
-def read_row(
+def table_sample(
     source: TableSource,
     record: Mapping[str, Any],
     cells: Sequence[ImageCell],
@@ -183,21 +164,8 @@ def read_row(
     *,
     row: int,
     root: Path,
-) -> Sample | Reject:
-    """One row; ref: the place of an image that lies in the row itself."""
-    own_id = record.get(source.own_id) if source.own_id else None
-    make = partial(_sample, source, record, cells, ref, row, root)
-    return sample_or_reject(source.name, row, own_id, make)
-
-
-def _sample(
-    source: TableSource,
-    record: Mapping[str, Any],
-    cells: Sequence[ImageCell],
-    ref: ImageRef,
-    row: int,
-    root: Path,
 ) -> Sample:
+    """Raises RowProblem. ref: the place of an image that lies in the row itself."""
     refuse(record, (*text_fields(source), *source.meta))
     if source.text and source.images and not cells:
         raise RowProblem("missing_image", "a caption whose image is missing (null)")

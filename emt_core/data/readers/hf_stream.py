@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
-from pyarrow.parquet import ParquetFile
 
-from emt_core.data.damaged import DAMAGED
-from emt_core.data.file_kind import real_files
+from emt_core.data.arrow_files import each_row, open_parquet, parquet_batches
+from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem, open_arrow
@@ -30,12 +31,13 @@ from emt_core.recipe.sources import HFSource
 
 def stream_cells(source: HFSource, data: Path) -> Iterator[tuple[int, list[bytes | None]]]:
     """(row, encoded images), every row of the stream up to `limit`, in the order of `read`."""
-    rows = stream_rows(source, data, open_stream(source, data))
+    rows = (record for part in parts(source, data) for record in part.rows)
     for row, record in enumerate(islice(rows, source.limit)):
-        try:
-            yield row, cells(source, record)
-        except RowProblem:
-            yield row, []
+        found: list[bytes | None] = []
+        if isinstance(record, dict):
+            with suppress(RowProblem):
+                found = cells(source, record)
+        yield row, found
 
 
 def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
@@ -60,71 +62,90 @@ def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
     return found
 
 
-def open_stream(source: HFSource, data: Path) -> Any:
-    """The set as the client streams it; bytes of images stay as they are."""
+@dataclass(frozen=True)
+class Part:
+    """Rows of a stream that have one layout: those of a local file, or all of a hub set.
+
+    where: for errors. rows: a text says what is wrong with a row that cannot be read.
+    """
+
+    where: object
+    schema: pa.Schema
+    rows: Iterator[dict[str, Any] | str]
+
+
+def parts(source: HFSource, data: Path) -> Iterator[Part]:
+    """The stream in order. Raises EmtError where it breaks off."""
+    if not data.is_dir():
+        yield _hub_part(source)
+        return
+    for path in local_files(source, data):
+        if path.suffix == ".parquet":
+            file = open_parquet(path)
+            schema = file.schema_arrow
+            batches = parquet_batches(file, path, BATCH_ROWS)
+        else:
+            table = arrow_table(path)
+            schema = table.schema
+            batches = table.to_batches(max_chunksize=BATCH_ROWS)
+        yield Part(path, schema, _rows(batches, unseen=path.suffix == ".arrow"))
+
+
+def _rows(batches: Iterable[pa.RecordBatch], *, unseen: bool) -> Iterator[dict[str, Any] | str]:
+    for batch in batches:
+        yield from each_row(batch, pa.RecordBatch.to_pylist, unseen=unseen)
+
+
+def arrow_table(path: Path) -> Any:
+    """A memory-mapped pa.Table. Raises EmtError."""
+    try:
+        return open_arrow(path)
+    except ImageProblem as problem:
+        what = f"an arrow shard cannot be read: {problem.detail}"
+        raise unreadable(what, path, "it may be cut off: save it again") from problem
+
+
+def _hub_part(source: HFSource) -> Part:
+    """A hub set as the client streams it; bytes of images stay as they are."""
     import datasets
 
-    with _told(source, data):
-        if data.is_dir():
-            builder, paths = local_files(source, data)
-            # the client takes a name for a pattern: characters of one stand for themselves
-            names = [re.sub(r"([*?[])", r"[\1]", str(path)) for path in paths]
-            stream: Any = datasets.load_dataset(
-                builder, data_files=names, split="train", streaming=True
+    with _told(source):
+        stream: Any = datasets.load_dataset(
+            source.path,
+            source.subset,
+            split=source.split,
+            revision=source.revision,
+            streaming=True,
+        )
+        if stream.features is None:
+            first = next(iter(stream.take(1)), {})
+            return Part(
+                source.path, pa.schema([(n, pa.null()) for n in first]), _hub_rows(source, stream)
             )
-        else:
-            stream = datasets.load_dataset(
-                source.path,
-                source.subset,
-                split=source.split,
-                revision=source.revision,
-                streaming=True,
-            )
-        return stream.decode(False) if stream.features is not None else stream
+        stream = stream.decode(False)
+    return Part(source.path, stream.features.arrow_schema, _hub_rows(source, stream))
 
 
-def stream_rows(source: HFSource, data: Path, stream: Any) -> Iterator[dict[str, Any]]:
-    """The rows in order. Raises EmtError where the stream breaks off, with the file if it is local.
-
-    Files of several layouts, or with a value that Python cannot hold, break a stream off too.
-    """
-    row = 0
-    with _told(source, data, lambda: f" at row {row}"):
-        for record in stream:
-            yield record
-            row += 1
+def _hub_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
+    with _told(source):
+        yield from stream
 
 
 @contextmanager
-def _told(source: HFSource, data: Path, at: Callable[[], str] = str) -> Iterator[None]:
+def _told(source: HFSource) -> Iterator[None]:
     try:
         yield
     except EmtError:
         raise
     except Exception as error:  # dozens of types: unreachable, gated, misspelt, cut off
-        local = data.is_dir()
         raise EmtError(
-            f"the stream of {source.path!r} breaks off{at()}: {type(error).__name__}: "
-            f"{str(error)[:300]}",
-            where=(_unreadable_file(source, data) or data) if local else f"the hub, {source.path}",
-            remedy="the file is damaged, or its columns are others than those of the files before"
-            if local
-            else "check name, subset, split, columns and network",
+            f"the stream of {source.path!r} breaks off: {type(error).__name__}: {str(error)[:300]}",
+            where=f"the hub set {source.path}",
+            remedy="check name, subset, split, columns and network",
         ) from error
 
 
-def _unreadable_file(source: HFSource, data: Path) -> Path | None:
-    """The first file of the stream that cannot even be opened."""
-    for path in local_files(source, data)[1]:
-        try:
-            if path.suffix == ".parquet":
-                ParquetFile(path).close()
-            else:
-                open_arrow(path)
-        except (*DAMAGED, ImageProblem):
-            return path
-    return None
-
+BATCH_ROWS = 64
 
 SPLITS = {
     "training": "train",
@@ -140,17 +161,17 @@ SPLITS = {
 NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
-def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of a folder's split; all are of train where none is named.
+def local_files(source: HFSource, data: Path) -> list[Path]:
+    """The files of a folder's split by name; all are of train where none is named.
 
     Raises EmtError where no file is of the split.
     """
-    for builder in ("parquet", "arrow"):
-        found = real_files(data.rglob(f"*.{builder}"), data)
+    for suffix in ("parquet", "arrow"):
+        found = real_files(data.rglob(f"*.{suffix}"), data)
         if not found:
             continue
         if (data / "state.json").is_file():  # one split, saved without its name
-            return builder, found
+            return found
         wanted = SPLITS.get(source.split, source.split)
         splits = {path: _split_of(path.relative_to(data), source.split) for path in found}
         if not any(splits.values()):
@@ -162,7 +183,7 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
                 where=data,
                 remedy=f"its splits are: {', '.join(sorted({*splits.values()} - {''}))}",
             )
-        return builder, mine
+        return mine
     raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
 
 

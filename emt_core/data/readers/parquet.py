@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 from pyarrow import parquet
 
-from emt_core.data.damaged import DAMAGED
-from emt_core.data.file_kind import real_files, unreadable
+from emt_core.data.arrow_files import open_parquet, parquet_batches
+from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import existing, name_below
 from emt_core.data.readers.columns import (
@@ -50,7 +49,7 @@ def shards(data: Path) -> list[Path]:
 
 
 def loose_images(source: ParquetSource, data: Path) -> bool:
-    schema = _open(shards(data)[0]).schema_arrow
+    schema = open_parquet(shards(data)[0]).schema_arrow
     return holds_paths(schema, source.images)
 
 
@@ -64,14 +63,14 @@ def files(source: ParquetSource, data: Path) -> FileSet:
 
 
 def count(source: ParquetSource, data: Path) -> int | None:
-    return sum(_open(path).metadata.num_rows for path in shards(data))
+    return sum(open_parquet(path).metadata.num_rows for path in shards(data))
 
 
 def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     row = 0
     for path in shards(data):
-        file = _open(path)
+        file = open_parquet(path)
         schema = file.schema_arrow
         texts = wanted_columns(source, schema.names, path)
         check_images_named(source, schema, path)
@@ -81,12 +80,11 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
         name = name_below(root, path)
         at = 0
         size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
-        for batch in _batches(file, path, [*texts, *leaves], size):
-            images = batch.column(source.images) if source.images else None
+        for batch in parquet_batches(file, path, size, [*texts, *leaves]):
             yield from read_batch(
                 source,
-                batch.select(texts),
-                images,
+                batch,
+                texts,
                 row=row,
                 place=("parquet", name, at),
                 root=root,
@@ -96,42 +94,8 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
             at += batch.num_rows
 
 
-def _batches(
-    file: parquet.ParquetFile, path: Path, columns: list[str], size: int
-) -> Iterator[pa.RecordBatch]:
-    """The rows in order, the file closed behind them. Raises EmtError where it breaks off."""
-    at = 0
-    with file:
-        try:
-            for batch in file.iter_batches(size, columns=columns, use_threads=False):
-                yield batch
-                at += batch.num_rows
-        except DAMAGED as error:
-            raise EmtError(
-                f"a parquet file breaks off after row {at}: {error}",
-                where=path,
-                remedy="it may be damaged: fetch or write it again",
-            ) from error
-        promised = file.metadata.num_rows
-        if at != promised:
-            raise EmtError(
-                f"a parquet file promises {promised:,} rows and has {at:,}",
-                where=path,
-                remedy="it is damaged: fetch or write it again",
-            )
-
-
 def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
     """Stored columns of an image column to read: its paths where it has some, else all of it."""
     under = [file.schema.column(i).path for i in range(len(file.schema))]
     under = [path for path in under if path.startswith(column + ".")]
     return [path for path in under if path.endswith(".path")] or [column]
-
-
-def _open(path: Path) -> parquet.ParquetFile:
-    try:
-        # mapped: pyarrow would otherwise hold the columns of a whole row group
-        return parquet.ParquetFile(path, memory_map=True)
-    except DAMAGED as error:
-        remedy = "it may be cut off: fetch or write it again"
-        raise unreadable("a file cannot be read as parquet", path, remedy) from error

@@ -167,7 +167,7 @@ def _robot(config: Any, base: Path, found: Found, seen: list[Sample | Reject]) -
             with _told(found, part.__name__), suppress(RowProblem):
                 part(config, data, episode)
     with _told(found, "read_episodes"):
-        for episode in read_episodes(data, config.camera, ["action"]):
+        for episode in read_episodes(config, data, ["action"]):
             assert len(episode.actions) == len(episode.instruction)
 
 
