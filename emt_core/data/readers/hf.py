@@ -28,6 +28,7 @@ from emt_core.data.readers.columns import (
     wanted_columns,
 )
 from emt_core.data.readers.conversation import RowProblem, sample_or_reject
+from emt_core.data.readers.json_stream import id_in
 from emt_core.data.sample import ImageRef, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
@@ -120,9 +121,9 @@ def _read_stream(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
         wanted_columns(source, part.schema.names, part.where)
         check_images_named(source, part.schema, part.where)
         for record in part.rows:
-            own_id = source.own_id if isinstance(record, dict) else None
+            own_id = id_in(record, source.own_id) if source.own_id else None
             make = partial(_streamed, source, record, classes, row, data)
-            yield sample_or_reject(source.name, row, own_id and record.get(own_id), make)
+            yield sample_or_reject(source.name, row, own_id, make)
             row += 1
 
 

@@ -118,12 +118,11 @@ def _hub_part(source: HFSource) -> Part:
             streaming=True,
         )
         if stream.features is None:
-            first = next(iter(stream.take(1)), {})
-            return Part(
-                source.path, pa.schema([(n, pa.null()) for n in first]), _hub_rows(source, stream)
-            )
-        stream = stream.decode(False)
-    return Part(source.path, stream.features.arrow_schema, _hub_rows(source, stream))
+            schema = pa.schema([(name, pa.null()) for name in next(iter(stream.take(1)), {})])
+        else:
+            schema = stream.features.arrow_schema
+            stream = stream.decode(False)
+    return Part(f"the hub set {source.path}", schema, _hub_rows(source, stream))
 
 
 def _hub_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
