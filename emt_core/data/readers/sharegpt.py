@@ -25,6 +25,7 @@ from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
+    encodable,
     parse_turns,
     sample_or_reject,
     shown,
@@ -196,7 +197,7 @@ def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: 
     )
     system = record.get(entry.system) if entry.system else None
     if isinstance(system, str) and system and turns[0].role != "system":
-        turns = (Turn(role="system", text=system), *turns)
+        turns = (Turn(role="system", text=encodable(system)), *turns)
     used = {"id", entry.messages, entry.images, entry.system}
     return build_sample(
         source=source.name,

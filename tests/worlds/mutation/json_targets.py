@@ -128,6 +128,8 @@ def json_damage(
         (folder / name).write_text(text)
         too_deep = any(raw in text for raw in RAW.values())
         first = style is not as_array and 0 in some  # it tells what kind of file this is
+        if first and not isinstance(found[0], dict):
+            return Mutant(f"rows {sorted(some)}")
         fails = "may" if first or (too_deep and style is not as_lines) else "never"
         return Mutant(f"rows {sorted(some)}", len(found), some, fails)
 

@@ -126,9 +126,9 @@ def odd(rng: Random) -> Any:
     return rng.choice(
         [
             "x" * 2_000_000,
-            ["a"] * 50_000,
+            ["a"] * 5_000,
             {f"k{n}": n for n in range(20_000)},
-            list(range(50_000)),
+            list(range(5_000)),
             [{"from": "human", "value": "x"}] * 5_000,
             "<image>" * 20_000,
         ]
