@@ -32,6 +32,7 @@ IMAGE_TYPE = pa.struct(
         ("index", pa.int64()),
         ("time", pa.float64()),
         ("position", pa.int32()),
+        ("edit", pa.string()),
     ]
 )
 SCHEMA = pa.schema(

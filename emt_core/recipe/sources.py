@@ -158,10 +158,10 @@ class ParquetSource(TableSource):
 class EpisodeSource(SourceBase, EpisodeChoice):
     """A source of robot episodes. Give `camera`, or several `cameras`."""
 
-    ADDED = EpisodeChoice.ADDED | {"cameras", "views"}
+    ADDED = EpisodeChoice.ADDED | {"cameras", "views", "flip"}
 
     camera: str | None = None
-    """The camera whose pictures are read, by name, e.g. `observation.images.front`."""
+    """The camera whose pictures are read, by the name that the files give it."""
 
     cameras: tuple[str, ...] = ()
     """Several cameras, in this order, instead of `camera`."""
@@ -173,6 +173,11 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
     frames_per_episode: int = Field(default=8, ge=1)
     """Frames taken from each episode, evenly spaced from first to last."""
+
+    flip: Literal["none", "vertical", "both"] = "none"
+    """How the stored images are turned upright. `vertical`: they lie upside down, as robosuite and
+    LIBERO render them. `both`: upside down and mirrored, a half turn, as OpenVLA's copies and our
+    LIBERO benchmark turn them."""
 
     @model_validator(mode="after")
     def _some_camera(self) -> EpisodeSource:
@@ -190,7 +195,36 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
 class LeRobotSource(EpisodeSource):
     format: Literal["lerobot"]
-    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json)."""
+    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json); `camera` is an image or video
+    feature, e.g. `observation.images.front`."""
+
+
+class HDF5Source(EpisodeSource):
+    format: Literal["hdf5"]
+    """HDF5 demonstrations: a file or a folder of files, in the layout of robomimic and LIBERO
+    (`camera` such as `agentview_rgb`) or of ACT and ALOHA (`cam_high`)."""
+
+    instruction: str | None = None
+    """The instruction of all episodes. None: what the files say."""
+
+    bgr: bool = False
+    """Red and blue are swapped in the stored images, as in JPEGs that OpenCV wrote from RGB."""
+
+
+class RLDSSource(EpisodeSource):
+    format: Literal["rlds"]
+    """RLDS episodes that tensorflow_datasets wrote as TFRecord: the folder of `dataset_info.json`
+    and `features.json`; `camera` such as `image`, a feature of `steps/observation`."""
+
+    split: str = "train"
+    """Split to read."""
+
+    instruction: str | None = None
+    """The instruction of all episodes. None: what `language` says."""
+
+    language: str | None = None
+    """Text feature that holds the instruction, e.g. `steps/language_instruction`. None: the first
+    that is there of those that Open X-Embodiment uses."""
 
 
 class VcrSource(SourceBase):
@@ -215,7 +249,9 @@ SourceConfig = Annotated[
     | WebDatasetSource
     | ParquetSource
     | VcrSource
-    | LeRobotSource,
+    | LeRobotSource
+    | HDF5Source
+    | RLDSSource,
     Field(discriminator="format"),
 ]
 
