@@ -210,6 +210,9 @@ def _sample(
         raise RowProblem(
             "empty_text", f"episode {episode.index}, frame {frame} {steps.no_instruction(frame)}"
         )
+    meta = steps.meta(frame)
+    if robot.source.cameras:
+        meta["camera"] = ", ".join(cameras)
     return build_sample(
         source=robot.source.name,
         row=row,
@@ -218,7 +221,7 @@ def _sample(
         images=(tiled([steps.image(camera, frame) for camera in cameras]),),
         missing="none",
         own_id=episode.own_id,
-        meta=steps.meta(frame),
+        meta=meta,
         episode=episode.index,
         frame=frame,
     )
