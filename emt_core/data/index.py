@@ -132,6 +132,12 @@ class Index:
             for s in read_json(self.artifact.data / "sources.json")
         ]
 
+    def config_of(self, source: SourceRange) -> dict[str, Any]:
+        """The configuration that a source was read with."""
+        return next(
+            config for config in self.artifact.config["sources"] if config["name"] == source.name
+        )
+
     def of_role(self, role: str) -> list[SourceRange]:
         return [source for source in self.sources if source.role == role]
 

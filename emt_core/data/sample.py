@@ -27,7 +27,7 @@ REJECT_REASONS: Mapping[str, str] = {
     "video_not_read": "the row has video or audio, of which nothing is read",
     "preference": "the row is of a preference set: it has a rejected answer, or a mark of it",
     "missing_file": "a data file of the robot set does not exist",
-    "unreadable_file": "a data file of the robot set cannot be read: cut off, damaged, another kind",
+    "unreadable_file": "a data file of the robot set is cut off, damaged or of another kind",
     "bad_checksum": "the episode's bytes do not have the checksum that was stored with them",
     "empty_episode": "the episode has no frames",
     "length_mismatch": "the episode has not as many actions as images",

@@ -136,7 +136,9 @@ class TFRecordFile:
                 continue
             if kind == FLOAT_LIST and field.kind in (BYTES, FIXED32):
                 if field.value.size % 4:
-                    raise DamagedRecord(f"floats at byte {field.at:,} have {field.value.size} bytes")
+                    raise DamagedRecord(
+                        f"floats at byte {field.at:,} have {field.value.size} bytes"
+                    )
                 parts.append(np.frombuffer(self._whole(field.value), "<f4"))
             elif kind == INT64_LIST and field.kind == BYTES:
                 parts.append(_varints(self._whole(field.value), field.at))

@@ -6,13 +6,14 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     field_validator,
     model_validator,
 )
 
 from emt_core.recipe.base import Frozen, Role, StageConfig
-from emt_core.recipe.ranges import EpisodeChoice
+from emt_core.recipe.ranges import checked_ranges
 
 
 class SourceBase(Frozen):
@@ -155,6 +156,19 @@ class ParquetSource(TableSource):
     order of names."""
 
 
+class EpisodeChoice(Frozen):
+    """Which episodes of a robot set are read."""
+
+    ADDED = frozenset({"episodes"})
+
+    name: str
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first episodes (of `episodes`, where it is given). None: all."""
+
+    episodes: Annotated[tuple[str, ...], BeforeValidator(checked_ranges)] = ()
+    """Only these episodes, by number: `[0-49, 61]`, both ends of a range included. (): all."""
+
+
 class EpisodeSource(SourceBase, EpisodeChoice):
     """A source of robot episodes. Give `camera`, or several `cameras`."""
 
@@ -227,6 +241,9 @@ class RLDSSource(EpisodeSource):
     that is there of those that Open X-Embodiment uses."""
 
 
+RobotSource = LeRobotSource | HDF5Source | RLDSSource
+
+
 class VcrSource(SourceBase):
     format: Literal["vcr"]
     """VCR as published: `train.jsonl` or `val.jsonl`, beside the folder `vcr1images`. The answer is
@@ -249,9 +266,7 @@ SourceConfig = Annotated[
     | WebDatasetSource
     | ParquetSource
     | VcrSource
-    | LeRobotSource
-    | HDF5Source
-    | RLDSSource,
+    | RobotSource,
     Field(discriminator="format"),
 ]
 

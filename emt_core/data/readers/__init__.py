@@ -28,7 +28,16 @@ from emt_core.data.sample import Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig
 
-__all__ = ["count", "fingerprint", "image_root", "images_from", "locate", "read", "reader_of", "robot_set"]
+__all__ = [
+    "count",
+    "fingerprint",
+    "image_root",
+    "images_from",
+    "locate",
+    "read",
+    "reader_of",
+    "robot_set",
+]
 
 
 def reader_of(source: SourceConfig) -> ModuleType:

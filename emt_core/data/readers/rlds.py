@@ -48,6 +48,7 @@ LIMIT_COUNTS = "episodes"
 COUNTED = ("is_first", "is_last", "reward", "discount")
 """Columns of one number a step that standard RLDS sets have: the quickest way to count steps."""
 
+NOTHING = Part(0, 0)
 LANGUAGE = (
     "steps/language_instruction",
     "steps/natural_language_instruction",
@@ -93,7 +94,7 @@ def robot_set(source: RLDSSource, data: Path) -> RLDSSet:
 @dataclass(frozen=True, kw_only=True)
 class RLDSEpisode(Episode):
     shard: str
-    record: Part = Part(0, 0)
+    record: Part
 
 
 class RLDSSet(RobotSet):
@@ -170,7 +171,11 @@ class RLDSSet(RobotSet):
                 yield self._listed(shard, first + place, records[place])
             else:
                 yield RLDSEpisode(
-                    index=first + place, length=0, shard=shard.name, problem=problem_of_rest
+                    index=first + place,
+                    length=0,
+                    shard=shard.name,
+                    record=NOTHING,
+                    problem=problem_of_rest,
                 )
 
     def _listed(self, shard: Shard, index: int, record: Part) -> RLDSEpisode:
@@ -268,7 +273,7 @@ class RLDSSteps(Steps):
         """The values of a camera, one a step."""
         if camera not in self._images:
             name = self.robot.meta.cameras[camera]
-            kind, part = self.features.get(name, (BYTES_LIST, Part(0, 0)))
+            kind, part = self.features.get(name, (BYTES_LIST, NOTHING))
             found = self.file.values(part) if kind == BYTES_LIST else []
             if len(found) != self.episode.length:
                 raise RowProblem(

@@ -120,7 +120,7 @@ class RLDSMeta:
             ) from error
 
     def other_kind(self, shard: Shard) -> str:
-        """What a shard is instead of TFRecord, with the remedy, as its first bytes tell; else ""."""
+        """What a shard is by its first bytes, and the remedy, where it is no TFRecord; else ""."""
         try:
             with (self.root / shard.name).open("rb") as file:
                 other = mistaken(file.read(32))

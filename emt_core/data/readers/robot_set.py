@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from emt_core.data.images.tiles import tiled
 from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
 from emt_core.data.readers.robot_episodes import evenly_spaced, picked, views_of
-from emt_core.data.images.tiles import tiled
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import EpisodeSource
@@ -64,7 +64,8 @@ class Steps(ABC):
     def values(self, column: str) -> np.ndarray:
         """float64 [T, n] of a numeric column; NaN where missing.
 
-        Raises RowProblem where the episode's values cannot be used, EmtError where no episode's can.
+        Raises RowProblem where this episode's values cannot be used, EmtError for a column that no
+        episode has.
         """
 
     def no_instruction(self, frame: int) -> str:

@@ -55,9 +55,7 @@ def open_set(robot: RobotSet, action: ActionConfig) -> OpenedSet:
     )
 
 
-def names_of_set(
-    robot: RobotSet, action: ActionConfig
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def names_of_set(robot: RobotSet, action: ActionConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Dimensions of the action and, for kind delta, of its reference; no episode is gone through.
 
     Raises EmtError for a camera or column that is not there.
@@ -114,7 +112,9 @@ def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> Acti
             for episode in opened.episodes:
                 yield from _chunk_blocks(episode, chunk if action.kind == "delta" else 1)
 
-    return fit_action_map(action, first.names, first.reference_names, blocks, where=first.robot.data)
+    return fit_action_map(
+        action, first.names, first.reference_names, blocks, where=first.robot.data
+    )
 
 
 def _chunk_blocks(episode: EpisodeActions, chunk: int) -> Iterator[Block]:
