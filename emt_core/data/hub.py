@@ -71,7 +71,7 @@ def cached_commit(
             repo_type=kind,
             revision=revision,
             local_files_only=True,
-            allow_patterns=patterns and list(patterns),
+            allow_patterns=list(patterns) if patterns else None,
         )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
