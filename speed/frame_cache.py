@@ -93,7 +93,7 @@ def source_of(root: Path, camera: str) -> LeRobotSource:
 def forms(root: Path, camera: str, size: int) -> None:
     """Bytes, rates and error of each form, on 200 frames."""
     source = source_of(root, camera)
-    episodes = list(load_meta(root).episodes(camera))
+    episodes = list(load_meta(root).episodes([camera]))
     refs = [ref for e in episodes for ref in episode_frames(source, root, e.index)]
     rng = np.random.default_rng(0)
     picked = [refs[int(place)] for place in rng.integers(0, len(refs), 200)]
@@ -134,7 +134,7 @@ def _encoded(frame: np.ndarray, options: dict[str, Any]) -> bytes:
 
 def fill_and_read(root: Path, camera: str, size: int, folder: Path) -> FrameCache:
     source = source_of(root, camera)
-    episodes = list(load_meta(root).episodes(camera))
+    episodes = list(load_meta(root).episodes([camera]))
     rng = np.random.default_rng(0)
     print("\n| access | frames/s | frames per CPU second |\n|---|---|---|")
     quiet = Progress(label="", quiet=True)

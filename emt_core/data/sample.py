@@ -10,7 +10,7 @@ from emt_core.errors import one_line
 from emt_core.recipe.base import Role
 
 Speaker = Literal["system", "user", "assistant"]
-RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream"]
+RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream", "tile"]
 
 # Every row that does not become a sample is counted under one of these names and kept in the
 # rejects file.
@@ -47,6 +47,7 @@ class ImageRef:
     json    the JSON file, base64 text in a row       field           byte of the row  -
     video   the video file                            camera          frame in file    seconds
     stream  the dataset's name (no random access)     column          row of stream    -
+    tile    as the first picture (images/tiles.py)    all, as JSON    as the first     as the first
 
     `position` is the place inside a list-valued column (several images in one cell), else 0.
     """

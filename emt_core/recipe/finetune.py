@@ -6,16 +6,17 @@ docs/vla.md has the two beside each other.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen, StageConfig
+from emt_core.recipe.ranges import EpisodeChoice
 
 Dimension = str | int
 
 
-class RobotData(Frozen):
+class RobotData(EpisodeChoice):
     """One LeRobot data set to fine-tune on: every frame of its episodes."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -27,8 +28,14 @@ class RobotData(Frozen):
     camera: str
     """The one camera the policy sees, by feature name, e.g. `observation.images.front`."""
 
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first episodes."""
+    @model_validator(mode="before")
+    @classmethod
+    def _one_camera(cls, given: Any) -> Any:
+        if isinstance(given, dict) and {"cameras", "views"} & set(given):
+            raise ValueError(
+                "a policy sees one camera: `camera: NAME` (`cameras` and `views` are for `sources`)"
+            )
+        return given
 
 
 class ActionConfig(Frozen):

@@ -6,14 +6,14 @@ short and quick to load, and no other file is needed to know which samples are m
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from emt_core.errors import EmtError
+from emt_core.recipe.ranges import format_ranges, parse_ranges
 
-PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+AN_ID = "an id is `source:row`; several are `source:3,7,10-19`"
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,12 @@ class IdRanges:
 def parse_ids(entry: str) -> IdRanges:
     """`source:row` or `source:row,first-last,...`. Raises EmtError where it is neither."""
     source, _, numbers = entry.rpartition(":")
-    parts = [PART.fullmatch(part.strip()) for part in numbers.split(",")]
-    if not source or not all(parts):
-        raise EmtError(
-            f"{_short(entry)} names no sample",
-            remedy="an id is `source:row`; several are `source:3,7,10-19`",
-        )
-    found = [(int(part[1]), int(part[2] or part[1])) for part in parts if part is not None]
-    backwards = next((pair for pair in found if pair[0] > pair[1]), None)
-    if backwards is not None:
-        raise EmtError(
-            f"{_short(entry)}: {backwards[0]}-{backwards[1]} runs backwards",
-            remedy="write first-last",
-        )
+    try:
+        found = parse_ranges(numbers.split(",")) if source else []
+    except ValueError as error:
+        raise EmtError(f"{_short(entry)} names no sample: {error}", remedy=AN_ID) from error
+    if not found:
+        raise EmtError(f"{_short(entry)} names no sample", remedy=AN_ID)
     bounds = np.array(found, np.int64)
     return IdRanges(source, bounds[:, 0], bounds[:, 1])
 
@@ -53,13 +46,7 @@ def format_ids(source: str, rows: np.ndarray, *, after: np.ndarray) -> str:
 
     after: bool, whether a row directly follows the one before it in the index. Rejected rows are
     not in the index, so 4 may directly follow 2: then `2-4` names both and nothing else."""
-    starts = np.flatnonzero(~after)
-    stops = np.append(starts[1:], len(rows)) - 1
-    parts = [
-        str(low) if low == high else f"{low}-{high}"
-        for low, high in zip(rows[starts].tolist(), rows[stops].tolist(), strict=True)
-    ]
-    return f"{source}:{','.join(parts)}"
+    return f"{source}:{format_ranges(rows, after)}"
 
 
 def _short(entry: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from emt_core.recipe.base import Frozen, Role, StageConfig
+from emt_core.recipe.ranges import EpisodeChoice
 
 
 class SourceBase(Frozen):
@@ -154,15 +155,42 @@ class ParquetSource(TableSource):
     order of names."""
 
 
-class LeRobotSource(SourceBase):
-    format: Literal["lerobot"]
-    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json)."""
+class EpisodeSource(SourceBase, EpisodeChoice):
+    """A source of robot episodes. Give `camera`, or several `cameras`."""
 
-    camera: str
-    """Image or video feature, by name, e.g. `observation.images.front`."""
+    ADDED = EpisodeChoice.ADDED | {"cameras", "views"}
+
+    camera: str | None = None
+    """The camera whose pictures are read, by name, e.g. `observation.images.front`."""
+
+    cameras: tuple[str, ...] = ()
+    """Several cameras, in this order, instead of `camera`."""
+
+    views: Literal["each", "tile"] = "each"
+    """Several cameras: `each`: every frame gives a sample for each camera. `tile`: it gives one
+    sample, whose picture has all cameras in it (up to three side by side, more in a square; each
+    the size of the first, with black bars where its shape differs)."""
 
     frames_per_episode: int = Field(default=8, ge=1)
     """Frames taken from each episode, evenly spaced from first to last."""
+
+    @model_validator(mode="after")
+    def _some_camera(self) -> EpisodeSource:
+        if (self.camera is None) == (not self.cameras):
+            raise ValueError("give `camera` or, for several, `cameras`: one of the two")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError("a camera stands twice in `cameras`")
+        return self
+
+    @property
+    def all_cameras(self) -> tuple[str, ...]:
+        """The cameras that are read, in order; at least one."""
+        return (self.camera,) if self.camera is not None else self.cameras
+
+
+class LeRobotSource(EpisodeSource):
+    format: Literal["lerobot"]
+    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json)."""
 
 
 class VcrSource(SourceBase):

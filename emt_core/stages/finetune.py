@@ -15,7 +15,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,22 +103,23 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
 
 def _frames_need(data: RobotData, size: int, base: Path, files: Any) -> DiskNeed:
     """files: the set's fingerprint."""
-    facts = {"files": files, "camera": data.camera, "limit": data.limit, "size": size}
+    chosen = data.model_dump(mode="json", exclude={"name", "path"})
+    facts = {**chosen, "files": files, "size": size}
     key = digest_of(facts, 16)
-    root = locate(_source(data), base)
-    frames, total = _frames_of(key, root, data.camera, data.limit, size)
+    frames, total = _frames_of(key, locate(_source(data), base), data.model_dump_json(), size)
     return DiskNeed(what=f"{frames:,} frames of {data.name}", bytes=total, kind="frames", key=key)
 
 
 @lru_cache(maxsize=64)
-def _frames_of(key: str, root: Path, camera: str, limit: int | None, size: int) -> tuple[int, int]:
+def _frames_of(key: str, root: Path, robot_data: str, size: int) -> tuple[int, int]:
     """(frames, bytes of their cache): estimated once for all arms. The key tells changed files."""
     from emt_core.data.readers.lerobot_meta import load_meta
+    from emt_core.data.robot.episodes import episodes_of
     from emt_core.data.robot.frame_cache import CacheNeed
 
-    source = _source(RobotData(name="frames", path=str(root), camera=camera))
-    episodes = list(islice(load_meta(root).episodes(camera), limit))
-    need = CacheNeed(key=key, source=source, root=root, episodes=episodes, size=size)
+    data = RobotData.model_validate_json(robot_data)
+    episodes = list(episodes_of(data, load_meta(root)))
+    need = CacheNeed(key=key, source=_source(data), root=root, episodes=episodes, size=size)
     return need.frames, need.bytes
 
 
@@ -245,9 +245,8 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
 
 
 def _source(data: RobotData) -> LeRobotSource:
-    return LeRobotSource(
-        name=data.name, role="robot", format="lerobot", path=data.path, camera=data.camera
-    )
+    """The set as a source, whose fingerprint does not depend on `limit`."""
+    return LeRobotSource(role="robot", format="lerobot", **data.model_dump(exclude={"limit"}))
 
 
 def _cache_need(opened: Any, size: int) -> CacheNeed:

@@ -22,6 +22,7 @@ from emt_core.errors import EmtError
 from emt_core.recipe.finetune import ActionConfig, RobotData
 
 HAND = ("x", "y", "z", "grip")
+SET = RobotData(name="set", path="set", camera="observation.images.front")
 SINGLE = ("x", "y", "z", "roll", "pitch", "yaw", "grip")
 BIMANUAL = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in (*"abcdef", "grip"))
 
@@ -229,12 +230,12 @@ def write_set(
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])
 def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: str):
     written = write_set(tmp_path / "set", version=version)
-    found = list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+    found = list(read_episodes(SET, tmp_path / "set", ["action"]))
     for episode, actions in zip(found, written, strict=True):
         np.testing.assert_array_equal(episode.actions, actions)
         assert episode.instructions == ("go",) and episode.problem is None
-    data = RobotData(name="set", path="set", camera="observation.images.front", limit=2)
-    opened = open_set(data, tmp_path / "set", ActionConfig())
+    limited = SET.model_copy(update={"limit": 2})
+    opened = open_set(limited, tmp_path / "set", ActionConfig())
     assert opened.names == HAND and len(opened.episodes) == 2
     map_ = fit_map([opened], ActionConfig(gripper=("grip",), scale="min_max"), chunk=3)
     assert map_.arm == (0, 1, 2) and map_.arm_high[0] == pytest.approx(
@@ -244,13 +245,12 @@ def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: st
 
 def test_episodes_without_instruction_or_with_nan_are_rejected_by_name(tmp_path: Path):
     write_set(tmp_path / "set", version="v3.0", task=" ")
-    data = RobotData(name="set", path="set", camera="observation.images.front")
     with pytest.raises(EmtError, match=r"no episode of 'set' can be trained on \(empty_text 3\)"):
-        open_set(data, tmp_path / "set", ActionConfig())
+        open_set(SET, tmp_path / "set", ActionConfig())
     with pytest.raises(EmtError, match="no numeric feature 'actions'"):
-        open_set(data, tmp_path / "set", ActionConfig(columns=("actions",)))
+        open_set(SET, tmp_path / "set", ActionConfig(columns=("actions",)))
     with pytest.raises(EmtError, match="no camera 'wrist'"):
-        open_set(data.model_copy(update={"camera": "wrist"}), tmp_path / "set", ActionConfig())
+        open_set(SET.model_copy(update={"camera": "wrist"}), tmp_path / "set", ActionConfig())
 
 
 def test_an_episode_without_frames_or_file_is_left_out_by_name(tmp_path: Path):
@@ -265,14 +265,13 @@ def test_an_episode_without_frames_or_file_is_left_out_by_name(tmp_path: Path):
     files = sorted((tmp_path / "set" / "data").rglob("*.parquet"))
     files[1].unlink()
     files[2].unlink()
-    found = list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+    found = list(read_episodes(SET, tmp_path / "set", ["action"]))
     by_index = {episode.episode.index: episode for episode in found}
     assert by_index[0].problem is None
     np.testing.assert_array_equal(by_index[0].actions, written[0])
     assert by_index[1].problem == ("empty_episode", "no frames")
     assert by_index[2].problem is not None and by_index[2].problem[0] == "missing_file"
-    data = RobotData(name="set", path="set", camera="observation.images.front")
-    assert len(open_set(data, tmp_path / "set", ActionConfig()).episodes) == 1
+    assert len(open_set(SET, tmp_path / "set", ActionConfig()).episodes) == 1
 
 
 def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
@@ -312,7 +311,7 @@ def test_actions_that_are_no_table_of_numbers_are_an_error(tmp_path: Path, value
         path,
     )
     with pytest.raises(EmtError, match=says) as caught:
-        list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+        list(read_episodes(SET, tmp_path / "set", ["action"]))
     assert caught.value.where == str(path)
 
 
@@ -324,4 +323,4 @@ def test_an_action_of_odd_shape_is_an_error(tmp_path: Path, shape: Any):
     facts["features"]["action"]["shape"] = shape
     info.write_text(json.dumps(facts))
     with pytest.raises(EmtError, match="feature 'action' has shape"):
-        list(read_episodes(tmp_path / "set", "observation.images.front", ["action"]))
+        list(read_episodes(SET, tmp_path / "set", ["action"]))

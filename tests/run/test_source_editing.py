@@ -108,7 +108,7 @@ def test_a_form_becomes_settings_and_empty_fields_their_defaults():
     [
         ("llava", {"role": "pool", "path": "x"}, "Name is needed"),
         ("llava", {"name": "a b", "role": "pool", "path": "x"}, "name: a source's name is"),
-        ("lerobot", {"name": "a", "role": "robot", "path": "x"}, "Camera is needed"),
+        ("lerobot", {"name": "a", "role": "robot", "path": "x"}, "give `camera` or"),
         (
             "llava",
             {"name": "a", "role": "pool", "path": "x", "limit": 0},
@@ -202,7 +202,7 @@ def test_a_look_counts_the_first_rows_in_a_process_of_its_own(world):
 
 
 def test_suggestions_come_from_the_files(world, tmp_path):
-    assert suggestions("lerobot", world / "arm") == {"camera": [CAMERA]}
+    assert suggestions("lerobot", world / "arm") == {"camera": [CAMERA], "cameras": [CAMERA]}
     assert suggestions("lerobot", tmp_path) == {}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {}}))
     assert suggestions("sharegpt", tmp_path) == {"dataset": ["mine"]}

@@ -21,6 +21,7 @@ from emt_core.evaluation.recording.demonstrations import Episode
 from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
 from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS, check_eval_seed, check_train_seed
 from emt_core.recipe.demos import DemosConfig
+from emt_core.recipe.finetune import RobotData
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
@@ -102,7 +103,8 @@ def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(
     root = artifact.data / "lerobot"
     meta = load_meta(root)
     assert meta.info["codebase_version"] == "v3.0" and meta.fps == 40
-    episodes = list(read_episodes(root, "observation.images.front", ["action"]))
+    data = RobotData(name="demos", path="lerobot", camera="observation.images.front")
+    episodes = list(read_episodes(data, root, ["action"]))
     assert [episode.instructions[0].split()[0] for episode in episodes[:2]] == [
         "reach",
         "push",

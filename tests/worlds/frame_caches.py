@@ -28,7 +28,7 @@ def cache_of(
 ):
     meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
-    episodes = list(meta.episodes(CAMERA))
+    episodes = list(meta.episodes([CAMERA]))
     need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
     return source, frame_caches(
         caches, [need], bound_gb=bound_gb, workers=workers, progress=progress

@@ -66,6 +66,9 @@ def write_tar(
     return path
 
 
+FRONT = {"observation.images.front": (32, 48)}
+
+
 def lerobot_folder(
     root: Path,
     *,
@@ -73,17 +76,18 @@ def lerobot_folder(
     storage: str = "video",
     episodes: int = 3,
     length: int = 12,
+    fps: int = 10,
+    cameras: Mapping[str, tuple[int, int]] = FRONT,
     **options: Any,
 ) -> Path:
-    """A set whose frames tell episode and frame by their colour: red = 20 + 60 * episode, green =
-    10 * frame."""
+    """A set whose frames tell episode, frame and camera by their colour: red = 20 + 60 * episode,
+    green = 10 * frame, blue = 128 + 40 * camera. cameras: name -> (height, width)."""
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
-    camera = "observation.images.front"
     with LeRobotWriter(
         root,
-        fps=10,
-        cameras={camera: (32, 48)},
+        fps=fps,
+        cameras=cameras,
         state_names=("x", "y"),
         action_names=("dx", "dy", "grip"),
         version=version,  # type: ignore[arg-type]
@@ -94,18 +98,23 @@ def lerobot_folder(
         for episode in range(episodes):
             writer.add_episode(
                 task=("open the drawer", "push the block")[episode % 2],
-                images={camera: [robot_frame(episode, frame) for frame in range(length)]},
+                images={
+                    name: [robot_frame(episode, n, place, size) for n in range(length)]
+                    for place, (name, size) in enumerate(cameras.items())
+                },
                 state=np.full((length, 2), episode, np.float32),
                 action=np.arange(length * 3, dtype=np.float32).reshape(length, 3),
             )
     return root
 
 
-def robot_frame(episode: int, frame: int) -> np.ndarray:
-    image = np.zeros((32, 48, 3), np.uint8)
+def robot_frame(
+    episode: int, frame: int, camera: int = 0, size: tuple[int, int] = (32, 48)
+) -> np.ndarray:
+    image = np.zeros((*size, 3), np.uint8)
     image[..., 0] = 20 + 60 * episode
     image[..., 1] = 10 * frame
-    image[..., 2] = 128
+    image[..., 2] = 128 + 40 * camera
     return image
 
 

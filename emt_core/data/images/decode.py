@@ -30,6 +30,7 @@ from emt_core.data.images.handles import (
     handle,
     missing,
 )
+from emt_core.data.images.tiles import grid, parts_of, tile
 from emt_core.data.images.values import numbered_images
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.sample import ImageRef
@@ -42,6 +43,9 @@ __all__ = [
     "open_image",
     "open_images",
 ]
+
+DRAWN = ("video", "tile")
+"""Kinds of references whose picture has no encoded form of its own."""
 
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 # Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
@@ -56,6 +60,10 @@ def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0)
     preview, a JPEG may be decoded at a fraction of its size with no side below this (0: whole).
     Raises ImageProblem.
     """
+    if ref.kind == "tile":
+        _check_tile(ref, root, max_pixels)
+        parts = parts_of(ref)
+        return tile([open_image(part, root, max_pixels, at_least=at_least) for part in parts])
     with _named(ref):
         if ref.kind == "video":
             return _video(ref, root).image_at(ref.time, max_pixels)
@@ -83,6 +91,8 @@ def open_images(
 
 def image_size(ref: ImageRef, root: Path, max_pixels: int) -> tuple[int, int]:
     """(width, height) as the header says, nothing decoded. Raises ImageProblem."""
+    if ref.kind == "tile":
+        return _check_tile(ref, root, max_pixels)
     with _named(ref):
         if ref.kind == "video":
             video = _video(ref, root)
@@ -106,9 +116,9 @@ def check_image(ref: ImageRef, root: Path, max_pixels: int) -> tuple[str, str] |
 def image_bytes(ref: ImageRef, root: Path) -> tuple[bytes, str]:
     """The encoded image as it lies on disk and the suffix of its format (`.jpg`): for exports.
 
-    A video frame has no file of its own and comes as PNG. Raises ImageProblem.
+    One of DRAWN has no file of its own and comes as PNG. Raises ImageProblem.
     """
-    if ref.kind == "video":
+    if ref.kind in DRAWN:
         encoded = io.BytesIO()
         open_image(ref, root, 2**31).save(encoded, "PNG")
         return encoded.getvalue(), ".png"
@@ -209,6 +219,18 @@ def _path(ref: ImageRef, root: Path) -> Path:
         return inside(root, ref.path)
     except PathLeavesRoot as error:
         raise ImageProblem("bad_path", str(error)) from error
+
+
+def _check_tile(ref: ImageRef, root: Path, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of the whole, by the headers of its pictures. Raises ImageProblem."""
+    sizes = [image_size(part, root, max_pixels) for part in parts_of(ref)]
+    columns, rows = grid(len(sizes))
+    width, height = columns * sizes[0][0], rows * sizes[0][1]
+    if width * height > max_pixels:
+        raise ImageProblem(
+            "pixel_bomb", f"{len(sizes)} cameras: {width} x {height} pixels, at most {max_pixels:,}"
+        )
+    return width, height
 
 
 def _video(ref: ImageRef, root: Path) -> Any:

@@ -7,9 +7,11 @@ the data files. Nothing is decoded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ import pyarrow.compute as pc
 
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.handles import ImageProblem
+from emt_core.data.images.tiles import tiled
 from emt_core.data.images.video import Video
 from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
+from emt_core.data.readers.robot_episodes import evenly_spaced, picked, views_of
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
@@ -42,8 +46,8 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
     for episode in episodes_of(source, meta):
-        for name in (episode.data, episode.video):
-            if name and (data / name).is_file():  # a missing one becomes counted rejects
+        for name in episode.files:
+            if (data / name).is_file():  # a missing one becomes counted rejects
                 bulk[name] = None
     return FileSet(
         base=data,
@@ -53,14 +57,14 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
 
 
 def count(source: LeRobotSource, data: Path) -> int | None:
-    return sum(
+    return len(views_of(source)) * sum(
         min(source.frames_per_episode, episode.length)
         for episode in episodes_of(source, load_meta(data))
     )
 
 
 def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
-    """Samples by episode and frame; an episode whose files are missing or disagree is rejected.
+    """Samples by episode, frame and camera; files that are missing or disagree cost their episode.
 
     Raises EmtError: no such camera, a missing or broken table.
     """
@@ -71,18 +75,19 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
         problem: RowProblem | None = None
         try:
             facts = _facts(data, meta, episode)
-            _check_rate(data, episode, facts)
+            check_rates(data, episode, facts)
         except RowProblem as found:
             problem = found
         except EmtError as error:
             there = (data / episode.data).is_file()
             reason = "unreadable_row" if there else "missing_file"
             problem = RowProblem(reason, f"{error.what}: {episode.data}")
-        for frame in evenly_spaced(episode.length, source.frames_per_episode):
+        frames = evenly_spaced(episode.length, source.frames_per_episode)
+        for frame, cameras in product(frames, views_of(source)):
             try:
                 if problem is not None or facts is None:
                     raise problem or RowProblem("unreadable_row", "no data")
-                yield _sample(source, meta, episode, facts, int(frame), row)
+                yield _sample(source, meta, episode, facts, int(frame), cameras, row)
             except RowProblem as found:
                 yield reject(source.name, row, found)
             row += 1
@@ -90,19 +95,7 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
 
 def episodes_of(source: LeRobotSource, meta: LeRobotMeta) -> Iterator[Episode]:
     """The episodes that the source reads, in the tables' order."""
-    for number, episode in enumerate(meta.episodes(source.camera)):
-        if source.limit is not None and number >= source.limit:
-            return
-        yield episode
-
-
-def evenly_spaced(length: int, wanted: int) -> np.ndarray:
-    """int64 [min(length, wanted)]: frame numbers from the first to the last, both included."""
-    return (
-        np.unique(np.linspace(0, length - 1, min(length, wanted)).round().astype(np.int64))
-        if length > 0
-        else np.empty(0, np.int64)
-    )
+    return picked(source, meta.episodes(source.all_cameras), attrgetter("index"), meta.root)
 
 
 def _sample(
@@ -111,6 +104,7 @@ def _sample(
     episode: Episode,
     facts: EpisodeFacts,
     frame: int,
+    cameras: Sequence[str],
     row: int,
 ) -> Sample:
     task = int(facts.task_index[frame])
@@ -122,15 +116,17 @@ def _sample(
         elif task in meta.tasks:
             named = f"task {task}, whose instruction is empty"
         raise RowProblem("empty_text", f"episode {episode.index}, frame {frame} has {named}")
-    timestamp = _timestamp(episode, facts, frame)
+    facts_of_frame = {"timestamp": round(_timestamp(episode, facts, frame), 6), "task_index": task}
+    if source.cameras:
+        facts_of_frame["camera"] = ", ".join(cameras)
     return build_sample(
         source=source.name,
         row=row,
         role=source.role,
         turns=(Turn(role="user", text=text),),
-        images=(_ref(source.camera, meta, episode, facts, frame),),
+        images=(tiled([_ref(camera, meta, episode, facts, frame) for camera in cameras]),),
         missing="none",
-        meta={"timestamp": round(timestamp, 6), "task_index": task},
+        meta=facts_of_frame,
         episode=episode.index,
         frame=frame,
     )
@@ -139,13 +135,14 @@ def _sample(
 def _ref(
     camera: str, meta: LeRobotMeta, episode: Episode, facts: EpisodeFacts, frame: int
 ) -> ImageRef:
-    if not episode.video:
+    video = episode.videos.get(camera)
+    if video is None:
         return ImageRef(
             kind="parquet", path=episode.data, member=camera, index=facts.first_row + frame
         )
-    time = episode.start + _timestamp(episode, facts, frame)
+    time = video.start + _timestamp(episode, facts, frame)
     return ImageRef(
-        kind="video", path=episode.video, member=camera, index=round(time * meta.fps), time=time
+        kind="video", path=video.file, member=camera, index=round(time * meta.fps), time=time
     )
 
 
@@ -240,29 +237,30 @@ def number_matrix(table: pa.Table, name: str, where: object = "") -> np.ndarray:
     return flat.reshape(len(table), -1) if len(table) else np.empty((0, 0))
 
 
-def _check_rate(root: Path, episode: Episode, facts: EpisodeFacts) -> None:
-    """Raises RowProblem where the video runs at another rate than the timestamps say.
+def check_rates(root: Path, episode: Episode, facts: EpisodeFacts) -> None:
+    """Raises RowProblem where a video runs at another rate than the timestamps say.
 
     A frame is looked up by its time: at another rate the picture would be that of another moment.
     """
-    path = root / episode.video
-    if not episode.video or episode.length < 2 or not path.is_file():
+    if episode.length < 2:
         return
-    rate = video_rate(path, path.stat().st_mtime_ns)
     took = float(facts.timestamp[-1] - facts.timestamp[0])
-    if rate and abs(took * rate - (episode.length - 1)) > HALF_A_FRAME:
-        said = (episode.length - 1) / took if took > 0 else 0.0
-        raise RowProblem(
-            "wrong_rate",
-            f"episode {episode.index}: {episode.video} has {rate:.3g} frames a second, the "
-            f"timestamps in {episode.data} {said:.3g}",
-        )
+    for video in episode.videos.values():
+        path = root / video.file
+        rate = video_rate(path, path.stat().st_mtime_ns) if path.is_file() else None
+        if rate and abs(took * rate - (episode.length - 1)) > HALF_A_FRAME:
+            said = (episode.length - 1) / took if took > 0 else 0.0
+            raise RowProblem(
+                "wrong_rate",
+                f"episode {episode.index}: {video.file} has {rate:.3g} frames a second, the "
+                f"timestamps in {episode.data} {said:.3g}",
+            )
 
 
 HALF_A_FRAME = 0.5
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def video_rate(path: Path, mtime_ns: int) -> float | None:
     """Frames a second by the video's header; None where it cannot be opened or says nothing."""
     try:
@@ -292,26 +290,28 @@ def read_columns(path: Path, columns: list[str]) -> pa.Table:
 def find_episode(source: LeRobotSource, root: Path, episode: int) -> tuple[LeRobotMeta, Episode]:
     """Raises EmtError where the set has no such episode."""
     meta = load_meta(root)
-    found = _by_index(meta, source.camera).get(episode)
+    found = _by_index(meta, source.all_cameras).get(episode)
     if found is None:
         raise EmtError(f"there is no episode {episode}", where=root)
     return meta, found
 
 
 @lru_cache(maxsize=4)
-def _by_index(meta: LeRobotMeta, camera: str) -> dict[int, Episode]:
-    return {episode.index: episode for episode in meta.episodes(camera)}
+def _by_index(meta: LeRobotMeta, cameras: tuple[str, ...]) -> dict[int, Episode]:
+    return {episode.index: episode for episode in meta.episodes(cameras)}
 
 
 def episode_frames(source: LeRobotSource, root: Path, episode: int) -> list[ImageRef]:
-    """References to all frames of an episode, in order (open_images decodes the video once).
+    """References to all frames of an episode by the source's first camera, in order.
 
-    Raises RowProblem where times do not tell which frames they are, EmtError as `read` does.
+    open_images decodes the video once. Raises RowProblem where times do not tell which frames they
+    are, EmtError as `read` does.
     """
     meta, found = find_episode(source, root, episode)
     facts = _facts(root, meta, found)
-    _check_rate(root, found, facts)
-    return [_ref(source.camera, meta, found, facts, frame) for frame in range(found.length)]
+    check_rates(root, found, facts)
+    camera = source.all_cameras[0]
+    return [_ref(camera, meta, found, facts, frame) for frame in range(found.length)]
 
 
 def episode_table(source: LeRobotSource, root: Path, episode: int) -> pa.Table:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -35,17 +35,27 @@ DEFAULT_PATHS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoPart:
+    """A camera's video of an episode. start: the time of the episode's first frame in it, s."""
+
+    file: str
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Episode:
-    """Where one episode lies, below the folder. start: its first frame's time in the video, s."""
+    """Where one episode lies, below the folder."""
 
     index: int
     length: int
     tasks: tuple[str, ...]
     data: str
-    video: str
-    """"" where the camera's images are in the data file."""
+    videos: Mapping[str, VideoPart]
+    """Camera -> its video; a camera whose images are in the data file has none."""
 
-    start: float
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.data, *(video.file for video in self.videos.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,18 +163,18 @@ class LeRobotMeta:
             )
         return found
 
-    def episodes(self, camera: str | None) -> Iterator[Episode]:
-        """All episodes in the tables' order. camera None: no video is asked for.
+    def episodes(self, cameras: Sequence[str]) -> Iterator[Episode]:
+        """All episodes in the tables' order, with the videos of these cameras.
 
         A row that stands twice counts once. Raises EmtError where an episode has two different
         rows, and at the end where meta/info.json promises another number of episodes.
         """
-        video = camera is not None and self.storage(camera) == "video"
+        filmed = [camera for camera in cameras if self.storage(camera) == "video"]
         seen: dict[int, Episode] = {}
         for path in self.episode_files():
-            for row in self._episode_rows(path, camera if video else None):
+            for row in self._episode_rows(path, filmed):
                 try:
-                    episode = self._episode(row, camera if video else None)
+                    episode = self._episode(row, filmed)
                 except (KeyError, TypeError, ValueError, OverflowError) as error:
                     raise EmtError(
                         f"an episode's row is incomplete: {error!r}", where=path
@@ -188,44 +198,42 @@ class LeRobotMeta:
                 f"{len(seen)} there",
             )
 
-    def _episode_rows(self, path: Path, video_camera: str | None) -> Iterator[dict[str, Any]]:
+    def _episode_rows(self, path: Path, filmed: Sequence[str]) -> Iterator[dict[str, Any]]:
         if self.major == 2:
             yield from (row for _, row in _json_lines(path))
             return
         wanted = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
-        if video_camera is not None:
-            wanted += [
-                f"videos/{video_camera}/{name}"
-                for name in ("chunk_index", "file_index", "from_timestamp")
-            ]
+        wanted += [
+            f"videos/{camera}/{name}"
+            for camera in filmed
+            for name in ("chunk_index", "file_index", "from_timestamp")
+        ]
         yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
-    def _episode(self, row: dict[str, Any], video_camera: str | None) -> Episode:
+    def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> Episode:
         index = _count(row["episode_index"], "episode_index")
-        start = 0.0
-        video: dict[str, Any] = {}
         if self.major == 2:
-            chunk = index // self.chunks_size
-            data = {"episode_chunk": chunk, "episode_index": index}
-            video = data
+            data = {"episode_chunk": index // self.chunks_size, "episode_index": index}
         else:
             data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
-            if video_camera:
-                of_camera = f"videos/{video_camera}"
-                video = {name: row[f"{of_camera}/{name}"] for name in ("chunk_index", "file_index")}
-                start = float(row[f"{of_camera}/from_timestamp"])
-                if not math.isfinite(start):
-                    raise ValueError(f"from_timestamp is {start}")
         return Episode(
             index=index,
             length=_count(row["length"], "length"),
             tasks=tuple(_text(task) for task in row.get("tasks") or ()),
             data=self._file("data_path", data),
-            video=self._file("video_path", video | {"video_key": video_camera})
-            if video_camera
-            else "",
-            start=start,
+            videos={camera: self._video(row, camera, data) for camera in filmed},
         )
+
+    def _video(self, row: dict[str, Any], camera: str, data: Mapping[str, Any]) -> VideoPart:
+        """data: what numbers the episode's data file; in v2 it numbers the video too."""
+        if self.major == 2:
+            return VideoPart(file=self._file("video_path", {**data, "video_key": camera}), start=0)
+        place = {name: row[f"videos/{camera}/{name}"] for name in ("chunk_index", "file_index")}
+        start = float(row[f"videos/{camera}/from_timestamp"])
+        if not math.isfinite(start):
+            raise ValueError(f"from_timestamp is {start}")
+        file = self._file("video_path", place | {"video_key": camera})
+        return VideoPart(file=file, start=start)
 
     def _file(self, name: str, numbers: Mapping[str, Any]) -> str:
         """data_path or video_path of meta/info.json with its placeholders filled."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy as np
 
 from emt_core.data.readers.lerobot import number_column, number_matrix, read_columns
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
+from emt_core.data.readers.robot_episodes import picked
 from emt_core.errors import EmtError
+from emt_core.recipe.finetune import RobotData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +78,15 @@ def _flat_names(names: Any) -> list[str]:
 
 
 def read_episodes(
-    root: Path,
-    camera: str,
-    columns: Sequence[str],
-    *,
-    reference: str | None = None,
-    limit: int | None = None,
+    data: RobotData, root: Path, columns: Sequence[str], *, reference: str | None = None
 ) -> Iterator[EpisodeActions]:
-    """Episodes in the table's order; one without frames or without its data file has a problem.
+    """The chosen episodes in the table's order; one without frames or data file has a problem.
 
     Raises EmtError where files and metadata disagree.
     """
     meta = load_meta(root)
     width = len(dimension_names(meta, columns))
-    episodes = (
-        episode
-        for number, episode in enumerate(meta.episodes(camera))
-        if limit is None or number < limit
-    )
-    for path, group in groupby(episodes, key=lambda episode: episode.data):
+    for path, group in groupby(episodes_of(data, meta), key=lambda episode: episode.data):
         there = (root / path).is_file()
         mine = []
         for episode in group:
@@ -133,6 +126,11 @@ def read_episodes(
                 states[rows] if states is not None else None,
                 task[rows],
             )
+
+
+def episodes_of(data: RobotData, meta: LeRobotMeta) -> Iterator[Episode]:
+    """The episodes that are trained on, in the tables' order."""
+    return picked(data, meta.episodes([data.camera]), attrgetter("index"), meta.root)
 
 
 def _without_frames(episode: Episode, width: int) -> EpisodeActions:

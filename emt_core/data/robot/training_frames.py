@@ -37,11 +37,10 @@ def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
     good = []
     rejects = []
     for episode in read_episodes(
+        data,
         root,
-        data.camera,
         action.columns,
         reference=action.reference_column if reference_names else None,
-        limit=data.limit,
     ):
         if episode.problem is None:
             good.append(episode)

@@ -10,7 +10,7 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.lerobot import (
     episode_frames,
     episode_table,
-    evenly_spaced,
     find_episode,
     number_matrix,
 )
 from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers.robot_episodes import evenly_spaced, picked
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.workspace.artifact import Workspace
@@ -56,7 +56,7 @@ def list_episodes(source: LeRobotSource, root: Path) -> list[EpisodeLine]:
     """The episodes that the source reads. Raises EmtError where there is no LeRobot data set."""
     return [
         EpisodeLine(episode.index, episode.length, " / ".join(episode.tasks))
-        for episode in islice(load_meta(root).episodes(None), source.limit)
+        for episode in picked(source, load_meta(root).episodes(()), attrgetter("index"), root)
     ]
 
 

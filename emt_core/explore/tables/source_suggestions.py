@@ -15,7 +15,8 @@ def suggestions(format_: str, data: Path) -> dict[str, list[str]]:
     """Field -> values found in the files at `data`; nothing where they are missing or broken."""
     try:
         if format_ == "lerobot":
-            return {"camera": list(load_meta(data).cameras)}
+            cameras = list(load_meta(data).cameras)
+            return {"camera": cameras, "cameras": cameras}
         if format_ == "sharegpt":
             found = read_json(data / "dataset_info.json")
             return {"dataset": [str(name) for name in found] if isinstance(found, dict) else []}

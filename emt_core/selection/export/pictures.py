@@ -1,7 +1,7 @@
 """The images of exported rows: their original bytes, beside the data or inside it.
 
-Bytes are never recompressed. What has no encoded form of its own (a video frame, an image of a
-stream) becomes PNG.
+Bytes are never recompressed. What has no encoded form of its own (a video frame, cameras in one
+picture, an image of a stream) becomes PNG.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emt_core.data.images.decode import ImageProblem, image_bytes
+from emt_core.data.images.decode import DRAWN, ImageProblem, image_bytes
 from emt_core.data.index import SourceRange
 from emt_core.data.paths import inside, relative_path
 from emt_core.data.readers.hf_stream import iter_stream_images
@@ -52,7 +52,7 @@ class Pictures:
                 pictures.append(self._keep(row, place, streamed[place], ".png"))
             elif self.inside or ref.kind != "file":
                 content, suffix = image_bytes(ref, self.source.root)
-                self.counts["png"] += ref.kind == "video"
+                self.counts["png"] += ref.kind in DRAWN
                 pictures.append(self._keep(row, place, content, suffix))
             else:
                 pictures.append(self._file(ref))

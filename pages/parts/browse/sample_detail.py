@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
+from emt_core.data.images.tiles import parts_of
 from emt_core.data.sample import ImageRef, Sample
 from emt_core.explore import numbers
 from emt_core.explore.reading import category_reason, spread_of
@@ -109,6 +110,8 @@ def _origin(view: View, row: int, sample: Sample) -> None:
 
 
 def _where(ref: ImageRef) -> str:
+    if ref.kind == "tile":
+        return "; ".join(_where(part) for part in parts_of(ref))
     parts = [ref.path, ref.member]
     if ref.kind == "video":
         parts.append(f"at {ref.time:.2f} s")

@@ -111,6 +111,11 @@ def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
         return st.number_input(label, min_value=1, value=value, step=1, key=key, help=field.help)
     if field.kind == "flag":
         return st.toggle(label, value=bool(value), key=key, help=field.help)
+    if field.kind == "list" and options:
+        known = [*options, *(item for item in value or () if item not in options)]
+        return st.multiselect(
+            label, known, value, key=key, help=field.help, accept_new_options=True
+        )
     if field.kind == "list":
         return st.text_input(
             label, ", ".join(value or ()), key=key, help=field.help + " Separate with commas."
@@ -118,7 +123,7 @@ def _widget(field: Setting, key: str, value: Any, options: list[str]) -> Any:
     if options:
         every = options if value in (None, "", *options) else [value, *options]
         place = every.index(value) if value in every else None
-        if place is None and field.required and len(options) == 1:
+        if place is None and len(options) == 1 and (field.required or field.name == "camera"):
             place = 0
         return st.selectbox(
             label, every, index=place, key=key, help=field.help, accept_new_options=True

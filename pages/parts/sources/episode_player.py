@@ -111,11 +111,9 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
         curve = None
         if names:
             curve = st.selectbox("Curves", names, key="curves", width=240, help=glossary.ACTION)
-        camera = config.camera
+        camera = config.all_cameras[0]
         if len(seen) > 1:
-            camera = st.selectbox(
-                "Camera", seen, index=seen.index(config.camera), key="camera", width=300
-            )
+            camera = st.selectbox("Camera", seen, index=seen.index(camera), key="camera", width=300)
     again = f"_decode-{source.name}-{index}-{camera}"
     with st.spinner("Decoding the episode", show_time=True):
         figure, playback, decoded = _figure(
@@ -179,9 +177,8 @@ def _figure(
     playback = open_episode(_config, _source.root, index)
     if not playback.frames:
         return None, playback, 0
-    pictures = strip(
-        _view.workspace, _source, _config.model_copy(update={"camera": camera}), playback
-    )
+    seen = _config.model_copy(update={"camera": camera, "cameras": ()})
+    pictures = strip(_view.workspace, _source, seen, playback)
     features = load_meta(_source.root).info["features"]
     if curve:
         curves = playback.curves(curve, features)
