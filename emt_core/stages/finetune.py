@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emt_core.data.robot.frame_cache import CacheNeed
 
 VERSION = 3
+DEVICE = True
 FRAMES_VERSION = 2
 """Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
 

@@ -23,6 +23,7 @@ from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.readers.conversation import RowProblem
+from emt_core.data.splits import SPLITS, split_of
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
 
@@ -100,20 +101,6 @@ def _told(source: HFSource) -> Iterator[None]:
         ) from error
 
 
-SPLITS = {
-    "training": "train",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-"""Words in names of files and folders that mean a split of another name."""
-
-NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
-
-
 def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
     """(builder name, files by name) of a folder's split; all are of train where none is named.
 
@@ -126,7 +113,7 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
         if (data / "state.json").is_file():  # one split, saved without its name
             return builder, found
         wanted = SPLITS.get(source.split, source.split)
-        splits = {path: _split_of(path.relative_to(data), source.split) for path in found}
+        splits = {path: split_of(path.relative_to(data), source.split) for path in found}
         if not any(splits.values()):
             splits = dict.fromkeys(found, "train")
         mine = [path for path in found if splits[path] == wanted]
@@ -138,21 +125,6 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
             )
         return builder, mine
     raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
-
-
-def _split_of(path: Path, wanted: str) -> str:
-    """The split that a file belongs to: a folder named as the one that is wanted, else by the
-    client's rules, `NAME-00000-of-00001` or a word in a folder's or its own name; "" is none."""
-    if wanted in path.parts[:-1]:
-        return SPLITS.get(wanted, wanted)
-    numbered = NUMBERED.match(path.name)
-    if numbered and numbered[1] not in ("data", "part", "shard"):
-        return SPLITS.get(numbered[1], numbered[1])
-    for part in (*path.parts[:-1], path.stem):
-        for word in re.split(r"[-_. ]", part.lower()):
-            if word in SPLITS or word in SPLITS.values():
-                return SPLITS.get(word, word)
-    return path.parts[0] if numbered and len(path.parts) > 1 else ""
 
 
 def hub_commit(source: HFSource) -> str:
