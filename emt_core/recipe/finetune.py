@@ -32,13 +32,25 @@ SETS: dict[str, type[RobotSource]] = {
 class RobotData(EpisodeChoice):
     """One data set of robot episodes to fine-tune on: every frame of its episodes."""
 
-    ADDED = EpisodeChoice.ADDED | {"format", "flip", "bgr", "split", "instruction", "language"}
+    ADDED = EpisodeChoice.ADDED | {
+        "format",
+        "revision",
+        "flip",
+        "bgr",
+        "split",
+        "instruction",
+        "language",
+    }
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Short name, for messages and rejects."""
 
     path: str
-    """File or folder of the set, relative to the recipe's base folder."""
+    """File or folder of the set, relative to the recipe's base folder; of a LeRobot set also a hub
+    name."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a set on the hub. None: its newest."""
 
     camera: str
     """The one camera the policy sees, by the name that the files give it."""

@@ -208,9 +208,14 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
 
 class LeRobotSource(EpisodeSource):
+    ADDED = EpisodeSource.ADDED | {"revision"}
+
     format: Literal["lerobot"]
-    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json); `camera` is an image or video
-    feature, e.g. `observation.images.front`."""
+    """LeRobot v2.1 or v3.0 (told apart by meta/info.json): a folder, or a hub name `org/name`;
+    `camera` is an image or video feature, e.g. `observation.images.front`."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a set on the hub. None: its newest."""
 
 
 class HDF5Source(EpisodeSource):

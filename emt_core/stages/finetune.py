@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from emt_core.data.robot.training_frames import OpenedSet
 
 VERSION = 3
+DEVICE = True
 FRAMES_VERSION = 2
 """Of the frame cache's content: raised when frames are decoded or scaled otherwise."""
 
@@ -134,7 +135,7 @@ def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, FinetuneConfig)
     data, base, recording = _data(context, config)
-    sets = [open_set(_robot_set(entry, base), config.action) for entry in data]
+    sets = [open_set(_with_files(context, entry, base), config.action) for entry in data]
     action_map = fit_map(sets, config.action, config.chunk)
     if action_map.still:
         context.progress.say(
@@ -234,6 +235,18 @@ def _data(
     parent = context.parents["demos"].data
     recorded = RobotData(name="demos", path="lerobot", camera=CAMERA)
     return (recorded,), parent, read_json(parent / "recording.json")
+
+
+def _with_files(context: Context, data: RobotData, base: Path) -> RobotSet:
+    """The set, with the files of the episodes that are trained on."""
+    robot = _robot_set(data, base)
+    if robot.remote:
+        episodes = list(robot.episodes())
+        doing = f"fetch {data.name}"
+        with context.progress.track(doing, len(episodes), unit="episodes") as tracker:
+            for _ in robot.with_files(episodes):
+                tracker.advance(1)
+    return robot
 
 
 def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:

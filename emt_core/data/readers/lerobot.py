@@ -7,7 +7,7 @@ the data files. Nothing is decoded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.lerobot_data import NO_TASK, matrix, narrow_columns, video_rate
+from emt_core.data.readers.lerobot_hub import hub_commit, with_files
+from emt_core.data.readers.lerobot_hub import locate as locate
 from emt_core.data.readers.lerobot_meta import LeRobotEpisode, LeRobotMeta, load_meta
 from emt_core.data.readers.robot_set import RobotSet, Steps, count_frames, read_frames
 from emt_core.data.sample import ImageRef, Reject, Sample
@@ -38,6 +40,9 @@ def image_root(source: LeRobotSource, data: Path) -> Path:
 
 def files(source: LeRobotSource, data: Path) -> FileSet:
     robot = robot_set(source, data)
+    commit = hub_commit(source, data)
+    if commit is not None:
+        return FileSet(base=data, facts=(commit,))
     tasks = data / "meta" / ("tasks.jsonl" if robot.meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
     for episode in robot.episodes():
@@ -66,6 +71,15 @@ def robot_set(source: LeRobotSource, data: Path) -> LeRobotSet:
 
 
 class LeRobotSet(RobotSet):
+    source: LeRobotSource
+
+    @property
+    def remote(self) -> bool:
+        return hub_commit(self.source, self.data) is not None
+
+    def with_files(self, episodes: Iterable[Any]) -> Iterator[LeRobotEpisode]:
+        return with_files(self.source, self.data, episodes)
+
     @property
     def meta(self) -> LeRobotMeta:
         return load_meta(self.data)

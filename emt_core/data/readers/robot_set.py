@@ -7,7 +7,7 @@ A reader of robot episodes has `robot_set(source, data) -> RobotSet`; its rows t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,6 +120,15 @@ class RobotSet(ABC):
         """Raises RowProblem where the episode cannot be read."""
 
     @property
+    def remote(self) -> bool:
+        """Whether files of episodes are fetched from elsewhere as they are read."""
+        return False
+
+    def with_files(self, episodes: Iterable[Episode]) -> Iterator[Episode]:
+        """The same episodes, each once its files are on this machine. Raises EmtError."""
+        return iter(episodes)
+
+    @property
     def edit(self) -> str:
         """ImageRef.edit of all pictures of the set."""
         return EDITS[self.source.flip]
@@ -180,7 +189,7 @@ def read_frames(robot: RobotSet) -> Iterator[Sample | Reject]:
     robot.check_cameras()
     views = views_of(robot.source)
     row = 0
-    for episode in robot.episodes():
+    for episode in robot.with_files(robot.episodes()):
         steps: Steps | None = None
         problem: RowProblem | None = None
         try:

@@ -32,6 +32,7 @@ from emt_core.data.readers.conversation import (
 from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, refuse, row_turns
 from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
+from emt_core.data.splits import check_one_split
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource, WebDatasetSource
 
@@ -55,6 +56,7 @@ def shards(data: Path) -> list[Path]:
         found = real_files(data.rglob("*.tar"), data)
         if not found:
             raise EmtError("the folder holds no .tar file", where=data)
+        check_one_split(found, data)
         return found
     found = [Path(name) for name in expand_braces(str(data))]
     missing = [path for path in found if not path.is_file()]

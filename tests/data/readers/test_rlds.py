@@ -152,7 +152,7 @@ def test_more_episodes_than_promised_is_an_error(libero):
     info = json.loads((libero / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"] = ["1", "1"]
     (libero / "dataset_info.json").write_text(json.dumps(info))
-    with pytest.raises(EmtError, match="has 2 episodes, dataset_info.json promises 1"):
+    with pytest.raises(EmtError, match=r"has 2 episodes, dataset_info\.json promises 1"):
         list(read(source(), libero))
 
 
