@@ -24,7 +24,7 @@ from emt_core.explore.tables.episodes import (
     open_episode,
     strip,
 )
-from emt_core.recipe.sources import EpisodeSource
+from emt_core.recipe.sources import RobotSource
 from pages.parts import glossary
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
@@ -35,7 +35,7 @@ TABLES = ("meta/info.json", "dataset_info.json")
 """Files of a set that are written anew when it changes."""
 
 
-def episodes(view: View, source: SourceRange, config: EpisodeSource) -> None:
+def episodes(view: View, source: SourceRange, config: RobotSource) -> None:
     st.subheader("Episodes", anchor=False, help=glossary.FRAMES)
     try:
         found = _listed(
@@ -59,7 +59,7 @@ def _listed(artifact: str, name: str, changed_at: int, *, _robot: RobotSet) -> l
     return list_episodes(_robot)
 
 
-def _opened(view: View, config: EpisodeSource) -> RobotSet:
+def _opened(view: View, config: RobotSource) -> RobotSet:
     return robot_set(config, locate(config, Path(view.chain.sources.manifest["base"])))
 
 
@@ -107,7 +107,7 @@ def _choose(key: str) -> None:
     st.query_params["episode"] = str(st.session_state[key])
 
 
-def _play(view: View, source: SourceRange, config: EpisodeSource, index: int) -> None:
+def _play(view: View, source: SourceRange, config: RobotSource, index: int) -> None:
     st.query_params["episode"] = str(index)
     robot = _opened(view, config)
     names = curve_names(robot)
