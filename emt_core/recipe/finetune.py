@@ -19,11 +19,16 @@ Dimension = str | int
 class RobotData(EpisodeChoice):
     """One LeRobot data set to fine-tune on: every frame of its episodes."""
 
+    ADDED = EpisodeChoice.ADDED | {"revision"}
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Short name, for messages and rejects."""
 
     path: str
-    """LeRobot v2.x or v3.0 folder, relative to the recipe's base folder."""
+    """LeRobot v2.x or v3.0 folder, relative to the recipe's base folder, or a hub name."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a set on the hub. None: its newest."""
 
     camera: str
     """The one camera the policy sees, by feature name, e.g. `observation.images.front`."""

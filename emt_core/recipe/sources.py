@@ -189,8 +189,13 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
 
 class LeRobotSource(EpisodeSource):
+    ADDED = EpisodeSource.ADDED | {"revision"}
+
     format: Literal["lerobot"]
-    """LeRobot v2.1 or v3.0 folder (told apart by meta/info.json)."""
+    """LeRobot v2.1 or v3.0 (told apart by meta/info.json): a folder, or a hub name `org/name`."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a set on the hub. None: its newest."""
 
 
 class VcrSource(SourceBase):

@@ -227,12 +227,29 @@ def _data(
     The second is empty where the data are no recording of ours.
     """
     if config.data:
-        return [(data, locate(_source(data), context.base)) for data in config.data], {}
+        return [(data, _fetched(context, data)) for data in config.data], {}
     from emt_core.evaluation.recording.demonstrations import CAMERA
 
     parent = context.parents["demos"].data
     recorded = RobotData(name="demos", path="lerobot", camera=CAMERA)
     return [(recorded, parent / "lerobot")], read_json(parent / "recording.json")
+
+
+def _fetched(context: Context, data: RobotData) -> Path:
+    """The set's folder, with the files of the episodes that are trained on."""
+    from emt_core.data.readers.lerobot_hub import hub_commit, with_files
+    from emt_core.data.readers.lerobot_meta import load_meta
+    from emt_core.data.robot.episodes import episodes_of
+
+    source = _source(data)
+    root = locate(source, context.base)
+    if hub_commit(source, root) is None:
+        return root
+    episodes = list(episodes_of(data, load_meta(root)))
+    with context.progress.track(f"fetch {data.name}", len(episodes), unit="episodes") as tracker:
+        for _ in with_files(source, root, episodes):
+            tracker.advance(1)
+    return root
 
 
 def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:

@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from emt_core.data.file_kind import real_files
+from emt_core.data.hub import NoAnswer, ask_commit
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem
@@ -128,18 +129,13 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
 
 def hub_commit(source: HFSource) -> str:
     """The commit of a hub name; no network where the revision is one. Raises EmtError."""
-    if source.revision and re.fullmatch(r"[0-9a-f]{40}", source.revision):
-        return source.revision
-    from huggingface_hub import HfApi
-
     try:
-        return str(HfApi().dataset_info(source.path, revision=source.revision).sha)
-    except Exception as error:  # see _told
+        return ask_commit(source.path, source.revision, "dataset")
+    except NoAnswer as answer:
         raise EmtError(
-            f"the hub cannot be asked for {source.path!r}: {type(error).__name__}: "
-            f"{str(error)[:200]}",
+            f"the hub cannot be asked for {source.path!r}: {answer}",
             remedy="check the name and the network, or pin `revision` to a commit (40 hex digits)",
-        ) from error
+        ) from answer
 
 
 def iter_stream_images(

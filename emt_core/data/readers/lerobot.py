@@ -24,6 +24,8 @@ from emt_core.data.images.handles import ImageProblem
 from emt_core.data.images.tiles import tiled
 from emt_core.data.images.video import Video
 from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
+from emt_core.data.readers.lerobot_hub import hub_commit, with_files
+from emt_core.data.readers.lerobot_hub import locate as locate
 from emt_core.data.readers.lerobot_meta import Episode, LeRobotMeta, load_meta
 from emt_core.data.readers.robot_episodes import evenly_spaced, picked, views_of
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
@@ -43,6 +45,9 @@ def image_root(source: LeRobotSource, data: Path) -> Path:
 
 def files(source: LeRobotSource, data: Path) -> FileSet:
     meta = load_meta(data)
+    commit = hub_commit(source, data)
+    if commit is not None:
+        return FileSet(base=data, facts=(commit,))
     tasks = data / "meta" / ("tasks.jsonl" if meta.major == 2 else "tasks.parquet")
     bulk: dict[str, None] = {}
     for episode in episodes_of(source, meta):
@@ -70,7 +75,7 @@ def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
     """
     meta = load_meta(data)
     row = 0
-    for episode in episodes_of(source, meta):
+    for episode in with_files(source, data, episodes_of(source, meta)):
         facts: EpisodeFacts | None = None
         problem: RowProblem | None = None
         try:
