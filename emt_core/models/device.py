@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emt_core.errors import EmtError
+from emt_core.run.device import choose_device
 from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.process import rank, world_size
 
@@ -56,26 +57,6 @@ def arithmetic_of(data: Path) -> Arithmetic | None:
     """What the note in an artifact's data folder says; None without one."""
     noted = read_json_if_there(data / NOTE)
     return Arithmetic(**noted) if noted else None
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto`: cuda where there is one, else cpu. Raises EmtError for a device that is missing."""
-    import torch
-
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise EmtError(
-            f"there is no device {wanted!r}", remedy="runtime.device is auto, cpu, cuda or cuda:N"
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EmtError(
-            f"device {wanted!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices",
-            remedy="set runtime.device to auto or cpu",
-        )
-    return device
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -7,12 +7,12 @@ is another one.
 from __future__ import annotations
 
 import re
-import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import content_hash
+from emt_core.data.hub import NoAnswer, ask_commit, cached_commit
 from emt_core.errors import EmtError
 
 IDENTIFYING = (
@@ -32,13 +32,6 @@ IDENTIFYING = (
 )
 """What determines a feature: config, processor, tokenizer, weights. Not README, trainer state or
 generation settings."""
-
-HUB_TIMEOUT_S = 5.0
-ASK_AGAIN_S = 30.0
-"""A plan asks for the same model several times: after no answer the hub is not asked at once."""
-
-_no_answer: dict[tuple[str, str | None], tuple[float, str]] = {}
-"""(model, revision) -> when the hub did not answer, and why."""
 
 
 def locate_model(model: str, base: Path) -> Path | str:
@@ -91,30 +84,15 @@ def model_identity(model: str, revision: str | None, base: Path) -> dict[str, An
 
 def _hub_commit(model: str, revision: str | None, base: Path) -> str:
     """The commit of `revision` (None: the newest), from the hub or else from the local copy."""
-    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    at, reason = _no_answer.get((model, revision), (0.0, ""))
-    if not at or time.monotonic() - at > ASK_AGAIN_S:
-        try:
-            return HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha or ""
-        except HfHubHTTPError as error:
-            reason = str(error).splitlines()[0]
-        except Exception as error:
-            # refused connection, no name service, offline: each HTTP client has errors of its own
-            client = type(error).__module__.startswith(("httpx", "requests"))
-            if not client and not isinstance(error, OSError | RuntimeError):
-                raise
-            reason = type(error).__name__
-        _no_answer[model, revision] = (time.monotonic(), reason)
     try:
-        return Path(snapshot_download(model, revision=revision, local_files_only=True)).name
-    except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise EmtError(
-            f"model {model!r} not found: not a local folder, not in the Hub's cache, and the Hub "
-            f"cannot be reached ({reason})",
-            where=base / model,
-            remedy="name the model's folder, or fetch it where the hub can be reached",
-        ) from error
+        return ask_commit(model, revision, "model")
+    except NoAnswer as answer:
+        known = cached_commit(model, revision, "model")
+        if known is None:
+            raise EmtError(
+                f"model {model!r} not found: not a local folder, not in the Hub's cache, and the "
+                f"Hub cannot be reached ({answer})",
+                where=base / model,
+                remedy="name the model's folder, or fetch it where the hub can be reached",
+            ) from answer
+        return known

@@ -23,7 +23,9 @@ def weights_of(model: str, revision: str | None, base: Path) -> Weights | None:
     try:
         located = locate_model(model, base)
         folder = located if isinstance(located, Path) else _hub_copy(located, revision)
-        files = sorted(folder.glob("*.safetensors")) if folder else []
+        # beside the files that are loaded some models carry the same weights for another library
+        found = (folder.glob("model*.safetensors"), folder.glob("*.safetensors")) if folder else ()
+        files = next((files for files in map(sorted, found) if files), [])
         counts = [_parameters(file) for file in files]
         return Weights(sum(counts), sum(f.stat().st_size for f in files)) if files else None
     except (EmtError, OSError, ValueError, KeyError, TypeError, AttributeError):

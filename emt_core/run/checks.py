@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emt_core.errors import EmtError, EmtErrors, raise_together
 from emt_core.recipe.recipe import Recipe
+from emt_core.run.device import choose_device
 from emt_core.run.plan import Instance, stage_module
 from emt_core.run.stage import DiskNeed, frame_folder
 from emt_core.workspace.artifact import Workspace
@@ -73,12 +74,28 @@ def forecast(
     ]
     found = Forecast(needs, problems)
     try:
+        _check_device(instances, recipe)
+    except EmtError as error:
+        problems.append(error)
+    try:
         _check_bound(needs, recipe)
         if workspace is not None:
             _check_room(instances, found, recipe, workspace)
     except EmtError as error:
         problems.append(error)
     return found
+
+
+def _check_device(instances: Sequence[Instance], recipe: Recipe) -> None:
+    """Raises EmtError where models have to run on a device that is not there. Looking for one
+    loads torch, so it is looked for only where the recipe names one."""
+    named = recipe.runtime.device not in ("auto", "cpu")
+    users = [one.label for one in instances if getattr(stage_module(one.stage), "DEVICE", False)]
+    if named and users:
+        try:
+            choose_device(recipe.runtime.device)
+        except EmtError as error:
+            raise _named((error.what, "runtime.device", error.remedy), users) from error
 
 
 def _named(mistake: tuple[str, str, str], labels: Sequence[str]) -> EmtError:

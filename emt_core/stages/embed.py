@@ -37,6 +37,7 @@ from emt_core.workspace.progress import Tracker
 from emt_core.workspace.table import Table
 
 VERSION = 2
+DEVICE = True
 IDENTITY_REPLACES = ("model", "revision")
 
 COMMIT_SECONDS = 30.0

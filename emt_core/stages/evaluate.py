@@ -30,6 +30,7 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, write_json
 
 VERSION = 2
+DEVICE = True
 IDENTITY_REPLACES = ("policy", "python", "environments")
 
 NO_STEP = -1

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emt_core.training.midtrain.session import Session
 
 VERSION = 1
+DEVICE = True
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emt_core.evaluation.questions.question import Question
 
 VERSION = 2
+DEVICE = True
 IDENTITY_REPLACES = ("model", "revision", "files")
 
 

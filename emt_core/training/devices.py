@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
+from emt_core.models.device import Precision, choose_dtype, dtype_name
+from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

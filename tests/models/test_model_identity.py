@@ -133,3 +133,6 @@ def test_a_file_that_is_no_safetensors_has_no_known_size(tmp_path):
         found[name] = weights_of(str(tmp_path / name), None, tmp_path)
     assert found.pop("whole") == Weights(parameters=6, bytes=8 + len(header))
     assert set(found.values()) == {None}
+    # Mistral's models carry every weight once more, for another library
+    (tmp_path / "whole" / "consolidated.safetensors").write_bytes(contents["whole"])
+    assert weights_of(str(tmp_path / "whole"), None, tmp_path) == Weights(6, 8 + len(header))

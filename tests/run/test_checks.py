@@ -147,6 +147,17 @@ def test_a_penalty_on_a_spread_that_is_not_there_is_told(base: Path, scored: dic
     assert told(settings(base) | {"select": raw["select"]}) == []
 
 
+@pytest.mark.parametrize("device", ["cuda:7", "cudda"])
+def test_a_device_that_is_not_there_is_told_where_models_need_it(base: Path, device: str):
+    raw = settings(base) | {"runtime": {"device": device}}
+    (problem,) = told(raw)
+    assert f"device {device!r}" in problem
+    assert "where:  embed and 3 more, runtime.device" in problem
+    for stage in ("midtrain", "finetune", "evaluate", "embed", "estimator", "score", "select"):
+        del raw[stage]
+    assert told(raw) == []
+
+
 def test_a_recorded_sets_dimensions_are_known_before_it_is_recorded(base: Path):
     raw = settings(base) | {"demos": {"tasks": ["push-v3"]}}
     raw["finetune"] |= {"data": [], "start": "backbone"}

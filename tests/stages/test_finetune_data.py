@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_hub import hub_for
 from finetune_runs import CAMERA, recipe_of, run, write_world
 from frame_caches import Said, cache_of, needs_of
 
+from emt_core.data.readers import robot_set
 from emt_core.data.robot import frame_cache as cache_module
 from emt_core.data.robot.training_frames import join_frames, open_set
 from emt_core.errors import EmtError
@@ -58,9 +60,8 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     ):
         run(recipe_of(tmp_path), tmp_path / "w")
     # one episode of several
-    opened = open_set(
-        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
-    )
+    arm = RobotData(name="arm", path="arm", camera=CAMERA).source()
+    opened = open_set(robot_set(arm, world / "arm"), ActionConfig())
     _, cache = cache_of(world, tmp_path / "c", Said())
     cache.problems[1] = ("undecodable_image", "at 0.3 s")
     frames, rejects = join_frames([opened], [cache])
@@ -68,3 +69,17 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     np.testing.assert_array_equal(
         frames.pixels(np.array([10])), cache.pixels(np.array([20]))
     )  # episode 2 is the second now
+
+
+def test_a_set_on_the_hub_trains_on_the_episodes_that_are_asked_for(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    raw = recipe_of(world, steps=1, keep=[])
+    arm = raw["finetune"]["data"][0]
+    arm |= {"path": "org/arm", "revision": "v3.0", "episodes": ["0", "2"]}
+    with hub_for(tmp_path, monkeypatch) as hub:
+        hub.publish("org/arm", "a" * 40, world / "arm", "v3.0")
+        made = run(raw, tmp_path / "w")
+    assert (made.metrics["frames"], made.metrics["episodes"]) == (20 + 30, 2 + 3)
+    assert made.manifest["identity"]["arm"]["facts"] == ["a" * 40]
+    assert any(file.endswith(".mp4") for file in hub.fetched)

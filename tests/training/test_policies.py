@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tiny_models import save_internvl, save_qwen3_vl
 
 from emt_core.data.robot.actions import ActionMap
 from emt_core.errors import EmtError
+from emt_core.models.refusals import ProcessorFails
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
 from emt_core.recipe.finetune import AugmentConfig, HeadConfig
 from emt_core.training.policy.augment import augment, center_crop, draws_of
@@ -170,6 +172,28 @@ def test_a_long_instruction_is_cut_at_its_end_and_one_without_room_is_an_error(p
     assert (long.tokens["input_ids"] == image).sum() == (whole == image).sum()
     with pytest.raises(EmtError, match="no room for an instruction"):
         prompt_builder(policy.processor, replace(policy.spec, cutoff=bare - 1)).tokens("go")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (TypeError("no option 'size'"), ProcessorFails),
+        (RuntimeError("out of memory"), RuntimeError),
+    ],
+)
+def test_an_image_processor_that_fails_is_named(
+    error: Exception, raised: type, policy: Policy, images: np.ndarray, monkeypatch
+):
+    """Not so where memory ran out: the batch is then tried in halves."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    policy.act(images[:1], ["reach"])  # the prompt's tokens are known then
+    processor = type(policy.prompts.chat.processor.image_processor)
+    monkeypatch.setattr(processor, "__call__", fails)
+    with pytest.raises(raised, match=str(error)):
+        policy.act(images[:1], ["reach"])
 
 
 def test_cached_prompts_hold_no_picture(policy: Policy, images: np.ndarray):

@@ -8,7 +8,6 @@ whose bytes are in the rows are had.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from PIL import Image
 
 from emt_core.data.arrow_files import each_row, open_parquet, parquet_batches
 from emt_core.data.file_kind import real_files, unreadable
+from emt_core.data.hub import NoAnswer, ask_commit
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem, open_arrow
 from emt_core.data.readers.conversation import RowProblem
+from emt_core.data.splits import SPLITS, split_of
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
 
@@ -146,19 +147,6 @@ def _told(source: HFSource) -> Iterator[None]:
 
 BATCH_ROWS = 64
 
-SPLITS = {
-    "training": "train",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-"""Words in names of files and folders that mean a split of another name."""
-
-NUMBERED = re.compile(r"(.+?)-\d{5}-of-\d{5}")
-
 
 def local_files(source: HFSource, data: Path) -> list[Path]:
     """The files of a folder's split by name; all are of train where none is named.
@@ -172,7 +160,7 @@ def local_files(source: HFSource, data: Path) -> list[Path]:
         if (data / "state.json").is_file():  # one split, saved without its name
             return found
         wanted = SPLITS.get(source.split, source.split)
-        splits = {path: _split_of(path.relative_to(data), source.split) for path in found}
+        splits = {path: split_of(path.relative_to(data), source.split) for path in found}
         if not any(splits.values()):
             splits = dict.fromkeys(found, "train")
         mine = [path for path in found if splits[path] == wanted]
@@ -186,35 +174,15 @@ def local_files(source: HFSource, data: Path) -> list[Path]:
     raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
 
 
-def _split_of(path: Path, wanted: str) -> str:
-    """The split that a file belongs to: a folder named as the one that is wanted, else by the
-    client's rules, `NAME-00000-of-00001` or a word in a folder's or its own name; "" is none."""
-    if wanted in path.parts[:-1]:
-        return SPLITS.get(wanted, wanted)
-    numbered = NUMBERED.match(path.name)
-    if numbered and numbered[1] not in ("data", "part", "shard"):
-        return SPLITS.get(numbered[1], numbered[1])
-    for part in (*path.parts[:-1], path.stem):
-        for word in re.split(r"[-_. ]", part.lower()):
-            if word in SPLITS or word in SPLITS.values():
-                return SPLITS.get(word, word)
-    return path.parts[0] if numbered and len(path.parts) > 1 else ""
-
-
 def hub_commit(source: HFSource) -> str:
     """The commit of a hub name; no network where the revision is one. Raises EmtError."""
-    if source.revision and re.fullmatch(r"[0-9a-f]{40}", source.revision):
-        return source.revision
-    from huggingface_hub import HfApi
-
     try:
-        return str(HfApi().dataset_info(source.path, revision=source.revision).sha)
-    except Exception as error:  # see _told
+        return ask_commit(source.path, source.revision, "dataset")
+    except NoAnswer as answer:
         raise EmtError(
-            f"the hub cannot be asked for {source.path!r}: {type(error).__name__}: "
-            f"{str(error)[:200]}",
+            f"the hub cannot be asked for {source.path!r}: {answer}",
             remedy="check the name and the network, or pin `revision` to a commit (40 hex digits)",
-        ) from error
+        ) from answer
 
 
 def iter_stream_images(

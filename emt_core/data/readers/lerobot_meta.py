@@ -23,6 +23,7 @@ from emt_core.data.arrow_files import read_table, rows_of
 from emt_core.data.json_rows import parse_json
 from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import shown
+from emt_core.data.readers.robot_set import Episode
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json
 
@@ -47,12 +48,9 @@ class VideoPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episode:
+class LeRobotEpisode(Episode):
     """Where one episode lies, below the folder."""
 
-    index: int
-    length: int
-    tasks: tuple[str, ...]
     data: str
     videos: Mapping[str, VideoPart]
     """Camera -> its video; a camera whose images are in the data file has none."""
@@ -165,14 +163,14 @@ class LeRobotMeta:
             )
         return found
 
-    def episodes(self, cameras: Sequence[str]) -> Iterator[Episode]:
+    def episodes(self, cameras: Sequence[str]) -> Iterator[LeRobotEpisode]:
         """All episodes in the tables' order, with the videos of these cameras.
 
         A row that stands twice counts once. Raises EmtError where an episode has two different
         rows, and at the end where meta/info.json promises another number of episodes.
         """
         filmed = [camera for camera in cameras if self.storage(camera) == "video"]
-        seen: dict[int, Episode] = {}
+        seen: dict[int, LeRobotEpisode] = {}
         for path in self.episode_files():
             for row in self._episode_rows(path, filmed):
                 try:
@@ -214,13 +212,13 @@ class LeRobotMeta:
             read_table(path, wanted), path
         )  # the wide statistics columns stay unread
 
-    def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> Episode:
+    def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> LeRobotEpisode:
         index = _count(row["episode_index"], "episode_index")
         if self.major == 2:
             data = {"episode_chunk": index // self.chunks_size, "episode_index": index}
         else:
             data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
-        return Episode(
+        return LeRobotEpisode(
             index=index,
             length=_count(row["length"], "length"),
             tasks=tuple(_text(task) for task in row.get("tasks") or ()),

@@ -22,6 +22,7 @@ from emt_core.data.readers.columns import (
     wanted_columns,
 )
 from emt_core.data.sample import Reject, Sample
+from emt_core.data.splits import check_one_split
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import ParquetSource
 
@@ -43,6 +44,7 @@ def shards(data: Path) -> list[Path]:
         found = real_files(data.parent.glob(data.name), data.parent)
     else:
         found = real_files(data.rglob("*.parquet"), data) if data.is_dir() else [data]
+        check_one_split(found, data if data.is_dir() else data.parent)
     if not found:
         raise EmtError("there is no .parquet file", where=data, remedy="check `path`")
     return found

@@ -30,9 +30,10 @@ from emt_core.data.readers.conversation import (
     sample_or_reject,
     shown,
 )
-from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, refuse, row_turns
+from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, QUESTIONS, refuse, row_turns
 from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
+from emt_core.data.splits import check_one_split
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource, WebDatasetSource
 
@@ -56,6 +57,7 @@ def shards(data: Path) -> list[Path]:
         found = real_files(data.rglob("*.tar"), data)
         if not found:
             raise EmtError("the folder holds no .tar file", where=data)
+        check_one_split(found, data)
         return found
     found = [Path(name) for name in expand_braces(str(data))]
     missing = [path for path in found if not path.is_file()]
@@ -206,7 +208,7 @@ def _turns(group: Group, facts: dict[str, Any], named: str | None) -> tuple[Turn
         if not isinstance(facts.get(named), str):
             raise RowProblem("no_answer", f"{group.key}.json has no text in {named!r}")
         return qa_turns("", facts[named])
-    if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, ASKED[0])):
+    if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, *QUESTIONS)):
         return row_turns(PLAIN, facts)
     if not is_absent(facts.get("question")):
         return qa_turns(facts["question"], facts.get("answer"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from emt_core.models.device import Precision, choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_dtype
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import IMAGE, Chat, Message, error_of
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
     from emt_core.evaluation.questions.question import Question

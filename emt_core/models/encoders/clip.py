@@ -17,11 +17,12 @@ import numpy as np
 
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
-from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
+from emt_core.models.device import Precision, choose_dtype, dtype_name
 from emt_core.models.identity import model_identity
 from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.refusals import ProcessorFails, in_words, plain_picture, takes
 from emt_core.models.vlm.chat import TextMode
+from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
     import torch

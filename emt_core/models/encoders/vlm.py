@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from emt_core.models.device import Precision, choose_device, choose_dtype, dtype_name
+from emt_core.models.device import Precision, choose_dtype, dtype_name
 from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode, error_of
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm, text_width
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
     import torch

@@ -26,7 +26,7 @@ import numpy as np
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
 from emt_core.errors import EmtError
-from emt_core.models.device import Precision, choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_dtype
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
@@ -36,6 +36,7 @@ from emt_core.proximity.perplexity.tuning import take_over, tune
 from emt_core.proximity.perplexity.twin import taken_over
 from emt_core.proximity.windows import score_windows
 from emt_core.recipe.proximity import PerplexityMeasure
+from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import IGNORE, TrainingItem, collate
 from emt_core.workspace.table import Table

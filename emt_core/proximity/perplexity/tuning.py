@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from emt_core.errors import EmtError
-from emt_core.models.device import choose_device
 from emt_core.models.images import decoded_images
 from emt_core.models.prepared import Refused
 from emt_core.models.refusals import RefusedShare
@@ -29,6 +28,7 @@ from emt_core.proximity.batches import robot_rows
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.split import training_rows
 from emt_core.recipe.proximity import PerplexityMeasure
+from emt_core.run.device import choose_device
 from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import MicroBatch, collate

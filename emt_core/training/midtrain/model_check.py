@@ -15,12 +15,13 @@ import numpy as np
 
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.models.device import choose_device, choose_dtype, dtype_name
+from emt_core.models.device import choose_dtype, dtype_name
 from emt_core.models.vlm import batch as vlm_batch
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.chat import IMAGE, Message, chat_messages
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.recipe.midtrain import MidtrainConfig
+from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.memory import available_memory, held_memory
 from emt_core.training.midtrain.memory_probe import largest_item, probe_memory

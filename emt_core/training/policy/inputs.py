@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emt_core.errors import EmtError
+from emt_core.models.halving import is_out_of_memory
 from emt_core.models.prepared import Prepared, Refused
+from emt_core.models.refusals import ProcessorFails
 from emt_core.models.vlm.batch import collate, move
 from emt_core.models.vlm.chat import IMAGE, Chat, Message, error_of
 
@@ -109,9 +111,16 @@ class PromptBuilder:
             )
         rows = [self.tokens(instruction) for instruction in instructions]
         model = move(collate(rows, self.chat.pad), frames.device)
-        pictures = self.chat.processor.image_processor(
-            images=list(frames), return_tensors="pt", **self.chat.image_options
-        )
+        processor = self.chat.processor.image_processor
+        try:
+            pictures = processor(
+                images=list(frames), return_tensors="pt", **self.chat.image_options
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            # frames have one size and kind: no sample is to blame
+            raise ProcessorFails(processor, error) from error
         model |= {name: pictures[name].to(frames.device) for name in self._vision}
         places = torch.tensor([row.length - 1 for row in rows], device=frames.device)
         return PolicyInputs(model=model, query_at=places)

@@ -21,9 +21,10 @@ import numpy as np
 from emt_core.data.robot.actions import ActionMap
 from emt_core.data.robot.frames import square_frames
 from emt_core.errors import EmtError
-from emt_core.models.device import Precision, choose_device, choose_dtype
+from emt_core.models.device import Precision, choose_dtype
 from emt_core.models.vlm.load import load_processor, load_vlm, text_width, without_bars
 from emt_core.recipe.finetune import AugmentConfig, HeadConfig
+from emt_core.run.device import choose_device
 from emt_core.training.policy.inputs import PromptBuilder
 from emt_core.workspace.files import read_json, write_json
 

@@ -30,7 +30,7 @@ from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
 from pages.parts.view import View
 from pages.parts.widgets import action, choice, metrics, side_by_side
 
-OWN_LOCATE = ("hf", "parquet", "webdataset")
+OWN_LOCATE = ("hf", "lerobot", "parquet", "webdataset")
 """Formats whose path may be a name on the Hub or a pattern."""
 
 LIMITS = ("limit", "max_pixels")

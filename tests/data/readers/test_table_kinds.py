@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from source_files import encoded, picture, save_pictures
+from source_files import encoded, picture, save_pictures, write_tar
 from table_files import EMBEDDED, hf_rows, hf_source, parquet_source, shows, write
 
 from emt_core.data.images.handles import ParquetHandle, handle
 from emt_core.data.readers import images_from, locate
 from emt_core.data.readers.hf_stream import iter_stream_images
 from emt_core.errors import EmtError
+from emt_core.recipe.sources import WebDatasetSource
 
 
 def as_base64(seed: int) -> str:
@@ -32,6 +34,8 @@ def of_kind(tmp_path, kind: str, table: datasets.Dataset, **more):
 
 
 KINDS = ["parquet", "arrow", "stream"]
+TARS = WebDatasetSource(name="tab", role="pool", format="webdataset", path="tab")
+SUFFIX = {"parquet": "parquet", "webdataset": "tar"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,6 +192,37 @@ def test_a_streamed_folder_gives_the_split_that_is_asked_for(tmp_path, rows_of, 
     assert len(samples) == list(names).index(split) + 1
     with pytest.raises(EmtError, match=r"split 'nope'[\s\S]*test, train, validation"):
         rows_of(hf_source(streaming=True, split="nope"))
+
+
+SPLITS = {
+    "by name": ("train-00000-of-00001", "test-00000-of-00001", True),
+    "by folder": ("train/0", "validation/0", True),
+    "beside others": ("pool", "sub/dev_1", True),
+    "one alone": ("test-0", "test-1", False),
+    "no split": ("contest", "latest", False),
+    "train and more": ("train-0", "extra", False),
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+@pytest.mark.parametrize(("one", "other", "refused"), SPLITS.values(), ids=SPLITS)
+def test_test_files_do_not_enter_a_pool_unseen(tmp_path, rows_of, kind, one, other, refused):
+    for name in (one, other):
+        path = tmp_path / "tab" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "parquet":
+            hf_rows(2).to_parquet(f"{path}.parquet")
+        else:
+            write_tar(Path(f"{path}.tar"), {"0.png": encoded(), "0.txt": b"a", "1.txt": b"b"})
+    source = parquet_source() if kind == "parquet" else TARS
+    if refused:
+        with pytest.raises(EmtError, match=r"several splits[\s\S]*name in `path` those"):
+            rows_of(source)
+        alone = source.model_copy(update={"path": f"tab/{one}.{SUFFIX[kind]}"})
+        assert rows_of(alone)[0]
+    else:
+        samples, rejects = rows_of(source)
+        assert len(samples) + len(rejects) == 4
 
 
 @pytest.mark.parametrize("folder", ["set[1]", "set#1", "a*b", "what?"])
