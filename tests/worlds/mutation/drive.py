@@ -30,16 +30,15 @@ from rich.console import Console
 from emt_core.data.images.decode import ImageProblem, check_image, image_bytes, open_images
 from emt_core.data.index import Index
 from emt_core.data.preflight import preflight, render
-from emt_core.data.readers import count, fingerprint, image_root, locate, read
+from emt_core.data.readers import count, fingerprint, image_root, locate, read, robot_set
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.hf_stream import iter_stream_images
-from emt_core.data.readers.lerobot import episode_frames, episode_table
 from emt_core.data.robot.episodes import read_episodes
 from emt_core.data.sample import Reject, Sample
 from emt_core.data.verify import verify
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import build_recipe
-from emt_core.recipe.sources import SourceConfig, SourcesConfig
+from emt_core.recipe.sources import EpisodeSource, SourceConfig, SourcesConfig
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Workspace
@@ -79,7 +78,7 @@ def drive(source: dict[str, Any], base: Path) -> Found:
     found.error = "".join(errors)
     if [row.row for row in seen] != list(range(len(seen))):
         found.fault("rows", f"rows are numbered {[row.row for row in seen][:50]}")
-    if config.format == "lerobot":
+    if isinstance(config, EpisodeSource):
         _robot(config, base, found, seen)
     if config.format == "hf" and config.streaming:
         with _told(found, "stream images"):
@@ -161,13 +160,16 @@ def _pixels(image: Any) -> bytes:
 
 def _robot(config: Any, base: Path, found: Found, seen: list[Sample | Reject]) -> None:
     """What browsing and training read of a robot set."""
-    data = base / config.path
-    for episode in sorted({row.episode for row in seen if isinstance(row, Sample)})[:2]:
-        for part in (episode_frames, episode_table):
-            with _told(found, part.__name__), suppress(RowProblem):
-                part(config, data, episode)
+    robot = robot_set(config, base / config.path)
+    for number in sorted({row.episode for row in seen if isinstance(row, Sample)})[:2]:
+        with _told(found, "frames and columns"), suppress(RowProblem):
+            episode = robot.find(number)
+            assert len(robot.frames(episode, config.camera)) == episode.length
+            steps = robot.open(episode)
+            for column in robot.columns:
+                steps.values(column)
     with _told(found, "read_episodes"):
-        for episode in read_episodes(config, data, ["action"]):
+        for episode in read_episodes(robot, robot.actions):
             assert len(episode.actions) == len(episode.instruction)
 
 

@@ -6,6 +6,7 @@ are damaged.
 
 from __future__ import annotations
 
+from mutation.demonstrations import HDF5, RLDS
 from mutation.json_targets import (
     as_array,
     as_lines,
@@ -33,5 +34,7 @@ TARGETS: dict[str, tuple[Variant, ...]] = {
     "webdataset": WEBDATASET,
     "lerobot-v2": LEROBOT_V2,
     "lerobot-v3": LEROBOT_V3,
+    "hdf5": HDF5,
+    "rlds": RLDS,
     "images": (images_variant(),),
 }
