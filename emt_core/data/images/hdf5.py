@@ -62,6 +62,14 @@ class HDF5File:
         with _told():
             return _resolved(self.file, name)
 
+    def names(self, group: str) -> list[str]:
+        """What a group has, by name; nothing where it is no group. Raises HDF5Problem."""
+        import h5py
+
+        found = self.get(group)
+        with _told():
+            return list(found) if isinstance(found, h5py.Group) else []
+
     def dataset(self, name: str) -> Any:
         """A dataset that is safe to read, kept open. Raises HDF5Problem."""
         import h5py

@@ -315,7 +315,7 @@ def _broken(index: int, name: str, reason: str, detail: str) -> Demo:
 
 def _episode_groups(file: HDF5File) -> tuple[list[str], Layout]:
     """(group of each episode in order, layout). Raises HDF5Problem for another layout."""
-    demos = [name for name in _names(file, "data") if _names(file, f"data/{name}")]
+    demos = [name for name in file.names("data") if _names(file, f"data/{name}")]
     if demos:
         return [f"data/{name}/" for name in sorted(demos, key=natural)], DEMOS
     if _names(file, "observations/images"):
@@ -327,11 +327,11 @@ def _episode_groups(file: HDF5File) -> tuple[list[str], Layout]:
 
 
 def _names(file: HDF5File, group: str) -> list[str]:
-    """What a group has, by name; nothing where it is no group."""
-    import h5py
-
-    found = file.get(group)
-    return list(found) if isinstance(found, h5py.Group) else []
+    """What a group has; nothing where it is no group or cannot be listed."""
+    try:
+        return file.names(group)
+    except HDF5Problem:
+        return []
 
 
 def _width(file: HDF5File, name: str) -> int:

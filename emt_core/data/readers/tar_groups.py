@@ -27,6 +27,10 @@ UNREAD_IMAGES = frozenset({"heic", "heif", "jxl", "svg", "cr2", "nef", "dng", "r
 """Suffixes of images that Pillow does not know; those that it knows and we do not read are asked of
 it."""
 
+UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError)
+"""What tarfile raises for an archive that is cut off or damaged: its own errors for most, others
+for numbers that are none or too large, and for headers of headers."""
+
 MEDIA = frozenset("mp4 webm mkv avi mov m4v mpg mpeg wav mp3 flac ogg m4a aac opus".split())
 
 
@@ -104,7 +108,7 @@ class _Part:
                 if not block or block.strip(b"\0"):
                     raise tarfile.ReadError("its end marker is missing")
                 self.start = tar.offset
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except UNREADABLE as error:
             last = self.last
             after = f" after {last.name!r}, byte {last.offset_data + last.size:,}" if last else ""
             raise unreadable(
