@@ -57,7 +57,9 @@ def rows_of(table: pa.Table, path: Path) -> list[dict[str, Any]]:
 def open_parquet(path: Path) -> parquet.ParquetFile:
     """Raises EmtError. Mapped: pyarrow would otherwise hold the columns of a whole row group."""
     try:
-        return parquet.ParquetFile(path, memory_map=True)
+        file = parquet.ParquetFile(path, memory_map=True)
+        file.schema_arrow.names  # noqa: B018 - may be no UTF-8
+        return file
     except DAMAGED as error:
         remedy = "it may be cut off: fetch or write it again"
         raise unreadable("a file cannot be read as parquet", path, remedy) from error

@@ -303,6 +303,8 @@ def open_arrow(path: Path) -> Any:
         mapped = pa.memory_map(str(path))
         is_file = mapped.read(6) == b"ARROW1"
         mapped.seek(0)
-        return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
+        table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
+        table.column_names  # noqa: B018 - may be no UTF-8
+        return table
     except DAMAGED as error:
         raise ImageProblem("undecodable_image", f"no arrow shard: {error}") from error

@@ -234,7 +234,7 @@ def meta_variant() -> Variant:
         found = json_damage("rows.jsonl", as_lines, llava_rows)(folder, rng)
         rows = found.rows + len(other) if found.rows is not None else None
         users = found.touched
-        if users is not None and found.did.startswith("sub/3.gif"):
+        if users is not None and "3.gif" in found.did:
             users |= {len(llava_rows()) + n for n in range(len(other))}
         whole = users if rows == len(llava_rows()) + len(other) else None
         return Mutant(found.did, rows, whole, "may")
