@@ -249,6 +249,10 @@ def _bomb(file) -> None:
     )
 
 
+def _no_name(file) -> None:
+    file.move("data/demo_1", b"data/demo_1\xff")
+
+
 def _references(file) -> None:
     _gone(file)
     made = file.create_dataset("data/demo_1/obs/agentview_rgb", (LENGTHS[1],), h5py.ref_dtype)
@@ -272,6 +276,7 @@ def _references(file) -> None:
         (_virtual, "missing_image", "keeps its values in other files"),
         (_bomb, "missing_image", "chunks of 2,304,000,000 bytes"),
         (_references, "missing_image", "holds references"),
+        (_no_name, "missing_image", "no dataset 'data/demo_1\ufffd"),
     ],
 )
 def test_a_demo_that_cannot_be_read_costs_itself(tmp_path, rows_of, change, reason, says):
@@ -338,6 +343,37 @@ def test_large_frames_are_never_unpacked(tmp_path, rows_of):
     samples, _ = rows_of(source(limit=1))
     problem = check_image(samples[0].images[0], tmp_path / "set", 16 * 24 - 1)
     assert problem and problem[0] == "pixel_bomb"
+
+
+def test_a_file_that_is_written_anew_in_place_is_read_anew(tmp_path, rows_of):
+    """HDF5 keeps what it read of a file that is still open, by its inode."""
+    path = act_file(tmp_path / "set/episode_0.hdf5", 0)
+    samples, _ = rows_of(act())
+    assert_shows(samples, tmp_path / "set")
+    other = act_file(tmp_path / "other.hdf5", 1, "padded").read_bytes()
+    path.write_bytes(other)
+    samples, rejects = rows_of(act())
+    assert not rejects and len(samples) == LENGTHS[1]
+    images = open_images([sample.images[0] for sample in samples], tmp_path / "set", 10_000)
+    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in images]), frames(1))
+
+
+def test_damaged_files_are_rejects_or_one_error(tmp_path):
+    """Bits flipped where the tables lie, and cuts."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "set/episode_0.hdf5"
+    whole = act_file(path, 0).read_bytes()
+    act_file(tmp_path / "set/episode_1.hdf5", 1)
+    for number in range(40):
+        content = bytearray(whole)
+        for at in rng.integers(0, 3000, 4):  # where the tables lie
+            content[at] ^= 1 << rng.integers(8)
+        path.write_bytes(content[: rng.integers(1, len(whole))] if number % 4 == 0 else content)
+        rows = list(read(act(), tmp_path / "set"))
+        assert sum(isinstance(row, Sample) for row in rows) >= LENGTHS[1]
+        for row in rows:
+            for ref in row.images if isinstance(row, Sample) else ():
+                check_image(ref, tmp_path / "set", 10_000)
 
 
 def test_a_fingerprint_tells_a_changed_file(tmp_path):
