@@ -189,6 +189,17 @@ def test_the_player_moves_frames_and_mark_together():
         "2000 · 200.00 s",
         "2999 · 299.90 s",
     ]
+    counted = player(
+        [encoded.getvalue()],
+        [7],
+        np.arange(9.0),
+        size=(64, 48),
+        dimensions=("x",),
+        values=values[:9, :1],
+        timed=False,
+    )
+    assert counted.layout.xaxis.title.text == "frame"
+    assert [step.label for step in counted.layout.sliders[0].steps] == ["7"]
 
 
 OTHERS = {

@@ -199,5 +199,6 @@ def _figure(
         size=Image.open(io.BytesIO(pictures[0])).size,
         dimensions=dimensions,
         values=values,
+        timed=playback.fps is not None,
     )
     return figure, playback, len(pictures)
