@@ -136,22 +136,17 @@ class LeRobotMeta:
                     row["task"]
                 )
             return found
-        path = self.root / "meta" / "tasks.parquet"
-        table = _parquet(path)
-        names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
-        if not names or "task_index" not in table.column_names:
-            raise EmtError(
-                f"tasks.parquet has columns {table.column_names}",
-                where=path,
-                remedy="task, task_index",
-            )
-        indices = table.column("task_index").to_pylist()
-        texts = table.column(names[0]).to_pylist()
-        pairs = enumerate(zip(indices, texts, strict=True))
-        return {
-            _whole(index, f"row {row}: task_index", path): _text(text)
-            for row, (index, text) in pairs
-        }
+        return _numbered_texts(self.root / "meta" / "tasks.parquet", "task")
+
+    @cached_property
+    def subtasks(self) -> dict[int, str]:
+        """subtask_index -> text; {} where the set has no such table."""
+        path = self.subtask_file
+        return _numbered_texts(path, "subtask") if path.is_file() else {}
+
+    @property
+    def subtask_file(self) -> Path:
+        return self.root / "meta" / "subtasks.parquet"
 
     def episode_files(self) -> list[Path]:
         if self.major == 2:
@@ -208,7 +203,7 @@ class LeRobotMeta:
             for camera in filmed
             for name in ("chunk_index", "file_index", "from_timestamp")
         ]
-        yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
+        yield from read_table(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
     def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> Episode:
         index = _count(row["episode_index"], "episode_index")
@@ -263,6 +258,24 @@ def load_meta(root: Path) -> LeRobotMeta:
     return _load(root, info.stat().st_mtime_ns if info.is_file() else 0)
 
 
+def _numbered_texts(path: Path, kind: str) -> dict[int, str]:
+    """The table of `kind` (task, subtask): number -> text, which is a column or pandas' index."""
+    table = read_table(path)
+    names = [name for name in (kind, "__index_level_0__") if name in table.column_names]
+    if not names or f"{kind}_index" not in table.column_names:
+        raise EmtError(
+            f"{path.name} has columns {table.column_names}",
+            where=path,
+            remedy=f"{kind}, {kind}_index",
+        )
+    indices = table.column(f"{kind}_index").to_pylist()
+    texts = table.column(names[0]).to_pylist()
+    pairs = enumerate(zip(indices, texts, strict=True))
+    return {
+        _whole(index, f"row {row}: {kind}_index", path): _text(text) for row, (index, text) in pairs
+    }
+
+
 def _whole(value: Any, what: str, where: Path) -> int:
     try:
         return int(value)
@@ -302,7 +315,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise EmtError(f"{path.name} is not UTF-8", where=path) from error
 
 
-def _parquet(path: Path, columns: list[str] | None = None) -> Any:
+def read_table(path: Path, columns: list[str] | None = None, *, optional: bool = False) -> Any:
+    """A metadata table, or these columns of it. Raises EmtError, for a missing column unless it is
+    optional."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -314,6 +329,6 @@ def _parquet(path: Path, columns: list[str] | None = None) -> Any:
         raise EmtError(f"{path.name} cannot be read as parquet: {error}", where=path) from error
     with file:
         lacking = [name for name in columns or () if name not in file.schema_arrow.names]
-        if lacking:
+        if lacking and not optional:
             raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)
         return file.read(columns=columns)
