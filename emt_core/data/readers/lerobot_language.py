@@ -1,14 +1,12 @@
 """Annotations of a LeRobot set: what is said of an episode beside its instruction.
 
-where                                       what                                 style
-language_persistent  the same list in       {role, content, style, timestamp}:   subtask, plan, memory,
-                     every frame's row      holds from that time on              motion, task_aug
-language_events      a list in the row of   {role, content, style, camera} and   vqa, interjection,
-                     the frame              what was spoken, as a tool call      trace, speech
-subtask_index        a number a frame       its text is in meta/subtasks.parquet subtask
-annotation.NAME      a number a frame       its text is in the task table        NAME
-subtask_names, ...   lists in the row of    names and first frames; `sparse_`    subtask,
-                     the episodes table     and `dense_` before them             dense_subtask
+language_persistent  in every frame's row the same list of {role, content, style, timestamp}; each
+                     holds from its time on: subtask, plan, memory, motion, task_aug
+language_events      in the row of a frame a list of {role, content, style, camera}: vqa,
+                     interjection, trace; and what was said aloud, as a call of the tool `say`
+subtask_index        a number a frame, whose text is in meta/subtasks.parquet
+annotation.NAME      a number a frame, whose text is in the task table
+subtask_names, ...   in the row of an episode, with subtask_start_frames; `sparse_`, `dense_` before
 
 The first two are those of LeRobot since 0.6, `subtask_index` of 0.4.4 and 0.5, `annotation.NAME` of
 GR00T, `subtask_names` of SARM. A number below 0 says that the frame has none.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.readers.lerobot_kinds import OLD, is_depth, no_camera, not_lerobot
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json
 
@@ -68,7 +69,7 @@ class LeRobotMeta:
     def info(self) -> dict[str, Any]:
         path = self.root / "meta" / "info.json"
         if not path.is_file():
-            raise EmtError("this is no LeRobot folder: meta/info.json is missing", where=self.root)
+            raise not_lerobot(self.root)
         found = read_json(path)
         if not isinstance(found, dict) or not isinstance(found.get("features"), dict):
             raise EmtError("meta/info.json has no features", where=path)
@@ -81,7 +82,7 @@ class LeRobotMeta:
             raise EmtError(
                 f"LeRobot version {version or 'unknown'} is not read",
                 where=self.root / "meta" / "info.json",
-                remedy="v2.0, v2.1 and v3.x are; convert older sets with lerobot's own converter",
+                remedy=f"v2.0, v2.1 and v3.x are; {OLD}",
             )
         return int(version[1])
 
@@ -102,20 +103,17 @@ class LeRobotMeta:
 
     @property
     def cameras(self) -> dict[str, str]:
-        """Name -> `video` or `image`."""
+        """Name -> `video` or `image`, of features with color images."""
         found = {
-            name: f.get("dtype") for name, f in self.info["features"].items() if isinstance(f, dict)
+            name: f.get("dtype")
+            for name, f in self.info["features"].items()
+            if isinstance(f, dict) and not is_depth(f)
         }
         return {name: dtype for name, dtype in found.items() if dtype in ("video", "image")}
 
     def storage(self, camera: str) -> str:
         if camera not in self.cameras:
-            known = ", ".join(self.cameras) or "none"
-            raise EmtError(
-                f"there is no camera {camera!r}",
-                where=self.root,
-                remedy=f"its cameras are: {known}",
-            )
+            raise no_camera(camera, self.info["features"], list(self.cameras), self.root)
         return self.cameras[camera]
 
     @cached_property
