@@ -31,7 +31,7 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 from emt_core.workspace.files import write_json
 
-VERSION = 2
+VERSION = 3
 
 
 def identity(config: SourcesConfig, base: Path) -> list[dict[str, Any]]:

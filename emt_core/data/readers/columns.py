@@ -18,6 +18,7 @@ from emt_core.data.readers.fields import (
     CONVERSATIONS,
     IMAGES,
     MARKS,
+    QUESTIONS,
     REJECTED,
     UNREAD,
     file_refs,
@@ -48,9 +49,8 @@ def wanted_columns(source: TableSource, present: Sequence[str], where: object) -
         *source.meta,
     ]
     if not (source.conversations or source.question or source.text):
-        known = [name for name in CONVERSATIONS if name in present]
-        if not known and ASKED[0] in present:
-            known = [name for name in ASKED if name in present]
+        known = [name for name in (*CONVERSATIONS, *QUESTIONS) if name in present]
+        known += [name for name in ASKED if known and name in present]
         if not known:
             raise EmtError(
                 f"source {source.name!r} says no column with text",

@@ -6,7 +6,7 @@ are tried in order, and one that holds nothing hides none after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,14 @@ from emt_core.data.readers.conversation import (
 from emt_core.data.sample import ImageRef, Turn
 from emt_core.recipe.sources import ColumnsMixin
 
-CONVERSATIONS = ("conversations", "messages", "texts")
-"""Lists of turns: LLaVA and ShareGPT, OpenAI, the_cauldron."""
+CONVERSATIONS = ("conversations", "messages", "texts", "conversation")
+"""Lists of turns: LLaVA and ShareGPT, OpenAI, the_cauldron, ms-swift."""
 
-ASKED = ("query", "response", "history", "system")
-"""ms-swift: one question and its answer, earlier pairs of these, the system's words."""
+QUESTIONS = ("query", "instruction")
+ANSWERS = ("response", "output")
+ASKED = (*QUESTIONS, *ANSWERS, "input", "history", "system")
+"""ms-swift and Alpaca: a question and its answer, what the question is about, earlier pairs, the
+system's words."""
 
 IMAGES = ("image", "images")
 UNREAD = ("video", "videos", "audio", "audios")
@@ -82,32 +85,48 @@ def row_turns(source: ColumnsMixin, record: Mapping[str, Any]) -> tuple[Turn, ..
         return qa_turns(question, answer)
     raw = conversation(source, record)
     if raw is not None:
-        return parse_turns(raw)
-    if not source.conversations and not is_absent(record.get("query")):
+        turns = parse_turns(raw)
+        return turns if source.conversations else (*_system(record, turns), *turns)
+    if not source.conversations and _first(record, QUESTIONS) is not None:
         return _asked(record)
-    names = [source.conversations] if source.conversations else [*CONVERSATIONS, "query"]
+    names = [source.conversations] if source.conversations else [*CONVERSATIONS, *QUESTIONS]
     raise RowProblem("unreadable_row", _nothing_found(names, record))
 
 
 def conversation(source: ColumnsMixin, record: Mapping[str, Any]) -> Any:
     """The list of turns of a row, None where no field holds one."""
     names = (source.conversations,) if source.conversations else CONVERSATIONS
-    raw = next((record[name] for name in names if not is_absent(record.get(name))), None)
+    raw = _first(record, names)
     if isinstance(raw, Mapping) and all(isinstance(values, list) for values in raw.values()):
         # HF's Sequence of a struct is stored as a struct of lists
         raw = [dict(zip(raw, turn, strict=False)) for turn in zip(*raw.values(), strict=False)]
     return raw
 
 
+def _first(record: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The first of these fields that holds something."""
+    return next((record[name] for name in names if not is_absent(record.get(name))), None)
+
+
 def _asked(record: Mapping[str, Any]) -> tuple[Turn, ...]:
-    query, response, history, system = (record.get(name) for name in ASKED)
+    history = record.get("history")
     pairs = [] if is_absent(history) else history
     if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
         raise RowProblem("unreadable_row", f"history is no list of pairs, but {shown(history)}")
-    turns = [turn for pair in (*pairs, (query, response)) for turn in qa_turns(*pair)]
-    if isinstance(system, str) and system:
-        turns.insert(0, Turn(role="system", text=encodable(system)))
-    return tuple(turns)
+    last = [*qa_turns(_first(record, QUESTIONS), _first(record, ANSWERS))]
+    about = record.get("input")
+    if is_absent(record.get("query")) and isinstance(about, str) and about:
+        last[0] = Turn(role="user", text=f"{last[0].text}\n{encodable(about)}")
+    turns = (*(turn for pair in pairs for turn in qa_turns(*pair)), *last)
+    return (*_system(record, turns), *turns)
+
+
+def _system(record: Mapping[str, Any], turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The system's words where they stand beside the conversation and not in it."""
+    words = record.get("system")
+    if not isinstance(words, str) or not words or turns[0].role == "system":
+        return ()
+    return (Turn(role="system", text=encodable(words)),)
 
 
 def _nothing_found(names: Iterable[str], record: Mapping[str, Any]) -> str:

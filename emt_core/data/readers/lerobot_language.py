@@ -15,66 +15,26 @@ GR00T, `subtask_names` of SARM. A number below 0 says that the frame has none.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
-from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emt_core.data.readers.annotation import Annotation
 from emt_core.data.readers.conversation import encodable, shown
 from emt_core.data.readers.lerobot_meta import LeRobotMeta, read_table
 from emt_core.errors import EmtError
 
 PERSISTENT = "language_persistent"
 EVENTS = "language_events"
-LISTS = (PERSISTENT, EVENTS)
 SUBTASK = "subtask_index"
 NUMBERED = "annotation."
-SPOKEN = {"speech": "interjection"}
-"""Style of an answer -> style of what it answers."""
-
 PREFIXES = ("sparse_", "dense_", "")
 SAME_TIME_S = 1e-3
 BATCH_ROWS = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """Something said of an episode from a frame on, or of that frame alone."""
-
-    style: str
-    frame: int
-    """The first frame that it is said of."""
-
-    text: str
-    role: str = "assistant"
-    camera: str = ""
-    """Of an annotation that is grounded in the picture of one camera."""
-
-    lasts: bool = True
-    """Whether it holds until the next of its style; else for its frame alone."""
-
-    problem: str = ""
-    """What is wrong with it; it has no text then. Without either it ends the one before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """An annotation as a row of the pool: a question about a frame, with its answer."""
-
-    style: str
-    frame: int
-    camera: str
-    question: str
-    """ "" where the annotation answers the instruction."""
-
-    answer: str
-    """ "" where the question has none."""
-
-    problem: str = ""
 
 
 def annotations_of(
@@ -87,9 +47,8 @@ def annotations_of(
     """
     file = _file(path, path.stat().st_mtime_ns)
     found = [_lasting(said, seconds) for said in file.persistent.get(episode, ())]
-    for row, events in file.events.items():
-        if rows.start <= row < rows.stop:
-            found += [_event(said, row - rows.start) for said in events]
+    for frame in range(len(seconds)):
+        found += [_event(said, frame) for said in file.events.get(rows.start + frame, ())]
     for column, numbers in file.numbers.items():
         texts = meta.subtasks if column == SUBTASK else meta.tasks
         found += _numbered(column, numbers[rows], texts)
@@ -106,107 +65,83 @@ def _inside(annotation: Annotation, frames: int) -> Annotation:
     return replace(annotation, frame=frames - 1, text="", problem=annotation.problem or problem)
 
 
-def at_frame(annotations: Sequence[Annotation], frame: int) -> list[Annotation]:
-    """What is said of one frame: the latest of each lasting style, and what happened there."""
-    lasting = {a.style: a for a in annotations if a.lasts and a.frame <= frame}
-    latest = [
-        a for a in annotations if a.lasts and a.frame <= frame and a.frame == lasting[a.style].frame
-    ]
-    return [*latest, *(a for a in annotations if not a.lasts and a.frame == frame)]
-
-
-def questions(annotations: Sequence[Annotation]) -> Iterator[Told]:
-    """Annotations as questions and answers, in order: what a user says of a frame, with what the
-    assistant says in the same style, or in speech; else the assistant answers the instruction."""
-
-    def key(annotation: Annotation) -> tuple[int, str, str]:
-        style = SPOKEN.get(annotation.style, annotation.style)
-        return annotation.frame, style, annotation.camera
-
-    for (frame, style, camera), group in groupby(sorted(annotations, key=key), key):
-        said = list(group)
-        broken = [a for a in said if a.problem]
-        asked = [a.text for a in said if a.text and a.role == "user"]
-        answers = [a.text for a in said if a.text and a.role != "user"]
-        for question, answer in zip_longest(asked, answers, fillvalue=""):
-            yield Told(style=style, frame=frame, camera=camera, question=question, answer=answer)
-        for one in broken:
-            yield Told(
-                style=style, frame=frame, camera=camera, question="", answer="", problem=one.problem
-            )
-
-
-@dataclass(frozen=True)
 class _File:
-    """The annotation columns of a data file."""
+    """The annotation columns of a data file, taken up batch by batch."""
 
-    persistent: Mapping[int, list[Any]]
-    """Episode -> its list, from its first row: all its rows hold the same one."""
+    def __init__(self, schema: Any) -> None:
+        self.lists = [name for name in (PERSISTENT, EVENTS) if name in schema.names]
+        self.numbers: dict[str, Any] = {
+            field.name: [] for field in schema if _is_numbered(field.name, field.type)
+        }
+        """Column -> int64 [rows], -1 where null."""
 
-    events: Mapping[int, list[Any]]
-    """Row of the file -> its list; only rows that have something."""
+        self.persistent: dict[int, list[Any]] = {}
+        """Episode -> its list, from its first row: all its rows hold the same one."""
 
-    numbers: Mapping[str, np.ndarray]
-    """Column -> int64 [rows], -1 where null."""
+        self.events: dict[int, list[Any]] = {}
+        """Row of the file -> its list; only rows that have something."""
+
+        self.rows = 0
+
+    def add(self, batch: Any) -> None:
+        for name, parts in self.numbers.items():
+            parts.append(_whole_numbers(batch.column(name)))
+        if PERSISTENT in self.lists:
+            values = batch.column(PERSISTENT)
+            owners = batch.column("episode_index").to_numpy(zero_copy_only=False)
+            for episode, place in zip(*np.unique(owners, return_index=True), strict=True):
+                if int(episode) not in self.persistent:
+                    self.persistent[int(episode)] = _items(values[int(place)])
+        if EVENTS in self.lists:
+            values = batch.column(EVENTS)
+            for place in np.flatnonzero(values.is_valid()):
+                if said := _items(values[int(place)]):
+                    self.events[self.rows + int(place)] = said
+        self.rows += batch.num_rows
 
 
 @lru_cache(maxsize=2)
 def _file(path: Path, mtime_ns: int) -> _File:
     """In one pass that holds BATCH_ROWS rows."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     from pyarrow import parquet
 
-    persistent: dict[int, list[Any]] = {}
-    events: dict[int, list[Any]] = {}
     try:
         with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            numbers = {name: [] for name in schema.names if _holds_numbers(schema.field(name))}
-            lists = [name for name in LISTS if name in schema.names]
-            if not numbers and not lists:
-                return _File({}, {}, {})
-            at = 0
-            wanted = ["episode_index", *lists, *numbers]
-            for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-                for name, parts in numbers.items():
-                    parts.append(_whole_numbers(batch.column(name)))
-                if PERSISTENT in lists:
-                    _first_of_each(batch, persistent)
-                if EVENTS in lists:
-                    values = batch.column(EVENTS)
-                    filled = pc.fill_null(pc.greater(pc.list_value_length(values), 0), False)
-                    for place in np.flatnonzero(filled.to_numpy(zero_copy_only=False)):
-                        events[at + int(place)] = values[int(place)].as_py()
-                at += batch.num_rows
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            found = _File(file.schema_arrow)
+            columns = ["episode_index", *found.lists, *found.numbers]
+            batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+            for batch in batches if len(columns) > 1 else ():
+                found.add(batch)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, TypeError) as error:
         raise EmtError(f"annotations cannot be read: {error}", where=path) from error
-    odd = next((said for said in persistent.values() if not isinstance(said, list)), None)
-    if odd is not None:
-        raise EmtError(f"column {PERSISTENT!r} holds {shown(odd)}, no list of rows", where=path)
-    return _File(persistent, events, {name: np.concatenate(p) for name, p in numbers.items()})
+    found.numbers = {name: np.concatenate(parts) for name, parts in found.numbers.items()}
+    return found
 
 
-def _holds_numbers(field: Any) -> bool:
+def _is_numbered(name: str, kind: Any) -> bool:
     import pyarrow as pa
 
-    named = field.name == SUBTASK or field.name.startswith(NUMBERED)
-    return named and pa.types.is_integer(field.type)
+    if pa.types.is_fixed_size_list(kind) and kind.list_size == 1:
+        kind = kind.value_type  # some writers keep numbers as vectors of one
+    return (name == SUBTASK or name.startswith(NUMBERED)) and pa.types.is_integer(kind)
 
 
 def _whole_numbers(column: Any) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.flatten()
     return pc.fill_null(pc.cast(column, pa.int64()), -1).to_numpy(zero_copy_only=False)
 
 
-def _first_of_each(batch: Any, persistent: dict[int, list[Any]]) -> None:
-    owners = batch.column("episode_index").to_numpy(zero_copy_only=False)
-    values = batch.column(PERSISTENT)
-    for episode, place in zip(*np.unique(owners, return_index=True), strict=True):
-        if int(episode) not in persistent:
-            persistent[int(episode)] = values[int(place)].as_py() or []
+def _items(cell: Any) -> list[Any]:
+    """A cell of a language column as a list. Raises TypeError for a cell of another kind."""
+    value = cell.as_py()
+    if value is not None and not isinstance(value, list):
+        raise TypeError(f"a language column holds {shown(value)}, no list of rows")
+    return value or []
 
 
 def _lasting(said: Any, seconds: np.ndarray) -> Annotation:

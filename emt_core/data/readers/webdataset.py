@@ -29,7 +29,7 @@ from emt_core.data.readers.conversation import (
     reject,
     shown,
 )
-from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, refuse, row_turns
+from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, QUESTIONS, refuse, row_turns
 from emt_core.data.readers.tar_groups import Group, archive_parts
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
 from emt_core.data.splits import check_one_split
@@ -209,7 +209,7 @@ def _turns(group: Group, facts: dict[str, Any], named: str | None) -> tuple[Turn
         if not isinstance(facts.get(named), str):
             raise RowProblem("no_answer", f"{group.key}.json has no text in {named!r}")
         return qa_turns("", facts[named])
-    if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, ASKED[0])):
+    if any(not is_absent(facts.get(name)) for name in (*CONVERSATIONS, *QUESTIONS)):
         return row_turns(PLAIN, facts)
     if not is_absent(facts.get("question")):
         return qa_turns(facts["question"], facts.get("answer"))

@@ -57,6 +57,11 @@ READ = {
     "swift, path": {"messages": [ASK, SAY], "images": [{"path": "0.png"}]},
     "swift, bytes": {"messages": [ASK, SAY], "images": [{"bytes": B64, "path": None}]},
     "swift, query": {"query": "<image>What?", "response": "A box.", "images": ["0.png"]},
+    "swift, conversation": {
+        "conversation": [{"human": "<image>What?", "assistant": "A box."}],
+        "images": ["0.png"],
+    },
+    "alpaca": {"instruction": "<image>What?", "input": "", "output": "A box.", "images": "0.png"},
     "cauldron": {
         "images": ["0.png"],
         "texts": [{"user": "What?", "assistant": "A box.", "source": "x.png"}],
@@ -90,6 +95,25 @@ def test_earlier_pairs_and_the_words_of_the_system(tmp_path, rows_of):
     (sample,), rejects = rows_of(source())
     assert [t.text for t in sample.turns] == ["be brief", "a", "b", "c", "d"]
     assert [r.reason for r in rejects] == ["unreadable_row", "no_answer"]
+
+
+def test_an_instruction_with_what_it_is_about_and_words_of_the_system_beside_turns(
+    tmp_path, rows_of
+):
+    asked = {"instruction": "Translate.", "input": "Haus", "output": "house", "system": "be brief"}
+    beside = {"conversation": [{"human": "a", "assistant": "b"}], "system": "be brief"}
+    inside = {"messages": [{"role": "system", "content": "x"}, ASK, SAY], "system": "be brief"}
+    inside |= {"image": "0.png"}
+    save_pictures(tmp_path, ["0.png"])
+    write_json(tmp_path / "web.json", [asked, beside, inside, beside | {"system": None}])
+    samples, rejects = rows_of(source())
+    assert rejects == []
+    assert [[t.text for t in s.turns][:2] for s in samples] == [
+        ["be brief", "Translate.\nHaus"],
+        ["be brief", "a"],
+        ["x", "<image>What is it?"],
+        ["a", "b"],
+    ]
 
 
 def test_pairs_of_a_turn_and_their_missing_half(tmp_path, rows_of):
