@@ -87,12 +87,14 @@ def _robot_set(index: Index, source: SourceRange) -> str:
 
     Rows of a format without episodes are of a set of their own.
     """
-    form = source.facts.get("format")
-    if form not in ("lerobot", "hdf5", "rlds"):
-        return f"{source.name}:"
-    config = index.config_of(source)
-    file = PurePath(config["path"]).name if form == "hdf5" else ""
-    return _folder(source) + (config.get("split", "") if form == "rlds" else file)
+    match source.facts.get("format"):
+        case "lerobot":
+            return _folder(source)
+        case "hdf5":
+            return _folder(source) + PurePath(index.config_of(source)["path"]).name
+        case "rlds":
+            return _folder(source) + index.config_of(source)["split"]
+    return f"{source.name}:"
 
 
 def _folder(source: SourceRange) -> str:
