@@ -184,7 +184,7 @@ def _parts(said: Any) -> tuple[str, str, str, str, str]:
     problem = "" if text else f"a {style} has no text"
     if role not in ("user", "assistant"):
         problem = f"a {style} is said by {role!r}, neither user nor assistant"
-    return style, role, text, str(said.get("camera") or ""), problem
+    return style, role, "" if problem else text, str(said.get("camera") or ""), problem
 
 
 def _spoken(calls: Any) -> str:
