@@ -1,4 +1,4 @@
-"""Several cameras and annotations of one robot set, from the sources to the selection."""
+"""Several cameras and annotations of one robot set, from the sources to the vectors."""
 
 from __future__ import annotations
 
@@ -43,10 +43,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
             arm | both | {"name": "tile", "views": "tile", "episodes": ["2-8"]},
         ],
         "embed": {"encoder": "fake"},
-        "category": {},
-        "estimator": {"steps": 20, "eval_every": 5, "seeds": 1},
-        "score": {"sweep_sample": 20},
-        "select": {"k": 5},
     }
     plan = make_plan(build_recipe(raw))
     return run_plan(plan, Workspace.open(base / "ws", create=True), quiet=True)
@@ -67,10 +63,9 @@ def test_every_view_of_an_episode_is_on_one_side_of_the_split(made: dict[str, Ar
     assert len(np.unique(part)) == 3
 
 
-def test_a_tile_is_embedded_and_annotations_are_candidates(made: dict[str, Artifact]):
+def test_tiles_and_annotations_are_embedded(made: dict[str, Artifact]):
     assert made["embed"].rows == made["sources"].rows
     assert Features(Table(made["embed"].data / "features.lance")).ok().all()
     index = Index(made["sources"])
     qa = next(source for source in index.sources if source.name == "qa")
     assert index.is_pool()[qa.start : qa.stop].all()
-    assert made["select"].metrics["selected"] == 5
