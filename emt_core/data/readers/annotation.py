@@ -29,6 +29,11 @@ class Annotation:
     problem: str = ""
     """What is wrong with it; it has no text then. Without either it ends the one before."""
 
+    @property
+    def topic(self) -> tuple[str, str]:
+        """Style and camera, which a question and its answer share."""
+        return SPOKEN.get(self.style, self.style), self.camera
+
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
@@ -59,11 +64,10 @@ def questions(annotations: Sequence[Annotation]) -> Iterator[Told]:
     """Annotations as questions and answers, in order: what a user says of a frame, with what the
     assistant says in the same style, or in speech; else the assistant answers the instruction."""
 
-    def key(annotation: Annotation) -> tuple[int, str, str]:
-        style = SPOKEN.get(annotation.style, annotation.style)
-        return annotation.frame, style, annotation.camera
+    def key(annotation: Annotation) -> tuple[int, tuple[str, str]]:
+        return annotation.frame, annotation.topic
 
-    for (frame, style, camera), group in groupby(sorted(annotations, key=key), key):
+    for (frame, (style, camera)), group in groupby(sorted(annotations, key=key), key):
         said = list(group)
         broken = [a for a in said if a.problem]
         asked = [a.text for a in said if a.text and a.role == "user"]

@@ -54,7 +54,7 @@ def annotations_of(
         found += _numbered(column, numbers[rows], texts)
     found += _segments(meta).get(episode, ())
     inside = [_inside(annotation, len(seconds)) for annotation in found]
-    return sorted(inside, key=lambda annotation: annotation.frame)
+    return sorted(inside, key=lambda a: (a.frame, not a.lasts, a.topic, a.role != "user"))
 
 
 def _inside(annotation: Annotation, frames: int) -> Annotation:

@@ -159,17 +159,18 @@ def _unread(error: EmtError | RowProblem) -> Annotation:
 
 def annotation_rows(playback: Playback) -> list[dict[str, Any]]:
     """A line for each annotation, as the player's table shows it."""
-    return [
+    lines = [
         {
             "Frame": said.frame,
-            "Seconds": float(playback.seconds[said.frame]),
-            "Kind": said.style,
-            "Text": said.problem or said.text or "(ends)",
-            "Said by": said.role,
+            "Kind": said.style if said.lasts else f"{said.style}, {said.role}",
             "Camera": said.camera.rpartition(".")[2],
+            "Text": said.problem or said.text or "(ends)",
         }
         for said in playback.annotations
     ]
+    if not any(line["Camera"] for line in lines):
+        lines = [{k: v for k, v in line.items() if k != "Camera"} for line in lines]
+    return lines
 
 
 def strip(

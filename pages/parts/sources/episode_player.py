@@ -37,10 +37,10 @@ TABLES = ("meta/info.json", "dataset_info.json")
 
 
 ANNOTATION_COLUMNS = {
-    "Frame": st.column_config.NumberColumn(width=70),
-    "Seconds": st.column_config.NumberColumn(format="%.2f", width=80),
+    "Frame": st.column_config.NumberColumn(width=60),
     "Kind": st.column_config.TextColumn(width=110),
-    "Text": st.column_config.TextColumn(width=420),
+    "Camera": st.column_config.TextColumn(width=70),
+    "Text": st.column_config.TextColumn(width=330),
 }
 
 
