@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from emt_core.data.file_kind import mistaken
 from emt_core.data.images.handles import ImageProblem, missing
 
 MAX_CHUNK_BYTES = 256 * 2**20
@@ -46,7 +47,7 @@ class HDF5File:
         except FileNotFoundError as error:
             raise missing(error) from error
         except (OSError, RuntimeError, ValueError) as error:
-            raise ImageProblem("unreadable_file", f"no HDF5 file: {_words(error)}") from error
+            raise ImageProblem("unreadable_file", _no_hdf5(path, error)) from error
         self._open: dict[str, Any] = {}
 
     def close(self) -> None:
@@ -229,6 +230,13 @@ def _told() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise HDF5Problem(_words(error)) from error
+
+
+def _no_hdf5(path: Path, error: Exception) -> str:
+    """What a file is that HDF5 cannot open."""
+    with path.open("rb") as file:
+        other = mistaken(file.read(32))
+    return f"it is {other[0]}: {other[1]}" if other else f"no HDF5 file: {_words(error)}"
 
 
 def _words(error: Exception) -> str:

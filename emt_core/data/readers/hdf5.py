@@ -204,7 +204,9 @@ class HDF5Set(RobotSet):
         try:
             groups, layout = _episode_groups(handle(HDF5File, path))
         except ImageProblem as problem:
-            yield _broken(first, name, problem.reason, problem.detail)
+            gone = problem.reason == "missing_image"
+            reason = "missing_file" if gone else problem.reason
+            yield _broken(first, name, reason, problem.detail)
             return
         except HDF5Problem as problem:
             yield _broken(first, name, "unreadable_file", str(problem))
@@ -219,7 +221,7 @@ class HDF5Set(RobotSet):
         text = ""
         problem = None
         try:
-            length = file.frames(_camera_path(file, group, layout, camera))
+            length = file.frames(group + layout.images + camera)
             text = self.source.instruction or instruction_of(file, name, group)
             if not length:
                 problem = ("empty_episode", f"{name}, {group or 'the file'}: no frames")
@@ -261,7 +263,7 @@ class HDF5Steps(Steps):
         self.seconds = frames / robot.fps if robot.fps else np.full(demo.length, np.nan)
         self._paths = {}
         for camera in robot.source.all_cameras:
-            path = _camera_path(file, demo.group, demo.layout, camera)
+            path = demo.group + demo.layout.images + camera
             try:
                 length = file.frames(path)
             except HDF5Problem as error:
@@ -332,18 +334,14 @@ def _names(file: HDF5File, group: str) -> list[str]:
     return list(found) if isinstance(found, h5py.Group) else []
 
 
-def _camera_path(file: HDF5File, group: str, layout: Layout, camera: str) -> str:
-    """The dataset of a camera: by its short name, or by its path below the episode."""
-    short = group + layout.images + camera
-    return short if file.get(short) is not None else group + camera
-
-
 def _width(file: HDF5File, name: str) -> int:
     """Dimensions of a dataset of numbers; 0 where it is none."""
     try:
         found = file.dataset(name)
     except HDF5Problem:
         return 0
-    if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or found.dtype == np.uint8:
-        return int(found.ndim == 1 and found.dtype == np.uint8)  # dones, rewards of LIBERO
-    return 1 if found.ndim == 1 else found.shape[1]
+    if found.dtype.kind not in "fiub":
+        return 0
+    if found.ndim == 2 and found.dtype != np.uint8:  # else encoded images
+        return found.shape[1]
+    return int(found.ndim == 1)
