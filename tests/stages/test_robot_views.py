@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from annotated_sets import FRONT, WRIST, asked, write_language
-from small_world import write_pool
-from source_files import lerobot_folder
+from robot_views import EPISODES, run_views
 
 from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.proximity.groups import groups_of
 from emt_core.proximity.split import split_rows
-from emt_core.recipe.recipe import build_recipe
-from emt_core.run.plan import make_plan
-from emt_core.run.runner import run_plan
-from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.table import Table
-
-EPISODES = 9
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    base = tmp_path_factory.mktemp("views")
-    write_pool(base / "web", 48)
-    lerobot_folder(base / "arm", episodes=EPISODES, cameras={FRONT: (32, 48), WRIST: (32, 32)})
-    events = {(n, 5): asked(f"Where is cup {n}?", {"point": [n, 2]}) for n in range(EPISODES)}
-    write_language(base / "arm", {}, events)
-    arm = {"role": "robot", "format": "lerobot", "path": "arm", "frames_per_episode": 3}
-    both = {"cameras": [FRONT, WRIST]}
-    raw = {
-        "name": "views",
-        "base": str(base),
-        "backbone": "none",
-        "runtime": {"workers": 0, "commit_rows": 16},
-        "sources": [
-            {"name": "web", "role": "pool", "format": "llava", "path": "web/web.json"}
-            | {"image_root": "images"},
-            arm | both | {"name": "qa", "role": "pool", "annotations": ["vqa"]},
-            arm | both | {"name": "each"},
-            arm | both | {"name": "tile", "views": "tile", "episodes": ["2-8"]},
-        ],
-        "embed": {"encoder": "fake"},
-    }
-    plan = make_plan(build_recipe(raw))
-    return run_plan(plan, Workspace.open(base / "ws", create=True), quiet=True)
+    return run_views(tmp_path_factory.mktemp("views"))
 
 
 def test_every_view_of_an_episode_is_on_one_side_of_the_split(made: dict[str, Artifact]):
