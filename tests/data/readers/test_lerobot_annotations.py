@@ -207,8 +207,8 @@ def test_a_frame_shows_what_is_said_of_it(tmp_path):
     robot = robot_set(config, root)
     found = robot.open(robot.find(0)).annotations()
     assert [a.text for a in at_frame(found, 6)] == [
-        "reach the drawer",
         "1. reach\n2. pull",
+        "reach the drawer",
         "pull the drawer out",
     ]
     at_seven = [a.text for a in at_frame(found, 7)]
