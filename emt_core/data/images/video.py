@@ -28,12 +28,17 @@ class Video:
                 "cannot be opened as a video: "
                 f"{error.strerror if isinstance(error, OSError) else error}",
             ) from error
-        streams = self.container.streams.video
-        if not streams or streams[0].codec_context is None:
+        if not self.container.streams.video:
             self.container.close()
-            lacking = "decoder for its video stream" if streams else "video stream"
-            raise ImageProblem("undecodable_image", f"no {lacking}")
-        self.stream = streams[0]
+            raise ImageProblem("undecodable_image", "no video stream")
+        self.stream = self.container.streams.video[0]
+        if self.stream.codec_context is None:
+            self.container.close()
+            raise ImageProblem(
+                "undecodable_image",
+                "its codec is none that PyAV decodes: encode it anew as H.264 (ffmpeg -i OLD.mp4 "
+                "-c:v libx264 NEW.mp4)",
+            )
         self.stream.codec_context.thread_count = (
             1  # decoding is spread over processes, one video each
         )

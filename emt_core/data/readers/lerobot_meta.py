@@ -23,6 +23,7 @@ from emt_core.data.arrow_files import read_table, rows_of
 from emt_core.data.json_rows import parse_json
 from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import shown
+from emt_core.data.readers.lerobot_kinds import OLD, is_depth, no_camera, not_lerobot
 from emt_core.data.readers.robot_set import Episode
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json
@@ -70,7 +71,7 @@ class LeRobotMeta:
     def info(self) -> dict[str, Any]:
         path = self.root / "meta" / "info.json"
         if not path.is_file():
-            raise EmtError("this is no LeRobot folder: meta/info.json is missing", where=self.root)
+            raise not_lerobot(self.root)
         found = read_json(path)
         if not isinstance(found, dict) or not isinstance(found.get("features"), dict):
             raise EmtError("meta/info.json has no features", where=path)
@@ -83,7 +84,7 @@ class LeRobotMeta:
             raise EmtError(
                 f"LeRobot version {version or 'unknown'} is not read",
                 where=self.root / "meta" / "info.json",
-                remedy="v2.0, v2.1 and v3.x are; convert older sets with lerobot's own converter",
+                remedy=f"v2.0, v2.1 and v3.x are; {OLD}",
             )
         return int(version[1])
 
@@ -104,20 +105,17 @@ class LeRobotMeta:
 
     @property
     def cameras(self) -> dict[str, str]:
-        """Name -> `video` or `image`."""
+        """Name -> `video` or `image`, of features with color images."""
         found = {
-            name: f.get("dtype") for name, f in self.info["features"].items() if isinstance(f, dict)
+            name: f.get("dtype")
+            for name, f in self.info["features"].items()
+            if isinstance(f, dict) and not is_depth(f)
         }
         return {name: dtype for name, dtype in found.items() if dtype in ("video", "image")}
 
     def storage(self, camera: str) -> str:
         if camera not in self.cameras:
-            known = ", ".join(self.cameras) or "none"
-            raise EmtError(
-                f"there is no camera {camera!r}",
-                where=self.root,
-                remedy=f"its cameras are: {known}",
-            )
+            raise no_camera(camera, self.info["features"], list(self.cameras), self.root)
         return self.cameras[camera]
 
     @cached_property
@@ -138,20 +136,17 @@ class LeRobotMeta:
                     row["task"]
                 )
             return found
-        path = self.root / "meta" / "tasks.parquet"
-        table = read_table(path)
-        names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
-        if not names or "task_index" not in table.column_names:
-            raise EmtError(
-                f"tasks.parquet has columns {table.column_names}",
-                where=path,
-                remedy="task, task_index",
-            )
-        rows = rows_of(table.select(["task_index", names[0]]), path)
-        return {
-            _whole(row["task_index"], f"row {number}: task_index", path): _text(row[names[0]])
-            for number, row in enumerate(rows)
-        }
+        return _numbered_texts(self.root / "meta" / "tasks.parquet", "task")
+
+    @cached_property
+    def subtasks(self) -> dict[int, str]:
+        """subtask_index -> text; {} where the set has no such table."""
+        path = self.subtask_file
+        return _numbered_texts(path, "subtask") if path.is_file() else {}
+
+    @property
+    def subtask_file(self) -> Path:
+        return self.root / "meta" / "subtasks.parquet"
 
     def episode_files(self) -> list[Path]:
         if self.major == 2:
@@ -208,9 +203,8 @@ class LeRobotMeta:
             for camera in filmed
             for name in ("chunk_index", "file_index", "from_timestamp")
         ]
-        yield from rows_of(
-            read_table(path, wanted), path
-        )  # the wide statistics columns stay unread
+        # the wide statistics columns stay unread
+        yield from rows_of(read_table(path, wanted), path)
 
     def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> LeRobotEpisode:
         index = _count(row["episode_index"], "episode_index")
@@ -278,6 +272,23 @@ def _filled(template: str, numbers: Mapping[str, Any]) -> str:
                 raise ValueError(f"{{{name}:{width}}}")
             parts.append(format(numbers[name], width or ""))
     return "".join(parts)
+
+
+def _numbered_texts(path: Path, kind: str) -> dict[int, str]:
+    """The table of `kind` (task, subtask): number -> text, which is a column or pandas' index."""
+    table = read_table(path)
+    names = [name for name in (kind, "__index_level_0__") if name in table.column_names]
+    if not names or f"{kind}_index" not in table.column_names:
+        raise EmtError(
+            f"{path.name} has columns {table.column_names}",
+            where=path,
+            remedy=f"{kind}, {kind}_index",
+        )
+    rows = rows_of(table.select([f"{kind}_index", names[0]]), path)
+    return {
+        _whole(row[f"{kind}_index"], f"row {number}: {kind}_index", path): _text(row[names[0]])
+        for number, row in enumerate(rows)
+    }
 
 
 def _whole(value: Any, what: str, where: Path) -> int:
