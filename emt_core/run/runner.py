@@ -9,10 +9,10 @@ until rank 0 has committed it.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os.path import samestat
 
 from filelock import Timeout
 
@@ -27,6 +27,7 @@ from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
 from emt_core.workspace.job_record import WorkState
 from emt_core.workspace.job_record import current as current_job
+from emt_core.workspace.machine_faults import machine_fault, machine_faults_told
 from emt_core.workspace.process import rank
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
@@ -48,6 +49,13 @@ def run_plan(
     until: a stage or an instance's label; nothing that it does not need is run.
     start: a stage; everything before it has to be there already (EmtError if not).
     """
+    with machine_faults_told(workspace.path):
+        return _run_plan(plan, workspace, until=until, start=start, quiet=quiet)
+
+
+def _run_plan(
+    plan: Plan, workspace: Workspace, *, until: str | None, start: str | None, quiet: bool
+) -> dict[str, Artifact]:
     wanted = wanted_of(plan, until)
     remember(plan, workspace)
     if (job := current_job()) is not None:
@@ -134,23 +142,14 @@ def run_instance(
         return artifact
     building = workspace.building(instance.stage, instance.key)
     progress = Progress(label=instance.label, folder=building, quiet=quiet)
-    try:
-        with _announced_lock(instance, workspace, progress):
-            artifact = workspace.find(instance.stage, instance.key)
-            if artifact is not None:
-                _note(instance, "found")
-            else:
-                _note(instance, "building")
-                artifact = _build(instance, workspace, plan, progress)
-                _note(instance, "made")
-    except OSError as error:
-        if disk_full(error):
-            raise EmtError(
-                "the disk is full",
-                where=workspace.path,
-                remedy="free some space and run the same command again: finished rows are kept",
-            ) from error
-        raise
+    with _announced_lock(instance, workspace, progress):
+        artifact = workspace.find(instance.stage, instance.key)
+        if artifact is not None:
+            _note(instance, "found")
+        else:
+            _note(instance, "building")
+            artifact = _build(instance, workspace, plan, progress)
+            _note(instance, "made")
     record_state(plan.recipe.name, instance, workspace)
     return artifact
 
@@ -158,11 +157,6 @@ def run_instance(
 def _note(instance: Instance, state: WorkState) -> None:
     if (job := current_job()) is not None:
         job.note(instance, state)
-
-
-def disk_full(error: OSError) -> bool:
-    """Lance raises an OSError without an errno; the number stands in its text."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
 @contextmanager
@@ -192,6 +186,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         progress.say(f"was made before; its interrupted commit is finished -> {instance.key}")
         return committed
     (building / "data").mkdir(parents=True, exist_ok=True)
+    begun = building.stat()
     (building / "failure.json").unlink(missing_ok=True)
     context = _context(instance, workspace, plan, progress)
     started = time.time()
@@ -202,9 +197,11 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
                 Table(table).finish()
         except Exception as error:
             _note(instance, "failed")
-            failure = {"message": str(error) or type(error).__name__, "at": time.time()}
+            told = machine_fault(error, workspace.path) or error
+            failure = {"message": str(told) or type(told).__name__, "at": time.time()}
             with suppress(OSError):  # a full disk: the error itself is what counts
-                write_json(building / "failure.json", failure)
+                if building.is_dir():  # else the file would make a workspace that was taken away
+                    write_json(building / "failure.json", failure)
             raise
     manifest = {
         "stage": instance.stage,
@@ -226,6 +223,12 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "rows": outcome.rows,
         "metrics": dict(outcome.metrics),
     }
+    if not samestat(begun, building.stat()):  # what came before is not in this one
+        raise EmtError(
+            "the folder under construction was taken away while the stage ran",
+            where=building,
+            remedy="bring it back (is its disk mounted?) and run the same command again",
+        )
     artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
     cost = f"{meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most"
     progress.say(f"done: {outcome.rows:,} rows, {cost} -> {instance.key}")

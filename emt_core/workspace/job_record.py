@@ -77,8 +77,7 @@ class JobRecord:
                 log.write(line + "\n")
 
     def end(self, code: int) -> None:
-        with suppress(OSError):
-            write_json(self.folder / "end.json", {"code": code, "at": time.time()})
+        self._note("end.json", {"code": code, "at": time.time()})
 
     @contextmanager
     def held(self) -> Iterator[JobRecord]:
@@ -95,9 +94,12 @@ class JobRecord:
             self._stop.set()
 
     def _write(self) -> None:
-        state = {"instances": self.instances, "at": time.time()}
+        self._note("progress.json", {"instances": self.instances, "at": time.time()})
+
+    def _note(self, name: str, value: dict[str, Any]) -> None:
         with suppress(OSError):
-            write_json(self.folder / "progress.json", state)
+            if self.folder.is_dir():  # a removed job, or a workspace that was taken away, stays so
+                write_json(self.folder / name, value)
 
     def _beat(self) -> None:
         while not self._stop.is_set():
