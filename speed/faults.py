@@ -2,8 +2,8 @@
 
     python speed/faults.py [--seed 0] [--only WORD ...] [--folder F]
 
-One run is left alone (as in speed/kills.py). Then, for each artifact and each fault, a workspace
-that has everything but this artifact; the fault comes before a change of a file that the seed
+One run is left alone (as in speed/kills.py). Then, for each fault and stage, a workspace that has
+everything but an artifact of this stage; the fault comes before a change of a file that the seed
 draws, the run ends, the fault is undone, and the same command runs again. Expected are exit code 2
 and one message without a traceback, and in the end the same bits as without the fault.
 
@@ -12,6 +12,7 @@ and one message without a traceback, and in the end the same bits as without the
     sources     the folder with all sources and images is gone
     unreadable  the folder under construction can no longer be entered (root gives up its right to)
     read-only   every change answers EROFS; Lance's own writes excepted
+    clock       the clock is set back by a day
     stale       every change answers ESTALE, as a lost NFS server does; Lance's own writes excepted
 
 A run that ends right in spite of a fault (it needed nothing that was gone) counts as such.
@@ -28,9 +29,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +46,6 @@ from killed_run import Change, Kill, changes_of, copy_without, in_child, preload
 
 OVERRIDES = (1, 2)
 """Linux capabilities that let root enter every folder: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH."""
-
-STAGES_ALIKE = ("measure", "score")
-"""Stages whose artifacts differ in how they are made: all are tried; of others the first."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ def answer(number: int) -> Callable[[Places], None]:
     return strike
 
 
+def set_clock_back(_: Places) -> None:
+    now = time.time
+    time.time = lambda: now() - 86_400
+
+
 def workspace_of(places: Places) -> Path:
     return places.workspace
 
@@ -119,6 +125,7 @@ FAULTS = (
         lambda places: places.building.chmod(0),
         lambda places: places.building.chmod(0o755) if places.building.exists() else None,
     ),
+    Fault("clock", set_clock_back),
     Fault("read-only", answer(errno.EROFS)),
     Fault("stale", answer(errno.ESTALE)),
 )
@@ -137,15 +144,14 @@ def trial(fault: Fault, whole: Path, places: Places, change: Change, order: list
             struck.append(True)
             fault.strike(places)
 
-    log = Path(f"{workspace}.log")
-    log.unlink(missing_ok=True)
     kill = Kill("fault", change.at, change.artifact, change=change, strike=strike)
-    code = start(
-        places.world / "recipe.yaml", workspace, kill, order, first=obey_permissions
-    ).wait()
+    run = partial(start, places.world / "recipe.yaml", workspace, notes=places.world.parent)
+    log = places.world.parent / f"{workspace.name}.log"
+    log.unlink(missing_ok=True)
+    code = run(kill, order, first=obey_permissions).wait()
     said = log.read_text(errors="replace")
     fault.mend(places)
-    again = start(places.world / "recipe.yaml", workspace, None, order).wait()
+    again = run(None, order).wait()
     seen = judged(code, said)
     if again:
         return f"{seen} | THE NEXT RUN ENDED WITH {again}: {log.read_text()[-300:]}"
@@ -186,16 +192,13 @@ def compare(whole: Path, other: Path) -> list[dict[str, Any]]:
     return differences(whole, other)
 
 
-def chosen(order: list[str]) -> list[str]:
-    """Artifacts to try: of most stages the first is as good as any."""
-    seen: set[str] = set()
-    found = []
-    for artifact in order:
-        stage = artifact.partition("/")[0]
-        if stage in STAGES_ALIKE or stage not in seen:
-            found.append(artifact)
-        seen.add(stage)
-    return found
+def chosen(order: list[str], changes: list[Change]) -> list[str]:
+    """An artifact of each stage: the one with the most changes of files."""
+    count = Counter(change.artifact for change in changes)
+    best: dict[str, str] = {}
+    for artifact in sorted(order, key=lambda name: count[name]):
+        best[artifact.partition("/")[0]] = artifact
+    return list(best.values())
 
 
 def main() -> int:
@@ -226,22 +229,18 @@ def main() -> int:
     told: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     mounted = mount(disk)
     try:
-        for artifact in chosen(order):
+        for fault, artifact in product(FAULTS, chosen(order, changes)):
             stage = artifact.partition("/")[0]
+            if given.only and not {fault.name, stage} & set(given.only):
+                continue
+            if fault.name == "disk" and not mounted:
+                continue
             own = [c for c in changes if c.artifact == artifact and ".building/" in c.what]
-            begun = next(n for n, c in enumerate(own) if c.commits)
-            for fault in FAULTS:
-                moments = [rng.choice(own[:begun]), rng.choice(own[begun:])]
-                words = {fault.name, stage}
-                if (given.only and not words & set(given.only)) or (
-                    fault.name == "disk" and not mounted
-                ):
-                    continue
-                for change in moments:
-                    at = disk if fault.name == "disk" else folder
-                    seen = trial(fault, whole, Places(world, at / "w", artifact), change, order)
-                    told[fault.name, seen][stage] += 1
-                    print(f"{fault.name} | {stage} | {change.what} | {seen}", flush=True)
+            change = rng.choice(own)
+            at = disk if fault.name == "disk" else folder
+            seen = trial(fault, whole, Places(world, at / "w", artifact), change, order)
+            told[fault.name, seen][stage] += 1
+            print(f"{fault.name} | {stage} | {change.what} | {seen}", flush=True)
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -24,6 +24,7 @@ from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.run.recipes import with_saved
 from emt_core.run.stage import Context
 from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.clock import make_newest
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
 from emt_core.workspace.job_record import WorkState
 from emt_core.workspace.job_record import current as current_job
@@ -115,8 +116,7 @@ def remember(plan: Plan, workspace: Workspace) -> None:
             write_text(copy, dump_recipe(with_saved(plan.recipe, workspace)))
         elif plan.recipe.overrides:
             write_text(copy, dump_recipe(load_recipe(copy, plan.recipe.overrides).raw))
-        else:
-            copy.touch()  # the recipe that ran last leads the app's list
+        make_newest(copy)  # the recipe that ran last leads the app's list
 
 
 def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:

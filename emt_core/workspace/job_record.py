@@ -57,6 +57,7 @@ class JobRecord:
         self.folder = folder
         self.keep_log = keep_log
         self.instances: list[dict[str, Any]] = []
+        self._begun = time.monotonic()
         self._stop = threading.Event()
 
     def planned(self, instances: Iterable[Work]) -> None:
@@ -77,7 +78,8 @@ class JobRecord:
                 log.write(line + "\n")
 
     def end(self, code: int) -> None:
-        self._note("end.json", {"code": code, "at": time.time()})
+        seconds = round(time.monotonic() - self._begun, 3)
+        self._note("end.json", {"code": code, "at": time.time(), "seconds": seconds})
 
     @contextmanager
     def held(self) -> Iterator[JobRecord]:

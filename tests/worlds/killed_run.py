@@ -4,7 +4,7 @@
     run.wait()          # None where it was killed, else its exit code
 
 An audit hook sees every change that Python makes to a file of the workspace, writes it to
-`<workspace>.changes`, and kills before the one that a kill names. Lance writes natively: kills by
+a log of its own, and kills before the one that a kill names. Lance writes natively: kills by
 time meet its changes.
 """
 
@@ -91,12 +91,14 @@ class Kill:
 class Watch:
     """The audit hook of a run."""
 
-    def __init__(self, workspace: Path, kill: Kill | None, order: Sequence[str], told: int):
+    def __init__(
+        self, workspace: Path, kill: Kill | None, order: Sequence[str], told: int, changes: Path
+    ) -> None:
         self.root = os.path.realpath(workspace)
         self.kill = kill
         self.place = {artifact: place for place, artifact in enumerate(order)}
         self.told = told
-        self.log = os.open(f"{workspace}.changes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self.log = os.open(changes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self.begun = time.monotonic()
         self.seen: Counter[str] = Counter()
         self.count = 0
@@ -216,13 +218,17 @@ def start(
     order: Sequence[str],
     *,
     first: Callable[[], object] = lambda: None,
+    notes: Path | None = None,
 ) -> Run:
     """Run the recipe in a fork of this process.
 
     order: artifacts as the uninterrupted run made them. first: called in the fork before all else.
+    notes: folder for the log and the list of changes; default: beside the workspace.
     """
     mark = uuid.uuid4().hex
-    log = Path(f"{workspace}.log")
+    beside = (notes or workspace.parent) / workspace.name
+    log = Path(f"{beside}.log")
+    changes = Path(f"{beside}.changes")
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -233,13 +239,13 @@ def start(
         def work() -> int:
             for number in (1, 2):
                 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-            watch = Watch(workspace, kill, order, tell)
+            watch = Watch(workspace, kill, order, tell, changes)
             first()
             return _work(recipe, workspace, watch)
 
         _leave(work)
     os.close(tell)
-    return Run(pid, mark, kill, told, log, Path(f"{workspace}.changes"))
+    return Run(pid, mark, kill, told, log, changes)
 
 
 def _work(recipe: Path, workspace: Path, watch: Watch) -> int:
