@@ -1,7 +1,7 @@
 """Whether two workspaces hold the same work: every artifact, row by row and file by file.
 
-What depends on the clock (seconds, rates, memory) is left out; everything else has to be equal to
-the last bit. Frames in videos, weights and archives count as files.
+What tells of the last run alone (seconds, rates, memory, rows it embedded itself) is left out;
+everything else has to be equal to the last bit. Frames in videos, weights and archives count as files.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from emt_core.flow import STAGES
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
 
-OF_THE_CLOCK = {
+OF_THE_RUN = {
     *("started", "finished", "seconds", "wall_seconds", "model_seconds", "training_seconds"),
     *("samples_per_second", "tokens_per_second", "model_share"),
+    *("embedded_rows", "reused", "batch_halvings", "batch_size", "workers"),
     *("memory_mb", "peak_memory_mb", "memory_added_mb"),
 }
 
@@ -112,15 +113,15 @@ def _rows(path: Path) -> list[str]:
 
 
 def _told(value: Any) -> str:
-    """Exact text of a value: floats to the last bit, NaN equal to itself, no clock."""
-    return repr(_without_clock(value))
+    """Exact text of a value: floats to the last bit, NaN equal to itself."""
+    return repr(_of_the_work(value))
 
 
-def _without_clock(value: Any) -> Any:
+def _of_the_work(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_clock(v) for k, v in value.items() if k not in OF_THE_CLOCK}
+        return {k: _of_the_work(v) for k, v in value.items() if k not in OF_THE_RUN}
     if isinstance(value, list):
-        return [_without_clock(part) for part in value]
+        return [_of_the_work(part) for part in value]
     return value
 
 
