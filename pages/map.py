@@ -13,6 +13,7 @@ from pages.parts.empty import needs
 from pages.parts.map.figure import (
     COLORS,
     figure,
+    filters,
     found_rows,
     points_of,
     region_shown,
@@ -25,6 +26,8 @@ from pages.parts.runs import page_header
 from pages.parts.text_search import search_on
 from pages.parts.view import View, current
 from pages.parts.widgets import choice
+
+ONLY = "Only these are drawn, counted and taken by a region. Browse has the same filter."
 
 
 def main() -> None:
@@ -51,13 +54,15 @@ def _explore(view: View) -> None:
     color, view, marked = _controls(view)
     points = points_of(view)
     region = region_shown(view, color)
-    rows = rows_in(region, points.x, points.y) if region else None
+    rows = np.flatnonzero(np.isfinite(points.x))
+    if region is not None:
+        rows = rows_in(region, points.x, points.y)
     figure_at, side_at = st.columns([7, 3], gap="medium")
     below = st.container()
     with side_at:
-        in_pool = counts(view, rows)
+        in_pool = counts(view, rows, "Region" if region else "Shown" if filters() else "Whole map")
     with below:
-        if region is not None and rows is not None and len(rows):
+        if region is not None and len(rows):
             region_gallery(view, rows, region)
         else:
             flagging.last_change(view, "map")
@@ -97,6 +102,25 @@ def _controls(view: View) -> tuple[str, View, np.ndarray]:
             help="Circles the sample with this id, or samples that contain these words.",
         ).strip()
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.multiselect(
+            "Source",
+            view.source_names,
+            key="source",
+            bind="query-params",
+            width=180,
+            placeholder="all",
+            help=ONLY,
+        )
+        if view.chain.has("category"):
+            st.multiselect(
+                "Category",
+                view.categories.names,
+                key="category",
+                bind="query-params",
+                width=180,
+                placeholder="all",
+                help=ONLY,
+            )
         view = _chosen_map(view)
         another_map(view)
         saved_views(view)

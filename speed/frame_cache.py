@@ -25,13 +25,12 @@ import numpy as np
 from PIL import Image
 
 from emt_core.data.images.decode import open_image
-from emt_core.data.readers.lerobot import episode_frames
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers import robot_set
 from emt_core.data.robot.frame_cache import CacheNeed, FrameCache, frame_caches
 from emt_core.data.robot.frames import square_frame
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.data.robot.training_frames import fit_map, join_frames, open_set
-from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, HeadConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig, FinetuneConfig, HeadConfig
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.workspace.progress import Progress
 
@@ -92,13 +91,12 @@ def source_of(root: Path, camera: str) -> LeRobotSource:
 
 def forms(root: Path, camera: str, size: int) -> None:
     """Bytes, rates and error of each form, on 200 frames."""
-    source = source_of(root, camera)
-    episodes = list(load_meta(root).episodes([camera]))
-    refs = [ref for e in episodes for ref in episode_frames(source, root, e.index)]
+    robot = robot_set(source_of(root, camera), root)
+    refs = [ref for episode in robot.episodes() for ref in robot.frames(episode, camera)]
     rng = np.random.default_rng(0)
     picked = [refs[int(place)] for place in rng.integers(0, len(refs), 200)]
     with Clock() as clock:
-        images = [open_image(ref, root, source.max_pixels) for ref in picked]
+        images = [open_image(ref, root, robot.source.max_pixels) for ref in picked]
         frames = [square_frame(image, size) for image in images]
     raw = size * size * 3
     paper = ", ".join(f"{name}, GB" for name in PAPER)
@@ -133,13 +131,12 @@ def _encoded(frame: np.ndarray, options: dict[str, Any]) -> bytes:
 
 
 def fill_and_read(root: Path, camera: str, size: int, folder: Path) -> FrameCache:
-    source = source_of(root, camera)
-    episodes = list(load_meta(root).episodes([camera]))
+    robot = robot_set(source_of(root, camera), root)
     rng = np.random.default_rng(0)
     print("\n| access | frames/s | frames per CPU second |\n|---|---|---|")
     quiet = Progress(label="", quiet=True)
     with Clock() as clock:
-        need = CacheNeed(key="b", source=source, root=root, episodes=episodes, size=size)
+        need = CacheNeed(key="b", robot=robot, episodes=list(robot.episodes()), size=size)
         (cache,) = frame_caches(folder, [need], bound_gb=100, workers=1, progress=quiet)
     rate("into the cache, in order (1 thread)", len(cache), clock)
     rows = rng.integers(0, len(cache), 64 * 64)
@@ -170,7 +167,7 @@ def loop_against_bare(
         batch=batch,
     )
     action = ActionConfig(gripper=("gripper_closing",), gripper_kind="continuous")
-    opened = open_set(RobotData(name=root.name, path=str(root), camera=CAMERA), root, action)
+    opened = open_set(robot_set(source_of(root, CAMERA), root), action)
     frames, _ = join_frames([opened], [cache])
     spec = PolicySpec(
         action_map=fit_map([opened], action, config.chunk),

@@ -19,6 +19,7 @@ from emt_core.cli.app import open_app
 from emt_core.cli.check_benchmark import check_benchmark
 from emt_core.cli.check_model import check_model
 from emt_core.cli.demo import demo
+from emt_core.cli.doctor import doctor
 from emt_core.cli.export import export
 from emt_core.cli.job import run_job
 from emt_core.cli.midtrain import midtrain
@@ -55,6 +56,7 @@ LOOK = {
     "app": open_app,
     "status": status,
     "verify": verify,
+    "doctor": doctor,
     "ablation": ablation,
     "check-benchmark": check_benchmark,
     "check-model": check_model,

@@ -32,6 +32,7 @@ IMAGE_TYPE = pa.struct(
         ("index", pa.int64()),
         ("time", pa.float64()),
         ("position", pa.int32()),
+        ("edit", pa.string()),
     ]
 )
 SCHEMA = pa.schema(
@@ -130,6 +131,12 @@ class Index:
             SourceRange(name=s["name"], role=s["role"], start=s["start"], stop=s["stop"], facts=s)
             for s in read_json(self.artifact.data / "sources.json")
         ]
+
+    def config_of(self, source: SourceRange) -> dict[str, Any]:
+        """The configuration that a source was read with."""
+        return next(
+            config for config in self.artifact.config["sources"] if config["name"] == source.name
+        )
 
     def of_role(self, role: str) -> list[SourceRange]:
         return [source for source in self.sources if source.role == role]

@@ -10,7 +10,9 @@ from emt_core.errors import one_line
 from emt_core.recipe.base import Role
 
 Speaker = Literal["system", "user", "assistant"]
-RefKind = Literal["file", "tar", "parquet", "arrow", "json", "video", "stream", "tile"]
+RefKind = Literal[
+    "file", "tar", "parquet", "arrow", "json", "video", "stream", "tile", "hdf5", "tfrecord"
+]
 
 # Every row that does not become a sample is counted under one of these names and kept in the
 # rejects file.
@@ -25,6 +27,10 @@ REJECT_REASONS: Mapping[str, str] = {
     "video_not_read": "the row has video or audio, of which nothing is read",
     "preference": "the row is of a preference set: it has a rejected answer, or a mark of it",
     "missing_file": "a data file of the robot set does not exist",
+    "unreadable_file": "a data file of the robot set is cut off, damaged or of another kind",
+    "bad_checksum": "the episode's bytes do not have the checksum that was stored with them",
+    "empty_episode": "the episode has no frames",
+    "length_mismatch": "the episode has not as many actions as images",
     "wrong_rate": "the video's frame rate is not that of the timestamps",
     "missing_image": "an image file, archive member or video does not exist",
     "undecodable_image": "an image or video frame cannot be decoded",
@@ -48,8 +54,12 @@ class ImageRef:
     video   the video file                            camera          frame in file    seconds
     stream  the dataset's name (no random access)     column          row of stream    -
     tile    as the first picture (images/tiles.py)    all, as JSON    as the first     as the first
+    hdf5    the HDF5 file                             dataset in it   frame            -
+    tfrecord the shard                               feature         byte of its field -
 
     `position` is the place inside a list-valued column (several images in one cell), else 0.
+    `edit` is what is done to the decoded image: `v` turned upside down, `h` mirrored, `b` red and
+    blue swapped, in any combination.
     """
 
     kind: RefKind
@@ -58,6 +68,7 @@ class ImageRef:
     index: int = 0
     time: float = 0.0
     position: int = 0
+    edit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,13 +37,6 @@ def decoded_images(
     return shown
 
 
-def source_config(index: Index, source: SourceRange) -> dict[str, Any]:
-    """The configuration that the source was read with."""
-    return next(
-        config for config in index.artifact.config["sources"] if config["name"] == source.name
-    )
-
-
 class StreamedImages:
     """One pass over a source's stream, begun with the first sample asked for."""
 
@@ -64,7 +57,7 @@ class StreamedImages:
             from emt_core.data.readers.hf_stream import iter_stream_images
             from emt_core.recipe.sources import HFSource
 
-            config = HFSource.model_validate(source_config(self._index, self._source))
+            config = HFSource.model_validate(self._index.config_of(self._source))
             self._images = iter_stream_images(config, self._source.root)
         for row, images in self._images:
             if row == sample.row:

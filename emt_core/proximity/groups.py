@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -68,17 +69,32 @@ def _ties(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _episodes(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hash of each robot row's episode, int64 the row).
 
-    Two sources may read one LeRobot folder, by another camera each: its episodes are the same.
+    Two sources may read one robot set, by another camera each: its episodes are the same.
     """
     keys = [np.empty(0, np.uint64)]
     rows = [np.empty(0, np.int64)]
     for source in index.of_role("robot"):
-        of = _folder(source) if source.facts.get("format") == "lerobot" else f"{source.name}:"
+        of = _robot_set(index, source)
         episode = index.table.column("episode", start=source.start, stop=source.stop)
         with np.errstate(over="ignore"):
             keys.append(mix64(_hash_of_text(of) * GAMMA + hashed(episode)))
         rows.append(np.arange(source.start, source.stop))
     return np.concatenate(keys), np.concatenate(rows)
+
+
+def _robot_set(index: Index, source: SourceRange) -> str:
+    """What tells the set that a source's episodes are of: folder, split, and file where it is one.
+
+    Rows of a format without episodes are of a set of their own.
+    """
+    match source.facts.get("format"):
+        case "lerobot":
+            return _folder(source)
+        case "hdf5":
+            return _folder(source) + PurePath(index.config_of(source)["path"]).name
+        case "rlds":
+            return _folder(source) + index.config_of(source)["split"]
+    return f"{source.name}:"
 
 
 def _folder(source: SourceRange) -> str:

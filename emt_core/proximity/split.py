@@ -20,13 +20,11 @@ import numpy as np
 from emt_core.data.draws import GAMMA, mix64
 from emt_core.data.features import Features
 from emt_core.data.index import Index, SourceRange
-from emt_core.data.readers import locate
-from emt_core.data.readers.lerobot import episodes_of
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers import locate, robot_set
 from emt_core.errors import EmtError
 from emt_core.proximity.groups import groups_of
 from emt_core.recipe.proximity import EstimatorConfig, SplitMeasure
-from emt_core.recipe.sources import LeRobotSource, SourcesConfig
+from emt_core.recipe.sources import EpisodeSource, SourcesConfig
 
 TRAIN = 0
 VALIDATION = 1
@@ -162,9 +160,9 @@ def check_sources(config: SourcesConfig, base: Path) -> None:
     """Raises EmtError where settings and metadata show that no split can be made."""
     _check_roles([(source.name, source.role) for source in config.sources])
     for source in config.sources:
-        if source.role == "robot" and isinstance(source, LeRobotSource):
+        if source.role == "robot" and isinstance(source, EpisodeSource):
             root = locate(source, base)
-            first = list(islice(episodes_of(source, load_meta(root)), PARTS))
+            first = list(islice(robot_set(source, root).episodes(), PARTS))
             if len(first) < PARTS:
                 raise _too_few_episodes(source.name, len(first), "", root)
 

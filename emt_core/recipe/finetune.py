@@ -11,27 +11,67 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen, StageConfig
-from emt_core.recipe.ranges import EpisodeChoice
+from emt_core.recipe.sources import (
+    EpisodeChoice,
+    HDF5Source,
+    LeRobotSource,
+    RLDSSource,
+    RobotSource,
+)
 
 Dimension = str | int
 
 
-class RobotData(EpisodeChoice):
-    """One LeRobot data set to fine-tune on: every frame of its episodes."""
+SETS: dict[str, type[RobotSource]] = {
+    "lerobot": LeRobotSource,
+    "hdf5": HDF5Source,
+    "rlds": RLDSSource,
+}
 
-    ADDED = EpisodeChoice.ADDED | {"revision"}
+
+class RobotData(EpisodeChoice):
+    """One data set of robot episodes to fine-tune on: every frame of its episodes."""
+
+    ADDED = EpisodeChoice.ADDED | {
+        "format",
+        "revision",
+        "flip",
+        "bgr",
+        "split",
+        "instruction",
+        "language",
+    }
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Short name, for messages and rejects."""
 
     path: str
-    """LeRobot v2.x or v3.0 folder, relative to the recipe's base folder, or a hub name."""
+    """File or folder of the set, relative to the recipe's base folder; of a LeRobot set also a hub
+    name."""
 
     revision: str | None = None
     """Branch, tag or commit of a set on the hub. None: its newest."""
 
     camera: str
-    """The one camera the policy sees, by feature name, e.g. `observation.images.front`."""
+    """The one camera the policy sees, by the name that the files give it."""
+
+    format: Literal["lerobot", "hdf5", "rlds"] = "lerobot"
+    """Format of the set, as in `sources`."""
+
+    flip: Literal["none", "vertical", "both"] = "none"
+    """As in `sources`: how the stored images are turned upright."""
+
+    bgr: bool = False
+    """As in `sources` (hdf5): red and blue are swapped in the stored images."""
+
+    split: str = "train"
+    """As in `sources` (rlds): the split to read."""
+
+    instruction: str | None = None
+    """As in `sources` (hdf5, rlds): the instruction of all episodes."""
+
+    language: str | None = None
+    """As in `sources` (rlds): the feature that holds the instruction."""
 
     @model_validator(mode="before")
     @classmethod
@@ -42,13 +82,28 @@ class RobotData(EpisodeChoice):
             )
         return given
 
+    @model_validator(mode="after")
+    def _of_the_format(self) -> RobotData:
+        astray = sorted(set(self._given()) - set(SETS[self.format].model_fields))
+        if astray:
+            raise ValueError(f"format {self.format} has no setting {', '.join(astray)}")
+        return self
+
+    def _given(self) -> dict[str, Any]:
+        """The settings that are not at their defaults."""
+        return self.model_dump(exclude_defaults=True) | {"format": self.format}
+
+    def source(self) -> RobotSource:
+        """The set as a source of robot episodes."""
+        return SETS[self.format].model_validate(self._given() | {"role": "robot"})
+
 
 class ActionConfig(Frozen):
     """Which recorded dimensions the heads predict, in which scale; saved with the policy."""
 
     columns: tuple[str, ...] = Field(default=("action",), min_length=1)
     """Features of the data set that make up its action, side by side. A dimension is called by its
-    name in meta/info.json, by `column/name` where two columns share one, or by its number."""
+    name in the set's files, by `column/name` where two columns share one, or by its number."""
 
     arm: tuple[Dimension, ...] = ()
     """Dimensions of the continuous branch, any number (paper: 6). () takes all that neither

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field
-
-from emt_core.recipe.base import Frozen
 
 PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
@@ -50,16 +47,3 @@ def checked_ranges(given: Any) -> Any:
     parts = tuple(str(part).strip() for part in given)
     parse_ranges(parts)
     return parts
-
-
-class EpisodeChoice(Frozen):
-    """Which episodes of a robot set are read."""
-
-    ADDED = frozenset({"episodes"})
-
-    name: str
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first episodes (of `episodes`, where it is given). None: all."""
-
-    episodes: Annotated[tuple[str, ...], BeforeValidator(checked_ranges)] = ()
-    """Only these episodes, by number: `[0-49, 61]`, both ends of a range included. (): all."""

@@ -6,13 +6,14 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     field_validator,
     model_validator,
 )
 
 from emt_core.recipe.base import Frozen, Role, StageConfig
-from emt_core.recipe.ranges import EpisodeChoice
+from emt_core.recipe.ranges import checked_ranges
 
 
 class SourceBase(Frozen):
@@ -155,13 +156,26 @@ class ParquetSource(TableSource):
     order of names."""
 
 
+class EpisodeChoice(Frozen):
+    """Which episodes of a robot set are read."""
+
+    ADDED = frozenset({"episodes"})
+
+    name: str
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first episodes (of `episodes`, where it is given). None: all."""
+
+    episodes: Annotated[tuple[str, ...], BeforeValidator(checked_ranges)] = ()
+    """Only these episodes, by number: `[0-49, 61]`, both ends of a range included. (): all."""
+
+
 class EpisodeSource(SourceBase, EpisodeChoice):
     """A source of robot episodes. Give `camera`, or several `cameras`."""
 
-    ADDED = EpisodeChoice.ADDED | {"cameras", "views"}
+    ADDED = EpisodeChoice.ADDED | {"cameras", "views", "flip"}
 
     camera: str | None = None
-    """The camera whose pictures are read, by name, e.g. `observation.images.front`."""
+    """The camera whose pictures are read, by the name that the files give it."""
 
     cameras: tuple[str, ...] = ()
     """Several cameras, in this order, instead of `camera`."""
@@ -173,6 +187,11 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
     frames_per_episode: int = Field(default=8, ge=1)
     """Frames taken from each episode, evenly spaced from first to last."""
+
+    flip: Literal["none", "vertical", "both"] = "none"
+    """How the stored images are turned upright. `vertical`: they lie upside down, as robosuite and
+    LIBERO render them. `both`: upside down and mirrored, a half turn, as OpenVLA's copies and our
+    LIBERO benchmark turn them."""
 
     @model_validator(mode="after")
     def _some_camera(self) -> EpisodeSource:
@@ -192,10 +211,42 @@ class LeRobotSource(EpisodeSource):
     ADDED = EpisodeSource.ADDED | {"revision"}
 
     format: Literal["lerobot"]
-    """LeRobot v2.1 or v3.0 (told apart by meta/info.json): a folder, or a hub name `org/name`."""
+    """LeRobot v2.1 or v3.0 (told apart by meta/info.json): a folder, or a hub name `org/name`;
+    `camera` is an image or video feature, e.g. `observation.images.front`."""
 
     revision: str | None = None
     """Branch, tag or commit of a set on the hub. None: its newest."""
+
+
+class HDF5Source(EpisodeSource):
+    format: Literal["hdf5"]
+    """HDF5 demonstrations: a file or a folder of files, in the layout of robomimic and LIBERO
+    (`camera` such as `agentview_rgb`) or of ACT and ALOHA (`cam_high`)."""
+
+    instruction: str | None = None
+    """The instruction of all episodes. None: what the files say."""
+
+    bgr: bool = False
+    """Red and blue are swapped in the stored images, as in JPEGs that OpenCV wrote from RGB."""
+
+
+class RLDSSource(EpisodeSource):
+    format: Literal["rlds"]
+    """RLDS episodes that tensorflow_datasets wrote as TFRecord: the folder of `dataset_info.json`
+    and `features.json`; `camera` such as `image`, a feature of `steps/observation`."""
+
+    split: str = "train"
+    """Split to read."""
+
+    instruction: str | None = None
+    """The instruction of all episodes. None: what `language` says."""
+
+    language: str | None = None
+    """Text feature that holds the instruction, e.g. `steps/language_instruction`. None: the first
+    that is there of those that Open X-Embodiment uses."""
+
+
+RobotSource = LeRobotSource | HDF5Source | RLDSSource
 
 
 class VcrSource(SourceBase):
@@ -220,7 +271,7 @@ SourceConfig = Annotated[
     | WebDatasetSource
     | ParquetSource
     | VcrSource
-    | LeRobotSource,
+    | RobotSource,
     Field(discriminator="format"),
 ]
 

@@ -18,10 +18,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.data.readers import fingerprint, locate
+from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import all_of
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
-from emt_core.recipe.sources import LeRobotSource
+from emt_core.recipe.sources import RobotSource
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of
@@ -29,7 +29,9 @@ from emt_core.workspace.files import read_json, write_text
 from emt_core.workspace.process import rank
 
 if TYPE_CHECKING:
+    from emt_core.data.readers.robot_set import RobotSet
     from emt_core.data.robot.frame_cache import CacheNeed
+    from emt_core.data.robot.training_frames import OpenedSet
 
 VERSION = 3
 DEVICE = True
@@ -54,7 +56,7 @@ def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
 
 def _set_identity(data: RobotData, base: Path) -> dict[str, Any]:
-    source = _source(data)
+    source = _unlimited(data)
     return fingerprint(source, locate(source, base))
 
 
@@ -74,7 +76,7 @@ def check(instance: Instance, base: Path) -> None:
     config = instance.config
     assert isinstance(config, FinetuneConfig)
     if config.data:
-        check_action([(data, locate(_source(data), base)) for data in config.data], config.action)
+        check_action([_robot_set(data, base) for data in config.data], config.action)
         return
     reference = STATE_NAMES if config.action.kind == "delta" else ()
     find_dimensions(config.action, ACTION_NAMES, reference, where="the recorded demonstrations")
@@ -106,20 +108,17 @@ def _frames_need(data: RobotData, size: int, base: Path, files: Any) -> DiskNeed
     chosen = data.model_dump(mode="json", exclude={"name", "path"})
     facts = {**chosen, "files": files, "size": size}
     key = digest_of(facts, 16)
-    frames, total = _frames_of(key, locate(_source(data), base), data.model_dump_json(), size)
+    frames, total = _frames_of(key, base, data.model_dump_json(), size)
     return DiskNeed(what=f"{frames:,} frames of {data.name}", bytes=total, kind="frames", key=key)
 
 
 @lru_cache(maxsize=64)
-def _frames_of(key: str, root: Path, robot_data: str, size: int) -> tuple[int, int]:
+def _frames_of(key: str, base: Path, robot_data: str, size: int) -> tuple[int, int]:
     """(frames, bytes of their cache): estimated once for all arms. The key tells changed files."""
-    from emt_core.data.readers.lerobot_meta import load_meta
-    from emt_core.data.robot.episodes import episodes_of
     from emt_core.data.robot.frame_cache import CacheNeed
 
-    data = RobotData.model_validate_json(robot_data)
-    episodes = list(episodes_of(data, load_meta(root)))
-    need = CacheNeed(key=key, source=_source(data), root=root, episodes=episodes, size=size)
+    robot = _robot_set(RobotData.model_validate_json(robot_data), base)
+    need = CacheNeed(key=key, robot=robot, episodes=list(robot.episodes()), size=size)
     return need.frames, need.bytes
 
 
@@ -135,8 +134,8 @@ def run(context: Context) -> Outcome:
 
     config = context.config
     assert isinstance(config, FinetuneConfig)
-    data, recording = _data(context, config)
-    sets = [open_set(entry, root, config.action) for entry, root in data]
+    data, base, recording = _data(context, config)
+    sets = [open_set(_with_files(context, entry, base), config.action) for entry in data]
     action_map = fit_map(sets, config.action, config.chunk)
     if action_map.still:
         context.progress.say(
@@ -146,7 +145,10 @@ def run(context: Context) -> Outcome:
         )
     caches = frame_caches(
         frame_folder(context.runtime, context.workspace.path),
-        [_cache_need(opened, config.image_size) for opened in sets],
+        [
+            _cache_need(entry, base, opened, config.image_size)
+            for entry, opened in zip(data, sets, strict=True)
+        ],
         bound_gb=context.runtime.frame_cache_gb,
         workers=context.runtime.workers,
         progress=context.progress,
@@ -221,35 +223,30 @@ def run(context: Context) -> Outcome:
 
 def _data(
     context: Context, config: FinetuneConfig
-) -> tuple[list[tuple[RobotData, Path]], dict[str, Any]]:
-    """(the robot sets with their folders, how the simulator was set up).
+) -> tuple[tuple[RobotData, ...], Path, dict[str, Any]]:
+    """(the robot sets, the folder that their paths start from, how the simulator was set up).
 
-    The second is empty where the data are no recording of ours.
+    The last is empty where the data are no recording of ours.
     """
     if config.data:
-        return [(data, _fetched(context, data)) for data in config.data], {}
+        return config.data, context.base, {}
     from emt_core.evaluation.recording.demonstrations import CAMERA
 
     parent = context.parents["demos"].data
     recorded = RobotData(name="demos", path="lerobot", camera=CAMERA)
-    return [(recorded, parent / "lerobot")], read_json(parent / "recording.json")
+    return (recorded,), parent, read_json(parent / "recording.json")
 
 
-def _fetched(context: Context, data: RobotData) -> Path:
-    """The set's folder, with the files of the episodes that are trained on."""
-    from emt_core.data.readers.lerobot_hub import hub_commit, with_files
-    from emt_core.data.readers.lerobot_meta import load_meta
-    from emt_core.data.robot.episodes import episodes_of
-
-    source = _source(data)
-    root = locate(source, context.base)
-    if hub_commit(source, root) is None:
-        return root
-    episodes = list(episodes_of(data, load_meta(root)))
-    with context.progress.track(f"fetch {data.name}", len(episodes), unit="episodes") as tracker:
-        for _ in with_files(source, root, episodes):
-            tracker.advance(1)
-    return root
+def _with_files(context: Context, data: RobotData, base: Path) -> RobotSet:
+    """The set, with the files of the episodes that are trained on."""
+    robot = _robot_set(data, base)
+    if robot.remote:
+        episodes = list(robot.episodes())
+        doing = f"fetch {data.name}"
+        with context.progress.track(doing, len(episodes), unit="episodes") as tracker:
+            for _ in robot.with_files(episodes):
+                tracker.advance(1)
+    return robot
 
 
 def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:
@@ -261,22 +258,29 @@ def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")
 
 
-def _source(data: RobotData) -> LeRobotSource:
-    """The set as a source, whose fingerprint does not depend on `limit`."""
-    return LeRobotSource(role="robot", format="lerobot", **data.model_dump(exclude={"limit"}))
+def _robot_set(data: RobotData, base: Path) -> RobotSet:
+    source = data.source()
+    return robot_set(source, locate(source, base))
 
 
-def _cache_need(opened: Any, size: int) -> CacheNeed:
+def _unlimited(data: RobotData) -> RobotSource:
+    """The set as a source whose fingerprint does not depend on `limit`."""
+    return data.model_copy(update={"limit": None}).source()
+
+
+def _cache_need(data: RobotData, base: Path, opened: OpenedSet, size: int) -> CacheNeed:
     from emt_core.data.robot.frame_cache import CacheNeed
 
-    source = _source(opened.data)
+    source = _unlimited(data)
     episodes = [episode.episode for episode in opened.episodes]
     facts = {
-        "files": fingerprint(source, opened.root),
+        "files": fingerprint(source, locate(source, base)),
         "camera": source.camera,
         "episodes": [episode.index for episode in episodes],
         "size": size,
         "version": FRAMES_VERSION,
     }
+    if opened.robot.edit:
+        facts["edit"] = opened.robot.edit
     key = digest_of(facts, 16)
-    return CacheNeed(key=key, source=source, root=opened.root, episodes=episodes, size=size)
+    return CacheNeed(key=key, robot=opened.robot, episodes=episodes, size=size)

@@ -26,7 +26,6 @@ from emt_core.data.features import Features
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.models.device import arithmetic_of
-from emt_core.models.images import source_config
 from emt_core.proximity.base import AnyConfig, Inputs
 from emt_core.proximity.trust.agreement import agreement
 from emt_core.proximity.trust.calibration import calibration
@@ -157,7 +156,7 @@ def _audits(
         return {}
     index = inputs.index
     embed = inputs.embed
-    streams = [s.name for s in index.sources if source_config(index, s).get("streaming")]
+    streams = [s.name for s in index.sources if index.config_of(s).get("streaming")]
     encoder = EmbedConfig.model_validate(embed.config)
     if made_in := arithmetic_of(embed.data):  # `auto` may be another here than it was there
         encoder = encoder.model_copy(update={"precision": made_in.dtype})

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from emt_core.data.readers import robot_set
+from emt_core.data.readers.robot_set import RobotSet
 from emt_core.data.robot.actions import ActionMap, fit_action_map
 from emt_core.data.robot.episodes import read_episodes
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
@@ -227,15 +229,19 @@ def write_set(
     return episodes
 
 
+def robot_of(base: Path, data: RobotData) -> RobotSet:
+    return robot_set(data.source(), base / data.path)
+
+
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])
 def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: str):
     written = write_set(tmp_path / "set", version=version)
-    found = list(read_episodes(SET, tmp_path / "set", ["action"]))
+    found = list(read_episodes(robot_of(tmp_path, SET), ["action"]))
     for episode, actions in zip(found, written, strict=True):
         np.testing.assert_array_equal(episode.actions, actions)
         assert episode.instructions == ("go",) and episode.problem is None
     limited = SET.model_copy(update={"limit": 2})
-    opened = open_set(limited, tmp_path / "set", ActionConfig())
+    opened = open_set(robot_of(tmp_path, limited), ActionConfig())
     assert opened.names == HAND and len(opened.episodes) == 2
     map_ = fit_map([opened], ActionConfig(gripper=("grip",), scale="min_max"), chunk=3)
     assert map_.arm == (0, 1, 2) and map_.arm_high[0] == pytest.approx(
@@ -246,11 +252,11 @@ def test_actions_are_read_by_name_from_both_versions(tmp_path: Path, version: st
 def test_episodes_without_instruction_or_with_nan_are_rejected_by_name(tmp_path: Path):
     write_set(tmp_path / "set", version="v3.0", task=" ")
     with pytest.raises(EmtError, match=r"no episode of 'set' can be trained on \(empty_text 3\)"):
-        open_set(SET, tmp_path / "set", ActionConfig())
+        open_set(robot_of(tmp_path, SET), ActionConfig())
     with pytest.raises(EmtError, match="no numeric feature 'actions'"):
-        open_set(SET, tmp_path / "set", ActionConfig(columns=("actions",)))
+        open_set(robot_of(tmp_path, SET), ActionConfig(columns=("actions",)))
     with pytest.raises(EmtError, match="no camera 'wrist'"):
-        open_set(SET.model_copy(update={"camera": "wrist"}), tmp_path / "set", ActionConfig())
+        open_set(robot_of(tmp_path, SET.model_copy(update={"camera": "wrist"})), ActionConfig())
 
 
 def test_an_episode_without_frames_or_file_is_left_out_by_name(tmp_path: Path):
@@ -265,13 +271,13 @@ def test_an_episode_without_frames_or_file_is_left_out_by_name(tmp_path: Path):
     files = sorted((tmp_path / "set" / "data").rglob("*.parquet"))
     files[1].unlink()
     files[2].unlink()
-    found = list(read_episodes(SET, tmp_path / "set", ["action"]))
+    found = list(read_episodes(robot_of(tmp_path, SET), ["action"]))
     by_index = {episode.episode.index: episode for episode in found}
     assert by_index[0].problem is None
     np.testing.assert_array_equal(by_index[0].actions, written[0])
     assert by_index[1].problem == ("empty_episode", "no frames")
     assert by_index[2].problem is not None and by_index[2].problem[0] == "missing_file"
-    assert len(open_set(SET, tmp_path / "set", ActionConfig()).episodes) == 1
+    assert len(open_set(robot_of(tmp_path, SET), ActionConfig()).episodes) == 1
 
 
 def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
@@ -279,8 +285,7 @@ def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
     write_set(tmp_path / "b", version="v3.0", names=SINGLE)
     opened = [
         open_set(
-            RobotData(name=n, path=n, camera="observation.images.front"),
-            tmp_path / n,
+            robot_of(tmp_path, RobotData(name=n, path=n, camera="observation.images.front")),
             ActionConfig(),
         )
         for n in "ab"
@@ -296,7 +301,6 @@ def test_sets_of_two_robots_are_not_mixed(tmp_path: Path):
         ([[1.0] * (2 + 4 * (row % 2)) for row in range(18)] + [[1.0] * 4], "different lengths"),
         ([["x"] * 4] * 19, "holds string, no numbers"),
         ([[1.0] * 4] * 18 + [None], "different lengths"),
-        ([], "0 rows in its data file and 9 in the episodes table"),
     ],
 )
 def test_actions_that_are_no_table_of_numbers_are_an_error(tmp_path: Path, values: Any, says: str):
@@ -305,14 +309,23 @@ def test_actions_that_are_no_table_of_numbers_are_an_error(tmp_path: Path, value
     table = pq.read_table(path).slice(0, len(values))
     at = table.column_names.index("action")
     pq.write_table(
-        table.set_column(
-            at, "action", pa.array(values, pa.list_(pa.float64()) if not values else None)
-        ),
+        table.set_column(at, "action", pa.array(values)),
         path,
     )
     with pytest.raises(EmtError, match=says) as caught:
-        list(read_episodes(SET, tmp_path / "set", ["action"]))
+        list(read_episodes(robot_of(tmp_path, SET), ["action"]))
     assert caught.value.where == str(path)
+
+
+def test_an_episode_with_other_rows_than_the_table_says_is_left_out_by_name(tmp_path: Path):
+    written = write_set(tmp_path / "set", version="v3.0")
+    (path,) = (tmp_path / "set" / "data").rglob("*.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 12), path)
+    found = list(read_episodes(robot_of(tmp_path, SET), ["action"]))
+    np.testing.assert_array_equal(found[0].actions, written[0])
+    reasons = [episode.problem[0] for episode in found[1:] if episode.problem]
+    assert reasons == ["unreadable_row"] * 2
+    assert "3 rows in its data file and 6 in the episodes table" in str(found[1].problem)
 
 
 @pytest.mark.parametrize("shape", [4, ["four"], [2, 2]])
@@ -323,4 +336,4 @@ def test_an_action_of_odd_shape_is_an_error(tmp_path: Path, shape: Any):
     facts["features"]["action"]["shape"] = shape
     info.write_text(json.dumps(facts))
     with pytest.raises(EmtError, match="feature 'action' has shape"):
-        list(read_episodes(SET, tmp_path / "set", ["action"]))
+        list(read_episodes(robot_of(tmp_path, SET), ["action"]))

@@ -18,7 +18,7 @@ from PIL import Image
 from small_world import write_robot
 from source_files import lerobot_folder
 
-from emt_core.data.readers.lerobot import episode_frames
+from emt_core.data.readers.lerobot import robot_set
 from emt_core.data.robot import frame_cache as cache_module
 from emt_core.data.robot.frames import square_frame, square_frames
 from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
@@ -40,14 +40,14 @@ def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_pat
     from emt_core.data.images.decode import open_image
 
     said = Said()
-    source, cache = cache_of(world, tmp_path, said)
+    robot, cache = cache_of(world, tmp_path, said)
     assert len(cache) == 40 and cache.problems == {}
     assert "GB" in said.lines[0] and "safe to delete" in said.lines[0]
     stored = (cache.folder / "frames.jpeg").stat().st_size
     assert stored == cache.sizes.sum() < 40 * 32 * 32 * 3 / 2
     for episode in (0, 3):
-        for number, ref in enumerate(episode_frames(source, world / "arm", episode)):
-            image = open_image(ref, world / "arm", source.max_pixels)
+        for number, ref in enumerate(robot.frames(robot.find(episode), CAMERA)):
+            image = open_image(ref, world / "arm", robot.source.max_pixels)
             expected = square_frame(image, 32)
             kept = cache.pixels(np.array([cache.first[episode] + number]))[0]
             assert np.abs(kept.astype(int) - expected).mean() < 2.5  # of 255; noisy
@@ -162,9 +162,8 @@ def test_room_that_another_run_was_given_is_not_given_twice(world: Path, tmp_pat
 
 
 def test_chunks_stop_at_the_episodes_end(world: Path, tmp_path: Path):
-    opened = open_set(
-        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
-    )
+    arm = RobotData(name="arm", path="arm", camera=CAMERA).source()
+    opened = open_set(robot_set(arm, world / "arm"), ActionConfig())
     _, cache = cache_of(world, tmp_path, Said())
     frames, _ = join_frames([opened], [cache])
     actions, valid, reference = frames.chunks(np.array([0, 8, 9]), 3)

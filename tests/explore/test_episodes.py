@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from emt_core.data.index import SourceRange
+from emt_core.data.readers import robot_set
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 from emt_core.explore.figures.episodes import player
 from emt_core.explore.tables import episodes as reading
 from emt_core.explore.tables.episodes import (
-    cameras,
     curve_names,
-    dimension_names,
     list_episodes,
     open_episode,
     strip,
@@ -85,52 +85,57 @@ def place(root: Path) -> SourceRange:
 def test_an_episode_opens_whole(tmp_path, version, storage):
     action = write(tmp_path / "arm", version=version, storage=storage)
     root, space = tmp_path / "arm", Workspace.open(tmp_path / "ws", create=True)
-    listed = list_episodes(source(), root)
+    robot = robot_set(source(), root)
+    listed = list_episodes(robot)
     assert [(e.index, e.length, e.instruction) for e in listed] == [
         (0, FRAMES, "push <b>it</b>"),
         (1, FRAMES, "open"),
         (2, FRAMES, "push <b>it</b>"),
     ]
-    assert len(list_episodes(source(limit=2), root)) == 2
-    assert cameras(root) == [CAMERA]
-    assert curve_names(root) == ["action", "observation.state"]
-    found = open_episode(source(), root, 1, max_frames=7)
+    assert len(list_episodes(robot_set(source(limit=2), root))) == 2
+    assert robot.cameras == [CAMERA]
+    assert curve_names(robot) == ["action", "observation.state"]
+    found = open_episode(robot, 1, max_frames=7)
     assert found.frames == FRAMES
     assert found.instructions == ((0, "open"),)
     assert found.seconds == pytest.approx(np.arange(FRAMES) / 10, abs=1e-6)
     assert (len(found.shown), found.shown[0], found.shown[-1]) == (7, 0, FRAMES - 1)
-    info = json.loads((root / "meta" / "info.json").read_text())
-    curves = found.curves("action", info["features"])
+    curves = found.curves("action")
     assert curves.dimensions == ("dx", "dy", "grip")
     assert curves.values == pytest.approx(action, abs=1e-6)
-    pictures = strip(space, place(root), source(), found)
+    pictures = strip(space, place(root), found)
     seen = [np.asarray(Image.open(io.BytesIO(content)))[..., :3].mean() for content in pictures]
     assert seen == pytest.approx([shade(frame) for frame in found.shown], abs=6)
-    with pytest.raises(EmtError, match="no column 'wheel'"):
-        found.curves("wheel", {})
+    with pytest.raises(EmtError, match="lacks the columns \\['wheel'\\]"):
+        found.curves("wheel")
     with pytest.raises(EmtError, match="there is no episode 9"):
-        open_episode(source(), root, 9)
+        open_episode(robot, 9)
 
 
 def test_decoding_stops_in_time_and_goes_on_from_the_cache(tmp_path):
     write(tmp_path / "arm", version="v3.0", storage="video")
     space, found = (
         Workspace.open(tmp_path / "ws", create=True),
-        open_episode(source(), tmp_path / "arm", 0),
+        open_episode(robot_set(source(), tmp_path / "arm"), 0),
     )
-    assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=0)) == 1
-    assert len(strip(space, place(tmp_path / "arm"), source(), found, seconds=60)) == FRAMES
+    assert len(strip(space, place(tmp_path / "arm"), found, seconds=0)) == 1
+    assert len(strip(space, place(tmp_path / "arm"), found, seconds=60)) == FRAMES
 
 
-def test_an_instruction_may_change_and_wide_features_are_bounded():
-    table = pa.table({"wide": pa.array([[float(i) for i in range(40)]] * 2), "words": ["a", "b"]})
-    found = reading.Playback(0, 10.0, np.arange(2) / 10, np.arange(2), ((0, "a"), (1, "b")), table)
-    curves = found.curves("wide", {})
-    assert curves.values.shape == (2, reading.MAX_DIMENSIONS)
+def test_wide_features_are_bounded_and_named_by_number(tmp_path):
+    root = tmp_path / "arm"
+    write(root, version="v3.0", storage="image")
+    info = json.loads((root / "meta" / "info.json").read_text())
+    info["features"]["wide"] = {"dtype": "float32", "shape": [40], "names": None}
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    (path,) = root.glob("data/*/*.parquet")
+    table = pq.read_table(path)
+    wide = [[float(i) for i in range(40)]] * len(table)
+    pq.write_table(table.append_column("wide", pa.array(wide)), path)
+    curves = open_episode(robot_set(source(), root), 0).curves("wide")
+    assert curves.values.shape == (FRAMES, reading.MAX_DIMENSIONS)
     assert curves.left_out == 8
     assert curves.dimensions[1] == "wide[1]"
-    with pytest.raises(EmtError, match="'words' holds string, no numbers"):
-        found.curves("words", {})
 
 
 @pytest.mark.parametrize(
@@ -139,12 +144,17 @@ def test_an_instruction_may_change_and_wide_features_are_bounded():
         (["a", "b"], ("a", "b")),
         ({"motors": ["a", "b"]}, ("a", "b")),
         ({"b": 1, "a": 0}, ("a", "b")),
-        (None, ("f[0]", "f[1]")),
-        (["only one"], ("f[0]", "f[1]")),
+        (None, ("0", "1")),
+        (["only one"], ("0", "1")),
     ],
 )
-def test_names_of_dimensions_in_every_shape_of_info_json(names, found):
-    assert dimension_names("f", {"names": names}, 2) == found
+def test_names_of_dimensions_in_every_shape_of_info_json(tmp_path, names, found):
+    root = tmp_path / "arm"
+    write(root, version="v3.0", storage="image")
+    info = json.loads((root / "meta" / "info.json").read_text())
+    info["features"]["observation.state"]["names"] = names
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    assert robot_set(source(), root).dimensions("observation.state") == found
 
 
 def test_the_player_moves_frames_and_mark_together():

@@ -80,10 +80,11 @@ def test_zooming_turns_the_raster_into_points():
 
 def test_roles_can_be_hidden():
     points, coloring = world(1000)
-    pool_only = draw_map(points, coloring, bounds_of(points.x, points.y), show_robot=False)
+    bounds = bounds_of(points.x, points.y)
+    pool_only = draw_map(points.only(~points.robot), coloring, bounds)
     rows = np.concatenate([trace.customdata for trace in pool_only.data])
     assert not points.robot[rows].any()
-    robots = draw_map(points, coloring, bounds_of(points.x, points.y), show_pool=False)
+    robots = draw_map(points.only(points.robot), coloring, bounds)
     assert points.robot[np.concatenate([trace.customdata for trace in robots.data])].all()
 
 

@@ -92,6 +92,39 @@ def test_a_box_on_the_map_becomes_a_gallery(page: Page, server: Server):
     expect(page.get_by_role("heading", name="Region", exact=True)).to_be_visible()
 
 
+def test_a_region_takes_what_is_shown_and_no_more(page: Page, server: Server):
+    """A click on the legend hides nothing: the server would not know of it. The controls do."""
+    visit(page, f"{server.address}/map?color=category&show=pool", "Map")
+    plot = page.locator(".js-plotly-plot").first
+    traces = plot.locator(".legend .traces")
+    name = (traces.first.text_content() or "").split(" (")[0]
+    entry = traces.first.bounding_box()
+    assert entry is not None
+    page.mouse.click(entry["x"] + entry["width"] / 2, entry["y"] + entry["height"] / 2)
+    page.wait_for_timeout(600)  # plotly waits for a second click before it hides
+    assert plot.evaluate("e => e._fullData.every(trace => trace.visible === true)")
+
+    def in_a_box() -> int:
+        box = plot.locator(".nsewdrag").first.bounding_box()
+        page.mouse.move(box["x"] + 4, box["y"] + 4)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=6)
+        page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4, steps=6)
+        page.mouse.up()
+        title = page.get_by_role("heading", name=re.compile(r"^\d+ samples? in the region$"))
+        expect(title).to_be_visible()
+        settled(page)
+        return int(title.inner_text().split()[0])
+
+    whole = in_a_box()
+    visit(page, f"{server.address}/map?color=category&show=pool&category={name}", "Map")
+    assert plot.locator(".legend .traces").count() == 1
+    some = in_a_box()
+    assert 0 < some < whole
+    page.get_by_role("link", name="Browse all").click()
+    expect(page.get_by_text(f"{some} samples")).to_be_visible()
+
+
 def test_browsing_searching_and_opening_a_sample(page: Page, server: Server):
     visit(page, f"{server.address}/browse?selection=top", "Browse")
     expect(page.get_by_text("20 samples")).to_be_visible()

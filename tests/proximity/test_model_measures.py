@@ -170,7 +170,7 @@ def test_actions_as_text_are_bins_between_the_quantiles(inputs):
         assert spoken(action, edges) == " ".join(map(str, bins))
     answered = with_answer(samples[0], "1 2 3")
     assert [turn.role for turn in answered.turns] == ["user", "assistant"]
-    from emt_core.data.readers.lerobot import episode_table
+    from emt_core.data.readers.lerobot import robot_set
     from emt_core.recipe.sources import LeRobotSource
 
     config = next(
@@ -179,8 +179,9 @@ def test_actions_as_text_are_bins_between_the_quantiles(inputs):
         if s.name == source.name
     )
     assert isinstance(config, LeRobotSource)
-    table = episode_table(config, source.root, samples[5].episode)
-    assert found[5] == pytest.approx(table.column("action")[samples[5].frame].as_py())
+    robot = robot_set(config, source.root)
+    recorded = robot.open(robot.find(samples[5].episode)).values("action")
+    assert found[5] == pytest.approx(recorded[samples[5].frame])
 
 
 def test_without_a_vlm_it_says_what_to_name(inputs, tmp_path):

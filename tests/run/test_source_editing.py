@@ -61,6 +61,8 @@ def test_every_format_has_all_its_fields_with_their_own_words():
         "parquet",
         "vcr",
         "lerobot",
+        "hdf5",
+        "rlds",
     }
     for format_, model in formats().items():
         fields = {field.name: field for field in source_settings(format_)}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from emt_core.data.readers import robot_set
 from emt_core.data.readers.lerobot_meta import load_meta
 from emt_core.data.robot.episodes import read_episodes
 from emt_core.errors import EmtError
@@ -104,7 +105,7 @@ def test_a_recording_is_a_data_set_of_successes_with_every_try_counted(
     meta = load_meta(root)
     assert meta.info["codebase_version"] == "v3.0" and meta.fps == 40
     data = RobotData(name="demos", path="lerobot", camera="observation.images.front")
-    episodes = list(read_episodes(data, root, ["action"]))
+    episodes = list(read_episodes(robot_set(data.source(), root), ["action"]))
     assert [episode.instructions[0].split()[0] for episode in episodes[:2]] == [
         "reach",
         "push",

@@ -11,6 +11,7 @@ from fake_hub import hub_for
 from finetune_runs import CAMERA, recipe_of, run, write_world
 from frame_caches import Said, cache_of, needs_of
 
+from emt_core.data.readers import robot_set
 from emt_core.data.robot import frame_cache as cache_module
 from emt_core.data.robot.training_frames import join_frames, open_set
 from emt_core.errors import EmtError
@@ -59,9 +60,8 @@ def test_an_undecodable_video_is_a_counted_reject(world: Path, tmp_path: Path):
     ):
         run(recipe_of(tmp_path), tmp_path / "w")
     # one episode of several
-    opened = open_set(
-        RobotData(name="arm", path="arm", camera=CAMERA), world / "arm", ActionConfig()
-    )
+    arm = RobotData(name="arm", path="arm", camera=CAMERA).source()
+    opened = open_set(robot_set(arm, world / "arm"), ActionConfig())
     _, cache = cache_of(world, tmp_path / "c", Said())
     cache.problems[1] = ("undecodable_image", "at 0.3 s")
     frames, rejects = join_frames([opened], [cache])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers.lerobot import robot_set
 from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
 from emt_core.recipe.recipe import Recipe
 from emt_core.recipe.sources import LeRobotSource
@@ -26,11 +26,10 @@ def cache_of(
     workers: int = 2,
     bound_gb: float = 1.0,
 ):
-    meta = load_meta(world / "arm")
     source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
-    episodes = list(meta.episodes([CAMERA]))
-    need = CacheNeed(key=key, source=source, root=world / "arm", episodes=episodes, size=size)
-    return source, frame_caches(
+    robot = robot_set(source, world / "arm")
+    need = CacheNeed(key=key, robot=robot, episodes=list(robot.episodes()), size=size)
+    return robot, frame_caches(
         caches, [need], bound_gb=bound_gb, workers=workers, progress=progress
     )[0]
 

@@ -338,14 +338,14 @@ def _index_block(source: SyntheticSource, rows: np.ndarray, text_only: np.ndarra
     n_images = (~text_only).astype(np.int32)
     shown = rows[~text_only] // source.rows_per_picture
     zeros = np.zeros(len(shown))
+    nothing = pa.array([""] * len(shown), pa.string())
     images = pa.StructArray.from_arrays(
         [
             pa.array(["file"] * len(shown), pa.string()),
             pa.array([f"{row:06d}.png" for row in shown.tolist()], pa.string()),
-            pa.array([""] * len(shown), pa.string()),
-            pa.array(zeros.astype(np.int64)),
-            pa.array(zeros),
-            pa.array(zeros.astype(np.int32)),
+            nothing,
+            *(pa.array(zeros.astype(kind)) for kind in (np.int64, np.float64, np.int32)),
+            nothing,
         ],
         fields=list(IMAGE_TYPE),
     )

@@ -47,8 +47,8 @@ __all__ = [
     "open_images",
 ]
 
-DRAWN = ("video", "tile")
-"""Kinds of references whose picture has no encoded form of its own."""
+DRAWN = ("video", "tile", "hdf5")
+"""Kinds of references whose picture has no encoded form of its own, or need not have one."""
 
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 # Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
@@ -69,9 +69,24 @@ def open_image(ref: ImageRef, root: Path, max_pixels: int, *, at_least: int = 0)
         return tile([open_image(part, root, max_pixels, at_least=at_least) for part in parts])
     with _named(ref):
         if ref.kind == "video":
-            return _video(ref, root).image_at(ref.time, max_pixels)
+            return _edited(_video(ref, root).image_at(ref.time, max_pixels), ref)
+        if ref.kind == "hdf5":
+            pixels = _hdf5(ref, root).pixels(ref.member, ref.index, max_pixels)
+            if pixels is not None:
+                return _edited(_to_rgb(Image.fromarray(pixels)), ref)
         with _encoded(ref, root) as file:
-            return decode_image(file, max_pixels, at_least=at_least)
+            return _edited(decode_image(file, max_pixels, at_least=at_least), ref)
+
+
+def _edited(image: Image.Image, ref: ImageRef) -> Image.Image:
+    """The image as ImageRef.edit says."""
+    if "v" in ref.edit:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    if "h" in ref.edit:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if "b" in ref.edit:
+        image = Image.merge("RGB", image.split()[::-1])
+    return image
 
 
 def open_images(
@@ -110,7 +125,7 @@ def check_folder(ref: ImageRef, root: Path, problem: ImageProblem) -> None:
         except OSError:
             pass
         raise EmtError(
-            "a folder of images is gone that was there when `sources` read it",
+            "a folder of images is gone that this run needs",
             where=folder,
             remedy="bring it back (is its disk mounted?) and run the same command again:"
             " finished work is kept",
@@ -126,6 +141,10 @@ def image_size(ref: ImageRef, root: Path, max_pixels: int) -> tuple[int, int]:
             video = _video(ref, root)
             video.check(ref.time, max_pixels)
             return video.size
+        if ref.kind == "hdf5":
+            size = _hdf5(ref, root).size(ref.member, ref.index, max_pixels)
+            if size is not None:
+                return size
         with _encoded(ref, root) as file:
             return _open(file, max_pixels).size
 
@@ -144,9 +163,9 @@ def check_image(ref: ImageRef, root: Path, max_pixels: int) -> tuple[str, str] |
 def image_bytes(ref: ImageRef, root: Path) -> tuple[bytes, str]:
     """The encoded image as it lies on disk and the suffix of its format (`.jpg`): for exports.
 
-    One of DRAWN has no file of its own and comes as PNG. Raises ImageProblem.
+    One of DRAWN, and what is edited, has no file of its own and comes as PNG. Raises ImageProblem.
     """
-    if ref.kind in DRAWN:
+    if ref.kind in DRAWN or ref.edit:
         encoded = io.BytesIO()
         open_image(ref, root, 2**31).save(encoded, "PNG")
         return encoded.getvalue(), ".png"
@@ -267,6 +286,12 @@ def _video(ref: ImageRef, root: Path) -> Any:
     return handle(Video, _path(ref, root))
 
 
+def _hdf5(ref: ImageRef, root: Path) -> Any:
+    from emt_core.data.images.hdf5 import HDF5File
+
+    return handle(HDF5File, _path(ref, root))
+
+
 def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
     """The encoded image as a file."""
     if ref.kind == "stream":
@@ -282,6 +307,12 @@ def _encoded(ref: ImageRef, root: Path) -> BinaryIO:
             raise missing(error) from error
     if ref.kind == "tar":
         return handle(TarHandle, path).member(ref.index, ref.member)  # type: ignore[return-value]
+    if ref.kind == "tfrecord":
+        from emt_core.data.tfrecord import TFRecordFile
+
+        return handle(TFRecordFile, path).image(ref.index)  # type: ignore[return-value]
+    if ref.kind == "hdf5":
+        return io.BytesIO(_hdf5(ref, root).encoded(ref.member, ref.index))
     kind = {"parquet": ParquetHandle, "arrow": ArrowHandle, "json": JsonHandle}[ref.kind]
     return _cell(handle(kind, path).cell(ref.member, ref.index), ref, root)
 

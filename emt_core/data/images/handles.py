@@ -56,7 +56,15 @@ CELLS = 64
 HELD_BYTES = 128 * 2**20
 """Column of a row group, decoded, that is held whole: its rows may then be read in any order."""
 
-KEPT = {"TarHandle": 32, "ParquetHandle": 2, "ArrowHandle": 16, "JsonHandle": 8, "Video": 8}
+KEPT = {
+    "TarHandle": 32,
+    "ParquetHandle": 2,
+    "ArrowHandle": 16,
+    "JsonHandle": 8,
+    "Video": 8,
+    "TFRecordFile": 32,
+    "HDF5File": 2,
+}
 
 
 class _Kept(threading.local):
@@ -122,13 +130,13 @@ class TarHandle:
             info = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.HeaderError as error:
             raise ImageProblem("missing_image", f"no member {name!r} at byte {offset}") from error
-        return io.BufferedReader(_Span(self.file, offset, info.size))
+        return io.BufferedReader(Span(self.file, offset, info.size))
 
     def close(self) -> None:
         self.file.close()
 
 
-class _Span(io.RawIOBase):
+class Span(io.RawIOBase):
     """A stretch of a file as a file, read by position: the descriptor has no state to share."""
 
     def __init__(self, file: io.FileIO, start: int, size: int) -> None:

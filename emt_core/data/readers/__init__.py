@@ -6,6 +6,7 @@ image_root(source, data) -> Path                  folder that image references a
 count(source, data) -> int | None                 rows, where a header says so
 loose_images(source, data) -> bool                images are files beside the table, fingerprinted
 LIMIT_COUNTS = "episodes"                         optional: the reader itself applies `limit`
+robot_set(source, data) -> RobotSet               optional: robot episodes (robot_set.py)
 
 `data` is the place that the source's `path` names (`locate`).
 """
@@ -22,10 +23,21 @@ from typing import Any
 
 from emt_core.data.fingerprint import REFERENCED_IMAGES, fingerprint_files
 from emt_core.data.paths import PathLeavesRoot, existing, inside
+from emt_core.data.readers.robot_set import RobotSet
 from emt_core.data.sample import Reject, Sample
+from emt_core.errors import EmtError
 from emt_core.recipe.sources import SourceConfig
 
-__all__ = ["count", "fingerprint", "image_root", "images_from", "locate", "read", "reader_of"]
+__all__ = [
+    "count",
+    "fingerprint",
+    "image_root",
+    "images_from",
+    "locate",
+    "read",
+    "reader_of",
+    "robot_set",
+]
 
 
 def reader_of(source: SourceConfig) -> ModuleType:
@@ -53,6 +65,19 @@ def read(source: SourceConfig, data: Path) -> Iterator[Sample | Reject]:
         if isinstance(row, Sample) and row.role == "robot" and row.episode < 0:
             row = replace(row, episode=row.row, frame=0)
         yield row
+
+
+def robot_set(source: SourceConfig, data: Path) -> RobotSet:
+    """The episodes of a robot source. Raises EmtError where its format has none."""
+    module = reader_of(source)
+    if not hasattr(module, "robot_set"):
+        raise EmtError(
+            f"source {source.name!r} is {source.format}, a format without robot episodes: actions "
+            "are not known",
+            where=data,
+            remedy="lerobot, hdf5 and rlds have them",
+        )
+    return module.robot_set(source, data)
 
 
 def image_root(source: SourceConfig, data: Path) -> Path:

@@ -19,7 +19,7 @@ from emt_core.data.hub import (
     fetch_files,
     fetch_matching,
 )
-from emt_core.data.readers.lerobot_meta import Episode
+from emt_core.data.readers.lerobot_meta import LeRobotEpisode
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
 
@@ -79,7 +79,9 @@ def hub_commit(source: LeRobotSource, data: Path) -> str | None:
     return data.name if cached and data.parent.parent.name == owner else None
 
 
-def with_files(source: LeRobotSource, data: Path, episodes: Iterable[Episode]) -> Iterator[Episode]:
+def with_files(
+    source: LeRobotSource, data: Path, episodes: Iterable[LeRobotEpisode]
+) -> Iterator[LeRobotEpisode]:
     """The same episodes; those of a hub set once their files are fetched. Raises EmtError."""
     if hub_commit(source, data) is None:
         yield from episodes

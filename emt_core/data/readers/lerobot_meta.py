@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.readers.robot_set import Episode
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json
 
@@ -43,12 +44,9 @@ class VideoPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episode:
+class LeRobotEpisode(Episode):
     """Where one episode lies, below the folder."""
 
-    index: int
-    length: int
-    tasks: tuple[str, ...]
     data: str
     videos: Mapping[str, VideoPart]
     """Camera -> its video; a camera whose images are in the data file has none."""
@@ -163,14 +161,14 @@ class LeRobotMeta:
             )
         return found
 
-    def episodes(self, cameras: Sequence[str]) -> Iterator[Episode]:
+    def episodes(self, cameras: Sequence[str]) -> Iterator[LeRobotEpisode]:
         """All episodes in the tables' order, with the videos of these cameras.
 
         A row that stands twice counts once. Raises EmtError where an episode has two different
         rows, and at the end where meta/info.json promises another number of episodes.
         """
         filmed = [camera for camera in cameras if self.storage(camera) == "video"]
-        seen: dict[int, Episode] = {}
+        seen: dict[int, LeRobotEpisode] = {}
         for path in self.episode_files():
             for row in self._episode_rows(path, filmed):
                 try:
@@ -210,13 +208,13 @@ class LeRobotMeta:
         ]
         yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
-    def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> Episode:
+    def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> LeRobotEpisode:
         index = _count(row["episode_index"], "episode_index")
         if self.major == 2:
             data = {"episode_chunk": index // self.chunks_size, "episode_index": index}
         else:
             data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
-        return Episode(
+        return LeRobotEpisode(
             index=index,
             length=_count(row["length"], "length"),
             tasks=tuple(_text(task) for task in row.get("tasks") or ()),

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from emt_core.errors import EmtError, one_line
-from emt_core.recipe.ranges import EpisodeChoice, format_ranges, parse_ranges
-from emt_core.recipe.sources import EpisodeSource
+from emt_core.recipe.ranges import format_ranges, parse_ranges
+from emt_core.recipe.sources import EpisodeChoice, EpisodeSource
 
 E = TypeVar("E")
 

@@ -37,12 +37,10 @@ from PIL import Image
 from emt_core.data.images.decode import check_folder, open_image
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.readers.conversation import RowProblem
-from emt_core.data.readers.lerobot import episode_frames
-from emt_core.data.readers.lerobot_meta import Episode
+from emt_core.data.readers.robot_set import Episode, RobotSet
 from emt_core.data.robot.frames import square_frame
 from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
-from emt_core.recipe.sources import LeRobotSource
 from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.lines import whole_lines
 from emt_core.workspace.progress import Progress
@@ -99,11 +97,19 @@ class CacheNeed:
     """One data set's cache, there or not."""
 
     key: str
-    source: LeRobotSource
-    root: Path
+    robot: RobotSet
     episodes: Sequence[Episode]
     size: int
     """Side of a frame, pixels."""
+
+    @property
+    def name(self) -> str:
+        return self.robot.source.name
+
+    @property
+    def camera(self) -> str:
+        """The one that the policy sees."""
+        return self.robot.source.all_cameras[0]
 
     @property
     def frames(self) -> int:
@@ -115,15 +121,15 @@ class CacheNeed:
         step = max(len(self.episodes) // SAMPLE, 1)
         sizes = []
         for episode in self.episodes[::step][:SAMPLE]:
-            with suppress(ImageProblem, RowProblem, EmtError, StopIteration):
-                ref = next(iter(episode_frames(self.source, self.root, episode.index)))
+            with suppress(ImageProblem, RowProblem, EmtError):
+                ref = self.robot.open(episode).image(self.camera, 0)
                 sizes.append(len(_encoded(ref, self)))
         each = MARGIN * float(np.mean(sizes)) if sizes else 3.0 * self.size * self.size
         return int(each * self.frames)
 
 
 def _encoded(ref: ImageRef, need: CacheNeed) -> bytes:
-    frame = square_frame(open_image(ref, need.root, need.source.max_pixels), need.size)
+    frame = square_frame(open_image(ref, need.robot.root, need.robot.source.max_pixels), need.size)
     encoded = io.BytesIO()
     Image.fromarray(frame).save(encoded, "JPEG", quality=QUALITY, subsampling=0)
     return encoded.getvalue()
@@ -154,7 +160,7 @@ def _opened(folder: Path, need: CacheNeed, workers: int, progress: Progress) -> 
         _fill(folder, need, workers, progress)
         write_json(
             folder / "cache.json",
-            {"set": need.source.name, "size": need.size, "frames": need.frames},
+            {"set": need.name, "size": need.size, "frames": need.frames},
         )
     os.utime(folder / "cache.json")  # least recently used goes first when room is needed
     first = _first_rows(need.episodes)
@@ -200,7 +206,7 @@ def _make_room(caches: Path, needs: Sequence[CacheNeed], limit: int, progress: P
     Under the lock `room.lock`: two runs cannot count on the same room.
     """
     own = {need.key: need for need in needs}
-    names = ", ".join(repr(need.source.name) for need in needs)
+    names = ", ".join(repr(need.name) for need in needs)
     need = sum(one.bytes for one in own.values())
     progress.say(
         f"frame cache of {names}: about {need / 1e9:,.2f} GB in {caches} (bound {limit / 1e9:g} "
@@ -289,7 +295,7 @@ def _fill(folder: Path, need: CacheNeed, workers: int, progress: Progress) -> No
         (folder / FRAMES).open("ab") as frames,
         (folder / FILLED).open("a", encoding="utf-8") as filled,
         progress.track(
-            f"decoding {need.source.name}", need.frames, done=started, unit="frames"
+            f"decoding {need.name}", need.frames, done=started, unit="frames"
         ) as tracker,
         ThreadPoolExecutor(max(workers, 1)) as threads,  # PyAV decodes without the interpreter
     ):
@@ -326,11 +332,11 @@ def _fill_episode(episode: Episode, *, need: CacheNeed, store: _Store) -> int:
     ref = None
     encoded = []
     try:
-        for ref in episode_frames(need.source, need.root, episode.index):
+        for ref in need.robot.frames(episode, need.camera):
             encoded.append(_encoded(ref, need))
     except (ImageProblem, RowProblem) as found:
         if ref is not None and isinstance(found, ImageProblem):
-            check_folder(ref, need.root, found)
+            check_folder(ref, need.robot.root, found)
         store.add(episode.index, [], (found.reason, found.detail))
         return episode.length
     store.add(episode.index, encoded)

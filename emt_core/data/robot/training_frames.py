@@ -5,51 +5,49 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers.robot_set import RobotSet
 from emt_core.data.robot.actions import ActionMap, Block, find_dimensions, fit_action_map
 from emt_core.data.robot.episodes import EpisodeActions, dimension_names, read_episodes
 from emt_core.data.robot.frame_cache import FrameCache
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedSet:
     """One data set's usable episodes, in order."""
 
-    data: RobotData
-    root: Path
+    robot: RobotSet
     names: tuple[str, ...]
     reference_names: tuple[str, ...]
     episodes: list[EpisodeActions]
     rejects: list[dict[str, Any]]
     """`{"set", "episode", "reason", "detail"}` of each episode that cannot be trained on."""
 
+    @property
+    def name(self) -> str:
+        return self.robot.source.name
 
-def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
+
+def open_set(robot: RobotSet, action: ActionConfig) -> OpenedSet:
     """Read every episode's actions. Raises EmtError for no usable episode or a missing column."""
-    names, reference_names = names_of_set(data, root, action)
+    names, reference_names = names_of_set(robot, action)
     good = []
     rejects = []
     for episode in read_episodes(
-        data,
-        root,
-        action.columns,
-        reference=action.reference_column if reference_names else None,
+        robot, action.columns, reference=action.reference_column if reference_names else None
     ):
         if episode.problem is None:
             good.append(episode)
         else:
-            rejects.append(reject(data.name, episode.episode.index, *episode.problem))
-    _check_usable(data, root, good, rejects)
+            rejects.append(reject(robot.source.name, episode.episode.index, *episode.problem))
+    _check_usable(robot, good, rejects)
     return OpenedSet(
-        data=data,
-        root=root,
+        robot=robot,
         names=names,
         reference_names=reference_names,
         episodes=good,
@@ -57,37 +55,34 @@ def open_set(data: RobotData, root: Path, action: ActionConfig) -> OpenedSet:
     )
 
 
-def names_of_set(
-    data: RobotData, root: Path, action: ActionConfig
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Dimensions of the action and, for kind delta, of its reference. Reads meta/info.json only.
+def names_of_set(robot: RobotSet, action: ActionConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Dimensions of the action and, for kind delta, of its reference; no episode is gone through.
 
     Raises EmtError for a camera or column that is not there.
     """
-    meta = load_meta(root)
-    meta.storage(data.camera)
+    robot.check_cameras()
     reference = [action.reference_column] if action.kind == "delta" else []
-    return dimension_names(meta, action.columns), dimension_names(meta, reference)
+    return dimension_names(robot, action.columns), dimension_names(robot, reference)
 
 
-def check_action(sets: Sequence[tuple[RobotData, Path]], action: ActionConfig) -> None:
+def check_action(sets: Sequence[RobotSet], action: ActionConfig) -> None:
     """Raises EmtError where the sets' metadata show that the settings of actions do not fit."""
-    found = [(data, root, *names_of_set(data, root, action)) for data, root in sets]
+    found = [(robot, *names_of_set(robot, action)) for robot in sets]
     _check_same_robot(found)
-    _, root, names, reference_names = found[0]
-    find_dimensions(action, names, reference_names, where=root)
+    robot, names, reference_names = found[0]
+    find_dimensions(action, names, reference_names, where=robot.data)
 
 
 def _check_same_robot(
-    found: Sequence[tuple[RobotData, Path, tuple[str, ...], tuple[str, ...]]],
+    found: Sequence[tuple[RobotSet, tuple[str, ...], tuple[str, ...]]],
 ) -> None:
-    first, _, *names = found[0]
-    for data, root, *others in found[1:]:
+    first, *names = found[0]
+    for robot, *others in found[1:]:
         if others != names:
             raise EmtError(
-                f"{data.name!r} and {first.name!r} have different actions: "
+                f"{robot.source.name!r} and {first.source.name!r} have different actions: "
                 f"{', '.join(others[0])} and {', '.join(names[0])}",
-                where=root,
+                where=robot.data,
                 remedy="fine-tune on sets of one robot",
             )
 
@@ -97,25 +92,29 @@ def reject(set_name: str, episode: int, reason: str, detail: str) -> dict[str, A
 
 
 def _check_usable(
-    data: RobotData, root: Path, good: Sequence[EpisodeActions], rejects: Sequence[dict[str, Any]]
+    robot: RobotSet, good: Sequence[EpisodeActions], rejects: Sequence[dict[str, Any]]
 ) -> None:
     if not good:
         reasons = Counter(entry["reason"] for entry in rejects).most_common(3)
         told = ", ".join(f"{reason} {count:,}" for reason, count in reasons) or "it has none"
-        raise EmtError(f"no episode of {data.name!r} can be trained on ({told})", where=root)
+        raise EmtError(
+            f"no episode of {robot.source.name!r} can be trained on ({told})", where=robot.data
+        )
 
 
 def fit_map(sets: Sequence[OpenedSet], action: ActionConfig, chunk: int) -> ActionMap:
     """One action map for all sets. Raises EmtError for different actions or a missing dimension."""
     first = sets[0]
-    _check_same_robot([(one.data, one.root, one.names, one.reference_names) for one in sets])
+    _check_same_robot([(one.robot, one.names, one.reference_names) for one in sets])
 
     def blocks() -> Iterator[Block]:
         for opened in sets:
             for episode in opened.episodes:
                 yield from _chunk_blocks(episode, chunk if action.kind == "delta" else 1)
 
-    return fit_action_map(action, first.names, first.reference_names, blocks, where=first.root)
+    return fit_action_map(
+        action, first.names, first.reference_names, blocks, where=first.robot.data
+    )
 
 
 def _chunk_blocks(episode: EpisodeActions, chunk: int) -> Iterator[Block]:
@@ -192,13 +191,13 @@ def join_frames(
     total = 0
     for number, (opened, cache) in enumerate(zip(sets, caches, strict=True)):
         undecodable = [
-            reject(opened.data.name, index, *problem) for index, problem in cache.problems.items()
+            reject(opened.name, index, *problem) for index, problem in cache.problems.items()
         ]
         found = [*opened.rejects, *undecodable]
         good = [
             episode for episode in opened.episodes if episode.episode.index not in cache.problems
         ]
-        _check_usable(opened.data, opened.root, good, found)
+        _check_usable(opened.robot, good, found)
         rejects += found
         for episode in good:
             length = len(episode.actions)

@@ -152,6 +152,8 @@ def proximity_map(
             )
         )
     plain(figure, height=height)
+    # What a click on the legend hides, only the browser knows: a region would take it all the same.
+    figure.update_layout(legend_itemclick=False, legend_itemdoubleclick=False)
     # coordinates of a projection mean nothing by themselves: no ticks, no grid
     figure.update_xaxes(range=list(x_range), visible=False, constrain="domain")
     figure.update_yaxes(range=list(y_range), visible=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -52,6 +52,8 @@ class MapPoints:
     """All rows of the map. Arrays [rows]."""
 
     x: np.ndarray
+    """NaN: not drawn, and in no region."""
+
     y: np.ndarray
     robot: np.ndarray
     """bool."""
@@ -60,14 +62,16 @@ class MapPoints:
     sources: Sequence[str]
     logit: np.ndarray | None = None
 
+    def only(self, shown: np.ndarray) -> MapPoints:
+        """The map with these rows alone (bool [rows])."""
+        return replace(self, x=np.where(shown, self.x, np.nan))
+
 
 def draw_map(
     points: MapPoints,
     coloring: Coloring,
     bounds: Bounds,
     *,
-    show_pool: bool = True,
-    show_robot: bool = True,
     outline: Region | None = None,
     marked: Sequence[int] = (),
     points_at_once: int = POINTS_AT_ONCE,
@@ -85,7 +89,7 @@ def draw_map(
             & (points.y >= bounds.y0)
             & (points.y <= bounds.y1)
         )
-    inside &= np.where(points.robot, show_robot, show_pool) & ((coloring.codes >= 0) | points.robot)
+    inside &= (coloring.codes >= 0) | points.robot
     rows = np.flatnonzero(inside)
     pool, robot = rows[~points.robot[rows]], rows[points.robot[rows]]
     raster = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers import robot_set
 from emt_core.errors import EmtError
+from emt_core.recipe.form import formats, parse_source
+from emt_core.recipe.sources import EpisodeSource
 from emt_core.workspace.files import read_json
 
 COLUMN_FIELDS = ("conversations", "question", "answer", "text", "images", "own_id")
@@ -14,8 +16,10 @@ COLUMN_FIELDS = ("conversations", "question", "answer", "text", "images", "own_i
 def suggestions(format_: str, data: Path) -> dict[str, list[str]]:
     """Field -> values found in the files at `data`; nothing where they are missing or broken."""
     try:
-        if format_ == "lerobot":
-            cameras = list(load_meta(data).cameras)
+        model = formats()[format_]
+        if issubclass(model, EpisodeSource):
+            entry = {"name": "x", "role": "robot", "path": "x", "format": format_, "camera": "x"}
+            cameras = robot_set(parse_source(entry), data).cameras
             return {"camera": cameras, "cameras": cameras}
         if format_ == "sharegpt":
             found = read_json(data / "dataset_info.json")

@@ -13,7 +13,6 @@ from typing import Any
 
 from emt_core.data.index import Index, SourceRange
 from emt_core.models.device import arithmetic_of
-from emt_core.models.images import source_config
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.table import Table
 
@@ -76,7 +75,7 @@ def _content(index: Index, source: SourceRange) -> Any:
     digest = source.facts.get("digest")
     if not digest:
         return None
-    settings = dict(source_config(index, source))
+    settings = dict(index.config_of(source))
     for name in ("name", "path"):
         settings.pop(name, None)
     return digest, settings, index.artifact.manifest.get("version")

@@ -7,14 +7,16 @@ the bin numbers, `127 0 255 12`. What lies outside the quantiles falls into the 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from emt_core.data.index import Index, SourceRange
+from emt_core.data.readers import locate, robot_set
+from emt_core.data.readers.robot_set import RobotSet
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.models.images import source_config
-from emt_core.recipe.sources import LeRobotSource
+from emt_core.recipe.form import parse_source
 
 QUANTILES = (0.01, 0.99)
 BIN_ROWS = 2000
@@ -27,6 +29,7 @@ class Actions:
     def __init__(self, index: Index) -> None:
         self.index = index
         self._tables: dict[tuple[str, int], np.ndarray] = {}
+        self._sets: dict[str, RobotSet] = {}
 
     def of(self, sample: Sample) -> np.ndarray:
         """float64 [dims]. Raises EmtError where the source has no actions."""
@@ -38,27 +41,25 @@ class Actions:
         return self._tables[key][sample.frame]
 
     def _read(self, sample: Sample) -> np.ndarray:
-        from emt_core.data.readers.lerobot import episode_table, number_matrix
-
         source = next(s for s in self.index.sources if s.name == sample.source)
-        if source.facts["format"] != "lerobot":
+        robot = self._set_of(source)
+        lacking = [name for name in robot.actions if name not in robot.columns]
+        if lacking or not robot.actions:
             raise EmtError(
-                f"robot source {source.name!r} is no LeRobot set, so its actions are not known",
-                where="measure",
-                remedy="perplexity needs actions: give LeRobot data, or use another measure",
-            )
-        table = episode_table(
-            LeRobotSource.model_validate(source_config(self.index, source)),
-            source.root,
-            sample.episode,
-        )
-        if "action" not in table.column_names:
-            raise EmtError(
-                f"robot source {source.name!r} has no column `action`",
+                f"robot source {source.name!r} has no column `{(lacking or ['action'])[0]}`",
                 where=source.root,
-                remedy=f"its columns are {', '.join(table.column_names)}",
+                remedy=f"its columns are {', '.join(robot.columns)}",
             )
-        return number_matrix(table, "action", source.root)
+        steps = robot.open(robot.find(sample.episode))
+        return np.concatenate([steps.values(name) for name in robot.actions], axis=1)
+
+    def _set_of(self, source: SourceRange) -> RobotSet:
+        """Raises EmtError where the source has no episodes."""
+        if source.name not in self._sets:
+            config = parse_source(self.index.config_of(source))
+            data = locate(config, Path(self.index.artifact.manifest["base"]))
+            self._sets[source.name] = robot_set(config, data)
+        return self._sets[source.name]
 
 
 def bin_edges(actions: Actions, source: SourceRange, rows: np.ndarray, bins: int) -> np.ndarray:

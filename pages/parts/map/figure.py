@@ -47,9 +47,32 @@ def _bounds(view: View) -> Bounds:
     return Bounds.parse(st.query_params.get("zoom", "")) or _extent(view.chain.gap)
 
 
+FILTERS = ("source", "category")
+"""Controls that narrow the map, and the address's parameters; Browse has them by the same names."""
+
+
+def filters() -> dict[str, list[str]]:
+    """The chosen names of each; those without a choice are left out."""
+    return {name: chosen for name in FILTERS if (chosen := st.session_state.get(name))}
+
+
+def _shown(view: View) -> np.ndarray:
+    """bool [rows]: what the controls let through."""
+    roles = st.session_state.get("show") or ()
+    shown = np.where(view.is_pool, "pool" in roles, "robot" in roles)
+    asked = filters()
+    if "source" in asked:
+        shown &= np.isin(np.asarray(view.source_names), asked["source"])[view.codes]
+    if "category" in asked and view.chain.has("category"):
+        kinds = view.categories
+        shown &= ~view.is_pool | np.isin(np.asarray(kinds.names), asked["category"])[kinds.codes]
+    return shown
+
+
 def points_of(view: View) -> MapPoints:
+    """All rows; those that the controls leave out are not drawn, and no region takes them."""
     x, y = view.map_points
-    return MapPoints(
+    points = MapPoints(
         x=x,
         y=y,
         robot=~view.is_pool,
@@ -57,6 +80,7 @@ def points_of(view: View) -> MapPoints:
         sources=view.source_names,
         logit=view.logits if view.chain.has("score") else None,
     )
+    return points.only(_shown(view))
 
 
 def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
@@ -79,9 +103,15 @@ def found_rows(view: View, asked: str) -> tuple[np.ndarray, str, bool]:
 
 
 def _key(view: View, color: str) -> str:
-    shown, dense = st.session_state.get("show") or (), st.session_state.get("density")
-    parts = [view.chain.gap.key[:6], color, _bounds(view).text(), *shown, "dense" if dense else ""]
+    dense = "dense" if st.session_state.get("density") else ""
+    parts = [view.chain.gap.key[:6], color, _bounds(view).text(), *_narrowing(), dense]
     return FIGURE_KEY + "-".join(parts)
+
+
+def _narrowing() -> tuple[str, ...]:
+    """What the controls let through, in words."""
+    chosen = filters()
+    return (*(st.session_state.get("show") or ()), *(f"{n}={v}" for n in chosen for v in chosen[n]))
 
 
 def region_shown(view: View, color: str) -> Region | None:
@@ -96,7 +126,7 @@ def figure(
 ) -> None:
     """Draw the map, and buttons for the region on it."""
     bounds = _bounds(view)
-    shown = tuple(st.session_state.get("show") or ())
+    shown = _narrowing()
     dense = bool(st.session_state.get("density"))
     chain = view.chain
     keys = [a.key for a in (chain.gap, chain.score, chain.select, chain.category) if a is not None]
@@ -154,8 +184,6 @@ def _drawn(
         _points,
         _coloring(_view, color),
         bounds,
-        show_pool="pool" in shown,
-        show_robot="robot" in shown,
         outline=outline,
         marked=marked,
         points_at_once=0 if dense else POINTS_AT_ONCE,

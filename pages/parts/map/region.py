@@ -15,6 +15,7 @@ from emt_core.explore.tables.map import Region, spread_sample
 from emt_core.explore.tables.region_table import MOST_ROWS, rows_as_file
 from pages.parts import flagging, glossary
 from pages.parts.cards import gallery
+from pages.parts.map.figure import filters
 from pages.parts.map.views import save_view
 from pages.parts.router import link_to
 from pages.parts.view import View
@@ -24,15 +25,13 @@ SHOWN = 24
 MIME = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
-def counts(view: View, rows: np.ndarray | None) -> np.ndarray:
-    """Draw the numbers of these rows (None: all); returns the pool samples among them (int64)."""
-    everything = rows is None
-    st.subheader("Whole map" if everything else "Region", anchor=False, help=glossary.MAP)
-    chosen = np.flatnonzero(np.isfinite(view.map_points[0])) if rows is None else rows
-    in_pool = chosen[view.is_pool[chosen]]
+def counts(view: View, rows: np.ndarray, title: str) -> np.ndarray:
+    """Draw the numbers of these rows; returns the pool samples among them (int64)."""
+    st.subheader(title, anchor=False, help=glossary.MAP)
+    in_pool = rows[view.is_pool[rows]]
     left, right = st.columns(2)
     left.metric("Pool samples", numbers.short(len(in_pool)), help=glossary.POOL)
-    right.metric("Robot frames", numbers.short(len(chosen) - len(in_pool)), help=glossary.ROBOT)
+    right.metric("Robot frames", numbers.short(len(rows) - len(in_pool)), help=glossary.ROBOT)
     if view.chain.has("score") and len(in_pool):
         scored = view.logits[in_pool]
         scored = scored[np.isfinite(scored)]
@@ -107,6 +106,7 @@ def _tools(view: View, rows: np.ndarray, region: Region) -> None:
         "region": region.text(),
         "on": view.chain.gap.key,
         "recipe": view.recipe,
+        **filters(),
     }
     link_to("browse", "Browse all", query=query)
 

@@ -11,7 +11,7 @@ from emt_core.explore.tables.map import PROJECTIONS, Region
 from emt_core.run.edits import add_map
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.lineage import labels_of
-from pages.parts.map.figure import restore, usable_colors
+from pages.parts.map.figure import FILTERS, filters, restore, usable_colors
 from pages.parts.plain import attempt, escape, show_kept_problem, show_problem
 from pages.parts.runs import start
 from pages.parts.sidebar import short_label
@@ -52,6 +52,7 @@ def save_view(view: View, region: Region, rows: int) -> None:
         if st.form_submit_button("Save", type="primary", icon=":material/bookmark_add:"):
             query = {key: st.query_params[key] for key in IN_LINK if key in st.query_params}
             query["color"] = st.session_state.get("color") or "role"
+            query |= {name: "\n".join(chosen) for name, chosen in filters().items()}
             saved = SavedView(
                 name=name,
                 note=note,
@@ -113,6 +114,8 @@ def _restore(view: View, saved: SavedView) -> None:
     color = saved.query.get("color") or saved.query.get("colour")  # its name in older versions
     if color in usable_colors(view):
         st.session_state["color"] = color
+    for name in FILTERS:
+        st.session_state[name] = saved.query.get(name, "").splitlines()
 
 
 def _drop(view: View, saved: SavedView) -> None:

@@ -10,7 +10,7 @@ from emt_core.explore import numbers
 from emt_core.explore.figures.select import shares_bar
 from emt_core.explore.tables.contact_strip import handful
 from emt_core.explore.tables.rejects import MAX_LINES, RejectLog, read_rejects
-from emt_core.recipe.sources import LeRobotSource, SourceConfig, SourcesConfig
+from emt_core.recipe.sources import EpisodeSource, SourceConfig, SourcesConfig
 from emt_core.run.edits import remove_source
 from emt_core.workspace.artifact import Artifact
 from pages.parts import cached, glossary
@@ -28,7 +28,7 @@ def detail(view: View, source: SourceRange, *, editable: bool) -> None:
     _head(view, source, editable)
     _numbers(source)
     config = config_of(view, source.name)
-    if isinstance(config, LeRobotSource):
+    if isinstance(config, EpisodeSource):
         episodes(view, source, config)
     _examples(view, source)
     if source.role == "pool" and view.chain.has("category"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,37 +11,38 @@ import streamlit as st
 from PIL import Image
 
 from emt_core.data.index import SourceRange
-from emt_core.data.readers.lerobot_meta import load_meta
+from emt_core.data.readers import locate, robot_set
+from emt_core.data.readers.robot_set import RobotSet
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.figures.episodes import player
 from emt_core.explore.tables.episodes import (
     EpisodeLine,
     Playback,
-    cameras,
     curve_names,
     list_episodes,
     open_episode,
     strip,
 )
-from emt_core.recipe.sources import LeRobotSource
+from emt_core.recipe.sources import RobotSource
 from pages.parts import glossary
 from pages.parts.plain import escape, shorten, show_problem
 from pages.parts.view import View
 from pages.parts.widgets import action, chart, side_by_side
 
 LISTED = 10
+TABLES = ("meta/info.json", "dataset_info.json")
+"""Files of a set that are written anew when it changes."""
 
 
-def episodes(view: View, source: SourceRange, config: LeRobotSource) -> None:
+def episodes(view: View, source: SourceRange, config: RobotSource) -> None:
     st.subheader("Episodes", anchor=False, help=glossary.FRAMES)
     try:
         found = _listed(
             str(view.chain.sources.path),
             source.name,
             _changed_at(source),
-            _source=source,
-            _config=config,
+            _robot=_opened(view, config),
         )
         list_at, player_at = st.columns([3, 7], gap="medium")
         with list_at:
@@ -53,10 +55,12 @@ def episodes(view: View, source: SourceRange, config: LeRobotSource) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the list of episodes")
-def _listed(
-    artifact: str, name: str, changed_at: int, *, _source: SourceRange, _config: LeRobotSource
-) -> list[EpisodeLine]:
-    return list_episodes(_config, _source.root)
+def _listed(artifact: str, name: str, changed_at: int, *, _robot: RobotSet) -> list[EpisodeLine]:
+    return list_episodes(_robot)
+
+
+def _opened(view: View, config: RobotSource) -> RobotSet:
+    return robot_set(config, locate(config, Path(view.chain.sources.manifest["base"])))
 
 
 def _pick(found: list[EpisodeLine]) -> int | None:
@@ -103,10 +107,11 @@ def _choose(key: str) -> None:
     st.query_params["episode"] = str(st.session_state[key])
 
 
-def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) -> None:
+def _play(view: View, source: SourceRange, config: RobotSource, index: int) -> None:
     st.query_params["episode"] = str(index)
-    names = curve_names(source.root)
-    seen = cameras(source.root)
+    robot = _opened(view, config)
+    names = curve_names(robot)
+    seen = robot.cameras
     with st.container(horizontal=True, vertical_alignment="bottom"):
         curve = None
         if names:
@@ -126,7 +131,7 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
             st.session_state.get(again, 0),
             _view=view,
             _source=source,
-            _config=config,
+            _robot=_opened(view, config.model_copy(update={"camera": camera, "cameras": ()})),
         )
     for place, (first, text) in enumerate(playback.instructions):
         if len(playback.instructions) > 1:
@@ -137,7 +142,9 @@ def _play(view: View, source: SourceRange, config: LeRobotSource, index: int) ->
             break
     if figure is not None:
         chart(figure, key=f"player-{source.name}-{index}-{camera}-{curve}")
-    facts = [numbers.counted(playback.frames, "frame"), f"{playback.fps:g} frames/s"]
+    facts = [numbers.counted(playback.frames, "frame")]
+    if playback.fps is not None:
+        facts.append(f"{playback.fps:g} frames/s")
     if len(playback.shown) < playback.frames:
         facts.append(f"{len(playback.shown)} of them shown, evenly spaced")
     st.caption(" · ".join(facts))
@@ -154,9 +161,9 @@ def _go_on(again: str) -> None:
 
 
 def _changed_at(source: SourceRange) -> int:
-    """When the data set was last written, in ns; 0 without an info file."""
-    info = source.root / "meta" / "info.json"
-    return info.stat().st_mtime_ns if info.is_file() else 0
+    """When the data set's folder or its table was last written, in ns; 0 where they are gone."""
+    places = (source.root, *(source.root / name for name in TABLES))
+    return max((place.stat().st_mtime_ns for place in places if place.exists()), default=0)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -171,17 +178,15 @@ def _figure(
     *,
     _view: View,
     _source: SourceRange,
-    _config: LeRobotSource,
+    _robot: RobotSet,
 ) -> tuple[go.Figure | None, Playback, int]:
     """(player, episode, number of decoded frames); 1 to 5 MB per episode."""
-    playback = open_episode(_config, _source.root, index)
+    playback = open_episode(_robot, index)
     if not playback.frames:
         return None, playback, 0
-    seen = _config.model_copy(update={"camera": camera, "cameras": ()})
-    pictures = strip(_view.workspace, _source, seen, playback)
-    features = load_meta(_source.root).info["features"]
+    pictures = strip(_view.workspace, _source, playback)
     if curve:
-        curves = playback.curves(curve, features)
+        curves = playback.curves(curve)
         dimensions = curves.dimensions
         values = curves.values
     else:

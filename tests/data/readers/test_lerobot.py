@@ -13,7 +13,8 @@ from source_files import lerobot_folder, ordinary_priority, robot_frame
 from emt_core.data.images.decode import ImageProblem, check_image, open_image, open_images
 from emt_core.data.images.video import Video
 from emt_core.data.readers import count, fingerprint, locate, read
-from emt_core.data.readers.lerobot import episode_frames, episode_table, evenly_spaced
+from emt_core.data.readers.lerobot import robot_set
+from emt_core.data.readers.robot_episodes import evenly_spaced
 from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
@@ -77,16 +78,17 @@ def test_many_video_and_data_files(tmp_path, rows_of):
 @pytest.mark.parametrize(("version", "storage"), LAYOUTS)
 def test_an_episode_can_be_played(tmp_path, version, storage):
     root = lerobot_folder(tmp_path / "set", version=version, storage=storage)
-    refs = episode_frames(source(), root, 1)
+    robot = robot_set(source(), root)
+    refs = robot.frames(robot.find(1), "observation.images.front")
     for frame, image in enumerate(open_images(refs, root, 10_000)):
         assert_shows(image, 1, frame)
-    table = episode_table(source(), root, 1)
-    assert table.num_rows == len(refs) == 12
-    assert {"observation.state", "action", "timestamp"} <= set(table.column_names)
-    assert "observation.images.front" not in table.column_names
-    assert table.column("observation.state").to_pylist()[0] == [1.0, 1.0]
+    assert set(robot.columns) == {"observation.state", "action"}
+    steps = robot.open(robot.find(1))
+    assert len(refs) == 12 and steps.values("action").shape == (12, 3)
+    assert steps.values("observation.state")[0].tolist() == [1.0, 1.0]
+    assert steps.seconds.tolist() == pytest.approx([frame / 10 for frame in range(12)])
     with pytest.raises(EmtError, match="no episode 9"):
-        episode_table(source(), root, 9)
+        robot.find(9)
 
 
 def test_limit_counts_episodes_and_one_episode_is_legal(tmp_path, rows_of):
@@ -335,7 +337,12 @@ def test_any_order_of_frames_whatever_the_groups_of_pictures(tmp_path, codec):
 
 def test_frames_in_order_are_decoded_once(tmp_path, monkeypatch):
     root = lerobot_folder(tmp_path / "set", episodes=2, length=24)
-    refs = episode_frames(source(), root, 0) + episode_frames(source(), root, 1)
+    robot = robot_set(source(), root)
+    refs = [
+        ref
+        for episode in robot.episodes()
+        for ref in robot.frames(episode, "observation.images.front")
+    ]
     decoded = 0
     original = Video._frame_at
 

