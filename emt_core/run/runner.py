@@ -9,10 +9,13 @@ until rank 0 has committed it.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os.path import samestat
+from pathlib import Path
 
 from filelock import Timeout
 
@@ -197,11 +200,12 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
                 Table(table).finish()
         except Exception as error:
             _note(instance, "failed")
+            if not _is_still(building, begun):  # whatever failed, it is why
+                raise _taken_away(building) from error
             told = machine_fault(error, workspace.path) or error
             failure = {"message": str(told) or type(told).__name__, "at": time.time()}
             with suppress(OSError):  # a full disk: the error itself is what counts
-                if building.is_dir():  # else the file would make a workspace that was taken away
-                    write_json(building / "failure.json", failure)
+                write_json(building / "failure.json", failure)
             raise
     manifest = {
         "stage": instance.stage,
@@ -223,16 +227,28 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "rows": outcome.rows,
         "metrics": dict(outcome.metrics),
     }
-    if not samestat(begun, building.stat()):  # what came before is not in this one
-        raise EmtError(
-            "the folder under construction was taken away while the stage ran",
-            where=building,
-            remedy="bring it back (is its disk mounted?) and run the same command again",
-        )
+    if not _is_still(building, begun):  # what the stage wrote before is not in this one
+        raise _taken_away(building)
     artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
     cost = f"{meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most"
     progress.say(f"done: {outcome.rows:,} rows, {cost} -> {instance.key}")
     return artifact
+
+
+def _is_still(folder: Path, begun: os.stat_result) -> bool:
+    """Whether this folder is the one that was there before: another may have its name now."""
+    try:
+        return samestat(begun, folder.stat())
+    except OSError as error:  # it cannot be entered any more: that is told by its own error
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+
+
+def _taken_away(building: Path) -> EmtError:
+    return EmtError(
+        "the folder under construction was taken away while the stage ran",
+        where=building,
+        remedy="bring it back (is its disk mounted?) and run the same command again",
+    )
 
 
 def _context(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Context:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from small_world import small_world
 
 from emt_core.cli.__main__ import main
 from emt_core.data.images.decode import open_images
+from emt_core.data.robot.lerobot_video import VideoFile
 from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe
@@ -74,8 +76,9 @@ def test_one_missing_image_beside_others_is_still_a_named_problem(world: Path):
     assert getattr(problem, "reason", "") == "missing_image"
 
 
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_workspace_that_is_taken_away_and_made_anew_gets_no_half_artifact(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ):
     space = Workspace.open(tmp_path / "w", create=True)
     plan = make_plan(load_recipe(world / "recipe.yaml"))
@@ -85,6 +88,8 @@ def test_a_workspace_that_is_taken_away_and_made_anew_gets_no_half_artifact(
         outcome = run(context)
         space.path.rename(tmp_path / "away")
         context.out.mkdir(parents=True)  # as a stage does that writes one more file
+        if fails:
+            raise IndexError("rows outside 0..-1")  # a table that is gone
         return outcome
 
     with monkeypatch.context() as patch, pytest.raises(EmtError, match="taken away"):
@@ -120,6 +125,18 @@ def test_the_command_line_says_it_in_one_message(
     assert f"where:  {place}" in told and "run the same command again" in told
     (job,) = (tmp_path / "w" / "jobs").glob("*/log.txt")
     assert says in job.read_text() and "Traceback" not in job.read_text()
+
+
+def test_a_video_on_a_full_disk_is_an_error_and_no_crash(tmp_path: Path):
+    (tmp_path / "v.mp4").symlink_to("/dev/full")
+    video = VideoFile(tmp_path / "v.mp4", fps=10, size=(64, 64), crf=20)
+    rng = np.random.default_rng(0)
+    with pytest.raises(OSError):
+        for _ in range(100):
+            video.add(rng.integers(0, 255, (64, 64, 3), np.uint8))
+    with suppress(OSError):
+        video.close()
+    video.close()
 
 
 def test_what_is_no_fault_of_the_machine_stays_what_it_is():
