@@ -69,11 +69,14 @@ def _ties(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _episodes(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hash of each robot row's episode, int64 the row).
 
-    Two sources may read one robot set, by another camera each: its episodes are the same.
+    Two sources may read one robot set, by another camera each, or the pool its annotations: its
+    episodes are the same.
     """
     keys = [np.empty(0, np.uint64)]
     rows = [np.empty(0, np.int64)]
-    for source in index.of_role("robot"):
+    for source in index.sources:
+        if source.role == "pool" and source.facts.get("format") != "lerobot":
+            continue
         of = _robot_set(index, source)
         episode = index.table.column("episode", start=source.start, stop=source.stop)
         with np.errstate(over="ignore"):

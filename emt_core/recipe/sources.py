@@ -208,7 +208,7 @@ class EpisodeSource(SourceBase, EpisodeChoice):
 
 
 class LeRobotSource(EpisodeSource):
-    ADDED = EpisodeSource.ADDED | {"revision"}
+    ADDED = EpisodeSource.ADDED | {"annotations", "revision"}
 
     format: Literal["lerobot"]
     """LeRobot v2.1 or v3.0 (told apart by meta/info.json): a folder, or a hub name `org/name`;
@@ -216,6 +216,19 @@ class LeRobotSource(EpisodeSource):
 
     revision: str | None = None
     """Branch, tag or commit of a set on the hub. None: its newest."""
+
+    annotations: tuple[str, ...] = ()
+    """Role `pool`: rows are these annotations, such as `vqa`, `subtask` or `plan`, not frames. A
+    question keeps its words; what answers none answers the instruction, where it begins."""
+
+    @model_validator(mode="after")
+    def _rows_that_train(self) -> LeRobotSource:
+        if (self.role == "pool") != bool(self.annotations):
+            raise ValueError(
+                "a frame has no answer to train on: `role: pool` takes `annotations` "
+                "(such as [vqa, subtask]), `role: robot` takes none"
+            )
+        return self
 
 
 class HDF5Source(EpisodeSource):

@@ -87,6 +87,10 @@ FRAMES = (
     "Features and scores use evenly spaced frames of each episode (`frames_per_episode`); the "
     "player shows the whole episode."
 )
+ANNOTATIONS = (
+    "What the data set says of the episode beside its instruction: subtasks and plans hold from "
+    "their frame on, questions and speech are of their frame alone."
+)
 ACTION = "The action at each frame: one row per dimension, with its range."
 PREFLIGHT = "Reads the first rows as the sources stage would; writes nothing."
 

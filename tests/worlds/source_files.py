@@ -80,8 +80,10 @@ def lerobot_folder(
     cameras: Mapping[str, tuple[int, int]] = FRONT,
     **options: Any,
 ) -> Path:
-    """A set whose frames tell episode, frame and camera by their colour: red = 20 + 60 * episode,
-    green = 10 * frame, blue = 128 + 40 * camera. cameras: name -> (height, width)."""
+    """A set whose frames tell episode, frame and camera by their colour, as `robot_frame` has it.
+
+    cameras: name -> (height, width).
+    """
     from emt_core.data.robot.lerobot_writer import LeRobotWriter
 
     with LeRobotWriter(
@@ -111,8 +113,9 @@ def lerobot_folder(
 def robot_frame(
     episode: int, frame: int, camera: int = 0, size: tuple[int, int] = (32, 48)
 ) -> np.ndarray:
+    """red = 20 + 60 * episode (of 256), green = 10 * frame, blue = 128 + 40 * camera."""
     image = np.zeros((*size, 3), np.uint8)
-    image[..., 0] = 20 + 60 * episode
+    image[..., 0] = (20 + 60 * episode) % 256
     image[..., 1] = 10 * frame
     image[..., 2] = 128 + 40 * camera
     return image

@@ -32,6 +32,13 @@ class Video:
             self.container.close()
             raise ImageProblem("undecodable_image", "no video stream")
         self.stream = self.container.streams.video[0]
+        if self.stream.codec_context is None:
+            self.container.close()
+            raise ImageProblem(
+                "undecodable_image",
+                "its codec is none that PyAV decodes: encode it anew as H.264 (ffmpeg -i OLD.mp4 "
+                "-c:v libx264 NEW.mp4)",
+            )
         self.stream.codec_context.thread_count = (
             1  # decoding is spread over processes, one video each
         )

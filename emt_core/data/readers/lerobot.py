@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.readers.annotation import Annotation
+from emt_core.data.readers.annotation_rows import read_annotations
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.lerobot_data import NO_TASK, matrix, narrow_columns, video_rate
 from emt_core.data.readers.lerobot_hub import hub_commit, with_files
 from emt_core.data.readers.lerobot_hub import locate as locate
+from emt_core.data.readers.lerobot_language import annotations_of
 from emt_core.data.readers.lerobot_meta import LeRobotEpisode, LeRobotMeta, load_meta
 from emt_core.data.readers.robot_set import RobotSet, Steps, count_frames, read_frames
 from emt_core.data.sample import ImageRef, Reject, Sample
@@ -43,7 +46,9 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
     commit = hub_commit(source, data)
     if commit is not None:
         return FileSet(base=data, facts=(commit,))
-    tasks = data / "meta" / ("tasks.jsonl" if robot.meta.major == 2 else "tasks.parquet")
+    tasks = [data / "meta" / ("tasks.jsonl" if robot.meta.major == 2 else "tasks.parquet")]
+    if source.annotations and robot.meta.subtask_file.is_file():
+        tasks.append(robot.meta.subtask_file)
     bulk: dict[str, None] = {}
     for episode in robot.episodes():
         assert isinstance(episode, LeRobotEpisode)
@@ -52,18 +57,24 @@ def files(source: LeRobotSource, data: Path) -> FileSet:
                 bulk[name] = None
     return FileSet(
         base=data,
-        index=(data / "meta" / "info.json", tasks, *robot.meta.episode_files()),
+        index=(data / "meta" / "info.json", *tasks, *robot.meta.episode_files()),
         bulk=tuple(data / name for name in bulk),
     )
 
 
 def count(source: LeRobotSource, data: Path) -> int | None:
-    return count_frames(robot_set(source, data))
+    return None if source.annotations else count_frames(robot_set(source, data))
 
 
 def read(source: LeRobotSource, data: Path) -> Iterator[Sample | Reject]:
-    """Raises EmtError: no such camera, a missing or broken table."""
-    return read_frames(robot_set(source, data))
+    """Frames, or annotations where the source asks for them.
+
+    Raises EmtError: no such camera or style of annotation, a missing or broken table.
+    """
+    robot = robot_set(source, data)
+    if source.annotations:
+        return read_annotations(robot, source.annotations)
+    return read_frames(robot)
 
 
 def robot_set(source: LeRobotSource, data: Path) -> LeRobotSet:
@@ -118,6 +129,10 @@ class LeRobotSet(RobotSet):
             raise EmtError(f"feature {column!r} has shape {shape}, not [n]", where=self.data)
         names = _flat_names(feature.get("names"))
         return tuple(names if len(names) == shape[0] else map(str, range(shape[0])))
+
+    def check_cameras(self) -> None:
+        for camera in self.source.all_cameras:
+            self.meta.storage(camera)
 
     def all_episodes(self) -> Iterator[LeRobotEpisode]:
         return self.meta.episodes(self.source.all_cameras)
@@ -227,6 +242,11 @@ class LeRobotSteps(Steps):
                 where=self.path,
             )
         return found[self.first_row : self.first_row + self.episode.length]
+
+    def annotations(self) -> list[Annotation]:
+        rows = slice(self.first_row, self.first_row + self.episode.length)
+        of = self.robot.meta
+        return annotations_of(of, self.path, self.episode.index, rows, self.seconds)
 
     def no_instruction(self, frame: int) -> str:
         task = int(self.task_index[frame])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.readers.lerobot_kinds import OLD, is_depth, no_camera, not_lerobot
 from emt_core.data.readers.robot_set import Episode
 from emt_core.errors import EmtError
 from emt_core.workspace.files import read_json
@@ -66,7 +67,7 @@ class LeRobotMeta:
     def info(self) -> dict[str, Any]:
         path = self.root / "meta" / "info.json"
         if not path.is_file():
-            raise EmtError("this is no LeRobot folder: meta/info.json is missing", where=self.root)
+            raise not_lerobot(self.root)
         found = read_json(path)
         if not isinstance(found, dict) or not isinstance(found.get("features"), dict):
             raise EmtError("meta/info.json has no features", where=path)
@@ -79,7 +80,7 @@ class LeRobotMeta:
             raise EmtError(
                 f"LeRobot version {version or 'unknown'} is not read",
                 where=self.root / "meta" / "info.json",
-                remedy="v2.0, v2.1 and v3.x are; convert older sets with lerobot's own converter",
+                remedy=f"v2.0, v2.1 and v3.x are; {OLD}",
             )
         return int(version[1])
 
@@ -100,20 +101,17 @@ class LeRobotMeta:
 
     @property
     def cameras(self) -> dict[str, str]:
-        """Name -> `video` or `image`."""
+        """Name -> `video` or `image`, of features with color images."""
         found = {
-            name: f.get("dtype") for name, f in self.info["features"].items() if isinstance(f, dict)
+            name: f.get("dtype")
+            for name, f in self.info["features"].items()
+            if isinstance(f, dict) and not is_depth(f)
         }
         return {name: dtype for name, dtype in found.items() if dtype in ("video", "image")}
 
     def storage(self, camera: str) -> str:
         if camera not in self.cameras:
-            known = ", ".join(self.cameras) or "none"
-            raise EmtError(
-                f"there is no camera {camera!r}",
-                where=self.root,
-                remedy=f"its cameras are: {known}",
-            )
+            raise no_camera(camera, self.info["features"], list(self.cameras), self.root)
         return self.cameras[camera]
 
     @cached_property
@@ -134,22 +132,17 @@ class LeRobotMeta:
                     row["task"]
                 )
             return found
-        path = self.root / "meta" / "tasks.parquet"
-        table = _parquet(path)
-        names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
-        if not names or "task_index" not in table.column_names:
-            raise EmtError(
-                f"tasks.parquet has columns {table.column_names}",
-                where=path,
-                remedy="task, task_index",
-            )
-        indices = table.column("task_index").to_pylist()
-        texts = table.column(names[0]).to_pylist()
-        pairs = enumerate(zip(indices, texts, strict=True))
-        return {
-            _whole(index, f"row {row}: task_index", path): _text(text)
-            for row, (index, text) in pairs
-        }
+        return _numbered_texts(self.root / "meta" / "tasks.parquet", "task")
+
+    @cached_property
+    def subtasks(self) -> dict[int, str]:
+        """subtask_index -> text; {} where the set has no such table."""
+        path = self.subtask_file
+        return _numbered_texts(path, "subtask") if path.is_file() else {}
+
+    @property
+    def subtask_file(self) -> Path:
+        return self.root / "meta" / "subtasks.parquet"
 
     def episode_files(self) -> list[Path]:
         if self.major == 2:
@@ -206,7 +199,7 @@ class LeRobotMeta:
             for camera in filmed
             for name in ("chunk_index", "file_index", "from_timestamp")
         ]
-        yield from _parquet(path, wanted).to_pylist()  # the wide statistics columns stay unread
+        yield from read_table(path, wanted).to_pylist()  # the wide statistics columns stay unread
 
     def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> LeRobotEpisode:
         index = _count(row["episode_index"], "episode_index")
@@ -261,6 +254,24 @@ def load_meta(root: Path) -> LeRobotMeta:
     return _load(root, info.stat().st_mtime_ns if info.is_file() else 0)
 
 
+def _numbered_texts(path: Path, kind: str) -> dict[int, str]:
+    """The table of `kind` (task, subtask): number -> text, which is a column or pandas' index."""
+    table = read_table(path)
+    names = [name for name in (kind, "__index_level_0__") if name in table.column_names]
+    if not names or f"{kind}_index" not in table.column_names:
+        raise EmtError(
+            f"{path.name} has columns {table.column_names}",
+            where=path,
+            remedy=f"{kind}, {kind}_index",
+        )
+    indices = table.column(f"{kind}_index").to_pylist()
+    texts = table.column(names[0]).to_pylist()
+    pairs = enumerate(zip(indices, texts, strict=True))
+    return {
+        _whole(index, f"row {row}: {kind}_index", path): _text(text) for row, (index, text) in pairs
+    }
+
+
 def _whole(value: Any, what: str, where: Path) -> int:
     try:
         return int(value)
@@ -300,18 +311,19 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise EmtError(f"{path.name} is not UTF-8", where=path) from error
 
 
-def _parquet(path: Path, columns: list[str] | None = None) -> Any:
+def read_table(path: Path, columns: list[str] | None = None) -> Any:
+    """A metadata table, or these columns of it. Raises EmtError."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            lacking = [name for name in columns or () if name not in names]
+            if not lacking:
+                return file.read(columns=columns)
     except FileNotFoundError as error:
         raise EmtError(f"{path.name} is missing", where=path) from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise EmtError(f"{path.name} cannot be read as parquet: {error}", where=path) from error
-    with file:
-        lacking = [name for name in columns or () if name not in file.schema_arrow.names]
-        if lacking:
-            raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)
-        return file.read(columns=columns)
+    raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from emt_core.data.images.tiles import tiled
+from emt_core.data.readers.annotation import Annotation
 from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
 from emt_core.data.readers.robot_episodes import evenly_spaced, picked, views_of
 from emt_core.data.sample import ImageRef, Reject, Sample, Turn
@@ -71,6 +72,10 @@ class Steps(ABC):
     def no_instruction(self, frame: int) -> str:
         """Why a frame has no instruction."""
         return "has no instruction"
+
+    def annotations(self) -> list[Annotation]:
+        """What is said of the episode beside its instruction, by frame. Raises EmtError."""
+        return []
 
     def meta(self, frame: int) -> dict[str, Any]:
         """What is kept beside the sample of a frame."""

@@ -10,12 +10,14 @@ import io
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from emt_core.data.images.thumbnails import thumbnail
 from emt_core.data.index import SourceRange
+from emt_core.data.readers.annotation import Annotation
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.robot_episodes import evenly_spaced
 from emt_core.data.readers.robot_set import RobotSet, Steps
@@ -88,6 +90,9 @@ class Playback:
     instructions: tuple[tuple[int, str], ...]
     """(first frame, instruction from there on)."""
 
+    annotations: tuple[Annotation, ...]
+    """What is said of it beside its instruction, by frame."""
+
     robot: RobotSet
     steps: Steps
 
@@ -126,9 +131,46 @@ def open_episode(robot: RobotSet, index: int, *, max_frames: int = MAX_FRAMES) -
         seconds=seconds - (seconds[0] if len(seconds) else 0.0),
         shown=evenly_spaced(episode.length, max_frames),
         instructions=tuple((int(at), steps.instructions[tasks[at]]) for at in starts),
+        annotations=_annotations(steps),
         robot=robot,
         steps=steps,
     )
+
+
+def said_of(robot: RobotSet, episode: int) -> tuple[Annotation, ...]:
+    """All that is said of an episode beside its instruction, or what keeps it from being read."""
+    try:
+        return _annotations(robot.open(robot.find(episode)))
+    except (EmtError, RowProblem) as error:
+        return (_unread(error),)
+
+
+def _annotations(steps: Steps) -> tuple[Annotation, ...]:
+    try:
+        return tuple(steps.annotations())
+    except EmtError as error:
+        return (_unread(error),)
+
+
+def _unread(error: EmtError | RowProblem) -> Annotation:
+    problem = error.detail if isinstance(error, RowProblem) else error.what
+    return Annotation(style="annotations", frame=0, text="", problem=problem)
+
+
+def annotation_rows(playback: Playback) -> list[dict[str, Any]]:
+    """A line for each annotation, as the player's table shows it."""
+    lines = [
+        {
+            "Frame": said.frame,
+            "Kind": said.style if said.lasts else f"{said.style}, {said.role}",
+            "Camera": said.camera.rpartition(".")[2],
+            "Text": said.problem or said.text or "(ends)",
+        }
+        for said in playback.annotations
+    ]
+    if not any(line["Camera"] for line in lines):
+        lines = [{k: v for k, v in line.items() if k != "Camera"} for line in lines]
+    return lines
 
 
 def strip(

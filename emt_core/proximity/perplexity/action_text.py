@@ -7,16 +7,14 @@ the bin numbers, `127 0 255 12`. What lies outside the quantiles falls into the 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from emt_core.data.index import Index, SourceRange
-from emt_core.data.readers import locate, robot_set
 from emt_core.data.readers.robot_set import RobotSet
+from emt_core.data.robot.read_sets import robot_set_of
 from emt_core.data.sample import Sample, Turn
 from emt_core.errors import EmtError
-from emt_core.recipe.form import parse_source
 
 QUANTILES = (0.01, 0.99)
 BIN_ROWS = 2000
@@ -56,9 +54,7 @@ class Actions:
     def _set_of(self, source: SourceRange) -> RobotSet:
         """Raises EmtError where the source has no episodes."""
         if source.name not in self._sets:
-            config = parse_source(self.index.config_of(source))
-            data = locate(config, Path(self.index.artifact.manifest["base"]))
-            self._sets[source.name] = robot_set(config, data)
+            self._sets[source.name] = robot_set_of(self.index, source)
         return self._sets[source.name]
 
 

@@ -8,9 +8,12 @@ import numpy as np
 import streamlit as st
 
 from emt_core.data.images.tiles import parts_of
+from emt_core.data.readers.annotation import at_frame
+from emt_core.data.robot.read_sets import robot_set_of
 from emt_core.data.sample import ImageRef, Sample
 from emt_core.explore import numbers
 from emt_core.explore.reading import category_reason, spread_of
+from emt_core.explore.tables.episodes import said_of
 from pages.parts import cached, flagging, glossary
 from pages.parts.cards import gallery, image_bytes, webp_uri
 from pages.parts.plain import shorten
@@ -20,6 +23,7 @@ from pages.parts.widgets import one_page
 DETAIL_PIXELS = 512
 SPEAKER = {"user": "Question", "assistant": "Answer", "system": "System"}
 IMAGES_AT_ONCE = 8
+ANNOTATIONS_AT_ONCE = 20
 
 
 def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> None:
@@ -37,10 +41,28 @@ def detail(view: View, row: int, *, below: Callable[[], None] | None = None) -> 
             st.caption(SPEAKER[turn.role] if sample.role == "pool" else "Instruction")
             with st.container(border=True):
                 st.text(turn.text)
+        _annotations(view, row, sample)
         with st.expander("Origin", icon=":material/info:"):
             _origin(view, row, sample)
     if view.chain.has("embed"):
         _neighbors(view, row)
+
+
+def _annotations(view: View, row: int, sample: Sample) -> None:
+    """What is said of a robot frame beside its instruction."""
+    source = view.index.source_of(row)
+    if sample.episode < 0 or source.facts["format"] != "lerobot":
+        return
+    said = at_frame(said_of(robot_set_of(view.index, source), sample.episode), sample.frame)
+    shown = [one for one in said if one.problem or one.text]
+    if not shown:
+        return
+    st.caption("Annotations of this frame", help=glossary.ANNOTATIONS)
+    with st.container(border=True):
+        for one in shown[:ANNOTATIONS_AT_ONCE]:
+            st.text(f"{one.style}: {one.problem or one.text}")
+        if len(shown) > ANNOTATIONS_AT_ONCE:
+            st.caption(f"and {len(shown) - ANNOTATIONS_AT_ONCE} more")
 
 
 def _images(view: View, row: int, sample: Sample) -> None:
@@ -102,7 +124,7 @@ def _origin(view: View, row: int, sample: Sample) -> None:
     if view.chain.has("category") and sample.role == "pool":
         reason = category_reason(view.need("category"), row)
         facts |= {"category by": reason} if reason else {}
-    if sample.role == "robot":
+    if sample.episode >= 0:
         facts |= {"episode": str(sample.episode), "frame": str(sample.frame)}
     facts |= {f"image {i + 1}": _where(ref) for i, ref in enumerate(sample.images)}
     facts |= {name: str(value) for name, value in sample.meta.items()}

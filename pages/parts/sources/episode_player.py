@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,14 +10,16 @@ import streamlit as st
 from PIL import Image
 
 from emt_core.data.index import SourceRange
-from emt_core.data.readers import locate, robot_set
+from emt_core.data.readers import robot_set
 from emt_core.data.readers.robot_set import RobotSet
+from emt_core.data.robot.read_sets import robot_set_of
 from emt_core.errors import EmtError
 from emt_core.explore import numbers
 from emt_core.explore.figures.episodes import player
 from emt_core.explore.tables.episodes import (
     EpisodeLine,
     Playback,
+    annotation_rows,
     curve_names,
     list_episodes,
     open_episode,
@@ -35,6 +36,14 @@ TABLES = ("meta/info.json", "dataset_info.json")
 """Files of a set that are written anew when it changes."""
 
 
+ANNOTATION_COLUMNS = {
+    "Frame": st.column_config.NumberColumn(width=60),
+    "Kind": st.column_config.TextColumn(width=110),
+    "Camera": st.column_config.TextColumn(width=70),
+    "Text": st.column_config.TextColumn(width=330),
+}
+
+
 def episodes(view: View, source: SourceRange, config: RobotSource) -> None:
     st.subheader("Episodes", anchor=False, help=glossary.FRAMES)
     try:
@@ -42,7 +51,7 @@ def episodes(view: View, source: SourceRange, config: RobotSource) -> None:
             str(view.chain.sources.path),
             source.name,
             _changed_at(source),
-            _robot=_opened(view, config),
+            _robot=robot_set_of(view.index, source),
         )
         list_at, player_at = st.columns([3, 7], gap="medium")
         with list_at:
@@ -57,10 +66,6 @@ def episodes(view: View, source: SourceRange, config: RobotSource) -> None:
 @st.cache_resource(max_entries=8, show_spinner="Reading the list of episodes")
 def _listed(artifact: str, name: str, changed_at: int, *, _robot: RobotSet) -> list[EpisodeLine]:
     return list_episodes(_robot)
-
-
-def _opened(view: View, config: RobotSource) -> RobotSet:
-    return robot_set(config, locate(config, Path(view.chain.sources.manifest["base"])))
 
 
 def _pick(found: list[EpisodeLine]) -> int | None:
@@ -109,9 +114,9 @@ def _choose(key: str) -> None:
 
 def _play(view: View, source: SourceRange, config: RobotSource, index: int) -> None:
     st.query_params["episode"] = str(index)
-    robot = _opened(view, config)
+    robot = robot_set_of(view.index, source)
     names = curve_names(robot)
-    seen = robot.cameras
+    seen = list(config.all_cameras) if robot.remote else robot.cameras
     with st.container(horizontal=True, vertical_alignment="bottom"):
         curve = None
         if names:
@@ -131,7 +136,9 @@ def _play(view: View, source: SourceRange, config: RobotSource, index: int) -> N
             st.session_state.get(again, 0),
             _view=view,
             _source=source,
-            _robot=_opened(view, config.model_copy(update={"camera": camera, "cameras": ()})),
+            _robot=robot_set(
+                config.model_copy(update={"camera": camera, "cameras": ()}), robot.data
+            ),
         )
     for place, (first, text) in enumerate(playback.instructions):
         if len(playback.instructions) > 1:
@@ -148,6 +155,9 @@ def _play(view: View, source: SourceRange, config: RobotSource, index: int) -> N
     if len(playback.shown) < playback.frames:
         facts.append(f"{len(playback.shown)} of them shown, evenly spaced")
     st.caption(" · ".join(facts))
+    if playback.annotations:
+        st.markdown("**Annotations**", help=glossary.ANNOTATIONS)
+        st.dataframe(annotation_rows(playback), hide_index=True, column_config=ANNOTATION_COLUMNS)
     if decoded < len(playback.shown):
         with side_by_side():
             st.caption(
@@ -199,5 +209,6 @@ def _figure(
         size=Image.open(io.BytesIO(pictures[0])).size,
         dimensions=dimensions,
         values=values,
+        timed=playback.fps is not None,
     )
     return figure, playback, len(pictures)

@@ -1,0 +1,102 @@
+"""Annotations of robot episodes as rows of the pool: a question about a frame, with its answer.
+
+A question of the data keeps its words, with the picture of the camera that it is about. An
+annotation without a question answers the episode's instruction, at the frame where it begins, with
+the pictures of the source's cameras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from emt_core.data.images.tiles import tiled
+from emt_core.data.readers.annotation import Told, questions
+from emt_core.data.readers.conversation import RowProblem, build_sample, encodable, reject
+from emt_core.data.readers.robot_episodes import views_of
+from emt_core.data.readers.robot_set import Episode, RobotSet, Steps
+from emt_core.data.sample import Reject, Sample, Turn
+from emt_core.errors import EmtError
+
+
+def read_annotations(robot: RobotSet, styles: Sequence[str]) -> Iterator[Sample | Reject]:
+    """Annotations of these styles by episode, frame and camera; an episode that cannot be read
+    gives one reject.
+
+    Raises EmtError: no such camera, files that make no sense together, a style that is nowhere.
+    """
+    robot.check_cameras()
+    known: set[str] = set()
+    row = 0
+    for episode in robot.with_files(robot.episodes()):
+        try:
+            steps = robot.open(episode)
+            told = list(questions(steps.annotations()))
+        except (RowProblem, EmtError) as error:
+            problem = error if isinstance(error, RowProblem) else _unreadable(error)
+            yield reject(robot.source.name, row, problem, episode.own_id)
+            row += 1
+            continue
+        known |= {one.style for one in told}
+        for one in told:
+            for cameras in _views(robot, one) if one.style in styles else ():
+                try:
+                    yield _sample(robot, episode, steps, one, cameras, row)
+                except RowProblem as found:
+                    yield reject(robot.source.name, row, found, episode.own_id)
+                row += 1
+    missing = [style for style in styles if style not in known]
+    if missing:
+        raise EmtError(
+            f"source {robot.source.name!r}: no episode has an annotation {missing[0]!r}",
+            where=robot.data,
+            remedy=f"its annotations are: {', '.join(sorted(known)) or 'none'}",
+        )
+
+
+def _unreadable(error: EmtError) -> RowProblem:
+    return RowProblem("unreadable_row", error.what)
+
+
+def _views(robot: RobotSet, told: Told) -> Sequence[tuple[str, ...]]:
+    """The cameras of each row: its own, where it is grounded in one that the source reads."""
+    if not told.camera:
+        return views_of(robot.source)
+    wanted = told.camera in robot.source.all_cameras or told.camera not in robot.cameras
+    return [(told.camera,)] if wanted else []
+
+
+def _sample(
+    robot: RobotSet,
+    episode: Episode,
+    steps: Steps,
+    told: Told,
+    cameras: tuple[str, ...],
+    row: int,
+) -> Sample:
+    place = f"episode {episode.index}, frame {told.frame}"
+    if told.problem:
+        raise RowProblem("unreadable_row", f"{place}: {told.problem}")
+    if told.camera and told.camera not in robot.cameras:
+        raise RowProblem("unreadable_row", f"{place}: a {told.style} of camera {told.camera!r}")
+    if not told.answer:
+        raise RowProblem("no_answer", f"{place}: a {told.style} without an answer")
+    instruction = encodable(steps.instructions[steps.instruction[told.frame]]).strip()
+    if not told.question and not instruction:
+        raise RowProblem("empty_text", f"{place} {steps.no_instruction(told.frame)}")
+    if not told.question and told.answer == instruction:
+        raise RowProblem("no_answer", f"{place}: the {told.style} repeats the instruction")
+    return build_sample(
+        source=robot.source.name,
+        row=row,
+        role=robot.source.role,
+        turns=(
+            Turn(role="user", text=told.question or instruction),
+            Turn(role="assistant", text=told.answer),
+        ),
+        images=(tiled([steps.image(camera, told.frame) for camera in cameras]),),
+        missing="lead",
+        own_id=episode.own_id,
+        meta={**steps.meta(told.frame), "style": told.style, "camera": ", ".join(cameras)},
+        episode=episode.index,
+        frame=told.frame,
+    )
