@@ -248,7 +248,8 @@ def chosen(question: Any, choices: Any, answer: Any) -> tuple[Any, Any]:
     if isinstance(answer, str):
         letter = answer.strip().upper()
         place = ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else letter
-        place = int(place) if isinstance(place, str) and place.isdecimal() else place
+        if isinstance(place, str) and place.isdecimal() and len(place) < 10:
+            place = int(place)
     if isinstance(place, float) and place.is_integer():  # of a column with gaps
         place = int(place)
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(texts):

@@ -132,6 +132,16 @@ def test_an_image_name_that_no_disk_takes_is_a_reject_of_emt_sources_too(tmp_pat
     assert report.rejects == {"missing_image": 1} and not report.error
 
 
+@pytest.mark.parametrize("place", ["9" * 5_000, "999999999999", "-1", "1e3"])
+def test_places_of_choices_that_no_list_has_cost_their_row(tmp_path, rows_of, place):
+    rows = [{"q": "a?", "c": ["x", "y"], "p": place}, {"q": "a?", "c": ["x", "y"], "p": "1"}]
+    write_json(tmp_path / "web.json", rows)
+    (sample,), (reject,) = rows_of(
+        WEB.model_copy(update={"question": "q", "choices": "c", "answer": "p"})
+    )
+    assert sample.turns[1].text == "y" and reject.reason == "unreadable_row"
+
+
 def test_the_first_of_spread_objects_broken_is_an_error_and_no_row_is_made_of_lines(
     tmp_path, rows_of
 ):
