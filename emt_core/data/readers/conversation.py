@@ -44,6 +44,9 @@ SPEAKERS: Mapping[str, Speaker] = {
     "bot": "assistant",
     "system": "system",
 }
+MAX_IMAGES = 10_000
+"""Of a row: one with more is taken for damaged."""
+
 MAX_META_ITEMS = 32
 MAX_META_CHARS = 256
 Missing = Literal["lead", "reject", "none"]
@@ -281,6 +284,7 @@ def build_sample(
     frame: int = -1,
 ) -> Sample:
     """Settle the conversation and put the sample together. Raises RowProblem."""
+    check_number(len(images))
     if missing == "lead" and not placeholders(turns):
         turns, _ = image_marks(turns)
     return Sample(
@@ -294,6 +298,12 @@ def build_sample(
         episode=episode,
         frame=frame,
     )
+
+
+def check_number(images: int) -> None:
+    """Raises RowProblem for more images than a row may have."""
+    if images > MAX_IMAGES:
+        raise RowProblem("unreadable_row", f"the row has {images:,} images, at most {MAX_IMAGES:,}")
 
 
 def shown(value: Any) -> str:

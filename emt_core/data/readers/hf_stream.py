@@ -24,7 +24,7 @@ from emt_core.data.hub import NoAnswer, ask_commit
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
 from emt_core.data.images.handles import ImageProblem, open_arrow
-from emt_core.data.readers.conversation import RowProblem
+from emt_core.data.readers.conversation import RowProblem, check_number
 from emt_core.data.splits import SPLITS, split_of
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
@@ -45,7 +45,9 @@ def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
     """Encoded images of a row of the stream, None for one that is only named. Raises RowProblem."""
     value = record.get(source.images) if source.images else None
     found: list[bytes | None] = []
-    for item in value if isinstance(value, list) else [value]:
+    items = value if isinstance(value, list) else [value]
+    check_number(len(items))
+    for item in items:
         content = item.get("bytes") if isinstance(item, Mapping) else item
         if isinstance(content, str) and is_base64(content):
             try:

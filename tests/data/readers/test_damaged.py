@@ -231,6 +231,15 @@ def test_offsets_that_lead_out_of_an_arrow_file_are_never_followed(
     assert len(samples) + len(rejects) == 3 and set(reasons(rejects)) == {"unreadable_row"}
 
 
+@pytest.mark.parametrize("make", [parquet_source, hf_source])
+def test_a_row_of_a_million_images_costs_itself(tmp_path, rows_of, make):
+    images = [[encoded()], [b"x"] * 1_000_000]
+    write(tmp_path / "tab" / "a.parquet", images, pa.list_(pa.binary()))
+    more = {"streaming": True} if make is hf_source else {}
+    (sample,), (reject,) = rows_of(make(**more))
+    assert sample.row == 0 and "1,000,000 images" in reject.detail
+
+
 def test_a_day_beyond_the_calendar_costs_its_row(tmp_path, rows_of):
     (tmp_path / "tab").mkdir()
     days = pa.array([1, 2**31 - 1], pa.int32()).cast(pa.date32())

@@ -138,18 +138,17 @@ def _digest(row: Sample | Reject, root: Path, max_pixels: int) -> str:
         return f"reject {row.reason}"
     facts = (row.role, row.turns, row.own_id, sorted(row.meta.items()), row.episode, row.frame)
     digest = hashlib.sha256(ascii(facts).encode())
+    sound = []
     for ref in row.images:
         problem = check_image(ref, root, max_pixels)
         if problem:
             digest.update(problem[0].encode())
         elif ref.kind != "stream" and row.row < DECODED_ROWS:
-            with suppress(ImageProblem):
-                image_bytes(ref, root)
-    if row.row < DECODED_ROWS and not any(ref.kind == "stream" for ref in row.images):
-        for image in open_images(row.images[:8], root, max_pixels):
-            digest.update(
-                image.reason.encode() if isinstance(image, ImageProblem) else _pixels(image)
-            )
+            sound.append(ref)
+    for ref, image in zip(sound, open_images(sound[:8], root, max_pixels), strict=False):
+        digest.update(image.reason.encode() if isinstance(image, ImageProblem) else _pixels(image))
+        with suppress(ImageProblem):
+            image_bytes(ref, root)
     return digest.hexdigest()[:16]
 
 
