@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -69,11 +70,20 @@ class IndexWriter:
         self.commit_rows = commit_rows
         self.table = Table(out / "index.lance")
         self.rejects = out / "rejects.jsonl"
+        if self.table.exists() and not self.table.schema.equals(SCHEMA):
+            self._begin_anew()
         self.rows = self.table.rows
         self._samples: list[pa.RecordBatch] = []
         self._pending = 0
         self._rejects: list[Reject] = []
         self._tally = Tally(start=0)
+
+    def _begin_anew(self) -> None:
+        """Drop what an older version of the program began: its rows have other columns."""
+        (self.out / FINISHED).unlink(missing_ok=True)
+        self.rejects.unlink(missing_ok=True)
+        shutil.rmtree(self.table.path)
+        self.table = Table(self.table.path)
 
     def resume(self) -> list[dict[str, Any]]:
         """Entries of the sources that an earlier run finished."""

@@ -11,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from demonstrations.write_rlds import INSTRUCTIONS, LENGTHS, pixels
+from demonstrations.write_rlds import action as action_of
 from PIL import Image
+from places import ROOT
 
 from emt_core.data.index import SourceRange
-from emt_core.data.readers import robot_set
+from emt_core.data.readers import locate, robot_set
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 from emt_core.explore.figures.episodes import player
@@ -25,6 +28,8 @@ from emt_core.explore.tables.episodes import (
     open_episode,
     strip,
 )
+from emt_core.explore.tables.source_suggestions import suggestions
+from emt_core.recipe.form import parse_source
 from emt_core.recipe.sources import LeRobotSource
 from emt_core.workspace.artifact import Workspace
 
@@ -184,3 +189,59 @@ def test_the_player_moves_frames_and_mark_together():
         "2000 · 200.00 s",
         "2999 · 299.90 s",
     ]
+    counted = player(
+        [encoded.getvalue()],
+        [7],
+        np.arange(9.0),
+        size=(64, 48),
+        dimensions=("x",),
+        values=values[:9, :1],
+        timed=False,
+    )
+    assert counted.layout.xaxis.title.text == "frame"
+    assert [step.label for step in counted.layout.sliders[0].steps] == ["7"]
+
+
+OTHERS = {
+    "rlds": ({"path": "rlds/libero", "camera": "wrist_image"}, "action", None),
+    "hdf5": (
+        {"path": "robomimic.hdf5", "camera": "robot0_eye_in_hand_image", "instruction": "lift"},
+        "actions",
+        20.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("format_", OTHERS)
+def test_episodes_of_other_formats_open_in_the_same_way(tmp_path, format_):
+    settings, column, fps = OTHERS[format_]
+    config = parse_source({"name": "arm", "role": "robot", "format": format_, **settings})
+    robot = robot_set(config, locate(config, ROOT / "tests/worlds/demonstrations"))
+    listed = list_episodes(robot)
+    assert [line.length for line in listed[:3]] == list(LENGTHS[:3])
+    texts = ["lift"] * 3 if format_ == "hdf5" else [*INSTRUCTIONS, INSTRUCTIONS[0]]
+    assert [line.instruction for line in listed[:3]] == texts
+    assert curve_names(robot)[0] == column
+    found = open_episode(robot, 2)
+    assert found.fps == fps and found.frames == LENGTHS[2]
+    steps = np.arange(LENGTHS[2]) / (fps or 1)  # without a rate the frames' numbers
+    assert found.seconds == pytest.approx(steps)
+    assert found.instructions == ((0, texts[2]),)
+    curves = found.curves(column)
+    assert curves.dimensions[6] == f"{column}[6]"
+    np.testing.assert_array_equal(curves.values[3], action_of(2, 3))
+    space = Workspace.open(tmp_path / "ws", create=True)
+    pictures = strip(space, place(robot.root), found, size=64)
+    seen = np.asarray(Image.open(io.BytesIO(pictures[3])))[-1, -1].astype(int)
+    assert np.abs(seen - pixels(2, 3, 1)[-1, -1]).max() < 8
+
+
+def test_the_form_offers_the_cameras_of_every_format():
+    base = ROOT / "tests/worlds/demonstrations"
+    assert suggestions("rlds", base / "rlds/libero") == {
+        "camera": ["image", "wrist_image"],
+        "cameras": ["image", "wrist_image"],
+    }
+    offered = suggestions("hdf5", base / "robomimic.hdf5")
+    assert offered["camera"] == ["agentview_image", "robot0_eye_in_hand_image"]
+    assert suggestions("rlds", base) == suggestions("hdf5", base / "write_rlds.py") == {}

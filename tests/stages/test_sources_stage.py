@@ -11,9 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from source_files import lerobot_folder, llava_row, save_pictures, write_json
 
+from emt_core.data import index as index_module
+from emt_core.data import index_writer
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe
@@ -21,6 +24,7 @@ from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import read_json
+from emt_core.workspace.table import Table
 
 ARM = {
     "name": "arm",
@@ -140,8 +144,6 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path, monkeypatch, stop_at):
     expected = contents(run(tmp_path, *two))
     monkeypatch.setattr("emt_core.data.images.check.BATCH_ROWS", 32)
     calls = 0
-    from emt_core.workspace.table import Table
-
     append = Table.append
 
     def failing(self, table):
@@ -158,6 +160,31 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path, monkeypatch, stop_at):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, *two, commit_rows=60)
     assert contents(run(tmp_path, *two, commit_rows=60)) == expected
+
+
+def test_an_index_that_an_older_version_began_is_begun_anew(tmp_path, monkeypatch):
+    """Its pictures had no `edit`: rows with other columns cannot be appended."""
+    write_pool(tmp_path, 300)
+    expected = contents(run(tmp_path, WEB))
+    (tmp_path / "ws").rename(tmp_path / "done")
+    kept = [f for f in index_module.IMAGE_TYPE if f.name != "edit"]
+    images = pa.field("images", pa.list_(pa.struct(kept)))
+    old = pa.schema([images if f.name == "images" else f for f in index_module.SCHEMA])
+    monkeypatch.setattr(index_module, "IMAGE_TYPE", pa.struct(kept))
+    monkeypatch.setattr(index_writer, "SCHEMA", old)
+    monkeypatch.setattr("emt_core.data.images.check.BATCH_ROWS", 32)
+    append = Table.append
+
+    def cut_short(self, table):
+        append(self, table)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(Table, "append", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, WEB, commit_rows=60)
+    monkeypatch.undo()
+    assert contents(run(tmp_path, WEB)) == expected
 
 
 def test_a_disk_that_is_full_at_the_commit_costs_no_row_and_doubles_none(tmp_path, monkeypatch):

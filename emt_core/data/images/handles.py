@@ -87,6 +87,9 @@ def handle(kind: Callable[[Path], H], path: Path) -> H:
     if key in kept:
         kept.move_to_end(key)
         return kept[key]
+    for old in [other for other in kept if other[0] == key[0]]:
+        # of the file as it was: HDF5 would go on with what it read then
+        kept.pop(old).close()
     opened = kind(path)
     kept[key] = opened
     while len(kept) > KEPT[name]:

@@ -62,6 +62,18 @@ class HDF5File:
         with _told():
             return _resolved(self.file, name)
 
+    def names(self, group: str) -> list[str]:
+        """What a group has, by name; nothing where it is no group. Raises HDF5Problem.
+
+        A name that is no UTF-8, which h5py gives as bytes, has U+FFFD in it and is never found.
+        """
+        import h5py
+
+        found = self.get(group)
+        with _told():
+            listed = list(found) if isinstance(found, h5py.Group) else []
+        return [one if isinstance(one, str) else one.decode("utf-8", "replace") for one in listed]
+
     def dataset(self, name: str) -> Any:
         """A dataset that is safe to read, kept open. Raises HDF5Problem."""
         import h5py

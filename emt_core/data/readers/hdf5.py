@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,19 +148,17 @@ class HDF5Set(RobotSet):
         """(cameras, numeric columns -> dimensions) of the first episode."""
         demo = self._first
         file = self._handle(demo)
-        cameras = []
+        cameras: list[str] = []
         columns: dict[str, int] = {}
-        for name in _names(file, demo.group + demo.layout.images):
-            try:
-                file.frames(demo.group + demo.layout.images + name)
-                cameras.append(name)
-            except HDF5Problem:
-                continue  # a state beside the images, or depth
+        images = demo.group + demo.layout.images
+        with suppress(HDF5Problem):
+            cameras = [name for name in file.names(images) if _is_camera(file, images + name)]
         for folder in demo.layout.numbers:
-            for name in _names(file, demo.group + folder):
-                width = _width(file, demo.group + folder + name)
-                if width and folder + name != "compress_len":
-                    columns[folder + name] = width
+            with suppress(HDF5Problem):
+                for name in file.names(demo.group + folder):
+                    width = _width(file, demo.group + folder + name)
+                    if width and folder + name != "compress_len":
+                        columns[folder + name] = width
         return cameras, columns
 
     @property
@@ -315,23 +314,25 @@ def _broken(index: int, name: str, reason: str, detail: str) -> Demo:
 
 def _episode_groups(file: HDF5File) -> tuple[list[str], Layout]:
     """(group of each episode in order, layout). Raises HDF5Problem for another layout."""
-    demos = [name for name in _names(file, "data") if _names(file, f"data/{name}")]
+    listed = file.names("data")
+    demos = [name for name in listed if "\ufffd" in name or file.names(f"data/{name}")]
     if demos:
         return [f"data/{name}/" for name in sorted(demos, key=natural)], DEMOS
-    if _names(file, "observations/images"):
+    if file.names("observations/images"):
         return [""], EPISODE
     raise HDF5Problem(
         "it has neither data/demo_N (robomimic, LIBERO) nor observations/images (ACT, ALOHA), but "
-        + ", ".join(_names(file, "")[:20])
+        + ", ".join(file.names("")[:20])
     )
 
 
-def _names(file: HDF5File, group: str) -> list[str]:
-    """What a group has, by name; nothing where it is no group."""
-    import h5py
-
-    found = file.get(group)
-    return list(found) if isinstance(found, h5py.Group) else []
+def _is_camera(file: HDF5File, name: str) -> bool:
+    """Whether a dataset holds images; beside them lie states and depth."""
+    try:
+        file.frames(name)
+    except HDF5Problem:
+        return False
+    return True
 
 
 def _width(file: HDF5File, name: str) -> int:

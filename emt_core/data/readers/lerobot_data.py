@@ -82,11 +82,10 @@ def read_columns(path: Path, columns: list[str]) -> pa.Table:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        with parquet.ParquetFile(path) as file:
+            lacking = [name for name in columns if name not in file.schema_arrow.names]
+            if not lacking:
+                return file.read(columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise EmtError(f"a data file cannot be read as parquet: {error}", where=path) from error
-    with file:
-        lacking = [name for name in columns if name not in file.schema_arrow.names]
-        if lacking:
-            raise EmtError(f"a data file lacks the columns {lacking}", where=path)
-        return file.read(columns=columns, use_threads=False)
+    raise EmtError(f"a data file lacks the columns {lacking}", where=path)

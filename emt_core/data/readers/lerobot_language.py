@@ -94,9 +94,10 @@ class _File:
                     self.persistent[int(episode)] = _items(values[int(place)])
         if EVENTS in self.lists:
             values = batch.column(EVENTS)
-            for place in np.flatnonzero(values.is_valid()):
-                if said := _items(values[int(place)]):
-                    self.events[self.rows + int(place)] = said
+            if not hasattr(values, "value_lengths"):
+                raise TypeError(f"column {EVENTS!r} holds {values.type}, no lists of rows")
+            for place in np.flatnonzero(values.value_lengths().fill_null(0)):
+                self.events[self.rows + int(place)] = _items(values[int(place)])
         self.rows += batch.num_rows
 
 
@@ -113,7 +114,7 @@ def _file(path: Path, mtime_ns: int) -> _File:
             batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
             for batch in batches if len(columns) > 1 else ():
                 found.add(batch)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise EmtError(f"annotations cannot be read: {error}", where=path) from error
     found.numbers = {name: np.concatenate(parts) for name, parts in found.numbers.items()}
     return found
@@ -217,9 +218,8 @@ def _numbered(column: str, numbers: np.ndarray, texts: Mapping[int, str]) -> lis
 def _segments(meta: LeRobotMeta) -> dict[int, list[Annotation]]:
     """Episode -> the subtasks that the episodes table has of it; `subtask_` repeats `sparse_`."""
     found: dict[int, list[Annotation]] = {}
-    wanted = [f"{p}subtask_{part}" for p in PREFIXES for part in ("names", "start_frames")]
     for path in meta.episode_files() if meta.major == 3 else ():
-        for row in read_table(path, ["episode_index", *wanted], optional=True).to_pylist():
+        for row in _span_rows(path):
             said = found.setdefault(int(row["episode_index"]), [])
             for prefix in PREFIXES:
                 texts = row.get(f"{prefix}subtask_names")
@@ -229,12 +229,25 @@ def _segments(meta: LeRobotMeta) -> dict[int, list[Annotation]]:
     return found
 
 
+def _span_rows(path: Path) -> list[dict[str, Any]]:
+    """The episodes table's rows with what it has of spans; [] without any."""
+    from pyarrow import parquet
+
+    try:
+        there = set(parquet.read_schema(path).names)
+        wanted = [f"{p}subtask_{part}" for p in PREFIXES for part in ("names", "start_frames")]
+        spans = [name for name in wanted if name in there]
+        return read_table(path, ["episode_index", *spans]).to_pylist() if spans else []
+    except (OSError, ValueError) as error:
+        raise EmtError(f"subtasks cannot be read: {error}", where=path) from error
+
+
 def _spans(style: str, texts: Any, starts: Any) -> list[Annotation]:
-    frames = starts if isinstance(starts, list) and len(starts) == len(texts) else []
-    if not frames:
-        problem = f"{style}: {len(texts)} names, but not as many first frames"
+    lists = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
+    if not lists or not all(isinstance(frame, int) and frame >= 0 for frame in starts):
+        problem = f"{style}: {shown(texts)} begin at {shown(starts)}"
         return [Annotation(style=style, frame=0, text="", problem=problem)]
     return [
-        Annotation(style=style, frame=int(frame), text=encodable(str(text)).strip())
-        for text, frame in zip(texts, frames, strict=True)
+        Annotation(style=style, frame=frame, text=encodable(str(text or "")).strip())
+        for text, frame in zip(texts, starts, strict=True)
     ]

@@ -311,20 +311,19 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise EmtError(f"{path.name} is not UTF-8", where=path) from error
 
 
-def read_table(path: Path, columns: list[str] | None = None, *, optional: bool = False) -> Any:
-    """A metadata table, or these columns of it. Raises EmtError, for a missing column unless it is
-    optional."""
+def read_table(path: Path, columns: list[str] | None = None) -> Any:
+    """A metadata table, or these columns of it. Raises EmtError."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            lacking = [name for name in columns or () if name not in names]
+            if not lacking:
+                return file.read(columns=columns)
     except FileNotFoundError as error:
         raise EmtError(f"{path.name} is missing", where=path) from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise EmtError(f"{path.name} cannot be read as parquet: {error}", where=path) from error
-    with file:
-        lacking = [name for name in columns or () if name not in file.schema_arrow.names]
-        if lacking and not optional:
-            raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)
-        return file.read(columns=columns)
+    raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)

@@ -251,11 +251,12 @@ class RLDSSteps(Steps):
         self.seconds = np.full(episode.length, np.nan)
         self._images: dict[str, list[Field]] = {}
         for camera in robot.source.all_cameras:
-            for column in robot.actions:
-                width = robot.meta.numbers[column]
-                found = self.features.get(f"steps/{column}")
-                numbers = len(file.numbers(*found)) if found else 0
-                check_length(f"episode {episode.index}", len(self._of(camera)), numbers // width)
+            self._of(camera)
+        for column in robot.actions:
+            width = robot.meta.numbers[column]
+            found = self.features.get(f"steps/{column}")
+            numbers = len(file.numbers(*found)) if found else 0
+            check_length(f"episode {episode.index}", episode.length, numbers // width)
         texts = [robot.source.instruction or ""]
         if not texts[0]:
             texts = [text.strip() for text in robot._texts(file, self.features)] or [""]

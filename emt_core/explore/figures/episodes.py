@@ -30,17 +30,20 @@ def player(
     size: tuple[int, int],
     dimensions: Sequence[str],
     values: np.ndarray,
+    timed: bool = True,
 ) -> go.Figure:
     """Camera frames with play, pause and a scrubber; one curve per dimension with a cursor.
 
     strip: JPEG pictures (Plotly takes no WebP) of `frames` (frame numbers, rising). size: (width,
-    height) of a picture, pixels. seconds: float [T], time of every frame of the episode. values:
-    float [T, D]; each dimension is scaled to its row, with its range beside its name.
+    height) of a picture, pixels. seconds: float [T], time of every frame of the episode; not timed:
+    its number. values: float [T, D]; each dimension is scaled to its row, with its range beside its
+    name.
     """
     uris = [f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" for content in strip]
     shown = np.asarray(frames)[: len(uris)]
     figure = go.Figure()
-    _curves(figure, seconds, dimensions, values)
+    at = "%{x:.2f} s" if timed else "frame %{x:.0f}"
+    _curves(figure, seconds, dimensions, values, at)
     figure.add_trace(_cursor(float(seconds[shown[0]]), len(dimensions)))
     figure.add_trace(_picture(uris[0]))
     cursor, picture = len(dimensions), len(dimensions) + 1
@@ -52,8 +55,8 @@ def player(
         )
         for frame, uri in zip(shown, uris, strict=True)
     ]
-    _arrange(figure, size, len(dimensions))
-    _controls(figure, shown, seconds)
+    _arrange(figure, size, len(dimensions), "seconds" if timed else "frame")
+    _controls(figure, shown, seconds if timed else None)
     return figure
 
 
@@ -64,7 +67,11 @@ def literal(text: str, length: int = 40) -> str:
 
 
 def _curves(
-    figure: go.Figure, seconds: np.ndarray, dimensions: Sequence[str], values: np.ndarray
+    figure: go.Figure,
+    seconds: np.ndarray,
+    dimensions: Sequence[str],
+    values: np.ndarray,
+    at: str,
 ) -> None:
     thin = slice(None, None, max(1, -(-len(seconds) // MAX_POINTS)))
     labels = []
@@ -81,7 +88,7 @@ def _curves(
                 line={"color": ROBOT, "width": 1.6},
                 customdata=column[thin],
                 name=literal(name),
-                hovertemplate="%{x:.2f} s: %{customdata:.3f}<extra>%{fullData.name}</extra>",
+                hovertemplate=f"{at}: %{{customdata:.3f}}<extra>%{{fullData.name}}</extra>",
             )
         )
         labels.append(
@@ -105,7 +112,7 @@ def _picture(uri: str) -> go.Image:
     return go.Image(source=uri, xaxis="x2", yaxis="y2", zsmooth="fast", hoverinfo="skip")
 
 
-def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
+def _arrange(figure: go.Figure, size: tuple[int, int], rows: int, unit: str) -> None:
     width, height = size
     figure.update_layout(
         height=max(LEAST_PX, 40 + ROW_PX * rows) + 110,
@@ -117,7 +124,7 @@ def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
             "automargin": True,
             "anchor": "x",
         },
-        xaxis={"domain": [0.6, 1], "title": {"text": "seconds"}, "zeroline": False, "anchor": "y"},
+        xaxis={"domain": [0.6, 1], "title": {"text": unit}, "zeroline": False, "anchor": "y"},
         xaxis2={
             "domain": [0, 0.4],
             "range": [-0.5, width - 0.5],
@@ -138,9 +145,11 @@ def _arrange(figure: go.Figure, size: tuple[int, int], rows: int) -> None:
     )
 
 
-def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray) -> None:
-    """Play at the recorded speed, as far as the browser keeps up."""
-    gaps = np.diff(seconds[frames]) if len(frames) > 1 else np.array([0.1])
+def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray | None) -> None:
+    """Play at the recorded speed, as far as the browser keeps up; unknown: 10 frames/s."""
+    gaps = np.array([0.1])
+    if seconds is not None and len(frames) > 1:
+        gaps = np.diff(seconds[frames])
     wait = float(np.clip(1000 * np.median(gaps), 40, 1000))
     run = {
         "frame": {"duration": wait, "redraw": True},
@@ -193,7 +202,8 @@ def _controls(figure: go.Figure, frames: np.ndarray, seconds: np.ndarray) -> Non
                 },
                 "steps": [
                     {
-                        "label": f"{int(frame)} · {seconds[frame]:.2f} s",
+                        "label": f"{int(frame)}"
+                        + (f" · {seconds[frame]:.2f} s" if seconds is not None else ""),
                         "method": "animate",
                         "args": [[str(int(frame))], jump],
                     }

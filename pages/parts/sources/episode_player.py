@@ -209,5 +209,6 @@ def _figure(
         size=Image.open(io.BytesIO(pictures[0])).size,
         dimensions=dimensions,
         values=values,
+        timed=playback.fps is not None,
     )
     return figure, playback, len(pictures)

@@ -15,6 +15,7 @@ from emt_core.data.images.video import Video
 from emt_core.data.readers import count, fingerprint, locate, read
 from emt_core.data.readers.lerobot import robot_set
 from emt_core.data.readers.robot_episodes import evenly_spaced
+from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.data.sample import ImageRef
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
@@ -89,6 +90,22 @@ def test_an_episode_can_be_played(tmp_path, version, storage):
     assert steps.seconds.tolist() == pytest.approx([frame / 10 for frame in range(12)])
     with pytest.raises(EmtError, match="no episode 9"):
         robot.find(9)
+
+
+@pytest.mark.parametrize(("version", "storage"), LAYOUTS)
+def test_pictures_are_turned_when_asked(tmp_path, rows_of, version, storage):
+    root = tmp_path / "set"
+    corner = np.zeros((32, 48, 3), np.uint8)
+    corner[:16, :24] = 255
+    camera = "observation.images.front"
+    facts = {"fps": 10, "state_names": ("x",), "action_names": ("x",), "version": version}
+    with LeRobotWriter(root, cameras={camera: (32, 48)}, storage=storage, **facts) as writer:
+        zeros = np.zeros((2, 1), np.float32)
+        writer.add_episode(task="go", images={camera: [corner] * 2}, state=zeros, action=zeros)
+    for flip, place in (("none", (0, 0)), ("vertical", (-1, 0)), ("both", (-1, -1))):
+        samples, _ = rows_of(source(frames_per_episode=1, flip=flip))
+        seen = np.asarray(open_image(samples[0].images[0], root, 10_000)).min(axis=2)
+        assert seen[place] > 240 and (seen > 240).mean() < 0.3
 
 
 def test_limit_counts_episodes_and_one_episode_is_legal(tmp_path, rows_of):

@@ -201,6 +201,16 @@ def test_spans_of_the_episodes_table(tmp_path, rows_of):
     assert [r.reason for r in rejects] == ["unreadable_row"]
 
 
+@pytest.mark.parametrize("starts", [[0], ["x", "y"], [0, -1], None])
+def test_spans_without_their_frames_are_a_counted_reject(tmp_path, rows_of, starts):
+    root = lerobot_folder(tmp_path / "set", episodes=1)
+    path = next((root / "meta/episodes").rglob("*.parquet"))
+    table = pq.read_table(path).append_column("subtask_names", pa.array([["reach", "pull"]]))
+    pq.write_table(table.append_column("subtask_start_frames", pa.array([starts])), path)
+    samples, rejects = rows_of(source("subtask"))
+    assert not samples and [r.reason for r in rejects] == ["unreadable_row"]
+
+
 def test_a_frame_shows_what_is_said_of_it(tmp_path):
     root = annotated(tmp_path / "set")
     config = source(role="robot", annotations=())

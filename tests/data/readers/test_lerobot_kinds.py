@@ -11,6 +11,7 @@ from source_files import lerobot_folder
 
 from emt_core.data.images.decode import ImageProblem, check_image, open_image
 from emt_core.data.readers import locate, read
+from emt_core.data.sample import Reject
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import LeRobotSource
 
@@ -95,3 +96,23 @@ def test_a_codec_that_is_not_decoded_is_named(tmp_path):
     assert "its codec is none that PyAV decodes: encode it anew as H.264" in problem[1]
     with pytest.raises(ImageProblem):
         open_image(sample.images[0], root, 10_000)
+
+
+def damaged(parquet: bytes) -> bytes:
+    """All pages overwritten, what describes them whole."""
+    footer = int.from_bytes(parquet[-8:-4], "little") + 8
+    return parquet[:4] + b"\xff" * (len(parquet) - 4 - footer) + parquet[-footer:]
+
+
+def test_a_table_that_is_damaged_inside_is_told_by_name(tmp_path):
+    root = lerobot_folder(tmp_path / "set")
+    for table in ("meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet"):
+        whole = (root / table).read_bytes()
+        (root / table).write_bytes(damaged(whole))
+        assert "cannot be read as parquet" in error_of(source(), tmp_path)
+        (root / table).write_bytes(whole)
+    data = next((root / "data").rglob("*.parquet"))
+    whole = data.read_bytes()
+    data.write_bytes(damaged(whole))
+    rows = list(read(source(), root))
+    assert [row.reason for row in rows if isinstance(row, Reject)] == ["unreadable_row"] * 3

@@ -240,6 +240,14 @@ def test_what_is_not_there_is_an_error_with_what_is(settings, says):
     assert re.search(says, caught.value.message())
 
 
+def test_a_set_without_an_instruction_says_how_to_give_one(libero):
+    found = (libero / "features.json").read_text()
+    (libero / "features.json").write_text(found.replace("language_instruction", "words"))
+    with pytest.raises(EmtError, match=r"no feature is an instruction[\s\S]*steps/words"):
+        list(read(source(), libero))
+    assert len(list(read(source(instruction="tidy up"), libero))) == sum(LENGTHS[:3])
+
+
 def test_an_instruction_of_ones_own_and_another_feature(rows_of, tmp_path):
     (tmp_path / "libero").symlink_to(WRITTEN / "libero")
     samples, _ = rows_of(source(instruction="tidy up"))
