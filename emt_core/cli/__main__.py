@@ -32,6 +32,7 @@ from emt_core.cli.status import status
 from emt_core.cli.verify import verify
 from emt_core.errors import EmtError, Stopped
 from emt_core.flow import FLOW
+from emt_core.workspace.machine_faults import machine_fault
 
 app = typer.Typer(
     name="emt",
@@ -100,8 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         typer.main.get_command(app)(args=argv, prog_name="emt")
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0
-    except EmtError as error:
-        print(f"error: {error.message()}", file=sys.stderr)
+    except Exception as error:
+        told = error if isinstance(error, EmtError) else machine_fault(error, "")
+        if told is None:
+            raise
+        print(f"error: {told.message()}", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(stop, file=sys.stderr)

@@ -54,6 +54,14 @@ def is_copy(path: str) -> bool:
 
 
 def real_files(found: Iterable[Path], folder: Path) -> list[Path]:
-    """Files below `folder` in the order of names, without hidden ones and copies."""
-    files = (path for path in found if not is_copy(path.relative_to(folder).as_posix()))
-    return sorted(path for path in files if path.is_file())
+    """Files below `folder` in the order of names, without hidden ones and copies.
+
+    Raises EmtError for a link to nothing, a pipe or a device: its rows would be lost in silence.
+    """
+    mine = sorted(path for path in found if not is_copy(path.relative_to(folder).as_posix()))
+    astray = next((path for path in mine if not path.is_file() and not path.is_dir()), None)
+    if astray is not None:
+        raise EmtError(
+            "a file of the source is a link to nothing, a pipe or a device", where=astray
+        )
+    return [path for path in mine if path.is_file()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,15 +46,15 @@ def fingerprint_files(files: FileSet, loose: Iterable[Path] = ()) -> dict[str, A
         index.update(f"{_name(path, files.base)}\0{content_hash(path)}\n".encode())
         count += 1
     for path in files.bulk:
-        stat = _stat(path)
-        total += stat.st_size
-        bulk.update(f"{_name(path, files.base)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        facts = _stat(path)
+        total += facts.st_size
+        bulk.update(f"{_name(path, files.base)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
         count += 1
     for path in loose:
         try:
-            stat = path.stat()
+            facts = path.stat()
             beside.update(
-                f"{_name(path, files.base)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+                f"{_name(path, files.base)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode()
             )
             count += 1
         except (
@@ -75,22 +76,25 @@ def _name(path: Path, base: Path) -> str:
 
 def _stat(path: Path) -> os.stat_result:
     try:
-        return path.stat()
+        facts = path.stat()
     except OSError as error:
         raise EmtError(
             f"a file of the source cannot be read ({error.strerror})",
             where=path,
             remedy="check the source's path",
         ) from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise EmtError("a file of the source is a folder, a pipe or a device", where=path)
+    return facts
 
 
 def content_hash(path: Path) -> str:
     """SHA-256 of the content, from the cache where path, size and mtime are known."""
-    stat = _stat(path)
+    facts = _stat(path)
     cached = None
-    if stat.st_size >= CACHE_FROM_BYTES:
+    if facts.st_size >= CACHE_FROM_BYTES:
         key = hashlib.sha256(
-            f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()
+            f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}".encode()
         ).hexdigest()
         cached = cache_folder() / "content-hashes" / key[:2] / key
         try:

@@ -18,6 +18,14 @@ FIRST_BYTES = 2**16
 BLANKS = " \t\n\r"
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none or is nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 class JsonText:
     """The text of a file from where it stands; no more is held than the value that is read."""
 
@@ -65,6 +73,8 @@ class JsonText:
                 value, end = self._decode(self._text, self._at)
                 if end < len(self._text) or not self._more():  # 12 may go on as 123
                     break
+            except RecursionError as error:
+                raise ValueError("it is nested too deep") from error
             except json.JSONDecodeError as error:
                 held = len(self._text) - self._at
                 cut = error.msg.startswith("Unterminated") or error.pos >= len(self._text.rstrip())

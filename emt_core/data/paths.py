@@ -13,6 +13,10 @@ from pathlib import Path
 
 from emt_core.errors import EmtError
 
+MAX_NAME = 255
+MAX_PATH = 4_000
+"""Bytes that Linux takes for the name of a file (of a path: 4,095 with those that we add)."""
+
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -55,9 +59,23 @@ def inside(root: Path, path: str) -> Path:
     return root / relative_path(path, root)
 
 
+def data_file(path: str, root: Path) -> str:
+    """As `relative_path`, for a file of rows. Raises PathLeavesRoot also where no disk takes such
+    a name: asking for it would raise an OSError."""
+    found = relative_path(path, root)
+    if max(map(_bytes, found.split("/"))) > MAX_NAME or _bytes(f"{root}/{found}") > MAX_PATH:
+        raise PathLeavesRoot(f"{path[:80]!r}... is too long for the name of a file")
+    return found
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
+
+
 def existing(data: Path, source: str) -> Path:
-    """The same path. Raises EmtError where nothing lies there. source: the name of the source."""
-    if not data.exists():
+    """The same path. Raises EmtError where no file or folder lies there, as a pipe or device is
+    none: reading it might never end. source: the name of the source."""
+    if not data.is_file() and not data.is_dir():
         raise EmtError(
             f"source {source!r}: there is no such file or folder",
             where=data,

@@ -6,6 +6,7 @@ the contact sheets that are asked for.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -129,7 +130,7 @@ def _checked(
                 at = root / ref.path
                 sizes.append(image_size(ref, root, max_pixels))
     except ImageProblem as problem:
-        if problem.reason == "missing_image" and not at.exists():
+        if problem.reason == "missing_image" and not os.access(at, os.F_OK):
             report.tried = report.tried or at
         return Reject(
             source=row.source,

@@ -55,10 +55,11 @@ def locate_model(model: str, base: Path) -> Path | str:
 def need_model(model: str, stage: str) -> None:
     """Raises EmtError where the stage names no model."""
     if not model:
+        by_backbone = "" if stage == "embed" else ", or the recipe's `backbone`"
         raise EmtError(
             f"{stage} has no model",
             where=f"{stage}.model",
-            remedy="give the recipe a `backbone`, a folder or hub name",
+            remedy=f"name a folder or hub name there{by_backbone}",
         )
 
 

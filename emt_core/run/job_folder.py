@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from emt_core.errors import EmtError, Stopped
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.clock import next_stamp
 from emt_core.workspace.files import write_json
 from emt_core.workspace.job_record import JobRecord, current
 from emt_core.workspace.process import rank
@@ -21,11 +22,11 @@ from emt_core.workspace.process import rank
 def new_job(workspace: Workspace, asked: dict[str, Any]) -> Path:
     """Make a job's folder, with what was asked in job.json. Ids sort by time of launch."""
     workspace.check_writable()
-    now = time.time()
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{int(now % 1 * 1000):03d}"
-    folder = workspace.path / "jobs" / f"{stamp}{secrets.token_hex(2)}"
+    jobs = workspace.path / "jobs"
+    stamp = next_stamp(path.name for path in jobs.glob("[0-9]*"))
+    folder = jobs / f"{stamp}{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
-    write_json(folder / "job.json", {**asked, "launched": now})
+    write_json(folder / "job.json", {**asked, "launched": time.time()})
     return folder
 
 

@@ -26,6 +26,7 @@ from emt_core.errors import EmtError
 from emt_core.run.job_folder import asked_for, forget, new_job
 from emt_core.workspace import process as process_mark
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.clock import within
 from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.job_record import HEARTBEAT_S
 
@@ -66,7 +67,7 @@ class Job:
                 return "stopping" if cancelled else "running" if begun else "starting"
             has_process = (self.path / "process.json").exists()
             if self.end is None:  # read again: it may have ended since the first look
-                new = time.time() - self.asked["launched"] < STARTING_S
+                new = within(self.asked["launched"], STARTING_S)
                 if cancelled:
                     return "cancelled"
                 return "starting" if new and not has_process else "lost"
@@ -81,7 +82,7 @@ class Job:
 
     @property
     def end(self) -> dict[str, Any] | None:
-        """`code` (0 done, 2 a problem the user can mend, 130 stopped) and `at`.
+        """`code` (0 done, 2 a problem the user can mend, 130 stopped), `at` and `seconds`.
 
         None while it runs or if it was killed.
         """
@@ -91,8 +92,13 @@ class Job:
     def seconds(self) -> float:
         """Time from launch to its end, or to the last sign of life of one that was killed."""
         if (end := self.end) is not None:
+            if "seconds" in end:
+                return end["seconds"]
             until = end["at"]
         elif self.active:
+            mark = self._read("process.json")
+            if mark is not None and (age := process_mark.age(mark)) is not None:
+                return age
             until = time.time()
         else:
             until = max((_modified(path) for path in self.path.glob("*")), default=0.0)
@@ -121,7 +127,7 @@ class Job:
     def can_be_killed(self) -> bool:
         """It was asked to stop, and has not for GRACE_S."""
         cancel = self._cancel
-        waited = cancel is not None and time.time() - cancel["at"] >= GRACE_S
+        waited = cancel is not None and not within(cancel["at"], GRACE_S)
         return waited and self.state == "stopping"
 
     def log_tail(self, lines: int = 200) -> str:
@@ -175,7 +181,7 @@ class Job:
         if process_mark.here(mark) or "host" not in mark:
             return process_mark.find(mark) is not None
         with suppress(FileNotFoundError):
-            return time.time() - (self.path / "alive").stat().st_mtime < 4 * HEARTBEAT_S
+            return within((self.path / "alive").stat().st_mtime, 4 * HEARTBEAT_S)
         return False
 
     @property

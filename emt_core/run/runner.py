@@ -10,9 +10,12 @@ until rank 0 has committed it.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os.path import samestat
+from pathlib import Path
 
 from filelock import Timeout
 
@@ -24,9 +27,11 @@ from emt_core.run.plan import Instance, Plan, stage_module
 from emt_core.run.recipes import with_saved
 from emt_core.run.stage import Context
 from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.clock import make_newest
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
 from emt_core.workspace.job_record import WorkState
 from emt_core.workspace.job_record import current as current_job
+from emt_core.workspace.machine_faults import machine_fault, machine_faults_told
 from emt_core.workspace.process import rank
 from emt_core.workspace.progress import Progress
 from emt_core.workspace.table import Table
@@ -48,6 +53,13 @@ def run_plan(
     until: a stage or an instance's label; nothing that it does not need is run.
     start: a stage; everything before it has to be there already (EmtError if not).
     """
+    with machine_faults_told(workspace.path):
+        return _run_plan(plan, workspace, until=until, start=start, quiet=quiet)
+
+
+def _run_plan(
+    plan: Plan, workspace: Workspace, *, until: str | None, start: str | None, quiet: bool
+) -> dict[str, Artifact]:
     wanted = wanted_of(plan, until)
     remember(plan, workspace)
     if (job := current_job()) is not None:
@@ -107,8 +119,7 @@ def remember(plan: Plan, workspace: Workspace) -> None:
             write_text(copy, dump_recipe(with_saved(plan.recipe, workspace)))
         elif plan.recipe.overrides:
             write_text(copy, dump_recipe(load_recipe(copy, plan.recipe.overrides).raw))
-        else:
-            copy.touch()  # the recipe that ran last leads the app's list
+        make_newest(copy)  # the recipe that ran last leads the app's list
 
 
 def record_state(plan_name: str, instance: Instance, workspace: Workspace) -> None:
@@ -134,23 +145,14 @@ def run_instance(
         return artifact
     building = workspace.building(instance.stage, instance.key)
     progress = Progress(label=instance.label, folder=building, quiet=quiet)
-    try:
-        with _announced_lock(instance, workspace, progress):
-            artifact = workspace.find(instance.stage, instance.key)
-            if artifact is not None:
-                _note(instance, "found")
-            else:
-                _note(instance, "building")
-                artifact = _build(instance, workspace, plan, progress)
-                _note(instance, "made")
-    except OSError as error:
-        if disk_full(error):
-            raise EmtError(
-                "the disk is full",
-                where=workspace.path,
-                remedy="free some space and run the same command again: finished rows are kept",
-            ) from error
-        raise
+    with _announced_lock(instance, workspace, progress):
+        artifact = workspace.find(instance.stage, instance.key)
+        if artifact is not None:
+            _note(instance, "found")
+        else:
+            _note(instance, "building")
+            artifact = _build(instance, workspace, plan, progress)
+            _note(instance, "made")
     record_state(plan.recipe.name, instance, workspace)
     return artifact
 
@@ -158,11 +160,6 @@ def run_instance(
 def _note(instance: Instance, state: WorkState) -> None:
     if (job := current_job()) is not None:
         job.note(instance, state)
-
-
-def disk_full(error: OSError) -> bool:
-    """Lance raises an OSError without an errno; the number stands in its text."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
 @contextmanager
@@ -192,6 +189,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         progress.say(f"was made before; its interrupted commit is finished -> {instance.key}")
         return committed
     (building / "data").mkdir(parents=True, exist_ok=True)
+    begun = building.stat()
     (building / "failure.json").unlink(missing_ok=True)
     context = _context(instance, workspace, plan, progress)
     started = time.time()
@@ -202,7 +200,10 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
                 Table(table).finish()
         except Exception as error:
             _note(instance, "failed")
-            failure = {"message": str(error) or type(error).__name__, "at": time.time()}
+            if not _is_still(building, begun):  # whatever failed, it is why
+                raise _taken_away(building) from error
+            told = machine_fault(error, workspace.path) or error
+            failure = {"message": str(told) or type(told).__name__, "at": time.time()}
             with suppress(OSError):  # a full disk: the error itself is what counts
                 write_json(building / "failure.json", failure)
             raise
@@ -226,10 +227,28 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
         "rows": outcome.rows,
         "metrics": dict(outcome.metrics),
     }
+    if not _is_still(building, begun):  # what the stage wrote before is not in this one
+        raise _taken_away(building)
     artifact = workspace.commit(instance.stage, instance.key, manifest, outcome.scratch)
     cost = f"{meter.seconds:.1f} s, {meter.peak_mb:,.0f} MB at most"
     progress.say(f"done: {outcome.rows:,} rows, {cost} -> {instance.key}")
     return artifact
+
+
+def _is_still(folder: Path, begun: os.stat_result) -> bool:
+    """Whether this folder is the one that was there before: another may have its name now."""
+    try:
+        return samestat(begun, folder.stat())
+    except OSError as error:  # it cannot be entered any more: that is told by its own error
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+
+
+def _taken_away(building: Path) -> EmtError:
+    return EmtError(
+        "the folder under construction was taken away while the stage ran",
+        where=building,
+        remedy="bring it back (is its disk mounted?) and run the same command again",
+    )
 
 
 def _context(instance: Instance, workspace: Workspace, plan: Plan, progress: Progress) -> Context:

@@ -33,6 +33,7 @@ from emt_core.models.encoders.reuse import Earlier, find_earlier
 from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.stage import Context, Outcome
+from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.progress import Tracker
 from emt_core.workspace.table import Table
 
@@ -44,6 +45,9 @@ COMMIT_SECONDS = 30.0
 """Work that a kill may cost, where a window is shorter; it grows with the run
 (table.PATIENT_FOR_S).
 """
+
+ENCODER = "encoder.json"
+"""What the encoder says of itself, for a run that finds all rows done and loads none."""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
 """A group of fewer rows is prepared in the main process. Workers import torch and transformers,
@@ -98,6 +102,8 @@ def run(context: Context) -> Outcome:
         progress = context.progress.track("embedding", index.rows, done=writer.rows)
         tracker = stack.enter_context(progress)
         embedding = _start(context, config, arithmetic, index, writer, own, stack) if own else None
+        if embedding is not None:
+            write_json(context.out / ENCODER, embedding.encoder.describe())
         for artifact, group in groups:
             if artifact is None:
                 assert embedding is not None
@@ -107,9 +113,9 @@ def run(context: Context) -> Outcome:
                     reused[source.name] += _copy(artifact, source, writer, tracker)
         writer.commit()
         if embedding is not None:
-            metrics |= embedding.metrics() | {"encoder": embedding.encoder.describe()}
-    if embedding is None:
-        metrics |= {"encoder": _described_before(earlier.values())}
+            metrics |= embedding.metrics()
+    described = read_json_if_there(context.out / ENCODER)
+    metrics |= {"encoder": described or _described_before(earlier.values())}
     metrics |= _count(index, writer.features, config, reused)
     if not metrics["ok"]:
         writer.discard()  # else a second run would find every row done and fail again
@@ -120,7 +126,7 @@ def run(context: Context) -> Outcome:
             remedy="check the images' place and the encoder; "
             "`emt sources RECIPE` shows what is rejected",
         )
-    return Outcome(rows=index.rows, metrics=metrics)
+    return Outcome(rows=index.rows, metrics=metrics, scratch=(ENCODER,))
 
 
 def _start(

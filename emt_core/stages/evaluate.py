@@ -27,11 +27,14 @@ from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact
-from emt_core.workspace.files import read_json, write_json
+from emt_core.workspace.files import read_json, read_json_if_there, write_json
 
 VERSION = 2
 DEVICE = True
 IDENTITY_REPLACES = ("policy", "python", "environments")
+
+SIMULATOR = "simulator.json"
+"""What the simulator said of itself, for a run that finds all episodes played and starts none."""
 
 NO_STEP = -1
 """Checkpoint of a policy folder that is not a finetune artifact's."""
@@ -97,6 +100,8 @@ def run(context: Context) -> Outcome:
             shown = config.execute or getattr(policy, "chunk", 1)
 
             def ended(played: Any, step: int = step, shown: int = shown) -> None:
+                if simulators.facts:
+                    write_json(context.out / SIMULATOR, simulators.facts, durable=False)
                 log.add(played, step, benchmark.goals, benchmark.fps / shown)
                 tracker.advance()
 
@@ -107,16 +112,17 @@ def run(context: Context) -> Outcome:
                 execute=config.execute,
                 wants_frames=lambda episode: episode.number < config.videos,
             )
-        versions = simulators.facts
     rows = log.finish().to_pylist()
     if faults := sum(row["failure"] in FAULTS for row in rows):
         context.progress.say(
             f"the simulator failed twice in {faults:,} of {len(rows):,} episodes, which count"
             " neither way; `detail` in episodes.parquet has its last words"
         )
+    facts = read_json_if_there(context.out / SIMULATOR) or {}
     results = summarize(rows, benchmark=benchmark.name, rule=config.choose)
-    write_json(context.out / "results.json", {**results, "simulator": versions})
-    return Outcome(rows=len(rows), metrics=_metrics(results, rows), scratch=(log.path.name,))
+    write_json(context.out / "results.json", {**results, "simulator": facts})
+    scratch = (log.path.name, SIMULATOR)
+    return Outcome(rows=len(rows), metrics=_metrics(results, rows), scratch=scratch)
 
 
 def resolve_for(config: EvaluateConfig, base: Path, folder: Path) -> Benchmark:

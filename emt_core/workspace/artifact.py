@@ -207,7 +207,7 @@ class Workspace:
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[None]:
         """Hold the right to build one artifact. Without `wait`: filelock.Timeout if it is taken."""
         self.check_writable()
-        (self.path / stage).mkdir(parents=True, exist_ok=True)
+        (self.path / stage).mkdir(exist_ok=True)
         with FileLock(self.path / stage / f"{key}.lock", timeout=-1 if wait else 0):
             yield
 
@@ -254,6 +254,8 @@ class Workspace:
         final = self.folder(stage, key)
         if not (building / "manifest.json").exists():
             return None
+        for aside in building.rglob(".*.tmp"):  # of write_text, killed before its rename
+            aside.unlink()
         for name in read_json_if_there(building / "scratch.json") or ():
             left = building / "data" / name
             if left.is_dir():

@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any:
     """Raises FileNotFoundError where there is no file, EmtError where it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte order mark is passed over
-    except ValueError as error:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deep
         raise EmtError(f"{path.name} is not valid JSON ({error})", where=path) from error
 
 

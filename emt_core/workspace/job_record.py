@@ -57,6 +57,7 @@ class JobRecord:
         self.folder = folder
         self.keep_log = keep_log
         self.instances: list[dict[str, Any]] = []
+        self._begun = time.monotonic()
         self._stop = threading.Event()
 
     def planned(self, instances: Iterable[Work]) -> None:
@@ -77,8 +78,8 @@ class JobRecord:
                 log.write(line + "\n")
 
     def end(self, code: int) -> None:
-        with suppress(OSError):
-            write_json(self.folder / "end.json", {"code": code, "at": time.time()})
+        seconds = round(time.monotonic() - self._begun, 3)
+        self._note("end.json", {"code": code, "at": time.time(), "seconds": seconds})
 
     @contextmanager
     def held(self) -> Iterator[JobRecord]:
@@ -95,9 +96,12 @@ class JobRecord:
             self._stop.set()
 
     def _write(self) -> None:
-        state = {"instances": self.instances, "at": time.time()}
+        self._note("progress.json", {"instances": self.instances, "at": time.time()})
+
+    def _note(self, name: str, value: dict[str, Any]) -> None:
         with suppress(OSError):
-            write_json(self.folder / "progress.json", state)
+            if self.folder.is_dir():  # a removed job, or a workspace that was taken away, stays so
+                write_json(self.folder / name, value)
 
     def _beat(self) -> None:
         while not self._stop.is_set():

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -40,6 +41,17 @@ def find(mark: dict[str, Any]) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def age(mark: dict[str, Any]) -> float | None:
+    """Seconds that a marked process of this machine has run, whatever the clock was set to since.
+
+    None where the system does not say.
+    """
+    if not here(mark) or not mark.get("boot") or mark["boot"] != _boot():
+        return None
+    ticks = os.sysconf("SC_CLK_TCK")
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - mark["started"] / ticks, 0.0)
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:

@@ -124,7 +124,12 @@ class Tracker:
     def _write(self, *, force: bool = False) -> None:
         now = time.monotonic()
         folder = self.progress.folder
-        if folder is not None and (force or now - self._file_at >= FILE_EVERY_S):
+        # a folder that was taken away is not made anew
+        if (
+            folder is not None
+            and folder.is_dir()
+            and (force or now - self._file_at >= FILE_EVERY_S)
+        ):
             self._file_at = now
             state = {
                 "label": self.progress.label,

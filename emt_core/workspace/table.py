@@ -44,7 +44,8 @@ class Table:
             ) from error
 
     def exists(self) -> bool:
-        return (self.path / "_versions").is_dir()
+        """Whether a commit was made: a full disk may leave the folders of one that was not."""
+        return any((self.path / "_versions").glob("*.manifest"))
 
     def append(self, table: pa.Table) -> None:
         """One commit: after a kill the table holds exactly the appends that returned."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -44,16 +45,28 @@ def guard(root: os.PathLike[str] | str) -> None:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    for path in changed_paths(event, arguments):
+        for root in _guarded:
+            if path == root or path.startswith(root + os.sep):
+                raise EmtError(
+                    "this workspace is open for viewing only",
+                    where=path,
+                    remedy="open it without --view-only",
+                )
+
+
+def changed_paths(event: str, arguments: tuple[Any, ...]) -> Iterator[str]:
+    """Absolute paths that the step behind an audit event may change."""
     if event == "open":
         path, _, flags = arguments
         if isinstance(flags, int) and flags & WRITING:
-            _refuse_below(path)
+            yield from _absolute(path)
     else:
         for place, folder in CHANGED.get(event, ()):
-            _refuse_below(arguments[place], None if folder is None else arguments[folder])
+            yield from _absolute(arguments[place], None if folder is None else arguments[folder])
 
 
-def _refuse_below(path: Any, dir_fd: int | None = None) -> None:
+def _absolute(path: Any, dir_fd: int | None = None) -> Iterator[str]:
     """dir_fd: the open folder that `path` starts from; None or -1: the working folder."""
     if not isinstance(path, str | bytes | os.PathLike):
         return  # an open descriptor, or a database in memory
@@ -63,11 +76,4 @@ def _refuse_below(path: Any, dir_fd: int | None = None) -> None:
             name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name)  # noqa: PTH115, PTH118
     # the last part is not resolved: a link in the workspace is the workspace's, wherever it points
     folder, last = os.path.split(os.path.abspath(name))  # noqa: PTH100 (runs for every file opened)
-    whole = os.path.join(os.path.realpath(folder), last)  # noqa: PTH118
-    for root in _guarded:
-        if whole == root or whole.startswith(root + os.sep):
-            raise EmtError(
-                "this workspace is open for viewing only",
-                where=name,
-                remedy="open it without --view-only",
-            )
+    yield os.path.join(os.path.realpath(folder), last)  # noqa: PTH118

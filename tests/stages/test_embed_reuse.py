@@ -12,6 +12,7 @@ from tiny_index import make_samples, write_sources
 
 from emt_core.models.encoders.fake import FakeEncoder
 from emt_core.models.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
+from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
 
@@ -36,6 +37,23 @@ def test_a_stopped_run_resumes_at_its_last_commit(workspace, roots, tmp_path, mo
     resumed = run(other, sources, tmp_path)
     assert resumed.metrics["embedded_rows"] == 130 - 64
     np.testing.assert_array_equal(table(resumed)[0], table(reference)[0])
+
+
+def test_a_run_that_finds_all_rows_done_still_says_which_encoder_made_them(
+    workspace, roots, tmp_path, monkeypatch
+):
+    sources = write_sources(workspace, roots)
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "_count", stops)
+        run(workspace, sources, tmp_path)
+    made = run(workspace, sources, tmp_path)
+    assert "embedded_rows" not in made.metrics
+    assert made.metrics["encoder"]["encoder"] == "fake"
+    assert not (made.data / stage.ENCODER).exists()
 
 
 def test_a_new_robot_set_embeds_only_its_own_rows(workspace, roots, tmp_path):

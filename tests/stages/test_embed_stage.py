@@ -201,11 +201,14 @@ def test_non_finite_rows_get_a_status_and_all_non_finite_is_an_error(
 def test_no_row_with_a_vector_is_an_error_and_the_next_run_begins_anew(workspace, tmp_path):
     root = tmp_path / "pool"
     samples = [s for s in make_samples("pool", 30, root) if s.images]
-    hidden = root.rename(tmp_path / "away")
+    files = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     sources = write_sources(workspace, {"pool": (root, samples)})
-    with pytest.raises(EmtError, match=r"not one of 26 rows .*missing_image 26"):
+    for path in files:
+        path.write_bytes(b"?")
+    with pytest.raises(EmtError, match=r"not one of 26 rows .*undecodable_image 26"):
         run(workspace, sources, tmp_path)
-    hidden.rename(root)
+    for path, content in files.items():
+        path.write_bytes(content)
     assert run(workspace, sources, tmp_path).metrics["ok"] == len(samples)
 
 

@@ -307,6 +307,24 @@ def test_killed_it_goes_on_at_the_next_episode(tmp_path: Path, monkeypatch: pyte
     assert asked == ["float32"]
 
 
+def test_a_run_that_finds_all_episodes_played_still_names_the_simulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stops(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "load_policy", lambda *_: DotPolicy(gain=0.1))
+    plan = make_plan(load_recipe(recipe_for(tmp_path)))
+    space = Workspace.open(tmp_path / "ws", create=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("emt_core.evaluation.closed_loop.results.summarize", stops)
+        run_plan(plan, space, quiet=True)
+    done = run_plan(plan, space, quiet=True)["evaluate"]
+    results = json.loads((done.data / "results.json").read_text())
+    assert results["simulator"]["versions"] == {"rehearsal": "1"}
+    assert not (done.data / evaluate.SIMULATOR).exists()
+
+
 def test_workers_end_with_a_killed_evaluation(tmp_path: Path):
     """A simulator that hangs would outlive its evaluation for ever."""
     import psutil

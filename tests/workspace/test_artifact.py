@@ -218,3 +218,13 @@ def test_a_lost_parent_is_named(workspace: Workspace):
     artifact = workspace.commit("embed", "k", {**MANIFEST, "parents": {"sources": "gone"}})
     with pytest.raises(EmtError, match="sources gone"):
         workspace.parents(artifact)
+
+
+def test_files_that_a_kill_left_aside_do_not_enter_the_artifact(workspace: Workspace):
+    building = workspace.building("embed", "k")
+    (building / "data").mkdir(parents=True)
+    for name in (".elapsed.json.7.8.tmp", "data/.gap.json.7.8.tmp", "data/gap.json"):
+        (building / name).write_text("{")
+    made = workspace.commit("embed", "k", MANIFEST)
+    names = sorted(path.name for path in made.path.rglob("*"))
+    assert names == ["data", "gap.json", "manifest.json"]

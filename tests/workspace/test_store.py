@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from emt_core.data.features import Features, feature_table
@@ -73,3 +74,15 @@ def test_in_a_long_run_commits_come_at_a_fiftieth_of_its_time(tmp_path: Path):
     writer.clock._since -= 2_000
     writer.add(vectors, [""] * 4)
     assert writer.features.rows == 8
+
+
+def test_folders_of_a_first_commit_that_failed_are_no_table(tmp_path: Path):
+    """As a full disk leaves them."""
+    path = tmp_path / "map.lance"
+    for name in ("_versions", "_transactions", "data"):
+        (path / name).mkdir(parents=True)
+    (path / "data" / "half.lance").write_bytes(b"x")
+    table = Table(path)
+    assert not table.exists() and table.rows == 0
+    table.append(pa.table({"row": [1, 2]}))
+    assert table.column("row").tolist() == [1, 2]

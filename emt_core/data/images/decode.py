@@ -9,6 +9,7 @@ so a `max_pixels` above it does not lift it.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,9 +35,11 @@ from emt_core.data.images.tiles import grid, parts_of, tile
 from emt_core.data.images.values import numbered_images
 from emt_core.data.paths import PathLeavesRoot, inside
 from emt_core.data.sample import ImageRef
+from emt_core.errors import EmtError
 
 __all__ = [
     "ImageProblem",
+    "check_folder",
     "check_image",
     "image_bytes",
     "image_size",
@@ -46,6 +49,11 @@ __all__ = [
 
 DRAWN = ("video", "tile", "hdf5")
 """Kinds of references whose picture has no encoded form of its own, or need not have one."""
+
+BYTES_A_PIXEL = 8
+BYTES_BESIDE = 16 * 2**20
+"""An encoded image of more is refused: four channels of 16 bits, uncompressed, and EXIF or the
+like."""
 
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}
 # Pillow warns from half its bound on; ours has spoken by then, or the user has raised it on
@@ -90,7 +98,7 @@ def open_images(
     refs: Sequence[ImageRef], root: Path, max_pixels: int
 ) -> list[Image.Image | ImageProblem]:
     """One result per reference, in the given order; files, archives and videos are each gone
-    through once, in order."""
+    through once, in order. Raises EmtError where a whole folder of images is gone."""
     found: list[Image.Image | ImageProblem] = [ImageProblem("missing_image", "not read")] * len(
         refs
     )
@@ -100,8 +108,33 @@ def open_images(
         try:
             found[at] = open_image(refs[at], root, max_pixels)
         except ImageProblem as problem:
+            check_folder(refs[at], root, problem)
             found[at] = problem
     return found
+
+
+def check_folder(ref: ImageRef, root: Path, problem: ImageProblem) -> None:
+    """Raise EmtError where an image is missing with its folder, or its source's folder is empty.
+
+    `sources` has seen the image, so a disk that is no longer mounted is likelier than a change of
+    the data: a row without its image would stay so in what is made from it.
+    """
+    if problem.reason != "missing_image" or ref.kind == "stream":
+        return
+    for part in parts_of(ref) if ref.kind == "tile" else (ref,):
+        folder = _path(part, root).parent
+        try:
+            with os.scandir(folder), os.scandir(root) as entries:
+                if any(True for _ in entries):
+                    continue
+        except OSError:
+            pass
+        raise EmtError(
+            "a folder of images is gone that this run needs",
+            where=folder,
+            remedy="bring it back (is its disk mounted?) and run the same command again:"
+            " finished work is kept",
+        ) from problem
 
 
 def image_size(ref: ImageRef, root: Path, max_pixels: int) -> tuple[int, int]:
@@ -173,6 +206,12 @@ def decode_image(file: BinaryIO, max_pixels: int, *, at_least: int = 0) -> Image
 
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     Image.init()  # registers all formats, once
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size > BYTES_A_PIXEL * max_pixels + BYTES_BESIDE:  # some decoders read a file whole
+        raise ImageProblem(
+            "pixel_bomb", f"{size:,} bytes, more than {max_pixels:,} pixels can need"
+        )
     try:
         image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

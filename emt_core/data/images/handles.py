@@ -176,12 +176,13 @@ class ParquetHandle:
     """
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
         from pyarrow import parquet
+
+        from emt_core.data.damaged import DAMAGED
 
         try:
             self.file = parquet.ParquetFile(path, memory_map=True)
-        except (pa.ArrowInvalid, OSError) as error:
+        except DAMAGED as error:
             raise ImageProblem("undecodable_image", f"no parquet file: {error}") from error
         meta = self.file.metadata
         self.starts = [0]
@@ -205,17 +206,17 @@ class ParquetHandle:
             self.cells = self._next(column)
             rows = range(rows.stop, rows.stop + len(self.cells))
             self.held = (column, rows)
-        return self.cells[row - rows.start].as_py()
+        return _value(self.cells[row - rows.start])
 
     def _group(self, row: int) -> int:
         return bisect.bisect_right(self.starts, row) - 1
 
     def _next(self, column: str) -> Any:
-        import pyarrow as pa
+        from emt_core.data.damaged import DAMAGED
 
         try:
             return next(self._coming).column(column)
-        except (pa.ArrowInvalid, OSError, StopIteration) as error:
+        except (*DAMAGED, StopIteration) as error:
             self.held = ("", range(0))
             raise ImageProblem("undecodable_image", f"the file breaks off: {error}") from error
 
@@ -241,6 +242,22 @@ class ParquetHandle:
         self.file.close()
 
 
+def _value(cell: Any) -> Any:
+    """Of a scalar, or of the one row of a column that nobody has looked at yet. Raises ImageProblem
+    (`undecodable_image`)."""
+    import pyarrow as pa
+
+    from emt_core.data.damaged import DAMAGED
+
+    try:
+        if isinstance(cell, pa.ChunkedArray):
+            cell.validate(full=True)  # its offsets may lead outside of the file
+            cell = cell[0]
+        return cell.as_py()
+    except DAMAGED as error:
+        raise ImageProblem("undecodable_image", f"a value cannot be read: {error}") from error
+
+
 class ArrowHandle:
     """Cells of an arrow shard (IPC stream or file), memory-mapped."""
 
@@ -254,7 +271,7 @@ class ArrowHandle:
             )
         if column not in self.table.column_names:
             raise ImageProblem("missing_image", f"there is no column {column!r}")
-        return self.table.column(column)[row].as_py()
+        return _value(self.table.column(column).slice(row, 1))
 
     def close(self) -> None:
         self.table = None
@@ -272,7 +289,7 @@ class JsonHandle:
     def cell(self, field: str, at: int) -> Any:
         try:
             return row_at(self.file.fileno(), at)[field]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ImageProblem("missing_image", f"no row with {field!r} at byte {at}") from error
 
     def close(self) -> None:
@@ -283,10 +300,14 @@ def open_arrow(path: Path) -> Any:
     """A memory-mapped pa.Table, read as it is used. Raises ImageProblem (`undecodable_image`)."""
     import pyarrow as pa
 
+    from emt_core.data.damaged import DAMAGED
+
     try:
         mapped = pa.memory_map(str(path))
         is_file = mapped.read(6) == b"ARROW1"
         mapped.seek(0)
-        return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+        table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
+        table.column_names  # noqa: B018 - may be no UTF-8
+        return table
+    except DAMAGED as error:
         raise ImageProblem("undecodable_image", f"no arrow shard: {error}") from error

@@ -9,10 +9,11 @@ Reader and decoder number a field's images by the same function.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+
+from emt_core.data.json_rows import parse_json
 
 CARRIERS = ("bytes", "path", "image", "image_url", "url")
 """Keys of an object under which an image lies, the first that holds something."""
@@ -36,7 +37,7 @@ def numbered_images(value: Any) -> Iterator[tuple[int, str | bytes]]:
     """
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         with suppress(ValueError):  # a name may begin so
-            value = json.loads(value)
+            value = parse_json(value)
     if isinstance(value, list | tuple) and not any(_is_turn(item) for item in value):
         for place, item in enumerate(value):
             yield from ((place, image) for image in _images(item))

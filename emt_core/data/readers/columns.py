@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 from pyarrow import compute
 
+from emt_core.data.arrow_files import each_row
 from emt_core.data.images.base64_text import is_base64
-from emt_core.data.readers.conversation import RowProblem, build_sample, reject
+from emt_core.data.json_rows import parse_json
+from emt_core.data.readers.conversation import RowProblem, build_sample, reject, sample_or_reject
 from emt_core.data.readers.fields import (
     ASKED,
     CONVERSATIONS,
@@ -106,7 +108,7 @@ def _holds_images(field: pa.Field) -> bool:
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each ClassLabel column, as HF datasets keeps them in a schema."""
     try:
-        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        kept = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = kept.get("info", {}).get("features", {}).items()
         return {n: f["names"] for n, f in features if f.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError):
@@ -115,24 +117,36 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def read_batch(
     source: TableSource,
-    texts: pa.RecordBatch,
-    images: pa.Array | None,
+    batch: pa.RecordBatch,
+    texts: Sequence[str],
     *,
     row: int,
     place: tuple[RefKind, str, int],
     root: Path,
     classes: Mapping[str, Sequence[str]],
 ) -> Iterator[Sample | Reject]:
-    """Rows of one batch. row: source row of its first; place: (kind, file, row) of images; a file
-    of "" is none in reach. classes: of `class_names`."""
-    cells: Sequence[Sequence[ImageCell]] = [()] * texts.num_rows
-    if images is not None:
-        cells = image_cells(images, place[1], paths_first=source.image_root is not None)
+    """Rows of one batch. texts: columns. row: source row of its first; place: (kind, file, row) of
+    images; a file of "" is none in reach. classes: of `class_names`."""
     kind, path, at = place
-    for number, record in enumerate(texts.to_pylist()):
+
+    def values(part: pa.RecordBatch) -> list[tuple[dict[str, Any], Sequence[ImageCell]]]:
+        cells: Sequence[Sequence[ImageCell]] = [()] * part.num_rows
+        if source.images:
+            column = part.column(source.images)
+            cells = image_cells(column, root / path, paths_first=source.image_root is not None)
+        return list(zip(part.select(texts).to_pylist(), cells, strict=True))
+
+    wanted = batch.select([*texts, *([source.images] if source.images else [])])
+    for number, found in enumerate(each_row(wanted, values, unseen=kind == "arrow")):
+        if isinstance(found, str):
+            yield reject(source.name, row + number, RowProblem("unreadable_row", found))
+            continue
+        record, cells = found
         ref = ImageRef(kind=kind, path=path, member=source.images or "", index=at + number)
         name_classes(record, classes)
-        yield read_row(source, record, cells[number], ref, row=row + number, root=root)
+        own_id = record.get(source.own_id) if source.own_id else None
+        make = partial(table_sample, source, record, cells, ref, row=row + number, root=root)
+        yield sample_or_reject(source.name, row + number, own_id, make)
 
 
 def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -> None:
@@ -142,7 +156,7 @@ def name_classes(record: dict[str, Any], classes: Mapping[str, Sequence[str]]) -
             record[column] = names[number] if 0 <= number < len(names) else None
 
 
-def read_row(
+def table_sample(
     source: TableSource,
     record: Mapping[str, Any],
     cells: Sequence[ImageCell],
@@ -150,31 +164,25 @@ def read_row(
     *,
     row: int,
     root: Path,
-) -> Sample | Reject:
-    """One row; ref: the place of an image that lies in the row itself."""
-    own_id = record.get(source.own_id) if source.own_id else None
-    try:
-        refuse(record, (*text_fields(source), *source.meta))
-        if source.text and source.images and not cells:
-            raise RowProblem("missing_image", "a caption whose image is missing (null)")
-        turns = row_turns(source, record)
-        images = [image for cell in cells for image in _image_refs(cell, ref, root)]
-        if source.images is None and ref.kind != "stream":
-            turns, images = row_images(
-                source, record, turns, root, inline=ref if ref.path else None
-            )
-        return build_sample(
-            source=source.name,
-            row=row,
-            role=source.role,
-            turns=turns,
-            images=images,
-            missing="lead",
-            own_id=own_id,
-            meta={name: record[name] for name in source.meta},
-        )
-    except RowProblem as problem:
-        return reject(source.name, row, problem, own_id)
+) -> Sample:
+    """Raises RowProblem. ref: the place of an image that lies in the row itself."""
+    refuse(record, (*text_fields(source), *source.meta))
+    if source.text and source.images and not cells:
+        raise RowProblem("missing_image", "a caption whose image is missing (null)")
+    turns = row_turns(source, record)
+    images = [image for cell in cells for image in _image_refs(cell, ref, root)]
+    if source.images is None and ref.kind != "stream":
+        turns, images = row_images(source, record, turns, root, inline=ref if ref.path else None)
+    return build_sample(
+        source=source.name,
+        row=row,
+        role=source.role,
+        turns=turns,
+        images=images,
+        missing="lead",
+        own_id=record.get(source.own_id) if source.own_id else None,
+        meta={name: record[name] for name in source.meta},
+    )
 
 
 def _image_refs(cell: ImageCell, ref: ImageRef, root: Path) -> tuple[ImageRef, ...]:
@@ -186,9 +194,12 @@ def _image_refs(cell: ImageCell, ref: ImageRef, root: Path) -> tuple[ImageRef, .
     return (replace(ref, position=position),)
 
 
-def holds_paths(kind: pa.DataType) -> bool:
-    """Whether an image column of this type names files instead of holding them."""
-    kind = kind.value_type if _is_list(kind) else kind
+def holds_paths(schema: pa.Schema, column: str | None) -> bool:
+    """Whether an image column names files instead of holding them; not where it is there twice."""
+    kinds = [field.type for field in schema if field.name == column]
+    if len(kinds) != 1:
+        return False
+    kind = kinds[0].value_type if _is_list(kinds[0]) else kinds[0]
     return _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 

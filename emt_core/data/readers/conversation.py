@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from emt_core.data.json_rows import parse_json
 from emt_core.data.sample import ImageRef, Reject, Sample, Speaker, Turn
 from emt_core.recipe.base import Role
 
@@ -70,7 +71,7 @@ def parse_turns(
     """
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw)
+            raw = parse_json(raw)
         except ValueError as error:
             raise RowProblem(
                 "unreadable_row", f"the conversation is text, but not JSON: {error}"
@@ -298,6 +299,19 @@ def shown(value: Any) -> str:
     """A value of the data as a message quotes it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def sample_or_reject(
+    source: str, row: int, own_id: Any, make: Callable[[], Sample]
+) -> Sample | Reject:
+    """The sample that `make` returns, or the Reject of the RowProblem that it raises."""
+    try:
+        return make()
+    except RowProblem as problem:
+        return reject(source, row, problem, own_id)
+    except RecursionError:
+        problem = RowProblem("unreadable_row", "lists or objects are nested too deep")
+        return reject(source, row, problem, own_id)
 
 
 def reject(source: str, row: int, problem: RowProblem, own_id: Any = None) -> Reject:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from emt_core.data.file_kind import unreadable
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.decode import check_bytes
-from emt_core.data.images.handles import ImageProblem, open_arrow
-from emt_core.data.paths import PathLeavesRoot, inside, name_below
+from emt_core.data.paths import PathLeavesRoot, data_file, name_below
 from emt_core.data.readers import hf_stream
 from emt_core.data.readers.columns import (
     check_images_named,
@@ -26,10 +24,11 @@ from emt_core.data.readers.columns import (
     holds_paths,
     name_classes,
     read_batch,
-    read_row,
+    table_sample,
     wanted_columns,
 )
-from emt_core.data.readers.conversation import RowProblem, reject
+from emt_core.data.readers.conversation import RowProblem, sample_or_reject
+from emt_core.data.readers.json_stream import id_in
 from emt_core.data.sample import ImageRef, Reject, Sample
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
@@ -57,8 +56,8 @@ def on_hub(data: Path) -> bool:
 def loose_images(source: HFSource, data: Path) -> bool:
     if source.streaming or on_hub(data):
         return False
-    schema = _table(shards(source, data)[0]).schema
-    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+    schema = hf_stream.arrow_table(shards(source, data)[0]).schema
+    return holds_paths(schema, source.images)
 
 
 def image_root(source: HFSource, data: Path) -> Path:
@@ -73,7 +72,7 @@ def files(source: HFSource, data: Path) -> FileSet:
     if on_hub(data):
         return FileSet(base=Path(), facts=(hf_stream.hub_commit(source),))
     if source.streaming:
-        return FileSet(base=data, bulk=tuple(hf_stream.local_files(source, data)[1]))
+        return FileSet(base=data, bulk=tuple(hf_stream.local_files(source, data)))
     folder = _split_folder(source, data)
     index = tuple(
         folder / name for name in ("state.json", "dataset_info.json") if (folder / name).is_file()
@@ -84,7 +83,7 @@ def files(source: HFSource, data: Path) -> FileSet:
 def count(source: HFSource, data: Path) -> int | None:
     if source.streaming:
         return None
-    return sum(_table(path).num_rows for path in shards(source, data))
+    return sum(hf_stream.arrow_table(path).num_rows for path in shards(source, data))
 
 
 def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
@@ -94,18 +93,17 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     row = 0
     for path in shards(source, data):
-        table = _table(path)
+        table = hf_stream.arrow_table(path)
         texts = wanted_columns(source, table.column_names, path)
         check_images_named(source, table.schema, path)
         classes = class_names(table.schema)
         name = name_below(root, path)
         at = 0
         for batch in table.to_batches(max_chunksize=1024):
-            images = batch.column(source.images) if source.images else None
             yield from read_batch(
                 source,
-                batch.select(texts),
-                images,
+                batch,
+                texts,
                 row=row,
                 place=("arrow", name, at),
                 root=root,
@@ -117,39 +115,40 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
 
 def _read_stream(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
     """Samples with `stream` references. Raises EmtError where the stream breaks off."""
-    stream = hf_stream.open_stream(source, data)
-    classes: dict[str, list[str]] = {}
-    if stream.features is not None:
-        schema = stream.features.arrow_schema
-        classes = class_names(schema)
-        check_images_named(source, schema, data)
-    for row, record in enumerate(hf_stream.stream_rows(source, stream)):
-        if row == 0:
-            wanted_columns(source, list(record), data)
-        name_classes(record, classes)
-        try:
-            images = hf_stream.cells(source, record)
-            found = read_row(
-                source,
-                record,
-                [(position, None) for position in range(len(images))],
-                ImageRef(kind="stream", path=source.path, member=source.images or "", index=row),
-                row=row,
-                root=data,
-            )
-            for content in images:
-                problem = (
-                    check_bytes(content, source.max_pixels)
-                    if content
-                    else ("missing_image", "no bytes in the row")
-                )
-                if problem and isinstance(found, Sample):
-                    raise RowProblem(*problem)
-            yield found
-        except RowProblem as problem:
-            yield reject(
-                source.name, row, problem, record.get(source.own_id) if source.own_id else None
-            )
+    row = 0
+    for part in hf_stream.parts(source, data):
+        classes = class_names(part.schema)
+        wanted_columns(source, part.schema.names, part.where)
+        check_images_named(source, part.schema, part.where)
+        for record in part.rows:
+            own_id = id_in(record, source.own_id) if source.own_id else None
+            make = partial(_streamed, source, record, classes, row, data)
+            yield sample_or_reject(source.name, row, own_id, make)
+            row += 1
+
+
+def _streamed(
+    source: HFSource,
+    record: dict[str, Any] | str,
+    classes: dict[str, list[str]],
+    row: int,
+    data: Path,
+) -> Sample:
+    """record: the row, or what is wrong with it. Raises RowProblem."""
+    if isinstance(record, str):
+        raise RowProblem("unreadable_row", record)
+    name_classes(record, classes)
+    images = hf_stream.cells(source, record)
+    cells = [(position, None) for position in range(len(images))]
+    ref = ImageRef(kind="stream", path=source.path, member=source.images or "", index=row)
+    sample = table_sample(source, record, cells, ref, row=row, root=data)
+    for content in images:
+        problem = ("missing_image", "no bytes in the row")
+        if content:
+            problem = check_bytes(content, source.max_pixels)
+        if problem:
+            raise RowProblem(*problem)
+    return sample
 
 
 def shards(source: HFSource, data: Path) -> list[Path]:
@@ -159,7 +158,7 @@ def shards(source: HFSource, data: Path) -> list[Path]:
     folder = _split_folder(source, data)
     state = read_json(folder / "state.json")
     try:
-        found = [inside(folder, entry["filename"]) for entry in state["_data_files"]]
+        found = [folder / data_file(entry["filename"], folder) for entry in state["_data_files"]]
     except (KeyError, TypeError, PathLeavesRoot) as error:
         raise EmtError(
             "state.json does not list the data files", where=folder / "state.json"
@@ -212,11 +211,3 @@ def _hub_shards(name: str, subset: str | None, split: str, revision: str | None)
             "folder",
         ) from error
     return [Path(entry["filename"]) for entry in loaded.cache_files]
-
-
-def _table(path: Path) -> Any:
-    try:
-        return open_arrow(path)
-    except ImageProblem as problem:
-        what = f"an arrow shard cannot be read: {problem.detail}"
-        raise unreadable(what, path, "it may be cut off: save it again") from problem

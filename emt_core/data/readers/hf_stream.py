@@ -8,20 +8,22 @@ whose bytes are in the rows are had.
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
-from emt_core.data.file_kind import real_files
+from emt_core.data.arrow_files import each_row, open_parquet, parquet_batches
+from emt_core.data.file_kind import real_files, unreadable
 from emt_core.data.hub import NoAnswer, ask_commit
 from emt_core.data.images.base64_text import from_base64, is_base64
 from emt_core.data.images.decode import decode_image
-from emt_core.data.images.handles import ImageProblem
+from emt_core.data.images.handles import ImageProblem, open_arrow
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.splits import SPLITS, split_of
 from emt_core.errors import EmtError
@@ -30,12 +32,13 @@ from emt_core.recipe.sources import HFSource
 
 def stream_cells(source: HFSource, data: Path) -> Iterator[tuple[int, list[bytes | None]]]:
     """(row, encoded images), every row of the stream up to `limit`, in the order of `read`."""
-    rows = stream_rows(source, open_stream(source, data))
+    rows = (record for part in parts(source, data) for record in part.rows)
     for row, record in enumerate(islice(rows, source.limit)):
-        try:
-            yield row, cells(source, record)
-        except RowProblem:
-            yield row, []
+        found: list[bytes | None] = []
+        if isinstance(record, dict):
+            with suppress(RowProblem):
+                found = cells(source, record)
+        yield row, found
 
 
 def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
@@ -60,30 +63,70 @@ def cells(source: HFSource, record: Mapping[str, Any]) -> list[bytes | None]:
     return found
 
 
-def open_stream(source: HFSource, data: Path) -> Any:
-    """The set as the client streams it; bytes of images stay as they are."""
+@dataclass(frozen=True)
+class Part:
+    """Rows of a stream that have one layout: those of a local file, or all of a hub set.
+
+    where: for errors. rows: a text says what is wrong with a row that cannot be read.
+    """
+
+    where: object
+    schema: pa.Schema
+    rows: Iterator[dict[str, Any] | str]
+
+
+def parts(source: HFSource, data: Path) -> Iterator[Part]:
+    """The stream in order. Raises EmtError where it breaks off."""
+    if not data.is_dir():
+        yield _hub_part(source)
+        return
+    for path in local_files(source, data):
+        if path.suffix == ".parquet":
+            file = open_parquet(path)
+            schema = file.schema_arrow
+            batches = parquet_batches(file, path, BATCH_ROWS)
+        else:
+            table = arrow_table(path)
+            schema = table.schema
+            batches = table.to_batches(max_chunksize=BATCH_ROWS)
+        yield Part(path, schema, _rows(batches, unseen=path.suffix == ".arrow"))
+
+
+def _rows(batches: Iterable[pa.RecordBatch], *, unseen: bool) -> Iterator[dict[str, Any] | str]:
+    for batch in batches:
+        yield from each_row(batch, pa.RecordBatch.to_pylist, unseen=unseen)
+
+
+def arrow_table(path: Path) -> Any:
+    """A memory-mapped pa.Table. Raises EmtError."""
+    try:
+        return open_arrow(path)
+    except ImageProblem as problem:
+        what = f"an arrow shard cannot be read: {problem.detail}"
+        raise unreadable(what, path, "it may be cut off: save it again") from problem
+
+
+def _hub_part(source: HFSource) -> Part:
+    """A hub set as the client streams it; bytes of images stay as they are."""
     import datasets
 
     with _told(source):
-        if data.is_dir():
-            builder, paths = local_files(source, data)
-            # the client takes a name for a pattern: characters of one stand for themselves
-            names = [re.sub(r"([*?[])", r"[\1]", str(path)) for path in paths]
-            stream: Any = datasets.load_dataset(
-                builder, data_files=names, split="train", streaming=True
-            )
+        stream: Any = datasets.load_dataset(
+            source.path,
+            source.subset,
+            split=source.split,
+            revision=source.revision,
+            streaming=True,
+        )
+        if stream.features is None:
+            schema = pa.schema([(name, pa.null()) for name in next(iter(stream.take(1)), {})])
         else:
-            stream = datasets.load_dataset(
-                source.path,
-                source.subset,
-                split=source.split,
-                revision=source.revision,
-                streaming=True,
-            )
-        return stream.decode(False) if stream.features is not None else stream
+            schema = stream.features.arrow_schema
+            stream = stream.decode(False)
+    return Part(f"the hub set {source.path}", schema, _hub_rows(source, stream))
 
 
-def stream_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
+def _hub_rows(source: HFSource, stream: Any) -> Iterator[dict[str, Any]]:
     with _told(source):
         yield from stream
 
@@ -97,21 +140,25 @@ def _told(source: HFSource) -> Iterator[None]:
     except Exception as error:  # dozens of types: unreachable, gated, misspelt, cut off
         raise EmtError(
             f"the stream of {source.path!r} breaks off: {type(error).__name__}: {str(error)[:300]}",
+            where=f"the hub set {source.path}",
             remedy="check name, subset, split, columns and network",
         ) from error
 
 
-def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
-    """(builder name, files by name) of a folder's split; all are of train where none is named.
+BATCH_ROWS = 64
+
+
+def local_files(source: HFSource, data: Path) -> list[Path]:
+    """The files of a folder's split by name; all are of train where none is named.
 
     Raises EmtError where no file is of the split.
     """
-    for builder in ("parquet", "arrow"):
-        found = real_files(data.rglob(f"*.{builder}"), data)
+    for suffix in ("parquet", "arrow"):
+        found = real_files(data.rglob(f"*.{suffix}"), data)
         if not found:
             continue
         if (data / "state.json").is_file():  # one split, saved without its name
-            return builder, found
+            return found
         wanted = SPLITS.get(source.split, source.split)
         splits = {path: split_of(path.relative_to(data), source.split) for path in found}
         if not any(splits.values()):
@@ -123,7 +170,7 @@ def local_files(source: HFSource, data: Path) -> tuple[str, list[Path]]:
                 where=data,
                 remedy=f"its splits are: {', '.join(sorted({*splits.values()} - {''}))}",
             )
-        return builder, mine
+        return mine
     raise EmtError("the folder holds neither .parquet nor .arrow files", where=data)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from emt_core.data.file_kind import unreadable
-from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText
+from emt_core.data.json_rows import MAX_ROW_BYTES, JsonText, parse_json
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.fields import CONVERSATIONS, holds_rows
 from emt_core.errors import EmtError
 
+LINES_LOOKED_AT = 20
 SMALL_BYTES = 4 * 2**20
 
 
@@ -44,8 +44,8 @@ def small_object(path: Path) -> dict[str, Any] | None:
         if path.stat().st_size > SMALL_BYTES:
             return None
         text = path.read_text(encoding="utf-8-sig").lstrip()
-        return json.loads(text) if text.startswith("{") else None
-    except (OSError, ValueError, RecursionError):
+        return parse_json(text) if text.startswith("{") else None
+    except (OSError, ValueError):
         return None
 
 
@@ -107,7 +107,7 @@ def _named_faults(what: str, path: Path, text: JsonText) -> Iterator[list[int]]:
     seen = [0]
     try:
         yield seen
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+    except ValueError as error:  # UnicodeDecodeError is one
         count = seen[0]
         raise EmtError(
             f"{what} {'ends in the middle' if text.ended else 'is malformed'} in row "
@@ -130,29 +130,30 @@ def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         _, first = text.value()
         after = text.place
         alone = not text.peek()
-    except (ValueError, RecursionError):  # its line is broken, or it is longer than may be held
+        file.seek(start)
+        spread = after - start > len(file.readline(MAX_ROW_BYTES))
+    except ValueError:  # it is broken, or longer than may be held
         first = None
-        after = start
         alone = False
-        if not _second_line_is_row(file, start):
+        spread = not _some_line_is_row(file, start)
+        if spread:
             _refuse_rows_inside(path, _keys_to_array(file, start), whole=False)
     if alone and isinstance(first, Mapping):
         rows = [n for n, v in first.items() if holds_rows(v) and n not in CONVERSATIONS]
         known = any(name in first for name in CONVERSATIONS)
         _refuse_rows_inside(path, [*first, *rows] if rows and not known else [], whole=True)
     file.seek(start)
-    spread = after - start > len(file.readline(MAX_ROW_BYTES))
-    file.seek(start)
     yield from (_spread if spread else _lines)(file, path)
 
 
-def _second_line_is_row(file: BinaryIO, start: int) -> bool:
+def _some_line_is_row(file: BinaryIO, start: int) -> bool:
+    """Whether one of the first lines is an object by itself: then the file is JSON lines."""
     file.seek(start)
-    file.readline(MAX_ROW_BYTES)
-    try:
-        return isinstance(json.loads(file.readline(MAX_ROW_BYTES)), Mapping)
-    except (ValueError, RecursionError):
-        return False
+    for _ in range(LINES_LOOKED_AT):
+        with suppress(ValueError):
+            if isinstance(parse_json(file.readline(MAX_ROW_BYTES)), Mapping):
+                return True
+    return False
 
 
 def _keys_to_array(file: BinaryIO, start: int) -> list[str]:
@@ -171,7 +172,7 @@ def _keys_to_array(file: BinaryIO, start: int) -> list[str]:
                 return [*keys, keys[-1]] if text.peek() == "{" else []
             text.value()
             text.expect(",")
-    except (ValueError, RecursionError):
+    except ValueError:
         return []
 
 
@@ -212,11 +213,11 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
         if line.isspace():
             continue
         try:
-            row = json.loads(line.decode())
+            row = parse_json(line.decode())
         except UnicodeDecodeError as error:
             row = BrokenLine(
                 f"line {number} is not UTF-8: {error.reason} at byte {error.start} of the line"
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             row = BrokenLine(f"line {number} is not JSON: {error}")
         yield at, row

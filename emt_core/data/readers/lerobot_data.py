@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emt_core.data.arrow_files import read_table
+from emt_core.data.damaged import DAMAGED
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.images.video import Video
 from emt_core.errors import EmtError
@@ -24,7 +26,7 @@ NARROW = {"episode_index": -1, "timestamp": float("nan"), "task_index": NO_TASK}
 @lru_cache(maxsize=4)
 def narrow_columns(path: Path, mtime_ns: int) -> dict[str, np.ndarray]:
     """The three number columns of a data file; images and states stay unread."""
-    table = read_columns(path, list(NARROW))
+    table = read_table(path, list(NARROW))
     return {name: number_column(table, name, path) for name in NARROW}
 
 
@@ -36,7 +38,7 @@ def number_column(table: pa.Table, name: str, path: Path) -> np.ndarray:
         column = column.combine_chunks().flatten()  # some writers keep numbers as vectors of one
     try:
         return pc.fill_null(pc.cast(column, kind), NARROW[name]).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except DAMAGED as error:
         raise EmtError(f"column {name!r} holds {column.type}, no numbers", where=path) from error
 
 
@@ -54,7 +56,7 @@ def number_matrix(table: pa.Table, name: str, where: object = "") -> np.ndarray:
         values = values.flatten()
     try:
         flat = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except DAMAGED as error:
         raise EmtError(f"column {name!r} holds {values.type}, no numbers", where=where) from error
     return flat.reshape(len(table), -1) if len(table) else np.empty((0, 0))
 
@@ -62,7 +64,7 @@ def number_matrix(table: pa.Table, name: str, where: object = "") -> np.ndarray:
 @lru_cache(maxsize=8)
 def matrix(path: Path, mtime_ns: int, column: str) -> np.ndarray:
     """float64 [rows, n] of a column of a data file. Raises EmtError."""
-    return number_matrix(read_columns(path, [column]), column, path)
+    return number_matrix(read_table(path, [column]), column, path)
 
 
 @lru_cache(maxsize=16)
@@ -75,17 +77,3 @@ def video_rate(path: Path, mtime_ns: int) -> float | None:
     rate = video.stream.average_rate
     video.close()
     return float(rate) if rate else None
-
-
-def read_columns(path: Path, columns: list[str]) -> pa.Table:
-    """Columns of a data file. Raises EmtError where it cannot be read or lacks one."""
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            lacking = [name for name in columns if name not in file.schema_arrow.names]
-            if not lacking:
-                return file.read(columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise EmtError(f"a data file cannot be read as parquet: {error}", where=path) from error
-    raise EmtError(f"a data file lacks the columns {lacking}", where=path)

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from emt_core.data.arrow_files import read_table
 from emt_core.data.readers.annotation import Annotation
 from emt_core.data.readers.conversation import encodable, shown
-from emt_core.data.readers.lerobot_meta import LeRobotMeta, read_table
+from emt_core.data.readers.lerobot_meta import LeRobotMeta
 from emt_core.errors import EmtError
 
 PERSISTENT = "language_persistent"

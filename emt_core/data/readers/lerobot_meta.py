@@ -10,15 +10,19 @@ videos/CAM/chunk-000/file-000.mp4                videos/chunk-000/CAM/episode_00
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
-from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.arrow_files import read_table, rows_of
+from emt_core.data.json_rows import parse_json
+from emt_core.data.paths import PathLeavesRoot, data_file
+from emt_core.data.readers.conversation import shown
 from emt_core.data.readers.lerobot_kinds import OLD, is_depth, no_camera, not_lerobot
 from emt_core.data.readers.robot_set import Episode
 from emt_core.errors import EmtError
@@ -199,7 +203,8 @@ class LeRobotMeta:
             for camera in filmed
             for name in ("chunk_index", "file_index", "from_timestamp")
         ]
-        yield from read_table(path, wanted).to_pylist()  # the wide statistics columns stay unread
+        # the wide statistics columns stay unread
+        yield from rows_of(read_table(path, wanted), path)
 
     def _episode(self, row: dict[str, Any], filmed: Sequence[str]) -> LeRobotEpisode:
         index = _count(row["episode_index"], "episode_index")
@@ -231,11 +236,11 @@ class LeRobotMeta:
         place = 0 if name == "data_path" else 1
         template = self.info.get(name) or DEFAULT_PATHS[self.major][place]
         try:
-            return relative_path(str(template).format(**numbers), self.root)
+            return data_file(_filled(str(template), numbers), self.root)
         except PathLeavesRoot as error:
             what = f"{name} names a file outside the folder: {error}"
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            what = f"{name} is {template!r}, which cannot be filled in: {error!r}"
+        except (KeyError, ValueError, TypeError) as error:
+            what = f"{name} is {shown(template)}, which cannot be filled in: {error!r}"
         raise EmtError(
             what,
             where=self.root / "meta" / "info.json",
@@ -254,6 +259,21 @@ def load_meta(root: Path) -> LeRobotMeta:
     return _load(root, info.stat().st_mtime_ns if info.is_file() else 0)
 
 
+def _filled(template: str, numbers: Mapping[str, Any]) -> str:
+    """The template with `{name}` and `{name:03d}` filled in. Raises KeyError, ValueError.
+
+    Nothing else that str.format knows: a template is data, and `{name:99999999d}` fills memory.
+    """
+    parts = []
+    for text, name, width, conversion in Formatter().parse(template):
+        parts.append(text)
+        if name is not None:
+            if conversion or not re.fullmatch(r"(0?\d{0,2}d)?", width or ""):
+                raise ValueError(f"{{{name}:{width}}}")
+            parts.append(format(numbers[name], width or ""))
+    return "".join(parts)
+
+
 def _numbered_texts(path: Path, kind: str) -> dict[int, str]:
     """The table of `kind` (task, subtask): number -> text, which is a column or pandas' index."""
     table = read_table(path)
@@ -264,26 +284,25 @@ def _numbered_texts(path: Path, kind: str) -> dict[int, str]:
             where=path,
             remedy=f"{kind}, {kind}_index",
         )
-    indices = table.column(f"{kind}_index").to_pylist()
-    texts = table.column(names[0]).to_pylist()
-    pairs = enumerate(zip(indices, texts, strict=True))
+    rows = rows_of(table.select([f"{kind}_index", names[0]]), path)
     return {
-        _whole(index, f"row {row}: {kind}_index", path): _text(text) for row, (index, text) in pairs
+        _whole(row[f"{kind}_index"], f"row {number}: {kind}_index", path): _text(row[names[0]])
+        for number, row in enumerate(rows)
     }
 
 
 def _whole(value: Any, what: str, where: Path) -> int:
     try:
         return int(value)
-    except (TypeError, ValueError) as error:
-        raise EmtError(f"{what} is {value!r}, not a whole number", where=where) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EmtError(f"{what} is {shown(value)}, not a whole number", where=where) from error
 
 
 def _count(value: Any, name: str) -> int:
-    """Raises ValueError for a number below 0 or between two whole ones."""
+    """Raises ValueError for a number below 0, between two whole ones, or beyond 64 bits."""
     count = int(value)
-    if count < 0 or (isinstance(value, float) and count != value):
-        raise ValueError(f"{name} is {value!r}")
+    if not 0 <= count < 2**63 or (isinstance(value, float) and count != value):
+        raise ValueError(f"{name} is {shown(value)}")
     return count
 
 
@@ -294,36 +313,18 @@ def _text(value: Any) -> str:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line from 1, object) of each line."""
+    if not path.is_file():
+        raise EmtError(f"{path.name} is missing", where=path)
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if not line.isspace():
                     try:
-                        row = json.loads(line)
+                        row = parse_json(line)
                     except ValueError as error:
                         raise EmtError(f"line {number} is not JSON: {error}", where=path) from error
                     if not isinstance(row, dict):
                         raise EmtError(f"line {number} is no JSON object", where=path)
                     yield number, row
-    except FileNotFoundError as error:
-        raise EmtError(f"{path.name} is missing", where=path) from error
     except UnicodeDecodeError as error:
         raise EmtError(f"{path.name} is not UTF-8", where=path) from error
-
-
-def read_table(path: Path, columns: list[str] | None = None) -> Any:
-    """A metadata table, or these columns of it. Raises EmtError."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            lacking = [name for name in columns or () if name not in names]
-            if not lacking:
-                return file.read(columns=columns)
-    except FileNotFoundError as error:
-        raise EmtError(f"{path.name} is missing", where=path) from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise EmtError(f"{path.name} cannot be read as parquet: {error}", where=path) from error
-    raise EmtError(f"{path.name} lacks the columns {lacking}", where=path)

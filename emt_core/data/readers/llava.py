@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import PathLeavesRoot, inside, name_below
 from emt_core.data.readers.conversation import (
-    RowProblem,
     build_sample,
-    reject,
+    sample_or_reject,
     shown,
     unmarked,
 )
@@ -86,11 +86,9 @@ def read(source: LlavaSource, data: Path) -> Iterator[Sample | Reject]:
     for path, folder in _annotations(data):
         name = name_below(root, path)
         for at, record in stream_rows(path):
-            try:
-                place = ImageRef(kind="json", path=name, index=at) if name else None
-                yield _sample(source, root, row, record, folder, place)
-            except RowProblem as problem:
-                yield reject(source.name, row, problem, id_in(record, own_id))
+            place = ImageRef(kind="json", path=name, index=at) if name else None
+            make = partial(_sample, source, root, row, record, folder, place)
+            yield sample_or_reject(source.name, row, id_in(record, own_id), make)
             row += 1
 
 

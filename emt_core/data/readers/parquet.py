@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 from pyarrow import parquet
 
-from emt_core.data.file_kind import real_files, unreadable
+from emt_core.data.arrow_files import open_parquet, parquet_batches
+from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.paths import existing, name_below
 from emt_core.data.readers.columns import (
@@ -51,8 +51,8 @@ def shards(data: Path) -> list[Path]:
 
 
 def loose_images(source: ParquetSource, data: Path) -> bool:
-    schema = _open(shards(data)[0]).schema_arrow
-    return source.images in schema.names and holds_paths(schema.field(source.images).type)
+    schema = open_parquet(shards(data)[0]).schema_arrow
+    return holds_paths(schema, source.images)
 
 
 def image_root(source: ParquetSource, data: Path) -> Path:
@@ -65,14 +65,14 @@ def files(source: ParquetSource, data: Path) -> FileSet:
 
 
 def count(source: ParquetSource, data: Path) -> int | None:
-    return sum(_open(path).metadata.num_rows for path in shards(data))
+    return sum(open_parquet(path).metadata.num_rows for path in shards(data))
 
 
 def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     row = 0
     for path in shards(data):
-        file = _open(path)
+        file = open_parquet(path)
         schema = file.schema_arrow
         texts = wanted_columns(source, schema.names, path)
         check_images_named(source, schema, path)
@@ -81,27 +81,19 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
         classes = class_names(schema)
         name = name_below(root, path)
         at = 0
-        try:
-            size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
-            for batch in file.iter_batches(size, columns=[*texts, *leaves], use_threads=False):
-                images = batch.column(source.images) if source.images else None
-                yield from read_batch(
-                    source,
-                    batch.select(texts),
-                    images,
-                    row=row,
-                    place=("parquet", name, at),
-                    root=root,
-                    classes=classes,
-                )
-                row += batch.num_rows
-                at += batch.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
-            raise EmtError(
-                f"a parquet file breaks off after row {at}: {error}", where=path
-            ) from error
-        finally:
-            file.close()
+        size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
+        for batch in parquet_batches(file, path, size, [*texts, *leaves]):
+            yield from read_batch(
+                source,
+                batch,
+                texts,
+                row=row,
+                place=("parquet", name, at),
+                root=root,
+                classes=classes,
+            )
+            row += batch.num_rows
+            at += batch.num_rows
 
 
 def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
@@ -109,12 +101,3 @@ def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:
     under = [file.schema.column(i).path for i in range(len(file.schema))]
     under = [path for path in under if path.startswith(column + ".")]
     return [path for path in under if path.endswith(".path")] or [column]
-
-
-def _open(path: Path) -> parquet.ParquetFile:
-    try:
-        # mapped: pyarrow would otherwise hold the columns of a whole row group
-        return parquet.ParquetFile(path, memory_map=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        remedy = "it may be cut off: fetch or write it again"
-        raise unreadable("a file cannot be read as parquet", path, remedy) from error

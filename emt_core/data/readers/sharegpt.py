@@ -15,17 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
-from emt_core.data.paths import PathLeavesRoot, inside
+from emt_core.data.paths import PathLeavesRoot, data_file
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
+    encodable,
     parse_turns,
-    reject,
+    sample_or_reject,
     shown,
 )
 from emt_core.data.readers.fields import file_refs, refuse
@@ -82,6 +84,11 @@ def load_entry(source: ShareGPTSource, data: Path) -> Entry:
     for name, value in (("columns", columns), ("tags", tags)):
         if not isinstance(value, dict):
             raise EmtError(f"{name!r} is no object, but {shown(value)}", where=where)
+        odd = [key for key, word in value.items() if not isinstance(word, str | None)]
+        if odd:
+            raise EmtError(
+                f"{odd[0]!r} of {name!r} is no text, but {shown(value[odd[0]])}", where=where
+            )
     preference = [name for name in PREFERENCE if columns.get(name)]
     if entry.get("ranking") or preference:
         raise EmtError(
@@ -126,9 +133,9 @@ def _row_files(entry: Mapping[str, Any], folder: Path, where: str) -> tuple[Path
             "the entry names no local file", where=where, remedy="read hub sets with format: hf"
         )
     try:
-        path = inside(folder, name)
+        path = folder / data_file(name, folder)
     except PathLeavesRoot as error:
-        raise EmtError("file_name leaves the folder of dataset_info.json", where=where) from error
+        raise EmtError(f"file_name cannot be read: {error}", where=where) from error
     if path.is_dir():
         rows = (p for p in path.iterdir() if p.suffix in (".json", ".jsonl"))
         found = tuple(real_files(rows, path))
@@ -169,10 +176,8 @@ def read(source: ShareGPTSource, data: Path) -> Iterator[Sample | Reject]:
     row = 0
     for path in entry.rows:
         for _, record in stream_rows(path):
-            try:
-                yield _sample(source, entry, root, row, record)
-            except RowProblem as problem:
-                yield reject(source.name, row, problem, id_in(record, "id"))
+            make = partial(_sample, source, entry, root, row, record)
+            yield sample_or_reject(source.name, row, id_in(record, "id"), make)
             row += 1
 
 
@@ -192,7 +197,7 @@ def _sample(source: ShareGPTSource, entry: Entry, root: Path, row: int, record: 
     )
     system = record.get(entry.system) if entry.system else None
     if isinstance(system, str) and system and turns[0].role != "system":
-        turns = (Turn(role="system", text=system), *turns)
+        turns = (Turn(role="system", text=encodable(system)), *turns)
     used = {"id", entry.messages, entry.images, entry.system}
     return build_sample(
         source=source.name,

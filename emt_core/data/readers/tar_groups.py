@@ -27,6 +27,10 @@ UNREAD_IMAGES = frozenset({"heic", "heif", "jxl", "svg", "cr2", "nef", "dng", "r
 """Suffixes of images that Pillow does not know; those that it knows and we do not read are asked of
 it."""
 
+UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError)
+"""What tarfile raises for an archive that is cut off or damaged: its own errors for most, others
+for numbers that are none or too large, and for headers of headers."""
+
 MEDIA = frozenset("mp4 webm mkv avi mov m4v mpg mpeg wav mp3 flac ogg m4a aac opus".split())
 
 
@@ -68,12 +72,14 @@ class _Part:
         self.path = path
         self.file = file
         self.start = 0
+        self.parts = 0
         self.last: tarfile.TarInfo | None = None
 
     def begins(self) -> bool:
         """Whether an archive begins at `start`, zero blocks passed over; the first one always."""
-        if not self.last:
-            return self.start == 0
+        self.parts += 1
+        if self.parts == 1:
+            return True
         while (block := os.pread(self.file.fileno(), len(ZEROS), self.start)) == ZEROS:
             self.start += len(ZEROS)
         return bool(block.strip(b"\0"))
@@ -102,7 +108,7 @@ class _Part:
                 if not block or block.strip(b"\0"):
                     raise tarfile.ReadError("its end marker is missing")
                 self.start = tar.offset
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except UNREADABLE as error:
             last = self.last
             after = f" after {last.name!r}, byte {last.offset_data + last.size:,}" if last else ""
             raise unreadable(

@@ -13,16 +13,17 @@ shares of the image's width and height; without them nobody knows which person i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.fingerprint import FileSet
+from emt_core.data.images.handles import ImageProblem, file_facts
+from emt_core.data.json_rows import MAX_ROW_BYTES, parse_json
 from emt_core.data.paths import PathLeavesRoot, inside
-from emt_core.data.readers.conversation import RowProblem, build_sample, reject
+from emt_core.data.readers.conversation import RowProblem, build_sample, sample_or_reject
 from emt_core.data.readers.fields import file_refs
 from emt_core.data.readers.json_stream import id_in, object_of, stream_rows
 from emt_core.data.sample import Reject, Sample, Turn
@@ -52,17 +53,20 @@ def count(source: VcrSource, data: Path) -> int | None:
 def read(source: VcrSource, data: Path) -> Iterator[Sample | Reject]:
     root = image_root(source, data)
     for row, (_, record) in enumerate(stream_rows(data)):
-        own_id = id_in(record, "annot_id")
-        try:
-            yield _sample(source, root, row, object_of(record))
-        except RowProblem as problem:
-            yield reject(source.name, row, problem, own_id)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            problem = RowProblem("unreadable_row", f"no row of VCR: {type(error).__name__} {error}")
-            yield reject(source.name, row, problem, own_id)
+        make = partial(_sample, source, root, row, record)
+        yield sample_or_reject(source.name, row, id_in(record, "annot_id"), make)
 
 
-def _sample(source: VcrSource, root: Path, row: int, record: Mapping[str, Any]) -> Sample:
+def _sample(source: VcrSource, root: Path, row: int, record: Any) -> Sample:
+    """Raises RowProblem."""
+    try:
+        return _told_sample(source, root, row, object_of(record))
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError) as error:
+        said = f"no row of VCR: {type(error).__name__} {error}"
+        raise RowProblem("unreadable_row", said) from error
+
+
+def _told_sample(source: VcrSource, root: Path, row: int, record: Mapping[str, Any]) -> Sample:
     if "answer_label" not in record:
         raise RowProblem("no_answer", "the row has no answer_label, as those of test.jsonl")
     objects = record["objects"]
@@ -122,11 +126,14 @@ def _where(named: Sequence[int], objects: Sequence[str], root: Path, metadata: s
 @lru_cache(maxsize=64)  # the questions of an image follow each other
 def _boxes(root: Path, metadata: str) -> tuple[float, float, list[list[float]]]:
     try:
-        found = json.loads(inside(root, metadata).read_bytes())
+        path = inside(root, metadata)
+        if file_facts(path).st_size > MAX_ROW_BYTES:
+            raise ValueError("it is too large")
+        found = parse_json(path.read_bytes())
         return found["width"], found["height"], found["boxes"]
     except PathLeavesRoot as error:
         raise RowProblem("bad_path", str(error)) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ImageProblem, ValueError, KeyError, TypeError) as error:
         raise RowProblem(
             "unreadable_row",
             f"no boxes in {metadata} ({type(error).__name__}); `boxes: false` reads the row "

@@ -12,21 +12,22 @@ Compressed archives have no such offsets and are refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emt_core.data.file_kind import real_files
 from emt_core.data.fingerprint import FileSet
 from emt_core.data.images.values import is_absent
+from emt_core.data.json_rows import parse_json
 from emt_core.data.paths import existing
 from emt_core.data.readers.conversation import (
     RowProblem,
     build_sample,
     qa_turns,
-    reject,
+    sample_or_reject,
     shown,
 )
 from emt_core.data.readers.fields import ASKED, CONVERSATIONS, IMAGES, QUESTIONS, refuse, row_turns
@@ -121,13 +122,8 @@ def read(source: WebDatasetSource, data: Path) -> Iterator[Sample | Reject]:
         for part in archive_parts(path):
             seen = _Seen(path)
             for group in part:
-                try:
-                    seen.check(group)
-                    sample = _sample(source, group, name, row)
-                    seen.keep(sample, group)
-                    yield sample
-                except RowProblem as problem:
-                    yield reject(source.name, row, problem, group.key)
+                make = partial(_sample, source, group, name, row, seen)
+                yield sample_or_reject(source.name, row, group.key, make)
                 row += 1
 
 
@@ -161,7 +157,8 @@ class _Seen:
             self.text_only.add(hash(group.key))
 
 
-def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> Sample:
+def _sample(source: WebDatasetSource, group: Group, archive: str, row: int, seen: _Seen) -> Sample:
+    seen.check(group)
     if group.problem:
         raise group.problem
     facts = _facts(group)
@@ -174,7 +171,7 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
             f"{group.key}.json names an image ({unseen}: {shown(facts[unseen])}) and the archive "
             "has none of this key",
         )
-    return build_sample(
+    sample = build_sample(
         source=source.name,
         row=row,
         role=source.role,
@@ -186,14 +183,16 @@ def _sample(source: WebDatasetSource, group: Group, archive: str, row: int) -> S
         own_id=facts.get("id", group.key),
         meta={name: value for name, value in facts.items() if name not in TEXT_KEYS},
     )
+    seen.keep(sample, group)
+    return sample
 
 
 def _facts(group: Group) -> dict[str, Any]:
     if group.json is None:
         return {}
     try:
-        found = json.loads(group.json)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(group.json)
+    except ValueError as error:
         raise RowProblem("unreadable_row", f"{group.key}.json is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise RowProblem("unreadable_row", f"{group.key}.json is no object")

@@ -34,7 +34,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from emt_core.data.images.decode import open_image
+from emt_core.data.images.decode import check_folder, open_image
 from emt_core.data.images.handles import ImageProblem
 from emt_core.data.readers.conversation import RowProblem
 from emt_core.data.readers.robot_set import Episode, RobotSet
@@ -329,9 +329,15 @@ class _Store:
 
 
 def _fill_episode(episode: Episode, *, need: CacheNeed, store: _Store) -> int:
+    ref = None
+    encoded = []
     try:
-        refs = need.robot.frames(episode, need.camera)
-        store.add(episode.index, [_encoded(ref, need) for ref in refs])
+        for ref in need.robot.frames(episode, need.camera):
+            encoded.append(_encoded(ref, need))
     except (ImageProblem, RowProblem) as found:
+        if ref is not None and isinstance(found, ImageProblem):
+            check_folder(ref, need.robot.root, found)
         store.add(episode.index, [], (found.reason, found.detail))
+        return episode.length
+    store.add(episode.index, encoded)
     return episode.length

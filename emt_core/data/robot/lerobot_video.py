@@ -25,6 +25,7 @@ class VideoFile:
             raise EmtError(f"H.264 needs even sizes, not {height} x {width}", where=path)
         self.frames = 0
         self._bytes = 0
+        self._whole = True
         # Not the stream's own time base: the muxer changes that one once the header is written.
         self._tick = Fraction(1, fps)
         self._container = av.open(str(path), "w")
@@ -56,7 +57,9 @@ class VideoFile:
             picture.pict_type = PictureType.I
         packets = self._stream.encode(picture)
         self._bytes += sum(packet.size for packet in packets)
+        self._whole = False
         self._container.mux(packets)
+        self._whole = True
         self.frames += 1
 
     def megabytes(self) -> float:
@@ -65,8 +68,17 @@ class VideoFile:
         return self._bytes / 2**20
 
     def close(self) -> None:
-        """Flush the encoder and write the index. Idempotent."""
-        if self._container is not None:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._container = None
+        """Flush the encoder and write the index. Idempotent.
+
+        After a write that failed (a full disk), nothing is flushed: libav crashes the process where
+        a packet follows a header that could not be written.
+        """
+        container = self._container
+        self._container = None
+        if container is None:
+            return
+        try:
+            if self._whole:
+                container.mux(self._stream.encode(None))
+        finally:
+            container.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 
 from emt_core.errors import EmtError
 from emt_core.workspace.artifact import Artifact, Workspace
+from emt_core.workspace.clock import within
 from emt_core.workspace.files import read_json
 
 STAGES = ("midtrain", "finetune")
@@ -105,7 +105,7 @@ def _progress(folder: Path) -> dict[str, Any]:
 
 def at_work(run: TrainingRun) -> bool:
     """Whether the run is training now, as far as its progress tells."""
-    return run.building and time.time() - float(_progress(run.data.parent).get("at") or 0) < ALIVE_S
+    return run.building and within(float(_progress(run.data.parent).get("at") or 0), ALIVE_S)
 
 
 @dataclass(frozen=True)

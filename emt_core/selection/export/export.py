@@ -12,12 +12,15 @@ or not there.
 
 from __future__ import annotations
 
-import errno
+import fcntl
+import glob
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from emt_core.data.images.decode import ImageProblem
+from emt_core.data.images.decode import ImageProblem, check_folder
 from emt_core.data.index import Index
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HFSource
@@ -35,6 +38,7 @@ from emt_core.selection.export.pictures import Pictures
 from emt_core.selection.export.provenance import backbone_of, label_of, provenance_of
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json, write_json
+from emt_core.workspace.machine_faults import machine_faults_told
 from emt_core.workspace.progress import Progress, Tracker
 
 READ_ROWS = 1024
@@ -122,9 +126,7 @@ def export_selection(
     out = Path(out).expanduser().absolute()
     _check_out(out, overwrite)
     backbone = backbone if backbone is not None else backbone_of(workspace, selection)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        aside.mkdir(parents=True)
+    with machine_faults_told(out, again="run the same command again"), _aside(out) as aside:
         facts: dict[str, Any] = {
             "backbone": backbone,
             "name": label_of(selection),
@@ -143,19 +145,37 @@ def export_selection(
             provenance[name] = getattr(report, name)
         write_json(aside / "provenance.json", provenance)
         _put_in_place(aside, out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EmtError(
-                "the disk is full", where=out, remedy="free some space, or use --images link"
-            ) from error
-        if isinstance(error, PermissionError):
-            raise EmtError(
-                "no permission to write there", where=out, remedy="name another folder"
-            ) from error
-        raise
+    return report
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, removed at the end. What killed exports left there is removed first.
+
+    Held by a lock that the kernel frees when the process dies: an export under way is left alone.
+    """
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.*"):
+        if re.fullmatch(r"\.\d+\.(partial|old)", left.name.removeprefix(f".{out.name}")):
+            with suppress(OSError), _locked(left):
+                shutil.rmtree(left)
+    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        aside.mkdir(parents=True)
+        with _locked(aside):
+            yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return report
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises BlockingIOError where another process has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
@@ -214,6 +234,9 @@ def _write(
                 try:
                     exporter.write(row, pictures.of(row))
                 except ImageProblem as problem:
+                    root = index.source_of(row.sample.row).root
+                    for ref in row.sample.images:
+                        check_folder(ref, root, problem)
                     reason = problem.reason
                     detail = problem.detail
             if reason is None:

@@ -108,7 +108,7 @@ def test_roles_that_are_not_of_a_conversation_are_rejected(tmp_path, rows_of):
     [
         ({"formatting": "alpaca"}, "'alpaca' is not read"),
         ({"file_name": "gone.json"}, "data file is missing"),
-        ({"file_name": "../mine.json"}, "leaves the folder"),
+        ({"file_name": "../mine.json"}, "leaves the source"),
         ({"file_name": None, "hf_hub_url": "x/y"}, "names no local file"),
         ({"ranking": True}, "preference set"),
         ({"columns": {"images": "images"}}, "no 'messages'"),
