@@ -2,6 +2,7 @@
 
     python -m speed.category_accuracy --split held            # or tune
     python -m speed.category_accuracy --split fresh --file tests/worlds/categories/fresh.jsonl
+    python -m speed.category_accuracy --split held2 --file tests/worlds/categories/held2.jsonl
     python -m speed.category_accuracy --split held --apart    # no near-copies of training texts
     python -m speed.category_accuracy --calibration           # right answers by probability
 
@@ -185,7 +186,7 @@ def calibration() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--file", type=Path, default=Path("tests/worlds/categories/labelled.jsonl"))
-    parser.add_argument("--split", choices=("tune", "held", "fresh"), default="tune")
+    parser.add_argument("--split", choices=("tune", "held", "held2", "fresh"), default="tune")
     parser.add_argument("--apart", action="store_true")
     parser.add_argument("--calibration", action="store_true")
     args = parser.parse_args()

@@ -27,7 +27,7 @@ from emt_core.selection.category.classifier import Classifier, Judgment, shipped
 from emt_core.selection.category.conversation import classify
 from emt_core.workspace.table import SCAN_ROWS, Table
 
-VERSION = 3
+VERSION = 4
 SCHEMA = pa.schema(
     {
         "category": pa.string(),

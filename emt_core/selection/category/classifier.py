@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emt_core.selection.category.grams import grams, keys, shown
+from emt_core.selection.category.grams import grams, keys, known_grams, shown
 from emt_core.selection.category.turn import Exchange
 
 SHIPPED = Path(__file__).with_name("weights.npz")
@@ -116,7 +116,7 @@ class Classifier:
             row = self._rows[key] = len(self._rows)
             if row == len(self._sums):
                 self._sums = np.concatenate([self._sums, np.empty_like(self._sums)])
-            places = [self.vocabulary[gram] for gram in grams(key) if gram in self.vocabulary]
+            places = [self.vocabulary[gram] for gram in known_grams(grams(key), self.vocabulary)]
             idf = self.idf[places]
             self._sums[row, :-1] = idf @ self.weights[places]
             self._sums[row, -1] = idf @ idf

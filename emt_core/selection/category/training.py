@@ -21,24 +21,29 @@ from pathlib import Path
 import numpy as np
 
 from emt_core.selection.category.classifier import Classifier
-from emt_core.selection.category.grams import grams, keys
+from emt_core.selection.category.grams import NEW_WORD, grams, keys, known_grams
 from emt_core.selection.category.turn import exchange
 
 TEXTS = Path(__file__).with_name("texts")
 SEED = 0
-SAMPLES = 60
+SAMPLES = 30
 """Texts drawn from a template."""
-DRAWN_WEIGHT = 0.4
-LABELED_WEIGHT = 3.0
+DRAWN_WEIGHT = 0.8
+LABELED_WEIGHT = 5.0
 """Of a row labelled by hand; a drawn text has 1."""
-EXAMPLE_WEIGHT = 60.0
+EXAMPLE_WEIGHT = 200.0
 """Of an example in a recipe: a category of its own has few of them."""
 NEAR_EXAMPLE = 0.4
 """A shipped text of another category is left out where its cosine to an example is above this."""
 REFERENT_SHARE = 0.2
 """How often `{thing*}` gets a phrase that picks the referent."""
+NAMES = ("brand", "name", "place")
+INVENTED_SHARE = 0.3
+"""How often a name is invented, so that the names of words.txt are not what is learned."""
 INVERSE_PENALTY = 30.0
 """LogisticRegression's C."""
+LETTERS_WEIGHT = 0.6
+"""Of a run of letters; a word has 1. More, and a new word is judged by words that look like it."""
 LEAST_TEXTS = 3
 """An n-gram in fewer texts is left out."""
 
@@ -111,6 +116,8 @@ def _drawn_word(word: re.Match[str], rng: random.Random) -> str:
     if word[1] not in known:
         return word[0]  # a brace of an answer in JSON
     text = _WORD.sub(lambda inner: _drawn_word(inner, rng), rng.choice(known[word[1]]))
+    if word[1] in NAMES and rng.random() < INVENTED_SHARE:
+        text = "".join(rng.choice(known["syllable"]) for _ in range(rng.randint(2, 4)))
     if word[2] and rng.random() < REFERENT_SHARE:
         text += " " + draw(rng.choice(known["referent"]), rng)
     return text
@@ -130,14 +137,15 @@ def fit(texts: Sequence[Text]) -> Classifier:
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    rows = [_gram_counts(text) for text in texts]
+    named = [_grams(text) for text in texts]
+    often = Counter(gram for some in named for gram in set(some))
+    common = {gram for gram, n in often.items() if n >= LEAST_TEXTS} | {NEW_WORD}
+    rows = [Counter(known_grams(some, common)) for some in named]
     seen = Counter(gram for row in rows for gram in row)
-    vocabulary = {
-        gram: place
-        for place, gram in enumerate(sorted(g for g, n in seen.items() if n >= LEAST_TEXTS))
-    }
+    vocabulary = {gram: place for place, gram in enumerate(sorted(seen))}
     idf = np.log((1 + len(rows)) / (1 + np.array([seen[gram] for gram in vocabulary]))) + 1
-    kept = [[(vocabulary[g], n) for g, n in row.items() if g in vocabulary] for row in rows]
+    idf *= [LETTERS_WEIGHT if gram.startswith("c:") else 1.0 for gram in vocabulary]
+    kept = [[(vocabulary[gram], n) for gram, n in row.items()] for row in rows]
     places = np.array([place for row in kept for place, _ in row], dtype=np.int32)
     counts = np.array([count for row in kept for _, count in row], dtype=np.float64)
     bounds = np.concatenate([[0], np.cumsum([len(row) for row in kept])])
@@ -161,6 +169,5 @@ def fit(texts: Sequence[Text]) -> Classifier:
     )
 
 
-def _gram_counts(text: Text) -> Counter[str]:
-    found = keys(exchange(text.question, text.answer))
-    return Counter(gram for key in found for gram in grams(key))
+def _grams(text: Text) -> list[str]:
+    return [g for key in keys(exchange(text.question, text.answer)) for g in grams(key)]
