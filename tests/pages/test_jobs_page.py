@@ -162,7 +162,7 @@ running_app = contextmanager(serve)
 
 
 def newest(space: Workspace, title: str, but: Job | None = None) -> Job:
-    for _ in range(600):
+    for _ in range(1200):
         found = next(
             (j for j in jobs.list_jobs(space) if j.asked["title"] == title and j != but), None
         )
