@@ -24,6 +24,12 @@ def source(**more) -> LeRobotSource:
     return LeRobotSource(**{**facts, "camera": FRONT, "frames_per_episode": 1, **more})
 
 
+def other(model: type[HDF5Source | RLDSSource], **more) -> RobotSource:
+    facts = {"name": "arm", "role": "robot", "path": "set", "camera": "image"}
+    format = "hdf5" if model is HDF5Source else "rlds"
+    return model.model_validate({"format": format, **facts, **more})
+
+
 def error_of(config: RobotSource, base: Path) -> str:
     with pytest.raises(EmtError) as found:
         list(read(config, locate(config, base)))
@@ -133,31 +139,25 @@ def test_the_readers_of_hdf5_and_rlds_name_other_storage_too(tmp_path, model, fi
     place = tmp_path / "set" / file
     place.parent.mkdir(parents=True)
     place.write_bytes(b"{}")
-    facts = {"name": "arm", "role": "robot", "path": "set", "camera": "image"}
-    format = "hdf5" if model is HDF5Source else "rlds"
-    assert re.search(says, error_of(model(format=format, **facts), tmp_path))
+    assert re.search(says, error_of(other(model), tmp_path))
 
 
 def test_hdf5_and_rlds_name_each_other_and_a_download_that_lacks_a_table(tmp_path):
-    facts = {"name": "arm", "role": "robot", "path": "set", "camera": "image"}
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "features.json").write_text("{}")
-    found = error_of(HDF5Source(format="hdf5", **facts), tmp_path)
+    found = error_of(other(HDF5Source), tmp_path)
     assert "an RLDS set" in found and "format: rlds" in found
-    found = error_of(RLDSSource(format="rlds", **facts), tmp_path)
+    found = error_of(other(RLDSSource), tmp_path)
     assert "dataset_info.json is missing" in found and "complete the download" in found
     (tmp_path / "set" / "features.json").rename(tmp_path / "set" / "a.hdf5")
-    assert "format: hdf5" in error_of(RLDSSource(format="rlds", **facts), tmp_path)
+    assert "format: hdf5" in error_of(other(RLDSSource), tmp_path)
 
 
-@pytest.mark.parametrize("format", ["hdf5", "rlds"])
+@pytest.mark.parametrize("model", [HDF5Source, RLDSSource])
 @pytest.mark.parametrize(
     ("more", "says"),
     [({"role": "pool"}, "no answer to train on"), ({"instruction": ""}, "instruction")],
 )
-def test_frames_are_robot_data_and_an_instruction_is_not_empty(format, more, says):
-    facts = {"name": "arm", "role": "robot", "path": "set", "camera": "image", "format": format}
-    model = HDF5Source if format == "hdf5" else RLDSSource
-    model.model_validate(facts)
+def test_frames_are_robot_data_and_an_instruction_is_not_empty(model, more, says):
     with pytest.raises(ValidationError, match=says):
-        model.model_validate(facts | more)
+        other(model, **more)
