@@ -27,7 +27,10 @@ def sources(
     ] = None,
     thumbnails: Annotated[
         Path | None,
-        typer.Option(help="Write a contact sheet of a few images per source into this folder."),
+        typer.Option(
+            file_okay=False,
+            help="Write a contact sheet of a few images per source into this folder.",
+        ),
     ] = None,
     set_: SetOpt = None,
 ) -> None:

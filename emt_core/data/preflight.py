@@ -245,7 +245,7 @@ def _numbers(report: SourceReport) -> list[str]:
         "episodes": report.episodes,
         "text only": report.text_only,
         "multi-image": report.multi_image,
-        "turns at most": report.turns_most,
+        f"{'turn' if report.turns_most == 1 else 'turns'} at most": report.turns_most,
     }
     return [
         f"{report.seen:,}" + ("" if report.complete else "+"),

@@ -39,8 +39,8 @@ def split_of(path: Path, wanted: str = "") -> str:
 
 
 def check_one_split(files: Sequence[Path], folder: Path) -> None:
-    """Raises EmtError where files of several splits would be read as one: test files must not
-    enter a pool unseen."""
+    """Raises EmtError where files (or folders) of several splits would be read as one: test files
+    must not enter a pool unseen."""
     found: dict[str, Path] = {}
     for path in files:
         name = split_of(path.relative_to(folder))
@@ -53,6 +53,6 @@ def check_one_split(files: Sequence[Path], folder: Path) -> None:
         raise EmtError(
             f"the folder holds files of several splits: {examples}",
             where=folder,
-            remedy="name in `path` those that are wanted: their folder or file, or a pattern such "
-            "as train-*; several of them are several sources",
+            remedy="name in `path` those that are wanted: their folder or file, of tars and "
+            "Parquet also a pattern such as train-*; several of them are several sources",
         )

@@ -67,7 +67,7 @@ class RobotData(EpisodeChoice):
     split: str = "train"
     """As in `sources` (rlds): the split to read."""
 
-    instruction: str | None = None
+    instruction: str | None = Field(default=None, min_length=1)
     """As in `sources` (hdf5, rlds): the instruction of all episodes."""
 
     language: str | None = None

@@ -231,28 +231,35 @@ class LeRobotSource(EpisodeSource):
         return self
 
 
-class HDF5Source(EpisodeSource):
+class FrameSource(EpisodeSource):
+    """A source whose rows are frames of episodes, and nothing else."""
+
+    instruction: str | None = Field(default=None, min_length=1)
+    """The instruction of all episodes. None: what the files say."""
+
+    @model_validator(mode="after")
+    def _robot_data(self) -> FrameSource:
+        if self.role == "pool":
+            raise ValueError("a frame has no answer to train on: these formats take `role: robot`")
+        return self
+
+
+class HDF5Source(FrameSource):
     format: Literal["hdf5"]
     """HDF5 demonstrations: a file or a folder of files, in the layout of robomimic and LIBERO
     (`camera` such as `agentview_rgb`) or of ACT and ALOHA (`cam_high`)."""
-
-    instruction: str | None = None
-    """The instruction of all episodes. None: what the files say."""
 
     bgr: bool = False
     """Red and blue are swapped in the stored images, as in JPEGs that OpenCV wrote from RGB."""
 
 
-class RLDSSource(EpisodeSource):
+class RLDSSource(FrameSource):
     format: Literal["rlds"]
     """RLDS episodes that tensorflow_datasets wrote as TFRecord: the folder of `dataset_info.json`
     and `features.json`; `camera` such as `image`, a feature of `steps/observation`."""
 
     split: str = "train"
     """Split to read."""
-
-    instruction: str | None = None
-    """The instruction of all episodes. None: what `language` says."""
 
     language: str | None = None
     """Text feature that holds the instruction, e.g. `steps/language_instruction`. None: the first

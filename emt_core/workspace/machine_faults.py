@@ -14,13 +14,15 @@ AGAIN = "run the same command again: finished work is kept"
 FULL = ("the disk is full", "free some space")
 FORBIDDEN = ("there is no permission", "give yourself the right to read and write it")
 GONE = ("a file or folder is gone while it is needed", "bring it back (is its disk mounted?)")
+BLOCKED = ("a file lies where a folder is needed", "name another folder or move that file")
 SILENT = ("the disk or its server does not answer", "look after it (`mount`, `dmesg`)")
 FAULTS: dict[int, tuple[str, str]] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM), FORBIDDEN),
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), GONE),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), BLOCKED),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT), SILENT),
     **dict.fromkeys((errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.EHOSTDOWN), SILENT),
+    errno.ENOENT: GONE,
     errno.EROFS: ("the disk is read-only", "make it writable"),
     errno.EMFILE: ("too many files are open", "raise the limit (`ulimit -n`)"),
 }

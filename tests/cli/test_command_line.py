@@ -40,6 +40,16 @@ def test_sources_that_cannot_be_used_end_in_exit_code_2(world, capfd):
     assert str(world) in said.err and "`base`" in said.err
 
 
+def test_thumbnails_in_the_place_of_a_file_are_told_before_anything_is_read(world, tmp_path, capfd):
+    (tmp_path / "file").touch()
+    recipe = str(world / "recipe.yaml")
+    assert main(["sources", recipe, "--thumbnails", str(tmp_path / "file")]) == 2
+    said = capfd.readouterr()
+    assert "--thumbnails" in said.err and not said.out
+    assert main(["sources", recipe, "--thumbnails", str(tmp_path / "file/below")]) == 2
+    assert "a file lies where a folder is needed" in capfd.readouterr().err
+
+
 def test_a_mistyped_workspace_makes_no_folder(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("the app was started"))
     assert main(["app", "-w", str(tmp_path / "wrokspace")]) == 2

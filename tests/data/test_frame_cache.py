@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
@@ -20,10 +21,12 @@ from source_files import lerobot_folder
 
 from emt_core.data.readers.lerobot import robot_set
 from emt_core.data.robot import frame_cache as cache_module
+from emt_core.data.robot.frame_cache import CacheNeed
 from emt_core.data.robot.frames import square_frame, square_frames
 from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
 from emt_core.errors import EmtError
 from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.sources import LeRobotSource
 
 CAMERA = "observation.images.front"
 EVERY = np.arange(40)
@@ -131,6 +134,25 @@ def test_the_estimate_holds_what_is_filled(world: Path, tmp_path: Path):
     _, cache = cache_of(world, tmp_path, Said())
     told = json.loads((cache.folder / "room.json").read_text())["bytes"]
     assert cache.sizes.sum() <= told <= 1.5 * cache.sizes.sum()
+
+
+def test_the_estimate_passes_over_an_episode_without_frames(tmp_path: Path):
+    lerobot_folder(tmp_path / "arm", episodes=3)
+    for path in (tmp_path / "arm/data").rglob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.field("episode_index") != 0), path)
+    for path in (tmp_path / "arm/meta/episodes").rglob("*.parquet"):
+        table = pq.read_table(path)
+        lengths = [0, *table.column("length").to_pylist()[1:]]
+        place = table.column_names.index("length")
+        pq.write_table(table.set_column(place, "length", pa.array(lengths)), path)
+    source = LeRobotSource(name="arm", role="robot", format="lerobot", path="arm", camera=CAMERA)
+    robot = robot_set(source, tmp_path / "arm")
+    need = CacheNeed(key="k", robot=robot, episodes=list(robot.episodes()), size=32)
+    assert need.episodes[0].length == 0
+    assert (
+        0 < need.bytes < 3 * 32 * 32 * need.frames
+    )  # of frames that were looked at, not the bound
 
 
 def test_the_cache_is_bounded(world: Path, tmp_path: Path):

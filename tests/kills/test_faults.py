@@ -25,7 +25,7 @@ from emt_core.run.runner import run_plan
 from emt_core.selection.export.export import export_selection
 from emt_core.stages import category, embed
 from emt_core.workspace.artifact import Workspace
-from emt_core.workspace.machine_faults import machine_fault
+from emt_core.workspace.machine_faults import machine_fault, machine_faults_told
 from emt_core.workspace.table import Table
 
 
@@ -137,6 +137,14 @@ def test_a_video_on_a_full_disk_is_an_error_and_no_crash(tmp_path: Path):
     with suppress(OSError):
         video.close()
     video.close()
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        told = pytest.raises(EmtError, match=r"a file lies where a folder is needed[\s\S]*file")
+        with told, machine_faults_told(tmp_path):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
 
 
 def test_what_is_no_fault_of_the_machine_stays_what_it_is():

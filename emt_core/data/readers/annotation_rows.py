@@ -7,7 +7,7 @@ the pictures of the source's cameras.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from emt_core.data.images.tiles import tiled
 from emt_core.data.readers.annotation import Told, questions
@@ -25,7 +25,8 @@ def read_annotations(robot: RobotSet, styles: Sequence[str]) -> Iterator[Sample 
     Raises EmtError: no such camera, files that make no sense together, a style that is nowhere.
     """
     robot.check_cameras()
-    known: set[str] = set()
+    cameras_of: dict[str, set[str]] = {}
+    shown: set[str] = set()
     row = 0
     for episode in robot.with_files(robot.episodes()):
         try:
@@ -36,21 +37,28 @@ def read_annotations(robot: RobotSet, styles: Sequence[str]) -> Iterator[Sample 
             yield reject(robot.source.name, row, problem, episode.own_id)
             row += 1
             continue
-        known |= {one.style for one in told}
         for one in told:
+            cameras_of.setdefault(one.style, set()).add(one.camera)
             for cameras in _views(robot, one) if one.style in styles else ():
+                shown.add(one.style)
                 try:
                     yield _sample(robot, episode, steps, one, cameras, row)
                 except RowProblem as found:
                     yield reject(robot.source.name, row, found, episode.own_id)
                 row += 1
-    missing = [style for style in styles if style not in known]
-    if missing:
-        raise EmtError(
-            f"source {robot.source.name!r}: no episode has an annotation {missing[0]!r}",
-            where=robot.data,
-            remedy=f"its annotations are: {', '.join(sorted(known)) or 'none'}",
-        )
+    for style in styles:
+        if style not in shown:
+            raise _no_rows(robot, style, cameras_of)
+
+
+def _no_rows(robot: RobotSet, style: str, cameras_of: Mapping[str, Set[str]]) -> EmtError:
+    """The error for a style without a row: nowhere in the set, or of other cameras only."""
+    what = f"source {robot.source.name!r}: no episode has an annotation {style!r}"
+    remedy = f"its annotations are: {', '.join(sorted(cameras_of)) or 'none'}"
+    if style in cameras_of:
+        what = f"source {robot.source.name!r}: no {style!r} is about a camera that the source names"
+        remedy = f"they are about: {', '.join(sorted(cameras_of[style]))}"
+    return EmtError(what, where=robot.data, remedy=remedy)
 
 
 def _unreadable(error: EmtError) -> RowProblem:

@@ -28,6 +28,7 @@ from emt_core.data.images.handles import ImageProblem, handle
 from emt_core.data.images.hdf5 import HDF5File, HDF5Problem
 from emt_core.data.readers.conversation import RowProblem, encodable
 from emt_core.data.readers.hdf5_text import instruction_of, json_attribute
+from emt_core.data.readers.lerobot_kinds import other_kind
 from emt_core.data.readers.robot_set import (
     EDITS,
     Episode,
@@ -38,6 +39,7 @@ from emt_core.data.readers.robot_set import (
     read_frames,
 )
 from emt_core.data.sample import ImageRef, Reject, Sample
+from emt_core.data.splits import check_one_split
 from emt_core.errors import EmtError
 from emt_core.recipe.sources import HDF5Source
 
@@ -78,7 +80,13 @@ def hdf5_files(data: Path) -> list[Path]:
         return [data]
     found = real_files((p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES), data)
     if not found:
-        raise EmtError(f"the folder holds no file {' or '.join(SUFFIXES)}", where=data)
+        what, remedy = other_kind(data) or ("", "`path` is the file, or the folder of the files")
+        raise EmtError(
+            f"the folder holds no file {' or '.join(SUFFIXES)}" + (what and f": this is {what}"),
+            where=data,
+            remedy=remedy,
+        )
+    check_one_split([path.parent for path in found], data)
     return sorted(found, key=lambda path: natural(path.relative_to(data).as_posix()))
 
 

@@ -1,4 +1,4 @@
-"""Storage of robot data that the LeRobot reader does not read, told by name with what to do."""
+"""Storage of robot data that a reader does not read, told by name with what to do."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ from typing import Any
 
 from emt_core.errors import EmtError
 
+RLDS = "an RLDS set"
 OLD = "lerobot 0.3.3 has the converter, convert_dataset_v1_to_v2.py; what it writes is read"
 
 
 def not_lerobot(root: Path) -> EmtError:
     """The error for a place without meta/info.json: what it is instead, where that can be told."""
+    if other := other_kind(root):
+        what, remedy = other
+        return EmtError(f"this is {what}, no LeRobot v2 or v3 set", where=root, remedy=remedy)
+    return EmtError(
+        "this is no LeRobot folder: meta/info.json is missing",
+        where=root,
+        remedy="`path` is the folder that holds `meta`, `data` and `videos`",
+    )
+
+
+def other_kind(root: Path) -> tuple[str, str] | None:
+    """(what a place of robot data is by the names of its files, the remedy); None: not told."""
     for what, remedy, marks in KINDS:
         if any(root.match(mark) or any(root.glob(mark)) for mark in marks):
-            return EmtError(f"this is {what}, no LeRobot v2 or v3 set", where=root, remedy=remedy)
-    return EmtError("this is no LeRobot folder: meta/info.json is missing", where=root)
+            return what, remedy
+    return None
 
 
 KINDS = (
+    ("a LeRobot set", "read it with `format: lerobot`", ("meta/info.json",)),
     ("a LeRobot v1 set", OLD, ("meta_data/info.json", "meta_data/*.safetensors")),
     (
         "a zarr store",
@@ -32,7 +46,7 @@ KINDS = (
         ("state.json", "dataset_dict.json", "train/state.json"),
     ),
     ("HDF5", "read it with `format: hdf5`", ("*.hdf5", "*.h5")),
-    ("an RLDS set", "read it with `format: rlds`", ("features.json", "*.tfrecord*")),
+    (RLDS, "read it with `format: rlds`", ("features.json", "*.tfrecord*")),
     ("a rosbag", "convert it to LeRobot or HDF5", ("*.bag", "*.mcap", "*.db3")),
 )
 """What it is, what to do, and names of files that tell it; the first that fits."""

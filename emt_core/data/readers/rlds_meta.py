@@ -10,8 +10,9 @@ from typing import Any
 
 from emt_core.data.file_kind import is_copy, mistaken
 from emt_core.data.paths import PathLeavesRoot, relative_path
+from emt_core.data.readers.lerobot_kinds import RLDS, other_kind
 from emt_core.errors import EmtError
-from emt_core.workspace.files import read_json
+from emt_core.workspace.files import read_json, read_json_if_there
 
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 CONVERT = (
@@ -50,11 +51,11 @@ def version_folder(data: Path) -> Path:
     if found:
         names = ", ".join(path.relative_to(data).as_posix() for path in found)
         raise EmtError("the folder has several versions", where=data, remedy=f"name one: {names}")
-    raise EmtError(
-        "this is no folder of tensorflow_datasets: dataset_info.json is missing",
-        where=data,
-        remedy="`path` is the folder that has dataset_info.json, such as bridge/1.0.0",
-    )
+    here = "`path` is the folder that has dataset_info.json, such as bridge/1.0.0"
+    what, remedy = other_kind(data) or ("no folder of tensorflow_datasets", here)
+    if what == RLDS:
+        remedy = f"complete the download; {here}"
+    raise EmtError(f"this is {what}: dataset_info.json is missing", where=data, remedy=remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +133,18 @@ class RLDSMeta:
     def features(self) -> dict[str, dict[str, Any]]:
         """Flat name -> description; `steps/observation/image` is of one step."""
         path = self.root / "features.json"
-        found = read_json(path)
+        found = read_json_if_there(path)
+        if found is None:
+            remedy = "download it to the folder of dataset_info.json"
+            raise EmtError("features.json is missing", where=path, remedy=remedy)
         flat = dict(_flat(found, "")) if isinstance(found, dict) else {}
         if not any(name.startswith("steps/") for name in flat):
             what = "features.json has no `steps`: this is no set of RLDS episodes"
             if isinstance(found, dict) and "type" in found:
                 what = "features.json is of tensorflow_datasets before 4.5, which is not read"
-            raise EmtError(what, where=path, remedy=f"it has {', '.join(list(flat)[:20])}")
+            raise EmtError(
+                what, where=path, remedy=f"it has {', '.join(list(flat)[:20]) or 'nothing'}"
+            )
         return flat
 
     @cached_property

@@ -38,7 +38,7 @@ from emt_core.errors import EmtError
 from emt_core.recipe.sources import LlavaSource, WebDatasetSource
 
 TEXT_KEYS = ("id", *CONVERSATIONS, *ASKED, "question", "answer", "caption", "text")
-SORT = "sort the archive by name: unpack it, then tar --sort=name -cf"
+SORT = "sort the archive by name: unpack it, then tar --sort=name -cf NEW.tar -C FOLDER ."
 PLAIN = LlavaSource(format="llava", name="json", role="pool", path=".")
 """Says no field of a JSON: the known names are tried."""
 

@@ -118,9 +118,10 @@ class CacheNeed:
     @cached_property
     def bytes(self) -> int:
         """Estimated from the first frames of a few episodes; raw size where none can be decoded."""
-        step = max(len(self.episodes) // SAMPLE, 1)
+        with_frames = [episode for episode in self.episodes if episode.length]
+        step = max(len(with_frames) // SAMPLE, 1)
         sizes = []
-        for episode in self.episodes[::step][:SAMPLE]:
+        for episode in with_frames[::step][:SAMPLE]:
             with suppress(ImageProblem, RowProblem, EmtError):
                 ref = self.robot.open(episode).image(self.camera, 0)
                 sizes.append(len(_encoded(ref, self)))

@@ -34,7 +34,7 @@ def template_of(backbone: str) -> str:
         f"no LLaMA-Factory template is known for the backbone {kind!r}",
         where=backbone,
         remedy="backbones: InternVL (HF format) and Qwen3-VL models; "
-        "or export with --format llava, hf, parquet",
+        "or export with --format llava, hf, parquet or webdataset",
     )
 
 

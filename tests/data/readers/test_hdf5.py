@@ -213,6 +213,16 @@ def test_hidden_copies_are_passed_over_and_an_empty_folder_is_named(tmp_path, ro
         list(read(act(), tmp_path / "set"))
 
 
+def test_a_folder_that_mixes_splits_is_refused_and_a_task_named_test_is_not(tmp_path, rows_of):
+    act_file(tmp_path / "set/train/episode_0.hdf5", 0, instruction="test the lid")
+    act_file(tmp_path / "set/train/pick_test_tube.hdf5", 1, instruction="test the lid")
+    samples, _ = rows_of(act(path="set/train"))
+    assert len(samples) == LENGTHS[0] + LENGTHS[1]
+    act_file(tmp_path / "set/val/episode_2.hdf5", 2)
+    with pytest.raises(EmtError, match=r"several splits: train \(train\), validation \(val\)"):
+        list(read(act(), tmp_path / "set"))
+
+
 def test_large_frames_are_never_unpacked(tmp_path, rows_of):
     libero_file(tmp_path / "set/a_demo.hdf5")
     samples, _ = rows_of(source(limit=1))

@@ -242,6 +242,13 @@ def test_a_style_that_is_nowhere_is_an_error_with_those_that_are(tmp_path):
         list(read(source("vqa", path="plain"), root))
 
 
+def test_a_style_of_other_cameras_alone_is_an_error_with_those_that_it_has(tmp_path):
+    root = lerobot_folder(tmp_path / "set", cameras=CAMERAS)
+    write_language(root, {}, {(0, 5): asked("Where is the cup?", BOX, WRIST)})
+    with pytest.raises(EmtError, match=r"no 'vqa' is about a camera[\s\S]*are about: .*wrist"):
+        list(read(source("vqa"), root))
+
+
 @pytest.mark.parametrize("value", [pa.array(["x"] * 36), pa.array([[1]] * 36)])
 @pytest.mark.parametrize("column", ["language_events", "language_persistent"])
 def test_a_language_column_of_another_kind_costs_its_rows(tmp_path, column, value):

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from source_files import lerobot_folder
 
 from emt_core.data.images.decode import ImageProblem, check_image, open_image
 from emt_core.data.readers import locate, read
 from emt_core.data.sample import Reject
 from emt_core.errors import EmtError
-from emt_core.recipe.sources import LeRobotSource
+from emt_core.recipe.sources import HDF5Source, LeRobotSource, RLDSSource, RobotSource
 
 FRONT = "observation.images.front"
 
@@ -23,7 +24,13 @@ def source(**more) -> LeRobotSource:
     return LeRobotSource(**{**facts, "camera": FRONT, "frames_per_episode": 1, **more})
 
 
-def error_of(config: LeRobotSource, base: Path) -> str:
+def other(model: type[HDF5Source | RLDSSource], **more) -> RobotSource:
+    facts = {"name": "arm", "role": "robot", "path": "set", "camera": "image"}
+    format = "hdf5" if model is HDF5Source else "rlds"
+    return model.model_validate({"format": format, **facts, **more})
+
+
+def error_of(config: RobotSource, base: Path) -> str:
     with pytest.raises(EmtError) as found:
         list(read(config, locate(config, base)))
     return str(found.value)
@@ -116,3 +123,41 @@ def test_a_table_that_is_damaged_inside_is_told_by_name(tmp_path):
     data.write_bytes(damaged(whole))
     rows = list(read(source(), root))
     assert [row.reason for row in rows if isinstance(row, Reject)] == ["unreadable_row"] * 3
+
+
+@pytest.mark.parametrize("model", [HDF5Source, RLDSSource])
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("meta/info.json", "a LeRobot set[\\s\\S]*read it with `format: lerobot`"),
+        ("run.mcap", "a rosbag"),
+        ("replay.zarr/.zgroup", "a zarr store"),
+        ("README.md", "remedy: `path` is the f"),
+    ],
+)
+def test_the_readers_of_hdf5_and_rlds_name_other_storage_too(tmp_path, model, file, says):
+    place = tmp_path / "set" / file
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"{}")
+    assert re.search(says, error_of(other(model), tmp_path))
+
+
+def test_hdf5_and_rlds_name_each_other_and_a_download_that_lacks_a_table(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "features.json").write_text("{}")
+    found = error_of(other(HDF5Source), tmp_path)
+    assert "an RLDS set" in found and "format: rlds" in found
+    found = error_of(other(RLDSSource), tmp_path)
+    assert "dataset_info.json is missing" in found and "complete the download" in found
+    (tmp_path / "set" / "features.json").rename(tmp_path / "set" / "a.hdf5")
+    assert "format: hdf5" in error_of(other(RLDSSource), tmp_path)
+
+
+@pytest.mark.parametrize("model", [HDF5Source, RLDSSource])
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [({"role": "pool"}, "no answer to train on"), ({"instruction": ""}, "instruction")],
+)
+def test_frames_are_robot_data_and_an_instruction_is_not_empty(model, more, says):
+    with pytest.raises(ValidationError, match=says):
+        other(model, **more)

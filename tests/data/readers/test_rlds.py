@@ -265,6 +265,7 @@ def test_an_instruction_of_ones_own_and_another_feature(rows_of, tmp_path):
         ("dataset_info.json", {"splits": [{"name": "train"}]}, "shardLengths"),
         ("features.json", {"type": "x", "featuresDict": {}}, "before 4.5"),
         ("features.json", {"featuresDict": {"features": {"image": {}}}}, "no set of RLDS episodes"),
+        ("features.json", {"featuresDict": {"features": {}}}, "it has nothing"),
     ],
 )
 def test_other_formats_and_layouts_are_named(libero, file, change, says):
@@ -273,6 +274,12 @@ def test_other_formats_and_layouts_are_named(libero, file, change, says):
     with pytest.raises(EmtError) as caught:
         list(read(source(), libero))
     assert says in caught.value.message()
+
+
+def test_features_that_are_not_there_are_named(libero):
+    (libero / "features.json").unlink()
+    with pytest.raises(EmtError, match=r"features.json is missing[\s\S]*remedy: download it"):
+        list(read(source(), libero))
 
 
 @pytest.mark.parametrize("template", ["{SPLIT}", "../{DATASET}", "{WHAT}", "{0}", "{DATASET.x}"])
