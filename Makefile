@@ -26,7 +26,7 @@ demo: setup
 
 ## quick      the tests that need no model, no browser and no long run: under two minutes on two cores
 QUICK := tests/recipe tests/workspace tests/data tests/selection tests/cli tests/run/test_plan.py \
-    tests/test_architecture.py tests/test_docs.py
+    tests/test_architecture.py tests/test_docs.py --ignore=tests/data/readers/test_mutants.py
 quick: setup
 	$(BIN)/python -m pytest -m "not slow and not browser" $(QUICK) $(ARGS)
 
