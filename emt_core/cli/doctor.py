@@ -7,7 +7,6 @@ import platform
 import shutil
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ import typer
 
 from emt_core.cli.options import out
 from emt_core.errors import EmtError
+from emt_core.run.meter import installed_version
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "pylance", "streamlit", "av")
 SIMULATORS = {
@@ -113,27 +113,20 @@ def _same(names: Any) -> str:
 
 def installed() -> dict[str, str]:
     """Versions of the libraries that matter; simulators and extras with what installs them."""
+    known = {name: installed_version(name) for name in (*LIBRARIES, *SIMULATORS, *EXTRAS)}
     simulators = [
-        f"{title} {found}" if (found := _version(name)) else f"{title} is missing ({remedy})"
+        f"{title} {known[name]}" if known[name] else f"{title} is missing ({remedy})"
         for name, (title, remedy) in SIMULATORS.items()
     ]
-    extras = {name: _version(name) for name in EXTRAS}
     return {
-        "libraries": ", ".join(f"{name} {_version(name) or 'is missing'}" for name in LIBRARIES),
+        "libraries": ", ".join(f"{name} {known[name] or 'is missing'}" for name in LIBRARIES),
         "simulators": "; ".join(simulators)
         + "; SimplerEnv and CALVIN run in an interpreter of their own (`evaluate.python`)",
         "extras": "; ".join(
-            f"{name} {found}" if found else f"{name} is missing: {EXTRAS[name]}"
-            for name, found in extras.items()
+            f"{name} {known[name]}" if known[name] else f"{name} is missing: {remedy}"
+            for name, remedy in EXTRAS.items()
         ),
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def disk(folder: Path) -> str:

@@ -20,17 +20,22 @@ from pathlib import Path
 import numpy as np
 
 from emt_core.data.crc32c import crc32c, masked
-from emt_core.data.images.handles import ImageProblem, Span, missing
+from emt_core.data.images.handles import ImageProblem, Span, open_unbuffered
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
 BLOCK_BYTES = 4 * 2**20
 MAX_NAME_BYTES = 1024
 MAX_TEXT_BYTES = 64 * 2**10
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+VARINT = 0
+FIXED64 = 1
+BYTES = 2
+FIXED32 = 5
 """Kinds of fields."""
 
-BYTES_LIST, FLOAT_LIST, INT64_LIST = 1, 2, 3
+BYTES_LIST = 1
+FLOAT_LIST = 2
+INT64_LIST = 3
 """Kinds of a Feature."""
 
 
@@ -70,10 +75,7 @@ class TFRecordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise missing(error) from error
+        self.file = open_unbuffered(path)
         self.size = os.fstat(self.file.fileno()).st_size
 
     def close(self) -> None:

@@ -90,13 +90,18 @@ def _resident_mb() -> float:
 
 def versions() -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    there = ((package, installed_version(package)) for package in RECORDED_PACKAGES)
+    found |= {package: known for package, known in there if known is not None}
     found["commit"] = _commit()
     return found
+
+
+def installed_version(package: str) -> str | None:
+    """None where the package is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -315,7 +315,8 @@ def changes_of(log: Path) -> list[Change]:
 
 
 def preload() -> None:
-    """Import what takes long. Not Lance and Numba: they start threads, which a fork does not have."""
+    """Import what takes long. Not Lance and Numba: they start threads, which a fork does not
+    have."""
     import datasets  # noqa: F401
     import torch  # noqa: F401
     from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: F401

@@ -1,7 +1,8 @@
 """Whether two workspaces hold the same work: every artifact, row by row and file by file.
 
 What tells of the last run alone (seconds, rates, memory, rows it embedded itself) is left out;
-everything else has to be equal to the last bit. Frames in videos, weights and archives count as files.
+everything else has to be equal to the last bit. Frames in videos, weights and archives count as
+files.
 """
 
 from __future__ import annotations

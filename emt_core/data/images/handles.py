@@ -115,15 +115,20 @@ def missing(error: OSError) -> ImageProblem:
     return ImageProblem("missing_image", error.strerror or "cannot be opened")
 
 
+def open_unbuffered(path: Path) -> io.FileIO:
+    """For positional reads. Raises ImageProblem where it is missing or forbidden."""
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise missing(error) from error
+
+
 class TarHandle:
     """Reads a member at its offset, without the archive's table of contents."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise missing(error) from error
+        self.file = open_unbuffered(path)
 
     def member(self, offset: int, name: str) -> io.BufferedReader:
         """The member whose data begin at `offset`: its last header block lies just before."""
@@ -281,10 +286,7 @@ class JsonHandle:
     """Fields of the rows of a JSON file, found by the byte that a row begins at."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self.file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise missing(error) from error
+        self.file = open_unbuffered(path)
 
     def cell(self, field: str, at: int) -> Any:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -115,7 +115,33 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
-def read_batch(
+def read_batches(
+    source: TableSource,
+    batches: Iterable[pa.RecordBatch],
+    texts: Sequence[str],
+    *,
+    row: int,
+    kind: RefKind,
+    path: str,
+    root: Path,
+    classes: Mapping[str, Sequence[str]],
+) -> Generator[Sample | Reject, None, int]:
+    """Rows of a file, batch by batch; returns how many.
+
+    texts: columns. row: source row of the file's first. kind, path: of its images' references; a
+    path of "" is none in reach. classes: of `class_names`.
+    """
+    at = 0
+    for batch in batches:
+        place = (kind, path, at)
+        yield from _read_batch(
+            source, batch, texts, row=row + at, place=place, root=root, classes=classes
+        )
+        at += batch.num_rows
+    return at
+
+
+def _read_batch(
     source: TableSource,
     batch: pa.RecordBatch,
     texts: Sequence[str],
@@ -125,8 +151,7 @@ def read_batch(
     root: Path,
     classes: Mapping[str, Sequence[str]],
 ) -> Iterator[Sample | Reject]:
-    """Rows of one batch. texts: columns. row: source row of its first; place: (kind, file, row) of
-    images; a file of "" is none in reach. classes: of `class_names`."""
+    """place: (kind, file, row) of images."""
     kind, path, at = place
 
     def values(part: pa.RecordBatch) -> list[tuple[dict[str, Any], Sequence[ImageCell]]]:

@@ -23,7 +23,7 @@ from emt_core.data.readers.columns import (
     class_names,
     holds_paths,
     name_classes,
-    read_batch,
+    read_batches,
     table_sample,
     wanted_columns,
 )
@@ -98,19 +98,10 @@ def read(source: HFSource, data: Path) -> Iterator[Sample | Reject]:
         check_images_named(source, table.schema, path)
         classes = class_names(table.schema)
         name = name_below(root, path)
-        at = 0
-        for batch in table.to_batches(max_chunksize=1024):
-            yield from read_batch(
-                source,
-                batch,
-                texts,
-                row=row,
-                place=("arrow", name, at),
-                root=root,
-                classes=classes,
-            )
-            row += batch.num_rows
-            at += batch.num_rows
+        batches = table.to_batches(max_chunksize=1024)
+        row += yield from read_batches(
+            source, batches, texts, row=row, kind="arrow", path=name, root=root, classes=classes
+        )
 
 
 def _read_stream(source: HFSource, data: Path) -> Iterator[Sample | Reject]:

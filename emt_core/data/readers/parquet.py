@@ -18,7 +18,7 @@ from emt_core.data.readers.columns import (
     check_images_named,
     class_names,
     holds_paths,
-    read_batch,
+    read_batches,
     wanted_columns,
 )
 from emt_core.data.sample import Reject, Sample
@@ -80,20 +80,11 @@ def read(source: ParquetSource, data: Path) -> Iterator[Sample | Reject]:
         heavy = bool(source.images) and not any(leaf.endswith(".path") for leaf in leaves)
         classes = class_names(schema)
         name = name_below(root, path)
-        at = 0
         size = BATCH_ROWS_WITH_BYTES if heavy else BATCH_ROWS
-        for batch in parquet_batches(file, path, size, [*texts, *leaves]):
-            yield from read_batch(
-                source,
-                batch,
-                texts,
-                row=row,
-                place=("parquet", name, at),
-                root=root,
-                classes=classes,
-            )
-            row += batch.num_rows
-            at += batch.num_rows
+        batches = parquet_batches(file, path, size, [*texts, *leaves])
+        row += yield from read_batches(
+            source, batches, texts, row=row, kind="parquet", path=name, root=root, classes=classes
+        )
 
 
 def _image_leaves(file: parquet.ParquetFile, column: str) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from emt_core.run.meter import installed_version
 from emt_core.workspace.artifact import Artifact, Workspace
 
 KEPT = ("config", "identity", "parents", "seed", "version", "versions", "rows")
@@ -34,7 +34,10 @@ def provenance_of(workspace: Workspace, selection: Artifact) -> dict[str, Any]:
         "parents": selection.manifest["parents"],
         "metrics": selection.metrics,
         "lineage": lineage,
-        "versions": {"python": platform.python_version(), "embodied-midtrain": _own_version()},
+        "versions": {
+            "python": platform.python_version(),
+            "embodied-midtrain": installed_version("embodied-midtrain"),
+        },
         "command": sys.argv,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -54,10 +57,3 @@ def backbone_of(workspace: Workspace, selection: Artifact) -> str:
     backbone = str(raw.get("backbone") or "")
     folder = Path(str(raw.get("base") or ".")) / backbone
     return str(folder) if backbone and folder.is_dir() else backbone
-
-
-def _own_version() -> str | None:
-    try:
-        return version("embodied-midtrain")
-    except PackageNotFoundError:
-        return None

@@ -1,4 +1,5 @@
-"""RLDS episodes that tensorflow_datasets itself wrote (tests/worlds/demonstrations/write_rlds.py)."""
+"""RLDS episodes that tensorflow_datasets itself wrote (write_rlds.py in
+tests/worlds/demonstrations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Writes the folder `rlds` beside this file with tensorflow_datasets itself: how Open X sets are made.
+"""Writes the folder `rlds` beside this file with tensorflow_datasets itself, as Open X sets are
+made.
 
 Run once, in an environment of its own (the project does not need TensorFlow):
 

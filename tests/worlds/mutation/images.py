@@ -131,10 +131,8 @@ def _ppm(rng: Random) -> bytes:
     size = rng.choice(
         ["9 9", "0 0", "99999 99999", "-1 9", "9" * 400 + " 1", "9", "3 3\n#" + "x" * 90_000]
     )
-    return (
-        f"{rng.choice(['P6', 'P5', 'P4', 'P3', 'P7', 'Pf'])}\n{size}\n{rng.choice([255, 0, 65535, 99999])}\n".encode()
-        + bytes(243)
-    )
+    kind = rng.choice(["P6", "P5", "P4", "P3", "P7", "Pf"])
+    return f"{kind}\n{size}\n{rng.choice([255, 0, 65535, 99999])}\n".encode() + bytes(243)
 
 
 def _jpeg(rng: Random) -> bytes:
