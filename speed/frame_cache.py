@@ -71,7 +71,12 @@ def photo_set(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     names = tuple(f"d{place}" for place in range(3))
     with LeRobotWriter(
-        folder, fps=10, cameras={CAMERA: (256, 256)}, state_names=names, action_names=names, crf=23
+        folder,
+        fps=10,
+        cameras={CAMERA: (256, 256)},
+        state_names=names,
+        action_names=names,
+        quantizer=23,
     ) as writer:
         for episode in range(12):
             photo = photos[episode % len(photos)]

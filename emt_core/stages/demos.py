@@ -29,13 +29,13 @@ from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import write_json
 
-VERSION = 1
+VERSION = 2
 
 CONTROL_HZ = 80
 """Meta-World's control steps a second (12.5 ms each)."""
 
-CRF = 20
-"""x264 quality: a policy is trained on these pixels, so better than the shipped demo's 26."""
+QUANTIZER = 20
+"""Of H.264: a policy is trained on these pixels, so better than the shipped demo's 26."""
 
 
 def identity(config: DemosConfig, base: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _write_set(root: Path, recorder: Recorder, robot_set: RobotSet, config: Demo
         state_names=STATE_NAMES,
         action_names=ACTION_NAMES,
         robot_type="sawyer",
-        crf=CRF,
+        quantizer=QUANTIZER,
     ) as writer:
         for turn in range(config.episodes_per_task):
             for number, task in enumerate(robot_set.tasks):

@@ -4,6 +4,7 @@ half-written folder."""
 from __future__ import annotations
 
 import json
+import re
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emt_core.data.robot.lerobot_stats import FrameStats
+from emt_core.data.robot.lerobot_video import VideoFile
 from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.errors import EmtError
 
@@ -216,6 +218,36 @@ def test_same_episodes_give_the_same_bytes(tmp_path):
                 path.read_bytes()
                 == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
             ), path.name
+
+
+def test_all_blocks_of_a_frame_have_one_quantizer(tmp_path):
+    # a block's own quantizer follows from the encoder's look-ahead, which differed between two runs
+    import av
+    from av import logging as av_logging
+
+    video = VideoFile(tmp_path / "v.mp4", fps=10, size=(64, 64), quantizer=20)
+    rng = np.random.default_rng(0)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    for number in range(30):
+        frame[16:48, number : number + 32] = rng.integers(0, 256, (32, 32, 3))
+        video.add(frame)
+    video.close()
+    before = av_logging.get_level()
+    av_logging.set_level(av_logging.DEBUG)
+    try:
+        with av.open(str(tmp_path / "v.mp4")) as container, av_logging.Capture() as lines:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"debug": "qp"}
+            frames = sum(1 for _ in container.decode(stream))
+    finally:
+        av_logging.set_level(before)
+    rows = [re.fullmatch(r"\s*\d+ ((?:[ \d]\d){4})\s*", text) for _, _, text in lines]
+    used = [set(re.findall("..", row[1])) for row in rows if row]
+    assert frames == 30
+    assert len(used) == 4 * frames  # four rows of four blocks
+    per_frame = [set().union(*used[4 * n : 4 * n + 4]) for n in range(frames)]
+    assert all(len(quantizers) == 1 for quantizers in per_frame), per_frame
 
 
 def test_an_exception_leaves_nothing(tmp_path):

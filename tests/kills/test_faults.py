@@ -129,7 +129,7 @@ def test_the_command_line_says_it_in_one_message(
 
 def test_a_video_on_a_full_disk_is_an_error_and_no_crash(tmp_path: Path):
     (tmp_path / "v.mp4").symlink_to("/dev/full")
-    video = VideoFile(tmp_path / "v.mp4", fps=10, size=(64, 64), crf=20)
+    video = VideoFile(tmp_path / "v.mp4", fps=10, size=(64, 64), quantizer=20)
     rng = np.random.default_rng(0)
     with pytest.raises(OSError):
         for _ in range(100):

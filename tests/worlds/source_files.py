@@ -94,7 +94,7 @@ def lerobot_folder(
         action_names=("dx", "dy", "grip"),
         version=version,  # type: ignore[arg-type]
         storage=storage,  # type: ignore[arg-type]
-        crf=10,
+        quantizer=10,
         **options,
     ) as writer:
         for episode in range(episodes):

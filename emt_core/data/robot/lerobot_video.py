@@ -11,12 +11,24 @@ from emt_core.errors import EmtError
 
 
 class VideoFile:
-    """Encodes frames as they come, in one thread: the same frames give the same bytes."""
+    """Encodes frames as they come: the same frames give the same bytes.
+
+    Hence one thread and one quantizer for all blocks of a frame. With x264's `crf` each block's
+    quantizer follows from its look-ahead, and that of the last block differed between two runs of
+    one recipe in about one of twenty (docs/reliability.md).
+    """
 
     def __init__(
-        self, path: Path, *, fps: int, size: tuple[int, int], crf: int, keyframe_interval: int = 20
+        self,
+        path: Path,
+        *,
+        fps: int,
+        size: tuple[int, int],
+        quantizer: int,
+        keyframe_interval: int = 20,
     ) -> None:
-        """size: (height, width), both even (4:2:0). keyframe_interval: frames; bounds a seek's
+        """size: (height, width), both even (4:2:0). quantizer: of H.264, 0 to 51, lower is better
+        (of P frames; key frames get about 3 less). keyframe_interval: frames; bounds a seek's
         work."""
         import av
 
@@ -36,7 +48,7 @@ class VideoFile:
         # No B-frames: decoding order is display order, and no edit list shifts the first timestamp
         # away from zero.
         self._stream.options = {
-            "crf": str(crf),
+            "qp": str(quantizer),
             "preset": "veryslow",
             "g": str(keyframe_interval),
             "bf": "0",

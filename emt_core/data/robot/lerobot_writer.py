@@ -68,11 +68,11 @@ class LeRobotWriter:
         version: Version = "v3.0",
         storage: Literal["video", "image"] = "video",
         robot_type: str | None = None,
-        crf: int = 26,
+        quantizer: int = 26,
         data_file_mb: float = 100.0,
         video_file_mb: float = 200.0,
     ) -> None:
-        """cameras: feature name -> (height, width), both even for video. crf: x264 quality, lower
+        """cameras: feature name -> (height, width), both even for video. quantizer: of H.264, lower
         is better. data_file_mb, video_file_mb: v3.0 begins a new file after an episode that takes
         the open one past this size.
 
@@ -93,7 +93,7 @@ class LeRobotWriter:
         self.storage = storage
         self.fps = fps
         self.robot_type = robot_type
-        self.crf = crf
+        self.quantizer = quantizer
         self.cameras = {name: (int(h), int(w)) for name, (h, w) in cameras.items()}
         self.state_names = tuple(state_names)
         self.action_names = tuple(action_names)
@@ -214,7 +214,7 @@ class LeRobotWriter:
         if video is None:
             path = self._place("video_path", self._video_index[camera], video_key=camera)
             video = self._videos[camera] = VideoFile(
-                path, fps=self.fps, size=self.cameras[camera], crf=self.crf
+                path, fps=self.fps, size=self.cameras[camera], quantizer=self.quantizer
             )
         first = video.frames
         stats = FrameStats()

@@ -113,7 +113,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
     step = max(1, round(max(height, width) / SIDE_LIMIT))
     thin = [frame[::step, ::step] for frame in frames]
     even = [frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in thin]
-    video = VideoFile(path, fps=max(1, round(fps)), size=even[0].shape[:2], crf=24)
+    video = VideoFile(path, fps=max(1, round(fps)), size=even[0].shape[:2], quantizer=24)
     try:
         for frame in even:
             video.add(frame)

@@ -131,7 +131,7 @@ def record_episode(
     )
 
 
-def record_set(robot_set: RobotSet, root: Path, *, crf: int = 26) -> dict[str, int]:
+def record_set(robot_set: RobotSet, root: Path, *, quantizer: int = 26) -> dict[str, int]:
     """Record the set, tasks interleaved, and write it. Returns counts, failed tries included."""
     counts = {"episodes": 0, "frames": 0, "failed": 0}
     seed = robot_set.first_seed
@@ -143,7 +143,7 @@ def record_set(robot_set: RobotSet, root: Path, *, crf: int = 26) -> dict[str, i
         action_names=ACTION_NAMES,
         version=robot_set.version,  # type: ignore[arg-type]
         robot_type="sawyer",
-        crf=crf,
+        quantizer=quantizer,
     ) as writer:
         for number in range(robot_set.episodes_per_task * len(robot_set.tasks)):
             task = robot_set.tasks[number % len(robot_set.tasks)]
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=[s.name for s in ROBOT_SETS])
     parser.add_argument("--episodes-per-task", type=int)
-    parser.add_argument("--crf", type=int, default=26)
+    parser.add_argument("--quantizer", type=int, default=26)
     args = parser.parse_args(argv)
     for robot_set in ROBOT_SETS:
         if robot_set.name in args.sets:
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 robot_set = replace(robot_set, episodes_per_task=args.episodes_per_task)
             print(
                 robot_set.name,
-                record_set(robot_set, args.out / robot_set.name, crf=args.crf),
+                record_set(robot_set, args.out / robot_set.name, quantizer=args.quantizer),
                 flush=True,
             )
 
