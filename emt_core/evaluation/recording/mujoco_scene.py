@@ -13,6 +13,8 @@ Set MUJOCO_GL (`egl` or `osmesa`) before the first import of mujoco; `use_headle
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +41,17 @@ class CameraPose:
 
 
 def use_headless_gl() -> None:
-    """Choose off-screen GL before mujoco is imported: EGL, unless the environment names another."""
+    """Choose off-screen GL before mujoco is imported: EGL, unless the environment names another.
+
+    glfw, which gymnasium imports for windows, would ask for its library's version in processes of
+    its own, whose tracebacks outlive a worker that is killed meanwhile. Named, it is just loaded.
+    """
     os.environ.setdefault("MUJOCO_GL", "egl")
+    glfw = find_spec("glfw")
+    if glfw is not None and glfw.submodule_search_locations:
+        library = Path(glfw.submodule_search_locations[0]) / "x11" / "libglfw.so"
+        if library.exists():
+            os.environ.setdefault("PYGLFW_LIBRARY", str(library))
 
 
 def point_camera(model: mujoco.MjModel, camera: int | str, pose: CameraPose) -> int:
