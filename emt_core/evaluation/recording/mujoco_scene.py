@@ -13,9 +13,9 @@ Set MUJOCO_GL (`egl` or `osmesa`) before the first import of mujoco; `use_headle
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
