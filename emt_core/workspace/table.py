@@ -24,6 +24,16 @@ PATIENT_FOR_S = 1500.0
 """After this long, the time between commits grows with the time spent (30 s: to a fiftieth)."""
 
 
+def storage_version(schema: pa.Schema) -> str:
+    """Lance's file format for a table with these columns.
+
+    Vectors are scanned in a third of the CPU time from format 2.0, which stores them as they lie
+    in memory (200,000 x 1024 float16: 0.12 s against 0.36 s of format 2.2).
+    """
+    vectors = any(pa.types.is_fixed_size_list(field.type) for field in schema)
+    return "2.0" if vectors else "stable"
+
+
 class Table:
     """A Lance table: append while it is built, scan and take afterwards."""
 
@@ -51,8 +61,11 @@ class Table:
         """One commit: after a kill the table holds exactly the appends that returned."""
         import lance
 
-        mode = "append" if self.exists() else "create"
-        lance.write_dataset(table, str(self.path), mode=mode, max_rows_per_file=ROWS_PER_FILE)
+        if self.exists():
+            how: dict[str, Any] = {"mode": "append"}
+        else:
+            how = {"mode": "create", "data_storage_version": storage_version(table.schema)}
+        lance.write_dataset(table, str(self.path), max_rows_per_file=ROWS_PER_FILE, **how)
         self.__dict__.pop("_dataset", None)
 
     def finish(self) -> None:
