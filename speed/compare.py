@@ -132,8 +132,12 @@ def table(case: str, rows: int, best: dict[str, Best], failed: dict[str, str], a
     for name, b in best.items():
         ratio = f"{ours.cpu / b.cpu:.2f}" if ours and b.cpu else ""
         said = ", ".join(f"{k} {v:.4g}" for k, v in b.said.items() if isinstance(v, float | int))
-        lines.append(f"| {name} | {b.cpu:.2f} | {b.wall:.2f} | {b.memory_mb:,.0f} | {ratio} | {said} |")
-    lines += [f"| {name} | | | | | did not run: {why.replace('|', '/')} |" for name, why in failed.items()]
+        lines.append(
+            f"| {name} | {b.cpu:.2f} | {b.wall:.2f} | {b.memory_mb:,.0f} | {ratio} | {said} |"
+        )
+    lines += [
+        f"| {name} | | | | | did not run: {why.replace('|', '/')} |" for name, why in failed.items()
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -142,7 +146,10 @@ def growth(case: str, threads: int) -> str:
     module = importlib.import_module(f"cases.{case}")
     title = (module.__doc__ or case).splitlines()[0]
     lines = [f"### {title}", ""]
-    lines += ["| rows | CPU s | wall s | memory above start, MB | CPU s for a million |", "|---:|---:|---:|---:|---:|"]
+    lines += [
+        "| rows | CPU s | wall s | memory above start, MB | CPU s for a million |",
+        "|---:|---:|---:|---:|---:|",
+    ]
     for rows in module.GROWTH:
         with tempfile.TemporaryDirectory(prefix=f"growth-{case}-") as aside:
             module.prepare(Path(aside), rows, growth=True)
@@ -151,7 +158,9 @@ def growth(case: str, threads: int) -> str:
             lines.append(f"| {rows:,} | did not run: {found['failed']} | | | |")
             continue
         per = found["cpu"] / rows * 1e6
-        figures = f"{found['cpu']:.2f} | {found['wall']:.2f} | {found['memory_mb']:,.0f} | {per:.3f}"
+        figures = (
+            f"{found['cpu']:.2f} | {found['wall']:.2f} | {found['memory_mb']:,.0f} | {per:.3f}"
+        )
         lines.append(f"| {rows:,} | {figures} |")
         print(lines[-1], flush=True)
     return "\n".join([*lines, ""])
@@ -194,9 +203,7 @@ def main() -> None:
             continue
         rows = given.rows or module.ROWS
         only = set(given.contender) if given.contender else None
-        best, failed, agreed = compare(
-            case, rows, given.repeats, given.peers, given.threads, only
-        )
+        best, failed, agreed = compare(case, rows, given.repeats, given.peers, given.threads, only)
         parts.append(table(case, rows, best, failed, agreed))
         print(parts[-1], flush=True)
     if given.write:
