@@ -61,6 +61,13 @@ class Runtime(Frozen):
     workers: int = Field(default=2, ge=0)
     """Processes that decode images."""
 
+    engine: Literal["local"] = "local"
+    """Where processes that embed run. `local`: on this machine."""
+
+    processes: int = Field(default=0, ge=0)
+    """Processes that embed at once, each with a model of its own. 0: one for each GPU, one on a
+    CPU. The features are the same, however many."""
+
     batch: int = Field(default=64, ge=1)
     """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe
     leaves it out, mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE

@@ -12,8 +12,8 @@ from pathlib import Path
 from emt_core.errors import EmtError, EmtErrors, raise_together
 from emt_core.recipe.recipe import Recipe
 from emt_core.run.device import choose_device
-from emt_core.run.plan import Instance, stage_module
-from emt_core.run.stage import DiskNeed, frame_folder
+from emt_core.run.plan import Instance
+from emt_core.run.stage import DiskNeed, frame_folder, stage_module
 from emt_core.workspace.artifact import Workspace
 
 

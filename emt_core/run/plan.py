@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from emt_core.errors import EmtError, raise_together
@@ -14,12 +12,8 @@ from emt_core.flow import FLOW, STAGES, Stage
 from emt_core.recipe.base import StageConfig
 from emt_core.recipe.recipe import InstanceConfig, Recipe, apply_overrides, build_recipe
 from emt_core.recipe.sources import SourcesConfig
+from emt_core.run.stage import stage_module
 from emt_core.workspace.artifact import make_key
-
-
-def stage_module(stage: str) -> ModuleType:
-    """The file emt_core/stages/<stage>.py. Importing it loads no torch."""
-    return importlib.import_module(f"emt_core.stages.{stage}")
 
 
 @dataclass(frozen=True)

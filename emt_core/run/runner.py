@@ -22,10 +22,11 @@ from filelock import Timeout
 from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import dump_recipe, load_recipe
+from emt_core.run.engines.base import make_shards
 from emt_core.run.meter import Meter, versions
-from emt_core.run.plan import Instance, Plan, stage_module
+from emt_core.run.plan import Instance, Plan
 from emt_core.run.recipes import with_saved
-from emt_core.run.stage import Context
+from emt_core.run.stage import Context, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.clock import make_newest
 from emt_core.workspace.files import read_json_if_there, write_json, write_text
@@ -195,6 +196,7 @@ def _build(instance: Instance, workspace: Workspace, plan: Plan, progress: Progr
     started = time.time()
     with Meter(building / "elapsed.json") as meter:
         try:
+            make_shards(instance.stage, instance.key, instance.label, context)
             outcome = stage_module(instance.stage).run(context)
             for table in context.out.glob("*.lance"):
                 Table(table).finish()

@@ -8,21 +8,35 @@ check(instance, base) -> None         optional: raises EmtError for what setting
 disk(instance, base) -> [DiskNeed]    optional: what running it takes on disk
 run(context) -> Outcome               works inside context.out, which survives a kill; resumes there
 
+and, where several processes can make its rows at once (run/shards.py, run/engines/),
+
+shards(context) -> [Shard]            ranges of rows that a worker may make, in row order
+open_worker(context)                  context manager: what a worker loads once; it gives a function
+                                      that makes one shard and marks it done; `run` takes done ones
+                                      over, in row order, and makes what is missing
+
 and imports torch, lance and the like only inside functions. No stage imports another.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime, StageConfig
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.progress import Progress
+
+
+def stage_module(stage: str) -> ModuleType:
+    """The file emt_core/stages/<stage>.py. Importing it loads no torch."""
+    return importlib.import_module(f"emt_core.stages.{stage}")
 
 
 def frame_folder(runtime: Runtime, workspace: Path) -> Path:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from emt_core.flow import STAGES
-from emt_core.run.plan import Instance, Plan, stage_module
+from emt_core.run.plan import Instance, Plan
+from emt_core.run.stage import stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json_if_there
 from emt_core.workspace.words import and_list

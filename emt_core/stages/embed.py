@@ -16,22 +16,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emt_core.data.features import as_matrix
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.models.device import Arithmetic, settled_arithmetic
 from emt_core.models.encoders import build_encoder
+from emt_core.models.encoders.batches import BATCHES_PER_WINDOW
 from emt_core.models.encoders.embedding import Embedding, rows_left
-from emt_core.models.encoders.feature_writer import FeatureWriter, read_problems
+from emt_core.models.encoders.feature_writer import FeatureWriter, ShardWriter, read_problems
 from emt_core.models.encoders.reuse import Earlier, find_earlier
 from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
+from emt_core.run.engines.base import WORKERS
+from emt_core.run.shards import SHARDS, Shard, cut, done_shards
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.progress import Tracker
@@ -48,6 +52,9 @@ COMMIT_SECONDS = 30.0
 
 ENCODER = "encoder.json"
 """What the encoder says of itself, for a run that finds all rows done and loads none."""
+
+SHARD_ROWS = 8_192
+"""Of a shard, about: what the loss of a worker costs. At most `runtime.commit_rows`."""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
 """A group of fewer rows is prepared in the main process. Workers import torch and transformers,
@@ -73,44 +80,43 @@ def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, EmbedConfig)
     index = Index(context.parents["sources"])
+    arithmetic = _arithmetic(context)
     writer = FeatureWriter(
         context.out, commit_rows=context.runtime.commit_rows, commit_seconds=COMMIT_SECONDS
     )
-    fake = config.encoder == "fake"
-    arithmetic = settled_arithmetic(
-        context.out,
-        "float32" if fake else config.precision,
-        "cpu" if fake else context.runtime.device,
-    )
-    facts = {
-        "version": VERSION,
-        "identity": context.identity,
-        "config": config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES)),
-        "arithmetic": arithmetic,
-    }
-    earlier = {s.name: find_earlier(context.workspace, index, s, facts) for s in index.sources}
-    left = [source for source in index.sources if source.stop > writer.rows]
-    # rows are written in order: neighbors that are embedded here share their batches
-    groups = [
-        (artifact, list(group))
-        for artifact, group in groupby(left, key=lambda source: earlier[source.name])
+    earlier = _earlier(context, index, arithmetic)
+    done = done_shards(context.out, start=writer.rows)
+    parts = [
+        part
+        for source in index.sources
+        for part in _parts(source, earlier[source.name], done, writer.rows)
     ]
-    own = [group for artifact, group in groups if artifact is None]
+    own = [
+        [part.source for part in group]
+        for how, group in groupby(parts, key=lambda part: part.how)
+        if how == "embed"
+    ]
     reused = Counter[str]()
     metrics: dict[str, Any] = {}
     with ExitStack() as stack:
         progress = context.progress.track("embedding", index.rows, done=writer.rows)
         tracker = stack.enter_context(progress)
-        embedding = _start(context, config, arithmetic, index, writer, own, stack) if own else None
-        if embedding is not None:
-            write_json(context.out / ENCODER, embedding.encoder.describe())
-        for artifact, group in groups:
-            if artifact is None:
+        embedding = None
+        if own:
+            embedding = _start(context, arithmetic, index, stack, own, writer.rows)
+        # rows are written in order: neighbors that are embedded here share their processes
+        for how, group in groupby(parts, key=lambda part: part.how):
+            if how == "embed":
                 assert embedding is not None
-                embedding.embed(group, tracker.advance)
-            else:
-                for source in group:
-                    reused[source.name] += _copy(artifact, source, writer, tracker)
+                embedding.embed([part.source for part in group], writer, tracker.advance)
+                continue
+            for part in group:
+                if part.earlier is not None:
+                    copied = _copy(part.earlier, part.source, writer, tracker)
+                    reused[part.source.name] += copied
+                else:
+                    writer.take_over(context.out, part.shards)
+                    tracker.advance(sum(shard.rows for shard in part.shards))
         writer.commit()
         if embedding is not None:
             metrics |= embedding.metrics()
@@ -126,28 +132,130 @@ def run(context: Context) -> Outcome:
             remedy="check the images' place and the encoder; "
             "`emt sources RECIPE` shows what is rejected",
         )
-    return Outcome(rows=index.rows, metrics=metrics, scratch=(ENCODER,))
+    return Outcome(rows=index.rows, metrics=metrics, scratch=(ENCODER, SHARDS, WORKERS))
+
+
+def shards(context: Context) -> list[Shard]:
+    """Rows that workers may embed: those of no earlier artifact and of no stream.
+
+    A stream is read from its beginning by one process. Cut at windows, whose batches nobody's work
+    changes.
+    """
+    index = Index(context.parents["sources"])
+    earlier = _earlier(context, index, _arithmetic(context))
+    window = BATCHES_PER_WINDOW * context.runtime.batch
+    rows = max(min(SHARD_ROWS, context.runtime.commit_rows) // window, 1) * window
+    committed = Table(context.out / "features.lance").rows
+    return [
+        shard
+        for source in index.sources
+        if earlier[source.name] is None and not index.config_of(source).get("streaming")
+        for shard in cut(source.start, source.stop, rows)
+        if shard.start >= committed
+    ]
+
+
+@contextmanager
+def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
+    """The encoder loaded once; then a call makes one shard."""
+    index = Index(context.parents["sources"])
+    with ExitStack() as stack:
+        embedding = _start(context, _arithmetic(context), index, stack)
+
+        def make(shard: Shard) -> None:
+            source = next(s for s in index.sources if s.start <= shard.start < s.stop)
+            writer = ShardWriter(context.out, shard)
+            embedding.embed([replace(source, stop=shard.stop)], writer, lambda _: None)
+            writer.finish()
+
+        yield make
+
+
+def _arithmetic(context: Context) -> Arithmetic:
+    """Settled by whoever comes first: the process that runs the stage, before any worker."""
+    config = context.config
+    assert isinstance(config, EmbedConfig)
+    fake = config.encoder == "fake"
+    return settled_arithmetic(
+        context.out,
+        "float32" if fake else config.precision,
+        "cpu" if fake else context.runtime.device,
+    )
+
+
+def _earlier(
+    context: Context, index: Index, arithmetic: Arithmetic
+) -> Mapping[str, Earlier | None]:
+    """For each source: where its rows were embedded before."""
+    facts = {
+        "version": VERSION,
+        "identity": context.identity,
+        "config": context.config.model_dump(mode="json", exclude=set(IDENTITY_REPLACES)),
+        "arithmetic": arithmetic,
+    }
+    return {s.name: find_earlier(context.workspace, index, s, facts) for s in index.sources}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Neighboring rows of a source, and where their vectors come from."""
+
+    source: SourceRange
+    """Its `stop` is the part's; where it starts, windows are counted from."""
+
+    how: Literal["embed", "copy", "take"]
+    earlier: Earlier | None = None
+    shards: tuple[Shard, ...] = ()
+
+
+def _parts(
+    source: SourceRange, earlier: Earlier | None, done: Sequence[Shard], at: int
+) -> Iterator[_Part]:
+    """What is left of a source from row `at` on. done: shards from there on, in row order."""
+    if source.stop <= at:
+        return
+    if earlier is not None:
+        yield _Part(source=source, how="copy", earlier=earlier)
+        return
+    at = max(at, source.start)
+    ours = [shard for shard in done if source.start <= shard.start < source.stop]
+    taken: list[Shard] = []
+    for shard in [*ours, Shard(source.stop, source.stop)]:
+        if shard.start == at and shard.rows:
+            taken.append(shard)
+            at = shard.stop
+            continue
+        if taken:
+            yield _Part(source=source, how="take", shards=tuple(taken))
+            taken = []
+        if shard.start > at:
+            yield _Part(source=replace(source, stop=shard.start), how="embed")
+        if shard.rows:
+            taken = [shard]
+        at = shard.stop
 
 
 def _start(
     context: Context,
-    config: EmbedConfig,
     arithmetic: Arithmetic,
     index: Index,
-    writer: FeatureWriter,
-    own: list[list[SourceRange]],
     stack: ExitStack,
+    own: Sequence[Sequence[SourceRange]] = (),
+    done: int = 0,
 ) -> Embedding:
     """The encoder loaded. own: the groups of sources to embed; workers start anew for each.
 
     What workers need is imported while the model loads, where a group is worth any.
     """
+    config = context.config
+    assert isinstance(config, EmbedConfig)
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
     on_cpu = config.encoder != "fake" and arithmetic.device == "cpu"
     inline_rows = INLINE_ROWS_CPU if on_cpu else INLINE_ROWS
-    if context.runtime.workers and any(rows_left(group, writer) >= inline_rows for group in own):
+    if context.runtime.workers and any(rows_left(group, done) >= inline_rows for group in own):
         start_server(encoder.preload)
     encoder.load(context.runtime.device, arithmetic.dtype)
+    write_json(context.out / ENCODER, encoder.describe())
     stack.enter_context(_model_threads(context.runtime.workers))
     return Embedding(
         encoder,
@@ -156,7 +264,6 @@ def _start(
         config=config,
         runtime=context.runtime,
         index=index,
-        writer=writer,
         say=context.progress.say,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emt_core.errors import EmtError
+from emt_core.workspace.files import flush_one
 
 SCAN_ROWS = 16_384
 READAHEAD_BATCHES = 4
@@ -66,6 +68,41 @@ class Table:
         else:
             how = {"mode": "create", "data_storage_version": storage_version(table.schema)}
         lance.write_dataset(table, str(self.path), max_rows_per_file=ROWS_PER_FILE, **how)
+        self.__dict__.pop("_dataset", None)
+
+    def write_fragments(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Files with these rows beside the table, not yet part of it (Lance's distributed write).
+
+        Several processes may do so at once. Returns JSON for `commit_fragments`; the files are on
+        disk when this returns.
+        """
+        from lance.fragment import write_fragments
+
+        if self.exists():
+            how: dict[str, Any] = {"mode": "append"}
+        else:
+            how = {"mode": "create", "data_storage_version": storage_version(table.schema)}
+        path = str(self.path)
+        written = write_fragments(table, path, max_rows_per_file=ROWS_PER_FILE, **how)
+        fragments = [fragment.to_json() for fragment in written]
+        for fragment in fragments:
+            for file in fragment["files"]:
+                flush_one(self.path / "data" / file["path"])
+        return fragments
+
+    def commit_fragments(self, fragments: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+        """Append what `write_fragments` wrote, in the given order, in one commit."""
+        import lance
+        from lance.fragment import FragmentMetadata
+
+        added = [FragmentMetadata.from_json(json.dumps(fragment)) for fragment in fragments]
+        if self.exists():
+            version = self._dataset.version
+            operation = lance.LanceOperation.Append(added)
+            lance.LanceDataset.commit(str(self.path), operation, read_version=version)
+        else:
+            operation = lance.LanceOperation.Overwrite(schema, added)
+            lance.LanceDataset.commit(str(self.path), operation)
         self.__dict__.pop("_dataset", None)
 
     def finish(self) -> None:

@@ -33,14 +33,25 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "random"}
 
 
 def start(
-    workspace: Path, root: Path, *, rows: int, embed: dict[str, Any], workers: int
+    workspace: Path,
+    root: Path,
+    *,
+    rows: int,
+    embed: dict[str, Any],
+    workers: int,
+    processes: int = 0,
 ) -> subprocess.Popen[str]:
     order = {
         "workspace": str(workspace),
         "root": str(root),
         "rows": rows,
         "embed": embed,
-        "runtime": {"workers": workers, "batch": 4, "commit_rows": 16},
+        "runtime": {
+            "workers": workers,
+            "batch": 4,
+            "commit_rows": 16,
+            "processes": processes,
+        },
     }
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps(order)],

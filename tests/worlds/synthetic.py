@@ -23,8 +23,7 @@ from PIL import Image
 from emt_core.data.features import Features, feature_table
 from emt_core.data.index import IMAGE_TYPE, SCHEMA, Index
 from emt_core.recipe.base import Role, Runtime, StageConfig
-from emt_core.run.plan import stage_module
-from emt_core.run.stage import Context, Outcome
+from emt_core.run.stage import Context, Outcome, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace, make_key
 from emt_core.workspace.files import write_json
 from emt_core.workspace.progress import Progress

@@ -16,7 +16,8 @@ from emt_core.data.sample import ImageRef, Sample, Turn
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.recipe.recipe import build_recipe
 from emt_core.recipe.sources import SourcesConfig
-from emt_core.run.plan import Instance, Plan, stage_module
+from emt_core.run.plan import Instance, Plan
+from emt_core.run.stage import stage_module
 from emt_core.workspace.artifact import Artifact, Workspace, make_key
 from emt_core.workspace.files import write_json
 from emt_core.workspace.table import Table

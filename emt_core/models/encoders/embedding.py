@@ -15,7 +15,7 @@ from emt_core.data.sample import Sample
 from emt_core.errors import EmtError
 from emt_core.models.encoders.base import Encoder
 from emt_core.models.encoders.batches import Window, expected_length, windows
-from emt_core.models.encoders.feature_writer import FeatureWriter, webp_thumbnail
+from emt_core.models.encoders.feature_writer import FeatureWriter, ShardWriter, webp_thumbnail
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages
@@ -23,6 +23,8 @@ from emt_core.models.prepared import Refused
 from emt_core.models.refusals import BY_PROCESSOR, RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
+
+Writer = FeatureWriter | ShardWriter
 
 NON_FINITE_ROWS = 64
 """An encoder whose first so many vectors are all NaN or infinite is stopped at once."""
@@ -40,7 +42,6 @@ class Embedding:
         config: EmbedConfig,
         runtime: Runtime,
         index: Index,
-        writer: FeatureWriter,
         say: Callable[[str], None],
     ) -> None:
         """workers: processes that decode and prepare; 0: this one does, and so it does where a
@@ -50,7 +51,6 @@ class Embedding:
         self.inline_rows = inline_rows
         self.config = config
         self.index = index
-        self.writer = writer
         self.batch_size = runtime.batch
         self.halving = Halving(
             encoder.encode,
@@ -67,27 +67,28 @@ class Embedding:
         self.seconds = 0.0
         self.model_seconds = 0.0
 
-    def embed(self, sources: Sequence[SourceRange], advance: Callable[[int], None]) -> None:
+    def embed(
+        self, sources: Sequence[SourceRange], writer: Writer, advance: Callable[[int], None]
+    ) -> None:
         """Every row of these neighboring sources that the writer lacks. advance: gets rows done."""
         began = time.monotonic()
         owners: deque[_Filling] = deque()
-        batches = self._batches(sources, owners)
-        workers = self.workers if rows_left(sources, self.writer) >= self.inline_rows else 0
+        batches = self._batches(sources, writer.rows, owners)
+        workers = self.workers if rows_left(sources, writer.rows) >= self.inline_rows else 0
         self.most_workers = max(self.most_workers, workers)
         for ready in prepared_batches(self.encoder, batches, workers):
             filling = owners.popleft()
             self._encode(ready, filling)
             if filling.missing == 0:
-                filling.write(self.writer)
+                filling.write(writer)
             self.rows += len(ready)
             advance(len(ready))
         self.seconds += time.monotonic() - began
 
     def _batches(
-        self, sources: Sequence[SourceRange], owners: deque[_Filling]
+        self, sources: Sequence[SourceRange], first: int, owners: deque[_Filling]
     ) -> Iterator[list[Job]]:
         """Batches in a fixed order; the window that a batch's rows belong to goes to `owners`."""
-        first = self.writer.rows
         for source in sources:
             rows = self.index.iterate(max(first, source.start), source.stop)
             streamed = StreamedImages(self.index, source)
@@ -167,9 +168,9 @@ class Embedding:
         }
 
 
-def rows_left(sources: Sequence[SourceRange], writer: FeatureWriter) -> int:
-    """How many rows of these sources the writer lacks."""
-    return sum(source.stop - max(source.start, writer.rows) for source in sources)
+def rows_left(sources: Sequence[SourceRange], done: int) -> int:
+    """How many rows of these sources come after the `done` first of the index."""
+    return sum(source.stop - max(source.start, done) for source in sources)
 
 
 class _Filling:
@@ -196,6 +197,6 @@ class _Filling:
             if first is not None and not isinstance(first, Exception):
                 self.thumbs.append((job.row, webp_thumbnail(first)))
 
-    def write(self, writer: FeatureWriter) -> None:
+    def write(self, writer: Writer) -> None:
         self.problems.sort(key=lambda problem: problem["row"])
         writer.add(self.vectors, self.status, problems=self.problems, thumbs=self.thumbs)

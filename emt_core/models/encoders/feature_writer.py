@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from emt_core.data.features import feature_table
+from emt_core.data.features import feature_schema, feature_table
+from emt_core.run.shards import Shard, mark_done, read_shard
 from emt_core.workspace.files import write_text
 from emt_core.workspace.lines import whole_lines
 from emt_core.workspace.table import CommitClock, Table
@@ -72,12 +73,19 @@ class FeatureWriter:
             rows, images = zip(*self._thumbs, strict=True)
             self.thumbs.append(pa.table({"row": rows, "webp": images}, schema=THUMBS_SCHEMA))
             self._thumbs_until = rows[-1]
-        if self._problems:
-            with self.problems.open("a", encoding="utf-8") as file:
-                file.writelines(map(_line, self._problems))
-                file.flush()
-                os.fsync(file.fileno())
+        self._write_problems()
         self.features.append(feature_table(np.concatenate(self._vectors), self._status))
+        self._clear()
+
+    def take_over(self, out: Path, shards: Sequence[Shard]) -> None:
+        """The next rows, from shards that workers made (ShardWriter), in one commit."""
+        self.commit()
+        parts = [read_shard(out, shard) for shard in shards]
+        self._problems.extend(problem for part in parts for problem in part["problems"])
+        self._write_problems()
+        fragments = [fragment for part in parts for fragment in part["fragments"]]
+        self.features.commit_fragments(fragments, feature_schema(parts[0]["dim"]))
+        self.rows = shards[-1].stop
         self._clear()
 
     def discard(self) -> None:
@@ -86,12 +94,60 @@ class FeatureWriter:
             shutil.rmtree(table.path, ignore_errors=True)
         self.problems.unlink(missing_ok=True)
 
+    def _write_problems(self) -> None:
+        if not self._problems:
+            return
+        with self.problems.open("a", encoding="utf-8") as file:
+            file.writelines(map(_line, self._problems))
+            file.flush()
+            os.fsync(file.fileno())
+
     def _clear(self) -> None:
         self._vectors: list[np.ndarray] = []
         self._status: list[str] = []
         self._problems: list[Mapping[str, Any]] = []
         self._thumbs: list[tuple[int, bytes]] = []
         self.clock.restart()
+
+
+class ShardWriter:
+    """Gathers the rows of one shard in memory, and writes them beside the table."""
+
+    def __init__(self, out: Path, shard: Shard) -> None:
+        self._out = out
+        self._shard = shard
+        self.rows = shard.start
+        self._vectors: list[np.ndarray] = []
+        self._status: list[str] = []
+        self._problems: list[Mapping[str, Any]] = []
+
+    def add(
+        self,
+        vectors: np.ndarray,
+        status: Sequence[str],
+        *,
+        problems: Sequence[Mapping[str, Any]] = (),
+        thumbs: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """As FeatureWriter.add. Streams have no shards, so that there are no thumbnails."""
+        assert not thumbs
+        self._vectors.append(vectors)
+        self._status.extend(status)
+        self._problems.extend(problems)
+        self.rows += len(status)
+
+    def finish(self) -> None:
+        """The shard is done: its files, then the mark."""
+        assert self.rows == self._shard.stop
+        vectors = np.concatenate(self._vectors)
+        table = Table(self._out / "features.lance")
+        fragments = table.write_fragments(feature_table(vectors, self._status))
+        content = {
+            "dim": vectors.shape[1],
+            "fragments": fragments,
+            "problems": list(self._problems),
+        }
+        mark_done(self._out, self._shard, content)
 
 
 def read_problems(path: Path, start: int, stop: int) -> list[dict[str, Any]]:

@@ -1,0 +1,207 @@
+"""The shards of one stage as a piece of work that any process can do that sees the workspace.
+
+data/workers/job.json     stage, settings, parents, shards: all that a worker needs
+data/workers/3.json       worker 3: {host, pid, started, shards, rows, seconds, restarts}
+data/workers/3.log        what it said
+data/workers/3.error.json why it cannot go on, where it knows: {what, where, remedy}
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import EmtError
+from emt_core.recipe.base import Runtime
+from emt_core.recipe.recipe import config_model
+from emt_core.run.shards import Shard, is_done, left
+from emt_core.run.stage import Context, stage_module
+from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.files import read_json, read_json_if_there, write_json
+from emt_core.workspace.progress import Progress
+
+WORKERS = "workers"
+"""Folder below a stage's data. Scratch: name it in the stage's Outcome."""
+
+STRIKES = 3
+"""A worker that ends so often without a new shard is not started again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """What is left of a stage under construction."""
+
+    workspace: Path
+    stage: str
+    key: str
+    label: str
+    config: dict[str, Any]
+    identity: Any
+    base: str
+    parents: dict[str, tuple[str, str]]
+    """Name -> (stage, key) of a finished artifact."""
+
+    runtime: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def of(
+        cls, stage: str, key: str, label: str, context: Context, shards: Sequence[Shard]
+    ) -> ShardJob:
+        """Written into the stage's folder, for workers of any engine."""
+        job = cls(
+            workspace=context.workspace.path,
+            stage=stage,
+            key=key,
+            label=label,
+            config=context.config.model_dump(mode="json"),
+            identity=context.identity,
+            base=str(context.base),
+            parents={name: (found.stage, found.key) for name, found in context.parents.items()},
+            runtime=context.runtime.model_dump(mode="json"),
+            shards=tuple(shards),
+        )
+        job.workers.mkdir(exist_ok=True)
+        for old in job.workers.iterdir():  # of an interrupted run
+            old.unlink()
+        listed = {name: getattr(job, name) for name in cls.__dataclass_fields__}
+        listed |= {"workspace": str(job.workspace)}
+        listed |= {"shards": [[shard.start, shard.stop] for shard in shards]}
+        write_json(job.workers / "job.json", listed)
+        return job
+
+    @classmethod
+    def read(cls, workers: Path) -> ShardJob:
+        """workers: the folder data/workers of a stage under construction."""
+        listed = read_json(workers / "job.json")
+        listed["workspace"] = Path(listed["workspace"])
+        listed["parents"] = {name: tuple(found) for name, found in listed["parents"].items()}
+        listed["shards"] = tuple(Shard(*pair) for pair in listed["shards"])
+        return cls(**listed)
+
+    @property
+    def out(self) -> Path:
+        return Workspace(self.workspace).building(self.stage, self.key) / "data"
+
+    @property
+    def workers(self) -> Path:
+        return self.out / WORKERS
+
+    def context(self, progress: Progress) -> Context:
+        """As the stage's own process has it. Raises EmtError where a parent is gone."""
+        workspace = Workspace.open(self.workspace)
+        parents = {}
+        for name, (stage, key) in self.parents.items():
+            parent = workspace.find(stage, key)
+            if parent is None:
+                raise EmtError(f"{self.label} needs {stage} {key}, which is not there")
+            parents[name] = parent
+        return Context(
+            config=config_model(self.stage, self.config).model_validate(self.config),
+            identity=self.identity,
+            base=Path(self.base),
+            parents=parents,
+            out=self.out,
+            runtime=Runtime.model_validate(self.runtime),
+            progress=progress,
+            workspace=workspace,
+        )
+
+    def of_worker(self, number: int, count: int) -> list[Shard]:
+        """Every count-th shard: worker `number` of `count` makes these."""
+        return list(self.shards[number::count])
+
+    def rows_done(self) -> int:
+        return sum(shard.rows for shard in self.shards if is_done(self.out, shard))
+
+
+def make_shards(stage: str, key: str, label: str, context: Context) -> None:
+    """Have the recipe's engine make what it can of a stage; `run` does the rest.
+
+    Nothing happens where the stage has no shards, or one process is as good. Raises EmtError where
+    a worker cannot do its work.
+    """
+    module = stage_module(stage)
+    if not hasattr(module, "open_worker"):
+        return
+    engine = importlib.import_module(f"emt_core.run.engines.{context.runtime.engine}")
+    count = engine.processes(context.runtime)
+    if count < 2:
+        return
+    shards = left(context.out, module.shards(context))
+    if len(shards) < 2:
+        return
+    job = ShardJob.of(stage, key, label, context, shards)
+    engine.run(job, min(count, len(shards)), context.progress)
+
+
+def work(workers: Path, number: int, count: int) -> None:
+    """What a worker does: makes those of its shards that are not done.
+
+    workers: ShardJob.workers. An EmtError also goes into the worker's error file: it would come
+    again, so that engines do not start such a worker anew.
+    """
+    job = ShardJob.read(workers)
+    own = [shard for shard in job.of_worker(number, count) if not is_done(job.out, shard)]
+    state = WorkerState(workers, number)
+    try:
+        if own:
+            progress = Progress(label=f"{job.label} worker {number}")
+            with stage_module(job.stage).open_worker(job.context(progress)) as make:
+                for shard in own:
+                    make(shard)
+                    state.made(shard)
+    except EmtError as error:
+        told = {"what": error.what, "where": error.where, "remedy": error.remedy}
+        write_json(workers / f"{number}.error.json", told)
+        raise
+
+
+class WorkerState:
+    """A worker's own file, for people who look on."""
+
+    def __init__(self, workers: Path, number: int) -> None:
+        self._path = workers / f"{number}.json"
+        before = read_json_if_there(self._path)
+        self._begun = time.monotonic()
+        self._state = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": time.time(),
+            "shards": 0,
+            "rows": 0,
+            "seconds": 0.0,
+            "restarts": before["restarts"] + 1 if before else 0,
+        }
+        write_json(self._path, self._state)
+
+    def made(self, shard: Shard) -> None:
+        self._state["shards"] += 1
+        self._state["rows"] += shard.rows
+        self._state["seconds"] = round(time.monotonic() - self._begun, 3)
+        write_json(self._path, self._state)
+
+
+def raise_told(workers: Path, number: int) -> None:
+    """Raises the EmtError that a worker left, if it left one."""
+    if told := read_json_if_there(workers / f"{number}.error.json"):
+        raise EmtError(told["what"], where=told["where"], remedy=told["remedy"])
+
+
+def given_up(job: ShardJob, number: int, shard: Shard) -> EmtError:
+    """The error where a worker ends again and again at one shard."""
+    log = job.workers / f"{number}.log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = f": {lines[-1][:300]}" if lines else ""
+    return EmtError(
+        f"a worker of {job.label} ended {STRIKES} times at rows {shard.start:,} to "
+        f"{shard.stop - 1:,}{last}",
+        where=log,
+        remedy="look at its log; what is done is kept, run again to go on",
+    )

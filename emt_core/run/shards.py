@@ -1,0 +1,74 @@
+"""Ranges of a stage's rows that several processes make at once, and the files that say which are
+done.
+
+data/shards/000012.json   one that is done: {start, stop, ...}, with what the stage keeps of it
+
+A shard's file is written last and at once: whatever a killed worker left before it is not looked
+at. `run` of the stage takes the shards over, in row order, before it goes on by itself; the commit
+of the artifact removes the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emt_core.workspace.files import read_json, write_json
+
+SHARDS = "shards"
+"""Folder below a stage's data. Scratch: name it in the stage's Outcome."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows [start, stop). Cut by settings and data alone, never by who makes them."""
+
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """Sorts by row."""
+        return f"{self.start:012d}"
+
+
+def cut(start: int, stop: int, rows: int) -> Iterator[Shard]:
+    """Shards of `rows` rows each; the last may be shorter."""
+    for at in range(start, stop, rows):
+        yield Shard(at, min(at + rows, stop))
+
+
+def mark_done(out: Path, shard: Shard, content: Mapping[str, Any]) -> None:
+    """The shard's rows are on disk. content: JSON; what `run` needs to take them over."""
+    (out / SHARDS).mkdir(exist_ok=True)
+    write_json(
+        out / SHARDS / f"{shard.name}.json",
+        {"start": shard.start, "stop": shard.stop, **content},
+    )
+
+
+def is_done(out: Path, shard: Shard) -> bool:
+    return (out / SHARDS / f"{shard.name}.json").exists()
+
+
+def done_shards(out: Path, *, start: int = 0) -> list[Shard]:
+    """Done shards from row `start` on, in row order."""
+    files = sorted((out / SHARDS).glob("[0-9]*.json"))
+    found = [Shard(content["start"], content["stop"]) for content in map(read_json, files)]
+    return [shard for shard in found if shard.start >= start]
+
+
+def read_shard(out: Path, shard: Shard) -> dict[str, Any]:
+    """What `mark_done` wrote."""
+    return read_json(out / SHARDS / f"{shard.name}.json")
+
+
+def left(out: Path, shards: Iterable[Shard]) -> list[Shard]:
+    """Those that are not done."""
+    return [shard for shard in shards if not is_done(out, shard)]
