@@ -48,6 +48,45 @@ class StageConfig(Frozen):
         return ()
 
 
+class Ray(Frozen):
+    """A Ray cluster, for `engine: ray`."""
+
+    address: str = ""
+    """Of a running cluster: `auto`, `host:6379`, `ray://host:10001`. Empty: one of this machine,
+    for the time of the run."""
+
+    cpus: int = Field(default=1, ge=1)
+    """Cores of each worker."""
+
+
+class Slurm(Frozen):
+    """How jobs are submitted, for `engine: slurm`."""
+
+    cluster: Literal["slurm", "local"] = "slurm"
+    """`local`: the same jobs as processes of this machine, to try a recipe."""
+
+    partition: str = ""
+    """Where jobs run; empty: the cluster's default."""
+
+    account: str = ""
+    """Who pays; empty: the user's default."""
+
+    minutes: int = Field(default=240, ge=1)
+    """Time limit of a job. One that reaches it is submitted again and goes on."""
+
+    gpus: int = Field(default=1, ge=0)
+    """GPUs of each job: it uses one."""
+
+    cpus: int = Field(default=8, ge=1)
+    """Cores of each job."""
+
+    memory_gb: float = Field(default=0, ge=0)
+    """Memory of each job; 0: the cluster's own default."""
+
+    options: dict[str, str] = Field(default_factory=dict)
+    """Further options of sbatch, by name: `{qos: high, constraint: a100}`."""
+
+
 class Runtime(Frozen):
     """How and where to run; changes no result (a test says so) and enters no key.
 
@@ -61,12 +100,19 @@ class Runtime(Frozen):
     workers: int = Field(default=2, ge=0)
     """Processes that decode images."""
 
-    engine: Literal["local"] = "local"
-    """Where processes that embed run. `local`: on this machine."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """Where the processes that embed run: on this machine, on a Ray cluster, or as Slurm jobs
+    (docs/scaling.md). The features are the same."""
 
     processes: int = Field(default=0, ge=0)
-    """Processes that embed at once, each with a model of its own. 0: one for each GPU, one on a
-    CPU. The features are the same, however many."""
+    """Processes that embed at once, each with a model of its own. 0: as many as there are GPUs; one
+    on a CPU and with Slurm."""
+
+    ray: Ray = Ray()
+    """The cluster of `engine: ray`."""
+
+    slurm: Slurm = Slurm()
+    """The jobs of `engine: slurm`."""
 
     batch: int = Field(default=64, ge=1)
     """Samples a forward pass at the most; halved by itself when memory runs out. Where a recipe

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import secrets
+import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,8 @@ class ShardJob:
 
     runtime: dict[str, Any]
     shards: tuple[Shard, ...]
+    run: str
+    """Drawn anew for each run: workers of one that was killed see that they are not wanted."""
 
     @classmethod
     def of(
@@ -66,10 +71,10 @@ class ShardJob:
             parents={name: (found.stage, found.key) for name, found in context.parents.items()},
             runtime=context.runtime.model_dump(mode="json"),
             shards=tuple(shards),
+            run=secrets.token_hex(4),
         )
+        shutil.rmtree(job.workers, ignore_errors=True)  # of an interrupted run
         job.workers.mkdir(exist_ok=True)
-        for old in job.workers.iterdir():  # of an interrupted run
-            old.unlink()
         listed = {name: getattr(job, name) for name in cls.__dataclass_fields__}
         listed |= {"workspace": str(job.workspace)}
         listed |= {"shards": [[shard.start, shard.stop] for shard in shards]}
@@ -141,26 +146,45 @@ def make_shards(stage: str, key: str, label: str, context: Context) -> None:
     engine.run(job, min(count, len(shards)), context.progress)
 
 
-def work(workers: Path, number: int, count: int) -> None:
-    """What a worker does: makes those of its shards that are not done.
+@contextmanager
+def opened(workers: Path, number: int) -> Iterator[Callable[[Shard], bool]]:
+    """A worker, ready: a call makes a shard. It returns False, undone, where the run is over.
 
-    workers: ShardJob.workers. An EmtError also goes into the worker's error file: it would come
-    again, so that engines do not start such a worker anew.
+    workers: ShardJob.workers. What a worker of a run that was killed makes is of no use to the run
+    after it, and its folder may be gone. An EmtError also goes into the worker's error file: it
+    would come again, so that engines do not start such a worker anew.
     """
     job = ShardJob.read(workers)
-    own = [shard for shard in job.of_worker(number, count) if not is_done(job.out, shard)]
     state = WorkerState(workers, number)
     try:
-        if own:
-            progress = Progress(label=f"{job.label} worker {number}")
-            with stage_module(job.stage).open_worker(job.context(progress)) as make:
-                for shard in own:
-                    make(shard)
-                    state.made(shard)
+        progress = Progress(label=f"{job.label} worker {number}")
+        with stage_module(job.stage).open_worker(job.context(progress)) as make:
+
+            def make_noted(shard: Shard) -> bool:
+                listed = read_json_if_there(workers / "job.json")
+                if listed is None or listed["run"] != job.run:
+                    return False
+                make(shard)
+                state.made(shard)
+                return True
+
+            yield make_noted
     except EmtError as error:
         told = {"what": error.what, "where": error.where, "remedy": error.remedy}
         write_json(workers / f"{number}.error.json", told)
         raise
+
+
+def work(workers: Path, number: int, count: int) -> None:
+    """What a worker does that no driver speaks to: makes those of its shards that are not done."""
+    job = ShardJob.read(workers)
+    own = left(job.out, job.of_worker(number, count))
+    if not own:
+        return
+    with opened(workers, number) as make:
+        for shard in own:
+            if not make(shard):
+                return
 
 
 class WorkerState:
@@ -194,14 +218,22 @@ def raise_told(workers: Path, number: int) -> None:
         raise EmtError(told["what"], where=told["where"], remedy=told["remedy"])
 
 
-def given_up(job: ShardJob, number: int, shard: Shard) -> EmtError:
-    """The error where a worker ends again and again at one shard."""
-    log = job.workers / f"{number}.log"
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+def given_up(job: ShardJob, shard: Shard, log: Path) -> EmtError:
+    """The error where workers end again and again at one shard."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     last = f": {lines[-1][:300]}" if lines else ""
     return EmtError(
         f"a worker of {job.label} ended {STRIKES} times at rows {shard.start:,} to "
         f"{shard.stop - 1:,}{last}",
         where=log,
         remedy="look at its log; what is done is kept, run again to go on",
+    )
+
+
+def missing_extra(package: str, extra: str) -> EmtError:
+    """The error where an engine's package is not installed."""
+    return EmtError(
+        f"the engine {extra!r} needs the package {package!r}",
+        where="runtime.engine",
+        remedy=f'pip install "embodied-midtrain[{extra}]"',
     )

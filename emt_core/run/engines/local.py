@@ -16,7 +16,7 @@ from pathlib import Path
 from emt_core.recipe.base import Runtime
 from emt_core.run.device import choose_device
 from emt_core.run.engines.base import STRIKES, ShardJob, given_up, raise_told, work
-from emt_core.run.shards import is_done, left
+from emt_core.run.shards import left
 from emt_core.workspace.process import live_and_die_with_parent, world_size
 from emt_core.workspace.progress import Progress, Tracker
 
@@ -106,13 +106,13 @@ def _looked_at(job: ShardJob, worker: _Worker, count: int) -> _Worker | None:
     if worker.process.is_alive():
         return worker
     worker.process.join()
-    waiting = [s for s in job.of_worker(worker.number, count) if not is_done(job.out, s)]
+    waiting = left(job.out, job.of_worker(worker.number, count))
     if not waiting:
         return None
     raise_told(job.workers, worker.number)
     strikes = worker.strikes + 1 if len(waiting) == worker.left else 1
     if strikes == STRIKES:
-        raise given_up(job, worker.number, waiting[0])
+        raise given_up(job, waiting[0], job.workers / f"{worker.number}.log")
     return _start(job, worker.number, count, strikes=strikes)
 
 
