@@ -134,7 +134,6 @@ def _workers(job: Job) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        height=35 * (min(len(table), 8) + 1) + 2,
         column_config={
             "Rows": st.column_config.NumberColumn(format="localized"),
             "Rows/s": st.column_config.NumberColumn(format="%.1f"),
