@@ -55,29 +55,6 @@ from emt_core.cli.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
-SHARDED = """
-import os, sys
-from emt_core.training.midtrain import session
-from emt_core.training.midtrain.loop import Trainer
-from torch.distributed.tensor import DTensor
-session.CHECKPOINT_SECONDS = 0.0
-step = Trainer._step
-stop = int(os.environ["STOP_AT"])
-def checked(self, number, *rest):
-    parameters = list(self.module.parameters())
-    if not all(isinstance(p, DTensor) for p in parameters):
-        os._exit(3)
-    held = sum(p.to_local().numel() for p in parameters)
-    if held > 0.6 * sum(p.numel() for p in parameters):
-        os._exit(4)  # this rank holds more than its share
-    if number == stop:
-        os._exit(9)
-    return step(self, number, *rest)
-Trainer._step = checked
-from emt_core.cli.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -343,7 +320,9 @@ def torchrun(*command: str, **environment: str) -> subprocess.CompletedProcess[s
     ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
         [*ranks, *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        | environment,
         capture_output=True,
         text=True,
     )
@@ -377,9 +356,7 @@ def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(world: Pat
     gently = "midtrain.learning_rate=0.0001"
     expected = midtrain(world, ws, gently)
     other = Workspace.open(world / "sharded", create=True)
-    script = world / "sharded.py"
-    script.write_text(SHARDED)
-    command = [str(script), "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
+    command = ["-m", "sharded_ranks", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
     for setting in (gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
         command += ["--set", setting]
     stopped = torchrun(*command, STOP_AT="5")
