@@ -30,8 +30,8 @@ LOOK_EVERY_S = {"local": 0.5, "slurm": 5.0}
 
 
 def processes(runtime: Runtime) -> int:
-    """As many as the recipe says; without a number all is done here."""
-    return runtime.processes
+    """Jobs: as many as the recipe says, else one."""
+    return runtime.processes or 1
 
 
 @dataclass
