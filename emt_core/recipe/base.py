@@ -112,6 +112,10 @@ class Runtime(Frozen):
     """Processes that embed at once, each with a model of its own. 0: as many as there are GPUs; one
     on a CPU, and one job with Slurm."""
 
+    training_processes: int = Field(default=0, ge=0)
+    """Processes that train one model together (midtrain, finetune), under torchrun. 0: one for each
+    GPU, with Slurm for each GPU of a job; one on a CPU. With `device: cuda:1` one."""
+
     ray: Ray = Ray()
     """The cluster of `engine: ray`."""
 

@@ -315,30 +315,27 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
         selected_rows(SimpleNamespace(parents={**parents, "sources": foreign}))  # type: ignore[arg-type]
 
 
-def test_two_ranks_train_one_model(world: Path, trained: Artifact):
-
-    other = Workspace.open(world / "ranks", create=True)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command += [
-        "-m",
-        "emt_core.cli",
-        "midtrain",
-        str(world / "train.yaml"),
-        "-w",
-        str(other.path),
-    ]
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ("training_processes=2",),
+        ("training_processes=2", "engine=slurm", "slurm.cluster=local", "slurm.gpus=0"),
+    ],
+    ids=["local", "submitit"],
+)
+def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, engine):
+    other = Workspace.open(tmp_path / "ranks", create=True)
+    command = [sys.executable, "-m", "emt_core.cli", "midtrain", str(world / "train.yaml")]
+    command += ["-w", str(other.path)]
+    for setting in ("device=cpu", *engine):
+        command += ["--set", f"runtime.{setting}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--set", "runtime.device=cpu"], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 processes train" in done.stdout + done.stderr
+    (job,) = (other.path / "jobs").glob("[0-9]*")  # the launched ones are no jobs
+    states = json.loads((job / "progress.json").read_text())["instances"]
+    assert {entry["stage"]: entry["state"] for entry in states}["midtrain"] == "made"
     (artifact,) = other.artifacts("midtrain")
     assert artifact.key == trained.key and artifact.metrics["devices"] == 2
     ours, theirs = (

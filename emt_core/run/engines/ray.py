@@ -217,12 +217,12 @@ def _connected(runtime: Runtime) -> Any:
             logging_level=logging.ERROR,
             **own,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise EmtError(
             f"no connection to the Ray cluster: {str(error).splitlines()[0]}",
             where="runtime.ray.address",
             remedy="start one (`ray start --head`), or leave the address out for one of this "
-            "machine",
+            "machine; a cluster with a token wants RAY_AUTH_MODE=token in the environment here too",
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)  # Ray sets one of its own
