@@ -9,6 +9,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.selection.export.export import export_selection
 from emt_core.stages import category, embed
+from emt_core.training.midtrain.batches import Selection
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.machine_faults import machine_fault, machine_faults_told
 from emt_core.workspace.table import Table
@@ -68,6 +70,19 @@ def test_images_that_go_while_embedding_are_no_rows_without_images(
         (world / "away").rename(images)
     run_plan(plan, space, until="embed", quiet=True)
     np.testing.assert_array_equal(vectors(space), vectors(whole))
+
+
+def test_images_that_go_while_mid_training_are_no_odd_samples(world: Path, whole: Workspace):
+    (sources,) = whole.artifacts("sources")
+    preparer: Any = None  # is not reached: the image comes first
+    selection = Selection(sources, np.arange(8), preparer, max_images=4)
+    images = world / "web" / "images"
+    images.rename(world / "away")
+    try:
+        with pytest.raises(EmtError, match="folder of images is gone"):
+            list(selection.items(range(4)))
+    finally:
+        (world / "away").rename(images)
 
 
 def test_one_missing_image_beside_others_is_still_a_named_problem(world: Path):

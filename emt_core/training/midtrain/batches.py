@@ -78,7 +78,12 @@ class Selection:
         rows = self.rows[np.asarray(places, np.int64)]
         for row, sample in zip(rows.tolist(), self.index.samples(rows), strict=True):
             try:
-                yield self.preparer.prepare(sample, self._images(row, sample))
+                images = self._images(row, sample)  # a folder that is gone ends the run
+            except Refused as refused:
+                yield sample.id, refused
+                continue
+            try:
+                yield self.preparer.prepare(sample, images)
             except Refused as refused:
                 yield sample.id, refused
             except ProcessorFails:
