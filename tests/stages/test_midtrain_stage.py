@@ -319,7 +319,10 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
     "engine",
     [
         ("training_processes=2",),
-        ("training_processes=2", "engine=slurm", "slurm.cluster=local", "slurm.gpus=0"),
+        pytest.param(
+            ("training_processes=2", "engine=slurm", "slurm.cluster=local", "slurm.gpus=0"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["local", "submitit"],
 )

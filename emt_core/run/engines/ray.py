@@ -203,6 +203,7 @@ def _connected(runtime: Runtime) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
+        from ray.exceptions import RayError
     except ImportError as error:
         raise missing_extra("ray", "ray") from error
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -217,7 +218,7 @@ def _connected(runtime: Runtime) -> Any:
             logging_level=logging.ERROR,
             **own,
         )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise EmtError(
             f"no connection to the Ray cluster: {str(error).splitlines()[0]}",
             where="runtime.ray.address",

@@ -6,6 +6,7 @@ GPU of it. The launched ranks lock, build and commit (run/runner.py); this proce
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -53,11 +54,11 @@ def launch(
         command += ["--set", item]
     where = "in a Slurm job" if runtime.engine == "slurm" else "here"
     progress.say(f"{ranks} processes train {where}")
+    (building / "failure.json").unlink(missing_ok=True)  # of an earlier run
     if runtime.engine == "slurm":
-        from emt_core.run.engines.slurm import run_command
-
+        slurm = importlib.import_module("emt_core.run.engines.slurm")
         logs = workspace.path / "slurm" / building.name.removesuffix(".building")
-        code = run_command(command, logs, f"emt-{label}", runtime.slurm, progress)
+        code = slurm.run_command(command, logs, f"emt-{label}", runtime.slurm, progress)
     else:
         code = run_to_end(command, {LAUNCHED: "1"})
     if code:
