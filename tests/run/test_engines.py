@@ -132,6 +132,22 @@ def test_half_of_the_workers_killed_changes_nothing(world, tmp_path, settings):
     assert again in said
 
 
+def test_a_stopped_run_on_ray_keeps_its_shards_and_says_so(world, tmp_path):
+    recipe, one = world
+    settings = ("runtime.engine=ray", "runtime.processes=1")
+    process = start(recipe, tmp_path / "w", *settings)
+    while process.poll() is None and not list(tmp_path.glob("w/embed/*/data/shards/*.json")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "what was committed is kept" in said, said[-3000:]
+    assert "Traceback" not in said
+    (job,) = (tmp_path / "w" / "jobs").glob("[0-9]*")
+    assert json.loads((job / "end.json").read_text())["code"] == 130
+    finish(start(recipe, tmp_path / "w"))  # on this machine alone
+    assert_same(one, tmp_path / "w")
+
+
 FAKE_SBATCH = """#!/bin/sh
 for last; do :; done
 cp "$last" "$(dirname "$0")/submitted.sh"

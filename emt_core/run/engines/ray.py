@@ -75,6 +75,9 @@ def run(job: ShardJob, count: int, progress: Progress) -> None:
         total = sum(shard.rows for shard in job.shards)
         with progress.track(f"shards by up to {count} actors", total) as tracker:
             _Driver(job, start, ray, progress).drive(count, tracker.advance)
+    except SystemError as error:
+        # what a signal's handler raised while Ray's C code ran arrives as the cause of this
+        raise (error.__cause__ or error) from None
     finally:
         ray.shutdown()  # ends the actors; a running cluster stays
 
