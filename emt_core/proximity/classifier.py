@@ -65,6 +65,13 @@ class History:
     agreement: list[float] = field(default_factory=list)
     """How much of the best fifth of the validation part's pool two halves of the members share."""
 
+    kept: int | None = None
+    """The step whose parameters were kept, where it is not the last one."""
+
+    def columns(self) -> dict[str, list[float]]:
+        """By name, one entry a step."""
+        return {name: values for name, values in vars(self).items() if name != "kept"}
+
 
 def train_classifier(
     config: Training,
@@ -83,6 +90,10 @@ def train_classifier(
     what is validated is their mean logit. batches: float64 [members, batch, dim] each, the robot
     half first; logits_of: scaled features float64 [members, n, dim], or [n, dim] for all members,
     -> float64 [members, n]. Returns the history and what ended the training (Stop.reason).
+
+    Where nothing did and the steps ran out ("steps"), the parameters are those of the look with the
+    lowest held-out loss (History.kept), not the last ones, which may have overfitted long since.
+    An accuracy above 1 asks for exactly so many steps (trust/stability.py).
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -97,6 +108,7 @@ def train_classifier(
     val_x = (torch.from_numpy(validation.x) - shift) * factor
     history = History()
     stop = Stop(config, validation)
+    best = Best(parameters)
     for step, batch in enumerate(batches, start=1):
         logits = logits_of((torch.from_numpy(batch) - shift) * factor)
         losses = bce(logits, target.expand_as(logits), reduction="none").mean(dim=1)
@@ -109,6 +121,7 @@ def train_classifier(
             with torch.no_grad():
                 val_logits = logits_of(val_x).numpy()
             look, reason = stop.look(step, val_logits)
+            best.look(step, look.loss)
         history.step.append(step)
         history.loss.append(losses.mean().item())
         history.train_accuracy.append(float(((logits > 0) == (target > 0.5)).double().mean()))
@@ -118,7 +131,31 @@ def train_classifier(
         on_step(history)
         if reason:
             return history, reason
+    if config.stop_accuracy <= 1:
+        history.kept = best.restore()
     return history, "steps"
+
+
+class Best:
+    """The parameters of the look with the lowest held-out loss; of equal ones, the first."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
+        self._parameters = parameters
+        self._kept: list[torch.Tensor] = []
+        self._step = 0
+        self._loss = float("inf")
+
+    def look(self, step: int, loss: float) -> None:
+        if loss < self._loss:
+            self._step = step
+            self._loss = loss
+            self._kept = [parameter.detach().clone() for parameter in self._parameters]
+
+    def restore(self) -> int:
+        """Give the parameters their values of that look; returns its step, 0 without one."""
+        for parameter, kept in zip(self._parameters, self._kept, strict=bool(self._kept)):
+            parameter.data.copy_(kept)
+        return self._step
 
 
 @dataclass(frozen=True)

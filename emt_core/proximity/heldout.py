@@ -29,7 +29,7 @@ def write_heldout(
     probability = calibration.sigmoid(logits)
     weights = test.weights
     bins = calibration.reliability(test.robot, probability, weights)
-    parquet.write_table(pa.table(vars(history)), out / "steps.parquet")
+    parquet.write_table(pa.table(history.columns()), out / "steps.parquet")
     heldout = {"row": test.rows, "label": test.robot.astype(np.int8), "logit": logits}
     parquet.write_table(pa.table(heldout), out / "heldout.parquet")
     write_json(
@@ -46,11 +46,13 @@ def write_heldout(
         against = (test.stratum == 0) | (test.stratum == place)
         by_robot[source.name] = ranking.auroc(test.robot[against], logits[against])
     in_pool = ~test.robot
+    kept = history.kept or history.step[-1]
     return {
         "steps": history.step[-1],
         "stopped": stopped,
+        "kept_step": kept,
         "train_loss": history.loss[-1],
-        "val_accuracy": float(measured[~np.isnan(measured)][-1]),
+        "val_accuracy": float(measured[history.step.index(kept)]),
         "first_look_accuracy": float(measured[~np.isnan(measured)][0]),
         "test_accuracy": float(((logits > 0) == test.robot) @ weights),
         "auroc": ranking.auroc(test.robot, logits, weights),

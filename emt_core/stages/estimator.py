@@ -22,7 +22,7 @@ from emt_core.recipe.proximity import EstimatorConfig
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 
-VERSION = 2
+VERSION = 3
 
 
 def check(instance: Instance, base: Path) -> None:

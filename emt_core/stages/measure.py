@@ -27,7 +27,7 @@ from emt_core.run.stage import Context, Outcome
 
 __all__ = ["IDENTITY_REPLACES", "VERSION", "identity", "run"]
 
-VERSION = 3
+VERSION = 4
 
 
 def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from synthetic import Made, make_workspace, pool, robot, run_stage
 
 from emt_core.proximity.classifier import Examples, Stop, halves_agree
+from emt_core.proximity.measures.linear import train
 from emt_core.proximity.metrics.rank_agreement import spearman
 from emt_core.recipe.proximity import EstimatorConfig, ScoreConfig
 from emt_core.workspace.table import Table
@@ -115,6 +116,37 @@ def test_where_the_accuracy_is_out_of_reach_a_rising_held_out_loss_ends_it():
     half = step // 2 // 20 * 20
     assert losses[step] > losses[half]
     assert min(losses, key=losses.__getitem__) < step
+
+
+def test_a_training_that_never_stops_keeps_the_step_of_the_lowest_held_out_loss():
+    """Few rows in many dimensions that overlap: the training rows are learned by heart."""
+    rng = np.random.default_rng(0)
+    dim = 60
+
+    def rows(count: int) -> np.ndarray:
+        x = rng.normal(size=(count, dim))
+        x[: count // 2, 0] += 0.7
+        return x
+
+    train_rows = rows(40)
+    held = rows(200)
+    validation = Examples(held, np.arange(200) < 100, (np.arange(200) < 100) * 1, np.arange(200))
+
+    def trained(**settings):
+        config = EstimatorConfig(seeds=1, batch=40, learning_rate=0.05, eval_every=10)
+        config = config.model_copy(update={"stop": "accuracy", **settings})
+        batches = (train_rows[None] for _ in range(config.steps))
+        return train(config, batches, validation, mean=np.zeros(dim), scale=np.ones(dim))
+
+    long = trained(stop_accuracy=0.999, steps=400)
+    losses = np.array(long.history.val_loss)
+    assert long.stopped == "steps" and len(losses) == 400
+    assert long.history.kept == int(np.nanargmin(losses)) + 1 < 400
+    assert np.nanmin(losses) < losses[-1] - 0.1  # the last step has overfitted
+    exactly = trained(stop_accuracy=1.01, steps=long.history.kept)  # keeps its last step
+    assert exactly.history.kept is None
+    np.testing.assert_array_equal(long.weight, exactly.weight)
+    np.testing.assert_array_equal(long.bias, exactly.bias)
 
 
 def test_the_score_is_the_mean_of_seeds_and_their_deviation_stands_beside_it(separable: Made):

@@ -114,9 +114,12 @@ def _unfinished(metrics: Mapping[str, Any], target: float) -> str:
             "`steps`."
         )
     ended = "ran all" if metrics["stopped"] == "steps" else "ended after"
+    kept = metrics.get("kept_step", metrics["steps"])
+    best = f" The weights are those of step {kept:,}, its lowest held-out loss."
     return (
         f"Training {ended} {metrics['steps']:,} steps without reaching the target accuracy of "
         f"{target:.0%}: the classes overlap in this feature space."
+        + (best if kept != metrics["steps"] else "")
     )
 
 
