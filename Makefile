@@ -65,8 +65,12 @@ wheel: setup
 ## bench      all speed and memory measurements, printed; one that fails does not stop the others (an hour; leave the machine alone)
 # category_accuracy.py counts right answers and asks for --split
 BENCHMARKS := $(filter-out speed/category_accuracy.py speed/faults.py speed/kills.py speed/mutants.py \
-    speed/million.py speed/pages.py speed/training_start.py,$(wildcard speed/*.py))
+    speed/million.py speed/pages.py speed/training_start.py speed/compare.py speed/contender.py,$(wildcard speed/*.py))
 bench: setup
+	@test -d .venv-peers || { $(BIN)/uv venv -q .venv-peers && \
+	    $(BIN)/uv pip install -q --python .venv-peers/bin/python -r speed/peers.txt; }
+	$(BIN)/python speed/compare.py --peers .venv-peers/bin/python --write
+	$(BIN)/python speed/compare.py --growth --write
 	@failed=""; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	$(BIN)/emt run demo --workspace workspace-demo && rm -rf workspace-million && \
 	$(BIN)/python speed/million.py --demo workspace-demo --out workspace-million && \

@@ -34,19 +34,8 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULT = HERE / "results" / "compare.md"
-CASES = (
-    "scoring",
-    "estimator",
-    "top_k",
-    "caps",
-    "mean_distance",
-    "neighbors",
-    "duplicates",
-    "map",
-    "json_rows",
-    "tar_members",
-    "embedding",
-    "browse",
+CASES = tuple(
+    sorted(path.stem for path in (HERE / "cases").glob("[a-z]*.py") if path.stem != "store")
 )
 TIMEOUT_S = 3600
 

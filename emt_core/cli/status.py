@@ -61,6 +61,7 @@ def status(
 
 
 def _status_table(name: str, states: Sequence[Any]) -> Table:
+    from emt_core.run.engines.base import in_one_line
     from emt_core.workspace.progress import duration
 
     table = Table(title=f"recipe {name}", title_justify="left", header_style="bold")
@@ -77,6 +78,8 @@ def _status_table(name: str, states: Sequence[Any]) -> Table:
             )
             if state.state == "running" and doing["seconds_left"] is not None:
                 note += f", {duration(doing['seconds_left'])} left"
+            if state.workers:
+                note += f"; {in_one_line(state.workers)}"
         table.add_row(
             state.label,
             f"[{color}]{state.state}[/]",

@@ -10,6 +10,11 @@ A measure is a module with these names (the protocol `Measure`); `measure_of(kin
                                        NaN where a row has no score. [n], or [n, 2] where
                                        the measure knows each score's spread over seeds
 
+One that runs a model over images and text has instead of `scores` (protocol `OnModel`)
+
+    scorer(config, inputs, fitted) -> scores_of(start, stop)
+                                       the model loaded; each call gives rows [start, stop) as above
+
 Every score is float32, and higher means nearer to the robot data. A row's score depends on the row
 and on what was fitted, never on how rows are cut into batches or commits: to the last bit for
 measures on features and words; to rounding for those that run a model (perplexities, CLIP), whose
@@ -38,6 +43,9 @@ from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.progress import Progress
 
 AnyConfig = EstimatorConfig | MeasureConfig
+ScoresOf = Callable[[int, int], Iterator[tuple[int, np.ndarray]]]
+"""(start, stop) -> (first row, float32 scores) of these index rows, in order."""
+
 ScoreOf = Callable[[np.ndarray], np.ndarray]
 """float32 [n, dim] -> float32 [n]; higher is nearer."""
 
@@ -89,6 +97,14 @@ class Measure(Protocol):
     def scores(
         self, config: AnyConfig, inputs: Inputs, fitted: Path, start: int
     ) -> Iterator[tuple[int, np.ndarray]]: ...
+
+
+class OnModel(Protocol):
+    """A measure that runs a model on every row (perplexities, CLIP)."""
+
+    def scorer(self, config: AnyConfig, inputs: Inputs, fitted: Path) -> ScoresOf:
+        """The model loaded; each call scores a range of rows."""
+        ...
 
 
 class OnFeatures(Measure, Protocol):

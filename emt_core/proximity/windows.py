@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,12 +28,13 @@ def score_windows(
     inputs: Inputs,
     prepare: Callable[[SourceRange, Sample, list[Image.Image]], Item],
     score: Callable[[Sequence[Item]], np.ndarray],
-    *,
     start: int,
+    stop: int,
+    *,
     max_images: int,
     cutoff: int,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, float32 scores) from row `start` on, a window of a source at a time.
+    """(first row, float32 scores) of rows [start, stop), a window of a source at a time.
 
     prepare: a sample and its first `max_images` images -> what the model takes; raises Refused.
     score: such items -> float [n]; where it runs out of memory, it gets fewer at once. cutoff:
@@ -49,11 +51,12 @@ def score_windows(
     refusals = RefusedShare()
     for source in inputs.index.sources:
         first = max(start, source.start)
-        if first >= source.stop:
+        last = min(stop, source.stop)
+        if first >= last:
             continue
-        samples = (sample for _, sample in inputs.index.iterate(first, source.stop))
+        samples = (sample for _, sample in inputs.index.iterate(first, last))
         streamed = StreamedImages(inputs.index, source)
-        for window in windows(source, first, size):
+        for window in windows(replace(source, stop=last), first, size):
             rows = list(islice(samples, len(window)))
             seen = [streamed.of(sample) for sample in rows]  # in row order: a stream is met once
             length = [expected_length(sample, "full", max_images, cutoff) for sample in rows]

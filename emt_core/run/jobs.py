@@ -23,6 +23,7 @@ from typing import Any, Literal
 import psutil
 
 from emt_core.errors import EmtError
+from emt_core.run.engines.base import worker_states
 from emt_core.run.job_folder import asked_for, forget, new_job
 from emt_core.workspace import process as process_mark
 from emt_core.workspace.artifact import Workspace
@@ -122,6 +123,13 @@ class Job:
             return None
         building = self.workspace.building(now["stage"], now["key"])
         return read_json_if_there(building / "progress.json")
+
+    @property
+    def workers(self) -> list[dict[str, Any]]:
+        """The state of each worker at the current instance; empty where one process makes it."""
+        if (now := self.current) is None:
+            return []
+        return worker_states(self.workspace.building(now["stage"], now["key"]))
 
     @property
     def can_be_killed(self) -> bool:

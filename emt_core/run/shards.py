@@ -10,7 +10,8 @@ of the artifact removes the folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,31 @@ def done_shards(out: Path, *, start: int = 0) -> list[Shard]:
     files = sorted((out / SHARDS).glob("[0-9]*.json"))
     found = [Shard(content["start"], content["stop"]) for content in map(read_json, files)]
     return [shard for shard in found if shard.start >= start]
+
+
+def pieces(
+    done: Sequence[Shard], start: int, stop: int
+) -> Iterator[tuple[Shard, tuple[Shard, ...]]]:
+    """Rows [start, stop) in order: (range, the done shards that fill it), none for a range that is
+    still to be made.
+
+    A shard that overlaps the one before it was cut by a run of other settings and is passed over.
+    """
+    waiting = deque(shard for shard in done if start <= shard.start and shard.stop <= stop)
+    at = start
+    while at < stop:
+        found: list[Shard] = []
+        while waiting and waiting[0].start <= at:
+            shard = waiting.popleft()
+            if shard.start == at:
+                found.append(shard)
+                at = shard.stop
+        if found:
+            yield Shard(found[0].start, at), tuple(found)
+        until = waiting[0].start if waiting else stop
+        if until > at:
+            yield Shard(at, until), ()
+            at = until
 
 
 def read_shard(out: Path, shard: Shard) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from emt_core.flow import STAGES
+from emt_core.run.engines.base import worker_states
 from emt_core.run.plan import Instance, Plan
 from emt_core.run.stage import stage_module
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -42,6 +43,9 @@ class InstanceStatus:
     message: str = ""
     progress: dict[str, Any] | None = None
     """While running or interrupted: doing, done, total, unit, rate, seconds_left, at."""
+
+    workers: list[dict[str, Any]] = field(default_factory=list)
+    """While running: the state of each worker that makes its shards (run/engines/base.py)."""
 
     stale_key: str | None = None
     """The artifact that was current before, where the state is stale."""
@@ -80,7 +84,7 @@ def _status(instance: Instance, workspace: Workspace, known: dict[str, str]) -> 
     building = workspace.building(instance.stage, instance.key)
     progress = read_json_if_there(building / "progress.json")
     if workspace.is_locked(instance.stage, instance.key):
-        return status("running", progress=progress)
+        return status("running", progress=progress, workers=worker_states(building))
     failure = read_json_if_there(building / "failure.json")
     if failure is not None:
         return status("failed", message=failure["message"], progress=progress)

@@ -28,14 +28,14 @@ from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
 from emt_core.models.device import Arithmetic, require_here, settled_arithmetic
 from emt_core.models.encoders import build_encoder
-from emt_core.models.encoders.batches import BATCHES_PER_WINDOW
+from emt_core.models.encoders.batches import shards_of
 from emt_core.models.encoders.embedding import Embedding, rows_left
 from emt_core.models.encoders.feature_writer import FeatureWriter, ShardWriter, read_problems
 from emt_core.models.encoders.reuse import Earlier, find_earlier
 from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.engines.base import WORKERS
-from emt_core.run.shards import SHARDS, Shard, cut, done_shards
+from emt_core.run.shards import SHARDS, Shard, done_shards, pieces
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import read_json_if_there, write_json
 from emt_core.workspace.progress import Tracker
@@ -52,9 +52,6 @@ COMMIT_SECONDS = 30.0
 
 ENCODER = "encoder.json"
 """What the encoder says of itself, for a run that finds all rows done and loads none."""
-
-SHARD_ROWS = 8_192
-"""Of a shard, about: what the loss of a worker costs. At most `runtime.commit_rows`."""
 
 INLINE_ROWS, INLINE_ROWS_CPU = 1_000, 10_000
 """A group of fewer rows is prepared in the main process. Workers import torch and transformers,
@@ -136,21 +133,15 @@ def run(context: Context) -> Outcome:
 
 
 def shards(context: Context) -> list[Shard]:
-    """Rows that workers may embed: those of no earlier artifact and of no stream.
-
-    A stream is read from its beginning by one process. Cut at windows, whose batches nobody's work
-    changes.
-    """
+    """Rows that workers may embed: those of no earlier artifact and of no stream."""
     index = Index(context.parents["sources"])
     earlier = _earlier(context, index, _arithmetic(context))
-    window = BATCHES_PER_WINDOW * context.runtime.batch
-    rows = max(min(SHARD_ROWS, context.runtime.commit_rows) // window, 1) * window
     committed = Table(context.out / "features.lance").rows
     return [
         shard
         for source in index.sources
-        if earlier[source.name] is None and not index.config_of(source).get("streaming")
-        for shard in cut(source.start, source.stop, rows)
+        if earlier[source.name] is None
+        for shard in shards_of(index, source, context.runtime)
         if shard.start >= committed
     ]
 
@@ -218,22 +209,11 @@ def _parts(
     if earlier is not None:
         yield _Part(source=source, how="copy", earlier=earlier)
         return
-    at = max(at, source.start)
-    ours = [shard for shard in done if source.start <= shard.start < source.stop]
-    taken: list[Shard] = []
-    for shard in [*ours, Shard(source.stop, source.stop)]:
-        if shard.start == at and shard.rows:
-            taken.append(shard)
-            at = shard.stop
-            continue
-        if taken:
-            yield _Part(source=source, how="take", shards=tuple(taken))
-            taken = []
-        if shard.start > at:
-            yield _Part(source=replace(source, stop=shard.start), how="embed")
-        if shard.rows:
-            taken = [shard]
-        at = shard.stop
+    for piece, made in pieces(done, max(at, source.start), source.stop):
+        if made:
+            yield _Part(source=source, how="take", shards=made)
+        else:
+            yield _Part(source=replace(source, stop=piece.stop), how="embed")
 
 
 def _start(

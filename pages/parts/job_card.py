@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from emt_core.explore import numbers
 from emt_core.run import jobs
+from emt_core.run.engines.base import in_one_line
 from emt_core.run.jobs import Job
 from emt_core.workspace.progress import duration
 from emt_core.workspace.words import and_list
@@ -50,6 +52,8 @@ def job_card(job: Job, place: str, *, close: Callable[[str], None] | None = None
                 st.caption(escape(words))
         with act, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
             _actions(job, state, place, close)
+        if state in jobs.ACTIVE:
+            _workers(job)
         show_kept_problem(f"{place}-{job.id}", once=False)
         _log(job, state, place)
 
@@ -106,6 +110,35 @@ def what_now(job: Job, state: str) -> tuple[float, str]:
     if progress["seconds_left"] is not None and progress["done"] != progress["total"]:
         words += f", {duration(progress['seconds_left'])} left"
     return (min(progress["done"] / progress["total"], 1.0) if progress["total"] else 0.0), words
+
+
+def _workers(job: Job) -> None:
+    """A line for each worker that makes a part of the running stage."""
+    states = job.workers
+    if not states:
+        return
+    table = pd.DataFrame(
+        {
+            "Worker": [state["worker"] for state in states],
+            "Machine": [f"{state['host']}, process {state['pid']}" for state in states],
+            "Rows": [state["rows"] for state in states],
+            "Rows/s": [state["rate"] for state in states],
+            "Restarts": [state["restarts"] for state in states],
+        }
+    )
+    st.caption(
+        in_one_line(states),
+        help="Rows since a worker was last started; they count when a shard is done. A lost worker "
+        "is started again and goes on behind its last shard.",
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "Rows": st.column_config.NumberColumn(format="localized"),
+            "Rows/s": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
 
 
 def _actions(job: Job, state: str, place: str, close: Callable[[str], None] | None) -> None:

@@ -3,11 +3,16 @@ share."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from small_world import small_world
 from tiny_models import save_internvl
 
 from emt_core.recipe.recipe import build_recipe
-from emt_core.run.plan import Plan, make_plan
+from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.table import Table
@@ -25,7 +30,7 @@ SETTINGS = {"model": "vlm", "steps": 12, "batch": 2, "action_bins": 16, "learnin
 BATCH = 2
 
 
-def plan_of(base: Path, kinds: tuple[str, ...]) -> Plan:
+def recipe_of(base: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
     source = {
         "role": "robot",
         "format": "lerobot",
@@ -50,9 +55,7 @@ def plan_of(base: Path, kinds: tuple[str, ...]) -> Plan:
         "embed": {"encoder": "fake"},
     }
     recipe |= {f"measure.{kind}": {"kind": kind} | SETTINGS for kind in kinds}
-    return make_plan(
-        build_recipe(recipe | {f"score.{kind}": {"sweep_sample": 20} for kind in kinds})
-    )
+    return recipe | {f"score.{kind}": {"sweep_sample": 20} for kind in kinds}
 
 
 def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> None:
@@ -79,7 +82,8 @@ def work(base: str, workspace: str, kinds: tuple[str, ...], commit: float) -> No
     torch.set_num_threads(1)
     perplexity.mean_losses = noted
     try:
-        run_plan(plan_of(Path(base), kinds), Workspace.open(workspace, create=True), quiet=True)
+        plan = make_plan(build_recipe(recipe_of(Path(base), kinds)))
+        run_plan(plan, Workspace.open(workspace, create=True), quiet=True)
     finally:
         torch.set_num_threads(threads)
         perplexity.mean_losses = losses
@@ -191,3 +195,34 @@ def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch
         assert "shared" not in one.metrics
         assert other.metrics["shared"] == {"artifact": one.key, "seconds": one.manifest["seconds"]}
     assert made["delta_perplexity score"].metrics["heldout"] is None
+
+
+def test_three_workers_of_which_one_is_killed_give_the_scores_of_one_process(base, whole):
+    """The same artifacts but for the score, which is made anew."""
+    folder = base / "workers"
+    shutil.copytree(base / "perplexity", folder)
+    shutil.rmtree(folder / "score")
+    recipe = base / "workers.json"  # JSON is YAML
+    recipe.write_text(json.dumps(recipe_of(base, ("perplexity",))))
+    command = [sys.executable, "-m", "emt_core.cli", "run", str(recipe), "-w", str(folder)]
+    settings = ["runtime.processes=3", f"runtime.commit_rows={4 * BATCH}"]
+    run = subprocess.Popen(
+        [*command, *(word for setting in settings for word in ("--set", setting))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    while run.poll() is None and not list(folder.glob("score/*.building/data/shards/*.json")):
+        time.sleep(0.002)
+    (workers,) = folder.glob("score/*.building/data/workers")
+    states = [json.loads(path.read_text()) for path in workers.glob("[0-9].json")]
+    os.kill(states[0]["pid"], signal.SIGKILL)
+    said, _ = run.communicate()
+    assert run.returncode == 0, said
+    assert "shards by 3 processes" in said
+    (score,) = Workspace.open(folder).artifacts("score")
+    assert score.key == whole["perplexity score"].key
+    assert np.array_equal(bits(score), bits(whole["perplexity score"]))
+    assert score.metrics == whole["perplexity score"].metrics
+    assert not (score.data / "shards").exists() and not (score.data / "workers").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -96,6 +97,27 @@ def test_each_state_has_its_buttons(open_page, half_done):
     assert {found.id for found in jobs.list_jobs(space)} == {cases[4][0].id, cases[5][0].id}
     for found in jobs.list_jobs(space):  # this very process "runs" them
         write_json(found.path / "end.json", {"code": 0, "at": 0})
+
+
+def test_a_running_card_shows_each_worker_with_its_rate_and_restarts(open_page, half_done):
+    space = Workspace.open(half_done)
+    jobs.remove_finished(space)
+    found = job(space, "shared", lives=True)
+    building = space.building("gap", "0" * 16)
+    try:
+        assert found.workers == []
+        state = {"host": "node1", "pid": 41, "shards": 2, "rows": 600, "seconds": 4.0}
+        workers = building / "data" / "workers"
+        write_json(workers / "0.json", state | {"restarts": 0})
+        write_json(workers / "1.json", state | {"rows": 0, "seconds": 0.0, "restarts": 2})
+        write_json(workers / "1.error.json", {"what": "no"})  # no worker's state
+        app = open_page("jobs", half_done)
+        assert not app.exception
+        assert "2 workers: 150, 0 rows/s, 2 restarts" in words(app)
+        (table,) = [frame.value for frame in app.dataframe]
+        assert table["Rows/s"].tolist() == [150.0, 0.0] and table["Restarts"].tolist() == [0, 2]
+    finally:
+        shutil.rmtree(building)
 
 
 def test_many_jobs_come_in_pages(open_page, half_done):

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from tiny_models import CLIP_CONFIG, save_clip, save_internvl, save_qwen3_vl
 from emt_core.data.images.decode import open_images
 from emt_core.errors import EmtError
 from emt_core.models.vlm.load import load_processor
-from emt_core.proximity.base import Inputs, measure_of
+from emt_core.proximity.base import Inputs, OnModel, measure_of
 from emt_core.proximity.perplexity import perplexity
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
 from emt_core.proximity.perplexity.perplexity import delta, load_for_loss
@@ -67,7 +67,8 @@ def fitted(inputs) -> Path:
 
 
 def all_scores(config: MeasureConfig, inputs: Inputs, fitted: Path, start: int = 0) -> np.ndarray:
-    parts = list(measure_of(config.kind).scores(config, inputs, fitted, start))
+    scores_of = cast(OnModel, measure_of(config.kind)).scorer(config, inputs, fitted)
+    parts = list(scores_of(start, inputs.index.rows))
     assert not parts or parts[0][0] == start
     return np.concatenate([part for _, part in parts])
 
@@ -128,12 +129,12 @@ def test_large_images_are_scaled_down_where_the_vlm_keeps_their_size(
     images = [Image.new("RGB", (1600, 800))]
     items = [RobotFrames(config, inputs, processor).preparer.prepare(sample, images)]
 
-    def windows(_inputs, prepare, _score, **_settings):
+    def windows(_inputs, prepare, *_, **_settings):
         items.append(prepare(inputs.index.sources[0], sample, images))
         return iter(())
 
     monkeypatch.setattr(perplexity, "score_windows", windows)
-    assert list(perplexity.scores(config, inputs, tmp_path, 0)) == []
+    assert list(perplexity.scorer(config, inputs, tmp_path)(0, inputs.index.rows)) == []
     assert len(items) == 2
     for item in items:
         tokens = (item.tokens["input_ids"] == processor.image_token_id).sum()

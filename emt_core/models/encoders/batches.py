@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from emt_core.data.index import SourceRange
+from emt_core.data.index import Index, SourceRange
 from emt_core.data.sample import Sample
 from emt_core.models.vlm.chat import TextMode
+from emt_core.recipe.base import Runtime
+from emt_core.run.shards import Shard, cut
 
 BATCHES_PER_WINDOW = 4
 """More sort better by length; fewer lose less to a kill (a window is the smallest commit)."""
 
 CHARACTERS_A_TOKEN = 4
+
+SHARD_ROWS = 8_192
+"""Of a shard, about: what the loss of a worker costs. At most `runtime.commit_rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,18 @@ def windows(source: SourceRange, done: int, batch_size: int) -> Iterator[Window]
         stop = min(start - past + rows, source.stop)
         yield Window(source, start, stop)
         start = stop
+
+
+def shards_of(index: Index, source: SourceRange, runtime: Runtime) -> list[Shard]:
+    """A source's rows for workers, cut at windows: nobody's work changes another's batches.
+
+    None of a stream, which one process reads from its beginning.
+    """
+    if index.config_of(source).get("streaming"):
+        return []
+    window = BATCHES_PER_WINDOW * runtime.batch
+    rows = max(min(SHARD_ROWS, runtime.commit_rows) // window, 1) * window
+    return list(cut(source.start, source.stop, rows))
 
 
 def expected_length(

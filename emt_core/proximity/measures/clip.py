@@ -7,7 +7,8 @@ mean. NaN for a row without an image, or whose image cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
 from emt_core.models.prepared import Prepared, Refused
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, ScoresOf
 from emt_core.proximity.windows import score_windows
 from emt_core.recipe.proximity import ClipMeasure
 
@@ -34,9 +35,7 @@ def fit(config: ClipMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {}
 
 
-def scores(
-    config: ClipMeasure, inputs: Inputs, fitted: Path, start: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def scorer(config: ClipMeasure, inputs: Inputs, fitted: Path) -> ScoresOf:
     from emt_core.models.encoders.clip import ClipEncoder
 
     encoder = ClipEncoder(config.model, inputs.base)
@@ -53,9 +52,7 @@ def scores(
         seen = encoder.encode([prepared for prepared, _ in items])
         return np.einsum("nd,nd->n", seen, encoder.encode_text([text for _, text in items]))
 
-    return score_windows(
-        inputs, prepare, cosines, start=start, max_images=config.max_images, cutoff=77
-    )
+    return partial(score_windows, inputs, prepare, cosines, max_images=config.max_images, cutoff=77)
 
 
 def words(sample: Sample) -> str:

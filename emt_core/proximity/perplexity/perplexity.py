@@ -30,7 +30,7 @@ from emt_core.models.device import Precision, choose_dtype
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
-from emt_core.proximity.base import Inputs
+from emt_core.proximity.base import Inputs, ScoresOf
 from emt_core.proximity.perplexity.action_text import Actions, spoken, with_answer
 from emt_core.proximity.perplexity.tuning import take_over, tune
 from emt_core.proximity.perplexity.twin import taken_over
@@ -77,9 +77,7 @@ def fit(config: PerplexityMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
     return {name: inputs.twin.metrics[name] for name in figures} | taken_over(inputs.twin)
 
 
-def scores(
-    config: PerplexityMeasure, inputs: Inputs, fitted: Path, start: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def scorer(config: PerplexityMeasure, inputs: Inputs, fitted: Path) -> ScoresOf:
     folder = str(fitted / "tuned")
     preparer = ConversationPreparer(load_processor(folder), cutoff=config.cutoff)
     stored = json.loads((fitted / "actions.json").read_text(encoding="utf-8"))
@@ -103,13 +101,15 @@ def scores(
         nats = mean_losses(tuned, items, preparer.pad)
         return -nats if origin is None else delta(mean_losses(origin, items, preparer.pad), nats)
 
-    for first, values in score_windows(
-        inputs, prepare, score, start=start, max_images=config.max_images, cutoff=config.cutoff
-    ):
-        if shared is not None:
-            logit = shared.column("logit", start=first, stop=first + len(values))
-            values = delta(values, -logit).astype(np.float32)
-        yield first, values
+    def scores_of(start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        bounds = {"max_images": config.max_images, "cutoff": config.cutoff}
+        for first, values in score_windows(inputs, prepare, score, start, stop, **bounds):
+            if shared is not None:
+                logit = shared.column("logit", start=first, stop=first + len(values))
+                values = delta(values, -logit).astype(np.float32)
+            yield first, values
+
+    return scores_of
 
 
 def delta(origin: np.ndarray, tuned: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +229,35 @@ class WorkerState:
         self._state["rows"] += shard.rows
         self._state["seconds"] = round(time.monotonic() - self._begun, 3)
         write_json(self._path, self._state)
+
+
+def worker_states(building: Path) -> list[dict[str, Any]]:
+    """What WorkerState wrote of each worker at an artifact under construction, in their order.
+
+    Beside it `worker`, its number, and `rate`, rows/s since it was last started; 0 before its first
+    shard is done. Empty for an artifact that no workers make.
+    """
+    files = (building / "data" / WORKERS).glob("[0-9]*.json")
+    numbers = sorted(int(path.stem) for path in files if path.stem.isdigit())
+    states = []
+    for number in numbers:
+        state = read_json_if_there(building / "data" / WORKERS / f"{number}.json")
+        if state is not None:
+            rate = state["rows"] / state["seconds"] if state["seconds"] else 0.0
+            states.append({"worker": number, "rate": rate, **state})
+    return states
+
+
+def in_one_line(states: Sequence[Mapping[str, Any]]) -> str:
+    """`3 workers: 41, 40, 0 rows/s, 1 restart`; empty without workers."""
+    if not states:
+        return ""
+    rates = ", ".join(f"{state['rate']:,.3g}" for state in states[:8])
+    more = ", ..." if len(states) > 8 else ""
+    restarts = sum(state["restarts"] for state in states)
+    again = f", {restarts} {'restart' if restarts == 1 else 'restarts'}" if restarts else ""
+    noun = "worker" if len(states) == 1 else "workers"
+    return f"{len(states)} {noun}: {rates}{more} rows/s{again}"
 
 
 def raise_told(workers: Path, number: int) -> None:
