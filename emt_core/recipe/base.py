@@ -127,6 +127,10 @@ class Runtime(Frozen):
     leaves it out, mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE
     --dry-run`)."""
 
+    sharding: Literal["none", "fsdp"] = "none"
+    """Training on several devices. none: each holds the whole model (DDP). fsdp: weights, gradients
+    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3). Mid-training only."""
+
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""
 

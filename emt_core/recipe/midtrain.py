@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
 
 Part = Literal["vision", "projector", "language"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MidtrainConfig(StageConfig):
     """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm
     `none` has no mid-training at all: its finetune says `start: backbone`."""
 
-    ADDED = frozenset({"warmup_steps"})
+    ADDED = frozenset({"warmup_steps", "rate_factors", "min_rate", "betas"})
 
     model: str = ""
     """Hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -35,8 +36,19 @@ class MidtrainConfig(StageConfig):
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate (paper)."""
 
+    rate_factors: dict[Part, Annotated[float, Field(gt=0)]] = {}
+    """Learning rates of parts as multiples of `learning_rate`: `{vision: 0.1, projector: 2}`. 1 for
+    parts not named (paper: all alike)."""
+
+    min_rate: float = Field(default=0.0, ge=0)
+    """Where the cosine ends, at most `learning_rate`; 0: at zero (paper)."""
+
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """AdamW's; transformers' and LLaMA-Factory's defaults, the paper gives none."""
+
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
-    """Share of the steps with a linear warm-up; then half a cosine to zero (paper)."""
+    """Share of the steps with a linear warm-up; then half a cosine to zero (paper)
+    or `min_rate`."""
 
     warmup_steps: int | None = Field(default=None, ge=0)
     """Steps of warm-up, instead of `warmup_ratio`."""
@@ -79,4 +91,12 @@ class MidtrainConfig(StageConfig):
             )
         if self.lora_rank and self.freeze:
             raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
+        if self.min_rate > self.learning_rate:
+            raise ValueError(
+                f"min_rate {self.min_rate} is above learning_rate {self.learning_rate}"
+            )
+        if unused := sorted(set(self.rate_factors) & set(self.freeze)):
+            raise ValueError(f"rate_factors names a frozen part: {', '.join(unused)}")
+        if self.lora_rank and set(self.rate_factors) - {"language"}:
+            raise ValueError("lora_rank trains the language model alone: no other rate_factors")
         return self

@@ -175,7 +175,9 @@ def run(context: Context) -> Outcome:
     )
     vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
     settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
-    accelerator = open_accelerator(context.runtime.device, settled.dtype)
+    accelerator = open_accelerator(
+        context.runtime.device, settled.dtype, sharding=context.runtime.sharding
+    )
     try:
         trainer = Finetuner(
             config,

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Literal
 
+from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_dtype, dtype_name
 from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+FSDP_SWITCH = "ACCELERATE_USE_FSDP"
+"""accelerate's own switch, which it reads from the environment."""
 
 
-def open_accelerator(device: str, precision: Precision) -> Accelerator:
-    """accelerate for this process: alone, or one rank of a torchrun. device: as in Runtime."""
+def open_accelerator(
+    device: str,
+    precision: Precision,
+    *,
+    sharding: Literal["none", "fsdp"] = "none",
+    find_unused: bool = True,
+) -> Accelerator:
+    """accelerate for this process: alone, or one rank of a torchrun. device, sharding: as in
+    Runtime.
+
+    find_unused: whether a pass may leave a trained parameter without gradient; under DDP the search
+    for them costs a walk of the graph each pass. Raises EmtError where nothing can be sharded.
+    """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
+    from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 
     chosen = choose_device(device)
     if chosen.type == "cuda" and chosen.index is not None:
@@ -22,9 +39,56 @@ def open_accelerator(device: str, precision: Precision) -> Accelerator:
 
         torch.cuda.set_device(chosen)
     mixed = "bf16" if dtype_name(choose_dtype(precision, chosen)) == "bfloat16" else "no"
-    # a pass of text alone leaves the vision encoder without gradient
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=mixed, cpu=chosen.type == "cpu", kwargs_handlers=[unused])
+    unused = DistributedDataParallelKwargs(find_unused_parameters=find_unused)
+    plugin = None
+    if sharding == "fsdp":
+        plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap"
+        )
+    before = os.environ.get(FSDP_SWITCH)
+    accelerator = Accelerator(
+        mixed_precision=mixed,
+        cpu=chosen.type == "cpu",
+        kwargs_handlers=[unused],
+        fsdp_plugin=plugin,
+    )
+    if before is None:  # a plugin sets it for the whole process, also for later trainings
+        os.environ.pop(FSDP_SWITCH, None)
+    if plugin is not None:
+        _shard(accelerator, plugin)
+    return accelerator
+
+
+def _shard(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> None:
+    """Make sure that FSDP is in force. Raises EmtError where it cannot be.
+
+    accelerate takes an FSDP plugin on CPUs without a word and trains with DDP. FSDP2 runs on gloo,
+    so its settings are put in force here as accelerate does for GPUs.
+    """
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    if accelerator.num_processes == 1:
+        close_accelerator()
+        raise EmtError(
+            "one process has nothing to shard",
+            where="runtime.sharding: fsdp",
+            remedy="start it under torchrun with several processes, or set runtime.sharding: none",
+        )
+    if accelerator.distributed_type == DistributedType.MULTI_CPU:
+        if accelerator.mixed_precision != "no":
+            plugin.set_mixed_precision(accelerator.mixed_precision)
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = plugin
+        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    if not is_sharded(accelerator):
+        kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
+        close_accelerator()
+        raise EmtError(
+            f"FSDP cannot run on {kind} devices",
+            where="runtime.sharding: fsdp",
+            remedy="set runtime.sharding: none",
+        )
 
 
 def close_accelerator() -> None:

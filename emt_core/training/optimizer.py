@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from emt_core.errors import EmtError
@@ -15,19 +15,36 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 """transformers' and LLaMA-Factory's defaults; the paper gives none."""
 
 
-def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of what is trained: matrices decay; norms, biases and vectors do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def same_rate(name: str) -> float:
+    """The factor of a parameter's learning rate where all are trained alike."""
+    return 1.0
+
+
+def decay_groups(
+    model: torch.nn.Module,
+    weight_decay: float,
+    factor_of: Callable[[str], float] = same_rate,
+) -> list[dict[str, Any]]:
+    """Parameter groups of what is trained: matrices decay; norms, biases and vectors do not.
+
+    factor_of: parameter name -> what its learning rate is multiplied by (schedule.set_rate).
+    """
+    trained = [
+        (factor_of(name), parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
     if not trained:
         raise EmtError(
             "every part of the model is frozen: there is nothing to train", remedy="unfreeze a part"
         )
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for factor in sorted({factor for factor, _ in trained}):
+        parameters = [parameter for own, parameter in trained if own == factor]
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        others = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": weight_decay, "factor": factor})
+        groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
     return [group for group in groups if group["params"]]
 
 
@@ -36,6 +53,8 @@ def build_optimizer(
     *,
     weight_decay: float = 0.0,
     kind: Literal["adamw", "adamw_8bit"] = "adamw",
+    betas: tuple[float, float] = BETAS,
+    factor_of: Callable[[str], float] = same_rate,
 ) -> torch.optim.Optimizer:
     """AdamW over the trainable parameters; the rate is set at every step (schedule.set_rate).
 
@@ -44,7 +63,7 @@ def build_optimizer(
     """
     import torch
 
-    groups = decay_groups(model, weight_decay)
+    groups = decay_groups(model, weight_decay, factor_of)
     if kind == "adamw_8bit":
         try:
             from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
@@ -54,9 +73,9 @@ def build_optimizer(
                 where="optimizer: adamw_8bit",
                 remedy="pip install bitsandbytes (CUDA), or use optimizer: adamw",
             ) from error
-        return AdamW8bit(groups, lr=0.0, betas=BETAS, eps=EPSILON)
+        return AdamW8bit(groups, lr=0.0, betas=betas, eps=EPSILON)
     device = groups[0]["params"][0].device
-    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPSILON, fused=device.type == "cuda")
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=EPSILON, fused=device.type == "cuda")
 
 
 def finite(loss: float, grad_norm: float) -> bool:

@@ -14,11 +14,11 @@ def warmup_steps(steps: int, ratio: float, given: int | None = None) -> int:
     return math.ceil(steps * ratio) if given is None else min(given, steps)
 
 
-def cosine_rate(step: int, *, peak: float, steps: int, warmup: int) -> float:
-    """Learning rate of step 1..steps: linear from 0 over `warmup` steps, then half a cosine to 0.
+def cosine_rate(step: int, *, peak: float, steps: int, warmup: int, least: float = 0.0) -> float:
+    """Learning rate of step 1..steps: linear from 0 over `warmup` steps, half a cosine to `least`.
 
-    The same numbers as transformers' `get_cosine_schedule_with_warmup`, whose first step has rate
-    0.
+    The same numbers as transformers' `get_cosine_schedule_with_warmup` and, above 0,
+    `get_cosine_with_min_lr_schedule_with_warmup`, whose first step has rate 0.
     """
     if not 1 <= step <= steps:
         raise ValueError(f"step {step} is not one of 1..{steps}")
@@ -26,13 +26,13 @@ def cosine_rate(step: int, *, peak: float, steps: int, warmup: int) -> float:
     if done < warmup:
         return peak * done / warmup
     progress = (done - warmup) / max(steps - warmup, 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    return least + (peak - least) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def set_rate(optimizer, rate: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Give every parameter group this learning rate, times its own `factor` where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)
 
 
 def seed_of(*facts: int | str) -> int:

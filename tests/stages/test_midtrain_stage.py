@@ -315,27 +315,32 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
         selected_rows(SimpleNamespace(parents={**parents, "sources": foreign}))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        ("training_processes=2",),
-        pytest.param(
-            ("training_processes=2", "engine=slurm", "slurm.cluster=local", "slurm.gpus=0"),
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["local", "submitit"],
-)
+def torchrun(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Two ranks on this machine's CPU."""
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*ranks, *command],
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+SUBMITTED = ("engine=slurm", "slurm.cluster=local", "slurm.gpus=0")
+
+
+@pytest.mark.parametrize("engine", [(), pytest.param(SUBMITTED, marks=pytest.mark.slow)])
 def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, engine):
     other = Workspace.open(tmp_path / "ranks", create=True)
     command = [sys.executable, "-m", "emt_core.cli", "midtrain", str(world / "train.yaml")]
     command += ["-w", str(other.path)]
-    for setting in ("device=cpu", *engine):
+    for setting in ("device=cpu", "training_processes=2", *engine):
         command += ["--set", f"runtime.{setting}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 processes train" in done.stdout + done.stderr
     (job,) = (other.path / "jobs").glob("[0-9]*")  # the launched ones are no jobs
     states = json.loads((job / "progress.json").read_text())["instances"]
     assert {entry["stage"]: entry["state"] for entry in states}["midtrain"] == "made"
@@ -352,3 +357,39 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, eng
         [r["grad_norm"] for r in theirs], rel=1e-3
     )
     assert all(torch.isfinite(value).all() for value in weights(artifact.data / "model").values())
+
+
+def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(world: Path, ws: Workspace):
+    """FSDP for real: every parameter is spread, a checkpoint of shards resumes, the model loads."""
+    from emt_core.models.vlm.load import load_vlm
+
+    gently = "midtrain.learning_rate=0.0001"
+    expected = midtrain(world, ws, gently)
+    other = Workspace.open(world / "sharded", create=True)
+    command = ["-m", "sharded_ranks", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
+    for setting in (gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
+        command += ["--set", setting]
+    stopped = torchrun(*command, STOP_AT="5")
+    assert "exitcode  : 9" in stopped.stderr, stopped.stderr[-3000:]
+    (building,) = (other.path / "midtrain").rglob("checkpoints")
+    assert [item.step for item in Checkpoints(building).all()] == [3, 4]
+    done = torchrun(*command, STOP_AT="0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "from step 4" in " ".join(done.stderr.split())
+    (artifact,) = other.artifacts("midtrain")
+    assert artifact.key == expected.key
+    ours = list(iterate_steps(artifact.data / "steps.jsonl"))
+    theirs = list(iterate_steps(expected.data / "steps.jsonl"))
+    for name in ("loss", "grad_norm", "samples", "tokens"):
+        assert [r[name] for r in ours] == pytest.approx([r[name] for r in theirs], rel=1e-3), name
+    origin = dict(load_vlm(world / "tiny").named_parameters())
+    one = dict(load_vlm(expected.data / "model").named_parameters())
+    for name, value in load_vlm(artifact.data / "model").named_parameters():
+        moved = (one[name] - origin[name]).norm()
+        assert (value - one[name]).norm() <= 0.05 * moved, name
+
+
+def test_one_process_has_nothing_to_shard(world: Path, ws: Workspace):
+    with pytest.raises(EmtError, match="nothing to shard"):
+        midtrain(world, ws, "runtime.sharding=fsdp", "midtrain.seed=99")
+    assert "ACCELERATE_USE_FSDP" not in os.environ

@@ -30,6 +30,36 @@ def test_rates_are_those_of_transformers():
         cosine_rate(38, peak=1.0, steps=37, warmup=0)
 
 
+def test_a_least_rate_is_that_of_transformers():
+    import torch
+    from transformers import get_cosine_with_min_lr_schedule_with_warmup
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=5e-5)
+    reference = get_cosine_with_min_lr_schedule_with_warmup(optimizer, 4, 37, min_lr=1e-5)
+    for step in range(1, 38):
+        rate = cosine_rate(step, peak=5e-5, steps=37, warmup=4, least=1e-5)
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_groups_have_their_own_factor_and_betas():
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    optimizer = build_optimizer(
+        model, betas=(0.8, 0.95), factor_of=lambda name: 0.1 if name.startswith("0.") else 1.0
+    )
+    set_rate(optimizer, 0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    expected = {
+        name: pytest.approx(0.05 if name.startswith("0.") else 0.5)
+        for name, _ in model.named_parameters()
+    }
+    assert {name: rates[id(p)] for name, p in model.named_parameters()} == expected
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.95)}
+
+
 def test_a_steps_random_state_depends_on_the_step_alone():
     import torch
 

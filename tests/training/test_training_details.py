@@ -23,6 +23,7 @@ from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.training.devices import close_accelerator, open_accelerator
+from emt_core.training.midtrain.parts import part_of
 from emt_core.training.midtrain.session import Session
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -150,6 +151,44 @@ def test_the_seed_decides_which_samples_come_first(world: Path):
     still = {"learning_rate": 1e-12, "steps": 1, "batch": 3}
     losses = {steps_of(midtrain(world, seed=seed, **still))[0]["loss"] for seed in (10, 11)}
     assert len(losses) == 2
+
+
+def test_parts_move_at_their_own_rates(world: Path):
+    """The first step of AdamW moves every weight by its rate, so that the rates can be read off."""
+    settings = {"steps": 1, "warmup_steps": 0, "learning_rate": 1e-4, "clip_norm": 1e6}
+    factors = {"vision": 0.1, "projector": 2.0}
+    made = midtrain(world, workspace="factors", rate_factors=factors, **settings)
+    before = parameters_of(world / "tiny")
+    largest: dict[str, float] = {}
+    for name, value in parameters_of(made.data / "model").items():
+        part = part_of("internvl", name)
+        assert part is not None, name
+        largest[part] = max(largest.get(part, 0), (value - before[name]).abs().max().item())
+    expected = {"vision": 1e-5, "projector": 2e-4, "language": 1e-4}
+    assert largest == pytest.approx(expected, rel=0.02)
+
+
+def test_settings_of_rates_keep_the_keys_of_recipes_without_them():
+    plain = MidtrainConfig().model_dump()
+    assert not plain.keys() & {"rate_factors", "min_rate", "betas"}
+    assert MidtrainConfig(rate_factors={}, betas=(0.9, 0.999)).model_dump() == plain
+    assert "min_rate" in MidtrainConfig(min_rate=1e-6).model_dump()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_rate": 1e-3},
+        {"rate_factors": {"vision": 0.1}, "freeze": ("vision",)},
+        {"rate_factors": {"vision": 0.1}, "lora_rank": 4},
+        {"rate_factors": {"vision": 0}},
+        {"rate_factors": {"head": 2}},
+        {"betas": (0.9, 1.0)},
+    ],
+)
+def test_rates_that_make_no_sense_are_refused(settings: dict[str, Any]):
+    with pytest.raises(ValueError):
+        MidtrainConfig(**settings)
 
 
 def layers_run(world: Path, *, recompute: bool) -> tuple[Counter[str], Artifact]:

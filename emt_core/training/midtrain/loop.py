@@ -95,6 +95,7 @@ class Trainer:
             warmup=warmup_steps(
                 self.config.steps, self.config.warmup_ratio, self.config.warmup_steps
             ),
+            least=self.config.min_rate,
         )
         mean = norm = None
         if supervised:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
@@ -45,15 +45,34 @@ def freeze(vlm: Any, parts: Sequence[Part]) -> None:
     """Stop gradients of these parts. Raises EmtError for a model type whose parts are not known."""
     if not parts:
         return
-    if vlm.config.model_type not in PARTS:
-        raise EmtError(
-            f"the parts of a {vlm.config.model_type!r} model are not known",
-            where="midtrain.freeze",
-            remedy=f"leave freeze empty; parts are known for {', '.join(PARTS)}",
-        )
+    _need_known(vlm, "freeze")
     for part, parameter in parameters_of(vlm):
         if part in parts:
             parameter.requires_grad_(False)
+
+
+def rate_factor_of(vlm: Any, factors: Mapping[Part, float]) -> Callable[[str], float]:
+    """SupervisedLoss's parameter name -> factor of its learning rate; 1 for parts not named.
+
+    Raises EmtError for a model type whose parts are not known.
+    """
+    if factors:
+        _need_known(vlm, "rate_factors")
+
+    def factor(name: str) -> float:
+        part = part_of(vlm.config.model_type, name.removeprefix("vlm."))
+        return 1.0 if part is None else factors.get(part, 1.0)
+
+    return factor
+
+
+def _need_known(vlm: Any, field: str) -> None:
+    if vlm.config.model_type not in PARTS:
+        raise EmtError(
+            f"the parts of a {vlm.config.model_type!r} model are not known",
+            where=f"midtrain.{field}",
+            remedy=f"leave {field} empty; parts are known for {', '.join(PARTS)}",
+        )
 
 
 def count_parameters(vlm: Any) -> dict[str, int]:

@@ -32,7 +32,13 @@ from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
 from emt_core.training.midtrain.micro_batch import Plan
-from emt_core.training.midtrain.parts import add_low_rank, count_parameters, freeze, merge_low_rank
+from emt_core.training.midtrain.parts import (
+    add_low_rank,
+    count_parameters,
+    freeze,
+    merge_low_rank,
+    rate_factor_of,
+)
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.steps_log import StepsLog
@@ -83,7 +89,13 @@ class Session:
         self.vlm.train()
         self.parameters = count_parameters(self.vlm)
         module = SupervisedLoss(self.vlm).to(accelerator.device)
-        optimizer = build_optimizer(module, weight_decay=config.weight_decay, kind=config.optimizer)
+        optimizer = build_optimizer(
+            module,
+            weight_decay=config.weight_decay,
+            kind=config.optimizer,
+            betas=config.betas,
+            factor_of=rate_factor_of(self.vlm, config.rate_factors),
+        )
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.resumed = self.checkpoints.latest()
@@ -241,7 +253,11 @@ def open_session(
         max_image_pixels=config.max_image_pixels,
     )
     settled = settled_arithmetic(out, config.precision, runtime.device)
-    accelerator = open_accelerator(runtime.device, settled.dtype)
+    # a pass of text alone leaves vision encoder and projector without gradient
+    text_part = config.lora_rank > 0 or {"vision", "projector"} <= set(config.freeze)
+    accelerator = open_accelerator(
+        runtime.device, settled.dtype, sharding=runtime.sharding, find_unused=not text_part
+    )
     world = accelerator.num_processes
     if config.batch < world:
         raise EmtError(

@@ -103,7 +103,8 @@ class Finetuner:
         if is_sharded(accelerator):
             raise EmtError(
                 "fine-tuning keeps a whole policy on each device and cannot be sharded",
-                remedy="run it without ACCELERATE_USE_FSDP",
+                where="runtime.sharding",
+                remedy="set runtime.sharding: none for finetune",
             )
         self.config = config
         self.processor = processor
