@@ -193,6 +193,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
         "grad_norm": "gradient norm",
         "samples_per_second": "samples per second",
         "tokens_per_second": "tokens per second",
+        "data_wait": "share of time waiting for data",
         "memory_mb": "memory, MB",
     }
     shown = [

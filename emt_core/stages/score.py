@@ -107,6 +107,7 @@ def shards(context: Context) -> list[Shard]:
 def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
     """The measure's model loaded once; then a call scores one shard."""
     rows = _Rows(context, _inputs(context))
+    rows.load()
     table = Table(context.out / "scores.lance")
 
     def make(shard: Shard) -> None:
@@ -197,6 +198,10 @@ class _Rows:
         return lambda start, stop: measure.scores(
             self.config, self.inputs, self.made_by.data, start
         )
+
+    def load(self) -> None:
+        """Load the model now, not with the first row."""
+        _ = self.scores_of
 
     def scores(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """float32 [n, 2] scores and spreads of rows [start, stop), in order.

@@ -4,7 +4,8 @@
      "tokens": 98123, "seconds": 31.4, "memory_mb": 812.0}
 
 `samples`, `tokens` (all that went through the model, without padding) and `seconds` are cumulative,
-also over interrupted runs. Fine-tuning adds `loss_arm` and `loss_gripper`. A resumed run drops the
+also over interrupted runs. Mid-training adds `data_wait`, the share of the step's time that rank 0
+waited for its data. Fine-tuning adds `loss_arm` and `loss_gripper`. A resumed run drops the
 lines after its checkpoint, so no step repeats.
 """
 

@@ -6,6 +6,7 @@ Clipping, weight decay, warm-up, gradient checkpointing, precision of the result
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.training.devices import close_accelerator, open_accelerator
+from emt_core.training.midtrain.batches import Selection
+from emt_core.training.midtrain.loop import Trainer
 from emt_core.training.midtrain.parts import part_of
 from emt_core.training.midtrain.session import Session
 from emt_core.training.steps_log import iterate_steps
@@ -166,6 +169,22 @@ def test_parts_move_at_their_own_rates(world: Path):
         largest[part] = max(largest.get(part, 0), (value - before[name]).abs().max().item())
     expected = {"vision": 1e-5, "projector": 2e-4, "language": 1e-4}
     assert largest == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(("pause", "low", "high"), [("data", 0.5, 1.0), ("step", 0.0, 0.5)])
+def test_waiting_for_data_is_told_from_computing(
+    pause: str, low: float, high: float, world: Path, monkeypatch: pytest.MonkeyPatch
+):
+    owner, name = (Selection, "micro_batch") if pause == "data" else (Trainer, "_accumulate")
+    original = getattr(owner, name)
+
+    def slow(*given: Any) -> Any:
+        time.sleep(2.0)
+        return original(*given)
+
+    monkeypatch.setattr(owner, name, slow)
+    made = midtrain(world, workspace=f"waits-{pause}", steps=2, batch=2, warmup_steps=0)
+    assert all(low < record["data_wait"] < high for record in steps_of(made))
 
 
 def test_settings_of_rates_keep_the_keys_of_recipes_without_them():

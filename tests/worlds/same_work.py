@@ -22,7 +22,7 @@ OF_THE_RUN = {
     *("started", "finished", "seconds", "wall_seconds", "model_seconds", "training_seconds"),
     *("samples_per_second", "tokens_per_second", "model_share"),
     *("embedded_rows", "reused", "batch_halvings", "batch_size", "workers"),
-    *("memory_mb", "peak_memory_mb", "memory_added_mb"),
+    *("memory_mb", "peak_memory_mb", "memory_added_mb", "data_wait"),
 }
 
 

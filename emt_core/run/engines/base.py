@@ -161,6 +161,7 @@ def opened(workers: Path, number: int) -> Iterator[Callable[[Shard], bool]]:
         with _error_noted(workers, number):
             module = stage_module(job.stage)
             make = stack.enter_context(module.open_worker(job.context(progress)))
+        state.ready()
 
         def make_noted(shard: Shard) -> bool:
             listed = read_json_if_there(workers / "job.json")
@@ -224,6 +225,10 @@ class WorkerState:
         }
         write_json(self._path, self._state)
 
+    def ready(self) -> None:
+        """Its model is loaded: rates count from here."""
+        self._begun = time.monotonic()
+
     def made(self, shard: Shard) -> None:
         self._state["shards"] += 1
         self._state["rows"] += shard.rows
@@ -234,7 +239,7 @@ class WorkerState:
 def worker_states(building: Path) -> list[dict[str, Any]]:
     """What WorkerState wrote of each worker at an artifact under construction, in their order.
 
-    Beside it `worker`, its number, and `rate`, rows/s since it was last started; 0 before its first
+    Beside it `worker`, its number, and `rate`, rows/s since it was last ready; 0 before its first
     shard is done. Empty for an artifact that no workers make.
     """
     files = (building / "data" / WORKERS).glob("[0-9]*.json")

@@ -44,6 +44,9 @@ class StepResult:
     tokens: int
     supervised: int
     memory_mb: float
+    data_wait: float = 0.0
+    """Share of the step's time that this rank waited for its data."""
+
     rejected: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -69,10 +72,15 @@ class Trainer:
         step = after + 1
         while step <= self.config.steps:
             passes = self.steps(step, self.config.steps + 1, self.plan)
+            begun = time.monotonic()
             try:
                 for batches in passes:
-                    yield self._step(step, batches, before_failure)
+                    waited = time.monotonic() - begun
+                    result = self._step(step, batches, before_failure)
+                    result.data_wait = waited / max(time.monotonic() - begun, 1e-9)
+                    yield result
                     step += 1
+                    begun = time.monotonic()  # log and checkpoints are no waiting for data
             except (MemoryError, RuntimeError) as error:
                 self._halve(error)  # the step that failed begins again
             finally:

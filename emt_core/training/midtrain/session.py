@@ -161,6 +161,7 @@ class Session:
                     "grad_norm": result.grad_norm,
                     **sums,
                     "memory_mb": round(result.memory_mb, 1),
+                    "data_wait": round(result.data_wait, 4),
                 }
                 log.write(result.step, values)
             if self._agree(cadence.due()) and result.step < self.config.steps:
