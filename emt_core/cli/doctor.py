@@ -26,6 +26,9 @@ EXTRAS = {
     "peft": "low-rank training (pip install peft)",
     "bitsandbytes": "8-bit AdamW (pip install bitsandbytes; needs CUDA)",
 }
+ENGINES = {"ray": "ray", "submitit": "slurm"}
+"""Package -> the engine, which is also the extra that installs it."""
+
 DISK_BYTES = 64 * 2**20
 
 
@@ -77,11 +80,12 @@ def devices(wanted: str) -> dict[str, str]:
     dtype = dtype_name(choose_dtype("auto", chosen))
     threads = f", {torch.get_num_threads()} threads" if chosen.type == "cpu" else ""
     one = f"1 process on {chosen}{threads}, {dtype}"
-    ranks = "on every GPU by torchrun --nproc-per-node N -m emt_core.cli run RECIPE -w W"
+    ranks = f"together {len(gpus)} processes, one for each GPU (runtime.training_processes)"
     return {
         "GPUs": _same(f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus)
         or "none that torch sees",
-        "models": f"embed, perplexities, retain, evaluate: {one} (`precision: auto`)",
+        "models": f"embed, perplexities, retain, evaluate: {one} (`precision: auto`)"
+        + (f"; embed: one on each of {len(gpus)} GPUs (runtime.processes)" if gpus[1:] else ""),
         "training": f"midtrain, finetune: {one}"
         + (f"; {ranks}" if len(gpus) > 1 else "")
         + f"; attention by {_attention(chosen)}",
@@ -122,11 +126,24 @@ def installed() -> dict[str, str]:
         "libraries": ", ".join(f"{name} {known[name] or 'is missing'}" for name in LIBRARIES),
         "simulators": "; ".join(simulators)
         + "; SimplerEnv and CALVIN run in an interpreter of their own (`evaluate.python`)",
+        "engines": engines(),
         "extras": "; ".join(
             f"{name} {known[name]}" if known[name] else f"{name} is missing: {remedy}"
             for name, remedy in EXTRAS.items()
         ),
     }
+
+
+def engines() -> str:
+    """Where workers may run (runtime.engine), and what is missing for the others."""
+    found = ["local"]
+    for package, extra in ENGINES.items():
+        version = installed_version(package)
+        missing = f"{extra} is missing (pip install 'embodied-midtrain[{extra}]')"
+        found.append(f"{extra} ({package} {version})" if version else missing)
+    if not shutil.which("sbatch"):
+        found[-1] += ", no sbatch on this machine"
+    return "; ".join(found)
 
 
 def disk(folder: Path) -> str:

@@ -10,7 +10,7 @@ import typer
 from emt_core.cli.options import RESULTS, RecipeArg, SetOpt
 from emt_core.errors import raise_together
 from emt_core.workspace.artifact import Workspace
-from emt_core.workspace.process import rank
+from emt_core.workspace.process import rank, speaks
 
 if TYPE_CHECKING:
     from emt_core.run.stage import DiskNeed
@@ -81,7 +81,7 @@ def run_recipe(
     asked = asked_for(space, loaded.file, until=until, start=start, overrides=set_ or ())
     with enlisted(space, asked):
         made = run_plan(plan, space, until=until, start=start)
-    if not rank():
+    if speaks():
         print_ending(made)
     return made
 

@@ -28,29 +28,49 @@ class Arithmetic:
     """`cpu`, `cuda`: their kernels add in other orders."""
 
 
-def settled_arithmetic(out: Path, precision: Precision, device: str) -> Arithmetic:
+def settled_arithmetic(
+    out: Path, precision: Precision, device: str, *, on_gpu_elsewhere: bool = False
+) -> Arithmetic:
     """The arithmetic of an artifact: settled by the run that begins it, kept by those that go on.
 
     out: its data folder, which keeps a note of it (arithmetic.json). `precision` counts for the run
-    that begins. Raises EmtError for one that goes on on another kind of device.
+    that begins. on_gpu_elsewhere: workers on GPUs make it, whatever is here; `auto` is bfloat16
+    then. Raises EmtError for one that goes on on another kind of device.
     """
+    import torch
+
     here = choose_device(device)
+    if on_gpu_elsewhere and here.type != "cuda":
+        here = torch.device("cuda")
+        precision = "bfloat16" if precision == "auto" else precision
     noted = arithmetic_of(out)
     # a note that lies there alone binds nobody; but a rank cannot tell, rank 0 has begun to write
     if noted and (world_size() > 1 or any(path.name != NOTE for path in out.iterdir())):
-        if noted.device != here.type:
-            raise EmtError(
-                f"this was begun in {noted.dtype} on {noted.device} and cannot go on on {here.type}"
-                ": the results would be of two arithmetics",
-                where=out,
-                remedy=f"set runtime.device to {noted.device}, or delete the folder to begin anew",
-            )
+        _require_device(noted, here.type, out)
         return noted
     name = "bfloat16" if dtype_name(choose_dtype(precision, here)) == "bfloat16" else "float32"
     settled = Arithmetic(dtype=name, device=here.type)
     if rank() == 0:
         write_json(out / NOTE, asdict(settled))
     return settled
+
+
+def require_here(settled: Arithmetic, device: str, out: Path) -> None:
+    """Raises EmtError where this process would compute on another kind of device.
+
+    device: as in Runtime. out: the artifact's data folder.
+    """
+    _require_device(settled, choose_device(device).type, out)
+
+
+def _require_device(settled: Arithmetic, here: str, out: Path) -> None:
+    if settled.device != here:
+        raise EmtError(
+            f"this was begun in {settled.dtype} on {settled.device} and cannot go on on {here}"
+            ": the results would be of two arithmetics",
+            where=out,
+            remedy=f"set runtime.device to {settled.device}, or delete the folder to begin anew",
+        )
 
 
 def arithmetic_of(data: Path) -> Arithmetic | None:

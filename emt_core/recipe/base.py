@@ -58,6 +58,10 @@ class Ray(Frozen):
     cpus: int = Field(default=1, ge=1)
     """Cores of each worker."""
 
+    gpus: float = Field(default=0, ge=0)
+    """GPUs of each worker (0.5: two share one). 0: one where the process that runs the recipe sees
+    a GPU, else none. On a machine without a GPU that uses a cluster with GPUs, name it."""
+
 
 class Slurm(Frozen):
     """How jobs are submitted, for `engine: slurm`."""
@@ -75,7 +79,7 @@ class Slurm(Frozen):
     """Time limit of a job. One that reaches it is submitted again and goes on."""
 
     gpus: int = Field(default=1, ge=0)
-    """GPUs of each job: it uses one."""
+    """GPUs of each job: it uses one. 0: it runs on CPUs."""
 
     cpus: int = Field(default=8, ge=1)
     """Cores of each job."""
@@ -106,7 +110,11 @@ class Runtime(Frozen):
 
     processes: int = Field(default=0, ge=0)
     """Processes that embed, or score by a model, at once, each with a model of its own. 0: as many
-    as there are GPUs; one on a CPU and with Slurm."""
+    as there are GPUs; one on a CPU, and one job with Slurm."""
+
+    training_processes: int = Field(default=0, ge=0)
+    """Processes that train one model together (midtrain, finetune), under torchrun. 0: one for each
+    GPU, with Slurm for each GPU of a job; one on a CPU. With `device: cuda:1` one."""
 
     ray: Ray = Ray()
     """The cluster of `engine: ray`."""
@@ -136,6 +144,16 @@ class Runtime(Frozen):
 
     commit_rows: int = Field(default=50_000, ge=1)
     """Rows between two commits of a store under construction: what a kill can cost at the most."""
+
+    @property
+    def workers_have_gpus(self) -> bool:
+        """Whether the engine gives GPUs to its workers, whatever this machine has."""
+        given = {
+            "local": False,
+            "ray": self.ray.gpus > 0 and bool(self.ray.address),
+            "slurm": self.slurm.gpus > 0 and self.slurm.cluster == "slurm",
+        }
+        return given[self.engine] and self.device in ("auto", "cuda")
 
 
 Vec3 = tuple[float, float, float]

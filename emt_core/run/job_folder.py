@@ -16,7 +16,7 @@ from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.clock import next_stamp
 from emt_core.workspace.files import write_json
 from emt_core.workspace.job_record import JobRecord, current
-from emt_core.workspace.process import rank
+from emt_core.workspace.process import speaks
 
 
 def new_job(workspace: Workspace, asked: dict[str, Any]) -> Path:
@@ -70,9 +70,9 @@ def asked_for(
 def enlisted(workspace: Workspace, asked: dict[str, Any]) -> Iterator[None]:
     """Show a run from a terminal among the jobs, unless it belongs to one or made nothing new.
 
-    Of the processes that torchrun starts, rank 0 stands for all.
+    Of the processes that torchrun starts, rank 0 stands for all; those that a run launched are its.
     """
-    if current() is not None or rank():
+    if current() is not None or not speaks():
         yield
         return
     record = JobRecord(new_job(workspace, asked), keep_log=True)

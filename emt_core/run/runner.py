@@ -23,6 +23,7 @@ from emt_core.errors import EmtError
 from emt_core.flow import FLOW, STAGES
 from emt_core.recipe.recipe import dump_recipe, load_recipe
 from emt_core.run.engines.base import make_shards
+from emt_core.run.engines.training import launch, ranks_of
 from emt_core.run.meter import Meter, versions
 from emt_core.run.plan import Instance, Plan
 from emt_core.run.recipes import with_saved
@@ -146,6 +147,8 @@ def run_instance(
         return artifact
     building = workspace.building(instance.stage, instance.key)
     progress = Progress(label=instance.label, folder=building, quiet=quiet)
+    if ranks := ranks_of(instance.stage, plan.recipe):
+        return _launched(instance, workspace, plan, ranks, progress)
     with _announced_lock(instance, workspace, progress):
         artifact = workspace.find(instance.stage, instance.key)
         if artifact is not None:
@@ -154,6 +157,29 @@ def run_instance(
             _note(instance, "building")
             artifact = _build(instance, workspace, plan, progress)
             _note(instance, "made")
+    record_state(plan.recipe.name, instance, workspace)
+    return artifact
+
+
+def _launched(
+    instance: Instance, workspace: Workspace, plan: Plan, ranks: int, progress: Progress
+) -> Artifact:
+    """One artifact, made by processes that are launched for it; rank 0 of them locks it."""
+    _note(instance, "building")
+    building = workspace.building(instance.stage, instance.key)
+    try:
+        launch(plan.recipe, instance.label, building, ranks, workspace, progress)
+        artifact = workspace.find(instance.stage, instance.key)
+        if artifact is None:
+            raise EmtError(
+                f"the launched processes did not make {instance.label} {instance.key}",
+                where=plan.recipe.file,
+                remedy="it was changed while it ran; run it again",
+            )
+    except EmtError:
+        _note(instance, "failed")
+        raise
+    _note(instance, "made")
     record_state(plan.recipe.name, instance, workspace)
     return artifact
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from emt_core.data.features import as_matrix
 from emt_core.data.index import Index, SourceRange
 from emt_core.errors import EmtError
-from emt_core.models.device import Arithmetic, settled_arithmetic
+from emt_core.models.device import Arithmetic, require_here, settled_arithmetic
 from emt_core.models.encoders import build_encoder
 from emt_core.models.encoders.batches import shards_of
 from emt_core.models.encoders.embedding import Embedding, rows_left
@@ -171,6 +171,7 @@ def _arithmetic(context: Context) -> Arithmetic:
         context.out,
         "float32" if fake else config.precision,
         "cpu" if fake else context.runtime.device,
+        on_gpu_elsewhere=context.runtime.workers_have_gpus and not fake,
     )
 
 
@@ -230,6 +231,8 @@ def _start(
     config = context.config
     assert isinstance(config, EmbedConfig)
     encoder = build_encoder(config, context.base, context.identity.get("revision"))
+    if config.encoder != "fake":
+        require_here(arithmetic, context.runtime.device, context.out)
     on_cpu = config.encoder != "fake" and arithmetic.device == "cpu"
     inline_rows = INLINE_ROWS_CPU if on_cpu else INLINE_ROWS
     if context.runtime.workers and any(rows_left(group, done) >= inline_rows for group in own):

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emt_core.errors import EmtError
-from emt_core.models.device import arithmetic_of, settled_arithmetic
+from emt_core.models.device import arithmetic_of, require_here, settled_arithmetic
 from emt_core.models.encoders.batches import shards_of
 from emt_core.proximity.base import Inputs, OnModel, ScoresOf, measure_of
 from emt_core.proximity.perplexity.twin import taken_over, twin_key
@@ -127,7 +127,10 @@ def _inputs(context: Context) -> Inputs:
     """What the measure scores, in the arithmetic of this artifact."""
     inputs = Inputs.of(context)
     if _runs_model(context):
-        settled = settled_arithmetic(context.out, "auto", context.runtime.device)
+        runtime = context.runtime
+        settled = settled_arithmetic(
+            context.out, "auto", runtime.device, on_gpu_elsewhere=runtime.workers_have_gpus
+        )
         inputs = replace(inputs, precision=settled.dtype)
     measure = context.parents.get("measure")
     return replace(inputs, twin=_twin(context, measure) if measure else None)
@@ -170,6 +173,7 @@ class _Rows:
     """Scores of index rows, and the table's rows made of them."""
 
     def __init__(self, context: Context, inputs: Inputs) -> None:
+        self._context = context
         self.missing: dict[int, str] = {}
         """Index row -> reason, for rows that the measure has no score for."""
 
@@ -185,6 +189,9 @@ class _Rows:
         """Loads the model of a measure that has one."""
         measure = measure_of(self.config.kind)
         if self.config.kind in RUNS_MODEL:
+            settled = arithmetic_of(self._context.out)
+            assert settled is not None
+            require_here(settled, self._context.runtime.device, self._context.out)
             on_model = cast(OnModel, measure)
             return on_model.scorer(self.config, self.inputs, self.made_by.data)
         # no shards: whatever is asked for reaches to the last row

@@ -3,18 +3,29 @@ one."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+LAUNCHED = "EMT_LAUNCHED"
+"""Set for the processes that a run launches to make one artifact: they are no job of their own."""
+
+GRACE_S = 30.0
+"""A command that was asked to stop is killed after this long."""
 
 
 def mark_of(pid: int) -> dict[str, Any]:
@@ -102,6 +113,37 @@ def rank() -> int:
 def world_size() -> int:
     """Processes of this launch; 1 outside torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def speaks() -> bool:
+    """Whether this process leads its run: no rank 1 and up, nor launched by a run that leads."""
+    return not rank() and LAUNCHED not in os.environ
+
+
+def run_to_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command with further variables; returns its exit code.
+
+    When this process is stopped, so is the command: killed where it takes longer than GRACE_S. When
+    this one is killed, Linux asks the command to stop.
+    """
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def stop_with_parent() -> None:
+        if prctl is not None:
+            prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    process = subprocess.Popen(
+        command, env=os.environ | dict(environment), preexec_fn=stop_with_parent
+    )
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
+            process.kill()
+            process.wait()
 
 
 def live_and_die_with_parent() -> None:

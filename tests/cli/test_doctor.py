@@ -32,6 +32,7 @@ def test_what_is_missing_is_told_with_what_installs_it(monkeypatch: pytest.Monke
     assert "Meta-World is missing (pip install 'embodied-midtrain[sim]')" in found["simulators"]
     assert "peft is missing: low-rank training (pip install peft)" in found["extras"]
     assert "transformers is missing" in found["libraries"]
+    assert "ray is missing (pip install 'embodied-midtrain[ray]')" in found["engines"]
 
 
 def test_gpus_and_what_runs_on_them(monkeypatch: pytest.MonkeyPatch):
@@ -44,7 +45,11 @@ def test_gpus_and_what_runs_on_them(monkeypatch: pytest.MonkeyPatch):
     found = doctor.devices("auto")
     assert found["GPUs"] == "2 x NVIDIA H200, 150 GB"
     assert "1 process on cuda, bfloat16" in found["models"]
-    assert "torchrun --nproc-per-node" in found["training"] and "flash" in found["training"]
+    assert "embed: one on each of 2 GPUs" in found["models"]
+    assert (
+        "together 2 processes, one for each GPU" in found["training"]
+        and "flash" in found["training"]
+    )
 
 
 def test_a_device_and_a_disk_that_are_not_there(tmp_path, capfd, monkeypatch: pytest.MonkeyPatch):

@@ -43,9 +43,10 @@ def building(workspace: Path) -> Path:
 
 
 def wait_for_shards(workspace: Path, process, count: int) -> bool:
-    """Whether the run is still at work when so many shards are done."""
+    """Whether the run is still at work when so many shards are done, the first one among them."""
     while process.poll() is None:
-        if len(list((building(workspace) / "shards").glob("*.json"))) >= count:
+        done = sorted(file.stem for file in (building(workspace) / "shards").glob("*.json"))
+        if len(done) >= count and done[0] == Shard(0, 1).name:
             return True
         time.sleep(0.005)
     return False

@@ -17,7 +17,14 @@ from tiny_models import save_clip, save_internvl
 
 from emt_core.data.features import Features
 from emt_core.errors import EmtError
-from emt_core.models.device import NOTE, Arithmetic, arithmetic_of, settled_arithmetic
+from emt_core.models.device import (
+    NOTE,
+    Arithmetic,
+    arithmetic_of,
+    require_here,
+    settled_arithmetic,
+)
+from emt_core.recipe.base import Runtime, Slurm
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
@@ -169,3 +176,18 @@ def test_a_run_that_left_nothing_settles_nothing(tmp_path: Path):
     write_json(tmp_path / "data" / NOTE, asdict(Arithmetic("bfloat16", "cuda")))
     settled = settled_arithmetic(tmp_path / "data", "auto", "cpu")
     assert settled == arithmetic_of(tmp_path / "data") == Arithmetic("float32", "cpu")
+
+
+def test_workers_on_gpus_settle_what_a_machine_without_one_leads(tmp_path: Path):
+    """A login node submits jobs with GPUs: it settles on cuda, and computes nothing itself."""
+    no_gpu = Runtime(device="auto", engine="slurm")
+    assert no_gpu.workers_have_gpus
+    settled = settled_arithmetic(tmp_path, "auto", "cpu", on_gpu_elsewhere=True)
+    assert settled == arithmetic_of(tmp_path) == Arithmetic(dtype="bfloat16", device="cuda")
+    with pytest.raises(EmtError, match="begun in bfloat16 on cuda and cannot go on on cpu"):
+        require_here(settled, "cpu", tmp_path)
+    (tmp_path / "features.lance").mkdir()
+    assert settled_arithmetic(tmp_path, "auto", "cpu", on_gpu_elsewhere=True) == settled
+    on_cpus = ({"device": "cpu"}, {"slurm": Slurm(gpus=0)}, {"slurm": Slurm(cluster="local")})
+    for settings in on_cpus:
+        assert not Runtime(**{"engine": "slurm", **settings}).workers_have_gpus

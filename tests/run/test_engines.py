@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -21,9 +23,12 @@ from tiny_models import save_internvl
 
 from emt_core.data.features import Features
 from emt_core.errors import EmtError
-from emt_core.recipe.base import Slurm
-from emt_core.run.engines import slurm
+from emt_core.recipe.base import Ray, Runtime, Slurm
+from emt_core.run.engines import base, ray, slurm
+from emt_core.run.engines.training import ranks_of
+from emt_core.run.shards import Shard
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.process import LAUNCHED
 from emt_core.workspace.table import Table
 
 pytestmark = pytest.mark.timeout(600)
@@ -127,6 +132,22 @@ def test_half_of_the_workers_killed_changes_nothing(world, tmp_path, settings):
     assert again in said
 
 
+def test_a_stopped_run_on_ray_keeps_its_shards_and_says_so(world, tmp_path):
+    recipe, one = world
+    settings = ("runtime.engine=ray", "runtime.processes=1")
+    process = start(recipe, tmp_path / "w", *settings)
+    while process.poll() is None and not list(tmp_path.glob("w/embed/*/data/shards/*.json")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "what was committed is kept" in said, said[-3000:]
+    assert "Traceback" not in said
+    (job,) = (tmp_path / "w" / "jobs").glob("[0-9]*")
+    assert json.loads((job / "end.json").read_text())["code"] == 130
+    finish(start(recipe, tmp_path / "w"))  # on this machine alone
+    assert_same(one, tmp_path / "w")
+
+
 FAKE_SBATCH = """#!/bin/sh
 for last; do :; done
 cp "$last" "$(dirname "$0")/submitted.sh"
@@ -167,3 +188,56 @@ def test_a_missing_package_names_its_extra(monkeypatch, tmp_path):
     with pytest.raises(EmtError, match=r"needs the package 'submitit'") as raised:
         slurm.executor_for(tmp_path, "emt-embed", Slurm())
     assert "[slurm]" in raised.value.remedy
+
+
+def test_an_error_at_a_worker_s_rows_is_told_in_its_words(monkeypatch, tmp_path):
+    """It would come again: no engine starts such a worker anew."""
+
+    @contextmanager
+    def open_worker(context):
+        def make(shard):
+            raise EmtError("row 7 is odd", where="pool", remedy="mend it")
+
+        yield make
+
+    job = SimpleNamespace(stage="embed", label="embed", run="a", context=lambda progress: None)
+    (tmp_path / "job.json").write_text('{"run": "a"}')
+    monkeypatch.setattr(base.ShardJob, "read", lambda workers: job)
+    monkeypatch.setattr(base, "stage_module", lambda _: SimpleNamespace(open_worker=open_worker))
+    stack = ExitStack()  # as in a Ray actor: an error in a call does not pass through it
+    make = stack.enter_context(base.opened(tmp_path, 3))
+    with pytest.raises(EmtError, match="row 7"):
+        make(Shard(0, 8))
+    with pytest.raises(EmtError, match="row 7") as told:
+        base.raise_told(tmp_path, 3)
+    assert (told.value.where, told.value.remedy) == ("pool", "mend it")
+
+
+def test_how_many_actors_a_cluster_is_worth():
+    here = Runtime(engine="ray", ray=Ray(cpus=4))
+    there = Runtime(engine="ray", ray=Ray(address="auto"))
+    assert ray._worth(here, {"CPU": 16, "GPU": 2}, 0) == 4
+    assert ray._worth(there, {"CPU": 16, "GPU": 8}, 1) == 16  # half of them wait for nodes
+    assert ray._worth(there, {"CPU": 16, "GPU": 8}, 0.5) == 32
+    assert ray._worth(there, {"CPU": 1}, 1) == ray.SPARE
+    with pytest.raises(EmtError, match="no room for a worker of 4 cores and 0 GPUs"):
+        ray._worth(here, {"CPU": 2}, 0)
+
+
+def test_who_trains_under_torchrun(monkeypatch):
+    """No GPU is here: what torch would say of four stands in its place."""
+    monkeypatch.delenv(LAUNCHED, raising=False)
+
+    def ranks(stage: str = "midtrain", **settings) -> int:
+        recipe = SimpleNamespace(runtime=Runtime(**settings), file="recipe.yaml")
+        return ranks_of(stage, recipe)  # type: ignore[arg-type]
+
+    assert ranks(device="cpu") == 0
+    assert ranks(device="cpu", training_processes=2) == 2
+    assert ranks(engine="slurm", slurm=Slurm(gpus=8)) == 8
+    assert ranks("embed", engine="slurm", slurm=Slurm(gpus=8)) == 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert (ranks(), ranks(device="cuda:1"), ranks(training_processes=1)) == (4, 0, 0)
+    monkeypatch.setenv(LAUNCHED, "1")
+    assert ranks() == 0

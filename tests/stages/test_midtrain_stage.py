@@ -328,12 +328,22 @@ def torchrun(*command: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_two_ranks_train_one_model(world: Path, trained: Artifact):
+SUBMITTED = ("engine=slurm", "slurm.cluster=local", "slurm.gpus=0")
 
-    other = Workspace.open(world / "ranks", create=True)
-    command = ["-m", "emt_core.cli", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
-    done = torchrun(*command, "--set", "runtime.device=cpu")
+
+@pytest.mark.parametrize("engine", [(), pytest.param(SUBMITTED, marks=pytest.mark.slow)])
+def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, engine):
+    other = Workspace.open(tmp_path / "ranks", create=True)
+    command = [sys.executable, "-m", "emt_core.cli", "midtrain", str(world / "train.yaml")]
+    command += ["-w", str(other.path)]
+    for setting in ("device=cpu", "training_processes=2", *engine):
+        command += ["--set", f"runtime.{setting}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    (job,) = (other.path / "jobs").glob("[0-9]*")  # the launched ones are no jobs
+    states = json.loads((job / "progress.json").read_text())["instances"]
+    assert {entry["stage"]: entry["state"] for entry in states}["midtrain"] == "made"
     (artifact,) = other.artifacts("midtrain")
     assert artifact.key == trained.key and artifact.metrics["devices"] == 2
     ours, theirs = (

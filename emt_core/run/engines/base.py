@@ -13,9 +13,10 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,18 +130,18 @@ class ShardJob:
 def make_shards(stage: str, key: str, label: str, context: Context) -> None:
     """Have the recipe's engine make what it can of a stage; `run` does the rest.
 
-    Nothing happens where the stage has no shards, or one process is as good. Raises EmtError where
-    a worker cannot do its work.
+    Nothing happens where the stage has no shards, or its own process is as good. Raises EmtError
+    where a worker cannot do its work.
     """
     module = stage_module(stage)
     if not hasattr(module, "open_worker"):
         return
     engine = importlib.import_module(f"emt_core.run.engines.{context.runtime.engine}")
     count = engine.processes(context.runtime)
-    if count < 2:
+    if not count:
         return
     shards = left(context.out, module.shards(context))
-    if len(shards) < 2:
+    if not shards:
         return
     job = ShardJob.of(stage, key, label, context, shards)
     engine.run(job, min(count, len(shards)), context.progress)
@@ -151,29 +152,47 @@ def opened(workers: Path, number: int) -> Iterator[Callable[[Shard], bool]]:
     """A worker, ready: a call makes a shard. It returns False, undone, where the run is over.
 
     workers: ShardJob.workers. What a worker of a run that was killed makes is of no use to the run
-    after it, and its folder may be gone. An EmtError also goes into the worker's error file: it
-    would come again, so that engines do not start such a worker anew.
+    after it, and its folder may be gone.
     """
     job = ShardJob.read(workers)
     state = WorkerState(workers, number)
-    try:
-        progress = Progress(label=f"{job.label} worker {number}")
-        with stage_module(job.stage).open_worker(job.context(progress)) as make:
-            state.ready()
+    progress = Progress(label=f"{job.label} worker {number}")
+    with ExitStack() as stack:
+        with _error_noted(workers, number):
+            module = stage_module(job.stage)
+            make = stack.enter_context(module.open_worker(job.context(progress)))
+        state.ready()
 
-            def make_noted(shard: Shard) -> bool:
-                listed = read_json_if_there(workers / "job.json")
-                if listed is None or listed["run"] != job.run:
-                    return False
+        def make_noted(shard: Shard) -> bool:
+            listed = read_json_if_there(workers / "job.json")
+            if listed is None or listed["run"] != job.run:
+                return False
+            with _error_noted(workers, number):
                 make(shard)
-                state.made(shard)
-                return True
+            state.made(shard)
+            return True
 
-            yield make_noted
+        yield make_noted
+
+
+@contextmanager
+def _error_noted(workers: Path, number: int) -> Iterator[None]:
+    """An EmtError goes into the worker's error file: engines do not start it again, as it would
+    come again."""
+    try:
+        yield
     except EmtError as error:
         told = {"what": error.what, "where": error.where, "remedy": error.remedy}
         write_json(workers / f"{number}.error.json", told)
         raise
+
+
+def log_to(workers: Path, number: int) -> None:
+    """Send all that this process prints to the worker's log."""
+    log = os.open(workers / f"{number}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        os.dup2(log, descriptor)
 
 
 def work(workers: Path, number: int, count: int) -> None:
@@ -252,13 +271,13 @@ def raise_told(workers: Path, number: int) -> None:
         raise EmtError(told["what"], where=told["where"], remedy=told["remedy"])
 
 
-def given_up(job: ShardJob, shard: Shard, log: Path) -> EmtError:
-    """The error where workers end again and again at one shard."""
+def given_up(job: ShardJob, shard: Shard | None, log: Path) -> EmtError:
+    """The error where workers end again and again at one shard, or (None) before their first."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     last = f": {lines[-1][:300]}" if lines else ""
+    at = f"at rows {shard.start:,} to {shard.stop - 1:,}" if shard else "before its first rows"
     return EmtError(
-        f"a worker of {job.label} ended {STRIKES} times at rows {shard.start:,} to "
-        f"{shard.stop - 1:,}{last}",
+        f"a worker of {job.label} ended {STRIKES} times {at}{last}",
         where=log,
         remedy="look at its log; what is done is kept, run again to go on",
     )

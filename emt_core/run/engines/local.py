@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from emt_core.recipe.base import Runtime
-from emt_core.run.device import choose_device
-from emt_core.run.engines.base import STRIKES, ShardJob, given_up, raise_told, work
+from emt_core.run.engines.base import STRIKES, ShardJob, given_up, log_to, raise_told, work
 from emt_core.run.shards import left
 from emt_core.workspace.process import live_and_die_with_parent, world_size
 from emt_core.workspace.progress import Progress, Tracker
@@ -24,16 +22,9 @@ LOOK_EVERY_S = 0.5
 
 
 def processes(runtime: Runtime) -> int:
-    """How many workers this machine is worth; 1: the stage's own process does it."""
-    if runtime.processes:
-        return runtime.processes
-    if world_size() > 1 or runtime.device not in ("auto", "cuda"):
-        return 1
-    if choose_device(runtime.device).type != "cuda":
-        return 1
-    import torch
-
-    return torch.cuda.device_count()
+    """How many workers this machine is worth; 0: the stage's own process does it."""
+    count = runtime.processes or (len(_gpus()) if runtime.device in ("auto", "cuda") else 1)
+    return count if count > 1 and world_size() == 1 else 0
 
 
 @dataclass
@@ -90,10 +81,7 @@ def _gpus() -> list[str]:
 def _in_process(workers: str, number: int, count: int, environment: dict[str, str]) -> None:
     """The worker's process: what it says goes to its log."""
     os.environ.update(environment)
-    log = os.open(Path(workers) / f"{number}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log, stream.fileno())
+    log_to(Path(workers), number)
     live_and_die_with_parent()
     work(Path(workers), number, count)
 

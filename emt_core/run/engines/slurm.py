@@ -7,7 +7,7 @@ submitit writes the script, pickles the call and keeps the logs in data/workers/
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +24,15 @@ from emt_core.run.engines.base import (
     work,
 )
 from emt_core.run.shards import left
+from emt_core.workspace.process import LAUNCHED, run_to_end
 from emt_core.workspace.progress import Progress
 
 LOOK_EVERY_S = {"local": 0.5, "slurm": 5.0}
 
 
 def processes(runtime: Runtime) -> int:
-    """As many as the recipe says; without a number all is done here."""
-    return runtime.processes
+    """Jobs: as many as the recipe says, else one."""
+    return runtime.processes or 1
 
 
 @dataclass
@@ -67,6 +68,24 @@ def run(job: ShardJob, count: int, progress: Progress) -> None:
         for one in submitted:
             with suppress(Exception):  # it may have ended, or the scheduler does not answer
                 one.job.cancel()
+
+
+def run_command(
+    command: Sequence[str], folder: Path, name: str, settings: Slurm, progress: Progress
+) -> int:
+    """A command as one job; returns its exit code, waits until then. folder: scripts and logs.
+
+    Raises EmtError as `executor_for`.
+    """
+    job = executor_for(folder, name, settings).submit(run_to_end, list(command), {LAUNCHED: "1"})
+    progress.say(f"submitted: {job.job_id}; its log: {job.paths.stdout}")
+    try:
+        while not job.done():
+            time.sleep(LOOK_EVERY_S[settings.cluster])
+    except BaseException:
+        job.cancel()
+        raise
+    return job.result() if job.exception() is None else 1
 
 
 def executor_for(folder: Path, name: str, settings: Slurm) -> Any:
