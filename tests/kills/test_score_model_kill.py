@@ -197,6 +197,7 @@ def test_twins_share_the_tuning_and_the_pass_and_say_so(base, whole, monkeypatch
     assert made["delta_perplexity score"].metrics["heldout"] is None
 
 
+@pytest.mark.slow
 def test_three_workers_of_which_one_is_killed_give_the_scores_of_one_process(base, whole):
     """The same artifacts but for the score, which is made anew."""
     folder = base / "workers"

@@ -60,6 +60,7 @@ def worker_of(workspace: Path, number: int) -> psutil.Process | None:
         return None
 
 
+@pytest.mark.slow
 def test_three_processes_make_the_store_of_one(tmp_path):
     save_internvl(tmp_path / "images" / "model")
     order = {"rows": 120, "embed": VLM}

@@ -132,6 +132,7 @@ def test_half_of_the_workers_killed_changes_nothing(world, tmp_path, settings):
     assert again in said
 
 
+@pytest.mark.slow
 def test_a_stopped_run_on_ray_keeps_its_shards_and_says_so(world, tmp_path):
     recipe, one = world
     settings = ("runtime.engine=ray", "runtime.processes=1")

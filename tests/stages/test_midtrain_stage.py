@@ -359,6 +359,7 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, eng
     assert all(torch.isfinite(value).all() for value in weights(artifact.data / "model").values())
 
 
+@pytest.mark.slow
 def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(world: Path, ws: Workspace):
     """FSDP for real: every parameter is spread, a checkpoint of shards resumes, the model loads."""
     from emt_core.models.vlm.load import load_vlm
