@@ -53,7 +53,7 @@ def test_the_cache_holds_the_videos_frames_at_training_size(world: Path, tmp_pat
             image = open_image(ref, world / "arm", robot.source.max_pixels)
             expected = square_frame(image, 32)
             kept = cache.pixels(np.array([cache.first[episode] + number]))[0]
-            assert np.abs(kept.astype(int) - expected).mean() < 2.5  # of 255; noisy
+            assert np.abs(kept.astype(int) - expected).mean() < 3  # of 255; noise at quantizer 26
             # what a policy sees when acting goes the same way
             np.testing.assert_array_equal(square_frames(np.asarray(image)[None], 32)[0], expected)
     again = Said()

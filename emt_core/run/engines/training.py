@@ -46,6 +46,7 @@ def launch(
 
     building: the folder under construction, which keeps why it failed.
     """
+    workspace.check_writable()
     runtime = recipe.runtime
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(ranks), "-m", "emt_core.cli", "run", str(recipe.file)]
