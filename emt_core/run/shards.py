@@ -1,7 +1,7 @@
 """Ranges of a stage's rows that several processes make at once, and the files that say which are
 done.
 
-data/shards/000012.json   one that is done: {start, stop, ...}, with what the stage keeps of it
+data/shards/000000000000-000000008192.json   rows [0, 8192) are done: what the stage keeps of them
 
 A shard's file is written last and at once: whatever a killed worker left before it is not looked
 at. `run` of the stage takes the shards over, in row order, before it goes on by itself; the commit
@@ -35,8 +35,8 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Sorts by row."""
-        return f"{self.start:012d}"
+        """Of its file; sorts by row."""
+        return f"{self.start:012d}-{self.stop:012d}.json"
 
 
 def cut(start: int, stop: int, rows: int) -> Iterator[Shard]:
@@ -48,20 +48,13 @@ def cut(start: int, stop: int, rows: int) -> Iterator[Shard]:
 def mark_done(out: Path, shard: Shard, content: Mapping[str, Any]) -> None:
     """The shard's rows are on disk. content: JSON; what `run` needs to take them over."""
     (out / SHARDS).mkdir(exist_ok=True)
-    write_json(
-        out / SHARDS / f"{shard.name}.json",
-        {"start": shard.start, "stop": shard.stop, **content},
-    )
-
-
-def is_done(out: Path, shard: Shard) -> bool:
-    return (out / SHARDS / f"{shard.name}.json").exists()
+    write_json(out / SHARDS / shard.name, dict(content))
 
 
 def done_shards(out: Path, *, start: int = 0) -> list[Shard]:
-    """Done shards from row `start` on, in row order."""
-    files = sorted((out / SHARDS).glob("[0-9]*.json"))
-    found = [Shard(content["start"], content["stop"]) for content in map(read_json, files)]
+    """Done shards from row `start` on, in row order; those of other cuts among them."""
+    names = sorted(path.stem for path in (out / SHARDS).glob("[0-9]*.json"))
+    found = [Shard(*map(int, name.split("-"))) for name in names]
     return [shard for shard in found if shard.start >= start]
 
 
@@ -92,9 +85,10 @@ def pieces(
 
 def read_shard(out: Path, shard: Shard) -> dict[str, Any]:
     """What `mark_done` wrote."""
-    return read_json(out / SHARDS / f"{shard.name}.json")
+    return read_json(out / SHARDS / shard.name)
 
 
 def left(out: Path, shards: Iterable[Shard]) -> list[Shard]:
-    """Those that are not done."""
-    return [shard for shard in shards if not is_done(out, shard)]
+    """Those that are not done. One look at the folder, however many they are."""
+    done = set(done_shards(out))
+    return [shard for shard in shards if shard not in done]

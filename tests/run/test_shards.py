@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from emt_core.run.shards import Shard, cut, pieces
+from emt_core.run.shards import Shard, cut, done_shards, left, mark_done, pieces, read_shard
 
 
 def told(done: list[Shard], start: int, stop: int) -> list[tuple[int, int, int]]:
@@ -24,6 +24,17 @@ def test_shards_of_another_cut_never_double_a_row():
     """An interrupted run had another `runtime.batch` or `commit_rows`."""
     done = sorted([Shard(0, 32), Shard(32, 64), Shard(48, 96)], key=lambda shard: shard.start)
     assert told(done, 0, 100) == [(0, 64, 2), (64, 100, 0)]
+
+
+def test_a_shard_of_another_cut_with_the_same_first_row_is_not_that_shard(tmp_path):
+    wide, narrow = Shard(0, 64), Shard(0, 16)
+    mark_done(tmp_path, narrow, {"made": "narrow"})
+    assert left(tmp_path, [wide, narrow]) == [wide]
+    mark_done(tmp_path, wide, {"made": "wide"})
+    assert not left(tmp_path, [wide, narrow])
+    assert done_shards(tmp_path) == [narrow, wide] and done_shards(tmp_path, start=1) == []
+    assert read_shard(tmp_path, wide) == {"made": "wide"}
+    assert told(done_shards(tmp_path), 0, 64) == [(0, 16, 1), (16, 64, 0)]
 
 
 def test_pieces_cover_every_row_once_for_any_mix_of_cuts():

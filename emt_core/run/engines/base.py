@@ -24,7 +24,7 @@ from typing import Any
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.recipe import config_model
-from emt_core.run.shards import Shard, is_done, left
+from emt_core.run.shards import Shard, left
 from emt_core.run.stage import Context, stage_module
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import read_json, read_json_if_there, write_json
@@ -124,7 +124,8 @@ class ShardJob:
         return list(self.shards[number::count])
 
     def rows_done(self) -> int:
-        return sum(shard.rows for shard in self.shards if is_done(self.out, shard))
+        """Of its shards that are done by now."""
+        return sum(s.rows for s in self.shards) - sum(s.rows for s in left(self.out, self.shards))
 
 
 def make_shards(stage: str, key: str, label: str, context: Context) -> None:
