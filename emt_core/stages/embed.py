@@ -88,11 +88,9 @@ def run(context: Context) -> Outcome:
         for source in index.sources
         for part in _parts(source, earlier[source.name], done, writer.rows)
     ]
-    own = [
-        [part.source for part in group]
-        for how, group in groupby(parts, key=lambda part: part.how)
-        if how == "embed"
-    ]
+    # rows are written in order: neighbors that are embedded here share their processes
+    groups = [(how, list(group)) for how, group in groupby(parts, key=lambda part: part.how)]
+    own = [[part.source for part in group] for how, group in groups if how == "embed"]
     reused = Counter[str]()
     metrics: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -101,8 +99,7 @@ def run(context: Context) -> Outcome:
         embedding = None
         if own:
             embedding = _start(context, arithmetic, index, stack, own, writer.rows)
-        # rows are written in order: neighbors that are embedded here share their processes
-        for how, group in groupby(parts, key=lambda part: part.how):
+        for how, group in groups:
             if how == "embed":
                 assert embedding is not None
                 embedding.embed([part.source for part in group], writer, tracker.advance)
@@ -112,7 +109,7 @@ def run(context: Context) -> Outcome:
                     copied = _copy(part.earlier, part.source, writer, tracker)
                     reused[part.source.name] += copied
                 else:
-                    writer.take_over(context.out, part.shards)
+                    writer.take_over(part.shards)
                     tracker.advance(sum(shard.rows for shard in part.shards))
         writer.commit()
         if embedding is not None:

@@ -63,12 +63,15 @@ class Table:
         """One commit: after a kill the table holds exactly the appends that returned."""
         import lance
 
-        if self.exists():
-            how: dict[str, Any] = {"mode": "append"}
-        else:
-            how = {"mode": "create", "data_storage_version": storage_version(table.schema)}
-        lance.write_dataset(table, str(self.path), max_rows_per_file=ROWS_PER_FILE, **how)
+        lance.write_dataset(table, str(self.path), **self._written_as(table.schema))
         self.__dict__.pop("_dataset", None)
+
+    def _written_as(self, schema: pa.Schema) -> dict[str, Any]:
+        """How Lance writes rows of this table, whoever commits them."""
+        size: dict[str, Any] = {"max_rows_per_file": ROWS_PER_FILE}
+        if self.exists():
+            return size | {"mode": "append"}
+        return size | {"mode": "create", "data_storage_version": storage_version(schema)}
 
     def write_fragments(self, table: pa.Table) -> list[dict[str, Any]]:
         """Files with these rows beside the table, not yet part of it (Lance's distributed write).
@@ -78,12 +81,7 @@ class Table:
         """
         from lance.fragment import write_fragments
 
-        if self.exists():
-            how: dict[str, Any] = {"mode": "append"}
-        else:
-            how = {"mode": "create", "data_storage_version": storage_version(table.schema)}
-        path = str(self.path)
-        written = write_fragments(table, path, max_rows_per_file=ROWS_PER_FILE, **how)
+        written = write_fragments(table, str(self.path), **self._written_as(table.schema))
         fragments = [fragment.to_json() for fragment in written]
         for fragment in fragments:
             for file in fragment["files"]:

@@ -45,8 +45,8 @@ def building(workspace: Path) -> Path:
 def wait_for_shards(workspace: Path, process, count: int) -> bool:
     """Whether the run is still at work when so many shards are done, the first one among them."""
     while process.poll() is None:
-        done = sorted(file.stem for file in (building(workspace) / "shards").glob("*.json"))
-        if len(done) >= count and done[0] == Shard(0, 1).name:
+        done = done_shards(building(workspace))
+        if len(done) >= count and done[0].start == 0:
             return True
         time.sleep(0.005)
     return False
@@ -121,7 +121,7 @@ def test_a_kill_after_the_shards_commit_doubles_nothing(one, tmp_path, monkeypat
         if shard.start == sum(before.rows for before in first):
             first.append(shard)
     kept = sum(shard.rows for shard in first)
-    FeatureWriter(data, commit_rows=16, commit_seconds=1e9).take_over(data, first)
+    FeatureWriter(data, commit_rows=16, commit_seconds=1e9).take_over(first)
     assert Features.at(data / "features.lance").rows == kept > 0  # and the shards' files remain
     finish(run(workspace, root, 2))
     assert_equal_bit_by_bit(only_artifact(whole), only_artifact(workspace))

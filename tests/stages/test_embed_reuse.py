@@ -11,7 +11,12 @@ from embed_runs import run, table
 from tiny_index import make_samples, write_sources
 
 from emt_core.models.encoders.fake import FakeEncoder
-from emt_core.models.encoders.feature_writer import THUMBS_SCHEMA, FeatureWriter
+from emt_core.models.encoders.feature_writer import (
+    THUMBS_SCHEMA,
+    FeatureWriter,
+    ShardWriter,
+)
+from emt_core.run.shards import Shard, done_shards
 from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.table import Table
@@ -146,6 +151,19 @@ def test_writer_drops_what_no_feature_row_stands_behind(tmp_path):
     again.add(vectors, [""] * 4, problems=[later], thumbs=[(5, b"c"), (7, b"d")])
     assert again.thumbs.column("row").tolist() == [0, 3, 5, 7]
     assert [line.count('"row"') for line in again.problems.read_text().splitlines()] == [1, 1]
+
+
+def test_what_is_thrown_away_includes_what_workers_made(tmp_path):
+    """Else a second run would take over the same shards, whose files went with the table."""
+    made = ShardWriter(tmp_path, Shard(0, 3))
+    made.add(np.zeros((3, 2), np.float16), ["undecodable_image"] * 3)
+    made.finish()
+    assert done_shards(tmp_path) == [Shard(0, 3)]
+    writer = FeatureWriter(tmp_path, commit_rows=4, commit_seconds=1e9)
+    writer.take_over([Shard(0, 3)])
+    assert writer.features.rows == writer.rows == 3
+    writer.discard()
+    assert not done_shards(tmp_path) and not writer.features.exists()
 
 
 def test_commit_waits_for_rows_or_seconds(tmp_path):

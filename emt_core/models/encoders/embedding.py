@@ -15,7 +15,7 @@ from emt_core.data.sample import Sample
 from emt_core.errors import EmtError
 from emt_core.models.encoders.base import Encoder
 from emt_core.models.encoders.batches import Window, expected_length, windows
-from emt_core.models.encoders.feature_writer import FeatureWriter, ShardWriter, webp_thumbnail
+from emt_core.models.encoders.feature_writer import Writer, webp_thumbnail
 from emt_core.models.encoders.preparing import Job, Ready, prepared_batches
 from emt_core.models.halving import Halving
 from emt_core.models.images import StreamedImages
@@ -23,8 +23,6 @@ from emt_core.models.prepared import Refused
 from emt_core.models.refusals import BY_PROCESSOR, RefusedShare
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.embed import EmbedConfig
-
-Writer = FeatureWriter | ShardWriter
 
 NON_FINITE_ROWS = 64
 """An encoder whose first so many vectors are all NaN or infinite is stopped at once."""
