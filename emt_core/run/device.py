@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     import torch
 
 
+def gpus_for(wanted: str) -> int:
+    """GPUs that `runtime.device` leaves free to use: all for `auto` and `cuda`, else none."""
+    import torch
+
+    return torch.cuda.device_count() if wanted in ("auto", "cuda") else 0
+
+
 def choose_device(wanted: str) -> torch.device:
     """`auto`: cuda where there is one, else cpu. Raises EmtError for a device that is missing."""
     import torch

@@ -28,7 +28,7 @@ from emt_core.run.shards import Shard, left
 from emt_core.run.stage import Context, stage_module
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import read_json, read_json_if_there, write_json
-from emt_core.workspace.progress import Progress
+from emt_core.workspace.progress import Progress, Tracker
 
 WORKERS = "workers"
 """Folder below a stage's data. Scratch: name it in the stage's Outcome."""
@@ -123,9 +123,15 @@ class ShardJob:
         """Every count-th shard: worker `number` of `count` makes these."""
         return list(self.shards[number::count])
 
-    def rows_done(self) -> int:
-        """Of its shards that are done by now."""
-        return sum(s.rows for s in self.shards) - sum(s.rows for s in left(self.out, self.shards))
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    def show(self, tracker: Tracker) -> None:
+        """Advance to the rows that are done by now."""
+        waiting = sum(shard.rows for shard in left(self.out, self.shards))
+        if more := self.rows - waiting - tracker.done:
+            tracker.advance(more)
 
 
 def make_shards(stage: str, key: str, label: str, context: Context) -> None:
@@ -270,6 +276,36 @@ def raise_told(workers: Path, number: int) -> None:
     """Raises the EmtError that a worker left, if it left one."""
     if told := read_json_if_there(workers / f"{number}.error.json"):
         raise EmtError(told["what"], where=told["where"], remedy=told["remedy"])
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a worker that no driver speaks to, to be judged when it has ended."""
+
+    number: int
+    left: int
+    """Shards that it had to make."""
+
+    strikes: int = 0
+    """Attempts before it, in a row, that made none."""
+
+    @classmethod
+    def first(cls, job: ShardJob, number: int, count: int) -> Attempt:
+        return cls(number, len(job.of_worker(number, count)))
+
+    def next(self, job: ShardJob, count: int, log: Path) -> Attempt | None:
+        """The attempt after this one, which has ended; None where its shards are done.
+
+        log: of this one. Raises EmtError where the worker left one, or made no shard STRIKES times.
+        """
+        waiting = left(job.out, job.of_worker(self.number, count))
+        if not waiting:
+            return None
+        raise_told(job.workers, self.number)
+        strikes = self.strikes + 1 if len(waiting) == self.left else 1
+        if strikes == STRIKES:
+            raise given_up(job, waiting[0], log)
+        return Attempt(self.number, len(waiting), strikes)
 
 
 def given_up(job: ShardJob, shard: Shard | None, log: Path) -> EmtError:

@@ -72,8 +72,7 @@ def run(job: ShardJob, count: int, progress: Progress) -> None:
         def start(number: int) -> Any:
             return actor.remote(str(job.workers), number, bool(gpus))
 
-        total = sum(shard.rows for shard in job.shards)
-        with progress.track(f"shards by up to {count} actors", total) as tracker:
+        with progress.track(f"shards by up to {count} actors", job.rows) as tracker:
             _Driver(job, start, ray, progress).drive(count, tracker.advance)
     except SystemError as error:
         # what a signal's handler raised while Ray's C code ran arrives as the cause of this

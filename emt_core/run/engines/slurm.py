@@ -7,23 +7,14 @@ submitit writes the script, pickles the call and keeps the logs in data/workers/
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime, Slurm
-from emt_core.run.engines.base import (
-    STRIKES,
-    ShardJob,
-    given_up,
-    missing_extra,
-    raise_told,
-    work,
-)
-from emt_core.run.shards import left
+from emt_core.run.engines.base import Attempt, ShardJob, missing_extra, work
 from emt_core.workspace.process import LAUNCHED, run_to_end
 from emt_core.workspace.progress import Progress
 
@@ -35,39 +26,36 @@ def processes(runtime: Runtime) -> int:
     return runtime.processes or 1
 
 
-@dataclass
-class _Submitted:
-    number: int
-    job: Any
-    left: int
-    """Shards that it had to make when it was submitted."""
-
-    strikes: int = 0
-
-
 def run(job: ShardJob, count: int, progress: Progress) -> None:
     """Make all shards. Raises EmtError where a worker cannot, or its jobs end again and again."""
     settings = Runtime.model_validate(job.runtime).slurm
     executor = executor_for(job.workers / "slurm", f"emt-{job.stage}", settings)
-    total = sum(shard.rows for shard in job.shards)
     numbers = list(range(count))
-    arrays = executor.map_array(work, [job.workers] * count, numbers, [count] * count)
-    submitted = [
-        _Submitted(number=number, job=one, left=len(job.of_worker(number, count)))
-        for number, one in zip(numbers, arrays, strict=True)
-    ]
-    progress.say(f"submitted: {', '.join(str(one.job.job_id) for one in submitted)}")
+    array = executor.map_array(work, [job.workers] * count, numbers, [count] * count)
+    running = {
+        submitted: Attempt.first(job, number, count)
+        for number, submitted in zip(numbers, array, strict=True)
+    }
+    progress.say(f"submitted: {', '.join(str(submitted.job_id) for submitted in running)}")
     try:
-        with progress.track(f"shards by {count} jobs", total) as tracker:
-            while submitted:
+        with progress.track(f"shards by {count} jobs", job.rows) as tracker:
+            while running:
                 time.sleep(LOOK_EVERY_S[settings.cluster])
-                submitted = list(_looked_at(job, submitted, count, executor, progress))
-                if more := job.rows_done() - tracker.done:
-                    tracker.advance(more)
+                for submitted in [submitted for submitted in running if submitted.done()]:
+                    ended = running.pop(submitted)
+                    again = ended.next(job, count, Path(submitted.paths.stderr))
+                    if again:
+                        following = executor.submit(work, job.workers, again.number, count)
+                        running[following] = again
+                        progress.say(
+                            f"job {submitted.job_id} ended early; submitted again as "
+                            f"{following.job_id}"
+                        )
+                job.show(tracker)
     finally:
-        for one in submitted:
+        for submitted in running:
             with suppress(Exception):  # it may have ended, or the scheduler does not answer
-                one.job.cancel()
+                submitted.cancel()
 
 
 def run_command(
@@ -120,23 +108,3 @@ def executor_for(folder: Path, name: str, settings: Slurm) -> Any:
             parameters["slurm_additional_parameters"] = dict(settings.options)
     executor.update_parameters(**parameters)
     return executor
-
-
-def _looked_at(
-    job: ShardJob, submitted: list[_Submitted], count: int, executor: Any, progress: Progress
-) -> Iterable[_Submitted]:
-    """Those that still run, and those submitted again. Raises EmtError where one cannot go on."""
-    for one in submitted:
-        if not one.job.done():
-            yield one
-            continue
-        waiting = left(job.out, job.of_worker(one.number, count))
-        if not waiting:
-            continue
-        raise_told(job.workers, one.number)
-        strikes = one.strikes + 1 if len(waiting) == one.left else 1
-        if strikes == STRIKES:
-            raise given_up(job, waiting[0], Path(one.job.paths.stderr))
-        again = executor.submit(work, job.workers, one.number, count)
-        progress.say(f"job {one.job.job_id} ended early; submitted again as {again.job_id}")
-        yield _Submitted(number=one.number, job=again, left=len(waiting), strikes=strikes)

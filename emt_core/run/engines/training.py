@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import Recipe
-from emt_core.run.device import choose_device
+from emt_core.run.device import gpus_for
 from emt_core.run.stage import stage_module
 from emt_core.workspace.artifact import Workspace
 from emt_core.workspace.files import read_json_if_there
@@ -29,13 +29,7 @@ def ranks_of(stage: str, recipe: Recipe) -> int:
     runtime = recipe.runtime
     if runtime.engine == "slurm":
         return runtime.training_processes or max(runtime.slurm.gpus, 1)
-    if runtime.training_processes:
-        return runtime.training_processes if runtime.training_processes > 1 else 0
-    if runtime.device not in ("auto", "cuda") or choose_device(runtime.device).type != "cuda":
-        return 0
-    import torch
-
-    count = torch.cuda.device_count()
+    count = runtime.training_processes or gpus_for(runtime.device)
     return count if count > 1 else 0
 
 
