@@ -69,9 +69,9 @@ BENCHMARKS := $(filter-out speed/category_accuracy.py speed/faults.py speed/kill
 bench: setup
 	@test -d .venv-peers || { $(BIN)/uv venv -q .venv-peers && \
 	    $(BIN)/uv pip install -q --python .venv-peers/bin/python -r speed/peers.txt; }
-	$(BIN)/python speed/compare.py --peers .venv-peers/bin/python --write
-	$(BIN)/python speed/compare.py --growth --write
-	@failed=""; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
+	@failed=""; $(BIN)/python speed/compare.py --peers .venv-peers/bin/python --write || failed=" compare.py"; \
+	$(BIN)/python speed/compare.py --growth --write || failed="$$failed growth"; \
+	for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	$(BIN)/emt run demo --workspace workspace-demo && rm -rf workspace-million && \
 	$(BIN)/python speed/million.py --demo workspace-demo --out workspace-million && \
 	$(BIN)/python speed/training_start.py --workspace workspace-million && \

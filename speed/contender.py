@@ -8,6 +8,7 @@ in MB, and what the contender says of its result.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import resource
@@ -51,10 +52,15 @@ class Peak:
 
 
 def main() -> None:
-    case, name, folder, rows = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case")
+    parser.add_argument("contender")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("rows", type=int)
+    given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
-    contender = importlib.import_module(f"cases.{case}").CONTENDERS[name]
-    steps = contender.run(Path(folder), int(rows))
+    contender = importlib.import_module(f"cases.{given.case}").CONTENDERS[given.contender]
+    steps = contender.run(given.folder, given.rows)
     next(steps)  # imports and set-up
     peak = Peak()
     cpu = cpu_seconds()
@@ -66,7 +72,7 @@ def main() -> None:
         "memory_mb": peak.close(),
         "said": said,
     }
-    (Path(folder) / "figures.json").write_text(json.dumps(figures))
+    (given.folder / "figures.json").write_text(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class History:
     """How much of the best fifth of the validation part's pool two halves of the members share."""
 
     kept: int | None = None
-    """The step whose parameters were kept, where it is not the last one."""
+    """The step whose parameters were kept, where nothing ended the training before `steps`."""
 
     def columns(self) -> dict[str, list[float]]:
         """By name, one entry a step."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 Steps = Iterator[Any]
 
 
@@ -28,3 +30,18 @@ class Contender:
 
     repeats: int = 9
     """At most: a slow one may run once."""
+
+
+def chosen(rows: np.ndarray) -> dict[str, float]:
+    """What a contender says of the rows that it takes."""
+    return {"rows": len(rows), "sum": float(np.asarray(rows, np.float64).sum())}
+
+
+def agreement(
+    found: dict[str, dict[str, float]], figure: str, what: str, *, within: float = 0.0
+) -> str:
+    """Whether a figure is the same for all contenders that say it. within: relative tolerance."""
+    values = [said[figure] for said in found.values() if figure in said]
+    if not values or max(values) - min(values) <= within * max(map(abs, values)):
+        return f"All agree on {what}."
+    return f"THEY DIFFER ON {what.upper()}: {values}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Contender, Steps
+from cases import Contender, Steps, agreement, chosen
 
 UNIT = "scores, K a tenth of them, a cap on each of 12 sources"
 ROWS = 10_000_000
@@ -26,10 +26,6 @@ def sizes(rows: int) -> tuple[int, int]:
     return rows // 10, rows // 60
 
 
-def said(rows: np.ndarray) -> dict[str, float]:
-    return {"rows": len(rows), "sum": float(np.asarray(rows, np.float64).sum())}
-
-
 def ours(folder: Path, rows: int) -> Steps:
     from emt_core.recipe.selection import SelectConfig
     from emt_core.selection import Candidates, decide
@@ -47,7 +43,7 @@ def ours(folder: Path, rows: int) -> Steps:
     )
     config = SelectConfig(k=k, caps={"source": dict.fromkeys(names, cap)})
     yield
-    yield said(decide(candidates, config).rows)
+    yield chosen(decide(candidates, config).rows)
 
 
 def floor(folder: Path, rows: int) -> Steps:
@@ -70,7 +66,7 @@ def pandas_caps(folder: Path, rows: int) -> Steps:
     yield
     best = frame.sort_values("score", ascending=False, kind="stable")
     within = best.groupby("source").cumcount() < cap
-    yield said(best[within].head(k).index.to_numpy())
+    yield chosen(best[within].head(k).index.to_numpy())
 
 
 def polars_caps(folder: Path, rows: int) -> Steps:
@@ -83,7 +79,7 @@ def polars_caps(folder: Path, rows: int) -> Steps:
     yield
     best = frame.sort("score", descending=True, maintain_order=True)
     within = best.filter(pl.int_range(pl.len()).over("source") < cap)
-    yield said(within.head(k)["row"].to_numpy())
+    yield chosen(within.head(k)["row"].to_numpy())
 
 
 CONTENDERS = {
@@ -95,5 +91,4 @@ CONTENDERS = {
 
 
 def check(found: dict[str, dict[str, float]]) -> str:
-    sums = {s["sum"] for s in found.values() if s}
-    return "All take the same rows." if len(sums) == 1 else f"THE ROWS DIFFER: {sums}"
+    return agreement(found, "sum", "the rows")

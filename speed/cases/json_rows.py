@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cases import Contender, Steps
+from cases import Contender, Steps, agreement
 
 UNIT = "rows of JSON Lines, one image for all"
 ROWS = 200_000
@@ -91,5 +91,4 @@ CONTENDERS = {
 
 
 def check(found: dict[str, dict[str, float]]) -> str:
-    counts = {s["rows"] for s in found.values()}
-    return "All read as many rows." if len(counts) == 1 else f"THE ROWS DIFFER: {counts}"
+    return agreement(found, "rows", "the number of rows")

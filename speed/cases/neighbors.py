@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Contender, Steps
+from cases import Contender, Steps, agreement
 from cases.store import parts
 
 UNIT = "pool rows of 256 float32, 8,192 robot frames"
@@ -93,6 +93,4 @@ CONTENDERS = {
 
 
 def check(found: dict[str, dict[str, float]]) -> str:
-    means = [s["mean distance"] for s in found.values() if s]
-    close = max(means) - min(means) < 1e-4 * means[0] if means else True
-    return "The mean distances agree." if close else f"THE DISTANCES DIFFER: {means}"
+    return agreement(found, "mean distance", "the mean distance", within=1e-4)

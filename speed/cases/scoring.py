@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Contender, Steps
+from cases import Contender, Steps, agreement
 from cases.store import write_store
 
 UNIT = "rows of 1,024 float16"
@@ -103,8 +103,4 @@ CONTENDERS = {
 
 
 def check(found: dict[str, dict[str, float]]) -> str:
-    sums = [s["sum"] for s in found.values() if "sum" in s]
-    if not sums:
-        return ""
-    close = max(sums) - min(sums) < 1e-3 * max(1.0, abs(sums[0]))
-    return "The sums of all scores agree." if close else f"THE SUMS DIFFER: {sums}"
+    return agreement(found, "sum", "the sum of all scores", within=1e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Contender, Steps
+from cases import Contender, Steps, agreement, chosen
 
 UNIT = "scores, K a tenth of them"
 ROWS = 10_000_000
@@ -17,16 +17,12 @@ def prepare(folder: Path, rows: int, *, growth: bool = False) -> None:
     np.save(folder / "scores.npy", np.random.default_rng(0).standard_normal(rows, np.float32))
 
 
-def said(rows: np.ndarray) -> dict[str, float]:
-    return {"rows": len(rows), "sum": float(np.asarray(rows, np.float64).sum())}
-
-
 def ours(folder: Path, rows: int) -> Steps:
     from emt_core.data.draws import best_rows
 
     scores = np.load(folder / "scores.npy")
     yield
-    yield said(best_rows(scores, rows // 10))
+    yield chosen(best_rows(scores, rows // 10))
 
 
 def floor(folder: Path, rows: int) -> Steps:
@@ -34,14 +30,14 @@ def floor(folder: Path, rows: int) -> Steps:
     scores = np.load(folder / "scores.npy")
     negative = -scores
     yield
-    yield said(np.argpartition(negative, rows // 10)[: rows // 10])
+    yield chosen(np.argpartition(negative, rows // 10)[: rows // 10])
 
 
 def numpy_sorted(folder: Path, rows: int) -> Steps:
     scores = np.load(folder / "scores.npy")
     yield
     near = np.argpartition(-scores, rows // 10)[: rows // 10]
-    yield said(near[np.argsort(-scores[near], kind="stable")])
+    yield chosen(near[np.argsort(-scores[near], kind="stable")])
 
 
 def polars_top(folder: Path, rows: int) -> Steps:
@@ -50,7 +46,9 @@ def polars_top(folder: Path, rows: int) -> Steps:
     frame = pl.DataFrame({"score": np.load(folder / "scores.npy")}).with_row_index("row")
     frame.head(10).top_k(2, by="score")
     yield
-    yield said(frame.top_k(rows // 10, by="score").sort("score", descending=True)["row"].to_numpy())
+    yield chosen(
+        frame.top_k(rows // 10, by="score").sort("score", descending=True)["row"].to_numpy()
+    )
 
 
 def pandas_top(folder: Path, rows: int) -> Steps:
@@ -58,7 +56,7 @@ def pandas_top(folder: Path, rows: int) -> Steps:
 
     series = pd.Series(np.load(folder / "scores.npy"))
     yield
-    yield said(series.nlargest(rows // 10).index.to_numpy())
+    yield chosen(series.nlargest(rows // 10).index.to_numpy())
 
 
 CONTENDERS = {
@@ -71,5 +69,4 @@ CONTENDERS = {
 
 
 def check(found: dict[str, dict[str, float]]) -> str:
-    sums = {s["sum"] for s in found.values()}
-    return "All take the same rows." if len(sums) == 1 else f"THE ROWS DIFFER: {sums}"
+    return agreement(found, "sum", "the rows")
