@@ -21,6 +21,9 @@ class Stage:
     needs: tuple[str, ...] = ()
     """Parents that it always has."""
 
+    if_there: tuple[str, ...] = ()
+    """Parents that it takes where the recipe has them, and does without where it has none."""
+
     may_use: tuple[str, ...] = ()
     """Parents that its config can ask for."""
 
@@ -30,6 +33,11 @@ class Stage:
 
     seeded: bool = False
     """Its config has a `seed`, so an experiment's seeds can vary it."""
+
+    @property
+    def feeders(self) -> tuple[str, ...]:
+        """Every stage that can feed it."""
+        return (*self.needs, *self.if_there, *self.may_use, *self.one_of)
 
     @property
     def sentence(self) -> str:
@@ -85,7 +93,8 @@ FLOW: tuple[Stage, ...] = (
     Stage(
         name="select",
         does="the mid-training set: who is in, who is out, and why",
-        needs=("sources", "embed", "category"),
+        needs=("sources",),
+        if_there=("embed", "category"),
         may_use=("score",),
         seeded=True,
     ),

@@ -139,7 +139,7 @@ def test_every_stage_has_its_file_config_and_version():
 def test_flow_is_a_dag_in_order():
     seen: set[str] = set()
     for stage in FLOW:
-        fed_by = {*stage.needs, *stage.may_use, *stage.one_of}
+        fed_by = set(stage.feeders)
         assert fed_by <= seen, f"{stage.name} is fed by a stage that comes after it"
         seen.add(stage.name)
 

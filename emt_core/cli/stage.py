@@ -18,10 +18,15 @@ def stage_verb(stage: Stage) -> Callable[..., None]:
 
     parents = [*stage.needs, *([" or ".join(stage.one_of)] if stage.one_of else [])]
     needs = f" Needs: {', '.join(parents)} (run first where missing)." if parents else ""
+    takes = (
+        f" Takes what {' and '.join(stage.if_there)} found, where the recipe has them."
+        if stage.if_there
+        else ""
+    )
     asks = (
         f" Where the recipe's settings ask for it, also: {', '.join(stage.may_use)}."
         if stage.may_use
         else ""
     )
-    verb.__doc__ = f"{stage.sentence}{needs}{asks}"
+    verb.__doc__ = f"{stage.sentence}{needs}{takes}{asks}"
     return verb

@@ -120,13 +120,11 @@ class SelectConfig(StageConfig):
             )
         if "temperature" in self.model_fields_set and self.strategy != "gumbel":
             raise ValueError("only strategy 'gumbel' has a temperature")
-        if self.spread_penalty and not self.uses():
+        if self.spread_penalty and not self.by_score:
             raise ValueError(
                 "spread_penalty goes with strategy 'top' or 'gumbel', which rank by score"
             )
-        if self.random_share and (
-            self.strategy not in ("top", "gumbel") or self.threshold is not None
-        ):
+        if self.random_share and (not self.by_score or self.threshold is not None):
             raise ValueError("random_share goes with strategy 'top' or 'gumbel' and k or fraction")
         if (
             self.clusters
@@ -141,7 +139,17 @@ class SelectConfig(StageConfig):
         return self
 
     def uses(self) -> tuple[str, ...]:
-        return ("score",) if self.strategy in ("top", "gumbel") else ()
+        asks = {
+            "embed": self.clusters is not None,
+            "category": bool(self.caps.category or self.quotas.category),
+            "score": self.by_score,
+        }
+        return tuple(stage for stage, asked in asks.items() if asked)
+
+    @property
+    def by_score(self) -> bool:
+        """Whether it ranks by score."""
+        return self.strategy in ("top", "gumbel")
 
     @property
     def plain_top(self) -> bool:

@@ -160,15 +160,15 @@ def _resolve(
     """The recipe's instances by label; equal work of several arms or names is one object."""
     done: dict[str, Instance] = {}
     for stage in FLOW:
-        possible = (*stage.needs, *stage.may_use, *stage.one_of)
         for spec in (i for i in recipe.instances if i.stage == stage.name):
-            if unknown := set(spec.parents) - set(possible):
+            if unknown := set(spec.parents) - set(stage.feeders):
                 raise EmtError(
                     f"{spec.label} names parents {sorted(unknown)} that stage {stage.name!r} "
                     "does not take",
-                    remedy=f"its parents are {', '.join(possible) or 'none'}",
+                    remedy=f"its parents are {', '.join(stage.feeders) or 'none'}",
                 )
-            wanted = (*stage.needs, *spec.config.uses(), *_choose_one(stage, spec, done))
+            there = [name for name in stage.if_there if _labels_of(name, done)]
+            wanted = (*stage.needs, *there, *spec.config.uses(), *_choose_one(stage, spec, done))
             parents = {name: done[_choose_parent(spec, name, done)] for name in wanted}
             parents |= {
                 name: done[_further_parent(spec, name, done)] for name in spec.config.further()

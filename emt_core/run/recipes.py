@@ -86,7 +86,7 @@ def tie_children(raw: dict[str, Any], stage: str) -> None:
         child = STAGES.get(label.partition(".")[0])
         if child is None or isinstance(body, list):
             continue
-        if stage in (*child.needs, *child.may_use, *child.one_of):
+        if stage in child.feeders:
             settings = body or {}
             parents = {stage: name, **(settings.get("parents") or {})}
             raw[label] = {**settings, "parents": parents}

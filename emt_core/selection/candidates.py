@@ -24,9 +24,9 @@ class Candidates:
     sources: tuple[str, ...]
     pool: np.ndarray
     """bool [len(sources)]: pool sources; all others are robot data and never selected."""
-    category: np.ndarray
-    """Integer [n]: place in `categories`."""
-    categories: tuple[str, ...]
+    category: np.ndarray | None = None
+    """Integer [n]: place in `categories`; None where the recipe names no categories."""
+    categories: tuple[str, ...] = ()
     logit: np.ndarray | None = None
     """float32 [n], NaN without a score; None where nothing is ranked by score."""
     spread: np.ndarray | None = None
@@ -75,9 +75,9 @@ class Candidates:
     def not_eligible(self, *, include_text_only: bool) -> tuple[np.ndarray, list[str]]:
         """int8 [n] codes into the returned reasons; code 0 ("") may be selected.
 
-        A candidate has a vector whatever the strategy, so that a random draw is a fair baseline of
-        a ranked one. Where several reasons hold the first counts: robot, text_only, the embed
-        status, no score, excluded.
+        Where the recipe embeds, a candidate has a vector whatever the strategy, so that a random
+        draw is a fair baseline of a ranked one. Where several reasons hold the first counts: robot,
+        text_only, the embed status, no score, excluded.
         """
         masks = {ROBOT: ~np.asarray(self.pool, bool)[self.source]}
         if self.text_only is not None and not include_text_only:

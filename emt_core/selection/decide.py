@@ -66,7 +66,7 @@ def decide(candidates: Candidates, config: SelectConfig) -> Decision:
     that a group cannot fill are not shared out again: they are the shortfall. Raises EmtError where
     a cap or quota names something unknown.
     """
-    if config.uses() and candidates.logit is None:
+    if config.by_score and candidates.logit is None:
         raise ValueError(f"strategy {config.strategy!r} needs scores")
     code, reasons = candidates.not_eligible(include_text_only=config.include_text_only)
     free = code == 0

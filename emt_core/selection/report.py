@@ -18,13 +18,16 @@ from emt_core.selection.candidates import Candidates, could_be_selected
 from emt_core.selection.category import CATEGORIES, side_of
 from emt_core.selection.decide import Decision
 
+UNMEASURED = {"diversity": {}, "mmd2_to_robot": {}, "errors": {}, "sigma": None, "measured_on": {}}
+"""What the report says of diversity and distance where nothing is embedded."""
+
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 def selection_report(
-    decision: Decision, candidates: Candidates, reference: Reference, config: SelectConfig
+    decision: Decision, candidates: Candidates, reference: Reference | None, config: SelectConfig
 ) -> dict[str, Any]:
-    """JSON (see the fields below)."""
+    """JSON (see the fields below). reference None: there are no features to measure on."""
     before = np.flatnonzero(could_be_selected(decision.code, decision.reasons))
     after = decision.rows
     pool = np.flatnonzero(np.asarray(candidates.pool)[candidates.source])
@@ -42,7 +45,11 @@ def selection_report(
             "before": embodied_share(composition["eligible"]["category"]),
             "after": embodied_share(composition["selected"]["category"]),
         },
-        **reference.measured({"before": reference.pool, "after": np.sort(after)}),
+        **(
+            reference.measured({"before": reference.pool, "after": np.sort(after)})
+            if reference
+            else UNMEASURED
+        ),
         "scores": _scores(decision, before, candidates),
     }
 
@@ -57,10 +64,14 @@ def cut_logit(rows: np.ndarray, candidates: Candidates, config: SelectConfig) ->
 
 
 def composition_of(rows: np.ndarray, candidates: Candidates) -> dict[str, dict[str, int]]:
-    """Rows by source, by category and by side; groups without any row are left out."""
-    found: dict[str, dict[str, int]] = {}
+    """Rows by source, by category and by side; groups without any row are left out, and all
+    categories where the recipe names none."""
+    found: dict[str, dict[str, int]] = {"source": {}, "category": {}}
     for by, names in (("source", candidates.sources), ("category", candidates.categories)):
-        counts = np.bincount(getattr(candidates, by)[rows], minlength=len(names))
+        codes = getattr(candidates, by)
+        if codes is None:
+            continue
+        counts = np.bincount(codes[rows], minlength=len(names))
         found[by] = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
     found["side"] = {}
     for name, count in found["category"].items():

@@ -16,8 +16,8 @@ from emt_core.workspace.table import Table, coded_column
 
 def candidates_of(
     sources: Artifact,
-    embed: Artifact,
-    category: Artifact,
+    embed: Artifact | None,
+    category: Artifact | None,
     score: Artifact | None,
     *,
     exclude: Sequence[str] = (),
@@ -25,21 +25,29 @@ def candidates_of(
 ) -> Candidates:
     """One entry for each index row, from narrow columns: about 12 bytes a row.
 
-    exclude: ids, as `Index.rows_of` reads them. spread: read each score's spread too. Raises
-    EmtError where the artifacts are not of one index, an excluded id is not in it, or the score has
-    no spread.
+    embed, category, score None: the selection does without. exclude: ids, as `Index.rows_of` reads
+    them. spread: read each score's spread too. Raises EmtError where the artifacts are not of one
+    index, an excluded id is not in it, or the score has no spread.
     """
     index = Index(sources)
     # a cap may name a category that this pool has none of
-    kinds = coded_column(
+    kinds = category and coded_column(
         Table(category.data / "category.lance"), "category", first=tuple(CATEGORIES), null=""
     )
-    status = coded_column(Table(embed.data / "features.lance"), "status", first=("",), null="")
+    status = embed and coded_column(
+        Table(embed.data / "features.lance"), "status", first=("",), null=""
+    )
     logit = None if score is None else Table(score.data / "scores.lance").column("logit")
-    rows = {"category": len(kinds.codes), "embed": len(status.codes)}
-    if logit is not None:
-        rows["score"] = len(logit)
-    wrong = {stage: count for stage, count in rows.items() if count != index.rows}
+    columns = {
+        "category": kinds and kinds.codes,
+        "embed": status and status.codes,
+        "score": logit,
+    }
+    wrong = {
+        stage: len(column)
+        for stage, column in columns.items()
+        if column is not None and len(column) != index.rows
+    }
     if wrong:
         raise EmtError(
             f"the index has {index.rows:,} rows, but {wrong}",
@@ -50,12 +58,12 @@ def candidates_of(
         source=index.codes(),
         sources=tuple(source.name for source in index.sources),
         pool=np.array([source.role == "pool" for source in index.sources]),
-        category=kinds.codes,
-        categories=tuple(kinds.names),
+        category=kinds and kinds.codes,
+        categories=tuple(kinds.names) if kinds else (),
         logit=logit,
         spread=_spread_of(score) if spread and score is not None else None,
-        status=status.codes,
-        statuses=tuple(status.names),
+        status=status and status.codes,
+        statuses=tuple(status.names) if status else ("",),
         text_only=index.table.column("n_images") == 0,
         excluded=index.rows_of(exclude),
     )

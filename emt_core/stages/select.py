@@ -1,9 +1,12 @@
 """select: the mid-training set. Who is in, who is out, and why.
 
+A recipe without embed and category can select by `random` and `all`. Then an image that cannot be
+decoded is found by midtrain, and the report measures neither diversity nor distance.
+
 selection.lance     reason string ("" = selected), rank int64 (0 = best, -1 = not selected);
                     row i = index row i
 selected.parquet    row rank logit id source category, in rank order (logit NaN where nothing was
-                    ranked)
+                    ranked, category "" where the recipe names none)
 report.json         counts by reason; composition, diversity, distance to robot data and scores,
                     before and after (selection/report.py)
 
@@ -86,12 +89,13 @@ def run(context: Context) -> Outcome:
     assert isinstance(config, SelectConfig)
     parents = context.parents
     index = Index(parents["sources"])
-    features = Features.at(parents["embed"].data / "features.lance")
+    embed = parents.get("embed")
+    features = Features.at(embed.data / "features.lance") if embed else None
     candidates = candidates_of(
         parents["sources"],
-        parents["embed"],
-        parents["category"],
-        parents["score"] if config.uses() else None,
+        embed,
+        parents.get("category"),
+        parents.get("score"),
         exclude=config.exclude,
         spread=config.spread_penalty > 0,
     )
@@ -104,14 +108,14 @@ def run(context: Context) -> Outcome:
         )
     _write_selection(context, decision)
     _write_selected(context, decision, candidates, index)
-    reference = Reference(index=index, features=features, ok=candidates.has_vector)
+    reference = features and Reference(index=index, features=features, ok=candidates.has_vector)
     report = selection_report(decision, candidates, reference, config) | split
     write_json(context.out / "report.json", report)
     return Outcome(rows=candidates.rows, metrics=summary(report))
 
 
 def with_cells(
-    candidates: Candidates, features: Features, config: SelectConfig, progress: Progress
+    candidates: Candidates, features: Features | None, config: SelectConfig, progress: Progress
 ) -> tuple[Candidates, dict[str, Any]]:
     """(the candidates with the cells and near-duplicates that the config asks for, report entry).
 
@@ -119,6 +123,7 @@ def with_cells(
     """
     if config.clusters is None:
         return candidates, {}
+    assert features is not None  # such a config asks for embed
     code, _ = candidates.not_eligible(include_text_only=config.include_text_only)
     free = code == 0
     if not free.any():
@@ -190,7 +195,10 @@ def _write_selected(
     context: Context, decision: Decision, candidates: Candidates, index: Index
 ) -> None:
     sources = pa.array(candidates.sources, pa.string())
-    categories = pa.array(candidates.categories, pa.string())
+    categories = pa.array(candidates.categories or ("",), pa.string())
+    category = candidates.category
+    if category is None:
+        category = np.zeros(candidates.rows, np.int8)
     ids, place = _ids(index, decision.rows)
     with pq.ParquetWriter(context.out / "selected.parquet", SELECTED_SCHEMA) as writer:
         for start in range(0, len(decision.rows), WRITE_ROWS):
@@ -205,7 +213,7 @@ def _write_selected(
                 pa.array(logit),
                 ids.take(pa.array(place[part])).cast(pa.string()),
                 sources.take(pa.array(candidates.source[rows])),
-                categories.take(pa.array(candidates.category[rows])),
+                categories.take(pa.array(category[rows])),
             ]
             writer.write_table(pa.table(columns, schema=SELECTED_SCHEMA))
 

@@ -85,7 +85,7 @@ def test_help_says_what_a_stage_needs_and_names_instances_that_there_are():
     for stage in FLOW:
         said = help_of(stage.name)
         assert "...." not in said and "?." not in said
-        for parent in (*stage.needs, *stage.may_use, *stage.one_of):
+        for parent in stage.feeders:
             assert parent in said
     assert "select.top" not in " ".join(help_of(verb) for verb in ("run", "export", "select"))
 

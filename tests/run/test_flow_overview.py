@@ -75,7 +75,7 @@ def test_every_stage_has_a_box_and_columns_follow_the_arrows():
     assert {fold.stage for fold in folds} == set(STAGES)
     columns = stage_columns()
     for stage in FLOW:
-        for parent in (*stage.needs, *stage.may_use, *stage.one_of):
+        for parent in stage.feeders:
             assert columns[parent] < columns[stage.name]
     absent = next(fold for fold in folds if fold.stage == "gap")
     assert absent.state == "absent" and not absent.members

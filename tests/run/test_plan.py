@@ -9,7 +9,7 @@ import pytest
 from small_world import small_world
 
 from emt_core.errors import EmtError
-from emt_core.recipe.recipe import load_recipe
+from emt_core.recipe.recipe import build_recipe, load_recipe
 from emt_core.run.plan import Plan, make_plan
 
 
@@ -77,8 +77,6 @@ def test_an_unclear_parent_is_asked_for(world):
     recipe = load_recipe(world / "recipe.yaml")
     raw = {k: v for k, v in recipe.raw.items() if k != "estimator"}
     raw |= {"estimator.a": {}, "estimator.b": {}}
-    from emt_core.recipe.recipe import build_recipe
-
     with pytest.raises(EmtError, match="could take any of estimator"):
         make_plan(build_recipe(raw))
 
@@ -93,6 +91,22 @@ def test_an_unclear_parent_is_asked_for(world):
 def test_wrong_parents_are_named(world, change, says):
     with pytest.raises(EmtError, match=says):
         plan(world, change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lacks"),
+    [
+        ({"strategy": "random", "k": 5, "clusters": {"cells": 2}}, "embed"),
+        ({"strategy": "all", "caps": {"category": {"text": 3}}}, "category"),
+        ({"strategy": "random", "k": 5, "quotas": {"category": {"text": 1}}}, "category"),
+        ({"strategy": "top", "k": 5}, "score"),
+    ],
+)
+def test_a_selection_asks_for_what_its_settings_use(world, settings, lacks):
+    raw = load_recipe(world / "recipe.yaml").raw
+    raw = {name: raw[name] for name in ("name", "base", "sources")} | {"select": settings}
+    with pytest.raises(EmtError, match=f"select needs a '{lacks}' stage"):
+        make_plan(build_recipe(raw, where=world / "recipe.yaml"))
 
 
 def test_two_instances_with_equal_work_are_one(world):

@@ -207,8 +207,11 @@ def _source(entry: SyntheticSource | tuple[Any, ...]) -> SyntheticSource:
 def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifact]:
     from emt_core.flow import STAGES
 
-    one_of = [name for name in STAGES[stage].one_of if name in made.artifacts][:1]
-    return {name: made.artifacts[name] for name in (*STAGES[stage].needs, *config.uses(), *one_of)}
+    flow = STAGES[stage]
+    one_of = [name for name in flow.one_of if name in made.artifacts][:1]
+    there = [name for name in flow.if_there if name in made.artifacts]
+    wanted = (*flow.needs, *there, *config.uses(), *one_of)
+    return {name: made.artifacts[name] for name in wanted}
 
 
 def _commit(

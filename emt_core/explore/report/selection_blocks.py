@@ -166,6 +166,8 @@ def selection(reading: Reading) -> Content:
         before = report["composition"]["eligible"].get(by, {})
         after = report["composition"]["selected"].get(by, {})
         names = list(before)
+        if not names:
+            continue
         figure = before_after(
             names, [before[n] for n in names], [after.get(n, 0) for n in names], colors
         )

@@ -97,8 +97,8 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
         select = done[label]
         parents = workspace.parents(select)
         index = Index(parents["sources"])
-        embed = parents["embed"]
-        if embed.key not in chances:
+        embed = parents.get("embed")
+        if embed is not None and embed.key not in chances:
             features = Features.at(embed.data / "features.lance")
             pool = Reference(index=index, features=features, ok=features.ok()).pool
             chances[embed.key] = near_share(index, pool, config)[0]
@@ -119,7 +119,7 @@ def ablation(workspace: Workspace, done: Mapping[str, Artifact]) -> list[Ablatio
                 selected=metrics["selected"],
                 planted=planted,
                 planted_rows=known,
-                chance=chances[embed.key],
+                chance=chances[embed.key] if embed else None,
                 diversity=measured(metrics, "diversity", "after"),
                 mmd2=measured(metrics, "mmd2_to_robot", "all", "after"),
                 seconds=sum(map(_seconds, took)),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from emt_core.explore import numbers
-from emt_core.flow import FLOW, STAGES, Stage
+from emt_core.flow import FLOW, STAGES
 from emt_core.run.status import MEANING, InstanceStatus
 from emt_core.workspace.progress import duration
 
@@ -88,7 +88,7 @@ def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
     for fold in folds:
         parents = {home[p] for member in fold.members for p in member.parents if p in home}
         if not fold.members:
-            parents = {found for stage in feeders(STAGES[fold.stage]) if (found := first_of[stage])}
+            parents = {found for stage in STAGES[fold.stage].feeders if (found := first_of[stage])}
         direct[fold.id] = parents - {fold.id}
     ancestors: dict[str, set[str]] = {}
     for fold in folds:  # parents come first
@@ -101,19 +101,14 @@ def edges_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
     ]
 
 
-def feeders(stage: Stage) -> tuple[str, ...]:
-    """Names of all stages that can feed this one."""
-    return (*stage.needs, *stage.may_use, *stage.one_of)
-
-
 def stage_columns() -> dict[str, int]:
     """Stage -> column: its longest path; a stage without parents is just before its first child."""
     depth: dict[str, int] = {}
     for stage in FLOW:
-        depth[stage.name] = 1 + max((depth[parent] for parent in feeders(stage)), default=-1)
+        depth[stage.name] = 1 + max((depth[parent] for parent in stage.feeders), default=-1)
     for stage in FLOW:
-        takers = [depth[other.name] for other in FLOW if stage.name in feeders(other)]
-        if not feeders(stage) and takers:
+        takers = [depth[other.name] for other in FLOW if stage.name in other.feeders]
+        if not stage.feeders and takers:
             depth[stage.name] = min(takers) - 1
     return depth
 
