@@ -45,8 +45,8 @@ class Preview:
     """
 
     def __init__(self, candidates: Candidates, *, include_text_only: bool = False) -> None:
-        if candidates.logit is None:
-            raise ValueError("a preview needs scores")
+        if candidates.logit is None or candidates.category is None:
+            raise ValueError("a preview needs scores and categories")
         self.candidates = candidates
         self.include_text_only = include_text_only
         code, _ = candidates.not_eligible(include_text_only=include_text_only)

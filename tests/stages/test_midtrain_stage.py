@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
@@ -165,26 +164,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
     ours, theirs = weights(resumed.data / "model"), weights(trained.data / "model")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
-
-
-@pytest.mark.parametrize("select", ["{strategy: all}", "{strategy: random, k: 9, seed: 1}"])
-def test_a_selection_by_chance_or_of_all_needs_neither_features_nor_categories(
-    world: Path, ws: Workspace, select: str
-):
-    recipe = yaml.safe_load(RECIPE) | {"select": yaml.safe_load(select)}
-    plain = {name: body for name, body in recipe.items() if name not in ("embed", "category")}
-    (world / "plain.yaml").write_text(yaml.safe_dump(plain))
-    plan = make_plan(load_recipe(world / "plain.yaml", ["midtrain.steps=1"]))
-    assert [one.stage for one in plan.instances] == ["sources", "select", "midtrain"]
-    done = run_plan(plan, ws, until="midtrain", quiet=True)
-    found = done["select"].metrics
-    assert found["selected"] == found["asked"] if found["asked"] else found["eligible"]
-    assert found["reasons"]["text_only"] == 2 and found["embodied_share"]["after"] is None
-    assert done["midtrain"].metrics["parameters"]["all"] > 0
-    # a recipe that embeds draws among the rows with features, so that its arms are comparable
-    (world / "embeds.yaml").write_text(yaml.safe_dump(recipe))
-    embeds = make_plan(load_recipe(world / "embeds.yaml")).get("select")
-    assert set(embeds.parents) == {"sources", "embed", "category"}
 
 
 def test_frozen_parts_stay(world: Path, ws: Workspace):

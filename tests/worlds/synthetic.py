@@ -22,6 +22,7 @@ from PIL import Image
 
 from emt_core.data.features import Features, feature_table
 from emt_core.data.index import IMAGE_TYPE, SCHEMA, Index
+from emt_core.flow import STAGES
 from emt_core.recipe.base import Role, Runtime, StageConfig
 from emt_core.run.stage import Context, Outcome, stage_module
 from emt_core.workspace.artifact import Artifact, Workspace, make_key
@@ -205,13 +206,11 @@ def _source(entry: SyntheticSource | tuple[Any, ...]) -> SyntheticSource:
 
 
 def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifact]:
-    from emt_core.flow import STAGES
-
     flow = STAGES[stage]
     one_of = [name for name in flow.one_of if name in made.artifacts][:1]
     there = [name for name in flow.if_there if name in made.artifacts]
-    wanted = (*flow.needs, *there, *config.uses(), *one_of)
-    return {name: made.artifacts[name] for name in wanted}
+    names = (*flow.needs, *there, *config.uses(), *one_of)
+    return {name: made.artifacts[name] for name in names}
 
 
 def _commit(
