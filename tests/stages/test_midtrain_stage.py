@@ -296,7 +296,7 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
 def test_options_without_their_package_say_so(
     world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ):
-    for package, setting in (("bitsandbytes", "optimizer=adamw_8bit"), ("peft", "lora_rank=4")):
+    for package, setting in (("bitsandbytes", "optimizer=adamw_8bit"), ("peft", "update=lora")):
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.setitem(sys.modules, f"{package}.optim", None)
         with pytest.raises(EmtError, match=package):

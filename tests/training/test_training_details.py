@@ -26,7 +26,7 @@ from emt_core.run.runner import run_plan
 from emt_core.training.devices import close_accelerator, open_accelerator
 from emt_core.training.midtrain.batches import Selection
 from emt_core.training.midtrain.loop import Trainer
-from emt_core.training.midtrain.parts import part_of
+from emt_core.training.parts import part_of
 from emt_core.training.midtrain.session import Session
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
@@ -199,7 +199,7 @@ def test_settings_of_rates_keep_the_keys_of_recipes_without_them():
     [
         {"min_rate": 1e-3},
         {"rate_factors": {"vision": 0.1}, "freeze": ("vision",)},
-        {"rate_factors": {"vision": 0.1}, "lora_rank": 4},
+        {"rate_factors": {"vision": 0.1}, "update": "lora", "vision_share": 0},
         {"rate_factors": {"vision": 0}},
         {"rate_factors": {"head": 2}},
         {"betas": (0.9, 1.0)},
@@ -263,7 +263,7 @@ def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: P
         with torch.no_grad():
             return vlm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
 
-    config = MidtrainConfig(model=str(folder), lora_rank=2, batch=1)
+    config = MidtrainConfig(model=str(folder), update="lora", lora_rank=2, batch=1)
     accelerator = open_accelerator("cpu", "float32")
     try:
         session = Session(load_vlm(folder), config, accelerator, tmp_path)
