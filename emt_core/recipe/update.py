@@ -74,7 +74,8 @@ class UpdateConfig(StageConfig):
     @property
     def trained_parts(self) -> set[Part]:
         """Parts of which at least some weights are trained."""
-        trained: set[Part] = {"vision", "projector", "language"} - set(self.freeze)
+        trained: set[Part] = {"vision", "projector", "language"}
+        trained -= set(self.freeze)
         if self.update != "full" and not self.vision_share:
             trained.discard("vision")
         if self.update == "partial" and not self.language_share:

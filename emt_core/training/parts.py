@@ -58,8 +58,8 @@ def parameters_of(vlm: Any) -> Iterator[tuple[Part | None, torch.nn.Parameter]]:
 def choose_trained(vlm: Any, config: UpdateConfig, *, seed: int, stage: str) -> None:
     """Leave gradients to the weights that the settings train, LoRA's added ones among them.
 
-    seed: of LoRA's first weights. stage: whose settings they are. Raises EmtError for a model type whose parts are not known, and
-    where LoRA's package is missing.
+    seed: of LoRA's first weights. stage: whose settings they are. Raises EmtError for a model type
+    whose parts are not known, and where LoRA's package is missing.
     """
     if config.update == "full":
         freeze(vlm, config.freeze, stage=stage)

@@ -360,15 +360,18 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, eng
 
 
 @pytest.mark.slow
-def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(world: Path, ws: Workspace):
+@pytest.mark.parametrize("update", ["full", "lora"])
+def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(
+    world: Path, ws: Workspace, update: str
+):
     """FSDP for real: every parameter is spread, a checkpoint of shards resumes, the model loads."""
     from emt_core.models.vlm.load import load_vlm
 
-    gently = "midtrain.learning_rate=0.0001"
-    expected = midtrain(world, ws, gently)
-    other = Workspace.open(world / "sharded", create=True)
+    gently = ("midtrain.learning_rate=0.0001", f"midtrain.update={update}")
+    expected = midtrain(world, ws, *gently)
+    other = Workspace.open(world / f"sharded-{update}", create=True)
     command = ["-m", "sharded_ranks", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
-    for setting in (gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
+    for setting in (*gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
         command += ["--set", setting]
     stopped = torchrun(*command, STOP_AT="5")
     assert "exitcode  : 9" in stopped.stderr, stopped.stderr[-3000:]
