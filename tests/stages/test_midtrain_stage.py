@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from event_files import scalars
 from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
@@ -54,6 +55,9 @@ Trainer._step = paced
 from emt_core.cli.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+TRACKED = "runtime.report_to=[tensorboard]"
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         str(world / "train.yaml"),
         "-w",
         str(other.path),
+        "--set",
+        TRACKED,
     ]
     process = subprocess.Popen(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
@@ -159,7 +165,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         file.read_bytes()[:-8]
     )  # the machine went down while it was written: step 3 has to do
     auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
-    resumed = midtrain(world, other)
+    resumed = midtrain(world, other, TRACKED)
+    curves = scalars(other.path / "tracking/tensorboard/midtrain" / f"midtrain-{trained.key}")
+    assert [step for step, _ in curves["loss"]] == list(range(1, 8))
     assert resumed.key == trained.key and resumed.metrics["dtype"] == "float32"
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
     ours, theirs = weights(resumed.data / "model"), weights(trained.data / "model")
