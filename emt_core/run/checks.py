@@ -102,16 +102,13 @@ def _check_device(instances: Sequence[Instance], recipe: Recipe) -> None:
 
 def _check_trackers(instances: Sequence[Instance], recipe: Recipe) -> None:
     """Raises EmtError where steps have to go to a tracker that is not installed."""
-    users = [one.label for one in instances if getattr(stage_module(one.stage), "TRACKED", False)]
-    wanted = recipe.runtime.report_to if users else ()
-    missing = [name for name in wanted if find_spec(name) is None]
+    used = any(getattr(stage_module(one.stage), "TRACKED", False) for one in instances)
+    missing = [name for name in recipe.runtime.report_to if used and find_spec(name) is None]
     if missing:
-        extra = any(name != "wandb" for name in missing)
-        packages = ['"embodied-midtrain[tracking]"'] * extra + ["wandb"] * ("wandb" in missing)
         raise EmtError(
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed",
             where="runtime.report_to",
-            remedy=f"pip install {' '.join(packages)}, or leave the name out of report_to",
+            remedy='pip install "embodied-midtrain[tracking]", or leave the name out',
         )
 
 

@@ -100,25 +100,23 @@ def run(context: Context) -> Outcome:
         for step, folder in checkpoints.items():
             done = log.done(step)
             left = [episode for episode in episodes if (episode.task, episode.number) not in done]
-            if not left:
-                tracking.log(max(step, 0), _success(log, step, benchmark.name))
-                continue
-            policy = load_policy(folder, context.runtime.device, settled.dtype)
-            shown = config.execute or getattr(policy, "chunk", 1)
+            if left:
+                policy = load_policy(folder, context.runtime.device, settled.dtype)
+                shown = config.execute or getattr(policy, "chunk", 1)
 
-            def ended(played: Any, step: int = step, shown: int = shown) -> None:
-                if simulators.facts:
-                    write_json(context.out / SIMULATOR, simulators.facts, durable=False)
-                log.add(played, step, benchmark.goals, benchmark.fps / shown)
-                tracker.advance()
+                def ended(played: Any, step: int = step, shown: int = shown) -> None:
+                    if simulators.facts:
+                        write_json(context.out / SIMULATOR, simulators.facts, durable=False)
+                    log.add(played, step, benchmark.goals, benchmark.fps / shown)
+                    tracker.advance()
 
-            simulators.play(
-                left,
-                policy,
-                on_end=ended,
-                execute=config.execute,
-                wants_frames=lambda episode: episode.number < config.videos,
-            )
+                simulators.play(
+                    left,
+                    policy,
+                    on_end=ended,
+                    execute=config.execute,
+                    wants_frames=lambda episode: episode.number < config.videos,
+                )
             tracking.log(max(step, 0), _success(log, step, benchmark.name))
     rows = log.finish().to_pylist()
     if faults := sum(row["failure"] in FAULTS for row in rows):

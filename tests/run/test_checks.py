@@ -165,7 +165,7 @@ def test_a_tracker_that_is_not_installed_is_told_where_stages_need_it(
     raw = settings(base) | {"runtime": {"report_to": ["trackio", "tensorboard", "wandb"]}}
     (problem,) = told(raw)
     assert "trackio and wandb are not installed" in problem
-    assert 'pip install "embodied-midtrain[tracking]" wandb' in problem
+    assert 'pip install "embodied-midtrain[tracking]"' in problem
     assert told(settings(base) | {"runtime": {"report_to": ["tensorboard"]}}) == []
     for stage in ("midtrain", "finetune", "evaluate"):
         del raw[stage]

@@ -3,12 +3,13 @@ out unasked."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from importlib.util import find_spec
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,41 @@ from tracked_run import STEPS, context_of, curve, steps_log
 from emt_core.training.tracking import NO_STEP, Tracking, flat, open_tracking
 
 RUN = "finetune.mine-abc"
-needs_trackio = pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
+INSTALLED = ["trackio==0.43.0", "wandb==0.31.0"]
 
 
-def tracked(workspace: Path, tracker: str, *, after: int = 0, killed_at: int = 0) -> int:
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Python with trackio, the Pillow below 13 that it asks for, and wandb; the rest is ours."""
+    folder = tmp_path_factory.mktemp("venv")
+    uv = str(Path(sys.executable).with_name("uv"))
+    python = str(folder / "bin" / "python")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    command = [uv, "pip", "install", "--quiet", "--python", python, *INSTALLED]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"trackio and wandb cannot be installed here: {done.stderr[-300:]}")
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "ours.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def tracked(
+    workspace: Path,
+    tracker: str,
+    *,
+    after: int = 0,
+    killed_at: int = 0,
+    python: str = sys.executable,
+) -> int:
     """Exit code of a run that no one may reach out of, with everything set that would invite it."""
-    paths = [str(ROOT), str(ROOT / "tests" / "worlds"), os.environ.get("PYTHONPATH", "")]
     surroundings = {
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "worlds")]),
         "HF_TOKEN": "hf_secret",
         "TRACKIO_SPACE_ID": "somebody/space",
+        "WANDB_MODE": "offline",
     }
-    command = [sys.executable, "-m", "tracked_run", str(workspace), tracker]
+    command = [python, "-m", "tracked_run", str(workspace), tracker]
     done = subprocess.run(
         [*command, str(after), str(killed_at)],
         env=os.environ | surroundings,
@@ -54,12 +78,13 @@ def test_a_killed_run_goes_on_in_its_tensorboard_run(tmp_path: Path):
     assert not {"loss_gripper", "step"} & set(found)
 
 
-@needs_trackio
-def test_a_killed_run_goes_on_in_its_trackio_run(tmp_path: Path):
+@pytest.mark.slow
+def test_a_killed_run_goes_on_in_its_trackio_run(tmp_path: Path, interpreter: str):
     """trackio holds steps back for half a second: the kill loses them, the resumed run sends
     them."""
     for after, killed_at, code in ((0, 6, -signal.SIGKILL), (4, 0, 0), (10, 0, 0)):
-        assert tracked(tmp_path, "trackio", after=after, killed_at=killed_at) == code
+        options = {"after": after, "killed_at": killed_at, "python": interpreter}
+        assert tracked(tmp_path, "trackio", **options) == code
     (file,) = (tmp_path / "tracking" / "trackio").glob("*.db")
     with sqlite3.connect(file) as base:
         rows = base.execute("SELECT run_name, step, metrics FROM metrics ORDER BY id").fetchall()
@@ -67,6 +92,39 @@ def test_a_killed_run_goes_on_in_its_trackio_run(tmp_path: Path):
     assert [row[:2] for row in rows] == [(RUN, n) for n in range(1, STEPS + 1)]
     assert all(b'"loss"' in metrics and b'"step"' not in metrics for *_, metrics in rows)
     assert b'"head.latent":1024' in config
+
+
+@pytest.mark.slow
+def test_each_start_of_wandb_offline_has_the_whole_curve(tmp_path: Path, interpreter: str):
+    """Read back by wandb's own reader of its files."""
+    for after, killed_at, code in ((0, 6, -signal.SIGKILL), (4, 0, 0)):
+        options = {"after": after, "killed_at": killed_at, "python": interpreter}
+        assert tracked(tmp_path, "wandb", **options) == code
+    files = sorted((tmp_path / "tracking" / "wandb").rglob("*.wandb"), key=os.path.getmtime)
+    assert len(files) == 2 and all(RUN in file.name for file in files)
+    done = subprocess.run(
+        [interpreter, "-c", READ_WANDB, str(files[-1])], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert [record["_step"] for record in found] == list(range(1, STEPS + 1))
+    assert [record["tokens"] for record in found] == [7 * n for n in range(1, STEPS + 1)]
+
+
+READ_WANDB = """
+import json, sys
+from pathlib import Path
+from wandb.proto.wandb_internal_pb2 import Record
+data = Path(sys.argv[1]).read_bytes()
+assert len(data) < 32768  # one block of LevelDB's log format
+found, at = [], 7
+while at + 7 <= len(data):
+    size = int.from_bytes(data[at + 4 : at + 6], "little")
+    items = Record.FromString(data[at + 7 : at + 7 + size]).history.item
+    names = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+    found += [names] if names else []
+    at += 7 + size
+print(json.dumps(found))
+"""
 
 
 def test_a_tracker_added_later_gets_the_steps_before(tmp_path: Path):

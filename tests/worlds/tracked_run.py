@@ -59,7 +59,13 @@ def refuse(*arguments: Any, **options: Any) -> Any:
 
 
 def main(workspace: str, tracker: str, after: str, killed_at: str) -> None:
-    socket.getaddrinfo = socket.socket.connect = socket.create_connection = refuse  # type: ignore
+    socket.getaddrinfo = socket.create_connection = refuse
+    connect = socket.socket.connect
+
+    def connect_here(own: socket.socket, address: Any) -> None:
+        (connect if own.family == socket.AF_UNIX else refuse)(own, address)
+
+    socket.socket.connect = connect_here  # type: ignore[method-assign]
     with steps_log(context_of(Path(workspace), tracker), int(after)) as log:
         for step in range(int(after) + 1, STEPS + 1):
             log.write(step, curve(step))
