@@ -57,9 +57,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-TRACKED = "runtime.report_to=[tensorboard]"
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_world(tmp_path_factory.mktemp("world"), episodes=2, pool_rows=40)
@@ -142,8 +139,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         str(world / "train.yaml"),
         "-w",
         str(other.path),
-        "--set",
-        TRACKED,
+        "--set=runtime.report_to=[tensorboard]",
     ]
     process = subprocess.Popen(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
@@ -165,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         file.read_bytes()[:-8]
     )  # the machine went down while it was written: step 3 has to do
     auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
-    resumed = midtrain(world, other, TRACKED)
+    resumed = midtrain(world, other, "runtime.report_to=[tensorboard]")
     curves = scalars(other.path / "tracking/tensorboard/midtrain" / f"midtrain-{trained.key}")
     assert [step for step, _ in curves["loss"]] == list(range(1, 8))
     assert resumed.key == trained.key and resumed.metrics["dtype"] == "float32"
