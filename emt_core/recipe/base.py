@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 Role = Literal["pool", "robot"]
+Tracker = Literal["trackio", "wandb", "tensorboard"]
 
 MAX_IMAGE_PIXELS = 768 * 768
 """Larger images are scaled down for a VLM that keeps an image's own size (Qwen)."""
@@ -133,6 +134,10 @@ class Runtime(Frozen):
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""
+
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that midtrain, finetune and evaluate send their steps to, beside steps.jsonl
+    (docs/training.md says where the logs lie): `[trackio, tensorboard]`."""
 
     frame_cache: str = "cache/frames"
     """Folder of the frames that fine-tuning reads, relative to the workspace. `$NAME` stands for a

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.data.fingerprint import content_hash
 from emt_core.errors import EmtError
@@ -29,8 +29,12 @@ from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import Artifact
 from emt_core.workspace.files import read_json, read_json_if_there, write_json
 
+if TYPE_CHECKING:
+    from emt_core.evaluation.closed_loop.episodes import EpisodeLog
+
 VERSION = 2
 DEVICE = True
+TRACKED = True
 IDENTITY_REPLACES = ("policy", "python", "environments")
 
 SIMULATOR = "simulator.json"
@@ -78,6 +82,7 @@ def run(context: Context) -> Outcome:
     from emt_core.evaluation.closed_loop.results import summarize
     from emt_core.evaluation.closed_loop.rollout import Simulators
     from emt_core.models.device import settled_arithmetic
+    from emt_core.training.tracking import open_tracking
 
     config = context.config
     assert isinstance(config, EvaluateConfig)
@@ -90,28 +95,29 @@ def run(context: Context) -> Outcome:
     with (
         context.progress.track("playing", total, done=len(log.rows), unit="episodes") as tracker,
         Simulators(benchmark, environments=config.environments, python=config.python) as simulators,
+        open_tracking("evaluate", context) as tracking,
     ):
         for step, folder in checkpoints.items():
             done = log.done(step)
             left = [episode for episode in episodes if (episode.task, episode.number) not in done]
-            if not left:
-                continue
-            policy = load_policy(folder, context.runtime.device, settled.dtype)
-            shown = config.execute or getattr(policy, "chunk", 1)
+            if left:
+                policy = load_policy(folder, context.runtime.device, settled.dtype)
+                shown = config.execute or getattr(policy, "chunk", 1)
 
-            def ended(played: Any, step: int = step, shown: int = shown) -> None:
-                if simulators.facts:
-                    write_json(context.out / SIMULATOR, simulators.facts, durable=False)
-                log.add(played, step, benchmark.goals, benchmark.fps / shown)
-                tracker.advance()
+                def ended(played: Any, step: int = step, shown: int = shown) -> None:
+                    if simulators.facts:
+                        write_json(context.out / SIMULATOR, simulators.facts, durable=False)
+                    log.add(played, step, benchmark.goals, benchmark.fps / shown)
+                    tracker.advance()
 
-            simulators.play(
-                left,
-                policy,
-                on_end=ended,
-                execute=config.execute,
-                wants_frames=lambda episode: episode.number < config.videos,
-            )
+                simulators.play(
+                    left,
+                    policy,
+                    on_end=ended,
+                    execute=config.execute,
+                    wants_frames=lambda episode: episode.number < config.videos,
+                )
+            tracking.log(max(step, 0), _success(log, step, benchmark.name))
     rows = log.finish().to_pylist()
     if faults := sum(row["failure"] in FAULTS for row in rows):
         context.progress.say(
@@ -193,6 +199,19 @@ def _policy_folder(config: EvaluateConfig, base: Path) -> Path:
     folder = (base / Path(config.policy).expanduser()).resolve()
     check_policy_folder(folder)
     return folder
+
+
+def _success(log: EpisodeLog, step: int, benchmark: str) -> dict[str, float | None]:
+    """What trackers get of a checkpoint whose episodes are all played."""
+    from emt_core.evaluation.closed_loop.results import summarize
+
+    rows = [row for row in log.rows if row["checkpoint"] == step]
+    found = summarize(rows, benchmark=benchmark, rule="last")["checkpoints"][0]
+    mean = found["mean"]
+    tasks = {f"success/{task['task']}": task["rate"] for task in found["tasks"]}
+    overall = {"success": mean["rate"], "low": mean["low"], "high": mean["high"]}
+    length = {"average_length": found.get("average_length")}
+    return {**overall, "episodes": mean["n"], **length, **tasks}
 
 
 def _metrics(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ FRAMES_VERSION = 2
 
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
+TRACKED = True
 
 
 def identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
@@ -131,6 +132,7 @@ def run(context: Context) -> Outcome:
     from emt_core.training.devices import close_accelerator, open_accelerator
     from emt_core.training.policy.finetuning import Finetuner
     from emt_core.training.policy.policy import PolicySpec, build_vla
+    from emt_core.training.tracking import open_tracking
 
     config = context.config
     assert isinstance(config, FinetuneConfig)
@@ -189,7 +191,8 @@ def run(context: Context) -> Outcome:
             accelerator=accelerator,
             part=context.runtime.batch,
         )
-        last = trainer.run(context.progress)
+        with open_tracking("finetune", context) as tracking:
+            last = trainer.run(context.progress, tracking.log)
     finally:
         close_accelerator()
     episodes = sum(

@@ -25,6 +25,7 @@ VERSION = 1
 DEVICE = True
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
+TRACKED = True
 
 INLINE_SAMPLES = 4_000
 """On a CPU, fewer samples in all are decoded in the main process: workers import torch, which takes
@@ -67,6 +68,7 @@ def run(context: Context) -> Outcome:
     from emt_core.training.midtrain.rejects import count_rejects
     from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
+    from emt_core.training.tracking import open_tracking
 
     config = context.config
     assert isinstance(config, MidtrainConfig)
@@ -87,13 +89,17 @@ def run(context: Context) -> Outcome:
             f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''}){resumed}"
         )
         done = session.after
-        with context.progress.track("training", config.steps, done=done, unit="steps") as tracker:
+        with (
+            open_tracking("midtrain", context) as tracking,
+            context.progress.track("training", config.steps, done=done, unit="steps") as tracker,
+        ):
             trainer = session.train(
                 feed.steps,
                 plan,
                 context.out,
                 on_step=lambda _: tracker.advance(),
                 say=context.progress.say,
+                track=tracking.log,
             )
         session.save_model(context.out / "model", preparer.processor)
         accelerator.wait_for_everyone()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from event_files import scalars
 from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
@@ -138,6 +139,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         str(world / "train.yaml"),
         "-w",
         str(other.path),
+        "--set=runtime.report_to=[tensorboard]",
     ]
     process = subprocess.Popen(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
@@ -159,7 +161,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         file.read_bytes()[:-8]
     )  # the machine went down while it was written: step 3 has to do
     auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
-    resumed = midtrain(world, other)
+    resumed = midtrain(world, other, "runtime.report_to=[tensorboard]")
+    curves = scalars(other.path / "tracking/tensorboard/midtrain" / f"midtrain-{trained.key}")
+    assert [step for step, _ in curves["loss"]] == list(range(1, 8))
     assert resumed.key == trained.key and resumed.metrics["dtype"] == "float32"
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
     ours, theirs = weights(resumed.data / "model"), weights(trained.data / "model")

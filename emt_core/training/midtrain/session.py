@@ -36,7 +36,7 @@ from emt_core.training.midtrain.micro_batch import Plan
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
-from emt_core.training.steps_log import StepsLog
+from emt_core.training.steps_log import StepsLog, Track, untracked
 
 if TYPE_CHECKING:
     import torch
@@ -109,13 +109,15 @@ class Session:
         *,
         on_step: Callable[[StepResult], None] = lambda _: None,
         say: Callable[[str], None] = print,
+        track: Track = untracked,
     ) -> Trainer:
         """Up to config.steps; steps: `Feed.steps`. Returns the trainer.
 
         Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints.
         """
         first = self.accelerator.is_main_process
-        log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
+        path = out / "steps.jsonl"
+        log = StepsLog(path, after=self.after, track=track) if first else None
         rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
         sums = {name: self.resumed.facts[name] if self.resumed else 0 for name in SUMS}
         cadence = Cadence(CHECKPOINT_SECONDS)
