@@ -93,7 +93,6 @@ def trained(world: Path, ws: Workspace) -> Artifact:
 
 
 def test_what_it_leaves(trained: Artifact, world: Path):
-
     from emt_core.models.vlm.load import load_processor, load_vlm
 
     steps = list(iterate_steps(trained.data / "steps.jsonl"))
@@ -129,7 +128,6 @@ def test_what_it_leaves(trained: Artifact, world: Path):
 def test_a_killed_run_goes_on_to_the_same_weights(
     world: Path, trained: Artifact, monkeypatch: pytest.MonkeyPatch
 ):
-
     other = Workspace.open(world / "killed", create=True)
     command = [
         sys.executable,
@@ -171,7 +169,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
 
 def test_frozen_parts_stay(world: Path, ws: Workspace):
-
     done = midtrain(world, ws, "midtrain.freeze=[vision, projector]", "midtrain.steps=2")
     after, before = weights(done.data / "model"), weights(world / "tiny")
     for name, value in after.items():
