@@ -24,7 +24,9 @@ from emt_core.evaluation.questions.retention import (
     read_answers,
     write_results,
 )
+from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.retain import QuestionFile, RetainConfig
+from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 
@@ -77,6 +79,14 @@ def _suite(name: str, suite: QuestionFile, base: Path) -> dict[str, Any]:
     }
 
 
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for weights that mid-training does not keep."""
+    config = instance.config
+    assert isinstance(config, RetainConfig)
+    trained: Any = instance.parents["midtrain"].config
+    trained.model_folder(config.interpolate, stage="retain")
+
+
 def run(context: Context) -> Outcome:
     from emt_core.models.identity import locate_model
 
@@ -88,9 +98,10 @@ def run(context: Context) -> Outcome:
     total = sum(len(questions) for questions in suites.values())
     origin = str(locate_model(config.model, context.base))
     revision = context.identity.get("revision") or config.revision
+    trained = str(midtrain.data / interpolated_folder(config.interpolate))
     answers = {
         "origin": _ask(context, "origin", origin, revision, suites),
-        "midtrained": _ask(context, "midtrained", str(midtrain.data / "model"), None, suites),
+        "midtrained": _ask(context, "midtrained", trained, None, suites),
     }
     results = write_results(context.out, suites, answers)
     rates = {
