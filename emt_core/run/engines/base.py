@@ -142,6 +142,7 @@ def make_shards(stage: str, key: str, label: str, context: Context) -> None:
     """
     module = stage_module(stage)
     if not hasattr(module, "open_worker"):
+        _say_one_process(context)
         return
     engine = importlib.import_module(f"emt_core.run.engines.{context.runtime.engine}")
     count = engine.processes(context.runtime)
@@ -149,9 +150,16 @@ def make_shards(stage: str, key: str, label: str, context: Context) -> None:
         return
     shards = left(context.out, module.shards(context))
     if not shards:
+        _say_one_process(context)
         return
     job = ShardJob.of(stage, key, label, context, shards)
     engine.run(job, min(count, len(shards)), context.progress)
+
+
+def _say_one_process(context: Context) -> None:
+    if context.runtime.processes > 1:
+        asked = f"runtime.processes is {context.runtime.processes}"
+        context.progress.say(f"{asked}; nothing here can be divided, one process does it")
 
 
 @contextmanager
