@@ -6,9 +6,9 @@ results.json        success by checkpoint and task with intervals, the chosen ch
 videos/             the first episodes of each task, as the policy saw them
 
 The simulator runs in processes of its own, under the interpreter that the recipe names. Every
-finished episode is committed: a kill costs the episodes under way (of a worker: its shard), and the
-next run plays only what is missing. An episode whose simulator crashes, hangs or raises an error is tried once more; the
-second time it ends as a fault of that kind, which counts neither way.
+finished episode is committed: a kill costs the episodes under way (of a worker, its shard), and the
+next run plays only what is missing. An episode whose simulator crashes, hangs or raises an error is
+tried once more; the second time it ends as a fault of that kind, which counts neither way.
 """
 
 from __future__ import annotations
@@ -96,15 +96,13 @@ def run(context: Context) -> Outcome:
 
     config = context.config
     assert isinstance(config, EvaluateConfig)
-    rounds = _Rounds.of(context)
-    benchmark = rounds.benchmark
+    schedule = _Schedule.of(context)
+    benchmark = schedule.benchmark
     log = EpisodeLog(context.out)
-    progress = context.progress.track(
-        "playing", rounds.rows, done=len(log.rows), unit="episodes"
-    )
+    progress = context.progress.track("playing", schedule.rows, done=len(log.rows), unit="episodes")
     with (
         progress as tracker,
-        _player(context, rounds) as play,
+        _player(context, schedule) as play,
         open_tracking("evaluate", context) as tracking,
     ):
 
@@ -112,8 +110,8 @@ def run(context: Context) -> Outcome:
             log.add(row)
             tracker.advance()
 
-        for step in rounds.checkpoints:
-            if left := log.missing(step, rounds.episodes):
+        for step in schedule.checkpoints:
+            if left := log.missing(step, schedule.episodes):
                 play(step, left, ended)
             tracking.log(max(step, 0), _success(log, step, benchmark.name))
     rows = log.finish().to_pylist()
@@ -134,8 +132,8 @@ def shards(context: Context) -> list[Shard]:
     from emt_core.evaluation.closed_loop.episodes import EpisodeLog
 
     log = EpisodeLog(context.out)
-    rounds = _Rounds.of(context)
-    return [shard for shard in rounds.shards() if log.missing(*rounds.of_shard(shard))]
+    schedule = _Schedule.of(context)
+    return [shard for shard in schedule.shards() if log.missing(*schedule.of_shard(shard))]
 
 
 @contextmanager
@@ -143,12 +141,12 @@ def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
     """Simulators of its own, a policy loaded once for each checkpoint; a call plays one shard."""
     from emt_core.evaluation.closed_loop.episodes import EpisodeLog
 
-    rounds = _Rounds.of(context)
+    schedule = _Schedule.of(context)
     log = EpisodeLog(context.out)
-    with _player(context, rounds) as play:
+    with _player(context, schedule) as play:
 
         def make(shard: Shard) -> None:
-            step, episodes = rounds.of_shard(shard)
+            step, episodes = schedule.of_shard(shard)
             rows: list[dict[str, Any]] = []
             play(step, log.missing(step, episodes), rows.append)
             mark_done(context.out, shard, {"episodes": rows})
@@ -157,7 +155,7 @@ def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
 
 
 @dataclass(frozen=True)
-class _Rounds:
+class _Schedule:
     """What is played: all episodes at each checkpoint. Row `n` of it is episode
     `n % len(episodes)` at checkpoint `n // len(episodes)`."""
 
@@ -169,7 +167,7 @@ class _Rounds:
     environments: int
 
     @classmethod
-    def of(cls, context: Context) -> _Rounds:
+    def of(cls, context: Context) -> _Schedule:
         config = context.config
         assert isinstance(config, EvaluateConfig)
         checkpoints = _checkpoints(config, context)
@@ -194,7 +192,7 @@ class _Rounds:
 
 
 @contextmanager
-def _player(context: Context, rounds: _Rounds) -> Iterator[_Play]:
+def _player(context: Context, schedule: _Schedule) -> Iterator[_Play]:
     """Plays episodes at a checkpoint and gives each one's row, its video written, as it ends.
 
     Simulators start with the first call and are kept; a policy is kept until another one plays.
@@ -203,7 +201,7 @@ def _player(context: Context, rounds: _Rounds) -> Iterator[_Play]:
     from emt_core.evaluation.closed_loop.rollout import Simulators
     from emt_core.models.device import require_here, settled_arithmetic
 
-    config, runtime, benchmark = context.config, context.runtime, rounds.benchmark
+    config, runtime, benchmark = context.config, context.runtime, schedule.benchmark
     assert isinstance(config, EvaluateConfig)
     settled = settled_arithmetic(
         context.out, "auto", runtime.device, on_gpu_elsewhere=runtime.workers_have_gpus
@@ -214,7 +212,7 @@ def _player(context: Context, rounds: _Rounds) -> Iterator[_Play]:
         if step not in loaded:
             loaded.clear()  # never two in memory
             require_here(settled, runtime.device, context.out)
-            loaded[step] = load_policy(rounds.checkpoints[step], runtime.device, settled.dtype)
+            loaded[step] = load_policy(schedule.checkpoints[step], runtime.device, settled.dtype)
         policy = loaded[step]
         fps = benchmark.fps / (config.execute or getattr(policy, "chunk", 1))
 
