@@ -6,17 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.recipe.update import Part, UpdateConfig
 
-Part = Literal["vision", "projector", "language"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class MidtrainConfig(StageConfig):
+class MidtrainConfig(UpdateConfig):
     """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm
     `none` has no mid-training at all: its finetune says `start: backbone`."""
 
-    ADDED = frozenset({"warmup_steps", "rate_factors", "min_rate", "betas"})
+    ADDED = frozenset(
+        {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
+        | {"vision_share", "language_share"}
+    )
 
     model: str = ""
     """Hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -62,9 +65,6 @@ class MidtrainConfig(StageConfig):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
 
-    freeze: tuple[Part, ...] = ()
-    """Parts that are not trained. Paper: none is frozen."""
-
     max_images: int = Field(default=4, ge=1)
     """Samples with more images are rejected as `too_many_images`."""
 
@@ -77,26 +77,14 @@ class MidtrainConfig(StageConfig):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
-    lora_rank: int = Field(default=0, ge=0)
-    """Above 0: train low-rank additions of this rank to the language model instead of the
-    parameters themselves (needs peft); they are merged into the result. Not the paper's method."""
-
     seed: int = 0
 
     @model_validator(mode="after")
-    def _something_is_trained(self) -> MidtrainConfig:
-        if len(set(self.freeze)) == 3:
-            raise ValueError(
-                "vision, projector and language are all frozen: nothing is left to train"
-            )
-        if self.lora_rank and self.freeze:
-            raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
+    def _consistent_rates(self) -> MidtrainConfig:
         if self.min_rate > self.learning_rate:
             raise ValueError(
                 f"min_rate {self.min_rate} is above learning_rate {self.learning_rate}"
             )
-        if unused := sorted(set(self.rate_factors) & set(self.freeze)):
+        if unused := sorted(set(self.rate_factors) - self.trained_parts):
             raise ValueError(f"rate_factors names a frozen part: {', '.join(unused)}")
-        if self.lora_rank and set(self.rate_factors) - {"language"}:
-            raise ValueError("lora_rank trains the language model alone: no other rate_factors")
         return self

@@ -52,7 +52,9 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     weights = weights_of(config.model, config.revision, base)
     states = None
     if weights:
-        trained = 0 if config.lora_rank else weights.parameters
+        # with LoRA the vision encoder is less than the whole model, and the additions are little
+        share = config.vision_share or 0 if config.update == "lora" else 1
+        trained = int(share * weights.parameters)
         states = checkpoint_bytes(weights.parameters, trained, STATE_BYTES[config.optimizer])
     return [
         DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
