@@ -58,25 +58,30 @@ def fake_policies(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return loaded
 
 
-def run_stage(
-    base: Path, finetune: Artifact | None, *, report_to: tuple[Tracker, ...] = (), **settings
-) -> tuple[Path, dict]:
-    out = base / "out"
-    out.mkdir(parents=True, exist_ok=True)
-    context = Context(
+def context_of(
+    base: Path, finetune: Artifact | None, report_to: tuple[Tracker, ...] = (), **settings
+) -> Context:
+    (base / "out").mkdir(parents=True, exist_ok=True)
+    return Context(
         config=EvaluateConfig.model_validate({"benchmark": DOT, "episodes": 3, **settings}),
         identity=None,
         base=base,
         parents={"finetune": finetune} if finetune else {},
-        out=out,
+        out=base / "out",
         runtime=Runtime(report_to=report_to),
         progress=Progress(label="evaluate", quiet=True),
         workspace=Workspace.open(base / "ws", create=True),
     )
+
+
+def run_stage(
+    base: Path, finetune: Artifact | None, *, report_to: tuple[Tracker, ...] = (), **settings
+) -> tuple[Path, dict]:
+    context = context_of(base, finetune, report_to, **settings)
+    out = context.out
     outcome = evaluate.run(context)
-    assert all((out / name).exists() for name in outcome.scratch), (
-        "the commit throws away what resumes, not the stage"
-    )
+    for name in ("episodes.jsonl", evaluate.SIMULATOR):
+        assert name in outcome.scratch and (out / name).exists()  # removed by the commit
     assert outcome.rows == pq.read_table(out / "episodes.parquet").num_rows
     return out, dict(outcome.metrics)
 
@@ -177,6 +182,29 @@ def row(checkpoint: int, success: bool, *, task: str = "t", failure: str = "") -
         "goals": 2,
         "completed": 2 * success,
     }
+
+
+def test_what_workers_played_is_taken_over(evaluated, tmp_path: Path, fake_policies):
+    """Shards of a worker, and of one with another cut: no episode counts twice."""
+    out, _ = evaluated
+    finetune = finetuned(tmp_path / "f")
+    for environments, chosen in ((2, slice(0, 3)), (3, slice(0, None, 2))):
+        settings = {"checkpoints": "all", "videos": 2, "environments": environments}
+        context = context_of(tmp_path, finetune, **settings)
+        with evaluate.open_worker(context) as play:
+            for shard in evaluate.shards(context)[chosen]:
+                play(shard)
+    evaluate.run(context)
+    rows, expected = (
+        pq.read_table(folder / "episodes.parquet").drop_columns(["seconds"])
+        for folder in (context.out, out)
+    )
+    assert rows.equals(expected)
+    names = [path.name for path in (out / "videos").iterdir()]
+    for name in names:
+        assert (context.out / "videos" / name).read_bytes() == (out / "videos" / name).read_bytes()
+    assert len(names) == 12 == len(list((context.out / "videos").iterdir()))
+    assert not evaluate.shards(context)
 
 
 def test_a_simulators_faults_count_neither_way():
