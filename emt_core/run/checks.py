@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from emt_core.errors import EmtError, EmtErrors, raise_together
@@ -73,10 +74,11 @@ def forecast(
         if (mistake[0], mistake[2]) not in known
     ]
     found = Forecast(needs, problems)
-    try:
-        _check_device(instances, recipe)
-    except EmtError as error:
-        problems.append(error)
+    for check in (_check_device, _check_trackers):
+        try:
+            check(instances, recipe)
+        except EmtError as error:
+            problems.append(error)
     try:
         _check_bound(needs, recipe)
         if workspace is not None:
@@ -96,6 +98,18 @@ def _check_device(instances: Sequence[Instance], recipe: Recipe) -> None:
             choose_device(recipe.runtime.device)
         except EmtError as error:
             raise _named((error.what, "runtime.device", error.remedy), users) from error
+
+
+def _check_trackers(instances: Sequence[Instance], recipe: Recipe) -> None:
+    """Raises EmtError where steps have to go to a tracker that is not installed."""
+    used = any(getattr(stage_module(one.stage), "TRACKED", False) for one in instances)
+    missing = [name for name in recipe.runtime.report_to if used and find_spec(name) is None]
+    if missing:
+        raise EmtError(
+            f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed",
+            where="runtime.report_to",
+            remedy='pip install "embodied-midtrain[tracking]", or leave the name out',
+        )
 
 
 def _named(mistake: tuple[str, str, str], labels: Sequence[str]) -> EmtError:

@@ -4,6 +4,7 @@ VERSION: int                          raised by hand when the stage's output wou
 identity(config, base) -> JSON        optional: facts beyond the config that determine the output
 IDENTITY_REPLACES: tuple[str, ...]    config fields that the identity stands for, as a model's path
 DEVICE = True                         optional: it always runs a model, on runtime.device
+TRACKED = True                        optional: it sends its steps to runtime.report_to
 check(instance, base) -> None         optional: raises EmtError for what settings and metadata show
 disk(instance, base) -> [DiskNeed]    optional: what running it takes on disk
 run(context) -> Outcome               works inside context.out, which survives a kill; resumes there

@@ -1,6 +1,7 @@
 """midtrain: supervised fine-tuning of the whole VLM on a selection (method section 8).
 
 model/              `save_pretrained`: weights (in the origin's precision), processor, template
+interpolated/0.5/   the same, half way from the origin; one for each of `interpolate`
 steps.jsonl         a line a step (training/steps_log.py)
 rejects.jsonl       samples not trained on: {"id", "reason", "detail", "step"} a line
 checkpoints/        while building only: the last two, atomic
@@ -25,6 +26,7 @@ VERSION = 1
 DEVICE = True
 IDENTITY_REPLACES = ("model", "revision")
 DISTRIBUTED = True
+TRACKED = True
 
 INLINE_SAMPLES = 4_000
 """On a CPU, fewer samples in all are decoded in the main process: workers import torch, which takes
@@ -51,20 +53,36 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     weights = weights_of(config.model, config.revision, base)
     states = None
     if weights:
-        trained = 0 if config.lora_rank else weights.parameters
+        # with LoRA the vision encoder is less than the whole model, and the additions are little
+        share = config.vision_share or 0 if config.update == "lora" else 1
+        trained = int(share * weights.parameters)
         states = checkpoint_bytes(weights.parameters, trained, STATE_BYTES[config.optimizer])
     return [
         DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
         DiskNeed(what="checkpoints", bytes=states, kind="scratch"),
+        *(_interpolated_need(config, weights.bytes if weights else None)),
+    ]
+
+
+def _interpolated_need(config: MidtrainConfig, size: int | None) -> list[DiskNeed]:
+    count = len(config.interpolate)
+    if not count:
+        return []
+    return [
+        DiskNeed(what=f"{count} interpolated", bytes=size and count * size, kind="result"),
+        DiskNeed(what="the origin's weights once more", bytes=size, kind="scratch"),
     ]
 
 
 def run(context: Context) -> Outcome:
+    from emt_core.models.identity import locate_model
     from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.fit import plan_of
+    from emt_core.training.midtrain.interpolate import ORIGIN, interpolate
     from emt_core.training.midtrain.rejects import count_rejects
     from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
+    from emt_core.training.tracking import open_tracking
 
     config = context.config
     assert isinstance(config, MidtrainConfig)
@@ -85,13 +103,17 @@ def run(context: Context) -> Outcome:
             f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''}){resumed}"
         )
         done = session.after
-        with context.progress.track("training", config.steps, done=done, unit="steps") as tracker:
+        with (
+            open_tracking("midtrain", context) as tracking,
+            context.progress.track("training", config.steps, done=done, unit="steps") as tracker,
+        ):
             trainer = session.train(
                 feed.steps,
                 plan,
                 context.out,
                 on_step=lambda _: tracker.advance(),
                 say=context.progress.say,
+                track=tracking.log,
             )
         session.save_model(context.out / "model", preparer.processor)
         accelerator.wait_for_everyone()
@@ -108,7 +130,11 @@ def run(context: Context) -> Outcome:
     if accelerator.is_main_process:
         steps = list(iterate_steps(context.out / "steps.jsonl"))
         metrics |= _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
-    return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints",))
+        if config.interpolate:
+            context.progress.say(f"weights between origin and result: {len(config.interpolate)}")
+            origin = str(locate_model(config.model, context.base))
+            interpolate(origin, revision, context.out, config.interpolate)
+    return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints", ORIGIN))
 
 
 def selected_rows(context: Context) -> Any:

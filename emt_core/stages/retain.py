@@ -5,12 +5,14 @@ answers.parquet    suite category question answer origin_answer midtrained_answe
 results.json       {suite: {"all" | category: {"n", "origin": {"rate", "low", "high"},
                    "midtrained": {...}}}}
 
-While building only, origin.jsonl and midtrained.jsonl hold {"suite", "id", "answer"} a line: a kill
-costs one batch. Answers are greedy.
+Answers are greedy. A shard (run/shards.py) is a batch of questions to one of the two: what a kill
+costs, with one process or several.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,16 @@ from typing import TYPE_CHECKING, Any
 from emt_core.errors import EmtError, all_of
 from emt_core.evaluation.questions.retention import (
     SIDES,
-    Answers,
-    keep_answers,
     load_suites,
     read_answers,
+    shards_of,
     write_results,
 )
+from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.retain import QuestionFile, RetainConfig
+from emt_core.run.engines.base import WORKERS
+from emt_core.run.plan import Instance
+from emt_core.run.shards import SHARDS, Shard, mark_done
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
 
@@ -77,72 +82,97 @@ def _suite(name: str, suite: QuestionFile, base: Path) -> dict[str, Any]:
     }
 
 
-def run(context: Context) -> Outcome:
-    from emt_core.models.identity import locate_model
-
-    config = context.config
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for weights that mid-training does not keep."""
+    config = instance.config
     assert isinstance(config, RetainConfig)
-    midtrain = context.parents["midtrain"]
-    _check_origin(context, midtrain.manifest["identity"])
-    suites = load_suites(config, context.base)
-    total = sum(len(questions) for questions in suites.values())
-    origin = str(locate_model(config.model, context.base))
-    revision = context.identity.get("revision") or config.revision
-    answers = {
-        "origin": _ask(context, "origin", origin, revision, suites),
-        "midtrained": _ask(context, "midtrained", str(midtrain.data / "model"), None, suites),
-    }
-    results = write_results(context.out, suites, answers)
+    trained: Any = instance.parents["midtrain"].config
+    trained.model_folder(config.interpolate, stage="retain")
+
+
+def run(context: Context) -> Outcome:
+    suites = _checked_suites(context)
+    total = sum(map(len, suites.values()))
+    waiting = shards(context)
+    if waiting:
+        done = 2 * total - sum(shard.rows for shard in waiting)
+        progress = context.progress.track("asking both", 2 * total, done=done, unit="questions")
+        with progress as tracker, open_worker(context) as make:
+            for shard in waiting:
+                make(shard)
+                tracker.advance(shard.rows)
+    results = write_results(context.out, suites, read_answers(context.out))
     rates = {
         suite: {side: facts["all"][side]["rate"] for side in SIDES} | {"n": facts["all"]["n"]}
         for suite, facts in results.items()
     }
-    return Outcome(
-        rows=total, metrics={"suites": rates}, scratch=tuple(f"{side}.jsonl" for side in SIDES)
-    )
+    return Outcome(rows=total, metrics={"suites": rates}, scratch=(SHARDS, WORKERS))
 
 
-def _ask(
-    context: Context,
-    side: str,
-    model: str,
-    revision: str | None,
-    suites: dict[str, list[Question]],
-) -> Answers:
-    """The model's answers to all questions; those that an interrupted run kept are not asked again.
+def shards(context: Context) -> list[Shard]:
+    """Batches of questions without an answer yet."""
+    answered = read_answers(context.out)
+    return [
+        shard
+        for shard in shards_of(_checked_suites(context), context.runtime.batch)
+        if not all(row in answered for row in range(shard.start, shard.stop))
+    ]
 
-    The model is gone from memory when this returns: the next side loads another one.
-    """
+
+@contextmanager
+def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
+    """A call asks one shard's questions; the model is kept until the other one is asked."""
     from emt_core.evaluation.questions.answering import Answerer
-    from emt_core.models.device import settled_arithmetic
+    from emt_core.models.device import require_here, settled_arithmetic
+
+    config, runtime = context.config, context.runtime
+    assert isinstance(config, RetainConfig)
+    suites = _checked_suites(context)
+    questions = [question for asked in suites.values() for question in asked]
+    settled = settled_arithmetic(
+        context.out, config.precision, runtime.device, on_gpu_elsewhere=runtime.workers_have_gpus
+    )
+    require_here(settled, runtime.device, context.out)
+    loaded: dict[str, Answerer] = {}
+
+    def make(shard: Shard) -> None:
+        place, start = divmod(shard.start, len(questions))
+        side = SIDES[place]
+        if side not in loaded:
+            loaded.clear()  # never two in memory
+            model, revision = _model(context, side)
+            loaded[side] = Answerer(
+                model,
+                revision=revision,
+                device=runtime.device,
+                precision=settled.dtype,
+                max_new_tokens=config.max_new_tokens,
+                max_image_pixels=config.max_image_pixels,
+            )
+        answers = loaded[side].answers(questions[start : start + shard.rows])
+        mark_done(context.out, shard, {"answers": answers})
+
+    yield make
+
+
+def _checked_suites(context: Context) -> dict[str, list[Question]]:
+    config = context.config
+    assert isinstance(config, RetainConfig)
+    _check_origin(context, context.parents["midtrain"].manifest["identity"])
+    return load_suites(config, context.base)
+
+
+def _model(context: Context, side: str) -> tuple[str, str | None]:
+    """Folder or hub name of a side's model, and its revision."""
+    from emt_core.models.identity import locate_model
 
     config = context.config
     assert isinstance(config, RetainConfig)
-    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
-    path = context.out / f"{side}.jsonl"
-    done = read_answers(path)
-    total = sum(len(questions) for questions in suites.values())
-    if len(done) == total:
-        return done
-    progress = context.progress.track(f"asking the {side}", total, done=len(done), unit="questions")
-    with progress as tracker:
-        answerer = Answerer(
-            model,
-            revision=revision,
-            device=context.runtime.device,
-            precision=settled.dtype,
-            max_new_tokens=config.max_new_tokens,
-            max_image_pixels=config.max_image_pixels,
-        )
-        for suite, questions in suites.items():
-            left = [question for question in questions if (suite, question.id) not in done]
-            for at in range(0, len(left), context.runtime.batch):
-                batch = left[at : at + context.runtime.batch]
-                texts = answerer.answers(batch)
-                keep_answers(path, suite, batch, texts)
-                done.update({(suite, q.id): text for q, text in zip(batch, texts, strict=True)})
-                tracker.advance(len(batch))
-    return done
+    if side == "midtrained":
+        folder = interpolated_folder(config.interpolate)
+        return str(context.parents["midtrain"].data / folder), None
+    revision = context.identity.get("revision") or config.revision
+    return str(locate_model(config.model, context.base)), revision
 
 
 def _check_origin(context: Context, trained_from: dict[str, Any]) -> None:

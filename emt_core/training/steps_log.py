@@ -14,30 +14,40 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from emt_core.workspace.files import write_text
 
+Track = Callable[[int, Mapping[str, Any]], None]
+"""Takes a step and its record, as Tracking.log does."""
+
 SIGNIFICANT = 7
 """Digits kept: float32 has no more."""
 
 
+def untracked(step: int, record: Mapping[str, Any]) -> None:
+    """Of a run that no tracker follows."""
+
+
 class StepsLog:
     """Appends steps. after: the step of the checkpoint that training goes on from (0: from the
-    start).
+    start). track: gets each step as well, the kept ones included.
 
     Only one process writes (rank 0). `seconds` counts from the moment of construction, on top of
     what the kept lines say was spent before.
     """
 
-    def __init__(self, path: Path, *, after: int = 0) -> None:
+    def __init__(self, path: Path, *, after: int = 0, track: Track = untracked) -> None:
         self.path = path
         self.step = after
         kept = [record for record in iterate_steps(path) if record["step"] <= after]
         write_text(path, "".join(_line(record) for record in kept))
         self.last: dict[str, Any] = kept[-1] if kept else {}
+        self._track = track
+        for record in kept:
+            track(record["step"], record)
         self._spent = float(self.last.get("seconds") or 0.0)
         self._since = time.monotonic()
 
@@ -55,6 +65,7 @@ class StepsLog:
             file.write(_line(record))  # one write a line: a reader sees it whole or not at all
         self.step = step
         self.last = record
+        self._track(step, record)
         return record
 
 

@@ -30,7 +30,7 @@ def test_what_is_missing_is_told_with_what_installs_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor, "installed_version", lambda _: None)
     found = doctor.installed()
     assert "Meta-World is missing (pip install 'embodied-midtrain[sim]')" in found["simulators"]
-    assert "peft is missing: low-rank training (pip install peft)" in found["extras"]
+    assert "peft is missing: LoRA (pip install 'embodied-midtrain[lora]')" in found["extras"]
     assert "transformers is missing" in found["libraries"]
     assert "ray is missing (pip install 'embodied-midtrain[ray]')" in found["engines"]
 

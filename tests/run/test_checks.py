@@ -158,6 +158,20 @@ def test_a_device_that_is_not_there_is_told_where_models_need_it(base: Path, dev
     assert told(raw) == []
 
 
+def test_a_tracker_that_is_not_installed_is_told_where_stages_need_it(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checks, "find_spec", lambda name: name == "tensorboard" or None)
+    raw = settings(base) | {"runtime": {"report_to": ["trackio", "tensorboard", "wandb"]}}
+    (problem,) = told(raw)
+    assert "trackio and wandb are not installed" in problem
+    assert 'pip install "embodied-midtrain[tracking]"' in problem
+    assert told(settings(base) | {"runtime": {"report_to": ["tensorboard"]}}) == []
+    for stage in ("midtrain", "finetune", "evaluate"):
+        del raw[stage]
+    assert told(raw) == []
+
+
 def test_a_recorded_sets_dimensions_are_known_before_it_is_recorded(base: Path):
     raw = settings(base) | {"demos": {"tasks": ["push-v3"]}}
     raw["finetune"] |= {"data": [], "start": "backbone"}

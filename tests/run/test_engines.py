@@ -214,6 +214,20 @@ def test_an_error_at_a_worker_s_rows_is_told_in_its_words(monkeypatch, tmp_path)
     assert (told.value.where, told.value.remedy) == ("pool", "mend it")
 
 
+def test_a_stage_that_cannot_use_several_processes_says_so():
+    said: list[str] = []
+    for stage in ("category", "finetune"):
+        context = SimpleNamespace(
+            runtime=Runtime(processes=3), progress=SimpleNamespace(say=said.append)
+        )
+        base.make_shards(stage, "k", stage, context)  # type: ignore[arg-type]
+    assert all(line.startswith("runtime.processes is 3: ") for line in said)
+    assert "one process goes on" in said[0] and "runtime.training_processes" in said[1]
+    context.runtime = Runtime()
+    base.make_shards("category", "k", "category", context)  # type: ignore[arg-type]
+    assert len(said) == 2
+
+
 def test_how_many_actors_a_cluster_is_worth():
     here = Runtime(engine="ray", ray=Ray(cpus=4))
     there = Runtime(engine="ray", ray=Ray(address="auto"))

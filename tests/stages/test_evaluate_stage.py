@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from dot_policy import DotPolicy
+from event_files import scalars
 from places import ROOT
 from precision import auto_is
 
@@ -22,7 +23,7 @@ from emt_core.evaluation.benchmarks.base import FAILURES, FAULTS
 from emt_core.evaluation.closed_loop.episodes import SCHEMA
 from emt_core.evaluation.closed_loop.results import summarize
 from emt_core.evaluation.seeds import EVAL_SEEDS
-from emt_core.recipe.base import Runtime
+from emt_core.recipe.base import Runtime, Tracker
 from emt_core.recipe.evaluate import EvaluateConfig
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
@@ -57,23 +58,30 @@ def fake_policies(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return loaded
 
 
-def run_stage(base: Path, finetune: Artifact | None, **settings) -> tuple[Path, dict]:
-    out = base / "out"
-    out.mkdir(parents=True, exist_ok=True)
-    context = Context(
+def context_of(
+    base: Path, finetune: Artifact | None, report_to: tuple[Tracker, ...] = (), **settings
+) -> Context:
+    (base / "out").mkdir(parents=True, exist_ok=True)
+    return Context(
         config=EvaluateConfig.model_validate({"benchmark": DOT, "episodes": 3, **settings}),
         identity=None,
         base=base,
         parents={"finetune": finetune} if finetune else {},
-        out=out,
-        runtime=Runtime(),
+        out=base / "out",
+        runtime=Runtime(report_to=report_to),
         progress=Progress(label="evaluate", quiet=True),
         workspace=Workspace.open(base / "ws", create=True),
     )
+
+
+def run_stage(
+    base: Path, finetune: Artifact | None, *, report_to: tuple[Tracker, ...] = (), **settings
+) -> tuple[Path, dict]:
+    context = context_of(base, finetune, report_to, **settings)
+    out = context.out
     outcome = evaluate.run(context)
-    assert all((out / name).exists() for name in outcome.scratch), (
-        "the commit throws away what resumes, not the stage"
-    )
+    for name in ("episodes.jsonl", evaluate.SIMULATOR):
+        assert name in outcome.scratch and (out / name).exists()  # removed by the commit
     assert outcome.rows == pq.read_table(out / "episodes.parquet").num_rows
     return out, dict(outcome.metrics)
 
@@ -88,7 +96,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
         lambda folder, *_: DotPolicy(gain=read_json(folder / "policy.json")["step"] / 100),
     )
     try:
-        return run_stage(base, finetuned(base / "f"), checkpoints="all", videos=2)
+        trackers: tuple[Tracker, ...] = ("tensorboard",)
+        tracked = {"checkpoints": "all", "videos": 2, "report_to": trackers}
+        return run_stage(base, finetuned(base / "f"), **tracked)
     finally:
         patch.undo()
 
@@ -112,6 +122,20 @@ def test_every_checkpoint_task_and_episode_is_a_row(evaluated):
     assert all(
         row["seed"] == layouts[row["episode"]] for row in rows
     )  # every checkpoint sees the same layouts
+
+
+def test_trackers_get_the_success_of_each_checkpoint(evaluated):
+    out, _ = evaluated
+    (folder,) = (out.parent / "ws" / "tracking" / "tensorboard" / "evaluate").iterdir()
+    found = scalars(folder)
+    results = read_json(out / "results.json")["checkpoints"]
+    assert all([step for step, _ in curve] == [10, 20, 100] for curve in found.values())
+    for name, expected in (
+        ("success", [result["mean"]["rate"] for result in results]),
+        ("success/reach", [result["tasks"][1]["rate"] for result in results]),
+        ("average_length", [result["average_length"] for result in results]),
+    ):
+        assert [value for _, value in found[name]] == pytest.approx(expected), name
 
 
 def test_results_hold_what_the_rows_say(evaluated):
@@ -158,6 +182,29 @@ def row(checkpoint: int, success: bool, *, task: str = "t", failure: str = "") -
         "goals": 2,
         "completed": 2 * success,
     }
+
+
+def test_what_workers_played_is_taken_over(evaluated, tmp_path: Path, fake_policies):
+    """Shards of a worker, and of one with another cut: no episode counts twice."""
+    out, _ = evaluated
+    finetune = finetuned(tmp_path / "f")
+    for environments, chosen in ((2, slice(0, 3)), (3, slice(0, None, 2))):
+        settings = {"checkpoints": "all", "videos": 2, "environments": environments}
+        context = context_of(tmp_path, finetune, **settings)
+        with evaluate.open_worker(context) as play:
+            for shard in evaluate.shards(context)[chosen]:
+                play(shard)
+    evaluate.run(context)
+    rows, expected = (
+        pq.read_table(folder / "episodes.parquet").drop_columns(["seconds"])
+        for folder in (context.out, out)
+    )
+    assert rows.equals(expected)
+    names = [path.name for path in (out / "videos").iterdir()]
+    for name in names:
+        assert (context.out / "videos" / name).read_bytes() == (out / "videos" / name).read_bytes()
+    assert len(names) == 12 == len(list((context.out / "videos").iterdir()))
+    assert not evaluate.shards(context)
 
 
 def test_a_simulators_faults_count_neither_way():

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from event_files import scalars
 from finetune_runs import CAMERA, STEPS, recipe_of, run, write_world
 from frame_caches import needs_of
 from precision import auto_is
@@ -41,7 +42,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(world: Path) -> Artifact:
-    return run(recipe_of(world), world / "whole")
+    raw = recipe_of(world)
+    raw["runtime"]["report_to"] = ["tensorboard"]  # enters no key
+    return run(raw, world / "whole")
 
 
 def test_what_it_takes_on_disk_is_told_before(world: Path, whole: Artifact):
@@ -82,6 +85,11 @@ def test_what_a_run_leaves_behind(whole: Artifact, world: Path):
         steps[0]["learning_rate"] == 0
         and steps[1]["learning_rate"] == 1e-3 > steps[-1]["learning_rate"] > 0
     )
+    runs = world / "whole" / "tracking" / "tensorboard" / "finetune"
+    curves = scalars(runs / f"finetune-{whole.key}")
+    for name in ("loss_gripper", "learning_rate", "tokens"):
+        told = [(step, pytest.approx(value)) for step, value in curves[name]]
+        assert told == [(record["step"], record[name]) for record in steps], name
     policy = Policy.load(whole.data / "policies" / "step-6", device="cpu")
     assert policy.spec.step == STEPS and policy.spec.crop == 0.9
     actions = policy.act(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from event_files import scalars
 from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
@@ -92,7 +93,6 @@ def trained(world: Path, ws: Workspace) -> Artifact:
 
 
 def test_what_it_leaves(trained: Artifact, world: Path):
-
     from emt_core.models.vlm.load import load_processor, load_vlm
 
     steps = list(iterate_steps(trained.data / "steps.jsonl"))
@@ -128,7 +128,6 @@ def test_what_it_leaves(trained: Artifact, world: Path):
 def test_a_killed_run_goes_on_to_the_same_weights(
     world: Path, trained: Artifact, monkeypatch: pytest.MonkeyPatch
 ):
-
     other = Workspace.open(world / "killed", create=True)
     command = [
         sys.executable,
@@ -138,6 +137,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         str(world / "train.yaml"),
         "-w",
         str(other.path),
+        "--set=runtime.report_to=[tensorboard]",
     ]
     process = subprocess.Popen(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
@@ -159,7 +159,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         file.read_bytes()[:-8]
     )  # the machine went down while it was written: step 3 has to do
     auto_is(monkeypatch, torch.bfloat16)  # it was begun in float32
-    resumed = midtrain(world, other)
+    resumed = midtrain(world, other, "runtime.report_to=[tensorboard]")
+    curves = scalars(other.path / "tracking/tensorboard/midtrain" / f"midtrain-{trained.key}")
+    assert [step for step, _ in curves["loss"]] == list(range(1, 8))
     assert resumed.key == trained.key and resumed.metrics["dtype"] == "float32"
     assert [r["step"] for r in iterate_steps(resumed.data / "steps.jsonl")] == list(range(1, 8))
     ours, theirs = weights(resumed.data / "model"), weights(trained.data / "model")
@@ -167,7 +169,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
 
 def test_frozen_parts_stay(world: Path, ws: Workspace):
-
     done = midtrain(world, ws, "midtrain.freeze=[vision, projector]", "midtrain.steps=2")
     after, before = weights(done.data / "model"), weights(world / "tiny")
     for name, value in after.items():
@@ -296,7 +297,7 @@ def test_the_pass_is_as_large_as_memory_allows_where_the_recipe_leaves_it_open(
 def test_options_without_their_package_say_so(
     world: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ):
-    for package, setting in (("bitsandbytes", "optimizer=adamw_8bit"), ("peft", "lora_rank=4")):
+    for package, setting in (("bitsandbytes", "optimizer=adamw_8bit"), ("peft", "update=lora")):
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.setitem(sys.modules, f"{package}.optim", None)
         with pytest.raises(EmtError, match=package):
@@ -360,15 +361,18 @@ def test_two_ranks_train_one_model(world: Path, trained: Artifact, tmp_path, eng
 
 
 @pytest.mark.slow
-def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(world: Path, ws: Workspace):
+@pytest.mark.parametrize("update", ["full", "lora"])
+def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(
+    world: Path, ws: Workspace, update: str
+):
     """FSDP for real: every parameter is spread, a checkpoint of shards resumes, the model loads."""
     from emt_core.models.vlm.load import load_vlm
 
-    gently = "midtrain.learning_rate=0.0001"
-    expected = midtrain(world, ws, gently)
-    other = Workspace.open(world / "sharded", create=True)
+    gently = ("midtrain.learning_rate=0.0001", f"midtrain.update={update}")
+    expected = midtrain(world, ws, *gently)
+    other = Workspace.open(world / f"sharded-{update}", create=True)
     command = ["-m", "sharded_ranks", "midtrain", str(world / "train.yaml"), "-w", str(other.path)]
-    for setting in (gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
+    for setting in (*gently, "runtime.device=cpu", "runtime.sharding=fsdp"):
         command += ["--set", setting]
     stopped = torchrun(*command, STOP_AT="5")
     assert "exitcode  : 9" in stopped.stderr, stopped.stderr[-3000:]

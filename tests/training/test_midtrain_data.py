@@ -17,7 +17,7 @@ from emt_core.training.midtrain.batches import with_unlearned
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import IGNORE, Plan, collate
 from emt_core.training.midtrain.order import ShuffledStream
-from emt_core.training.midtrain.parts import count_parameters, freeze, part_of
+from emt_core.training.parts import count_parameters, freeze, part_of
 
 IMAGES = [Image.new("RGB", (50 + 30 * i, 60), (200, 40 * i, 10)) for i in range(3)]
 MULTI_TURN = (
@@ -203,7 +203,7 @@ def test_parts_are_told_apart_and_frozen(folder: Path):
         == counts["all"]
         == counts["trained"]
     )
-    freeze(vlm, ["vision", "projector"])
+    freeze(vlm, ["vision", "projector"], stage="midtrain")
     kind = vlm.config.model_type
     assert all(
         p.requires_grad == (part_of(kind, name) == "language") for name, p in vlm.named_parameters()

@@ -1,6 +1,6 @@
 """Details of mid-training that no loss curve shows, by what a run leaves or which layers it runs.
 
-Clipping, weight decay, warm-up, gradient checkpointing, precision of the result, low-rank training.
+Clipping, weight decay, warm-up, gradient checkpointing, precision of the result.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
-from emt_core.training.devices import close_accelerator, open_accelerator
 from emt_core.training.midtrain.batches import Selection
 from emt_core.training.midtrain.loop import Trainer
-from emt_core.training.midtrain.parts import part_of
-from emt_core.training.midtrain.session import Session
+from emt_core.training.parts import part_of
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 
@@ -199,7 +197,7 @@ def test_settings_of_rates_keep_the_keys_of_recipes_without_them():
     [
         {"min_rate": 1e-3},
         {"rate_factors": {"vision": 0.1}, "freeze": ("vision",)},
-        {"rate_factors": {"vision": 0.1}, "lora_rank": 4},
+        {"rate_factors": {"vision": 0.1}, "update": "lora", "vision_share": 0},
         {"rate_factors": {"vision": 0}},
         {"rate_factors": {"head": 2}},
         {"betas": (0.9, 1.0)},
@@ -252,32 +250,3 @@ def test_the_result_has_the_precision_of_its_origin(world: Path, dtype: torch.dt
     assert after.keys() == before.keys()
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
     assert f'"{str(dtype).removeprefix("torch.")}"' in (made.data / "model/config.json").read_text()
-
-
-def test_low_rank_additions_are_merged_into_a_plain_vlm(world: Path, tmp_path: Path):
-    """Saved after a large change of the additions: what loads is a plain VLM that says the same."""
-    folder = world / "tiny"
-    ids = torch.arange(20)[None]
-
-    def logits(vlm: Any) -> torch.Tensor:
-        with torch.no_grad():
-            return vlm(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-
-    config = MidtrainConfig(model=str(folder), lora_rank=2, batch=1)
-    accelerator = open_accelerator("cpu", "float32")
-    try:
-        session = Session(load_vlm(folder), config, accelerator, tmp_path)
-        torch.manual_seed(0)
-        trained = [p for p in session.module.parameters() if p.requires_grad]
-        for parameter in trained:
-            torch.nn.init.normal_(parameter, std=0.3)
-        session.vlm.eval()
-        expected = logits(session.vlm)
-        session.save_model(tmp_path / "model", load_processor(folder))
-    finally:
-        close_accelerator()
-    origin = load_vlm(folder).eval()
-    merged = load_vlm(tmp_path / "model").eval()
-    assert weights(tmp_path / "model").keys() == weights(folder).keys()
-    torch.testing.assert_close(logits(merged), expected, rtol=1e-3, atol=1e-3)
-    assert (logits(origin) - expected).abs().max() > 0.1

@@ -1,5 +1,5 @@
 """Runs the evaluate stage with a fake policy in a process of its own, to be killed: RECIPE
-WORKSPACE."""
+WORKSPACE [OVERRIDE ...]."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from emt_core.run.runner import run_plan
 from emt_core.stages import evaluate
 from emt_core.workspace.artifact import Workspace
 
+evaluate.load_policy = lambda folder, *_: DotPolicy(gain=0.1)  # workers import this file too
 
-def main(recipe: str, workspace: str) -> None:
-    evaluate.load_policy = lambda folder, *_: DotPolicy(gain=0.1)
-    run_plan(make_plan(load_recipe(recipe)), Workspace.open(workspace, create=True))
+
+def main(recipe: str, workspace: str, *overrides: str) -> None:
+    run_plan(make_plan(load_recipe(recipe, overrides)), Workspace.open(workspace, create=True))
 
 
 if __name__ == "__main__":

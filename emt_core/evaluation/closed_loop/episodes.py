@@ -1,7 +1,8 @@
 """Finished episodes on disk: a line as each ends, so a kill costs what was being played; a table.
 
 episodes.jsonl     flushed to disk line by line; a last line that a kill cut short is dropped
-episodes.parquet   the same rows, sorted by checkpoint, task and episode
+shards/            rows of the episodes that other processes have played (run/shards.py)
+episodes.parquet   the rows of both, sorted by checkpoint, task and episode
 videos/            CHECKPOINT-TASK-EPISODE.mp4, written before the row that names it
 """
 
@@ -18,7 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emt_core.evaluation.benchmarks.base import Episode
 from emt_core.evaluation.closed_loop.rollout import Played
+from emt_core.run.shards import done_shards, read_shard
 from emt_core.workspace.lines import whole_lines
 
 SCHEMA = pa.schema(
@@ -47,48 +50,32 @@ SIDE_LIMIT = 320
 
 
 class EpisodeLog:
-    """Rows of one evaluation under construction."""
+    """Rows of one evaluation under construction, whoever played them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "episodes.jsonl"
-        self.rows: list[dict[str, Any]] = whole_lines(self.path)
+        rows = whole_lines(self.path)
+        for shard in done_shards(folder):
+            rows += read_shard(folder, shard)["episodes"]
+        # shards of another cut may hold an episode once more
+        self._rows = {_case_of(row): row for row in reversed(rows)}
 
-    def done(self, checkpoint: int) -> set[tuple[str, int]]:
-        """(task, episode) that have been played at a checkpoint."""
-        return {
-            (row["task"], row["episode"]) for row in self.rows if row["checkpoint"] == checkpoint
-        }
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return list(self._rows.values())
 
-    def add(self, played: Played, checkpoint: int, goals: int, fps: float) -> dict[str, Any]:
-        """Write the episode's video, where it has frames, then its row."""
-        episode = played.episode
-        video = ""
-        if played.frames:
-            video = f"videos/{checkpoint}-{_plain(episode.task)}-{episode.number}.mp4"
-            write_video(self.folder / video, played.frames, fps)
-        row = {
-            "benchmark": episode.benchmark,
-            "task": episode.task,
-            "instruction": played.instruction,
-            "checkpoint": checkpoint,
-            "episode": episode.number,
-            "seed": episode.seed,
-            "success": played.success,
-            "steps": played.steps,
-            "seconds": round(played.seconds, 3),
-            "failure": played.failure,
-            "video": video,
-            "completed": played.completed,
-            "goals": goals,
-            "detail": played.detail,
-        }
+    def missing(self, checkpoint: int, episodes: Sequence[Episode]) -> list[Episode]:
+        """Those that have not been played at a checkpoint."""
+        return [one for one in episodes if (checkpoint, one.task, one.number) not in self._rows]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append what `episode_row` returned."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.rows.append(row)
-        return row
+        self._rows[_case_of(row)] = row
 
     def table(self) -> pa.Table:
         rows = sorted(self.rows, key=lambda row: (row["checkpoint"], row["task"], row["episode"]))
@@ -101,6 +88,33 @@ class EpisodeLog:
         pq.write_table(table, aside)
         aside.replace(self.folder / "episodes.parquet")
         return table
+
+
+def episode_row(
+    folder: Path, played: Played, checkpoint: int, goals: int, fps: float
+) -> dict[str, Any]:
+    """The row of an episode that has ended. Writes its video first, where it has frames."""
+    episode = played.episode
+    video = ""
+    if played.frames:
+        video = f"videos/{checkpoint}-{_plain(episode.task)}-{episode.number}.mp4"
+        write_video(folder / video, played.frames, fps)
+    return {
+        "benchmark": episode.benchmark,
+        "task": episode.task,
+        "instruction": played.instruction,
+        "checkpoint": checkpoint,
+        "episode": episode.number,
+        "seed": episode.seed,
+        "success": played.success,
+        "steps": played.steps,
+        "seconds": round(played.seconds, 3),
+        "failure": played.failure,
+        "video": video,
+        "completed": played.completed,
+        "goals": goals,
+        "detail": played.detail,
+    }
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
@@ -119,6 +133,10 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
             video.add(frame)
     finally:
         video.close()
+
+
+def _case_of(row: dict[str, Any]) -> tuple[int, str, int]:
+    return row["checkpoint"], row["task"], row["episode"]
 
 
 def _plain(name: str) -> str:

@@ -1,9 +1,11 @@
-"""The answers of two models to the same questions: kept as they come, then judged and counted."""
+"""The answers of two models to the same questions, judged and counted.
+
+While they are asked, row `n` is question `n % N` of all N, in order, to the side `n // N`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,11 @@ from emt_core.evaluation.questions.question import Question
 from emt_core.evaluation.questions.scoring import is_right
 from emt_core.evaluation.questions.suites import read_suite
 from emt_core.recipe.retain import RetainConfig
+from emt_core.run.shards import Shard, cut, done_shards, read_shard
 from emt_core.workspace.files import write_json
-from emt_core.workspace.lines import whole_lines
 
 SIDES = ("origin", "midtrained")
 """The two models that are compared."""
-
-Answers = dict[tuple[str, str], str]
-"""(suite, question id) -> answer."""
 
 
 def load_suites(config: RetainConfig, base: Path) -> dict[str, list[Question]]:
@@ -38,45 +37,46 @@ def load_suites(config: RetainConfig, base: Path) -> dict[str, list[Question]]:
     return suites
 
 
-def read_answers(path: Path) -> Answers:
-    """The answers that an interrupted run has kept; a line that was cut off is dropped."""
-    return {(entry["suite"], entry["id"]): entry["answer"] for entry in whole_lines(path)}
+def shards_of(suites: Mapping[str, Sequence[Question]], batch: int) -> Iterator[Shard]:
+    """Batches of questions: of one suite and to one side."""
+    start = 0
+    for _ in SIDES:
+        for questions in suites.values():
+            yield from cut(start, start + len(questions), batch)
+            start += len(questions)
 
 
-def keep_answers(
-    path: Path, suite: str, questions: Sequence[Question], answers: Sequence[str]
-) -> None:
-    """Append a JSON line for each answer."""
-    lines = [
-        json.dumps({"suite": suite, "id": question.id, "answer": answer}, ensure_ascii=False) + "\n"
-        for question, answer in zip(questions, answers, strict=True)
-    ]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+def read_answers(out: Path) -> dict[int, str]:
+    """Row -> answer, of all shards that are done; those of another batch size are as good."""
+    found: dict[int, str] = {}
+    for shard in done_shards(out):
+        answers = read_shard(out, shard)["answers"]
+        found |= zip(range(shard.start, shard.stop), answers, strict=True)
+    return found
 
 
 def write_results(
-    out: Path, suites: dict[str, list[Question]], answers: dict[str, Answers]
+    out: Path, suites: Mapping[str, Sequence[Question]], answers: Mapping[int, str]
 ) -> dict[str, Any]:
     """Judge all answers; write answers.parquet and results.json (stages/retain.py has their
-    layout). Returns what results.json holds. answers: by side."""
+    layout). Returns what results.json holds. answers: by row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    asked = [(suite, question) for suite, questions in suites.items() for question in questions]
     rows = []
-    for suite, questions in suites.items():
-        for question in questions:
-            said = {side: answers[side][suite, question.id] for side in SIDES}
-            rows.append(
-                {
-                    "suite": suite,
-                    "category": question.category,
-                    "question": question.text,
-                    "answer": question.answer,
-                    **{f"{side}_answer": text for side, text in said.items()},
-                    **{f"{side}_correct": is_right(question, text) for side, text in said.items()},
-                }
-            )
+    for row, (suite, question) in enumerate(asked):
+        said = {side: answers[row + at * len(asked)] for at, side in enumerate(SIDES)}
+        rows.append(
+            {
+                "suite": suite,
+                "category": question.category,
+                "question": question.text,
+                "answer": question.answer,
+                **{f"{side}_answer": text for side, text in said.items()},
+                **{f"{side}_correct": is_right(question, text) for side, text in said.items()},
+            }
+        )
     pq.write_table(pa.Table.from_pylist(rows), out / "answers.parquet")
     results = {suite: _rates([row for row in rows if row["suite"] == suite]) for suite in suites}
     write_json(out / "results.json", results)

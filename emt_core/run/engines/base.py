@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from emt_core.errors import EmtError
@@ -142,6 +143,7 @@ def make_shards(stage: str, key: str, label: str, context: Context) -> None:
     """
     module = stage_module(stage)
     if not hasattr(module, "open_worker"):
+        _say_undivided(module, context)
         return
     engine = importlib.import_module(f"emt_core.run.engines.{context.runtime.engine}")
     count = engine.processes(context.runtime)
@@ -149,9 +151,21 @@ def make_shards(stage: str, key: str, label: str, context: Context) -> None:
         return
     shards = left(context.out, module.shards(context))
     if not shards:
+        _say_undivided(module, context)
         return
     job = ShardJob.of(stage, key, label, context, shards)
     engine.run(job, min(count, len(shards)), context.progress)
+
+
+def _say_undivided(module: ModuleType, context: Context) -> None:
+    count = context.runtime.processes
+    if count < 2:
+        return
+    if getattr(module, "DISTRIBUTED", False):
+        why = "training takes runtime.training_processes instead"
+    else:
+        why = "nothing is left here that can be divided, one process goes on"
+    context.progress.say(f"runtime.processes is {count}: {why}")
 
 
 @contextmanager

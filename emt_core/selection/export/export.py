@@ -35,7 +35,12 @@ from emt_core.recipe.sources import HFSource
 from emt_core.selection.export import open_exporter
 from emt_core.selection.export.base import Exporter, Row
 from emt_core.selection.export.pictures import Pictures
-from emt_core.selection.export.provenance import backbone_of, label_of, provenance_of
+from emt_core.selection.export.provenance import (
+    backbone_of,
+    label_of,
+    provenance_of,
+    trackers_of,
+)
 from emt_core.workspace.artifact import Artifact, Workspace
 from emt_core.workspace.files import read_json, write_json
 from emt_core.workspace.machine_faults import machine_faults_told
@@ -131,6 +136,7 @@ def export_selection(
             "backbone": backbone,
             "name": label_of(selection),
             "key": selection.key,
+            "report_to": trackers_of(workspace, selection),
         }
         facts["out"] = out
         exporter = open_exporter(format, aside, images=images, facts=facts)

@@ -45,8 +45,8 @@ class LlamaFactoryExporter(Exporter):
         super().__init__(folder, images=images, facts=facts)
         backbone = facts.get("backbone", "")
         # an unknown backbone ends the export here, before the first row is written
-        name = facts.get("name", "")
-        self.training = training_yaml(backbone, selection=name) if backbone else None
+        settings = {"selection": facts.get("name", ""), "report_to": facts.get("report_to", ())}
+        self.training = training_yaml(backbone, **settings) if backbone else None
         self.rows = JsonArray(folder / f"{DATASET}.json")
         self.beyond_cutoff = 0
 

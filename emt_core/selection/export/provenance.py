@@ -50,10 +50,19 @@ def label_of(selection: Artifact) -> str:
 
 def backbone_of(workspace: Workspace, selection: Artifact) -> str:
     """The recipe's backbone ("" without one); a folder is resolved against the recipe's base."""
-    recipe = workspace.path / "recipes" / f"{selection.manifest['recipe']}.yaml"
-    if not recipe.is_file():
-        return ""
-    raw = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    raw = _recipe_of(workspace, selection)
     backbone = str(raw.get("backbone") or "")
     folder = Path(str(raw.get("base") or ".")) / backbone
     return str(folder) if backbone and folder.is_dir() else backbone
+
+
+def trackers_of(workspace: Workspace, selection: Artifact) -> tuple[str, ...]:
+    """The recipe's `runtime.report_to`."""
+    runtime = _recipe_of(workspace, selection).get("runtime") or {}
+    return tuple(runtime.get("report_to") or ())
+
+
+def _recipe_of(workspace: Workspace, selection: Artifact) -> dict[str, Any]:
+    """The workspace's copy of the recipe that made the selection; {} where it is gone."""
+    recipe = workspace.path / "recipes" / f"{selection.manifest['recipe']}.yaml"
+    return yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}

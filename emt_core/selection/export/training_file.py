@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -38,8 +39,11 @@ def template_of(backbone: str) -> str:
     )
 
 
-def training_yaml(backbone: str, *, selection: str = "") -> str:
-    """The text of train.yaml. Every value is the paper's but those marked."""
+def training_yaml(backbone: str, *, selection: str = "", report_to: Sequence[str] = ()) -> str:
+    """The text of train.yaml. Every value is the paper's but those marked.
+
+    report_to: trackers, as `runtime.report_to` names them.
+    """
     template = template_of(backbone)
     quoted = yaml.safe_dump(backbone, width=10_000).removesuffix("...\n").strip()
     patches = "crop_to_patches: false          # ours: one 448 px tile (256 tokens) an image\n"
@@ -87,5 +91,5 @@ logging_steps: 10
 save_steps: 500
 save_only_model: false
 plot_loss: true
-report_to: none
+report_to: {f"[{', '.join(report_to)}]" if report_to else "none"}
 """

@@ -26,7 +26,7 @@ from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.memory import available_memory, held_memory
 from emt_core.training.midtrain.memory_probe import largest_item, probe_memory
 from emt_core.training.midtrain.micro_batch import MicroBatch, TrainingItem, collate
-from emt_core.training.midtrain.parts import PARTS, count_parameters
+from emt_core.training.parts import PARTS, count_parameters
 
 Verdict = Literal["ok", "look", "failed"]
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}

@@ -28,20 +28,15 @@ from emt_core.training.checkpoints import (
     write_training_state,
 )
 from emt_core.training.devices import is_sharded, open_accelerator
+from emt_core.training.low_rank import merged
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
 from emt_core.training.midtrain.micro_batch import Plan
-from emt_core.training.midtrain.parts import (
-    add_low_rank,
-    count_parameters,
-    freeze,
-    merge_low_rank,
-    rate_factor_of,
-)
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
-from emt_core.training.steps_log import StepsLog
+from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
+from emt_core.training.steps_log import StepsLog, Track, untracked
 
 if TYPE_CHECKING:
     import torch
@@ -79,10 +74,8 @@ class Session:
         self.config = config
         self.accelerator = accelerator
         self.origin_dtype = origin_dtype or torch.float32
-        # with low-rank training `adapted` is peft's wrapper, and `vlm` what it wraps
-        self.adapted = add_low_rank(vlm, config.lora_rank) if config.lora_rank else None
-        self.vlm = self.adapted.get_base_model() if self.adapted is not None else vlm
-        freeze(self.vlm, config.freeze)
+        self.vlm = vlm
+        choose_trained(vlm, config, seed=config.seed, stage="midtrain")
         if recompute:
             options = {"use_reentrant": False}
             self.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
@@ -116,13 +109,15 @@ class Session:
         *,
         on_step: Callable[[StepResult], None] = lambda _: None,
         say: Callable[[str], None] = print,
+        track: Track = untracked,
     ) -> Trainer:
         """Up to config.steps; steps: `Feed.steps`. Returns the trainer.
 
         Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints.
         """
         first = self.accelerator.is_main_process
-        log = StepsLog(out / "steps.jsonl", after=self.after) if first else None
+        path = out / "steps.jsonl"
+        log = StepsLog(path, after=self.after, track=track) if first else None
         rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
         sums = {name: self.resumed.facts[name] if self.resumed else 0 for name in SUMS}
         cadence = Cadence(CHECKPOINT_SECONDS)
@@ -180,22 +175,22 @@ class Session:
 
     def save_model(self, folder: Path, processor: Any) -> None:
         """Write what `from_pretrained` takes, processor included. All ranks call it."""
-        state = None
+        weights = self.vlm.state_dict()
         if self.sharded:
-            state, _ = gather_state(self.module, self.optimizer)
-            state = {name.removeprefix("vlm."): value for name, value in state.items()}
+            gathered, _ = gather_state(self.module, self.optimizer)
+            weights = {name.removeprefix("vlm."): value for name, value in gathered.items()}
         if not self.accelerator.is_main_process:
             return
-        vlm = merge_low_rank(self.adapted) if self.adapted is not None else self.vlm
+        weights = merged(weights, self.config.lora_alpha, self.origin_dtype)
+        vlm = self.vlm
         vlm.config.use_cache = True
         aside = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(aside, ignore_errors=True)
         with without_bars():
-            if state is None:
-                vlm.to(self.origin_dtype).save_pretrained(aside)
-            else:
-                state = {name: value.to(self.origin_dtype) for name, value in state.items()}
-                vlm.save_pretrained(aside, state_dict=state)
+            vlm.save_pretrained(aside, state_dict=weights)
+        # it says the precision of the weights in training
+        vlm.config.dtype = self.origin_dtype
+        vlm.config.save_pretrained(aside)
         processor.save_pretrained(aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
@@ -255,7 +250,7 @@ def open_session(
     )
     settled = settled_arithmetic(out, config.precision, runtime.device)
     # a pass of text alone leaves vision encoder and projector without gradient
-    text_part = config.lora_rank > 0 or {"vision", "projector"} <= set(config.freeze)
+    text_part = config.trained_parts == {"language"}
     accelerator = open_accelerator(
         runtime.device, settled.dtype, sharding=runtime.sharding, find_unused=not text_part
     )

@@ -37,7 +37,7 @@ from emt_core.training.policy.loss import ActionTargets, action_loss
 from emt_core.training.policy.policy import PolicySpec, prompt_builder, save_policy
 from emt_core.training.policy.vla import VLA
 from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate, warmup_steps
-from emt_core.training.steps_log import StepsLog
+from emt_core.training.steps_log import StepsLog, Track, untracked
 from emt_core.workspace.progress import Progress
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Finetuner:
         self.module, self.optimizer = accelerator.prepare(self.vla, optimizer)
         self._say: Callable[[str], None] = print
 
-    def run(self, progress: Progress) -> dict[str, Any]:
+    def run(self, progress: Progress, track: Track = untracked) -> dict[str, Any]:
         """Train to the last step. Returns the last step's record.
 
         Raises EmtError where loss or gradient are not finite.
@@ -130,7 +130,8 @@ class Finetuner:
         warmup = warmup_steps(config.steps, config.warmup_ratio, config.warmup_steps)
         self._say = progress.say
         kept = self._saved = self._resume()
-        log = StepsLog(self.steps_path, after=kept) if self.accelerator.is_main_process else None
+        first = self.accelerator.is_main_process
+        log = StepsLog(self.steps_path, after=kept, track=track) if first else None
         tokens = int(log.last.get("tokens") or 0) if log else 0
         saved_at = time.monotonic()
         with progress.track("training", config.steps, done=kept, unit="steps") as tracker:

@@ -148,6 +148,23 @@ def test_training_file_has_the_papers_hyperparameters(train):
     assert not any(train[name] for name in frozen)
     assert train["template"] == "intern_vl" and train["dataset"] == "embodied_midtrain"
     assert train["model_name_or_path"] == "OpenGVLab/InternVL3_5-1B-HF"
+    assert train["report_to"] == "none"
+
+
+def test_the_recipes_trackers_are_passed_on(workspace, selection, tmp_path):
+    recipe = workspace.path / "recipes" / f"{selection.manifest['recipe']}.yaml"
+    before = recipe.read_text()
+    raw = yaml.safe_load(before)
+    raw["runtime"] = (raw.get("runtime") or {}) | {"report_to": ["trackio", "wandb"]}
+    recipe.write_text(yaml.safe_dump(raw))
+    try:
+        export_selection(
+            workspace, selection, format="llamafactory", out=tmp_path / "lf", quiet=True
+        )
+    finally:
+        recipe.write_text(before)
+    text = (tmp_path / "lf" / "train.yaml").read_text()
+    assert yaml.safe_load(text)["report_to"] == ["trackio", "wandb"]
 
 
 @pytest.mark.parametrize(

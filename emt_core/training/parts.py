@@ -1,12 +1,14 @@
-"""The parts of a VLM (vision encoder, projector, language model): freezing, low-rank training."""
+"""The parts of a VLM (vision encoder, projector, language model), and which weights are trained."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.recipe.midtrain import Part
+from emt_core.recipe.update import Part, UpdateConfig
+from emt_core.training.low_rank import add_low_rank
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,18 @@ PARTS: dict[str, dict[Part, tuple[str, ...]]] = {
 }
 """Model type -> names that a part's parameters begin with. The longest beginning decides."""
 
+BLOCKS: dict[str, dict[Part, str]] = {
+    "internvl": {
+        "vision": "model.vision_tower.encoder.layer.",
+        "language": "model.language_model.layers.",
+    },
+    "qwen3_vl": {
+        "vision": "model.visual.blocks.",
+        "language": "model.language_model.layers.",
+    },
+}
+"""Model type -> what the names of a part's blocks begin with, before the block's number."""
+
 
 def part_of(model_type: str, name: str) -> Part | None:
     """Which part a parameter belongs to; None where the model type is not known."""
@@ -41,11 +55,47 @@ def parameters_of(vlm: Any) -> Iterator[tuple[Part | None, torch.nn.Parameter]]:
         yield part_of(vlm.config.model_type, name), parameter
 
 
-def freeze(vlm: Any, parts: Sequence[Part]) -> None:
+def choose_trained(vlm: Any, config: UpdateConfig, *, seed: int, stage: str) -> None:
+    """Leave gradients to the weights that the settings train, LoRA's added ones among them.
+
+    seed: of LoRA's first weights. stage: whose settings they are. Raises EmtError for a model type
+    whose parts are not known, and where LoRA's package is missing.
+    """
+    if config.update == "full":
+        freeze(vlm, config.freeze, stage=stage)
+        return
+    _need_known(vlm, f"{stage}.update")
+    if config.update == "lora":
+        where = f"{stage}.update"
+        add_low_rank(vlm, config.lora_rank, config.lora_alpha, seed=seed, where=where)
+    else:
+        vlm.requires_grad_(False)
+    thawed = [
+        *last_blocks(vlm, "vision", config.vision_share or 0),
+        *last_blocks(vlm, "language", config.language_share or 0),
+    ]
+    projector = "projector" in config.trained_parts
+    for name, parameter in vlm.named_parameters():
+        whole = projector and part_of(vlm.config.model_type, name) == "projector"
+        if whole or name.startswith(tuple(thawed)):
+            parameter.requires_grad_(True)
+
+
+def last_blocks(vlm: Any, part: Part, share: float) -> list[str]:
+    """What the names of a part's last blocks begin with; their number is rounded up."""
+    start = BLOCKS[vlm.config.model_type][part]
+    names = (name for name, _ in vlm.named_parameters() if name.startswith(start))
+    count = 1 + max(int(name.removeprefix(start).partition(".")[0]) for name in names)
+    # 0.1 of 30 blocks is 3, whatever binary fractions make of it
+    taken = math.ceil(share * count - 1e-9)
+    return [f"{start}{number}." for number in range(count - taken, count)]
+
+
+def freeze(vlm: Any, parts: Sequence[Part], *, stage: str) -> None:
     """Stop gradients of these parts. Raises EmtError for a model type whose parts are not known."""
     if not parts:
         return
-    _need_known(vlm, "freeze")
+    _need_known(vlm, f"{stage}.freeze")
     for part, parameter in parameters_of(vlm):
         if part in parts:
             parameter.requires_grad_(False)
@@ -57,7 +107,7 @@ def rate_factor_of(vlm: Any, factors: Mapping[Part, float]) -> Callable[[str], f
     Raises EmtError for a model type whose parts are not known.
     """
     if factors:
-        _need_known(vlm, "rate_factors")
+        _need_known(vlm, "midtrain.rate_factors")
 
     def factor(name: str) -> float:
         part = part_of(vlm.config.model_type, name.removeprefix("vlm."))
@@ -70,8 +120,8 @@ def _need_known(vlm: Any, field: str) -> None:
     if vlm.config.model_type not in PARTS:
         raise EmtError(
             f"the parts of a {vlm.config.model_type!r} model are not known",
-            where=f"midtrain.{field}",
-            remedy=f"leave {field} empty; parts are known for {', '.join(PARTS)}",
+            where=field,
+            remedy=f"leave {field} out; parts are known for {', '.join(PARTS)}",
         )
 
 
@@ -84,25 +134,3 @@ def count_parameters(vlm: Any) -> dict[str, int]:
         if part is not None:
             counts[part] += parameter.numel()
     return counts
-
-
-def add_low_rank(vlm: Any, rank: int) -> Any:
-    """The model with trainable low-rank additions to the language model's linear layers.
-
-    `merge_low_rank` puts them into its weights. Raises EmtError where peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise EmtError(
-            "low-rank training needs peft, which is not installed",
-            where="midtrain.lora_rank",
-            remedy="pip install peft, or lora_rank: 0 for the paper's full training",
-        ) from error
-    layers = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
-
-
-def merge_low_rank(adapted: Any) -> Any:
-    """The plain VLM with the additions put into its weights."""
-    return adapted.merge_and_unload()
