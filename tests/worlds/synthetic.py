@@ -209,8 +209,7 @@ def _parents_of(made: Made, stage: str, config: StageConfig) -> dict[str, Artifa
     flow = STAGES[stage]
     one_of = [name for name in flow.one_of if name in made.artifacts][:1]
     there = [name for name in flow.if_there if name in made.artifacts]
-    names = (*flow.needs, *there, *config.uses(), *one_of)
-    return {name: made.artifacts[name] for name in names}
+    return {n: made.artifacts[n] for n in (*flow.needs, *there, *config.uses(), *one_of)}
 
 
 def _commit(
