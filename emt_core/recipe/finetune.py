@@ -180,10 +180,14 @@ class AugmentConfig(Frozen):
 
 
 class FinetuneConfig(StageConfig):
-    ADDED = frozenset({"warmup_ratio"})
+    ADDED = frozenset({"warmup_ratio", "interpolate"})
 
     start: Literal["midtrain", "backbone"] = "midtrain"
     """`midtrain`: the mid-trained VLM. `backbone`: `model` as it is (the arm `none`)."""
+
+    interpolate: float = Field(default=1.0, gt=0, le=1)
+    """start midtrain: how far from the origin to the result, one of `midtrain.interpolate`; 1: the
+    result."""
 
     model: str = ""
     """start backbone: hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -259,6 +263,8 @@ class FinetuneConfig(StageConfig):
         beyond = [step for step in self.keep if not 1 <= step <= self.steps]
         if beyond:
             raise ValueError(f"keep names steps {beyond}, training has 1 to {self.steps}")
+        if self.interpolate != 1 and self.start == "backbone":
+            raise ValueError("interpolate goes with `start: midtrain`")
         names = [data.name for data in self.data]
         if len(set(names)) < len(names):
             raise ValueError("two data sets have the same name")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from emt_core.errors import EmtError
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
 from emt_core.recipe.update import Part, UpdateConfig
 
@@ -18,7 +19,7 @@ class MidtrainConfig(UpdateConfig):
 
     ADDED = frozenset(
         {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
-        | {"vision_share", "language_share"}
+        | {"vision_share", "language_share", "interpolate"}
     )
 
     model: str = ""
@@ -77,6 +78,10 @@ class MidtrainConfig(UpdateConfig):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
+    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Weights kept beside the result, each a plain VLM: (1 - alpha) origin + alpha result for each
+    alpha (WiSE-FT, arXiv 2109.01903). `finetune.interpolate: 0.5` starts from one of them."""
+
     seed: int = 0
 
     @model_validator(mode="after")
@@ -88,3 +93,22 @@ class MidtrainConfig(UpdateConfig):
         if unused := sorted(set(self.rate_factors) - self.trained_parts):
             raise ValueError(f"rate_factors names a frozen part: {', '.join(unused)}")
         return self
+
+    def model_folder(self, alpha: float, *, stage: str) -> str:
+        """Folder, in the artifact's data, of the weights that `stage.interpolate` names.
+
+        Raises EmtError where they are not kept.
+        """
+        if alpha != 1 and alpha not in self.interpolate:
+            kept = ", ".join(f"{one:g}" for one in self.interpolate) or "none"
+            raise EmtError(
+                f"mid-training keeps no weights at {alpha:g} of the way (kept: {kept})",
+                where=f"{stage}.interpolate",
+                remedy=f"add {alpha:g} to midtrain.interpolate, or take 1, the result",
+            )
+        return interpolated_folder(alpha)
+
+
+def interpolated_folder(alpha: float) -> str:
+    """Folder of these weights in a midtrain artifact's data; 1 is the result of training."""
+    return "model" if alpha == 1 else f"interpolated/{alpha:g}"

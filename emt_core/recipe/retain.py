@@ -32,11 +32,16 @@ DEMO_QUESTIONS = f"files: {{demo: {{format: own, path: {ROOT / 'assets/demo/ques
 
 
 class RetainConfig(StageConfig):
+    ADDED = frozenset({"interpolate"})
+
     model: str = ""
     """The origin: what was mid-trained. Default: the recipe's `backbone`."""
 
     revision: str | None = None
     """Hub revision of `model`."""
+
+    interpolate: float = Field(default=1.0, gt=0, le=1)
+    """Which weights are asked beside the origin: one of `midtrain.interpolate`; 1: the result."""
 
     files: dict[str, QuestionFile] = {}
     """Files of questions, by the suite's name."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import all_of
 from emt_core.recipe.finetune import FinetuneConfig, RobotData
+from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.sources import RobotSource
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
@@ -69,13 +70,17 @@ def _model_identity(config: FinetuneConfig, base: Path) -> dict[str, Any]:
 
 
 def check(instance: Instance, base: Path) -> None:
-    """Raises EmtError for a camera, column or dimension that the robot sets do not have."""
+    """Raises EmtError for a camera, column or dimension that the robot sets do not have, and for
+    weights that mid-training does not keep."""
     from emt_core.data.robot.actions import find_dimensions
     from emt_core.data.robot.training_frames import check_action
     from emt_core.evaluation.recording.tasks import ACTION_NAMES, STATE_NAMES
 
     config = instance.config
     assert isinstance(config, FinetuneConfig)
+    if config.start == "midtrain":
+        trained: Any = instance.parents["midtrain"].config
+        trained.model_folder(config.interpolate, stage="finetune")
     if config.data:
         check_action([_robot_set(data, base) for data in config.data], config.action)
         return
@@ -257,7 +262,7 @@ def _with_files(context: Context, data: RobotData, base: Path) -> RobotSet:
 def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:
     """(folder or hub name, revision) of the VLM that training starts from."""
     if config.start == "midtrain":
-        return context.parents["midtrain"].data / "model", None
+        return context.parents["midtrain"].data / interpolated_folder(config.interpolate), None
     from emt_core.models.identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")

@@ -1,6 +1,7 @@
 """midtrain: supervised fine-tuning of the whole VLM on a selection (method section 8).
 
 model/              `save_pretrained`: weights (in the origin's precision), processor, template
+interpolated/0.5/   the same, half way from the origin; one for each of `interpolate`
 steps.jsonl         a line a step (training/steps_log.py)
 rejects.jsonl       samples not trained on: {"id", "reason", "detail", "step"} a line
 checkpoints/        while building only: the last two, atomic
@@ -59,12 +60,25 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     return [
         DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
         DiskNeed(what="checkpoints", bytes=states, kind="scratch"),
+        *(_interpolated_need(config, weights.bytes if weights else None)),
+    ]
+
+
+def _interpolated_need(config: MidtrainConfig, size: int | None) -> list[DiskNeed]:
+    count = len(config.interpolate)
+    if not count:
+        return []
+    return [
+        DiskNeed(what=f"{count} interpolated", bytes=size and count * size, kind="result"),
+        DiskNeed(what="the origin's weights once more", bytes=size, kind="scratch"),
     ]
 
 
 def run(context: Context) -> Outcome:
+    from emt_core.models.identity import locate_model
     from emt_core.training.devices import close_accelerator
     from emt_core.training.midtrain.fit import plan_of
+    from emt_core.training.midtrain.interpolate import ORIGIN, interpolate
     from emt_core.training.midtrain.rejects import count_rejects
     from emt_core.training.midtrain.session import open_session
     from emt_core.training.steps_log import iterate_steps
@@ -116,7 +130,11 @@ def run(context: Context) -> Outcome:
     if accelerator.is_main_process:
         steps = list(iterate_steps(context.out / "steps.jsonl"))
         metrics |= _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
-    return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints",))
+        if config.interpolate:
+            context.progress.say(f"weights between origin and result: {len(config.interpolate)}")
+            origin = str(locate_model(config.model, context.base))
+            interpolate(origin, revision, context.out, config.interpolate)
+    return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints", ORIGIN))
 
 
 def selected_rows(context: Context) -> Any:

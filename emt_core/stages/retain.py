@@ -25,8 +25,10 @@ from emt_core.evaluation.questions.retention import (
     shards_of,
     write_results,
 )
+from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.retain import QuestionFile, RetainConfig
 from emt_core.run.engines.base import WORKERS
+from emt_core.run.plan import Instance
 from emt_core.run.shards import SHARDS, Shard, mark_done
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.artifact import digest_of
@@ -78,6 +80,14 @@ def _suite(name: str, suite: QuestionFile, base: Path) -> dict[str, Any]:
         "files": {file.relative_to(root).as_posix(): content_hash(file) for file in files},
         "images": digest_of(images_beside(suite, base), 32),
     }
+
+
+def check(instance: Instance, base: Path) -> None:
+    """Raises EmtError for weights that mid-training does not keep."""
+    config = instance.config
+    assert isinstance(config, RetainConfig)
+    trained: Any = instance.parents["midtrain"].config
+    trained.model_folder(config.interpolate, stage="retain")
 
 
 def run(context: Context) -> Outcome:
@@ -159,7 +169,8 @@ def _model(context: Context, side: str) -> tuple[str, str | None]:
     config = context.config
     assert isinstance(config, RetainConfig)
     if side == "midtrained":
-        return str(context.parents["midtrain"].data / "model"), None
+        folder = interpolated_folder(config.interpolate)
+        return str(context.parents["midtrain"].data / folder), None
     revision = context.identity.get("revision") or config.revision
     return str(locate_model(config.model, context.base)), revision
 
