@@ -55,6 +55,8 @@ class Purpose(IntEnum):
     """Rows that the trust report embeds again."""
     ABLATION = 9
     """Rows that planted truth is read of."""
+    REPLAY = 10
+    """General samples of mid-training."""
 
 
 def falling_keys(logit: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ class MidtrainConfig(UpdateConfig):
 
     ADDED = frozenset(
         {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
-        | {"vision_share", "language_share", "interpolate"}
+        | {"vision_share", "language_share", "interpolate", "replay", "replay_from", "l2_sp"}
     )
 
     model: str = ""
@@ -78,6 +78,17 @@ class MidtrainConfig(UpdateConfig):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
+    replay: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each batch that is general samples instead of the selection's. 0: none (paper)."""
+
+    replay_from: str = ""
+    """Which samples `replay` takes: those of `select.NAME`. Empty: a uniform draw of the pool rows
+    that this selection leaves out and could have taken."""
+
+    l2_sp: float = Field(default=0.0, ge=0)
+    """Pull toward the origin: this / 2 times the squared distance of the trained weights from it is
+    added to the loss (L2-SP, arXiv 1802.01483). 0: none (paper). Not with `update: lora`."""
+
     interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Weights kept beside the result, each a plain VLM: (1 - alpha) origin + alpha result for each
     alpha (WiSE-FT, arXiv 2109.01903). `finetune.interpolate: 0.5` starts from one of them."""
@@ -93,6 +104,17 @@ class MidtrainConfig(UpdateConfig):
         if unused := sorted(set(self.rate_factors) - self.trained_parts):
             raise ValueError(f"rate_factors names a frozen part: {', '.join(unused)}")
         return self
+
+    @model_validator(mode="after")
+    def _consistent_ties(self) -> MidtrainConfig:
+        if self.replay_from and not self.replay:
+            raise ValueError("replay_from goes with a `replay` above 0")
+        if self.l2_sp and self.update == "lora":
+            raise ValueError("l2_sp holds the VLM's own weights near: LoRA's additions have none")
+        return self
+
+    def further(self) -> tuple[str, ...]:
+        return (f"select.{self.replay_from}",) if self.replay_from else ()
 
     def model_folder(self, alpha: float, *, stage: str) -> str:
         """Folder, in the artifact's data, of the weights that `stage.interpolate` names.

@@ -87,6 +87,7 @@ def run(context: Context) -> Outcome:
     config = context.config
     assert isinstance(config, MidtrainConfig)
     rows = selected_rows(context)
+    general = general_rows(context, config)
     _leave_cores_to_decoding(context.runtime.workers)
     revision = context.identity.get("revision") or config.revision
     try:
@@ -95,11 +96,14 @@ def run(context: Context) -> Outcome:
         )
         accelerator = session.accelerator
         world = accelerator.num_processes
-        feed = _feed(context, config, rows, preparer, session)
+        feed = _feed(context, config, (rows, general), preparer, session)
         plan = plan_of(session, preparer, context.runtime)
+        taught = f"{len(rows):,} samples"
+        if len(general):
+            taught += f" and {len(general):,} general ones"
         resumed = f", from step {session.after}" if session.after else ""
         context.progress.say(
-            f"{len(rows):,} samples, {config.steps:,} steps of {config.batch} ({plan.passes} "
+            f"{taught}, {config.steps:,} steps of {config.batch} ({plan.passes} "
             f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''}){resumed}"
         )
         done = session.after
@@ -129,7 +133,10 @@ def run(context: Context) -> Outcome:
         close_accelerator()
     if accelerator.is_main_process:
         steps = list(iterate_steps(context.out / "steps.jsonl"))
-        metrics |= _metrics(steps, len(rows), count_rejects(context.out / "rejects.jsonl"))
+        own = len(rows) / (1 - config.replay)  # of so many samples, a selection's are one epoch
+        metrics |= _metrics(steps, own, count_rejects(context.out / "rejects.jsonl"))
+        if config.replay:
+            metrics["replayed"] = {"share": config.replay, "rows": len(general)}
         if config.interpolate:
             context.progress.say(f"weights between origin and result: {len(config.interpolate)}")
             origin = str(locate_model(config.model, context.base))
@@ -137,15 +144,15 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=len(rows), metrics=metrics, scratch=("checkpoints", ORIGIN))
 
 
-def selected_rows(context: Context) -> Any:
+def selected_rows(context: Context, parent: str = "select") -> Any:
     """int64 [n]: index rows of the selection.
 
-    Raises EmtError where it belongs to another pool, or is empty.
+    parent: which one. Raises EmtError where it belongs to another pool, or is empty.
     """
     import numpy as np
     import pyarrow.parquet as pq
 
-    select = context.parents["select"]
+    select = context.parents[parent]
     if select.manifest["parents"].get("sources") != context.parents["sources"].key:
         raise EmtError(
             "the selection was made from another pool than the one this recipe names",
@@ -163,6 +170,33 @@ def selected_rows(context: Context) -> Any:
     return rows
 
 
+def general_rows(context: Context, config: MidtrainConfig) -> Any:
+    """int64 [n]: index rows that `replay` mixes in; of a draw, no more than training can take.
+
+    Raises EmtError where the selection leaves none out.
+    """
+    import numpy as np
+
+    from emt_core.selection.replay import left_out
+    from emt_core.training.midtrain.order import general_until
+    from emt_core.workspace.table import Table
+
+    if not config.replay:
+        return np.empty(0, np.int64)
+    if config.replay_from:
+        return selected_rows(context, f"select.{config.replay_from}")
+    select = context.parents["select"]
+    most = general_until(config.steps, config.batch, config.replay)
+    rows = left_out(Table(select.data / "selection.lance"), max(most, 1), config.seed)
+    if not len(rows):
+        raise EmtError(
+            "replay has no samples to draw: the selection leaves none out",
+            where=f"select {select.key}",
+            remedy="name the general samples: `replay_from: NAME` of a select.NAME",
+        )
+    return rows
+
+
 def _leave_cores_to_decoding(workers: int) -> None:
     """Limit torch to the cores that decoding leaves.
 
@@ -176,22 +210,32 @@ def _leave_cores_to_decoding(workers: int) -> None:
 
 
 def _feed(
-    context: Context, config: MidtrainConfig, rows: Any, preparer: Any, session: Session
+    context: Context, config: MidtrainConfig, rows: tuple[Any, Any], preparer: Any, session: Session
 ) -> Any:
-    from emt_core.training.midtrain.batches import Feed, Selection
+    """rows: of the selection, and general ones."""
+    import numpy as np
 
+    from emt_core.training.midtrain.batches import Feed, Selection
+    from emt_core.training.midtrain.order import MixedStream
+
+    selected, general = len(rows[0]), len(rows[1])
     selection = Selection(
         context.parents["sources"],
-        rows,
+        np.concatenate(rows),
         preparer,
         max_images=config.max_images,
         always_image=session.sharded,
     )
     few = session.accelerator.device.type == "cpu" and config.steps * config.batch < INLINE_SAMPLES
-    return Feed(selection, seed=config.seed, workers=0 if few else context.runtime.workers)
+    return Feed(
+        selection,
+        seed=config.seed,
+        workers=0 if few else context.runtime.workers,
+        mixed=MixedStream(selected, general, config.replay, config.seed) if general else None,
+    )
 
 
-def _metrics(steps: list[dict[str, Any]], selected: int, rejects: dict[str, int]) -> dict[str, Any]:
+def _metrics(steps: list[dict[str, Any]], epoch: float, rejects: dict[str, int]) -> dict[str, Any]:
     """First and last losses are means over a twentieth of the steps: single steps are noise."""
     losses = [record["loss"] for record in steps if record["loss"] is not None]
     if not losses:
@@ -204,7 +248,7 @@ def _metrics(steps: list[dict[str, Any]], selected: int, rejects: dict[str, int]
         "last_loss": sum(losses[-span:]) / span,
         "steps": last["step"],
         "samples": last["samples"],
-        "epochs": round(last["samples"] / selected, 3),
+        "epochs": round(last["samples"] / epoch, 3),
         "tokens": last["tokens"],
         "supervised_tokens": last["supervised"],
         "training_seconds": last["seconds"],

@@ -20,6 +20,7 @@ from emt_core.evaluation.comparison.arms import (
     t_interval,
 )
 from emt_core.evaluation.comparison.paper import PAPERS_OWN, figures_for, paper_results
+from emt_core.evaluation.comparison.references import BENCHMARKS, reference_rows, works
 from emt_core.evaluation.comparison.runs import ALL, comparable, runs_of
 from emt_core.evaluation.comparison.training import trained
 from emt_core.explore.figures import results as figures
@@ -292,6 +293,21 @@ def test_the_papers_figures_are_the_papers():
     assert {row["unit"] for row in libero} == {"%"}
     assert sum(row["reported_by"] == PAPERS_OWN for row in libero) == 4 + 5
     assert {row["table"] for row in libero} == {"Table 1", "Table 2"}
+
+
+def test_figures_of_other_works_name_their_source_and_stay_percent():
+    rows = reference_rows()
+    assert all(0 <= row["value"] <= 100 and row["model"] and row["data"] for row in rows)
+    assert {work["link"].partition("://")[0] for work in works()} == {"https"}
+    assert set(BENCHMARKS.values()) <= {row["benchmark"] for row in rows}
+    adapted = {
+        row["data"]: row["value"]
+        for row in rows
+        if row["head"] == "OFT" and row["benchmark"] == "LIBERO-10" and "2605" in row["link"]
+    }
+    assert adapted["untouched VLM"] == 92.4
+    assert adapted["adapted on: grounding and ego"] == 95.7
+    assert adapted["from scratch"] == min(adapted.values())
 
 
 def test_a_simulators_faults_are_in_no_rate_and_no_pair(tmp_path: Path):

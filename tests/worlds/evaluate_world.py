@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emt_core.evaluation.benchmarks.base import Episode
-from emt_core.evaluation.closed_loop.episodes import EpisodeLog
+from emt_core.evaluation.closed_loop.episodes import EpisodeLog, episode_row
 from emt_core.evaluation.closed_loop.results import summarize
 from emt_core.evaluation.closed_loop.rollout import Played
 from emt_core.evaluation.seeds import EVAL_SEEDS
@@ -94,21 +94,17 @@ def evaluated(
     for place, step in enumerate(checkpoints, start=1):
         for task in tasks:
             for number in range(episodes):
-                log.add(
-                    _played(
-                        rng,
-                        task,
-                        number,
-                        skill * place / len(checkpoints),
-                        benchmark,
-                        goals,
-                        videos,
-                        crashes=task in broken,
-                    ),
-                    step,
+                played = _played(
+                    rng,
+                    task,
+                    number,
+                    skill * place / len(checkpoints),
+                    benchmark,
                     goals,
-                    8,
+                    videos,
+                    crashes=task in broken,
                 )
+                log.add(episode_row(data, played, step, goals, 8))
     rows = log.finish().to_pylist()
     results = summarize(rows, benchmark=benchmark, rule="last")
     write_json(

@@ -1,6 +1,6 @@
 """Samples of a selection as micro-batches, read where they lie: nothing is tokenized beforehand.
 
-A step's samples come from ShuffledStream. They are sorted by expected length (less padding), cut
+A step's samples come from order.py. They are sorted by expected length (less padding), cut
 into chunks of at most `micro` samples, the same number for every rank, and worker processes make a
 chunk a micro-batch: look rows up in the index, decode images, tokenize. Chunks depend on step,
 seed, batch, micro and the number of ranks; the number of workers changes nothing.
@@ -25,7 +25,7 @@ from emt_core.models.vlm.chat import PRELOAD
 from emt_core.models.workers import in_order
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import IGNORE, MicroBatch, Plan, TrainingItem, collate
-from emt_core.training.midtrain.order import ShuffledStream
+from emt_core.training.midtrain.order import MixedStream, ShuffledStream
 from emt_core.workspace.artifact import Artifact
 
 CHARACTERS_AN_IMAGE = 1024
@@ -121,10 +121,13 @@ class Selection:
 class Feed:
     """The stream of micro-batches from a step on. Use `steps`; workers end with the iterator."""
 
-    def __init__(self, selection: Selection, *, seed: int, workers: int) -> None:
+    def __init__(
+        self, selection: Selection, *, seed: int, workers: int, mixed: MixedStream | None = None
+    ) -> None:
+        """mixed: where the last of the selection's rows are general samples."""
         self.selection = selection
         self.workers = workers
-        self.stream = ShuffledStream(len(selection), seed)
+        self.stream = mixed or ShuffledStream(len(selection), seed)
         self.lengths = selection.expected_lengths()
 
     def steps(self, start: int, stop: int, plan: Plan) -> Generator[list[MicroBatch], None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emt_core.models.prepared import Refused
 from emt_core.recipe.base import Runtime
@@ -73,8 +73,10 @@ def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:
     expected = probe_memory(
         session.vlm, item, device, accelerator.autocast, optimizer=config.optimizer, devices=world
     )
+    pulled = session.pull.bytes if session.pull else 0
+    expected = replace(expected, weights=expected.weights + pulled)
     free = available_memory(device)
     if device.type == "cpu":
         free //= world  # the ranks share one memory
-    held = held_memory(session.module, session.optimizer)
+    held = held_memory(session.module, session.optimizer) + pulled
     return Fit(item=item, expected=expected, available=free + held)

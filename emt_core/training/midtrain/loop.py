@@ -18,6 +18,7 @@ from emt_core.models.vlm.batch import move
 from emt_core.training.midtrain.memory import peak_memory_mb
 from emt_core.training.midtrain.micro_batch import MicroBatch, Plan
 from emt_core.training.optimizer import check_finite, finite
+from emt_core.training.pull import Pull
 from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class StepResult:
     """None where no token of the step was supervised."""
 
     grad_norm: float | None
+    penalty: float | None
+    """Of the distance from the origin (`midtrain.l2_sp`), not in `loss`."""
+
     learning_rate: float
     samples: int
     tokens: int
@@ -60,6 +64,7 @@ class Trainer:
     steps: Steps
     config: MidtrainConfig
     plan: Plan
+    pull: Pull | None = None
     say: Callable[[str], None] = print
 
     def run(self, after: int, *, before_failure: Callable[[int], None]) -> Iterator[StepResult]:
@@ -105,9 +110,11 @@ class Trainer:
             ),
             least=self.config.min_rate,
         )
-        mean = norm = None
+        mean = norm = penalty = None
         if supervised:
             mean = self._sum(loss).item() / supervised
+            if self.pull is not None:
+                penalty = self.pull.add_gradient()
             clipped: Any = self.accelerator.clip_grad_norm_(
                 self.module.parameters(), self.config.clip_norm
             )
@@ -122,6 +129,7 @@ class Trainer:
             step=step,
             loss=mean,
             grad_norm=norm,
+            penalty=penalty,
             learning_rate=rate,
             samples=samples,
             tokens=tokens,

@@ -8,6 +8,8 @@ beyond n walk on until they fall inside. So a run resumes at any step at once, a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from emt_core.data.draws import GAMMA, mix64
@@ -57,3 +59,29 @@ class ShuffledStream:
             for key in keys:
                 left, right = right, left ^ (mix64((right + key) * GAMMA) & self._mask)
         return (left << np.uint64(self._half)) | right
+
+
+def general_until(step: int, batch: int, share: float) -> int:
+    """How many general samples all steps up to this one have together."""
+    return math.floor(step * batch * share + 1e-9)
+
+
+class MixedStream:
+    """A selection's samples with general ones mixed in: so many of each step's batch.
+
+    Places 0..selected-1 are the selection's, those from there on the general samples'. Each kind
+    goes through epochs of its own. How many of a step are general is a function of the step.
+    """
+
+    def __init__(self, selected: int, general: int, share: float, seed: int) -> None:
+        self.selected = ShuffledStream(selected, seed)
+        self.general = ShuffledStream(general, seed_of(seed, "replay"))
+        self.share = share
+
+    def step(self, step: int, batch: int) -> np.ndarray:
+        """int64 [batch]: the places that step 1, 2, ... trains on."""
+        before = general_until(step - 1, batch, self.share)
+        after = general_until(step, batch, self.share)
+        general = self.general.at(np.arange(before, after))
+        own = self.selected.at(np.arange((step - 1) * batch - before, step * batch - after))
+        return np.concatenate([own, self.selected.n + general])

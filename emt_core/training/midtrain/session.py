@@ -36,6 +36,7 @@ from emt_core.training.midtrain.micro_batch import Plan
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
+from emt_core.training.pull import Pull
 from emt_core.training.steps_log import StepsLog, Track, untracked
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Session:
             factor_of=rate_factor_of(self.vlm, config.rate_factors),
         )
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
+        self.pull = Pull(self.module, config.l2_sp) if config.l2_sp else None
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.resumed = self.checkpoints.latest()
         if self.resumed is not None:
@@ -142,6 +144,7 @@ class Session:
             steps=steps,
             config=self.config,
             plan=plan,
+            pull=self.pull,
             say=say,
         )
         usable = Usable()
@@ -154,6 +157,7 @@ class Session:
                     "loss": result.loss,
                     "learning_rate": result.learning_rate,
                     "grad_norm": result.grad_norm,
+                    **({} if self.pull is None else {"penalty": result.penalty}),
                     **sums,
                     "memory_mb": round(result.memory_mb, 1),
                     "data_wait": round(result.data_wait, 4),

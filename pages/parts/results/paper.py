@@ -14,6 +14,7 @@ from emt_core.evaluation.comparison.paper import (
     figures_for,
     paper_results,
 )
+from emt_core.evaluation.comparison.references import BENCHMARKS, reference_rows, works
 from emt_core.explore import numbers
 from emt_core.explore.figures import results as figures
 from pages.parts.widgets import chart
@@ -36,8 +37,8 @@ def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
         st.markdown(LABEL)
         if benchmark:
             st.caption("The paper has no results for this benchmark.")
-    main, ablation, scenes = st.tabs(
-        ["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene"]
+    main, ablation, scenes, since = st.tabs(
+        ["Table 1: main results", "Table 2: ablation", "SimplerEnv by scene", "Other works"]
     )
     with main:
         _main()
@@ -45,6 +46,8 @@ def paper_section(benchmark: str | None, arms: Sequence[Arm]) -> None:
         _ablation()
     with scenes:
         _scenes()
+    with since:
+        _other_works(benchmark)
     st.caption(paper_results()["dynamics"])
 
 
@@ -121,3 +124,33 @@ def _scenes() -> None:
         ],
         hide_index=True,
     )
+
+
+def _other_works(benchmark: str | None) -> None:
+    rows = reference_rows()
+    names = list(dict.fromkeys(row["benchmark"] for row in rows))
+    ours = BENCHMARKS.get(benchmark or "")
+    chosen = st.selectbox(
+        "Benchmark", names, index=names.index(ours) if ours else 0, key="reference-benchmark"
+    )
+    st.caption("Reported by these works, not measured here. Episodes solved, in percent.")
+    st.dataframe(
+        [
+            {
+                "solved, %": f"{row['value']:.1f}",
+                "model": row["model"],
+                "action head": row["head"],
+                "data": row["data"],
+                "work": row["work"],
+                "date": row["date"],
+                "link": row["link"],
+            }
+            for row in rows
+            if row["benchmark"] == chosen
+        ],
+        column_config={"link": st.column_config.LinkColumn(display_text="open")},
+        hide_index=True,
+    )
+    with st.expander("How each work measured"):
+        for work in works():
+            st.markdown(f"- [{work['work']}]({work['link']}) ({work['date']}): {work['protocol']}")
