@@ -130,7 +130,7 @@ class Runtime(Frozen):
 
     sharding: Literal["none", "fsdp"] = "none"
     """Training on several devices. none: each holds the whole model (DDP). fsdp: weights, gradients
-    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3). Mid-training only."""
+    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3); give `batch` with it."""
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from small_world import write_robot
 from tiny_models import save_internvl
 
@@ -47,6 +48,12 @@ def run(raw: dict[str, Any], workspace: Path) -> Artifact:
     return run_plan(
         make_plan(build_recipe(raw)), Workspace.open(workspace, create=True), quiet=True
     )["finetune"]
+
+
+def weights_of(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
+    """Of the policy of a step, by name."""
+    folder = artifact.data / "policies" / f"step-{step}"
+    return load_file(folder / "model.safetensors") | load_file(folder / "head.safetensors")
 
 
 def write_world(folder: Path) -> Path:
