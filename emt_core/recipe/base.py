@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 Role = Literal["pool", "robot"]
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
 
 MAX_IMAGE_PIXELS = 768 * 768

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.recipe.update import UpdateConfig
 from emt_core.training.devices import is_sharded
+from emt_core.training.optimizer import STATE_BYTES
 from emt_core.workspace.files import flush, flush_one, read_json, write_json
 
 if TYPE_CHECKING:
@@ -40,13 +42,16 @@ class Checkpoint:
     bytes: int
 
 
-MOMENT_BYTES = 8
-"""AdamW's two, float32, a trained parameter."""
+def checkpoint_bytes(config: UpdateConfig, parameters: int, *, averaged: bool = False) -> int:
+    """Most that a run's states take on disk: the two that are kept, and the next one.
 
-
-def checkpoint_bytes(parameters: int, trained: int, moments: int = MOMENT_BYTES) -> int:
-    """Most that a run's states take on disk: the two that are kept, and the next one."""
-    return 3 * (4 * parameters + moments * trained)
+    averaged: whether the EMA of what is trained lies beside them.
+    """
+    # with LoRA the vision encoder is less than the whole model, and the additions are little
+    share = config.vision_share or 0 if config.update == "lora" else 1
+    trained = int(share * parameters)
+    each = STATE_BYTES[config.optimizer] + (4 if averaged else 0)
+    return 3 * (4 * parameters + each * trained)
 
 
 class Checkpoints:

@@ -15,7 +15,6 @@ from emt_core.training.policy.policy import Policy
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 
-
 pytestmark = pytest.mark.slow
 
 
@@ -55,7 +54,9 @@ def test_two_sharded_ranks_stopped_and_resumed_end_with_the_policy_of_one(
     two = Workspace.open(shared).find("finetune", one.key)
     assert two is not None
     same_training(one, two)
-    start = weights_of(run(recipe_of(world, **gently | {"steps": 1, "keep": []}), tmp_path / "s"), 1)
+    start = weights_of(
+        run(recipe_of(world, **gently | {"steps": 1, "keep": []}), tmp_path / "s"), 1
+    )
     for step in (3, STEPS):
         expected = weights_of(one, step)
         for name, value in weights_of(two, step).items():

@@ -235,7 +235,7 @@ def open_session(
             remedy="a larger batch, or fewer devices",
         )
     session = Session(
-        load_vlm(model, revision),
+        load_vlm(model, revision, attention=config.attn_implementation),
         config,
         accelerator,
         out,

@@ -1,4 +1,4 @@
-"""The training loop of a VLA: full fine-tuning on cached frames, resumable to the same weights.
+"""The training loop of a VLA on cached frames, resumable to the same weights.
 
     steps.jsonl                 a line a step (training/steps_log.py), with both losses
     checkpoints/step-N/         the newest two states, while it trains (training/checkpoints.py)
@@ -27,6 +27,7 @@ from emt_core.data.robot.training_frames import TrainingFrames
 from emt_core.errors import EmtError
 from emt_core.models.halving import half_of
 from emt_core.recipe.finetune import FinetuneConfig
+from emt_core.training.average import Average, write_average
 from emt_core.training.checkpoints import (
     Checkpoints,
     gather_weights,
@@ -34,7 +35,9 @@ from emt_core.training.checkpoints import (
     state_writer,
 )
 from emt_core.training.devices import agree, is_sharded
+from emt_core.training.low_rank import merged
 from emt_core.training.optimizer import build_optimizer, check_finite, finite
+from emt_core.training.parts import choose_trained
 from emt_core.training.policy.augment import augment
 from emt_core.training.policy.batches import Batch, BatchReader
 from emt_core.training.policy.loss import action_loss
@@ -74,11 +77,12 @@ class Finetuner:
         *,
         accelerator: Accelerator,
         part: int,
+        recompute: bool = False,
     ) -> None:
         """spec: of the policies that are saved; each gets its step. part: frames in one forward
-        pass, at most; it is halved when a GPU's memory runs out.
+        pass, at most; it is halved when a GPU's memory runs out. recompute: gradient checkpointing.
 
-        Raises EmtError for more ranks than frames a batch.
+        Raises EmtError for more ranks than frames a batch, and where a package is missing.
         """
         self.accelerator = accelerator
         self.device = accelerator.device
@@ -104,9 +108,16 @@ class Finetuner:
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.policies = out / "policies"
         self.steps_path = out / "steps.jsonl"
+        choose_trained(vla.vlm, config, seed=config.seed, stage="finetune")
+        if recompute:
+            options = {"use_reentrant": False}
+            vla.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         self.vla = vla.to(self.device).train()
-        optimizer = build_optimizer(self.vla, weight_decay=config.weight_decay)
+        optimizer = build_optimizer(
+            self.vla, weight_decay=config.weight_decay, kind=config.optimizer
+        )
         self.module, self.optimizer = accelerator.prepare(self.vla, optimizer)
+        self.average = Average(self.module, config.ema) if config.ema else None
         self._say: Callable[[str], None] = print
 
     def run(self, progress: Progress, track: Track = untracked) -> dict[str, Any]:
@@ -147,6 +158,8 @@ class Finetuner:
         step = checkpoint.step if checkpoint else 0
         if checkpoint:
             restore_state(self.accelerator, checkpoint.path, self.module, self.optimizer)
+            if self.average:
+                self.average.read(checkpoint.path)
         if self.accelerator.is_main_process:
             for folder in self.policies.glob("step-*"):
                 if int(folder.name.removeprefix("step-")) > step:
@@ -156,7 +169,14 @@ class Finetuner:
 
     def _save(self, step: int) -> None:
         """A checkpoint, written by rank 0; all ranks call it."""
-        write = state_writer(self.accelerator, self.module, self.optimizer)
+        write_state = state_writer(self.accelerator, self.module, self.optimizer)
+        averaged = self.average.gathered() if self.average else {}
+
+        def write(folder: Path) -> None:
+            write_state(folder)
+            if averaged:
+                write_average(folder, averaged)
+
         if self.accelerator.is_main_process:
             self.checkpoints.save(step, write)
         self._saved = step
@@ -164,10 +184,13 @@ class Finetuner:
     def _keep_policy(self, step: int) -> None:
         """The policy of this step, written by rank 0; all ranks call it."""
         weights = gather_weights(self.accelerator, self.module)
+        if self.average:
+            weights |= self.average.gathered()
         if self.accelerator.is_main_process:
             spec = replace(self.spec, step=step)
             folder = self.policies / f"step-{step}"
-            save_policy(folder, self.vla, self.processor, spec, weights)
+            plain = merged(weights, self.config.lora_alpha, torch.float32)
+            save_policy(folder, self.vla, self.processor, spec, plain)
 
     def _stop(self, step: int, batch: Batch, result: StepResult) -> None:
         """Keep the state of the step before, since this one is not taken, and raise EmtError."""
@@ -204,6 +227,8 @@ class Finetuner:
             self._stop(step, batch, result)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
+        if self.average:
+            self.average.update(step)
         return result
 
     def _gradients(self, batch: Batch) -> StepResult:
