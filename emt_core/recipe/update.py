@@ -10,6 +10,9 @@ from emt_core.recipe.base import Attention, StageConfig
 
 Part = Literal["vision", "projector", "language"]
 
+STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
+"""Of the optimizer's two moments, a trained parameter."""
+
 
 class UpdateConfig(StageConfig):
     """Base of the settings of a stage that trains a VLM."""

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
-from emt_core.recipe.update import UpdateConfig
-from emt_core.training.devices import is_sharded
-from emt_core.training.optimizer import STATE_BYTES
+from emt_core.recipe.update import STATE_BYTES, UpdateConfig
+from emt_core.training.sharding import is_sharded
 from emt_core.workspace.files import flush, flush_one, read_json, write_json
 
 if TYPE_CHECKING:
@@ -227,7 +226,8 @@ def state_writer(
 
     def write(folder: Path) -> None:
         state: Any = moments["state"]
-        write_state(folder, dict(weights), state, param_groups=moments["param_groups"])
+        model: Any = weights
+        write_state(folder, model, state, param_groups=moments["param_groups"])
 
     return write
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_dtype, dtype_name
 from emt_core.run.device import choose_device
+from emt_core.training.sharding import is_sharded
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -114,17 +115,3 @@ def close_accelerator() -> None:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-
-
-def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether FSDP spreads the weights over the ranks."""
-    return str(accelerator.distributed_type).endswith("FSDP")
-
-
-def agree(accelerator: Accelerator, due: bool) -> bool:
-    """What rank 0 says, on every rank: gathering a sharded state takes all of them."""
-    if accelerator.num_processes == 1:
-        return due
-    from accelerate.utils import broadcast_object_list
-
-    return bool(broadcast_object_list([due])[0])

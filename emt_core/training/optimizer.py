@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """transformers' and LLaMA-Factory's defaults; the paper gives none."""
 
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
-"""Of the two moments, a trained parameter."""
-
 
 def same_rate(name: str) -> float:
     """The factor of a parameter's learning rate where all are trained alike."""

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from emt_core.training.optimizer import STATE_BYTES
+from emt_core.recipe.update import STATE_BYTES
 
 if TYPE_CHECKING:
     import torch

@@ -24,7 +24,7 @@ from emt_core.training.checkpoints import (
     restore_state,
     state_writer,
 )
-from emt_core.training.devices import agree, is_sharded, open_accelerator
+from emt_core.training.devices import open_accelerator
 from emt_core.training.low_rank import merged
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
@@ -34,6 +34,7 @@ from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
 from emt_core.training.pull import Pull
+from emt_core.training.sharding import agree, is_sharded
 from emt_core.training.steps_log import StepsLog, Track, untracked
 
 if TYPE_CHECKING:

@@ -34,7 +34,6 @@ from emt_core.training.checkpoints import (
     restore_state,
     state_writer,
 )
-from emt_core.training.devices import agree, is_sharded
 from emt_core.training.low_rank import merged
 from emt_core.training.optimizer import build_optimizer, check_finite, finite
 from emt_core.training.parts import choose_trained
@@ -44,6 +43,7 @@ from emt_core.training.policy.loss import action_loss
 from emt_core.training.policy.policy import PolicySpec, prompt_builder, save_policy
 from emt_core.training.policy.vla import VLA
 from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
+from emt_core.training.sharding import agree, is_sharded
 from emt_core.training.steps_log import StepsLog, Track, untracked
 from emt_core.workspace.progress import Progress
 
