@@ -1,4 +1,4 @@
-"""Whether the weights of a training are spread over its ranks, and what all ranks have to agree on."""
+"""Whether FSDP spreads a training over its ranks, and what all ranks have to agree on."""
 
 from __future__ import annotations
 
