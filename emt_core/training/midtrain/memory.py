@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from emt_core.run.host import memory
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,10 +29,10 @@ class Expected:
     gradients: int
     states: int
     casts: int = 0
-    """What a pass keeps whatever its size (weights in the arithmetic's precision); measured."""
+    """What a pass keeps whatever its size (weights in the arithmetic's precision)."""
 
     per_sample: int = 0
-    """Activations of one sample as large as the settings allow; measured."""
+    """Activations of one sample as large as the settings allow."""
 
     logits: int = 0
     """Logits of that sample and what their loss is worked out with; counted."""
@@ -44,6 +46,15 @@ class Expected:
 
     def total(self, micro: int) -> int:
         return self.fixed + micro * self.per_sample + min(micro * self.logits, self.logits_most)
+
+    def peak(self, micro: int, passes: int) -> int:
+        """Most at any moment of a step.
+
+        Of several passes the later ones find the gradients of the first. In a single one gradients
+        come while activations go.
+        """
+        whole = self.total(micro)
+        return whole if passes > 1 else max(whole - self.gradients, self.fixed - self.casts)
 
     def largest_micro(self, available: int, batch: int) -> int:
         """Samples a pass that fit: `batch`, else the largest power of two below it, else 0.
@@ -97,9 +108,7 @@ def available_memory(device: torch.device) -> int:
         # what the allocator holds back counts as free, the tensors in it do not
         spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + spare
-    import psutil
-
-    return psutil.virtual_memory().available
+    return memory().free
 
 
 def held_memory(module: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int:
