@@ -65,7 +65,7 @@ class DryRun:
     @property
     def expected(self) -> int:
         """Most that is in use during a step."""
-        return self.fit.expected.peak(self.plan.micro, self.plan.passes)
+        return self.fit.expected.total(self.plan.micro)
 
     @property
     def fits(self) -> int:
@@ -80,8 +80,7 @@ class DryRun:
         one sample a pass could have is refused.
         """
         micro = self.plan.micro if self.device.type == "cpu" else 1
-        passes = -(-self.plan.batch // (self.plan.world * micro))
-        needed = self.fit.expected.peak(micro, passes)
+        needed = self.fit.expected.total(micro)
         if needed <= self.fit.available:
             return
         fits = self.fits

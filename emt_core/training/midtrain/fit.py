@@ -11,10 +11,19 @@ from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.forecast import forecast_of
-from emt_core.training.midtrain.memory import Expected, available_memory, held_memory
+from emt_core.training.midtrain.memory import (
+    Expected,
+    available_memory,
+    expected_memory,
+    held_memory,
+)
 from emt_core.training.midtrain.memory_probe import largest_item, probe_memory
 from emt_core.training.midtrain.micro_batch import Plan, TrainingItem
 from emt_core.training.midtrain.session import Session
+
+SMALL = 10
+"""On a CPU a model is measured where weights, gradients and moments fit so often into what is free:
+to count takes seconds, but a kernel kills who measures too much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +92,7 @@ def is_given(runtime: Runtime) -> bool:
 
 
 def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:
-    """Counted, or measured on the session's model where its type's parts are not known.
+    """Measured on the session's model; counted where even to measure might take all memory.
 
     Raises Refused where the cutoff has no room for a sample.
     """
@@ -95,24 +104,30 @@ def fit_of(session: Session, preparer: ConversationPreparer) -> Fit:
         preparer, max_images=config.max_images, max_image_pixels=config.max_image_pixels
     )
     pulled = session.pull.bytes if session.pull else 0
-    forecast = forecast_of(
-        session.vlm.config,
-        config,
-        item,
-        torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32,
-        devices=world,
-        sharded=session.sharded,
-        recompute=session.vlm.is_gradient_checkpointing,
-    )
-    expected = forecast.expected
-    if not forecast.whole:
-        autocast = accelerator.autocast
-        expected = probe_memory(
-            session.vlm, item, device, autocast, optimizer=config.optimizer, devices=world
-        )
-        expected = replace(expected, weights=expected.weights + pulled)
     held = held_memory(session.module, session.optimizer) + pulled
-    return Fit(item=item, expected=expected, available=free_for(device, world) + held)
+    available = free_for(device, world) + held
+    if device.type == "cpu" and SMALL * _fixed(session) > available:
+        forecast = forecast_of(
+            session.vlm.config,
+            config,
+            item,
+            torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32,
+            devices=world,
+            sharded=session.sharded,
+            recompute=session.vlm.is_gradient_checkpointing,
+        )
+        if forecast.whole:
+            return Fit(item=item, expected=forecast.expected, available=available)
+    expected = probe_memory(
+        session.vlm, item, device, accelerator.autocast, optimizer=config.optimizer, devices=world
+    )
+    expected = replace(expected, weights=expected.weights + pulled)
+    return Fit(item=item, expected=expected, available=available)
+
+
+def _fixed(session: Session) -> int:
+    counts = session.parameters
+    return expected_memory(counts["all"], counts["trained"], session.config.optimizer).fixed
 
 
 def free_for(device: torch.device, world: int) -> int:

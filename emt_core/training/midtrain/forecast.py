@@ -125,7 +125,12 @@ def _as_fake(vlm: Any) -> FakeTensorMode:
 
 
 def _kept(
-    vlm: Any, mode: FakeTensorMode, items: list[TrainingItem], dtype: torch.dtype, *, recompute: bool
+    vlm: Any,
+    mode: FakeTensorMode,
+    items: list[TrainingItem],
+    dtype: torch.dtype,
+    *,
+    recompute: bool,
 ) -> int:
     """Bytes that autograd keeps of a pass, weights left out. vlm: after `_as_fake`."""
     import torch

@@ -45,16 +45,8 @@ class Expected:
         return self.weights + self.gradients + self.states + self.casts
 
     def total(self, micro: int) -> int:
+        """Most in use during a step in passes of `micro` samples."""
         return self.fixed + micro * self.per_sample + min(micro * self.logits, self.logits_most)
-
-    def peak(self, micro: int, passes: int) -> int:
-        """Most at any moment of a step.
-
-        Of several passes the later ones find the gradients of the first. In a single one gradients
-        come while activations go.
-        """
-        whole = self.total(micro)
-        return whole if passes > 1 else max(whole - self.gradients, self.fixed - self.casts)
 
     def largest_micro(self, available: int, batch: int) -> int:
         """Samples a pass that fit: `batch`, else the largest power of two below it, else 0.

@@ -269,9 +269,7 @@ def open_session(
     return session, preparer
 
 
-def open_preparer(
-    config: MidtrainConfig, model: str, revision: str | None
-) -> ConversationPreparer:
+def open_preparer(config: MidtrainConfig, model: str, revision: str | None) -> ConversationPreparer:
     """What makes samples of this recipe into inputs. model: folder or hub name."""
     return ConversationPreparer(
         load_processor(model, revision),
