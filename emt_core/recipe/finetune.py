@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import Frozen, StageConfig
+from emt_core.recipe.base import Frozen
 from emt_core.recipe.sources import (
     EpisodeChoice,
     HDF5Source,
@@ -18,6 +18,7 @@ from emt_core.recipe.sources import (
     RLDSSource,
     RobotSource,
 )
+from emt_core.recipe.update import UpdateConfig
 
 Dimension = str | int
 
@@ -179,8 +180,14 @@ class AugmentConfig(Frozen):
     """Colour jitter: the same for saturation (0.2)."""
 
 
-class FinetuneConfig(StageConfig):
-    ADDED = frozenset({"warmup_ratio", "interpolate"})
+class FinetuneConfig(UpdateConfig):
+    """Of `update` and `freeze`: the query and the action head are trained in any case."""
+
+    ADDED = frozenset(
+        {"warmup_ratio", "interpolate", "update", "lora_rank", "lora_alpha", "vision_share"}
+        | {"language_share", "freeze", "optimizer", "attn_implementation", "ema"}
+    )
+    TRAINS_A_HEAD = True
 
     start: Literal["midtrain", "backbone"] = "midtrain"
     """`midtrain`: the mid-trained VLM. `backbone`: `model` as it is (the arm `none`)."""
@@ -248,8 +255,10 @@ class FinetuneConfig(StageConfig):
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest norm of gradients (VLM4VLA); the query's apart from all others' (docs/vla.md)."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic (weights stay float32). auto: bfloat16 on a GPU that has it, else float32."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the exponential moving average of the trained weights, e.g. 0.999; less in the first
+    steps. The policies that are kept, served and evaluated hold the average. None: the weights as
+    they are (paper)."""
 
     keep: tuple[int, ...] = ()
     """Steps whose policy is kept, for success over training; the last one always is."""

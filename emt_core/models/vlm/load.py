@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.recipe.base import Attention
+from emt_core.run.requirements import require
 
 if TYPE_CHECKING:
     import torch
@@ -32,11 +34,20 @@ def load_vlm(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    attention: Attention = "auto",
 ) -> Any:
-    """The whole VLM, its head included; dtype None: float32. Raises EmtError where it cannot be."""
+    """The whole VLM, its head included; dtype None: float32. attention: its kernel.
+
+    Raises EmtError where model or kernel cannot be loaded.
+    """
     import torch
 
-    options = {"dtype": dtype or torch.float32, "use_safetensors": True}
+    options: dict[str, Any] = {"dtype": dtype or torch.float32, "use_safetensors": True}
+    if attention != "auto":
+        # asked first: transformers would take a missing kernel from the hub
+        gpu = torch.cuda.is_available()
+        require(attention, where=f"attn_implementation: {attention}", gpu=gpu)
+        options["attn_implementation"] = attention
     return _load("AutoModelForImageTextToText", "model", model, revision, **options).to(device)
 
 

@@ -6,13 +6,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from emt_core.recipe.update import STATE_BYTES
 from emt_core.run.host import memory
 
 if TYPE_CHECKING:
     import torch
-
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
-"""Of the optimizer's two moments, a trained parameter."""
 
 ROOM = 0.9
 """Share of a device that a plan may fill: allocators do not pack tightly, and lengths vary."""
