@@ -110,7 +110,7 @@ def describe(result: DryRun) -> str:
     """What was counted, the micro-batch and the passes, a line each."""
     expected = result.fit.expected
     plan = result.plan
-    from emt_core.training.midtrain.dry_run import size_text
+    from emt_core.training.midtrain.memory import size_text
 
     parts = {
         "weights": expected.weights,
@@ -145,7 +145,7 @@ def describe(result: DryRun) -> str:
 
 def describe_measured(result: DryRun, measured: int, plan: Plan) -> str:
     """What the steps took, and in what passes where those counted on did not fit."""
-    from emt_core.training.midtrain.dry_run import size_text
+    from emt_core.training.midtrain.memory import size_text
 
     process = "; growth of this process" if result.device.type == "cpu" else ""
     text = f"{size_text(measured)} at the most in a step of the largest samples{process}"

@@ -73,12 +73,14 @@ def test_recomputing_keeps_inputs_of_blocks_and_one_block(internvl: Path):
     assert inputs < less.per_sample < 0.6 * whole.per_sample
 
 
-def test_sharded_ranks_hold_a_share_and_what_is_at_work(internvl: Path):
+def test_what_sharding_l2_sp_and_eager_attention_take(internvl: Path):
     whole, half = counted(internvl), counted(internvl, devices=2, sharded=True)
     assert half.weights == whole.weights // 2 and half.states == whole.states // 2
     assert whole.weights // 2 < half.casts < 2 * whole.weights  # of two blocks nearly all is there
     both = counted(internvl, devices=2)
     assert both.gradients == 2 * whole.gradients  # DDP's buckets
+    eager = counted(internvl, settings={"attn_implementation": "eager"})
+    assert eager.per_sample > whole.per_sample + 2 * 4 * 256 * 256 * 4  # two layers of four heads
     pulled = counted(internvl, settings={"l2_sp": 0.1})
     assert pulled.weights == 2 * whole.weights
 

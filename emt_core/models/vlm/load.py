@@ -61,17 +61,21 @@ def stored_dtype(model: str | Path, revision: str | None = None) -> torch.dtype 
     return getattr(load_config(model, revision), "dtype", None)
 
 
-def shapes_of(config: Any) -> Any:
+def shapes_of(config: Any, attention: Attention = "auto") -> Any:
     """The VLM of a config in float32 on PyTorch's meta device: shapes, and no memory.
 
-    Raises EmtError where the config is of no such model.
+    attention: `eager` keeps whole score matrices; of all other kernels `sdpa` stands
+    here. Raises EmtError where the config is of no such model.
     """
     import torch
     from transformers import AutoModelForImageTextToText
 
+    options = {"attn_implementation": "eager" if attention == "eager" else "sdpa"}
     try:
         with torch.device("meta"):
-            return AutoModelForImageTextToText.from_config(deepcopy(config), dtype=torch.float32)
+            return AutoModelForImageTextToText.from_config(
+                deepcopy(config), dtype=torch.float32, **options
+            )
     except (ValueError, KeyError) as error:
         raise EmtError(
             f"the model cannot be built: {str(error).splitlines()[0]}",

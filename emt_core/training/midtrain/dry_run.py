@@ -26,7 +26,7 @@ from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import REASONS, ConversationPreparer
 from emt_core.training.midtrain.fit import Fit, first_plan, fit_of, free_for, is_given, plan_of
 from emt_core.training.midtrain.forecast import forecast_of
-from emt_core.training.midtrain.memory import PeakMemory
+from emt_core.training.midtrain.memory import PeakMemory, size_text
 from emt_core.training.midtrain.memory_probe import largest_item
 from emt_core.training.midtrain.micro_batch import Plan, TrainingItem, collate
 from emt_core.training.midtrain.session import Session, open_preparer
@@ -195,8 +195,3 @@ def measure_step(session: Session, item: TrainingItem, plan: Plan) -> int:
             accelerator.clip_grad_norm_(session.module.parameters(), session.config.clip_norm)
             session.optimizer.step()
     return peak.bytes
-
-
-def size_text(count: int) -> str:
-    """`1.50 GiB`, `12.0 MiB`."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from emt_core.models.vlm import batch as vlm_batch
 from emt_core.models.vlm.load import decoder_of, shapes_of
 from emt_core.recipe.midtrain import MidtrainConfig
+from emt_core.training.midtrain.loss import with_logits
 from emt_core.training.midtrain.memory import Expected, expected_memory
 from emt_core.training.midtrain.micro_batch import TrainingItem
 from emt_core.training.parts import PARTS, choose_trained, count_parameters, parameters_of
@@ -22,9 +23,6 @@ from emt_core.training.parts import PARTS, choose_trained, count_parameters, par
 if TYPE_CHECKING:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
-
-LOGIT_BYTES = 16
-"""Most that one logit takes: in bfloat16, float32 and log-softmax, and two gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,7 @@ def forecast_of(
     devices, sharded: as many ranks, each with the whole model or (FSDP) with its share. recompute:
     gradient checkpointing. Raises EmtError where `config` cannot be had of this model.
     """
-    vlm = shapes_of(model_config)
+    vlm = shapes_of(model_config, config.attn_implementation)
     choose_trained(vlm, config, seed=config.seed, stage="midtrain")
     vlm.train()
     parameters = count_parameters(vlm)
@@ -92,16 +90,7 @@ def forecast_of(
     casts = 0 if sharded else max(sizes[0] - per_sample, 0)
     vocabulary = vlm.get_output_embeddings().weight.shape[0]
     expected = replace(expected, casts=expected.casts + casts, per_sample=per_sample)
-    return replace(forecast, expected=with_logits(expected, item, vocabulary))
-
-
-def with_logits(expected: Expected, item: TrainingItem, vocabulary: int) -> Expected:
-    """Logits of the tokens of `item` that are learned, as loss.py works on them."""
-    from emt_core.training.midtrain.loss import CHUNK
-
-    learned = int((item.labels[1:] >= 0).sum())
-    each = vocabulary * LOGIT_BYTES
-    return replace(expected, logits=learned * each, logits_most=CHUNK * each)
+    return replace(forecast, expected=with_logits(expected, item.labels, vocabulary))
 
 
 def _as_fake(vlm: Any) -> FakeTensorMode:

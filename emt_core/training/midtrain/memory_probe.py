@@ -13,7 +13,6 @@ from emt_core.models.halving import is_out_of_memory, release_memory
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.batch import move
 from emt_core.training.midtrain.conversations import ConversationPreparer
-from emt_core.training.midtrain.forecast import with_logits
 from emt_core.training.midtrain.memory import Expected, expected_memory
 from emt_core.training.midtrain.micro_batch import TrainingItem, collate
 
@@ -46,7 +45,7 @@ def probe_memory(
     """
     import torch
 
-    from emt_core.training.midtrain.loss import SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss, with_logits
 
     counts = [p.numel() for p in vlm.parameters()]
     trained = [p.numel() for p in vlm.parameters() if p.requires_grad]
@@ -81,7 +80,7 @@ def probe_memory(
         casts=max(sizes[0] - per_sample, 0),
         per_sample=per_sample,
     )
-    return with_logits(expected, item, vocabulary)
+    return with_logits(expected, item.labels, vocabulary)
 
 
 def largest_item(

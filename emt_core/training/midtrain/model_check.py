@@ -25,9 +25,8 @@ from emt_core.models.vlm.load import load_config, load_processor, load_vlm
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
-from emt_core.training.midtrain.dry_run import size_text
 from emt_core.training.midtrain.forecast import Forecast, forecast_of
-from emt_core.training.midtrain.memory import Expected, available_memory
+from emt_core.training.midtrain.memory import Expected, available_memory, size_text
 from emt_core.training.midtrain.memory_probe import largest_item
 from emt_core.training.midtrain.micro_batch import MicroBatch, TrainingItem, collate
 from emt_core.training.parts import PARTS
