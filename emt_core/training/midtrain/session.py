@@ -216,13 +216,7 @@ def open_session(
     Raises EmtError. The caller ends with `close_accelerator()`, whether this succeeded or not.
     """
     model = str(locate_model(config.model, base))
-    processor = load_processor(model, revision)
-    preparer = ConversationPreparer(
-        processor,
-        cutoff=config.cutoff,
-        max_tiles=config.max_tiles,
-        max_image_pixels=config.max_image_pixels,
-    )
+    preparer = open_preparer(config, model, revision)
     settled = settled_arithmetic(out, config.precision, runtime.device)
     # a pass of text alone leaves vision encoder and projector without gradient
     text_part = config.trained_parts == {"language"}
@@ -244,3 +238,13 @@ def open_session(
         origin_dtype=stored_dtype(model, revision),
     )
     return session, preparer
+
+
+def open_preparer(config: MidtrainConfig, model: str, revision: str | None) -> ConversationPreparer:
+    """What makes samples of this recipe into inputs. model: folder or hub name."""
+    return ConversationPreparer(
+        load_processor(model, revision),
+        cutoff=config.cutoff,
+        max_tiles=config.max_tiles,
+        max_image_pixels=config.max_image_pixels,
+    )
