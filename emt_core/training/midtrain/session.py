@@ -33,6 +33,7 @@ from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
 from emt_core.training.midtrain.micro_batch import Plan
+from emt_core.training.midtrain.packing import check_packing
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
@@ -76,6 +77,8 @@ class Session:
         self.accelerator = accelerator
         self.origin_dtype = origin_dtype or torch.float32
         self.vlm = vlm
+        if config.packing:
+            check_packing(vlm)
         choose_trained(vlm, config, seed=config.seed, stage="midtrain")
         if recompute:
             options = {"use_reentrant": False}
