@@ -14,6 +14,7 @@ from tiny_models import save_internvl, save_qwen3_vl
 
 from emt_core.errors import EmtError
 from emt_core.models.vlm.load import load_processor, load_vlm
+from emt_core.models.vlm.packed import SEGMENTS, check_packing
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.recipe.recipe import load_recipe
 from emt_core.run.plan import make_plan
@@ -22,12 +23,7 @@ from emt_core.training.midtrain.batches import Feed, Selection, with_unlearned
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loss import SupervisedLoss
 from emt_core.training.midtrain.micro_batch import Plan, TrainingItem, collate
-from emt_core.training.midtrain.packing import (
-    SEGMENTS,
-    check_packing,
-    collate_packed,
-    rows_of,
-)
+from emt_core.training.midtrain.packing import collate_packed, rows_of
 from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Workspace
 

@@ -2,13 +2,13 @@
 
 <out>/starvla.json      [{"images": [path], "conversations": [{"from", "value"}], "id", ...}]
 <out>/images/...
-<out>/register.py       to append to starVLA/dataloader/qwenvl_llavajson/qwen_data_config.py
+<out>/register.py       to append to its qwen_data_config
 <out>/starvla.yaml      what differs from its examples/CoTrainVLM configuration: data and base_vlm
 
-Rules (starVLA/dataloader/vlm_datasets.py): pictures are those of `images`, not of LLaVA's `image`,
-which its page names; a first turn that is not the human's is dropped, so a system turn is put in
-front of the first question; `<video>` stands for more than the word. The class of model is told by
-the folder's name (starVLA/model/modules/vlm/__init__.py), and InternVL is none of them.
+Rules (its dataloader vlm_datasets): pictures are those of `images`, not of LLaVA's `image`, which
+its page names; a first turn that is not the human's is dropped, so a system turn is put in front of
+the first question; `<video>` stands for more than the word. The class of model is told by the
+folder's name (its get_vlm_model), and InternVL is none of them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from emt_core.selection.export.base import (
 )
 from emt_core.selection.export.training_file import DATASET
 
+FOLDER = "starVLA"
+"""Of the package in its checkout."""
+
+REGISTRY = f"{FOLDER}/dataloader/qwenvl_llavajson/qwen_data_config.py"
 NAMES = ("Qwen2.5-VL", "Qwen3-VL", "Qwen3.5")
 """What the path of base_vlm must hold for StarVLA to know the class."""
 
@@ -62,8 +66,7 @@ class StarVlaExporter(Exporter):
         self.rows.close()
         entry = {"annotation_path": str(self.out / "starvla.json"), "data_path": str(self.out)}
         (self.folder / "register.py").write_text(
-            "# append to starVLA/dataloader/qwenvl_llavajson/qwen_data_config.py\n"
-            f"data_dict[{DATASET!r}] = {entry!r}\n",
+            f"# append to {REGISTRY}\ndata_dict[{DATASET!r}] = {entry!r}\n",
             encoding="utf-8",
         )
         settings: dict[str, Any] = {
@@ -80,8 +83,7 @@ class StarVlaExporter(Exporter):
             settings["framework"] = {"qwenvl": {"base_vlm": self.backbone}}
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         (self.folder / "starvla.yaml").write_text(
-            "# merge into the YAML of your run, e.g. StarVLA's "
-            f"examples/CoTrainVLM/train_files/starvla_cotrain_libero.yaml\n{text}",
+            f"# merge into the YAML of your run (StarVLA's examples/CoTrainVLM has one)\n{text}",
             encoding="utf-8",
         )
         return self._notes()
@@ -89,8 +91,7 @@ class StarVlaExporter(Exporter):
     def _notes(self) -> list[str]:
         append = shlex.quote(str(self.out / "register.py"))
         notes = [
-            "in the checkout of StarVLA, once: "
-            f"cat {append} >> starVLA/dataloader/qwenvl_llavajson/qwen_data_config.py",
+            f"in the checkout of StarVLA, once: cat {append} >> {REGISTRY}",
         ]
         if not self.backbone:
             notes.append("no backbone is named, so starvla.yaml has no base_vlm: --backbone FOLDER")
@@ -101,7 +102,7 @@ class StarVlaExporter(Exporter):
                 f"ln -s {shlex.quote(self.backbone)} {link}, and set base_vlm to the link"
             )
         notes.append(
-            f"{TRAIN}accelerate launch starVLA/training/train_starvlm.py --config_yaml YOURS.yaml "
+            f"{TRAIN}accelerate launch {FOLDER}/training/train_starvlm.py --config_yaml YOURS.yaml "
             f"--datasets.vlm_data.dataset_use {DATASET}"
         )
         return notes

@@ -4,7 +4,7 @@
                       "id", ...}
 <out>/images/...      paths in the file start from <out> (ROOT_IMAGE_DIR)
 
-Rules (its Custom-dataset page and template/base.py): as many `<image>` in the messages as images;
+Rules (its page Custom-dataset, and its templates): as many `<image>` in the messages as images;
 `<video>`, `<audio>`, `<bbox>` and `<ref-object>` stand for more than words; `channel` groups the
 loss (`--enable_channel_loss`).
 """

@@ -16,8 +16,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from emt_core.models.vlm.load import decoder_of
+from emt_core.models.vlm.packed import SEGMENTS, unpack
 from emt_core.training.midtrain.micro_batch import IGNORE
-from emt_core.training.midtrain.packing import SEGMENTS, unpack
 
 CHUNK = 2048
 

@@ -16,6 +16,7 @@ from emt_core.errors import EmtError
 from emt_core.models.device import settled_arithmetic
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.load import load_processor, load_vlm, stored_dtype, without_bars
+from emt_core.models.vlm.packed import check_packing
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.checkpoints import (
@@ -33,7 +34,6 @@ from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
 from emt_core.training.midtrain.loss import SupervisedLoss
 from emt_core.training.midtrain.micro_batch import Plan
-from emt_core.training.midtrain.packing import check_packing
 from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
