@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-MARK = {"ok": "[green]ok[/]", "look": "[yellow]look[/]", "failed": "[red]failed[/]"}
+MARK = {
+    "ok": "[green]ok[/]",
+    "look": "[yellow]look[/]",
+    "failed": "[red]failed[/]",
+    "left out": "[yellow]left out[/]",
+}
 
 
 def check_model(
@@ -19,9 +24,10 @@ def check_model(
     ] = 1024,
     batch: Annotated[int, typer.Option(min=1, help="Its global batch, on this one device.")] = 256,
 ) -> None:
-    """Load a VLM and try everything that mid-training needs of it: class, image tokens, template,
-    label mask, padding, an answer, a training step, memory. Writes nothing; exit code 2 where
-    something failed."""
+    """Count what mid-training a VLM would take, then load it and try all that is needed of it:
+    class, image tokens, template, label mask, padding, an answer, a training step. Each check
+    prints as it ends; one that does not fit into memory is left out. Writes nothing; exit code 2
+    where something failed."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -37,11 +43,18 @@ def check_model(
     except EmtError as error:
         hint = repository_hint(name)
         raise EmtError(error.what, where=error.where, remedy=hint or error.remedy) from error
-    found = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch).run()
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for finding in found:
-        table.add_row(finding.question, MARK[finding.verdict], escape(finding.says))
-    Console().print(table)
+    check = ModelCheck(name, revision=revision, device=device, cutoff=cutoff, batch=batch)
+    console = Console()
+    found = []
+    with console.status("") as status:  # on a terminal: what is at work
+        for finding in check.findings(status.update):
+            found.append(finding)
+            line = Table.grid(padding=(0, 2, 0, 0))
+            line.add_column(width=18)
+            line.add_column(width=8)
+            line.add_column(overflow="fold")
+            line.add_row(finding.question, MARK[finding.verdict], escape(finding.says))
+            console.print(line)
     failed = [finding.question for finding in found if finding.verdict == "failed"]
     if failed:
         raise EmtError(

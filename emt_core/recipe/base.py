@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 Role = Literal["pool", "robot"]
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
 
 MAX_IMAGE_PIXELS = 768 * 768
@@ -130,7 +131,7 @@ class Runtime(Frozen):
 
     sharding: Literal["none", "fsdp"] = "none"
     """Training on several devices. none: each holds the whole model (DDP). fsdp: weights, gradients
-    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3). Mid-training only."""
+    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3); give `batch` with it."""
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from emt_core.recipe.base import MAX_IMAGE_PIXELS, StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, Attention, StageConfig
 
 
 class EmbedConfig(StageConfig):
+    ADDED = frozenset({"attn_implementation"})
+
     encoder: Literal["vlm", "clip", "fake"] = "vlm"
     """`vlm`: last hidden state of a frozen VLM. `clip`: open_clip's image tower. `fake`: tests."""
 
@@ -43,3 +45,15 @@ class EmbedConfig(StageConfig):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, else float32; as
     the run finds it that begins the artifact."""
+
+    attn_implementation: Attention = "auto"
+    """encoder vlm: the attention kernel, by transformers' name. `auto`: the model's own choice,
+    `sdpa` for those that have it. `flash_attention_2` needs flash_attn, a GPU and bfloat16."""
+
+    @model_validator(mode="after")
+    def _consistent_arithmetic(self) -> EmbedConfig:
+        if self.attn_implementation != "auto" and self.encoder != "vlm":
+            raise ValueError("attn_implementation goes with `encoder: vlm`")
+        if self.attn_implementation == "flash_attention_2" and self.precision == "float32":
+            raise ValueError("flash_attention_2 needs bfloat16: `precision` cannot be float32")
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -19,15 +19,8 @@ class MidtrainConfig(UpdateConfig):
 
     ADDED = frozenset(
         {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
-        | {
-            "vision_share",
-            "language_share",
-            "interpolate",
-            "replay",
-            "replay_from",
-            "l2_sp",
-            "packing",
-        }
+        | {"vision_share", "language_share", "interpolate", "replay", "replay_from", "l2_sp"}
+        | {"attn_implementation", "packing"}
     )
 
     model: str = ""
@@ -75,9 +68,6 @@ class MidtrainConfig(UpdateConfig):
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm (LLaMA-Factory's default)."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
-
     max_images: int = Field(default=4, ge=1)
     """Samples with more images are rejected as `too_many_images`."""
 
@@ -86,9 +76,6 @@ class MidtrainConfig(UpdateConfig):
 
     max_image_pixels: int = Field(default=MAX_IMAGE_PIXELS, ge=1024)
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
-
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
 
     replay: float = Field(default=0.0, ge=0, lt=1)
     """Share of each batch that is general samples instead of the selection's. 0: none (paper)."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import StageConfig
+from emt_core.recipe.base import Attention, StageConfig
 
 Part = Literal["vision", "projector", "language"]
+
+STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
+"""Of the optimizer's two moments, a trained parameter."""
 
 
 class UpdateConfig(StageConfig):
     """Base of the settings of a stage that trains a VLM."""
+
+    TRAINS_A_HEAD: ClassVar[bool] = False
+    """Whether something beside the VLM is trained, so that all of the VLM may be frozen."""
 
     update: Literal["full", "lora", "partial"] = "full"
     """Which weights are trained. `full`: all (the paper). `lora`: low-rank additions to the
@@ -36,6 +42,17 @@ class UpdateConfig(StageConfig):
     freeze: tuple[Part, ...] = ()
     """Parts that are not trained. Paper: none. update lora, partial: only `projector`; shares of 0
     leave the others as they are."""
+
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit`: optimiser states in 8 bits (needs bitsandbytes and CUDA)."""
+
+    attn_implementation: Attention = "auto"
+    """The attention kernel, by transformers' name. `auto`: the model's own choice, `sdpa` for those
+    that have it. `flash_attention_2` needs flash_attn, a GPU and bfloat16. All agree to
+    rounding."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,10 +82,16 @@ class UpdateConfig(StageConfig):
             raise ValueError(
                 f"update {self.update} freezes blocks by shares: `freeze` can name the projector"
             )
-        if not self.trained_parts:
+        if not self.trained_parts and not self.TRAINS_A_HEAD:
             raise ValueError(
                 "vision, projector and language are all frozen: nothing is left to train"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_arithmetic(self) -> UpdateConfig:
+        if self.attn_implementation == "flash_attention_2" and self.precision == "float32":
+            raise ValueError("flash_attention_2 needs bfloat16: `precision` cannot be float32")
         return self
 
     @property

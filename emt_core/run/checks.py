@@ -13,9 +13,12 @@ from pathlib import Path
 from emt_core.errors import EmtError, EmtErrors, raise_together
 from emt_core.recipe.recipe import Recipe
 from emt_core.run.device import choose_device
+from emt_core.run.engines.training import ranks_of
 from emt_core.run.plan import Instance
+from emt_core.run.requirements import needs_gpu, require
 from emt_core.run.stage import DiskNeed, frame_folder, stage_module
 from emt_core.workspace.artifact import Workspace
+from emt_core.workspace.process import world_size
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def forecast(
         if (mistake[0], mistake[2]) not in known
     ]
     found = Forecast(needs, problems)
-    for check in (_check_device, _check_trackers):
+    for check in (_check_device, _check_trackers, _check_requirements, _check_sharding):
         try:
             check(instances, recipe)
         except EmtError as error:
@@ -110,6 +113,46 @@ def _check_trackers(instances: Sequence[Instance], recipe: Recipe) -> None:
             where="runtime.report_to",
             remedy='pip install "embodied-midtrain[tracking]", or leave the name out',
         )
+
+
+def _check_requirements(instances: Sequence[Instance], recipe: Recipe) -> None:
+    """Raises EmtErrors for settings of training whose package or GPU is missing."""
+    mistakes: dict[tuple[str, str, str], list[str]] = {}
+    for one in instances:
+        for field in ("optimizer", "attn_implementation", "update"):
+            word = getattr(one.config, field, "")
+            try:
+                require(word, where=field, gpu=needs_gpu(word) and _has_gpu(one, recipe))
+            except EmtError as error:
+                mistakes.setdefault((error.what, error.where, error.remedy), []).append(one.label)
+    raise_together([_named(mistake, labels) for mistake, labels in mistakes.items()])
+
+
+def _check_sharding(instances: Sequence[Instance], recipe: Recipe) -> None:
+    """Raises EmtError where a training has to be sharded and cannot be."""
+    word = recipe.runtime.sharding
+    trained = [one for one in instances if getattr(stage_module(one.stage), "DISTRIBUTED", False)]
+    if word == "none" or not trained:
+        return
+    where = f"runtime.sharding: {word}"
+    require(word, where=where, gpu=needs_gpu(word) and _has_gpu(trained[0], recipe))
+    if world_size() == 1 and ranks_of(trained[0].stage, recipe) <= 1:
+        raise EmtError(
+            "one process has nothing to shard",
+            where=where,
+            remedy="set runtime.training_processes, or runtime.sharding: none",
+        )
+
+
+def _has_gpu(instance: Instance, recipe: Recipe) -> bool:
+    """Whether a stage computes on a GPU: of this machine, or of the engine's workers."""
+    runtime = recipe.runtime
+    here = getattr(stage_module(instance.stage), "DISTRIBUTED", False) and runtime.engine == "ray"
+    if runtime.workers_have_gpus and not here:
+        return True
+    with suppress(EmtError):  # a device that is not there is told by itself
+        return choose_device(runtime.device).type == "cuda"
+    return False
 
 
 def _named(mistake: tuple[str, str, str], labels: Sequence[str]) -> EmtError:

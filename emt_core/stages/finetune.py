@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import all_of
-from emt_core.recipe.finetune import FinetuneConfig, RobotData
+from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.midtrain import interpolated_folder
-from emt_core.recipe.sources import RobotSource
+from emt_core.recipe.sources import RobotData, RobotSource
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of
@@ -101,11 +101,13 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     start: Any = instance.parents["midtrain"].config if config.start == "midtrain" else config
     weights = weights_of(start.model, start.revision, base)
     size = weights.parameters if weights else None
+    averaged = config.ema is not None
+    states = checkpoint_bytes(config, size, averaged=averaged) if size else None
     count = f"{policies} polic{'y' if policies == 1 else 'ies'}"
     return [
         *frames,
         DiskNeed(what=count, bytes=size and 4 * policies * size, kind="result"),
-        DiskNeed(what="checkpoints", bytes=size and checkpoint_bytes(size, size), kind="scratch"),
+        DiskNeed(what="checkpoints", bytes=states, kind="scratch"),
     ]
 
 
@@ -180,7 +182,8 @@ def run(context: Context) -> Outcome:
         step=0,
         recording=recording,
     )
-    vla = build_vla(load_vlm(model, revision), spec, seed=config.seed)
+    vlm = load_vlm(model, revision, attention=config.attn_implementation)
+    vla = build_vla(vlm, spec, seed=config.seed)
     settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
     accelerator = open_accelerator(
         context.runtime.device, settled.dtype, sharding=context.runtime.sharding
@@ -195,6 +198,7 @@ def run(context: Context) -> Outcome:
             context.out,
             accelerator=accelerator,
             part=context.runtime.batch,
+            recompute=context.runtime.gradient_checkpointing,
         )
         with open_tracking("finetune", context) as tracking:
             last = trainer.run(context.progress, tracking.log)

@@ -46,17 +46,11 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
     """The model in its own precision, and the two newest states while a third is written."""
     from emt_core.models.weights import weights_of
     from emt_core.training.checkpoints import checkpoint_bytes
-    from emt_core.training.midtrain.memory import STATE_BYTES
 
     config = instance.config
     assert isinstance(config, MidtrainConfig)
     weights = weights_of(config.model, config.revision, base)
-    states = None
-    if weights:
-        # with LoRA the vision encoder is less than the whole model, and the additions are little
-        share = config.vision_share or 0 if config.update == "lora" else 1
-        trained = int(share * weights.parameters)
-        states = checkpoint_bytes(weights.parameters, trained, STATE_BYTES[config.optimizer])
+    states = checkpoint_bytes(config, weights.parameters) if weights else None
     return [
         DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
         DiskNeed(what="checkpoints", bytes=states, kind="scratch"),

@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.recipe.update import STATE_BYTES, UpdateConfig
+from emt_core.training.sharding import is_sharded
 from emt_core.workspace.files import flush, flush_one, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 NAME = re.compile(r"step-(\d{8,})")
 
@@ -37,13 +41,16 @@ class Checkpoint:
     bytes: int
 
 
-MOMENT_BYTES = 8
-"""AdamW's two, float32, a trained parameter."""
+def checkpoint_bytes(config: UpdateConfig, parameters: int, *, averaged: bool = False) -> int:
+    """Most that a run's states take on disk: the two that are kept, and the next one.
 
-
-def checkpoint_bytes(parameters: int, trained: int, moments: int = MOMENT_BYTES) -> int:
-    """Most that a run's states take on disk: the two that are kept, and the next one."""
-    return 3 * (4 * parameters + moments * trained)
+    averaged: whether the EMA of what is trained lies beside them.
+    """
+    # with LoRA the vision encoder is less than the whole model, and the additions are little
+    share = config.vision_share or 0 if config.update == "lora" else 1
+    trained = int(share * parameters)
+    each = STATE_BYTES[config.optimizer] + (4 if averaged else 0)
+    return 3 * (4 * parameters + each * trained)
 
 
 class Checkpoints:
@@ -200,23 +207,42 @@ def _other_model(folder: Path, which: str) -> EmtError:
     )
 
 
-# ---- where FSDP has spread the state over the ranks: every rank calls these
+# ---- of a training on whatever devices there are: every rank calls these
 
 
-def gather_state(
-    module: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(model state, optimizer state) on the CPU of rank 0, empty elsewhere."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+def state_writer(
+    accelerator: Accelerator, module: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> Callable[[Path], None]:
+    """What rank 0 gives to `Checkpoints.save`; under FSDP the state is gathered for it.
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    model, moments = get_state_dict(module, optimizer, options=options)
-    return dict(model), dict(moments)
+    module, optimizer: as `accelerator.prepare` gave them back.
+    """
+    if not is_sharded(accelerator):
+        bare = accelerator.unwrap_model(module)
+        return lambda folder: write_training_state(folder, bare, optimizer)
+    from torch.distributed.checkpoint.state_dict import get_state_dict
+
+    weights, moments = get_state_dict(module, optimizer, options=_gathered())
+
+    def write(folder: Path) -> None:
+        state: Any = moments["state"]
+        model: Any = weights
+        write_state(folder, model, state, param_groups=moments["param_groups"])
+
+    return write
 
 
-def spread_state(folder: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Read a checkpoint of gathered state; each rank keeps its share."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+def restore_state(
+    accelerator: Accelerator,
+    folder: Path,
+    module: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Read a checkpoint that `state_writer` wrote; under FSDP each rank keeps its share."""
+    if not is_sharded(accelerator):
+        read_training_state(folder, accelerator.unwrap_model(module), optimizer)
+        return
+    from torch.distributed.checkpoint.state_dict import set_state_dict
 
     tensors, state, noted = read_state(folder)
     weights: Any = tensors
@@ -226,5 +252,30 @@ def spread_state(folder: Path, module: torch.nn.Module, optimizer: torch.optim.O
         optimizer,
         model_state_dict=weights,
         optim_state_dict=moments,
-        options=StateDictOptions(full_state_dict=True, cpu_offload=True),
+        options=_gathered(),
     )
+
+
+def gather_weights(accelerator: Accelerator, module: torch.nn.Module) -> dict[str, Any]:
+    """The bare module's weights by name; under FSDP whole ones on rank 0, nothing elsewhere.
+
+    Tied ones are one tensor.
+    """
+    if not is_sharded(accelerator):
+        return accelerator.unwrap_model(module).state_dict()
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+    weights = dict(get_model_state_dict(module, options=_gathered()))
+    first: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        kept = first.setdefault(id(parameter), name)
+        if name in weights:
+            weights[name] = weights[kept]
+    return weights
+
+
+def _gathered() -> StateDictOptions:
+    """Whole tensors, on the CPU of rank 0."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_dtype, dtype_name
 from emt_core.run.device import choose_device
+from emt_core.training.sharding import is_sharded
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,7 +32,7 @@ def open_accelerator(
     for them costs a walk of the graph each pass. Raises EmtError where nothing can be sharded.
     """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+    from accelerate.utils import DistributedDataParallelKwargs
 
     chosen = choose_device(device)
     if chosen.type == "cuda" and chosen.index is not None:
@@ -40,11 +41,7 @@ def open_accelerator(
         torch.cuda.set_device(chosen)
     mixed = "bf16" if dtype_name(choose_dtype(precision, chosen)) == "bfloat16" else "no"
     unused = DistributedDataParallelKwargs(find_unused_parameters=find_unused)
-    plugin = None
-    if sharding == "fsdp":
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2, auto_wrap_policy="transformer_based_wrap"
-        )
+    plugin = _fsdp_plugin(mixed) if sharding == "fsdp" else None
     before = os.environ.get(FSDP_SWITCH)
     accelerator = Accelerator(
         mixed_precision=mixed,
@@ -57,6 +54,26 @@ def open_accelerator(
     if plugin is not None:
         _shard(accelerator, plugin)
     return accelerator
+
+
+def _fsdp_plugin(mixed: str) -> FullyShardedDataParallelPlugin:
+    """FSDP2 by the model's layers. mixed: accelerate's name of the arithmetic, "no" for float32.
+
+    Weights are gathered in the arithmetic's precision. Gradients are summed in float32 and a loss
+    stays in it; accelerate's own policy takes bfloat16 for both.
+    """
+    import torch
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    policy = None
+    if mixed == "bf16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        mixed_precision_policy=policy,
+    )
 
 
 def _shard(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> None:
@@ -76,8 +93,6 @@ def _shard(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> 
             remedy="start it under torchrun with several processes, or set runtime.sharding: none",
         )
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
-        if accelerator.mixed_precision != "no":
-            plugin.set_mixed_precision(accelerator.mixed_precision)
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = plugin
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
@@ -100,8 +115,3 @@ def close_accelerator() -> None:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-
-
-def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether FSDP spreads the weights over the ranks."""
-    return str(accelerator.distributed_type).endswith("FSDP")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import EmtError
+from emt_core.run.requirements import require
 from emt_core.training.schedule import seed_of
 
 if TYPE_CHECKING:
@@ -31,14 +31,9 @@ def add_low_rank(model: Any, rank: int, alpha: float, *, seed: int, where: str) 
     """
     import torch
 
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise EmtError(
-            "LoRA needs peft, which is not installed",
-            where=where,
-            remedy='pip install "embodied-midtrain[lora]", or train without LoRA',
-        ) from error
+    require("lora", where=where, gpu=False)
+    from peft import LoraConfig, inject_adapter_in_model
+
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LAYERS)  # pyright: ignore[reportArgumentType]
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, "lora"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from emt_core.errors import EmtError
+from emt_core.run.requirements import require
 
 if TYPE_CHECKING:
     import torch
@@ -59,22 +60,17 @@ def build_optimizer(
     """AdamW over the trainable parameters; the rate is set at every step (schedule.set_rate).
 
     adamw_8bit: states in 8 bits (bitsandbytes): 2 bytes a parameter instead of 8. Raises EmtError
-    where it is missing.
+    where it is missing, or the model is not on a GPU.
     """
     import torch
 
     groups = decay_groups(model, weight_decay, factor_of)
-    if kind == "adamw_8bit":
-        try:
-            from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise EmtError(
-                "8-bit AdamW needs bitsandbytes, which is not installed",
-                where="optimizer: adamw_8bit",
-                remedy="pip install bitsandbytes (CUDA), or use optimizer: adamw",
-            ) from error
-        return AdamW8bit(groups, lr=0.0, betas=betas, eps=EPSILON)
     device = groups[0]["params"][0].device
+    if kind == "adamw_8bit":
+        require(kind, where="optimizer: adamw_8bit", gpu=device.type == "cuda")
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+
+        return AdamW8bit(groups, lr=0.0, betas=betas, eps=EPSILON)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=EPSILON, fused=device.type == "cuda")
 
 

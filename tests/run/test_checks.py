@@ -13,9 +13,9 @@ from small_world import write_robot
 from source_files import llava_row, save_pictures, write_json
 
 from emt_core.cli.__main__ import main
-from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.recipe import build_recipe, load_recipe
 from emt_core.recipe.shipped import ROOT
-from emt_core.run import checks
+from emt_core.run import checks, requirements
 from emt_core.run.checks import forecast
 from emt_core.run.plan import make_plan
 from emt_core.workspace.artifact import Workspace
@@ -170,6 +170,42 @@ def test_a_tracker_that_is_not_installed_is_told_where_stages_need_it(
     for stage in ("midtrain", "finetune", "evaluate"):
         del raw[stage]
     assert told(raw) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("midtrain.optimizer", "adamw_8bit", ("bitsandbytes, which is", "adam8bit", "midtrain, o")),
+        ("finetune.optimizer", "adamw_8bit", ("a CUDA GPU", "set optimizer: adamw", "finetune, o")),
+        ("finetune.attn_implementation", "flash_attention_2", ("flash_attn, which", "a CUDA GPU")),
+        ("finetune.update", "lora", ("LoRA needs peft", "[lora]")),
+        ("runtime", {"sharding": "fsdp"}, ("nothing to shard", "runtime.training_processes")),
+    ],
+)
+def test_what_a_training_needs_is_told_before(
+    base: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: Any, said: tuple[str, ...]
+):
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    raw = settings(base)
+    stage, _, field = setting.partition(".")
+    raw[stage] = raw.get(stage, {}) | ({field: value} if field else value)
+    (problem,) = told(raw)
+    assert all(words in problem for words in said), problem
+
+
+def test_nothing_is_lacking_where_it_is_there(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requirements, "find_spec", lambda name: name)
+    raw = settings(base)
+    raw["midtrain"] |= {"optimizer": "adamw_8bit", "update": "lora"}
+    (problem,) = told(raw)
+    assert "8-bit AdamW needs a CUDA GPU, and training has none here" in problem
+    assert "pip install" not in problem
+    raw["runtime"] = {"engine": "slurm", "sharding": "fsdp", "slurm": {"gpus": 2}}
+    (tmp_path / "slurm.yaml").write_text(yaml.safe_dump(raw))
+    recipe = load_recipe(tmp_path / "slurm.yaml")
+    assert forecast(make_plan(recipe, whole=False).instances, recipe, None).problems == []
 
 
 def test_a_recorded_sets_dimensions_are_known_before_it_is_recorded(base: Path):

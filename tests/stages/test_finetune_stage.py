@@ -20,9 +20,9 @@ import torch
 import yaml
 from event_files import scalars
 from finetune_runs import CAMERA, STEPS, recipe_of, run, write_world
+from finetune_runs import weights_of as weights
 from frame_caches import needs_of
 from precision import auto_is
-from safetensors.torch import load_file
 
 from emt_core.data.robot.training_frames import FrameOrder
 from emt_core.errors import EmtError
@@ -52,11 +52,6 @@ def test_what_it_takes_on_disk_is_told_before(world: Path, whole: Artifact):
     told = {n.kind: n.bytes for n in needs_of(build_recipe(recipe_of(world))) if n.kind != "frames"}
     size = sum(p.stat().st_size for p in (whole.data / "policies").glob("*/model.safetensors"))
     assert told == pytest.approx({"result": size, "scratch": 9 * size / 2}, rel=0.05)
-
-
-def weights(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
-    folder = artifact.data / "policies" / f"step-{step}"
-    return load_file(folder / "model.safetensors") | load_file(folder / "head.safetensors")
 
 
 def test_what_a_run_leaves_behind(whole: Artifact, world: Path):

@@ -19,6 +19,7 @@ from event_files import scalars
 from precision import auto_is
 from small_world import small_world, turns
 from tiny_models import save_internvl
+from two_ranks import torchrun
 
 from emt_core.errors import EmtError
 from emt_core.recipe.recipe import load_recipe
@@ -314,19 +315,6 @@ def test_a_selection_of_another_pool_is_refused(trained: Artifact, ws: Workspace
     foreign.__dict__["manifest"] = {**parents["sources"].manifest, "key": "another"}
     with pytest.raises(EmtError, match="another pool"):
         selected_rows(SimpleNamespace(parents={**parents, "sources": foreign}))  # type: ignore[arg-type]
-
-
-def torchrun(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Two ranks on this machine's CPU."""
-    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [*ranks, *command],
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        | environment,
-        capture_output=True,
-        text=True,
-    )
 
 
 SUBMITTED = ("engine=slurm", "slurm.cluster=local", "slurm.gpus=0")

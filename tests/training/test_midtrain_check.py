@@ -19,7 +19,7 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
 
     check = ModelCheck(str(save(tmp_path / "model")), device="cpu", cutoff=256, batch=32)
     before = {name: value.clone() for name, value in check.vlm.state_dict().items()}
-    found = {finding.question: finding for finding in check.run()}
+    found = {finding.question: finding for finding in check.findings()}
     assert {q: f.verdict for q, f in found.items() if f.verdict == "failed"} == {}, found
     assert (
         found["label mask"].verdict == "ok"
@@ -34,7 +34,7 @@ def test_every_check_passes_on_a_tiny_model_and_leaves_its_weights(tmp_path: Pat
 def test_a_model_of_256_tokens_an_image_passes_at_the_papers_cutoff(tmp_path: Path):
     """InternVL3.5 has as many: four images of it would not fit 1,024 tokens."""
     check = ModelCheck(str(save_internvl(tmp_path / "model", pixels=224)), device="cpu")
-    found = {finding.question: finding for finding in check.run()}
+    found = {finding.question: finding for finding in check.findings()}
     assert found["image tokens"].says.startswith("258 tokens for one image")
     assert {q: f.says for q, f in found.items() if f.verdict == "failed"} == {}
 

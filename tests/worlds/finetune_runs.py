@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import load_file
 from small_world import write_robot
 from tiny_models import save_internvl
 
 from emt_core.recipe.recipe import build_recipe
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
+from emt_core.training.policy import finetuning
 from emt_core.workspace.artifact import Artifact, Workspace
 
 CAMERA = "observation.images.front"
@@ -49,9 +54,31 @@ def run(raw: dict[str, Any], workspace: Path) -> Artifact:
     )["finetune"]
 
 
+def weights_of(artifact: Artifact, step: int = STEPS) -> dict[str, torch.Tensor]:
+    """Of the policy of a step, by name."""
+    folder = artifact.data / "policies" / f"step-{step}"
+    return load_file(folder / "model.safetensors") | load_file(folder / "head.safetensors")
+
+
 def write_world(folder: Path) -> Path:
     """The VLM and both robot sets that `recipe_of` names."""
     save_internvl(folder / "vlm")
     write_robot(folder / "arm", episodes=4, seed=0)
     write_robot(folder / "hand", episodes=3, seed=1)
     return folder
+
+
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """Fine-tuning that keeps a checkpoint each step and is interrupted as this step begins."""
+    taken = finetuning.Finetuner._step
+
+    def interrupted(self: finetuning.Finetuner, number: int, *rest: Any) -> Any:
+        if number == step:
+            raise KeyboardInterrupt
+        return taken(self, number, *rest)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(finetuning, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr(finetuning.Finetuner, "_step", interrupted)
+        yield

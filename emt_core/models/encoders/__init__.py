@@ -29,4 +29,5 @@ def build_encoder(config: EmbedConfig, base: Path, revision: str | None = None) 
         pooling=config.pooling,
         cutoff=config.cutoff,
         max_image_pixels=config.max_image_pixels,
+        attention=config.attn_implementation,
     )

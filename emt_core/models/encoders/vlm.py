@@ -17,7 +17,7 @@ from emt_core.models.prepared import Prepared, Refused
 from emt_core.models.vlm.batch import CONCATENATES_VISION, collate, move
 from emt_core.models.vlm.chat import PRELOAD, Chat, TextMode, error_of
 from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm, text_width
-from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, Attention
 from emt_core.run.device import choose_device
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ class VlmEncoder:
         cutoff: int = 2048,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
         padding_side: Literal["right", "left"] = "right",
+        attention: Attention = "auto",
     ) -> None:
         """Loads the processor only. padding_side changes no vector."""
+        self.attention: Attention = attention
         self.name = model
         self.revision = revision
         self.pooling: Literal["mean", "last"] = pooling
@@ -78,7 +80,13 @@ class VlmEncoder:
     def load(self, device: str, precision: Precision) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
-        model = load_vlm(self.name, self.revision, device=self.device, dtype=self.dtype)
+        model = load_vlm(
+            self.name,
+            self.revision,
+            device=self.device,
+            dtype=self.dtype,
+            attention=self.attention,
+        )
         self._model = model.eval().requires_grad_(False)
 
     @property

@@ -8,8 +8,10 @@ pass instead of being kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -17,9 +19,13 @@ from torch.utils.checkpoint import checkpoint
 
 from emt_core.models.vlm.load import decoder_of
 from emt_core.models.vlm.packed import SEGMENTS, unpack
+from emt_core.training.midtrain.memory import Expected
 from emt_core.training.midtrain.micro_batch import IGNORE
 
 CHUNK = 2048
+
+LOGIT_BYTES = 16
+"""Most that one logit takes: in bfloat16, float32 and log-softmax, and two gradients."""
 
 
 class SupervisedLoss(nn.Module):
@@ -50,3 +56,10 @@ class SupervisedLoss(nn.Module):
     def _sum(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self.vlm.get_output_embeddings()(states)
         return functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def with_logits(expected: Expected, labels: np.ndarray, vocabulary: int) -> Expected:
+    """The memory that the logits of one sample take, and of one CHUNK. labels: int64 [length]."""
+    each = vocabulary * LOGIT_BYTES
+    learned = int((labels[1:] != IGNORE).sum())
+    return replace(expected, logits=learned * each, logits_most=CHUNK * each)

@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from emt_core.recipe.update import STATE_BYTES
+from emt_core.run.host import memory
+
 if TYPE_CHECKING:
     import torch
-
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2}
-"""Of the optimizer's two moments, a trained parameter."""
 
 ROOM = 0.9
 """Share of a device that a plan may fill: allocators do not pack tightly, and lengths vary."""
@@ -27,10 +27,10 @@ class Expected:
     gradients: int
     states: int
     casts: int = 0
-    """What a pass keeps whatever its size (weights in the arithmetic's precision); measured."""
+    """What a pass keeps whatever its size (weights in the arithmetic's precision)."""
 
     per_sample: int = 0
-    """Activations of one sample as large as the settings allow; measured."""
+    """Activations of one sample as large as the settings allow."""
 
     logits: int = 0
     """Logits of that sample and what their loss is worked out with; counted."""
@@ -43,6 +43,7 @@ class Expected:
         return self.weights + self.gradients + self.states + self.casts
 
     def total(self, micro: int) -> int:
+        """Most in use during a step in passes of `micro` samples."""
         return self.fixed + micro * self.per_sample + min(micro * self.logits, self.logits_most)
 
     def largest_micro(self, available: int, batch: int) -> int:
@@ -97,9 +98,7 @@ def available_memory(device: torch.device) -> int:
         # what the allocator holds back counts as free, the tensors in it do not
         spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + spare
-    import psutil
-
-    return psutil.virtual_memory().available
+    return memory().free
 
 
 def held_memory(module: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int:
@@ -155,3 +154,8 @@ def resident_memory() -> int:
     import psutil
 
     return psutil.Process().memory_info().rss
+
+
+def size_text(count: int) -> str:
+    """`1.50 GiB`, `12.0 MiB`."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

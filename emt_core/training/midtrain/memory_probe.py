@@ -19,9 +19,6 @@ from emt_core.training.midtrain.micro_batch import TrainingItem, collate
 if TYPE_CHECKING:
     import torch
 
-LOGIT_BYTES = 16
-"""Most that one logit takes: in bfloat16, float32 and log-softmax, and two gradients."""
-
 PROBE_CHUNK = 64
 """Tokens whose logits exist at a time while kept tensors are counted: they are counted apart."""
 
@@ -48,7 +45,7 @@ def probe_memory(
     """
     import torch
 
-    from emt_core.training.midtrain.loss import CHUNK, SupervisedLoss
+    from emt_core.training.midtrain.loss import SupervisedLoss, with_logits
 
     counts = [p.numel() for p in vlm.parameters()]
     trained = [p.numel() for p in vlm.parameters() if p.requires_grad]
@@ -78,13 +75,12 @@ def probe_memory(
         sizes.append(sum(saved.values()))
     per_sample = max(sizes[1] - sizes[0], 1) if len(sizes) == 2 else sizes[0]
     vocabulary = vlm.get_output_embeddings().weight.shape[0]
-    return replace(
+    expected = replace(
         expected_memory(sum(counts), sum(trained), optimizer, devices=devices),
         casts=max(sizes[0] - per_sample, 0),
         per_sample=per_sample,
-        logits=int((item.labels[1:] >= 0).sum()) * vocabulary * LOGIT_BYTES,
-        logits_most=CHUNK * vocabulary * LOGIT_BYTES,
     )
+    return with_logits(expected, item.labels, vocabulary)
 
 
 def largest_item(

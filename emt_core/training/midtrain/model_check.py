@@ -1,13 +1,15 @@
-"""Can this model be trained, and is it understood? One finding a question, on the real weights.
+"""Can this model be trained, and is it understood? One finding a question.
 
-Nothing is written. Each check stands alone: one that fails leaves the others their say, unless the
-model cannot be loaded at all.
+Nothing is written. What config and processor can tell comes first, memory before all else; then the
+weights are loaded. Each check stands alone: one that fails leaves the others their say. What cannot
+fit into memory is left out, because on a CPU the kernel kills who takes too much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +21,17 @@ from emt_core.models.device import choose_dtype, dtype_name
 from emt_core.models.vlm import batch as vlm_batch
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.chat import IMAGE, Message, chat_messages
-from emt_core.models.vlm.load import load_processor, load_vlm
+from emt_core.models.vlm.load import load_config, load_processor, load_vlm
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
-from emt_core.training.midtrain.memory import available_memory, held_memory
-from emt_core.training.midtrain.memory_probe import largest_item, probe_memory
+from emt_core.training.midtrain.forecast import Forecast, forecast_of
+from emt_core.training.midtrain.memory import Expected, available_memory, size_text
+from emt_core.training.midtrain.memory_probe import largest_item
 from emt_core.training.midtrain.micro_batch import MicroBatch, TrainingItem, collate
-from emt_core.training.parts import PARTS, count_parameters
+from emt_core.training.parts import PARTS
 
-Verdict = Literal["ok", "look", "failed"]
+Verdict = Literal["ok", "look", "failed", "left out"]
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 """Relative difference of a loss with and without padding that rounding explains."""
 
@@ -47,8 +50,12 @@ class Finding:
     says: str
 
 
+class _LeftOut(Exception):
+    """A check that does not fit into memory."""
+
+
 class ModelCheck:
-    """`run()` goes through all checks and gives a finding each."""
+    """`findings()` goes through all checks and gives a finding each, as soon as it is there."""
 
     def __init__(
         self,
@@ -61,55 +68,109 @@ class ModelCheck:
     ) -> None:
         """model: folder or hub name. cutoff, batch: of the training that is meant.
 
-        Loads the model. Raises EmtError where it cannot be.
+        Reads config and processor. Raises EmtError where they cannot be.
         """
+        self.model = model
+        self.revision = revision
         self.cutoff = cutoff
         self.batch = batch
         self.device = choose_device(device)
         self.dtype = choose_dtype("auto", self.device)
+        self.usual = MidtrainConfig(model=model, cutoff=cutoff, batch=batch)
         try:
             self.processor = load_processor(model, revision)
-            self.vlm: Any = load_vlm(model, revision, device=self.device)
+            self.config = load_config(model, revision)
         except EmtError as error:
             remedy = repository_hint(model) or error.remedy
             raise EmtError(error.what, where=error.where, remedy=remedy) from error
         self.preparer = ConversationPreparer(self.processor, cutoff=cutoff)
 
-    def run(self) -> list[Finding]:
+    def findings(self, begin: Callable[[str], object] = lambda _: None) -> Iterator[Finding]:
+        """One a check. begin: called with each check's name before it begins."""
         checks: dict[str, Callable[[], tuple[Verdict, str]]] = {
+            "memory": self._memory,
             "class": self._class,
             "image tokens": self._image_tokens,
             "template": self._template,
             "label mask": self._labels,
+            "weights": self._weights,
             "padding invariance": self._padding,
             "greedy answer": self._answer,
             "training step": self._step,
-            "memory": self._memory,
         }
-        findings = []
         for question, check in checks.items():
+            begin(question)
             try:
                 verdict, says = check()
+            except _LeftOut as reason:
+                verdict, says = "left out", str(reason)
             except EmtError as error:
                 verdict, says = "failed", error.what
             except Exception as error:
                 first = str(error).partition("\n")[0]
                 verdict, says = "failed", f"{type(error).__name__}: {first}"
-            findings.append(Finding(question=question, verdict=verdict, says=says))
-        return findings
+            yield Finding(question=question, verdict=verdict, says=says)
+            if question == "weights" and verdict == "failed":
+                return
+
+    @cached_property
+    def vlm(self) -> Any:
+        """The model with its weights, loaded when the first check asks for it."""
+        self._need(4 * self.counted.parameters["all"], "its weights in float32 take")
+        return load_vlm(self.model, self.revision, device=self.device)
+
+    @cached_property
+    def counted(self) -> Forecast:
+        """Of training with the paper's settings on samples as large as they allow."""
+        item = largest_item(
+            self.preparer,
+            max_images=self.usual.max_images,
+            max_image_pixels=self.usual.max_image_pixels,
+        )
+        return forecast_of(self.config, self.usual, item, self.dtype)
 
     # ---- the checks
 
+    def _memory(self) -> tuple[Verdict, str]:
+        """What training with the paper's settings is expected to take, and the pass that fits.
+
+        `emt midtrain RECIPE --dry-run` is for a recipe's own settings.
+        """
+        expected = self.counted.expected
+        free = available_memory(self.device)
+        micro = expected.largest_micro(free, self.batch)
+        says = (
+            f"expected {size_text(expected.fixed)} for weights, gradients and AdamW in float32"
+            f"{self._activations(expected)}; {size_text(free)} free on {self.device}"
+        )
+        if not micro:
+            hint = "see `update: lora`, `optimizer: adamw_8bit`, FSDP"
+            return "failed", f"{says}: not even one sample a pass fits; {hint}"
+        if not self.counted.whole:
+            return "look", f"{says}; activations cannot be counted for {self.counted.model_type!r}"
+        passes = -(-self.batch // micro)
+        plural = "es" if passes > 1 else ""
+        return "ok", f"{says}: runtime.batch {micro}, {passes} pass{plural} a step"
+
+    def _activations(self, expected: Expected) -> str:
+        if not self.counted.whole:
+            return ""
+        return f", {size_text(expected.per_sample)} for a sample of up to {self.cutoff:,} tokens"
+
     def _class(self) -> tuple[Verdict, str]:
-        kind = self.vlm.config.model_type
-        counts = count_parameters(self.vlm)
-        says = f"{type(self.vlm).__name__} ({kind}), {counts['all'] / 1e6:,.1f} M parameters"
+        kind = self.counted.model_type
+        counts = self.counted.parameters
+        says = f"{self.counted.class_name} ({kind}), {counts['all'] / 1e6:,.1f} M parameters"
         if kind not in PARTS:
             known = ", ".join(PARTS)
             return "look", f"{says}; parts and batching are known of {known} alone"
         parts = ("vision", "projector", "language")
         shares = ", ".join(f"{part} {counts[part] / 1e6:,.1f} M" for part in parts)
         return "ok", f"{says}: {shares}"
+
+    def _weights(self) -> tuple[Verdict, str]:
+        dtype = next(self.vlm.parameters()).dtype
+        return "ok", f"loaded in {dtype_name(dtype)} on {self.device}"
 
     def _image_tokens(self) -> tuple[Verdict, str]:
         ids = self._item().tokens["input_ids"]
@@ -158,8 +219,11 @@ class ModelCheck:
     def _step(self) -> tuple[Verdict, str]:
         import torch
 
-        batch = collate([self._item()], 0)
         self.vlm.train()
+        item = self._item()
+        own = forecast_of(self.config, self.usual, item, self.dtype).expected
+        self._need(own.total(1) - own.weights - own.states, "beside the weights it takes")
+        batch = collate([item], 0)
         loss = self._loss(batch) / batch.supervised
         loss.backward()
         trained = [p for p in self.vlm.parameters() if p.grad is not None]
@@ -178,32 +242,15 @@ class ModelCheck:
         says = f"loss {loss.item():.4f} -> {after:.4f}, gradient norm {norm.item():.3f}"
         return ("ok" if after < loss.item() else "look"), says
 
-    def _memory(self) -> tuple[Verdict, str]:
-        """What training with the paper's settings is expected to take, and the pass that fits.
-
-        `emt midtrain RECIPE --dry-run` is for a recipe's own settings.
-        """
-        usual = MidtrainConfig()
-        item = largest_item(
-            self.preparer, max_images=usual.max_images, max_image_pixels=usual.max_image_pixels
-        )
-        expected = probe_memory(self.vlm, item, self.device, self._autocast)
-        free = available_memory(self.device)
-        micro = expected.largest_micro(free + held_memory(self.vlm), self.batch)
-        gib = 2**30
-        says = (
-            f"expected {expected.fixed / gib:.2f} GiB for weights, gradients and AdamW in float32;"
-            f" measured {expected.per_sample / gib:.3f} GiB a sample of {item.length:,} tokens;"
-            f" {free / gib:.1f} GiB free on {self.device}"
-        )
-        if not micro:
-            hint = "see optimizer: adamw_8bit, lora_rank, FSDP"
-            return "failed", f"{says}: not even one sample a pass fits; {hint}"
-        passes = -(-self.batch // micro)
-        plural = "es" if passes > 1 else ""
-        return "ok", f"{says}: runtime.batch {micro}, {passes} pass{plural} a step"
-
     # ---- what they share
+
+    def _need(self, needed: int, what: str) -> None:
+        """Raises _LeftOut where so many bytes are not free."""
+        free = available_memory(self.device)
+        if needed > free:
+            raise _LeftOut(
+                f"{what} {size_text(needed)}, {size_text(free)} are free on {self.device}"
+            )
 
     def _item(self, turns: tuple[Turn, ...] = CONVERSATION) -> TrainingItem:
         return self.preparer.prepare(_sample(turns), [_picture()])

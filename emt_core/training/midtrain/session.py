@@ -20,15 +20,12 @@ from emt_core.models.vlm.packed import check_packing
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.checkpoints import (
-    Checkpoint,
     Checkpoints,
-    gather_state,
-    read_training_state,
-    spread_state,
-    write_state,
-    write_training_state,
+    gather_weights,
+    restore_state,
+    state_writer,
 )
-from emt_core.training.devices import is_sharded, open_accelerator
+from emt_core.training.devices import open_accelerator
 from emt_core.training.low_rank import merged
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.loop import Cadence, StepResult, Steps, Trainer
@@ -38,6 +35,7 @@ from emt_core.training.midtrain.rejects import RejectLog, Usable
 from emt_core.training.optimizer import build_optimizer
 from emt_core.training.parts import choose_trained, count_parameters, rate_factor_of
 from emt_core.training.pull import Pull
+from emt_core.training.sharding import agree, is_sharded
 from emt_core.training.steps_log import StepsLog, Track, untracked
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ class Session:
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.resumed = self.checkpoints.latest()
         if self.resumed is not None:
-            self._read(self.resumed)
+            restore_state(accelerator, self.resumed.path, self.module, self.optimizer)
         accelerator.wait_for_everyone()  # nobody writes before everybody has read
 
     @property
@@ -120,7 +118,8 @@ class Session:
 
         Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints.
         """
-        first = self.accelerator.is_main_process
+        accelerator = self.accelerator
+        first = accelerator.is_main_process
         path = out / "steps.jsonl"
         log = StepsLog(path, after=self.after, track=track) if first else None
         rejects = RejectLog(out / "rejects.jsonl", after=self.after) if first else None
@@ -138,10 +137,10 @@ class Session:
             if step != saved:
                 save(step)
                 # torchrun ends all ranks when the first one fails
-                self.accelerator.wait_for_everyone()
+                accelerator.wait_for_everyone()
 
         trainer = Trainer(
-            accelerator=self.accelerator,
+            accelerator=accelerator,
             module=self.module,
             optimizer=self.optimizer,
             steps=steps,
@@ -166,7 +165,7 @@ class Session:
                     "data_wait": round(result.data_wait, 4),
                 }
                 log.write(result.step, values)
-            if self._agree(cadence.due()) and result.step < self.config.steps:
+            if agree(accelerator, cadence.due()) and result.step < self.config.steps:
                 save(result.step)
             usable.check(result.samples, result.rejected, out / "rejects.jsonl")
             on_step(result)
@@ -182,10 +181,8 @@ class Session:
 
     def save_model(self, folder: Path, processor: Any) -> None:
         """Write what `from_pretrained` takes, processor included. All ranks call it."""
-        weights = self.vlm.state_dict()
-        if self.sharded:
-            gathered, _ = gather_state(self.module, self.optimizer)
-            weights = {name.removeprefix("vlm."): value for name, value in gathered.items()}
+        gathered = gather_weights(self.accelerator, self.module)
+        weights = {name.removeprefix("vlm."): value for name, value in gathered.items()}
         if not self.accelerator.is_main_process:
             return
         weights = merged(weights, self.config.lora_alpha, self.origin_dtype)
@@ -207,37 +204,11 @@ class Session:
         """Whether FSDP has spread the weights over the ranks."""
         return is_sharded(self.accelerator)
 
-    def _agree(self, due: bool) -> bool:
-        """Rank 0's clock decides for all: gathering a sharded state takes every rank."""
-        if self.accelerator.num_processes == 1:
-            return due
-        from accelerate.utils import broadcast_object_list
-
-        return bool(broadcast_object_list([due])[0])
-
     def _save(self, step: int, facts: dict[str, Any]) -> None:
         """A checkpoint, written by rank 0; all ranks call it."""
-        if self.sharded:
-            model, moments = gather_state(self.module, self.optimizer)
-
-            def write(folder: Path) -> None:
-                groups = moments["param_groups"]
-                write_state(folder, model, moments["state"], param_groups=groups)
-        else:
-            bare = self.accelerator.unwrap_model(self.module)
-
-            def write(folder: Path) -> None:
-                write_training_state(folder, bare, self.optimizer)
-
+        write = state_writer(self.accelerator, self.module, self.optimizer)
         if self.accelerator.is_main_process:
             self.checkpoints.save(step, write, facts)
-
-    def _read(self, checkpoint: Checkpoint) -> None:
-        if self.sharded:
-            spread_state(checkpoint.path, self.module, self.optimizer)
-        else:
-            bare = self.accelerator.unwrap_model(self.module)
-            read_training_state(checkpoint.path, bare, self.optimizer)
 
 
 def open_session(
@@ -248,13 +219,7 @@ def open_session(
     Raises EmtError. The caller ends with `close_accelerator()`, whether this succeeded or not.
     """
     model = str(locate_model(config.model, base))
-    processor = load_processor(model, revision)
-    preparer = ConversationPreparer(
-        processor,
-        cutoff=config.cutoff,
-        max_tiles=config.max_tiles,
-        max_image_pixels=config.max_image_pixels,
-    )
+    preparer = open_preparer(config, model, revision)
     settled = settled_arithmetic(out, config.precision, runtime.device)
     # a pass of text alone leaves vision encoder and projector without gradient
     text_part = config.trained_parts == {"language"}
@@ -268,7 +233,7 @@ def open_session(
             remedy="a larger batch, or fewer devices",
         )
     session = Session(
-        load_vlm(model, revision),
+        load_vlm(model, revision, attention=config.attn_implementation),
         config,
         accelerator,
         out,
@@ -276,3 +241,13 @@ def open_session(
         origin_dtype=stored_dtype(model, revision),
     )
     return session, preparer
+
+
+def open_preparer(config: MidtrainConfig, model: str, revision: str | None) -> ConversationPreparer:
+    """What makes samples of this recipe into inputs. model: folder or hub name."""
+    return ConversationPreparer(
+        load_processor(model, revision),
+        cutoff=config.cutoff,
+        max_tiles=config.max_tiles,
+        max_image_pixels=config.max_image_pixels,
+    )

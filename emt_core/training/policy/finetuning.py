@@ -1,4 +1,4 @@
-"""The training loop of a VLA: full fine-tuning on cached frames, resumable to the same weights.
+"""The training loop of a VLA on cached frames, resumable to the same weights.
 
     steps.jsonl                 a line a step (training/steps_log.py), with both losses
     checkpoints/step-N/         the newest two states, while it trains (training/checkpoints.py)
@@ -14,29 +14,36 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import torch
 
-from emt_core.data.robot.training_frames import FrameOrder, TrainingFrames
+from emt_core.data.robot.training_frames import TrainingFrames
 from emt_core.errors import EmtError
 from emt_core.models.halving import half_of
 from emt_core.recipe.finetune import FinetuneConfig
-from emt_core.training.checkpoints import Checkpoints, read_training_state, write_training_state
-from emt_core.training.devices import is_sharded
+from emt_core.training.average import Average, write_average
+from emt_core.training.checkpoints import (
+    Checkpoints,
+    gather_weights,
+    restore_state,
+    state_writer,
+)
+from emt_core.training.low_rank import merged
 from emt_core.training.optimizer import build_optimizer, check_finite, finite
-from emt_core.training.policy.augment import augment, draws_of
-from emt_core.training.policy.loss import ActionTargets, action_loss
+from emt_core.training.parts import choose_trained
+from emt_core.training.policy.augment import augment
+from emt_core.training.policy.batches import Batch, BatchReader
+from emt_core.training.policy.loss import action_loss
 from emt_core.training.policy.policy import PolicySpec, prompt_builder, save_policy
 from emt_core.training.policy.vla import VLA
-from emt_core.training.schedule import cosine_rate, seed_of, seed_step, set_rate, warmup_steps
+from emt_core.training.schedule import cosine_rate, seed_step, set_rate, warmup_steps
+from emt_core.training.sharding import agree, is_sharded
 from emt_core.training.steps_log import StepsLog, Track, untracked
 from emt_core.workspace.progress import Progress
 
@@ -45,22 +52,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 300.0
 """Work that a kill may cost."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """This rank's frames of one step, on the CPU.
-
-    rows: int64 [n]; frames: uint8 [n, 3, s, s]; draws: float32 [n, 7] of `augment`.
-    """
-
-    rows: np.ndarray
-    frames: torch.Tensor
-    texts: list[str]
-    targets: ActionTargets
-    draws: torch.Tensor
-    steps: float
-    """Actions that the step learns from, over all ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +77,12 @@ class Finetuner:
         *,
         accelerator: Accelerator,
         part: int,
+        recompute: bool = False,
     ) -> None:
         """spec: of the policies that are saved; each gets its step. part: frames in one forward
-        pass, at most; it is halved when a GPU's memory runs out.
+        pass, at most; it is halved when a GPU's memory runs out. recompute: gradient checkpointing.
 
-        Raises EmtError for more ranks than frames a batch, and under FSDP.
+        Raises EmtError for more ranks than frames a batch, and where a package is missing.
         """
         self.accelerator = accelerator
         self.device = accelerator.device
@@ -100,25 +92,32 @@ class Finetuner:
                 f"a batch of {config.batch} cannot be shared by {self.ranks} ranks",
                 where="finetune.batch",
             )
-        if is_sharded(accelerator):
-            raise EmtError(
-                "fine-tuning keeps a whole policy on each device and cannot be sharded",
-                where="runtime.sharding",
-                remedy="set runtime.sharding: none for finetune",
-            )
         self.config = config
         self.processor = processor
         self.spec = spec
-        self.frames = frames
+        self.reader = BatchReader(
+            config,
+            spec,
+            frames,
+            rank=accelerator.process_index,
+            ranks=self.ranks,
+            even=is_sharded(accelerator),
+        )
         self.part = min(part, config.batch)
         self.prompts = prompt_builder(processor, spec)
-        self.order = FrameOrder(len(frames), config.batch, config.seed)
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.policies = out / "policies"
         self.steps_path = out / "steps.jsonl"
+        choose_trained(vla.vlm, config, seed=config.seed, stage="finetune")
+        if recompute:
+            options = {"use_reentrant": False}
+            vla.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         self.vla = vla.to(self.device).train()
-        optimizer = build_optimizer(self.vla, weight_decay=config.weight_decay)
+        optimizer = build_optimizer(
+            self.vla, weight_decay=config.weight_decay, kind=config.optimizer
+        )
         self.module, self.optimizer = accelerator.prepare(self.vla, optimizer)
+        self.average = Average(self.module, config.ema) if config.ema else None
         self._say: Callable[[str], None] = print
 
     def run(self, progress: Progress, track: Track = untracked) -> dict[str, Any]:
@@ -135,19 +134,18 @@ class Finetuner:
         tokens = int(log.last.get("tokens") or 0) if log else 0
         saved_at = time.monotonic()
         with progress.track("training", config.steps, done=kept, unit="steps") as tracker:
-            for step, batch in self._batches(kept + 1):
+            for step, batch in self.reader.batches(kept + 1):
                 rate = cosine_rate(
                     step, peak=config.learning_rate, steps=config.steps, warmup=warmup
                 )
                 result = self._step(step, batch, rate)
                 tokens += result.tokens
-                if log is None:  # rank 0 writes
-                    continue
-                log.write(step, self._record(step, result, rate, tokens))
+                if log is not None:  # rank 0 writes
+                    log.write(step, self._record(step, result, rate, tokens))
                 if step in config.kept_steps:
-                    spec = replace(self.spec, step=step)
-                    save_policy(self.policies / f"step-{step}", self.vla, self.processor, spec)
-                if step < config.steps and time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
+                    self._keep_policy(step)
+                due = time.monotonic() - saved_at >= CHECKPOINT_SECONDS
+                if agree(self.accelerator, due) and step < config.steps:
                     self._save(step)
                     saved_at = time.monotonic()
                 tracker.doing = f"training, loss {result.loss:.4f}"
@@ -159,7 +157,9 @@ class Finetuner:
         checkpoint = self.checkpoints.latest()
         step = checkpoint.step if checkpoint else 0
         if checkpoint:
-            read_training_state(checkpoint.path, self.vla, self.optimizer)
+            restore_state(self.accelerator, checkpoint.path, self.module, self.optimizer)
+            if self.average:
+                self.average.read(checkpoint.path)
         if self.accelerator.is_main_process:
             for folder in self.policies.glob("step-*"):
                 if int(folder.name.removeprefix("step-")) > step:
@@ -168,61 +168,41 @@ class Finetuner:
         return step
 
     def _save(self, step: int) -> None:
-        self.checkpoints.save(
-            step, lambda folder: write_training_state(folder, self.vla, self.optimizer)
-        )
+        """A checkpoint, written by rank 0; all ranks call it."""
+        write_state = state_writer(self.accelerator, self.module, self.optimizer)
+        averaged = self.average.gathered() if self.average else {}
+
+        def write(folder: Path) -> None:
+            write_state(folder)
+            if averaged:
+                write_average(folder, averaged)
+
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(step, write)
         self._saved = step
+
+    def _keep_policy(self, step: int) -> None:
+        """The policy of this step, written by rank 0; all ranks call it."""
+        weights = gather_weights(self.accelerator, self.module)
+        if self.average:
+            weights |= self.average.gathered()
+        if self.accelerator.is_main_process:
+            spec = replace(self.spec, step=step)
+            folder = self.policies / f"step-{step}"
+            plain = merged(weights, self.config.lora_alpha, torch.float32)
+            save_policy(folder, self.vla, self.processor, spec, plain)
 
     def _stop(self, step: int, batch: Batch, result: StepResult) -> None:
         """Keep the state of the step before, since this one is not taken, and raise EmtError."""
-        if self.accelerator.is_main_process and step - 1 != self._saved:
+        if step - 1 != self._saved:
             self._save(step - 1)
         self.accelerator.wait_for_everyone()  # torchrun ends all ranks when the first one fails
-        samples = [self._name(row) for row in batch.rows.tolist()]
         check_finite(
-            step, loss=result.loss, grad_norm=result.grad_norm, samples=samples, kept=step - 1
-        )
-
-    # ---- data
-
-    def _name(self, row: int) -> str:
-        """Where a frame comes from, in words: data set, episode, and its place in it (from 0)."""
-        place = int(self.frames.place[row])
-        at = int(self.frames.cache_row[row])
-        begun = [(f, e) for e, f in self.frames.caches[place].first.items() if f <= at]
-        first, episode = max(begun)
-        name = self.config.data[place].name if self.config.data else "demos"
-        return f"{name} episode {episode} frame {at - first}"
-
-    def _batches(self, first: int) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) to the last step; the next is read while this one is computed."""
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._read, first)
-            for step in range(first, self.config.steps + 1):
-                batch = ahead.result()
-                if step < self.config.steps:
-                    ahead = reader.submit(self._read, step + 1)
-                yield step, batch
-
-    def _read(self, step: int) -> Batch:
-        everyone = self.order.rows(step - 1)
-        steps = float(self.frames.valid_steps(everyone, self.config.chunk))
-        draws = draws_of(len(everyone), seed_of(self.config.seed, "augment", step))
-        mine = slice(self.accelerator.process_index, None, self.ranks)
-        rows = everyone[mine]
-        actions, valid, reference = self.frames.chunks(rows, self.config.chunk)
-        arm, gripper = self.spec.action_map.targets(actions, reference)
-        return Batch(
-            rows=rows,
-            frames=torch.from_numpy(self.frames.pixels(rows)).permute(0, 3, 1, 2),
-            texts=[self.frames.texts[place] for place in self.frames.instruction[rows]],
-            targets=ActionTargets(
-                arm=torch.from_numpy(arm),
-                gripper=torch.from_numpy(gripper),
-                valid=torch.from_numpy(valid),
-            ),
-            draws=draws[mine],
-            steps=steps,
+            step,
+            loss=result.loss,
+            grad_norm=result.grad_norm,
+            samples=self.reader.names(batch),
+            kept=step - 1,
         )
 
     # ---- one step
@@ -247,6 +227,8 @@ class Finetuner:
             self._stop(step, batch, result)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
+        if self.average:
+            self.average.update(step)
         return result
 
     def _gradients(self, batch: Batch) -> StepResult:
@@ -273,7 +255,8 @@ class Finetuner:
                 # DDP takes the mean of the ranks' gradients; the batch's is their sum
                 self.accelerator.backward(loss.total * self.ranks)
             losses += torch.stack([loss.total, loss.arm, loss.gripper]).detach().cpu()
-            tokens += int(inputs.model["attention_mask"].sum())
+            own = max(batch.own - start, 0)
+            tokens += int(inputs.model["attention_mask"][:own].sum())
         total, arm, gripper, all_tokens = self._sums([*losses.tolist(), tokens])
         return StepResult(
             loss=total,
@@ -302,7 +285,7 @@ class Finetuner:
         others = [p for p in self.vla.parameters() if p.requires_grad and p is not self.vla.query]
         self.accelerator.clip_grad_norm_([self.vla.query], self.config.clip_norm)
         norm: Any = self.accelerator.clip_grad_norm_(others, self.config.clip_norm)
-        return float(norm)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _record(self, step: int, result: StepResult, rate: float, tokens: int) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ Everything that acting needs is in the folder: it can be moved, sent and served 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -188,9 +188,21 @@ def check_policy_folder(folder: Path) -> None:
     )
 
 
-def save_policy(folder: Path, vla: VLA, processor: Any, spec: PolicySpec) -> None:
-    """Write aside and rename: a folder that exists is complete, and stays as it is."""
+def save_policy(
+    folder: Path,
+    vla: VLA,
+    processor: Any,
+    spec: PolicySpec,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write aside and rename: a folder that exists is complete, and stays as it is.
+
+    weights: by the VLA's names, in place of those that it holds.
+    """
     from safetensors.torch import save_file
+
+    weights = vla.state_dict() if weights is None else weights
+    vlm = {name.removeprefix("vlm."): v for name, v in weights.items() if name.startswith("vlm.")}
 
     if folder.exists():
         return
@@ -198,9 +210,9 @@ def save_policy(folder: Path, vla: VLA, processor: Any, spec: PolicySpec) -> Non
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     with without_bars():
-        vla.vlm.save_pretrained(aside)
+        vla.vlm.save_pretrained(aside, state_dict=vlm)
         processor.save_pretrained(aside)
-    save_file(_head_state(vla), aside / "head.safetensors")
+    save_file(_head_state(weights), aside / "head.safetensors")
     write_json(aside / "policy.json", spec.to_json())
     aside.rename(folder)
 
@@ -242,16 +254,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Any:
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def _head_state(vla: VLA) -> dict[str, torch.Tensor]:
-    head = {f"head.{name}": value for name, value in vla.head.state_dict().items()}
+def _head_state(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What head.safetensors holds, of a VLA's weights."""
     return {
         name: value.detach().cpu().contiguous()
-        for name, value in {"query": vla.query, **head}.items()
+        for name, value in weights.items()
+        if not name.startswith("vlm.")
     }
 
 
 def _load_head(vla: VLA, state: dict[str, torch.Tensor], folder: Path) -> None:
-    expected = _head_state(vla)
+    expected = _head_state(vla.state_dict())
     differing = [
         name for name in {*expected, *state} if _shape(expected, name) != _shape(state, name)
     ]

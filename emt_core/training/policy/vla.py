@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from emt_core.models.vlm.load import decoder_of, text_width
 from emt_core.training.policy.inputs import PolicyInputs
@@ -28,6 +29,13 @@ class HeadOutput(NamedTuple):
     """float32 [n, chunk, G]: logits of class 1, or values in [-1, 1] (continuous)."""
 
 
+class Linear(nn.Linear):
+    """In float32 whatever its weights are in: FSDP gathers them in the arithmetic's precision."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return functional.linear(input, self.weight.float(), self.bias.float())
+
+
 class Branch(nn.Sequential):
     """latent -> widths, ReLU after each -> dims x chunk, no activation (VLM4VLA's FCDecoder)."""
 
@@ -35,8 +43,8 @@ class Branch(nn.Sequential):
         sizes = (latent, *widths)
         hidden: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            hidden += [nn.Linear(before, after), nn.ReLU()]
-        super().__init__(*hidden, nn.Linear(sizes[-1], outputs))
+            hidden += [Linear(before, after), nn.ReLU()]
+        super().__init__(*hidden, Linear(sizes[-1], outputs))
 
 
 class ActionHead(nn.Module):
@@ -60,7 +68,7 @@ class ActionHead(nn.Module):
         self.chunk = chunk
         self.binary = binary
         half = max(width // 2, 1)
-        self.trunk = nn.Sequential(nn.Linear(width, half), nn.ReLU(), nn.Linear(half, latent))
+        self.trunk = nn.Sequential(Linear(width, half), nn.ReLU(), Linear(half, latent))
         self.arm = Branch(latent, widths, arm * chunk)
         self.gripper = Branch(latent, widths, gripper * chunk) if gripper else None
         for module in self.modules():
@@ -75,11 +83,12 @@ class ActionHead(nn.Module):
         """
         with torch.autocast(hidden.device.type, enabled=False):
             latent = self.trunk(hidden.float())
-            arm = torch.tanh(self.arm(latent)).view(-1, self.chunk, self.arm_dims)
+            arm = torch.tanh(self.arm(latent).view(-1, self.chunk, self.arm_dims))
             if self.gripper is None:
                 return HeadOutput(arm, arm.new_zeros(len(arm), self.chunk, 0))
             gripper = self.gripper(latent).view(-1, self.chunk, self.gripper_dims)
-            return HeadOutput(arm, gripper if self.binary else torch.tanh(gripper))
+            # a clone: FSDP warns of views that leave the model
+            return HeadOutput(arm, gripper.clone() if self.binary else torch.tanh(gripper))
 
 
 class VLA(nn.Module):
@@ -92,27 +101,35 @@ class VLA(nn.Module):
             parameter.requires_grad_(
                 False
             )  # the language head, where it is not tied: no loss reaches it
+        self._no_split_modules = getattr(vlm, "_no_split_modules", None)
+        """What FSDP's automatic wrapping by layer asks for."""
 
     def forward(self, inputs: PolicyInputs) -> HeadOutput:
         return self.head(self.control_feature(inputs))
 
     def control_feature(self, inputs: PolicyInputs) -> torch.Tensor:
         """[n, H]: the query's last hidden state."""
-        with self._query_at(inputs.query_at):
-            hidden = decoder_of(self.vlm)(**inputs.model, use_cache=False).last_hidden_state
+        hidden = hidden_states(self.vlm, self.query, inputs)
         return hidden[torch.arange(len(hidden), device=hidden.device), inputs.query_at]
 
-    @contextmanager
-    def _query_at(self, places: torch.Tensor) -> Iterator[None]:
-        def put(_module: nn.Module, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
-            here = torch.arange(embedded.shape[1], device=embedded.device) == places[:, None]
-            return torch.where(here[..., None], self.query.to(embedded.dtype), embedded)
 
-        hook = decoder_of(self.vlm).get_input_embeddings().register_forward_hook(put)
-        try:
-            yield
-        finally:
-            hook.remove()
+def hidden_states(vlm: Any, query: torch.Tensor, inputs: PolicyInputs) -> torch.Tensor:
+    """[n, tokens, H]: last hidden states, the query [H] at its place."""
+    with _query_at(vlm, query, inputs.query_at):
+        return decoder_of(vlm)(**inputs.model, use_cache=False).last_hidden_state
+
+
+@contextmanager
+def _query_at(vlm: Any, query: torch.Tensor, places: torch.Tensor) -> Iterator[None]:
+    def put(_module: nn.Module, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
+        here = torch.arange(embedded.shape[1], device=embedded.device) == places[:, None]
+        return torch.where(here[..., None], query.to(embedded.dtype), embedded)
+
+    hook = decoder_of(vlm).get_input_embeddings().register_forward_hook(put)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _unreached(vlm: Any) -> list[nn.Parameter]:
