@@ -34,6 +34,7 @@ from pages.parts.widgets import chart, choice, metrics
 
 LIVE_S = 2.0
 MOST_RUNS = 8
+UNSMOOTHED = ("learning_rate", "memory_mb", "validation_loss")
 AXES = {"Steps": "step", "Samples": "samples", "Hours": "hours"}
 AXIS_TITLES = {"step": "step", "samples": "samples seen", "hours": "hours of training"}
 GRIPPER_LOSS = {
@@ -187,6 +188,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     logarithmic = bool(st.session_state.get("log-loss"))
     _figure(frames, colors, "loss", "loss", logarithmic=logarithmic, height=380)
     titles = {
+        "validation_loss": "loss on held-out samples",
         "loss_arm": "arm loss (Huber)",
         "loss_gripper": gripper_loss,
         "learning_rate": "learning rate",
@@ -205,7 +207,7 @@ def _curves(chosen: list[TrainingRun], gripper_loss: str) -> None:
     for place, (name, title) in zip(cells, shown, strict=False):
         with place:
             st.subheader(title[0].upper() + title[1:], anchor=False)
-            _figure(frames, colors, name, smooth=name not in ("learning_rate", "memory_mb"))
+            _figure(frames, colors, name, smooth=name not in UNSMOOTHED)
     with cells[len(shown)]:
         _kept(chosen)
 
@@ -255,8 +257,9 @@ def _figure(
     lines = []
     for label, frame in frames.items():
         if name in frame:
-            y = frame[name].to_numpy(float)
-            x = frame[axis].to_numpy(float)
+            measured = frame.dropna(subset=[name]) if name == "validation_loss" else frame
+            y = measured[name].to_numpy(float)
+            x = measured[axis].to_numpy(float)
             shown = smoothed(y, weight)
             lines.append(curves.Line(name=label, color=colors[label], x=x, y=y, shown=shown))
     figure = curves.curve(

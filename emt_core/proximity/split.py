@@ -117,7 +117,29 @@ def split_rows(
     return part
 
 
-def _group_hashes(index: Index, first: np.ndarray, seed: int) -> np.ndarray:
+def held_out(index: Index, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """bool [rows of the index]: those that training on `rows` has to leave out.
+
+    A share of the groups that `rows` fall into, with every row of these groups, also outside of
+    `rows`. A group of more rows than the share is taken last. Raises EmtError where there is but
+    one group.
+    """
+    groups = groups_of(index)
+    first, sizes = np.unique(groups[rows], return_counts=True)
+    if len(first) < 2:
+        raise EmtError(
+            "all selected samples share one picture: none can be held out",
+            where="midtrain.validation_share",
+            remedy="set it to 0, or select more",
+        )
+    count = min(max(round(len(first) * share), 1), len(first) - 1)
+    hashes = _behind(_group_hashes(index, first, f"{seed}:midtrain"), sizes > share * len(rows))
+    held = np.zeros(index.rows, bool)
+    held[first[np.argpartition(hashes, count - 1)[:count]]] = True
+    return held[groups]
+
+
+def _group_hashes(index: Index, first: np.ndarray, seed: int | str) -> np.ndarray:
     """uint64 of each group: hash of (seed, source, row in the source) of its first row.
 
     first: int64, rising.

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen
+from emt_core.recipe.kept_weights import KeptWeights
 from emt_core.recipe.sources import RobotData
 from emt_core.recipe.update import UpdateConfig
 
@@ -98,21 +99,18 @@ class AugmentConfig(Frozen):
     """Colour jitter: the same for saturation (0.2)."""
 
 
-class FinetuneConfig(UpdateConfig):
+class FinetuneConfig(UpdateConfig, KeptWeights):
     """Of `update` and `freeze`: the query and the action head are trained in any case."""
 
     ADDED = frozenset(
         {"warmup_ratio", "interpolate", "update", "lora_rank", "lora_alpha", "vision_share"}
         | {"language_share", "freeze", "optimizer", "attn_implementation", "ema"}
+        | {"midtrain_step"}
     )
     TRAINS_A_HEAD = True
 
     start: Literal["midtrain", "backbone"] = "midtrain"
     """`midtrain`: the mid-trained VLM. `backbone`: `model` as it is (the arm `none`)."""
-
-    interpolate: float = Field(default=1.0, gt=0, le=1)
-    """start midtrain: how far from the origin to the result, one of `midtrain.interpolate`; 1: the
-    result."""
 
     model: str = ""
     """start backbone: hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -190,8 +188,8 @@ class FinetuneConfig(UpdateConfig):
         beyond = [step for step in self.keep if not 1 <= step <= self.steps]
         if beyond:
             raise ValueError(f"keep names steps {beyond}, training has 1 to {self.steps}")
-        if self.interpolate != 1 and self.start == "backbone":
-            raise ValueError("interpolate goes with `start: midtrain`")
+        if self.names_kept_weights and self.start == "backbone":
+            raise ValueError("interpolate and midtrain_step go with `start: midtrain`")
         names = [data.name for data in self.data]
         if len(set(names)) < len(names):
             raise ValueError("two data sets have the same name")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from emt_core.errors import EmtError
 from emt_core.recipe.base import MAX_IMAGE_PIXELS
+from emt_core.recipe.kept_weights import KeptWeights
 from emt_core.recipe.update import Part, UpdateConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -20,7 +21,8 @@ class MidtrainConfig(UpdateConfig):
     ADDED = frozenset(
         {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
         | {"vision_share", "language_share", "interpolate", "replay", "replay_from", "l2_sp"}
-        | {"attn_implementation", "packing"}
+        | {"attn_implementation", "packing", "keep_steps"}
+        | {"validation_share", "validation_every"}
     )
 
     model: str = ""
@@ -92,7 +94,26 @@ class MidtrainConfig(UpdateConfig):
     """Weights kept beside the result, each a plain VLM: (1 - alpha) origin + alpha result for each
     alpha (WiSE-FT, arXiv 2109.01903). `finetune.interpolate: 0.5` starts from one of them."""
 
+    keep_steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Steps whose weights are kept beside the result, each a plain VLM: how far mid-training should
+    go is then a question to `finetune.midtrain_step`, `probe` and `retain`."""
+
+    validation_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the selection that is never trained on, by whole pictures; its loss is measured.
+    0: none (paper)."""
+
+    validation_every: int = Field(default=0, ge=0)
+    """Steps between two measurements of it; 0: twenty in all. The last step is always measured."""
+
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent_steps(self) -> MidtrainConfig:
+        if beyond := [step for step in self.keep_steps if step > self.steps]:
+            raise ValueError(f"keep_steps names steps {beyond}, training has 1 to {self.steps}")
+        if self.validation_every and not self.validation_share:
+            raise ValueError("validation_every goes with a `validation_share` above 0")
+        return self
 
     @model_validator(mode="after")
     def _consistent_rates(self) -> MidtrainConfig:
@@ -115,11 +136,17 @@ class MidtrainConfig(UpdateConfig):
     def further(self) -> tuple[str, ...]:
         return (f"select.{self.replay_from}",) if self.replay_from else ()
 
-    def model_folder(self, alpha: float, *, stage: str) -> str:
-        """Folder, in the artifact's data, of the weights that `stage.interpolate` names.
-
-        Raises EmtError where they are not kept.
-        """
+    def check_kept(self, wanted: KeptWeights, *, stage: str) -> None:
+        """Raises EmtError where mid-training does not keep the weights that a stage names."""
+        step = wanted.midtrain_step
+        if step is not None and step not in self.keep_steps:
+            kept = ", ".join(map(str, self.keep_steps)) or "none"
+            raise EmtError(
+                f"mid-training keeps no weights of step {step:,} (kept: {kept})",
+                where=f"{stage}.midtrain_step",
+                remedy=f"add {step} to midtrain.keep_steps, or leave it out for the result",
+            )
+        alpha = wanted.interpolate
         if alpha != 1 and alpha not in self.interpolate:
             kept = ", ".join(f"{one:g}" for one in self.interpolate) or "none"
             raise EmtError(
@@ -127,9 +154,3 @@ class MidtrainConfig(UpdateConfig):
                 where=f"{stage}.interpolate",
                 remedy=f"add {alpha:g} to midtrain.interpolate, or take 1, the result",
             )
-        return interpolated_folder(alpha)
-
-
-def interpolated_folder(alpha: float) -> str:
-    """Folder of these weights in a midtrain artifact's data; 1 is the result of training."""
-    return "model" if alpha == 1 else f"interpolated/{alpha:g}"

@@ -6,19 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import StageConfig
+from emt_core.recipe.kept_weights import KeptWeights
 from emt_core.recipe.sources import RobotData
 
 
-class ProbeConfig(StageConfig):
+class ProbeConfig(KeptWeights):
     """Asks the weights that `finetune` would start from, in minutes and without training them."""
+
+    ADDED = frozenset({"midtrain_step"})
 
     start: Literal["midtrain", "backbone"] = "midtrain"
     """`midtrain`: the mid-trained VLM. `backbone`: `model` as it is, the reference (arm `none`)."""
-
-    interpolate: float = Field(default=1.0, gt=0, le=1)
-    """start midtrain: how far from the origin to the result, one of `midtrain.interpolate`; 1: the
-    result."""
 
     model: str = ""
     """The origin: hub name or folder of the VLM. Default: the recipe's `backbone`."""
@@ -86,8 +84,8 @@ class ProbeConfig(StageConfig):
     def _consistent(self) -> ProbeConfig:
         if "{instruction}" not in self.prompt:
             raise ValueError("prompt has to hold {instruction}")
-        if self.interpolate != 1 and self.start == "backbone":
-            raise ValueError("interpolate goes with `start: midtrain`")
+        if self.names_kept_weights and self.start == "backbone":
+            raise ValueError("interpolate and midtrain_step go with `start: midtrain`")
         names = [data.name for data in (*self.data, *self.unseen)]
         if len(set(names)) < len(names):
             raise ValueError("two data sets have the same name")

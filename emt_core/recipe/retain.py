@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emt_core.recipe.base import MAX_IMAGE_PIXELS, Frozen, StageConfig
+from emt_core.recipe.base import MAX_IMAGE_PIXELS, Frozen
+from emt_core.recipe.kept_weights import KeptWeights
 from emt_core.recipe.shipped import ROOT
 
 
@@ -31,17 +32,14 @@ DEMO_QUESTIONS = f"files: {{demo: {{format: own, path: {ROOT / 'assets/demo/ques
 """What a recipe says to ask the questions that come with the demo."""
 
 
-class RetainConfig(StageConfig):
-    ADDED = frozenset({"interpolate"})
+class RetainConfig(KeptWeights):
+    ADDED = frozenset({"interpolate", "midtrain_step"})
 
     model: str = ""
     """The origin: what was mid-trained. Default: the recipe's `backbone`."""
 
     revision: str | None = None
     """Hub revision of `model`."""
-
-    interpolate: float = Field(default=1.0, gt=0, le=1)
-    """Which weights are asked beside the origin: one of `midtrain.interpolate`; 1: the result."""
 
     files: dict[str, QuestionFile] = {}
     """Files of questions, by the suite's name."""

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import all_of
 from emt_core.recipe.finetune import FinetuneConfig
-from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.sources import RobotData, RobotSource
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
@@ -80,7 +79,7 @@ def check(instance: Instance, base: Path) -> None:
     assert isinstance(config, FinetuneConfig)
     if config.start == "midtrain":
         trained: Any = instance.parents["midtrain"].config
-        trained.model_folder(config.interpolate, stage="finetune")
+        trained.check_kept(config, stage="finetune")
     if config.data:
         check_action([_robot_set(data, base) for data in config.data], config.action)
         return
@@ -266,7 +265,7 @@ def _with_files(context: Context, data: RobotData, base: Path) -> RobotSet:
 def _start(context: Context, config: FinetuneConfig) -> tuple[str | Path, str | None]:
     """(folder or hub name, revision) of the VLM that training starts from."""
     if config.start == "midtrain":
-        return context.parents["midtrain"].data / interpolated_folder(config.interpolate), None
+        return context.parents["midtrain"].data / config.weights_folder, None
     from emt_core.models.identity import locate_model
 
     return locate_model(config.model, context.base), context.identity["model"].get("revision")

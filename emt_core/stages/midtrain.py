@@ -2,6 +2,7 @@
 
 model/              `save_pretrained`: weights (in the origin's precision), processor, template
 interpolated/0.5/   the same, half way from the origin; one for each of `interpolate`
+steps/100/          the same, after step 100; one for each of `keep_steps`
 steps.jsonl         a line a step (training/steps_log.py)
 rejects.jsonl       samples not trained on: {"id", "reason", "detail", "step"} a line
 checkpoints/        while building only: the last two, atomic
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import EmtError
+from emt_core.recipe.kept_weights import step_folder
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome
 
 if TYPE_CHECKING:
-    from emt_core.training.midtrain.session import Session
+    from emt_core.training.midtrain.loop import StepResult
+    from emt_core.training.midtrain.session import Session, Validate
 
 VERSION = 1
 DEVICE = True
@@ -55,7 +58,15 @@ def disk(instance: Instance, base: Path) -> list[DiskNeed]:
         DiskNeed(what="model", bytes=weights and weights.bytes, kind="result"),
         DiskNeed(what="checkpoints", bytes=states, kind="scratch"),
         *(_interpolated_need(config, weights.bytes if weights else None)),
+        *(_kept_need(config, weights.bytes if weights else None)),
     ]
+
+
+def _kept_need(config: MidtrainConfig, size: int | None) -> list[DiskNeed]:
+    count = len(config.keep_steps)
+    if not count:
+        return []
+    return [DiskNeed(what=f"weights of {count} steps", bytes=size and count * size, kind="result")]
 
 
 def _interpolated_need(config: MidtrainConfig, size: int | None) -> list[DiskNeed]:
@@ -82,6 +93,7 @@ def run(context: Context) -> Outcome:
     assert isinstance(config, MidtrainConfig)
     rows = selected_rows(context)
     general = general_rows(context, config)
+    rows, general, held = _without_held_out(context, config, rows, general)
     _leave_cores_to_decoding(context.runtime.workers)
     revision = context.identity.get("revision") or config.revision
     try:
@@ -95,6 +107,8 @@ def run(context: Context) -> Outcome:
         taught = f"{len(rows):,} samples"
         if len(general):
             taught += f" and {len(general):,} general ones"
+        if len(held):
+            taught += f" ({len(held):,} held out)"
         resumed = f", from step {session.after}" if session.after else ""
         passes = (
             f"passes of {plan.micro} rows"
@@ -106,6 +120,13 @@ def run(context: Context) -> Outcome:
             f"on {world} device{'s' if world > 1 else ''}){resumed}"
         )
         done = session.after
+
+        def after_step(result: StepResult) -> None:
+            if result.step in config.keep_steps:
+                folder = context.out / step_folder(result.step)
+                session.save_model(folder, preparer.processor)
+            tracker.advance()
+
         with (
             open_tracking("midtrain", context) as tracking,
             context.progress.track("training", config.steps, done=done, unit="steps") as tracker,
@@ -114,9 +135,10 @@ def run(context: Context) -> Outcome:
                 feed.steps,
                 plan,
                 context.out,
-                on_step=lambda _: tracker.advance(),
+                on_step=after_step,
                 say=context.progress.say,
                 track=tracking.log,
+                validate=_validate(context, config, held, preparer, session),
             )
         session.save_model(context.out / "model", preparer.processor)
         accelerator.wait_for_everyone()
@@ -134,6 +156,8 @@ def run(context: Context) -> Outcome:
         steps = list(iterate_steps(context.out / "steps.jsonl"))
         own = len(rows) / (1 - config.replay)  # of so many samples, a selection's are one epoch
         metrics |= _metrics(steps, own, count_rejects(context.out / "rejects.jsonl"))
+        if len(held):
+            metrics["validation"] = _validated(steps, len(held))
         if config.replay:
             metrics["replayed"] = {"share": config.replay, "rows": len(general)}
         if config.interpolate:
@@ -196,6 +220,48 @@ def general_rows(context: Context, config: MidtrainConfig) -> Any:
     return rows
 
 
+def _without_held_out(
+    context: Context, config: MidtrainConfig, rows: Any, general: Any
+) -> tuple[Any, Any, Any]:
+    """(rows and general rows that may be trained on, held-out rows), int64 each."""
+    import numpy as np
+
+    from emt_core.data.index import Index
+    from emt_core.proximity.split import held_out
+
+    if not config.validation_share:
+        return rows, general, np.empty(0, np.int64)
+    index = Index(context.parents["sources"])
+    held = held_out(index, rows, config.validation_share, config.seed)
+    return rows[~held[rows]], general[~held[general]], rows[held[rows]]
+
+
+def _validate(
+    context: Context, config: MidtrainConfig, held: Any, preparer: Any, session: Session
+) -> Validate:
+    from emt_core.training.midtrain.batches import Selection
+    from emt_core.training.midtrain.session import unmeasured
+    from emt_core.training.midtrain.validation import Validation, measured_rows
+
+    if not len(held):
+        return unmeasured
+    selection = Selection(
+        context.parents["sources"],
+        measured_rows(held, config.seed),
+        preparer,
+        max_images=config.max_images,
+        always_image=session.sharded,
+    )
+    validation = Validation(
+        selection=selection,
+        accelerator=session.accelerator,
+        module=session.module,
+        steps=config.steps,
+        every=config.validation_every,
+    )
+    return validation.at
+
+
 def _leave_cores_to_decoding(workers: int) -> None:
     """Limit torch to the cores that decoding leaves.
 
@@ -233,6 +299,18 @@ def _feed(
         workers=0 if few else context.runtime.workers,
         mixed=MixedStream(selected, general, config.replay, config.seed) if general else None,
     )
+
+
+def _validated(steps: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+    found = [
+        (record["validation_loss"], record["step"])
+        for record in steps
+        if record.get("validation_loss") is not None
+    ]
+    if not found:
+        return {"rows": rows}
+    best, at = min(found)
+    return {"rows": rows, "last_loss": found[-1][0], "best_loss": best, "best_step": at}
 
 
 def _metrics(steps: list[dict[str, Any]], epoch: float, rejects: dict[str, int]) -> dict[str, Any]:

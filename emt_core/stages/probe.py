@@ -24,7 +24,6 @@ import numpy as np
 
 from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import EmtError, all_of
-from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.probe import ProbeConfig
 from emt_core.recipe.sources import RobotData
 from emt_core.run.plan import Instance
@@ -42,7 +41,7 @@ IDENTITY_REPLACES = ("model", "revision")
 
 FEATURES = "features"
 FITS = "fits"
-SIDE = ("start", "interpolate", "model", "revision", "precision")
+SIDE = ("start", "interpolate", "midtrain_step", "model", "revision", "precision")
 """Settings that say which weights are asked; all others say what."""
 
 
@@ -75,7 +74,7 @@ def check(instance: Instance, base: Path) -> None:
     assert isinstance(config, ProbeConfig)
     if config.start == "midtrain":
         trained: Any = instance.parents["midtrain"].config
-        trained.model_folder(config.interpolate, stage="probe")
+        trained.check_kept(config, stage="probe")
     sets = [_robot_set(data, base) for data in (*config.data, *config.unseen)]
     if config.data:
         _columns(config, sets)
@@ -240,7 +239,7 @@ def _start(context: Context, config: ProbeConfig) -> tuple[str, str | None]:
     from emt_core.models.identity import locate_model
 
     if config.start == "midtrain":
-        folder = interpolated_folder(config.interpolate)
+        folder = config.weights_folder
         return str(context.parents["midtrain"].data / folder), None
     revision = context.identity["model"].get("revision") or config.revision
     return str(locate_model(config.model, context.base)), revision

@@ -25,7 +25,6 @@ from emt_core.evaluation.questions.retention import (
     shards_of,
     write_results,
 )
-from emt_core.recipe.midtrain import interpolated_folder
 from emt_core.recipe.retain import QuestionFile, RetainConfig
 from emt_core.run.engines.base import WORKERS
 from emt_core.run.plan import Instance
@@ -87,7 +86,7 @@ def check(instance: Instance, base: Path) -> None:
     config = instance.config
     assert isinstance(config, RetainConfig)
     trained: Any = instance.parents["midtrain"].config
-    trained.model_folder(config.interpolate, stage="retain")
+    trained.check_kept(config, stage="retain")
 
 
 def run(context: Context) -> Outcome:
@@ -169,7 +168,7 @@ def _model(context: Context, side: str) -> tuple[str, str | None]:
     config = context.config
     assert isinstance(config, RetainConfig)
     if side == "midtrained":
-        folder = interpolated_folder(config.interpolate)
+        folder = config.weights_folder
         return str(context.parents["midtrain"].data / folder), None
     revision = context.identity.get("revision") or config.revision
     return str(locate_model(config.model, context.base)), revision

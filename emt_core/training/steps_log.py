@@ -5,8 +5,9 @@
 
 `samples`, `tokens` (all that went through the model, without padding) and `seconds` are cumulative,
 also over interrupted runs. Mid-training adds `data_wait`, the share of the step's time that rank 0
-waited for its data. Fine-tuning adds `loss_arm` and `loss_gripper`. A resumed run drops the
-lines after its checkpoint, so no step repeats.
+waited for its data, and `validation_loss` at steps where held-out samples are measured. Fine-tuning
+adds `loss_arm` and `loss_gripper`. A resumed run drops the lines after its checkpoint, so no step
+repeats.
 """
 
 from __future__ import annotations

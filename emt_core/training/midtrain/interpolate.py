@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from emt_core.errors import EmtError
 from emt_core.models.vlm.load import load_vlm, stored_dtype, without_bars
-from emt_core.recipe.midtrain import interpolated_folder
+from emt_core.recipe.kept_weights import interpolated_folder
 
 if TYPE_CHECKING:
     import torch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,15 @@ SUMS = ("samples", "tokens", "supervised")
 CHECKPOINT_SECONDS = 600.0
 """Work that a kill may cost. A checkpoint of 1.1 billion parameters has 13 GB: writing one more
 often would be felt."""
+
+
+Validate = Callable[[int, Plan], float | None]
+"""(step, how a step is cut up) -> loss on held-out samples, None at most steps. On every rank."""
+
+
+def unmeasured(step: int, plan: Plan) -> float | None:
+    """Of a training without held-out samples."""
+    return None
 
 
 class Session:
@@ -113,10 +123,12 @@ class Session:
         on_step: Callable[[StepResult], None] = lambda _: None,
         say: Callable[[str], None] = print,
         track: Track = untracked,
+        validate: Validate = unmeasured,
     ) -> Trainer:
         """Up to config.steps; steps: `Feed.steps`. Returns the trainer.
 
-        Rank 0 writes steps.jsonl, rejects.jsonl and checkpoints.
+        on_step, validate: called on every rank after each step. Rank 0 writes steps.jsonl,
+        rejects.jsonl and checkpoints.
         """
         accelerator = self.accelerator
         first = accelerator.is_main_process
@@ -153,10 +165,13 @@ class Session:
         for result in trainer.run(self.after, before_failure=keep_last_good):
             for name in SUMS:
                 sums[name] += getattr(result, name)
+            held_out = validate(result.step, trainer.plan)
+            measured = {} if held_out is None else {"validation_loss": held_out}
             if log is not None and rejects is not None:
                 rejects.write(result.step, result.rejected)
                 values = {
                     "loss": result.loss,
+                    **measured,
                     "learning_rate": result.learning_rate,
                     "grad_norm": result.grad_norm,
                     **({} if self.pull is None else {"penalty": result.penalty}),
@@ -187,14 +202,18 @@ class Session:
             return
         weights = merged(weights, self.config.lora_alpha, self.origin_dtype)
         vlm = self.vlm
+        training = vlm.config
+        vlm.config = deepcopy(training)
         vlm.config.use_cache = True
         aside = folder.with_name(f".{folder.name}.partial")
+        aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         with without_bars():
             vlm.save_pretrained(aside, state_dict=weights)
         # it says the precision of the weights in training
         vlm.config.dtype = self.origin_dtype
         vlm.config.save_pretrained(aside)
+        vlm.config = training  # where a step's weights are kept, training goes on
         processor.save_pretrained(aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
