@@ -105,6 +105,12 @@ FLOW: tuple[Stage, ...] = (
         seeded=True,
     ),
     Stage(
+        name="probe",
+        does="did mid-training help or break the VLM? What its frozen features tell of robot data",
+        may_use=("midtrain", "demos"),
+        seeded=True,
+    ),
+    Stage(
         name="finetune",
         does="turn the VLM into a VLA and train it on demonstrations",
         may_use=("midtrain", "demos"),

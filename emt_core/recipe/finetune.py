@@ -6,97 +6,15 @@ docs/vla.md has the two beside each other.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from emt_core.recipe.base import Frozen
-from emt_core.recipe.sources import (
-    EpisodeChoice,
-    HDF5Source,
-    LeRobotSource,
-    RLDSSource,
-    RobotSource,
-)
+from emt_core.recipe.sources import RobotData
 from emt_core.recipe.update import UpdateConfig
 
 Dimension = str | int
-
-
-SETS: dict[str, type[RobotSource]] = {
-    "lerobot": LeRobotSource,
-    "hdf5": HDF5Source,
-    "rlds": RLDSSource,
-}
-
-
-class RobotData(EpisodeChoice):
-    """One data set of robot episodes to fine-tune on: every frame of its episodes."""
-
-    ADDED = EpisodeChoice.ADDED | {
-        "format",
-        "revision",
-        "flip",
-        "bgr",
-        "split",
-        "instruction",
-        "language",
-    }
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    """Short name, for messages and rejects."""
-
-    path: str
-    """File or folder of the set, relative to the recipe's base folder; of a LeRobot set also a hub
-    name."""
-
-    revision: str | None = None
-    """Branch, tag or commit of a set on the hub. None: its newest."""
-
-    camera: str
-    """The one camera the policy sees, by the name that the files give it."""
-
-    format: Literal["lerobot", "hdf5", "rlds"] = "lerobot"
-    """Format of the set, as in `sources`."""
-
-    flip: Literal["none", "vertical", "both"] = "none"
-    """As in `sources`: how the stored images are turned upright."""
-
-    bgr: bool = False
-    """As in `sources` (hdf5): red and blue are swapped in the stored images."""
-
-    split: str = "train"
-    """As in `sources` (rlds): the split to read."""
-
-    instruction: str | None = Field(default=None, min_length=1)
-    """As in `sources` (hdf5, rlds): the instruction of all episodes."""
-
-    language: str | None = None
-    """As in `sources` (rlds): the feature that holds the instruction."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_camera(cls, given: Any) -> Any:
-        if isinstance(given, dict) and {"cameras", "views"} & set(given):
-            raise ValueError(
-                "a policy sees one camera: `camera: NAME` (`cameras` and `views` are for `sources`)"
-            )
-        return given
-
-    @model_validator(mode="after")
-    def _of_the_format(self) -> RobotData:
-        astray = sorted(set(self._given()) - set(SETS[self.format].model_fields))
-        if astray:
-            raise ValueError(f"format {self.format} has no setting {', '.join(astray)}")
-        return self
-
-    def _given(self) -> dict[str, Any]:
-        """The settings that are not at their defaults."""
-        return self.model_dump(exclude_defaults=True) | {"format": self.format}
-
-    def source(self) -> RobotSource:
-        """The set as a source of robot episodes."""
-        return SETS[self.format].model_validate(self._given() | {"role": "robot"})
 
 
 class ActionConfig(Frozen):

@@ -35,6 +35,7 @@ from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.gap import GapConfig
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.recipe.mistakes import did_you_mean, explain, yaml_problem
+from emt_core.recipe.probe import ProbeConfig
 from emt_core.recipe.proximity import MEASURES, EstimatorConfig, MeasureBase, ScoreConfig
 from emt_core.recipe.retain import RetainConfig
 from emt_core.recipe.selection import SelectConfig
@@ -53,6 +54,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     "trust": TrustConfig,
     "select": SelectConfig,
     "midtrain": MidtrainConfig,
+    "probe": ProbeConfig,
     "retain": RetainConfig,
     "demos": DemosConfig,
     "evaluate": EvaluateConfig,
@@ -125,7 +127,7 @@ class Recipe(Frozen):
     """The `--set` items that were laid over the file."""
 
 
-TRAINS_BACKBONE = ("midtrain", "finetune", "retain")
+TRAINS_BACKBONE = ("midtrain", "probe", "finetune", "retain")
 """Stages whose `model` is the recipe's backbone where they name none."""
 
 SHIPPED = ROOT / "recipes"

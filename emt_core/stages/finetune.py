@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.data.readers import fingerprint, locate, robot_set
 from emt_core.errors import all_of
-from emt_core.recipe.finetune import FinetuneConfig, RobotData
+from emt_core.recipe.finetune import FinetuneConfig
 from emt_core.recipe.midtrain import interpolated_folder
-from emt_core.recipe.sources import RobotSource
+from emt_core.recipe.sources import RobotData, RobotSource
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome, frame_folder
 from emt_core.workspace.artifact import digest_of

@@ -21,7 +21,8 @@ from emt_core.data.robot.lerobot_writer import LeRobotWriter
 from emt_core.data.robot.statistics import percentiles, ranges
 from emt_core.data.robot.training_frames import fit_map, open_set
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig
+from emt_core.recipe.sources import RobotData
 
 HAND = ("x", "y", "z", "grip")
 SET = RobotData(name="set", path="set", camera="observation.images.front")

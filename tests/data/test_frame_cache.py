@@ -25,8 +25,8 @@ from emt_core.data.robot.frame_cache import CacheNeed
 from emt_core.data.robot.frames import square_frame, square_frames
 from emt_core.data.robot.training_frames import FrameOrder, join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, RobotData
-from emt_core.recipe.sources import LeRobotSource
+from emt_core.recipe.finetune import ActionConfig
+from emt_core.recipe.sources import LeRobotSource, RobotData
 
 CAMERA = "observation.images.front"
 EVERY = np.arange(40)

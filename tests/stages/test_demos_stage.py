@@ -22,8 +22,8 @@ from emt_core.evaluation.recording.demonstrations import Episode
 from emt_core.evaluation.recording.recorder import Recorder, robot_set_of
 from emt_core.evaluation.seeds import EVAL_SEEDS, TRAIN_SEEDS, check_eval_seed, check_train_seed
 from emt_core.recipe.demos import DemosConfig
-from emt_core.recipe.finetune import RobotData
 from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.sources import RobotData
 from emt_core.run.plan import make_plan
 from emt_core.run.runner import run_plan
 from emt_core.workspace.artifact import Workspace

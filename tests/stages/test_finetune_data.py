@@ -15,8 +15,9 @@ from emt_core.data.readers import robot_set
 from emt_core.data.robot import frame_cache as cache_module
 from emt_core.data.robot.training_frames import join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig
 from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.sources import RobotData
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,9 @@ from emt_core.data.robot.frame_cache import CacheNeed, frame_caches
 from emt_core.data.robot.frames import square_frame
 from emt_core.data.robot.training_frames import TrainingFrames, fit_map, join_frames, open_set
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import ActionConfig, RobotData
+from emt_core.recipe.finetune import ActionConfig
 from emt_core.recipe.recipe import build_recipe
+from emt_core.recipe.sources import RobotData
 
 EPISODES = 3
 SIZE = 32

@@ -109,21 +109,27 @@ class VLA(nn.Module):
 
     def control_feature(self, inputs: PolicyInputs) -> torch.Tensor:
         """[n, H]: the query's last hidden state."""
-        with self._query_at(inputs.query_at):
-            hidden = decoder_of(self.vlm)(**inputs.model, use_cache=False).last_hidden_state
+        hidden = hidden_states(self.vlm, self.query, inputs)
         return hidden[torch.arange(len(hidden), device=hidden.device), inputs.query_at]
 
-    @contextmanager
-    def _query_at(self, places: torch.Tensor) -> Iterator[None]:
-        def put(_module: nn.Module, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
-            here = torch.arange(embedded.shape[1], device=embedded.device) == places[:, None]
-            return torch.where(here[..., None], self.query.to(embedded.dtype), embedded)
 
-        hook = decoder_of(self.vlm).get_input_embeddings().register_forward_hook(put)
-        try:
-            yield
-        finally:
-            hook.remove()
+def hidden_states(vlm: Any, query: torch.Tensor, inputs: PolicyInputs) -> torch.Tensor:
+    """[n, tokens, H]: last hidden states, the query [H] at its place."""
+    with _query_at(vlm, query, inputs.query_at):
+        return decoder_of(vlm)(**inputs.model, use_cache=False).last_hidden_state
+
+
+@contextmanager
+def _query_at(vlm: Any, query: torch.Tensor, places: torch.Tensor) -> Iterator[None]:
+    def put(_module: nn.Module, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
+        here = torch.arange(embedded.shape[1], device=embedded.device) == places[:, None]
+        return torch.where(here[..., None], query.to(embedded.dtype), embedded)
+
+    hook = decoder_of(vlm).get_input_embeddings().register_forward_hook(put)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _unreached(vlm: Any) -> list[nn.Parameter]:

@@ -36,6 +36,7 @@ STAGE_PAGES = {
     "trust": ("trust",),
     "select": ("select", "browse"),
     "midtrain": ("train",),
+    "probe": ("train",),
     "finetune": ("train",),
     "retain": ("train",),
     "evaluate": ("results",),

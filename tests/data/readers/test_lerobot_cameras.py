@@ -21,8 +21,7 @@ from emt_core.data.images.decode import (
 from emt_core.data.images.tiles import grid, parts_of, tile
 from emt_core.data.readers import count, fingerprint, locate, read
 from emt_core.errors import EmtError
-from emt_core.recipe.finetune import RobotData
-from emt_core.recipe.sources import LeRobotSource, SourcesConfig
+from emt_core.recipe.sources import LeRobotSource, RobotData, SourcesConfig
 
 WRIST = "observation.images.wrist"
 FRONT = "observation.images.front"
