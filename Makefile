@@ -31,16 +31,19 @@ quick: setup
 	$(BIN)/python -m pytest -m "not slow and not browser" $(QUICK) $(ARGS)
 
 ## test       set up (with browser and graphics libraries), lint, types, tests; minutes per group
+# two processes, a file at a time: files share what they built
+PARALLEL := -n 2 --dist loadfile
 test: setup
 	@.ci/system-packages
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 ## test-full  the same with the slow tests
 test-full: setup
 	@.ci/system-packages
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 ## check      ruff and the type checker
 check: setup

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-# two processes share two cores: without it, each would start a thread per core for every small
-# product
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two processes share two cores, and tests start processes of their own: without it, each would
+# start a thread per core for every small product.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # the tests start dozens of processes that import the same libraries: where the environment forbids

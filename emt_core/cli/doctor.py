@@ -25,7 +25,6 @@ SIMULATORS = {
 EXTRAS = {
     "peft": "LoRA (pip install 'embodied-midtrain[lora]')",
     "bitsandbytes": "8-bit AdamW (pip install 'embodied-midtrain[adam8bit]'; needs CUDA)",
-    "deepspeed": "runtime.sharding: zero2, zero3 (pip install 'embodied-midtrain[deepspeed]')",
     "flash_attn": "FlashAttention 2 (pip install flash-attn --no-build-isolation; needs CUDA)",
 }
 ENGINES = {"ray": "ray", "submitit": "slurm"}

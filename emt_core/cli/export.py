@@ -18,7 +18,13 @@ def export(
         typer.Option("--out", "-o", help="Folder to write: new or empty (but see --overwrite)."),
     ],
     format_: Annotated[
-        str, typer.Option("--format", "-f", help="llamafactory, llava, hf, parquet or webdataset.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="llamafactory, swift (ms-swift), starvla, llava, openai (messages), hf, parquet "
+            "or webdataset.",
+        ),
     ] = "llamafactory",
     selection: Annotated[
         str | None,

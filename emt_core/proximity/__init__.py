@@ -1,6 +1,6 @@
 """Nearness of pool samples to the robot data: measures, their figures, and audits of them.
 
-measures/      one file a kind (random, distance, knn, linear, mlp, dsir, clip, imported)
+measures/      one file a kind (random, distance, knn, linear, mlp, gradient, dsir, clip, imported)
 perplexity/    the kinds that ask a VLM: perplexity and delta_perplexity
 metrics/       ranking, calibration, rank agreement, diversity and MMD, as functions of arrays
 map/           the 2-D map of the features

@@ -39,10 +39,10 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 HELDOUT_ROWS = 10_000
 """Rows of each side (pool, robots) that the held-out ranking is measured on at the most."""
 
-RUNS_MODEL = ("perplexity", "delta_perplexity", "clip")
-"""Kinds that say nothing on the held-out split. Perplexity of a robot frame is that of the action
-text, on which the VLM was tuned: against a pool sample's answer it would measure the format. CLIP
-asks for no robot."""
+RUNS_MODEL = ("perplexity", "delta_perplexity", "gradient", "clip")
+"""Kinds that say nothing on the held-out split. Perplexity and gradient of a robot frame are those
+of its action text, which the VLM was tuned on or the target is made of: against a pool sample's
+answer they would measure the format. CLIP asks for no robot."""
 
 
 def score_metrics(logit: np.ndarray, sources: list[SourceRange]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import (
 
 Role = Literal["pool", "robot"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
+Sharding = Literal["none", "fsdp", "zero2", "zero3"]
 Tracker = Literal["trackio", "wandb", "tensorboard"]
 
 MAX_IMAGE_PIXELS = 768 * 768
@@ -129,9 +130,10 @@ class Runtime(Frozen):
     leaves it out, mid-training takes as many of these as are expected to fit (`emt midtrain RECIPE
     --dry-run`)."""
 
-    sharding: Literal["none", "fsdp"] = "none"
+    sharding: Sharding = "none"
     """Training on several devices. none: each holds the whole model (DDP). fsdp: weights, gradients
-    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3); give `batch` with it."""
+    and moments are spread over them (PyTorch's FSDP2, ZeRO stage 3); give `batch` with it. zero2,
+    zero3: DeepSpeed's, which is refused: docs/training.md says why."""
 
     gradient_checkpointing: bool = False
     """Training: compute activations again in the backward pass (less memory, a third more time)."""

@@ -20,7 +20,7 @@ class MidtrainConfig(UpdateConfig):
     ADDED = frozenset(
         {"warmup_steps", "rate_factors", "min_rate", "betas", "update", "lora_alpha"}
         | {"vision_share", "language_share", "interpolate", "replay", "replay_from", "l2_sp"}
-        | {"attn_implementation"}
+        | {"attn_implementation", "packing"}
     )
 
     model: str = ""
@@ -37,6 +37,10 @@ class MidtrainConfig(UpdateConfig):
 
     cutoff: int = Field(default=1024, ge=16)
     """Longest sequence, tokens (paper). Text beyond it is cut at the end, image tokens never."""
+
+    packing: bool = False
+    """Samples share rows of up to `cutoff` tokens, each as if it were alone: the same losses with
+    less padding. `runtime.batch` then counts rows. InternVL and Qwen3-VL models."""
 
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's peak rate (paper)."""

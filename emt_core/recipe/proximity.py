@@ -16,7 +16,16 @@ from emt_core.errors import EmtError
 from emt_core.recipe.base import StageConfig
 
 Kind = Literal[
-    "random", "distance", "knn", "mlp", "perplexity", "delta_perplexity", "dsir", "clip", "imported"
+    "random",
+    "distance",
+    "knn",
+    "mlp",
+    "perplexity",
+    "delta_perplexity",
+    "gradient",
+    "dsir",
+    "clip",
+    "imported",
 ]
 
 
@@ -105,24 +114,14 @@ class MlpMeasure(SplitMeasure):
     """Steps between two looks at the validation split."""
 
 
-class PerplexityMeasure(SplitMeasure):
-    kind: Literal["perplexity", "delta_perplexity"]
-    """Perplexity under the VLM tuned on robot data with actions as text; or its change by that."""
+class VlmMeasure(SplitMeasure):
+    """A measure that asks a VLM, with robot actions as text."""
 
     model: str = ""
     """The VLM, a folder or hub name; empty: the one that made the features."""
 
     revision: str | None = None
     """Hub revision of the VLM."""
-
-    steps: int = Field(default=100, ge=1)
-    """Steps of fine-tuning on robot samples with actions as text. The paper gives no number."""
-
-    learning_rate: float = Field(default=5e-5, gt=0)
-    """AdamW's peak rate of that fine-tuning (cosine; the paper's rate of VLA fine-tuning)."""
-
-    batch: int = Field(default=16, ge=1)
-    """Robot samples a step; each robot set is equally likely."""
 
     action_bins: int = Field(default=256, ge=2)
     """An action dimension becomes the number of its bin, of equal bins between its 1 % and 99 %
@@ -134,6 +133,34 @@ class PerplexityMeasure(SplitMeasure):
 
     max_images: int = Field(default=4, ge=1)
     """At most this many images of a sample are shown to the model."""
+
+
+class PerplexityMeasure(VlmMeasure):
+    kind: Literal["perplexity", "delta_perplexity"]
+    """Perplexity under the VLM tuned on robot data with actions as text; or its change by that."""
+
+    steps: int = Field(default=100, ge=1)
+    """Steps of fine-tuning on robot samples with actions as text. The paper gives no number."""
+
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """AdamW's peak rate of that fine-tuning (cosine; the paper's rate of VLA fine-tuning)."""
+
+    batch: int = Field(default=16, ge=1)
+    """Robot samples a step; each robot set is equally likely."""
+
+
+class GradientMeasure(VlmMeasure):
+    kind: Literal["gradient"]
+    """Cosine of the sample's gradient with those of robot frames (LESS, Xia et al. 2024)."""
+
+    robot_rows: int = Field(default=512, ge=1)
+    """Robot frames whose gradients make the target at the most, the same bound for each set."""
+
+    rank: int = Field(default=8, ge=1)
+    """Rank of the LoRA whose gradient is taken; nothing is trained."""
+
+    dims: int = Field(default=8192, ge=2)
+    """Numbers that a gradient is projected to (LESS: 8,192)."""
 
 
 class DsirMeasure(SplitMeasure):
@@ -207,6 +234,7 @@ MeasureConfig = Annotated[
     | KnnMeasure
     | MlpMeasure
     | PerplexityMeasure
+    | GradientMeasure
     | DsirMeasure
     | ClipMeasure
     | ImportedMeasure,

@@ -21,13 +21,17 @@ class Requirement:
     instead: str
     """A setting that does without."""
 
+    unwritten: str = ""
+    """What this project lacks for it; it cannot run anywhere until that is written."""
+
 
 DEEPSPEED = Requirement(
     what="DeepSpeed's ZeRO",
     package="deepspeed",
-    install='pip install "embodied-midtrain[deepspeed]"',
+    install="pip install deepspeed",
     gpu=True,
-    instead="sharding: fsdp (PyTorch's own ZeRO stage 3) or none",
+    instead="runtime.sharding: fsdp (PyTorch's own ZeRO stage 3)",
+    unwritten="training loops that let it take a step before the gradient is checked",
 )
 
 NEEDS = {
@@ -75,9 +79,12 @@ def require(word: str, *, where: str, gpu: bool) -> None:
     lacking = [] if installed else [f"{need.package}, which is not installed"]
     if need.gpu and not gpu:
         lacking.append("a CUDA GPU, and training has none here")
+    if need.unwritten:
+        lacking.append(f"{need.unwritten}, and ours do not")
     if lacking:
+        install = "" if installed or need.unwritten else f"{need.install}, or "
         raise EmtError(
             f"{need.what} needs {', and '.join(lacking)}",
             where=where,
-            remedy=f"{'' if installed else need.install + ', or '}set {need.instead}",
+            remedy=f"{install}set {need.instead}",
         )

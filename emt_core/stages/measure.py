@@ -19,8 +19,8 @@ from emt_core.recipe.proximity import (
     ImportedMeasure,
     MeasureBase,
     MeasureConfig,
-    PerplexityMeasure,
     SplitMeasure,
+    VlmMeasure,
 )
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, Outcome
@@ -39,7 +39,7 @@ def identity(config: MeasureConfig, base: Path) -> dict[str, Any]:
         from emt_core.models.encoders.clip import clip_identity
 
         return clip_identity(config.model, base)
-    if isinstance(config, PerplexityMeasure) and config.model:
+    if isinstance(config, VlmMeasure) and config.model:
         from emt_core.models.identity import model_identity
 
         return model_identity(config.model, config.revision, base)

@@ -96,9 +96,14 @@ def run(context: Context) -> Outcome:
         if len(general):
             taught += f" and {len(general):,} general ones"
         resumed = f", from step {session.after}" if session.after else ""
+        passes = (
+            f"passes of {plan.micro} rows"
+            if config.packing
+            else f"{plan.passes} passes of {plan.micro}"
+        )
         context.progress.say(
-            f"{taught}, {config.steps:,} steps of {config.batch} ({plan.passes} "
-            f"passes of {plan.micro} on {world} device{'s' if world > 1 else ''}){resumed}"
+            f"{taught}, {config.steps:,} steps of {config.batch} ({passes} "
+            f"on {world} device{'s' if world > 1 else ''}){resumed}"
         )
         done = session.after
         with (
@@ -120,7 +125,7 @@ def run(context: Context) -> Outcome:
             "dtype": accelerator.mixed_precision.replace("no", "float32"),
             "devices": world,
             "micro_batch": trainer.plan.micro,
-            "passes": trainer.plan.passes,
+            "passes": None if config.packing else trainer.plan.passes,
             "parameters": session.parameters,
         }
     finally:
@@ -219,6 +224,7 @@ def _feed(
         preparer,
         max_images=config.max_images,
         always_image=session.sharded,
+        packing=config.packing,
     )
     few = session.accelerator.device.type == "cpu" and config.steps * config.batch < INLINE_SAMPLES
     return Feed(

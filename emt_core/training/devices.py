@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from emt_core.errors import EmtError
 from emt_core.models.device import Precision, choose_dtype, dtype_name
+from emt_core.recipe.base import Sharding
 from emt_core.run.device import choose_device
+from emt_core.run.requirements import require
 from emt_core.training.sharding import is_sharded
 
 if TYPE_CHECKING:
@@ -22,19 +24,21 @@ def open_accelerator(
     device: str,
     precision: Precision,
     *,
-    sharding: Literal["none", "fsdp"] = "none",
+    sharding: Sharding = "none",
     find_unused: bool = True,
 ) -> Accelerator:
     """accelerate for this process: alone, or one rank of a torchrun. device, sharding: as in
     Runtime.
 
     find_unused: whether a pass may leave a trained parameter without gradient; under DDP the search
-    for them costs a walk of the graph each pass. Raises EmtError where nothing can be sharded.
+    for them costs a walk of the graph each pass. Raises EmtError where nothing can be sharded, or
+    not in this way.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
     chosen = choose_device(device)
+    require(sharding, where=f"runtime.sharding: {sharding}", gpu=chosen.type == "cuda")
     if chosen.type == "cuda" and chosen.index is not None:
         import torch
 

@@ -25,8 +25,9 @@ from emt_core.models.vlm.load import load_processor
 from emt_core.proximity.base import Inputs, OnModel, measure_of
 from emt_core.proximity.perplexity import perplexity
 from emt_core.proximity.perplexity.action_text import Actions, bin_edges, spoken, with_answer
-from emt_core.proximity.perplexity.perplexity import delta, load_for_loss
+from emt_core.proximity.perplexity.perplexity import delta
 from emt_core.proximity.perplexity.tuning import RobotFrames
+from emt_core.proximity.vlm import load_for_loss
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.proximity import MeasureConfig, measure_config
 from emt_core.recipe.recipe import build_recipe, load_recipe

@@ -179,6 +179,7 @@ def test_a_tracker_that_is_not_installed_is_told_where_stages_need_it(
         ("finetune.optimizer", "adamw_8bit", ("a CUDA GPU", "set optimizer: adamw", "finetune, o")),
         ("finetune.attn_implementation", "flash_attention_2", ("flash_attn, which", "a CUDA GPU")),
         ("finetune.update", "lora", ("LoRA needs peft", "[lora]")),
+        ("runtime", {"sharding": "zero2"}, ("deepspeed, which is not", "a CUDA GPU", "set runt")),
         ("runtime", {"sharding": "fsdp"}, ("nothing to shard", "runtime.training_processes")),
     ],
 )
@@ -199,7 +200,9 @@ def test_nothing_is_lacking_where_it_is_there(
     monkeypatch.setattr(requirements, "find_spec", lambda name: name)
     raw = settings(base)
     raw["midtrain"] |= {"optimizer": "adamw_8bit", "update": "lora"}
-    (problem,) = told(raw)
+    raw["runtime"] = {"sharding": "zero3"}
+    zero, problem = sorted(told(raw), key=lambda one: "8-bit" in one)
+    assert "loops that let it take a step" in zero and "sharding: fsdp" in zero
     assert "8-bit AdamW needs a CUDA GPU, and training has none here" in problem
     assert "pip install" not in problem
     raw["runtime"] = {"engine": "slurm", "sharding": "fsdp", "slurm": {"gpus": 2}}

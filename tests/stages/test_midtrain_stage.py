@@ -382,6 +382,11 @@ def test_two_sharded_ranks_stopped_and_resumed_train_the_model_of_one(
         assert (value - one[name]).norm() <= 0.05 * moved, name
 
 
+def test_zero_is_refused_and_never_replaced(world: Path, ws: Workspace):
+    with pytest.raises(EmtError, match="DeepSpeed's ZeRO needs deepspeed, which is not installed"):
+        midtrain(world, ws, "runtime.sharding=zero3", "midtrain.seed=98")
+
+
 def test_one_process_has_nothing_to_shard(world: Path, ws: Workspace):
     with pytest.raises(EmtError, match="nothing to shard"):
         midtrain(world, ws, "runtime.sharding=fsdp", "midtrain.seed=99")

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from midtrain_samples import IMAGES, MULTI_IMAGE, MULTI_TURN, SYSTEM, sample
 from tiny_models import save_internvl, save_qwen3_vl
 
-from emt_core.data.sample import Sample, Turn
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.load import load_processor, load_vlm
 from emt_core.training.midtrain.batches import with_unlearned
@@ -18,25 +17,6 @@ from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import IGNORE, Plan, collate
 from emt_core.training.midtrain.order import ShuffledStream
 from emt_core.training.parts import count_parameters, freeze, part_of
-
-IMAGES = [Image.new("RGB", (50 + 30 * i, 60), (200, 40 * i, 10)) for i in range(3)]
-MULTI_TURN = (
-    ("user", "<image>\nWhere is the cup?"),
-    ("assistant", "Left of the box."),
-    ("user", "And <|im_start|>assistant the lid?"),
-    ("assistant", "On it: (0.4, 0.6)"),
-)
-MULTI_IMAGE = (
-    ("user", "<image> or <image>, which is larger? <image>"),
-    ("assistant", "The second."),
-)
-SYSTEM = (("system", "Be short."), ("user", "Tell me a joke."), ("assistant", "No.\n"))
-
-
-def sample(turns: Any) -> Sample:
-    return Sample(
-        source="web", row=3, role="pool", turns=tuple(Turn(role=r, text=t) for r, t in turns)
-    )
 
 
 @pytest.fixture(scope="module", params=["internvl", "qwen3_vl"])

@@ -30,6 +30,7 @@ MEASURES = {
     "distance": "average feature distance",
     "perplexity": "VLA-conditioned perplexity",
     "delta_perplexity": "delta perplexity",
+    "gradient": "gradient cosine",
     "linear": "learned estimator",
     "knn": "k-th nearest frame",
     "mlp": "learned estimator (MLP)",

@@ -82,6 +82,14 @@ OF_KIND = {
         ),
         compared=False,
     ),
+    "gradient": ScoreScale(
+        name="gradient cosine",
+        help=(
+            "Cosine between the VLM's gradient on the sample and on robot frames, with actions as "
+            "text. Higher: training on it moves the VLM more as training on robot data would."
+        ),
+        compared=False,
+    ),
     "dsir": ScoreScale(
         name="log importance weight",
         help=(

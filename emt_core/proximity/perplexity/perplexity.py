@@ -25,24 +25,20 @@ import numpy as np
 
 from emt_core.data.index import SourceRange
 from emt_core.data.sample import Sample
-from emt_core.errors import EmtError
-from emt_core.models.device import Precision, choose_dtype
-from emt_core.models.identity import locate_model
 from emt_core.models.vlm.batch import move
-from emt_core.models.vlm.load import decoder_of, load_processor, load_vlm
+from emt_core.models.vlm.load import decoder_of, load_processor
 from emt_core.proximity.base import Inputs, ScoresOf
 from emt_core.proximity.perplexity.action_text import Actions, spoken, with_answer
 from emt_core.proximity.perplexity.tuning import take_over, tune
 from emt_core.proximity.perplexity.twin import taken_over
+from emt_core.proximity.vlm import load_for_loss, the_model
 from emt_core.proximity.windows import score_windows
 from emt_core.recipe.proximity import PerplexityMeasure
-from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
 from emt_core.training.midtrain.micro_batch import IGNORE, TrainingItem, collate
 from emt_core.workspace.table import Table
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 CHUNK = 1024
@@ -51,21 +47,6 @@ CHUNK = 1024
 LOGIT = False
 WORST = 80.0
 """Nats a token beyond which a perplexity is not told apart: exp of it still fits a float32."""
-
-
-def the_model(config: PerplexityMeasure, inputs: Inputs) -> tuple[str, str | None]:
-    """(folder or hub name, revision) of the VLM: the measure's own, else that of the features."""
-    if config.model:
-        return str(locate_model(config.model, inputs.base)), config.revision
-    embed = inputs.embed.manifest
-    if embed["config"].get("encoder") != "vlm":
-        raise EmtError(
-            "the features were not made by a VLM, so there is none to take perplexities with",
-            where="measure.model",
-            remedy="name a VLM: a folder or a hub name",
-        )
-    revision = (embed["identity"] or {}).get("revision") or embed["config"].get("revision")
-    return str(locate_model(embed["config"]["model"], inputs.base)), revision
 
 
 def fit(config: PerplexityMeasure, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -119,15 +100,6 @@ def delta(origin: np.ndarray, tuned: np.ndarray) -> np.ndarray:
 
 def _perplexity(nats: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(nats.astype(np.float32), WORST).astype(np.float64))
-
-
-def load_for_loss(
-    model: str, revision: str | None, device: str, precision: Precision = "auto"
-) -> torch.nn.Module:
-    """The VLM in evaluation mode."""
-    chosen = choose_device(device)
-    dtype = choose_dtype(precision, chosen)
-    return load_vlm(model, revision, device=chosen, dtype=dtype).eval()
 
 
 def mean_losses(vlm: Any, items: Sequence[TrainingItem], pad: int) -> np.ndarray:

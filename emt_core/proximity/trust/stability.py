@@ -56,6 +56,9 @@ WHY_NOT = {
     "one, made with another seed or less robot data, and name it in `compare`.",
     "perplexity": TOO_DEAR,
     "delta_perplexity": TOO_DEAR,
+    "gradient": "This score comes from a pass of the VLM, forward and back, over the whole pool, "
+    "which takes too long to do many times here: add a second measure with another seed and name "
+    "its score in `compare`.",
 }
 """Kinds that cannot be fitted again here -> why, for the page."""
 

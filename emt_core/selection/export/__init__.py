@@ -13,7 +13,16 @@ from typing import Any
 from emt_core.errors import EmtError
 from emt_core.selection.export.base import Exporter
 
-FORMATS = ("llamafactory", "llava", "hf", "parquet", "webdataset")
+FORMATS = (
+    "llamafactory",
+    "swift",
+    "starvla",
+    "llava",
+    "openai",
+    "hf",
+    "parquet",
+    "webdataset",
+)
 
 
 def exporter_class(name: str) -> type[Exporter]:
@@ -34,6 +43,6 @@ def open_exporter(name: str, folder: Path, *, images: str, facts: dict[str, Any]
             f"format {name!r} cannot hold images by {images!r}",
             where="export",
             remedy=f"--images {' or '.join(kind.modes)}; "
-            "to embed images use the formats hf, parquet or webdataset",
+            "to embed images use the formats hf, parquet, openai or webdataset",
         )
     return kind(folder, images=images, facts=facts)

@@ -94,6 +94,15 @@ def conversation(sample: Sample) -> list[dict[str, str]]:
     return [{"from": SPEAKERS[turn.role], "value": turn.text} for turn in settled_turns(sample)]
 
 
+def human_and_gpt(sample: Sample) -> list[dict[str, str]]:
+    """The conversation for trainers that know no system turn: it goes before the first question."""
+    turns = conversation(sample)
+    if turns[0]["from"] != "system":
+        return turns
+    system, first, *rest = turns
+    return [{"from": "human", "value": f"{system['value']}\n\n{first['value']}"}, *rest]
+
+
 def provenance_columns(row: Row) -> dict[str, Any]:
     """Where a row comes from and why it is in; beside the conversation where a format has room."""
     sample = row.sample

@@ -20,7 +20,7 @@ from emt_core.selection.export.base import (
     JsonArray,
     Picture,
     Row,
-    conversation,
+    human_and_gpt,
     provenance_columns,
 )
 
@@ -34,10 +34,7 @@ class LlavaExporter(Exporter):
         self.rows = JsonArray(folder / "llava.json")
 
     def write(self, row: Row, pictures: list[Picture]) -> None:
-        turns = conversation(row.sample)
-        if turns[0]["from"] == "system":
-            system, first, *rest = turns
-            turns = [{"from": "human", "value": f"{system['value']}\n\n{first['value']}"}, *rest]
+        turns = human_and_gpt(row.sample)
         paths = [picture.path for picture in pictures]
         image = {} if not paths else {"image": paths[0] if len(paths) == 1 else paths}
         self.rows.write({**provenance_columns(row), **image, "conversations": turns})

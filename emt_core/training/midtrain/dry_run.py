@@ -122,7 +122,7 @@ def forecast_run(config: MidtrainConfig, runtime: Runtime, base: Path) -> DryRun
         item,
         dtype,
         devices=world,
-        sharded=runtime.sharding in ("fsdp", "zero3"),
+        sharded=runtime.sharding == "fsdp",
         recompute=runtime.gradient_checkpointing,
     )
     fit = Fit(item=item, expected=forecast.expected, available=free_for(device, world))

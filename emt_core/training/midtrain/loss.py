@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from emt_core.models.vlm.load import decoder_of
+from emt_core.models.vlm.packed import SEGMENTS, unpack
 from emt_core.training.midtrain.memory import Expected
 from emt_core.training.midtrain.micro_batch import IGNORE
 
@@ -39,6 +40,8 @@ class SupervisedLoss(nn.Module):
 
     def forward(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         """Sum (not mean) over the supervised tokens, float32 scalar. labels int64 [n, tokens]."""
+        if SEGMENTS in inputs:
+            inputs = unpack(self.vlm, inputs)
         hidden = decoder_of(self.vlm)(**inputs, use_cache=False).last_hidden_state
         targets = labels[:, 1:]
         chosen = targets != IGNORE

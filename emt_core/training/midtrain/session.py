@@ -16,6 +16,7 @@ from emt_core.errors import EmtError
 from emt_core.models.device import settled_arithmetic
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.load import load_processor, load_vlm, stored_dtype, without_bars
+from emt_core.models.vlm.packed import check_packing
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.checkpoints import (
@@ -74,6 +75,8 @@ class Session:
         self.accelerator = accelerator
         self.origin_dtype = origin_dtype or torch.float32
         self.vlm = vlm
+        if config.packing:
+            check_packing(vlm)
         choose_trained(vlm, config, seed=config.seed, stage="midtrain")
         if recompute:
             options = {"use_reentrant": False}

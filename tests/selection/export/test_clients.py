@@ -24,6 +24,7 @@ from emt_core.selection.export.export import export_selection
 
 CLIENTS = {"datasets": datasets, "pandas": pandas, "webdataset": webdataset}
 FACTORY = os.environ.get("EMT_LLAMAFACTORY_PYTHON", "")
+SWIFT = os.environ.get("EMT_SWIFT_PYTHON", "")
 
 
 def exported(workspace, selection, out, **how: Any) -> list[str]:
@@ -153,3 +154,37 @@ def test_llamafactory_trains_on_every_row_by_the_command_that_is_printed(
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Num examples = {rows}" in done.stdout + done.stderr
     assert (out / "output" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(not SWIFT, reason="EMT_SWIFT_PYTHON names no interpreter")
+def test_swift_trains_on_every_row_by_the_command_that_is_printed(
+    workspace, selection, originals, tmp_path
+):
+    """`uv venv E && uv pip install --python E/bin/python ms-swift`, then
+    EMT_SWIFT_PYTHON=E/bin/python: one epoch of the tiny VLM opens all images."""
+    model = Path(__file__).parents[3] / "assets" / "tiny_vlm"
+    (command,) = exported(
+        workspace, selection, tmp_path / "it's out", format="swift", backbone=str(model)
+    )
+    rows = len(originals) - 1  # one has the word <video>
+    small = (
+        f"--max_steps {-(-rows // 8)} --per_device_train_batch_size 8 --torch_dtype float32 "
+        "--gradient_accumulation_steps 1 --split_dataset_ratio 0 --dataloader_num_workers 0 "
+        f"--strict true --output_dir {shlex.quote(str(tmp_path / 'trained'))}"
+    )
+    environment = os.environ | {
+        "PATH": f"{Path(SWIFT).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": "",
+        "MODELSCOPE_CACHE": str(tmp_path / "cache"),
+    }
+    done = subprocess.run(
+        f"{command} {small}", shell=True, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"'num_rows': {rows}" in done.stdout + done.stderr or f"num_rows: {rows}" in (
+        done.stdout + done.stderr
+    )
+    assert list((tmp_path / "trained").rglob("model.safetensors"))

@@ -101,7 +101,7 @@ def test_images_a_format_cannot_hold_that_way(workspace, selection, tmp_path, fo
 
 
 def test_an_unknown_format_lists_the_known(workspace, selection, tmp_path):
-    with pytest.raises(EmtError, match="formats: llamafactory, llava, hf, parquet, webdataset"):
+    with pytest.raises(EmtError, match="formats: llamafactory, swift, starvla, llava, openai, hf"):
         export(workspace, selection, tmp_path / "out", format="arrow")
 
 
