@@ -298,7 +298,8 @@ def _represent(
     )
     for name, file in missing.items():
         aside = file.with_suffix(".partial.npz")
-        np.savez(aside, **representations(layers, shown[name], advance))
+        made: dict[str, Any] = representations(layers, shown[name], advance)
+        np.savez(aside, **made)
         aside.rename(file)
 
 

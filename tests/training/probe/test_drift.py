@@ -28,7 +28,7 @@ def plain_cka(x: np.ndarray, y: np.ndarray) -> float:
     x = x - x.mean(0)
     y = y - y.mean(0)
     cross = np.linalg.norm(y.T @ x, "fro") ** 2
-    return cross / (np.linalg.norm(x.T @ x, "fro") * np.linalg.norm(y.T @ y, "fro"))
+    return float(cross / (np.linalg.norm(x.T @ x, "fro") * np.linalg.norm(y.T @ y, "fro")))
 
 
 def test_cka_is_the_papers():
