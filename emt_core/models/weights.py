@@ -32,6 +32,12 @@ def weights_of(model: str, revision: str | None, base: Path) -> Weights | None:
         return None
 
 
+def parameters_of(model: str, revision: str | None, base: Path) -> int:
+    """Parameters of a model; 0 where it is not on this machine yet."""
+    weights = weights_of(model, revision, base)
+    return weights.parameters if weights else 0
+
+
 def _hub_copy(model: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -43,7 +43,8 @@ class EmbedConfig(StageConfig):
     never are, so a sample whose images fill it is embedded without its text."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, else float32; as
+    """Weights and arithmetic of the encoder. auto: bfloat16 on a GPU that has it, and
+    for models of 100 million parameters or more on a CPU that has it, else float32; as
     the run finds it that begins the artifact."""
 
     attn_implementation: Attention = "auto"

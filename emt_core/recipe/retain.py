@@ -53,7 +53,8 @@ class RetainConfig(StageConfig):
     """Larger images are scaled down to this by processors that keep an image's own size (Qwen)."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Weights and arithmetic. auto: bfloat16 on a GPU that has it, else float32."""
+    """Weights and arithmetic. auto: bfloat16 on a GPU that has it, and
+    for models of 100 million parameters or more on a CPU that has it, else float32."""
 
     @model_validator(mode="before")
     @classmethod

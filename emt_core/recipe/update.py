@@ -52,7 +52,8 @@ class UpdateConfig(StageConfig):
     rounding."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
+    """Arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, in midtrain also on a
+    CPU that has it for models of 100 million parameters or more, else float32."""
 
     @model_validator(mode="before")
     @classmethod

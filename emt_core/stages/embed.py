@@ -32,6 +32,7 @@ from emt_core.models.encoders.batches import shards_of
 from emt_core.models.encoders.embedding import Embedding, rows_left
 from emt_core.models.encoders.feature_writer import FeatureWriter, ShardWriter, read_problems
 from emt_core.models.encoders.reuse import Earlier, find_earlier
+from emt_core.models.weights import parameters_of
 from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.engines.base import WORKERS
@@ -168,6 +169,7 @@ def _arithmetic(context: Context) -> Arithmetic:
         context.out,
         "float32" if fake else config.precision,
         "cpu" if fake else context.runtime.device,
+        parameters=parameters_of(config.model or "", config.revision, context.base),
         on_gpu_elsewhere=context.runtime.workers_have_gpus and not fake,
     )
 

@@ -124,13 +124,19 @@ def open_worker(context: Context) -> Iterator[Callable[[Shard], None]]:
     """A call asks one shard's questions; the model is kept until the other one is asked."""
     from emt_core.evaluation.questions.answering import Answerer
     from emt_core.models.device import require_here, settled_arithmetic
+    from emt_core.models.weights import parameters_of
 
     config, runtime = context.config, context.runtime
     assert isinstance(config, RetainConfig)
     suites = _checked_suites(context)
     questions = [question for asked in suites.values() for question in asked]
+    origin, revision = _model(context, SIDES[0])
     settled = settled_arithmetic(
-        context.out, config.precision, runtime.device, on_gpu_elsewhere=runtime.workers_have_gpus
+        context.out,
+        config.precision,
+        runtime.device,
+        parameters=parameters_of(origin, revision, context.base),
+        on_gpu_elsewhere=runtime.workers_have_gpus,
     )
     require_here(settled, runtime.device, context.out)
     loaded: dict[str, Answerer] = {}

@@ -17,10 +17,12 @@ from tiny_models import save_clip, save_internvl
 
 from emt_core.data.features import Features
 from emt_core.errors import EmtError
+from emt_core.models import device
 from emt_core.models.device import (
     NOTE,
     Arithmetic,
     arithmetic_of,
+    choose_dtype,
     require_here,
     settled_arithmetic,
 )
@@ -191,3 +193,29 @@ def test_workers_on_gpus_settle_what_a_machine_without_one_leads(tmp_path: Path)
     on_cpus = ({"device": "cpu"}, {"slurm": Slurm(gpus=0)}, {"slurm": Slurm(cluster="local")})
     for settings in on_cpus:
         assert not Runtime(**{"engine": "slurm", **settings}).workers_have_gpus
+
+
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_that_multiplies_in_bfloat16_does_so_for_large_models(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag
+):
+    """No such CPU is here: its /proc/cpuinfo stands in its place."""
+    cpu = torch.device("cpu")
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device, "CPU_INFO", info)
+    assert choose_dtype("auto", cpu, 10**9) == torch.float32  # a system that does not say
+    info.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f\n")
+    assert choose_dtype("auto", cpu, 10**9) == torch.float32
+    info.write_text(f"processor\t: 0\nflags\t\t: fpu avx2 {flag} sse\n")
+    assert choose_dtype("auto", cpu, 10**9) == torch.bfloat16
+    assert choose_dtype("auto", cpu, 4_231_040) == torch.float32  # the demo's model
+    assert choose_dtype("float32", cpu, 10**9) == torch.float32
+    if flag == "amx_bf16":
+        small = embed(world, "small", ("pool",), "auto")
+        assert arithmetic_of(small.data) == Arithmetic("float32", "cpu")
+        monkeypatch.setattr(device, "LARGE", 1_000)
+        large = embed(world, "large", ("pool",), "auto")
+        assert arithmetic_of(large.data) == Arithmetic("bfloat16", "cpu")
+        a, b = vectors(small).astype(np.float32), vectors(large).astype(np.float32)
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosine.min() > 0.999 and (a != b).any()

@@ -20,6 +20,7 @@ from emt_core.models.identity import locate_model
 from emt_core.models.prepared import Refused
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.load import load_config
+from emt_core.models.weights import parameters_of
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.device import choose_device
@@ -114,7 +115,8 @@ def forecast_run(config: MidtrainConfig, runtime: Runtime, base: Path) -> DryRun
     device = choose_device(runtime.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    dtype = choose_dtype(config.precision, device)
+    parameters = parameters_of(model, config.revision, base)
+    dtype = choose_dtype(config.precision, device, parameters)
     world = world_size()
     forecast = forecast_of(
         load_config(model, config.revision),

@@ -22,6 +22,7 @@ from emt_core.models.vlm import batch as vlm_batch
 from emt_core.models.vlm.batch import move
 from emt_core.models.vlm.chat import IMAGE, Message, chat_messages
 from emt_core.models.vlm.load import load_config, load_processor, load_vlm
+from emt_core.models.weights import parameters_of
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.run.device import choose_device
 from emt_core.training.midtrain.conversations import ConversationPreparer
@@ -75,7 +76,7 @@ class ModelCheck:
         self.cutoff = cutoff
         self.batch = batch
         self.device = choose_device(device)
-        self.dtype = choose_dtype("auto", self.device)
+        self.dtype = choose_dtype("auto", self.device, parameters_of(model, revision, Path.cwd()))
         self.usual = MidtrainConfig(model=model, cutoff=cutoff, batch=batch)
         try:
             self.processor = load_processor(model, revision)

@@ -17,6 +17,7 @@ from emt_core.models.device import settled_arithmetic
 from emt_core.models.identity import locate_model
 from emt_core.models.vlm.load import load_processor, load_vlm, stored_dtype, without_bars
 from emt_core.models.vlm.packed import check_packing
+from emt_core.models.weights import parameters_of
 from emt_core.recipe.base import Runtime
 from emt_core.recipe.midtrain import MidtrainConfig
 from emt_core.training.checkpoints import (
@@ -220,7 +221,8 @@ def open_session(
     """
     model = str(locate_model(config.model, base))
     preparer = open_preparer(config, model, revision)
-    settled = settled_arithmetic(out, config.precision, runtime.device)
+    parameters = parameters_of(model, revision, base)
+    settled = settled_arithmetic(out, config.precision, runtime.device, parameters=parameters)
     # a pass of text alone leaves vision encoder and projector without gradient
     text_part = config.trained_parts == {"language"}
     accelerator = open_accelerator(
