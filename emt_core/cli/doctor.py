@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 import typer
 
 from emt_core.cli.options import out
 from emt_core.errors import EmtError
+from emt_core.run.host import cores, memory, threads_beside
 from emt_core.run.meter import installed_version
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "pylance", "streamlit", "av")
@@ -55,11 +55,11 @@ def doctor(
 
 def machine() -> dict[str, str]:
     """Cores that this process may use, and memory, within the bounds of a container."""
-    memory = psutil.virtual_memory()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = memory()
+    bound = ", the bound of this container" if found.bounded else ""
     return {
-        "machine": f"{usable} of {os.cpu_count()} cores, {memory.total / 1e9:.1f} GB of memory "
-        f"({memory.available / 1e9:.1f} GB free), {platform.system()} {platform.machine()}, "
+        "machine": f"{cores()} of {os.cpu_count()} cores, {found.total / 1e9:.1f} GB of memory"
+        f"{bound} ({found.free / 1e9:.1f} GB free), {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}"
     }
 
@@ -71,28 +71,46 @@ def devices(wanted: str) -> dict[str, str]:
     """
     import torch
 
-    from emt_core.models.device import choose_dtype, dtype_name
     from emt_core.recipe.base import Runtime
     from emt_core.run.device import choose_device
 
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     chosen = choose_device(wanted)
     runtime = Runtime()
-    dtype = dtype_name(choose_dtype("auto", chosen))
-    threads = f", {torch.get_num_threads()} threads" if chosen.type == "cpu" else ""
-    one = f"1 process on {chosen}{threads}, {dtype}"
+    threads = torch.get_num_threads()
+    beside = threads_beside(runtime.workers, threads)
+    on_cpu = chosen.type == "cpu"
+    one = f"1 process on {chosen}" + (f", {_threads(threads)}" if on_cpu else "")
+    fewer = f" (embed: {beside} beside decoding workers)" if on_cpu and beside < threads else ""
+    train = f" (midtrain: {beside})" if on_cpu and beside < threads else ""
     ranks = f"together {len(gpus)} processes, one for each GPU (runtime.training_processes)"
     return {
         "GPUs": _same(f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus)
         or "none that torch sees",
-        "models": f"embed, perplexities, retain, evaluate: {one} (`precision: auto`)"
+        "models": f"embed, perplexities, retain, evaluate: {one}{fewer}, {_precision(chosen)}"
         + (f"; embed: one on each of {len(gpus)} GPUs (runtime.processes)" if gpus[1:] else ""),
-        "training": f"midtrain, finetune: {one}"
+        "training": f"midtrain, finetune: {one}{train}, {_precision(chosen)}"
         + (f"; {ranks}" if len(gpus) > 1 else "")
         + f"; attention by {_attention(chosen)}",
-        "images": f"{runtime.workers} worker processes, batches of {runtime.batch} "
-        "(runtime.workers, runtime.batch)",
+        "images": f"{runtime.workers} worker processes, batches of {runtime.batch}, in midtrain as"
+        " many as fit (runtime.workers, runtime.batch)",
     }
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def _precision(device: Any) -> str:
+    """What `precision: auto` takes there."""
+    from emt_core.models.device import LARGE, choose_dtype, dtype_name, has_bfloat16
+
+    if device.type == "cpu" and has_bfloat16(device):
+        large = f"bfloat16 from {LARGE / 1e6:,.0f} M parameters on"
+        return f"float32; embed, midtrain, retain: {large} (`precision: auto`)"
+    dtype = dtype_name(choose_dtype("auto", device))
+    without = ", without bfloat16 of its own" if device.type == "cpu" else ""
+    return f"{dtype} (`precision: auto`{without})"
 
 
 def _attention(device: Any) -> str:

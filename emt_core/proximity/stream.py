@@ -14,7 +14,6 @@ works on a block.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from emt_core.data.features import Features, as_matrix
+from emt_core.run.host import cores
 
 if TYPE_CHECKING:
     import torch
@@ -205,7 +205,7 @@ def score_blocks(
     (default: one a core), each with torch's own threads switched off. At most two blocks a thread
     are in memory.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     with one_thread(), ThreadPoolExecutor(threads, initializer=_one_torch_thread) as pool:
         waiting: deque[tuple[Block, Future[np.ndarray]]] = deque()
         for block in feature_blocks(features, block_rows, start=start):

@@ -75,6 +75,13 @@ class ProbeConfig(KeptWeights):
     most_tasks: int = Field(default=50, ge=2)
     """Tasks that are told apart: the most frequent ones."""
 
+    drift_samples: int = Field(default=256, ge=0, le=4_096)
+    """start midtrain: samples each of robot, selected and general pictures that origin and
+    mid-trained model are shown. 0: no drift is measured."""
+
+    neighbors: int = Field(default=10, ge=1)
+    """Nearest others of a sample that both models should agree on."""
+
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and arithmetic of the VLM. auto: bfloat16 on a GPU that has it, else float32."""
 

@@ -14,7 +14,6 @@ halved, it is equal to rounding.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,6 +35,7 @@ from emt_core.models.weights import parameters_of
 from emt_core.models.workers import start_server
 from emt_core.recipe.embed import EmbedConfig
 from emt_core.run.engines.base import WORKERS
+from emt_core.run.host import threads_beside
 from emt_core.run.shards import SHARDS, Shard, done_shards, pieces
 from emt_core.run.stage import Context, Outcome
 from emt_core.workspace.files import read_json_if_there, write_json
@@ -261,7 +261,7 @@ def _model_threads(workers: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(max(min(before, (os.cpu_count() or 1) - workers), 1))
+    torch.set_num_threads(threads_beside(workers, before))
     try:
         yield
     finally:

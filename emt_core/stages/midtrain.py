@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from emt_core.errors import EmtError
 from emt_core.recipe.kept_weights import step_folder
 from emt_core.recipe.midtrain import MidtrainConfig
+from emt_core.run.host import threads_beside
 from emt_core.run.plan import Instance
 from emt_core.run.stage import Context, DiskNeed, Outcome
 
@@ -263,15 +264,9 @@ def _validate(
 
 
 def _leave_cores_to_decoding(workers: int) -> None:
-    """Limit torch to the cores that decoding leaves.
-
-    Beside busy neighbors, two threads on two cores took nine times as long.
-    """
-    import os
-
     import torch
 
-    torch.set_num_threads(min(torch.get_num_threads(), max((os.cpu_count() or 1) - workers, 1)))
+    torch.set_num_threads(threads_beside(workers, torch.get_num_threads()))
 
 
 def _feed(

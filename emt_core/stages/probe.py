@@ -4,18 +4,20 @@ episodes.parquet   probe head seed seen set episode task frames error base: what
                    episode got wrong, by one training of a probe (evaluation/probe_scores.py)
 results.json       {"probes": [{"probe", "head", "seen", "score", "low", "high", "episodes",
                    "frames", "by_seed"}], "tasks": {task: episodes}, "most_frequent": share of the
-                   most frequent task}
+                   most frequent task, "drift": [{"images", "group", "cka", "overlap", "low",
+                   "high", "samples"}]}; no drift of the origin
 rejects.jsonl      {"set", "episode", "reason", "detail"} a line: episodes not asked about
 
 `action`, `hand` and `objects` are read from the place that the policy's head reads, `task` from the
-picture's tokens (training/probe/features.py). While it runs there are features/ and fits/, which a
-killed run goes on from.
+picture's tokens (training/probe/features.py); drift is that of training/probe/drift.py. While it
+runs there are features/, fits/ and drift/, which a killed run goes on from.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +35,22 @@ from emt_core.workspace.files import read_json, write_text
 
 if TYPE_CHECKING:
     from emt_core.data.readers.robot_set import RobotSet
+    from emt_core.training.probe.drift import Shown
     from emt_core.training.probe.frames import Asked
 
 VERSION = 1
 DEVICE = True
 IDENTITY_REPLACES = ("model", "revision")
 
+ORIGIN = "origin"
+TRAINED = "midtrained"
 FEATURES = "features"
 FITS = "fits"
-SIDE = ("start", "interpolate", "midtrain_step", "model", "revision", "precision")
+DRIFT = "drift"
+SIDE = (
+    *("start", "interpolate", "midtrain_step", "model", "revision", "precision"),
+    *("drift_samples", "neighbors"),
+)
 """Settings that say which weights are asked; all others say what."""
 
 
@@ -130,7 +139,7 @@ def run(context: Context) -> Outcome:
     for reason, count in Counter(line["reason"] for line in rejects).most_common():
         context.progress.say(f"{count:,} episodes left out: {reason}")
     table = probe_all(asked, features, config, context.out / FITS, context.progress)
-    results = write_results(context.out, table)
+    results = write_results(context.out, table, _drift(context, config, asked))
     return Outcome(
         rows=int(np.isfinite(features[:, 0, 0]).sum()),
         metrics={
@@ -138,8 +147,9 @@ def run(context: Context) -> Outcome:
             "episodes": len(asked.episodes),
             "rejected_episodes": len(rejects),
             "probes": results["probes"],
+            "drift": results["drift"],
         },
-        scratch=(FEATURES, FITS),
+        scratch=(FEATURES, FITS, DRIFT),
     )
 
 
@@ -234,13 +244,128 @@ def _make_features(context: Context, config: ProbeConfig, asked: Asked, waiting:
             tracker.advance(len(found))
 
 
+def _drift(context: Context, config: ProbeConfig, asked: Asked) -> list[dict[str, Any]]:
+    """What both models make of the same samples; a file for each model and kind of picture is
+    what a kill costs."""
+    from emt_core.training.probe.drift import drift_rows
+
+    if config.start == "backbone" or not config.drift_samples:
+        return []
+    folder = context.out / DRIFT
+    folder.mkdir(exist_ok=True)
+    shown = _shown(context, config, asked)
+    files = {
+        (side, name): folder / f"{side}-{name}.npz" for side in (ORIGIN, TRAINED) for name in shown
+    }
+    total = sum(len(shown[name]) for _, name in files)
+    done = sum(len(shown[name]) for (_, name), file in files.items() if file.exists())
+    with context.progress.track("drift", total, done=done, unit="samples") as tracker:
+        for side in (ORIGIN, TRAINED):
+            missing = {n: f for (s, n), f in files.items() if s == side and not f.exists()}
+            if missing:
+                _represent(context, config, side, missing, shown, tracker.advance)
+    rows = []
+    for name in shown:
+        before, after = (
+            dict(np.load(files[side, name], allow_pickle=False)) for side in (ORIGIN, TRAINED)
+        )
+        rows += drift_rows(name, before, after, config.neighbors)
+    return rows
+
+
+def _represent(
+    context: Context,
+    config: ProbeConfig,
+    side: str,
+    missing: dict[str, Path],
+    shown: dict[str, list[Shown]],
+    advance: Callable[[int], object],
+) -> None:
+    import torch
+
+    from emt_core.models.device import require_here, settled_arithmetic
+    from emt_core.run.device import choose_device
+    from emt_core.training.probe.drift import Layers, representations
+
+    settled = settled_arithmetic(context.out, config.precision, context.runtime.device)
+    require_here(settled, context.runtime.device, context.out)
+    model, revision = _origin(context, config) if side == ORIGIN else _start(context, config)
+    layers = Layers(
+        model,
+        revision,
+        prompt=config.prompt,
+        cutoff=config.cutoff,
+        device=choose_device(context.runtime.device),
+        dtype=getattr(torch, settled.dtype),
+    )
+    for name, file in missing.items():
+        aside = file.with_suffix(".partial.npz")
+        made: dict[str, Any] = representations(layers, shown[name], advance)
+        np.savez(aside, **made)
+        aside.rename(file)
+
+
+def _shown(context: Context, config: ProbeConfig, asked: Asked) -> dict[str, list[Shown]]:
+    """`robot`: frames that the probes are asked about. `selected`, `general`: pool samples with a
+    picture that mid-training's selection has, and that it left out. Without a kind that has none.
+
+    Raises EmtError where the selection or its sources were deleted.
+    """
+    import pyarrow.parquet as pq
+
+    from emt_core.data.draws import choose
+    from emt_core.data.index import Index
+    from emt_core.selection.replay import left_out
+    from emt_core.training.probe.drift import Shown
+    from emt_core.workspace.table import Table
+
+    most = config.drift_samples
+    frames = [
+        Shown(
+            images=(image,),
+            root=episode.set.root,
+            max_pixels=episode.set.source.max_pixels,
+            instruction=text,
+        )
+        for episode in asked.episodes
+        for image, text in zip(episode.images, episode.instructions, strict=True)
+    ]
+    places = choose(np.arange(len(frames)), most, (config.seed, 0))
+    fed_by = context.workspace.parents(context.parents["midtrain"])
+    index = Index(fed_by["sources"])
+    select = fed_by["select"].data
+    selected = pq.read_table(select / "selected.parquet", columns=["row"]).column("row").to_numpy()
+    drawn = {
+        "selected": choose(np.sort(selected), most, (config.seed, 1)),
+        "general": left_out(Table(select / "selection.lance"), most, config.seed),
+    }
+    found = {"robot": [frames[int(place)] for place in places]}
+    for name, rows in drawn.items():
+        of_rows = zip(rows.tolist(), index.samples(rows) if len(rows) else (), strict=True)
+        found[name] = [
+            Shown(
+                images=tuple(sample.images),
+                root=index.source_of(row).root,
+                max_pixels=index.source_of(row).max_pixels,
+                sample=sample,
+            )
+            for row, sample in of_rows
+            if sample.images
+        ]
+    return {name: shown for name, shown in found.items() if shown}
+
+
 def _start(context: Context, config: ProbeConfig) -> tuple[str, str | None]:
     """(folder or hub name, revision) of the weights that are asked."""
-    from emt_core.models.identity import locate_model
-
     if config.start == "midtrain":
         folder = config.weights_folder
         return str(context.parents["midtrain"].data / folder), None
+    return _origin(context, config)
+
+
+def _origin(context: Context, config: ProbeConfig) -> tuple[str, str | None]:
+    from emt_core.models.identity import locate_model
+
     revision = context.identity["model"].get("revision") or config.revision
     return str(locate_model(config.model, context.base)), revision
 

@@ -64,7 +64,7 @@ def choose_trained(vlm: Any, config: UpdateConfig, *, seed: int, stage: str) -> 
     if config.update == "full":
         freeze(vlm, config.freeze, stage=stage)
         return
-    _need_known(vlm, f"{stage}.update")
+    need_known(vlm, f"{stage}.update")
     if config.update == "lora":
         where = f"{stage}.update"
         add_low_rank(vlm, config.lora_rank, config.lora_alpha, seed=seed, where=where)
@@ -95,7 +95,7 @@ def freeze(vlm: Any, parts: Sequence[Part], *, stage: str) -> None:
     """Stop gradients of these parts. Raises EmtError for a model type whose parts are not known."""
     if not parts:
         return
-    _need_known(vlm, f"{stage}.freeze")
+    need_known(vlm, f"{stage}.freeze")
     for part, parameter in parameters_of(vlm):
         if part in parts:
             parameter.requires_grad_(False)
@@ -107,7 +107,7 @@ def rate_factor_of(vlm: Any, factors: Mapping[Part, float]) -> Callable[[str], f
     Raises EmtError for a model type whose parts are not known.
     """
     if factors:
-        _need_known(vlm, "midtrain.rate_factors")
+        need_known(vlm, "midtrain.rate_factors")
 
     def factor(name: str) -> float:
         part = part_of(vlm.config.model_type, name.removeprefix("vlm."))
@@ -116,7 +116,8 @@ def rate_factor_of(vlm: Any, factors: Mapping[Part, float]) -> Callable[[str], f
     return factor
 
 
-def _need_known(vlm: Any, field: str) -> None:
+def need_known(vlm: Any, field: str) -> None:
+    """Raises EmtError for a model type whose parts are not known. field: the setting that asks."""
     if vlm.config.model_type not in PARTS:
         raise EmtError(
             f"the parts of a {vlm.config.model_type!r} model are not known",

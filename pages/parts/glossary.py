@@ -233,3 +233,20 @@ RETAINED = (
     "The same questions before and after mid-training, greedy decoding, 95 % Wilson intervals. "
     "(§ Table 7)"
 )
+PROBES = (
+    "A probe is a small model that reads an answer from the frozen features of a robot frame. R² "
+    "is the share of the spread that it explains (1: all, 0: no better than the mean). It is "
+    "tested on episodes that it never learned from; other tasks: sets that it never saw at all."
+)
+PROBE_ADVICE = (
+    "From the linear probe of the next actions, which a policy's head has to read as well: better "
+    "or worse where the 95 % interval of the change leaves out 0."
+)
+DRIFT = (
+    "Both models see the same samples. Likeness is linear CKA of what a layer makes of them: 1 "
+    "means that mid-training moved nothing there. Moving is no damage by itself: the probes tell."
+)
+AGREEMENT = (
+    "Spearman's rank correlation over models that were both probed and rolled out in this "
+    "workspace; the interval is a bootstrap over models."
+)

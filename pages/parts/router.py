@@ -21,7 +21,11 @@ PAGES = {
         ("Browse", "browse", "photo_library"),
         ("Ablation", "ablation", "table_chart"),
     ],
-    "Train": [("Train", "train", "model_training"), ("Results", "results", "monitoring")],
+    "Train": [
+        ("Train", "train", "model_training"),
+        ("Probe", "probe", "stethoscope"),
+        ("Results", "results", "monitoring"),
+    ],
     "Share": [("Present", "present", "slideshow")],
     "Work": [("Jobs", "jobs", "work_history")],
 }

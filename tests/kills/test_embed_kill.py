@@ -21,6 +21,7 @@ from places import ROOT
 from tiny_models import save_internvl
 
 from emt_core.data.features import Features
+from emt_core.run import host
 from emt_core.stages import embed as stage
 from emt_core.workspace.artifact import Artifact, Workspace
 
@@ -183,7 +184,7 @@ def test_the_model_keeps_to_the_threads_that_torch_was_given():
         for given, workers, cores, used in ((1, 0, 8, 1), (4, 0, 8, 4), (8, 3, 8, 5), (8, 9, 8, 1)):
             torch.set_num_threads(given)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(stage.os, "cpu_count", lambda cores=cores: cores)
+                patch.setattr(host, "cores", lambda cores=cores: cores)
                 with stage._model_threads(workers):
                     assert torch.get_num_threads() == used
             assert torch.get_num_threads() == given

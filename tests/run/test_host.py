@@ -62,3 +62,8 @@ def test_version_1_and_its_number_for_no_bound(machine: Path):
 def test_what_is_free_here_can_be_taken():
     found = host.memory()
     assert 0 < found.free <= found.total and 1 <= host.cores() <= (os.cpu_count() or 1)
+
+
+def test_a_model_leaves_cores_to_the_workers_that_decode(machine: Path):
+    given = [(2, 8), (2, 4), (0, 8), (8, 8), (12, 3)]
+    assert [host.threads_beside(*pair) for pair in given] == [6, 4, 8, 1, 1]

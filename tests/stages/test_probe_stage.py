@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from probe_world import recipe_of, write_probe_world
+from small_world import write_pool
 
 from emt_core.errors import EmtError
 from emt_core.recipe.midtrain import MidtrainConfig
@@ -124,3 +125,31 @@ def test_an_arm_names_the_weights_that_are_asked(tmp_path: Path):
     assert isinstance(bad.parents["midtrain"].config, MidtrainConfig)
     with pytest.raises(ValueError, match="start: midtrain"):
         ProbeConfig(start="backbone", interpolate=0.5)
+
+
+def test_drift_stands_beside_a_mid_trained_model_and_a_second_run_makes_nothing(world: Path):
+    write_pool(world / "web", 24)
+    raw = recipe_of(world, start="midtrain", drift_samples=6, neighbors=2, seeds=1, hand=[])
+    raw |= {
+        "sources": [
+            {"name": "web", "role": "pool", "format": "llava", "path": "web/web.json"}
+            | {"image_root": "images"}
+        ],
+        "select": {"strategy": "random", "k": 10},
+        "midtrain": {"steps": 2, "batch": 4, "learning_rate": 0.01, "interpolate": [0.5]},
+    }
+    artifact = run(raw, world / "w")
+    drift = json.loads((artifact.data / "results.json").read_text())["drift"]
+    assert {row["images"] for row in drift} == {"robot", "selected", "general"}
+    assert len(drift) == 3 * 5
+    for row in drift:
+        assert 3 <= row["samples"] <= 6 and 0 <= row["cka"] <= 1 + 1e-9
+        assert row["low"] <= row["overlap"] <= row["high"]
+    assert min(row["cka"] for row in drift) < 0.9999
+    half = run(raw | {"probe": raw["probe"] | {"interpolate": 0.5}}, world / "w")
+    assert half.key != artifact.key and half.metrics["asked"] == artifact.metrics["asked"]
+    origin = run(recipe_of(world, seeds=1, hand=[]), world / "w")
+    assert origin.metrics["asked"] == artifact.metrics["asked"] and not origin.metrics["drift"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "run", lambda _: pytest.fail("it was made already"))
+        assert run(raw, world / "w").key == artifact.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from emt_core.training.steps_log import iterate_steps
 from emt_core.workspace.artifact import Artifact, Workspace
 
 pytestmark = pytest.mark.slow
+
+LORA = {"update": "lora", "lora_rank": 2, "vision_share": 0.5, "ema": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,15 @@ def sharded(world: Path, workspace: Path, stop_at: int, **changes: object) -> tu
     return done.returncode, done.stderr
 
 
+@pytest.mark.parametrize("options", [{}, LORA], ids=["full", "lora and average"])
 def test_two_sharded_ranks_stopped_and_resumed_end_with_the_policy_of_one(
-    world: Path, tmp_path: Path
+    world: Path, tmp_path: Path, options: dict[str, Any]
 ):
     """Every parameter is spread, an odd batch leaves one rank a frame short, a checkpoint resumes.
 
     Rounding: losses and norms to 1 in 1,000, what each weight moved to 5 %.
     """
-    gently = {"batch": 7, "learning_rate": 1e-4}
+    gently = {"batch": 7, "learning_rate": 1e-4, **options}
     one = run(recipe_of(world, **gently), tmp_path / "one")
     shared = tmp_path / "two"
     code, said = sharded(world, shared, 5, **gently)

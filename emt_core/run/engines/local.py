@@ -14,6 +14,7 @@ from pathlib import Path
 from emt_core.recipe.base import Runtime
 from emt_core.run.device import gpus_for
 from emt_core.run.engines.base import Attempt, ShardJob, log_to, work
+from emt_core.run.host import cores
 from emt_core.workspace.process import live_and_die_with_parent, world_size
 from emt_core.workspace.progress import Progress
 
@@ -63,7 +64,7 @@ def _environment(job: ShardJob, number: int, count: int) -> dict[str, str]:
     here = [str(place) for place in range(gpus_for("auto"))]
     if job.runtime["device"] != "cpu" and (devices := visible.split(",") if visible else here):
         return {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]}
-    threads = max((os.cpu_count() or 1) // count, 1)
+    threads = max(cores() // count, 1)
     return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
 
 

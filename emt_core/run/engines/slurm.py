@@ -12,10 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from emt_core.errors import EmtError
 from emt_core.recipe.base import Runtime, Slurm
 from emt_core.run.engines.base import Attempt, ShardJob, missing_extra, work
-from emt_core.workspace.process import LAUNCHED, run_to_end
+from emt_core.workspace.process import LAUNCHED, family, run_to_end
 from emt_core.workspace.progress import Progress
 
 LOOK_EVERY_S = {"local": 0.5, "slurm": 5.0}
@@ -55,7 +57,7 @@ def run(job: ShardJob, count: int, progress: Progress) -> None:
     finally:
         for submitted in running:
             with suppress(Exception):  # it may have ended, or the scheduler does not answer
-                submitted.cancel()
+                _cancel(submitted, settings)
 
 
 def run_command(
@@ -71,9 +73,22 @@ def run_command(
         while not job.done():
             time.sleep(LOOK_EVERY_S[settings.cluster])
     except BaseException:
-        job.cancel()
+        _cancel(job, settings)
         raise
     return job.result() if job.exception() is None else 1
+
+
+def _cancel(job: Any, settings: Slurm) -> None:
+    """Have the scheduler end a job; one of this machine is killed with all that it started.
+
+    submitit would interrupt a local one, which ends with a traceback in this run's log.
+    """
+    if settings.cluster == "slurm":
+        job.cancel()
+        return
+    for member in family(psutil.Process(int(job.job_id))):
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def executor_for(folder: Path, name: str, settings: Slurm) -> Any:

@@ -146,8 +146,11 @@ def _by_episode(asked: Asked, episode: np.ndarray, errors: Errors) -> list[dict[
     return rows
 
 
-def write_results(out: Path, table: pa.Table) -> dict[str, Any]:
-    """Write episodes.parquet and results.json; returns what the latter holds."""
+def write_results(out: Path, table: pa.Table, drift: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write episodes.parquet and results.json; returns what the latter holds.
+
+    drift: rows of drift.py.
+    """
     parquet.write_table(table, out / "episodes.parquet")
     rows = table.to_pylist()
     groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
@@ -159,6 +162,7 @@ def write_results(out: Path, table: pa.Table) -> dict[str, Any]:
             {"probe": probe, "head": head, "seen": seen, **_scored(mine)}
             for (probe, head, seen), mine in groups.items()
         ],
+        "drift": drift,
         "tasks": dict(tasks.most_common()),
         "most_frequent": max(tasks.values()) / tasks.total() if tasks else None,
     }

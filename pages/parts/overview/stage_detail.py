@@ -36,9 +36,9 @@ STAGE_PAGES = {
     "trust": ("trust",),
     "select": ("select", "browse"),
     "midtrain": ("train",),
-    "probe": ("train",),
+    "probe": ("probe",),
     "finetune": ("train",),
-    "retain": ("train",),
+    "retain": ("train", "probe"),
     "evaluate": ("results",),
 }
 """The pages that show a stage's results."""
