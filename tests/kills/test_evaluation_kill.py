@@ -200,8 +200,10 @@ def test_answers_of_two_workers_one_of_them_killed_are_those_of_one_process(
     killer.join()
     assert any(killed) and two == one_asks
     states = worker_states(building(tmp_path / "two", "retain"))
-    # a lost actor's place is taken by another one, of another number
-    assert len(states) + sum(state["restarts"] for state in states) == 3
+    # A lost actor's place is taken by another one, of another number; on a busy machine the one
+    # that is left may have asked everything before the new one has loaded its model.
+    began = len(states) + sum(state["restarts"] for state in states)
+    assert began == 3 or (engine == "ray" and began == 2)
 
 
 def test_another_batch_size_asks_no_question_again(questions: Path, tmp_path: Path):
