@@ -32,7 +32,7 @@ quick: setup
 
 ## test       set up (with browser and graphics libraries), lint, types, tests; minutes per group
 # two processes, a file at a time: files share what they built
-PARALLEL := -n 2 --dist loadfile
+PARALLEL := -n 2 --dist loadfile --durations 15
 test: setup
 	@.ci/system-packages
 	@$(MAKE) --no-print-directory check

@@ -254,3 +254,9 @@ def test_workflow_files_agree():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert all(repo["repo"] == "local" for repo in hooks["repos"])
+
+
+def test_no_two_test_files_have_one_name():
+    """Folders of tests are no packages: pytest collects but one of two files of the same name."""
+    names = [path.name for path in python_files("tests/") if path.name.startswith("test_")]
+    assert sorted(set(names)) == sorted(names)

@@ -125,6 +125,7 @@ def killed_and_resumed(
     return seen
 
 
+@pytest.mark.slow
 def test_ten_kills_with_workers(tmp_path):
     order = {"rows": 1400, "embed": {"encoder": "fake"}, "workers": 2}
     finish(start(tmp_path / "whole", tmp_path / "images", **order))

@@ -245,6 +245,7 @@ def test_a_category_of_ones_own_is_learned_from_examples(with_weather):
     assert category("What color is the cat?", "red") == "vqa"
 
 
+@pytest.mark.slow
 def test_the_builder_gives_the_shipped_weights():
     """The same n-grams, and the same judgments but for the arithmetic of another machine."""
     built, shipped = fit(training_texts({})), shipped_classifier()

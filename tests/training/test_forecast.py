@@ -124,6 +124,7 @@ def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(host, "OWN_GROUPS", Path("/none"))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_fit_is_told_before_it_is_loaded(
     true_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
